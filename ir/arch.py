@@ -1,0 +1,160 @@
+"""The machine description, as the frontend reads it from YAML: everything a pass, a back end or the runtime asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .types import ElementType
+
+
+@dataclass(frozen=True, slots=True)
+class Array:
+    """The systolic array: `rows` x `cols` multiply-accumulate units.
+
+    `dataflows` are the ways it runs (ws, os, is); `mac_forms` what its units do with zero points (subtract, raw);
+    `inputs` and `weights` the stored types that they take; `transposer` says that operands may be turned on the way in,
+    which os and is need. `drain_cycles` is added to the rows + columns that a result takes to leave.
+    """
+
+    rows: int
+    cols: int
+    dataflows: tuple[str, ...]
+    mac_forms: tuple[str, ...]
+    inputs: tuple[ElementType, ...]
+    weights: tuple[ElementType, ...]
+    accumulator: ElementType
+    transposer: bool = True
+    drain_cycles: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """A memory. The first of a machine is main memory and is named `dram`; the others are local, and their addresses
+    follow one another in the flat local address space, in the order of the description.
+
+    `holds` lists the roles of the operands that may live here: input, weight, bias, aux, output (as accumulators).
+    """
+
+    name: str
+    capacity_bytes: int
+    word_bytes: int
+    holds: tuple[str, ...]
+    banks: int = 1
+    ports: int = 1
+    latency_cycles: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Dma:
+    """The path between main memory and local memories, one resource granted in program order.
+
+    A command of `runs` contiguous runs of `run_bytes` takes
+    max(runs * ceil(run_bytes / bus_bytes), ceil(beats * bus_bytes * clock / bandwidth),
+        ceil(runs * ceil(run_bytes / burst_bytes) * latency / requests_in_flight)) cycles of the bus.
+    """
+
+    bus_bytes: int
+    burst_bytes: int
+    requests_in_flight: int
+    bandwidth_bytes_per_second: int
+    latency_cycles: int
+
+
+@dataclass(frozen=True, slots=True)
+class Queues:
+    """Commands that wait in front of each engine, what dispatch costs and what each engine spends before it starts."""
+
+    load: int
+    execute: int
+    store: int
+    dispatch_cycles: int = 1
+    command_cycles: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class VectorUnit:
+    """`lanes` elements a cycle; `ops` are the bodies it executes (specs/isa.md), `inputs` the stored types it reads."""
+
+    lanes: int
+    ops: tuple[str, ...]
+    inputs: tuple[ElementType, ...]
+    startup_cycles: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PostUnit:
+    """The post chain in the store path: `lanes` elements a cycle, `ops` the steps it executes."""
+
+    lanes: int
+    ops: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What a host call costs: a fixed time and a rate over the bytes of its inputs and outputs."""
+
+    bytes_per_second: int
+    call_cycles: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentRow:
+    """Energy per action and area of one component, with where the figures come from."""
+
+    component: str
+    action: str
+    energy_pj: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class AreaRow:
+    component: str
+    area_um2: float | None
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Arch:
+    """A machine. `kind` is `executable` or `cost_only`. `digest` is the SHA-256 of `text`, the normalised YAML that is
+    embedded in programs; `energy` and `area` are resolved from specs/components or given in place."""
+
+    name: str
+    kind: str
+    clock_hz: int
+    array: Array
+    memories: tuple[Memory, ...]
+    dma: Dma
+    queues: Queues
+    post: PostUnit
+    host: Host
+    vector: VectorUnit | None
+    energy: tuple[ComponentRow, ...]
+    area: tuple[AreaRow, ...]
+    text: str
+    digest: str
+    sources: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def main(self) -> Memory:
+        return self.memories[0]
+
+    @property
+    def local(self) -> tuple[Memory, ...]:
+        return self.memories[1:]
+
+    def memory(self, name: str) -> Memory:
+        return next(each for each in self.memories if each.name == name)
+
+    def base_address(self, name: str) -> int:
+        """First byte of a local memory in the flat local address space."""
+        address = 0
+        for memory in self.local:
+            if memory.name == name:
+                return address
+            address += memory.capacity_bytes
+        raise KeyError(name)
+
+    def holder(self, role: str) -> Memory:
+        """The local memory that holds operands of `role`."""
+        return next(each for each in self.local if role in each.holds)

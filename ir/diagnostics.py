@@ -1,0 +1,69 @@
+"""What we tell a user about wrong input: a place, what was found, what is legal, what was probably meant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A place in a text: file name, line and column, both counted from 1; 0 means "not in a text"."""
+
+    file: str = ""
+    line: int = 0
+    column: int = 0
+
+    def __str__(self) -> str:
+        if not self.line:
+            return self.file
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+NOWHERE = Span()
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One fault of the input. `message` says what is wrong and what was found, `help` what would be legal or was meant.
+
+    `excerpt` is the offending source line, without its newline, where there is one.
+    """
+
+    message: str
+    span: Span = NOWHERE
+    help: str = ""
+    excerpt: str = ""
+    severity: str = "error"
+
+    def __str__(self) -> str:
+        place = str(self.span)
+        lines = [f"{place}: {self.severity}: {self.message}" if place else f"{self.severity}: {self.message}"]
+        if self.excerpt:
+            lines.append(f"  {self.excerpt.expandtabs(1)}")
+            if self.span.column:
+                lines.append("  " + " " * (self.span.column - 1) + "^")
+        if self.help:
+            lines.append(f"help: {self.help}")
+        return "\n".join(lines)
+
+
+class CompileError(Exception):
+    """The input is wrong (exit status 2). Carries every fault that was found, in source order."""
+
+    def __init__(self, diagnostics: Sequence[Diagnostic] | Diagnostic | str) -> None:
+        if isinstance(diagnostics, str):
+            diagnostics = [Diagnostic(diagnostics)]
+        elif isinstance(diagnostics, Diagnostic):
+            diagnostics = [diagnostics]
+        self.diagnostics: tuple[Diagnostic, ...] = tuple(diagnostics)
+        super().__init__("\n".join(str(each) for each in self.diagnostics))
+
+
+class BrokenPass(AssertionError):
+    """A pass wrote a module that the verifier rejects: our bug (exit status 3), never the user's."""
+
+    def __init__(self, name: str, faults: Sequence[Diagnostic]) -> None:
+        self.name = name
+        self.faults = tuple(faults)
+        super().__init__(f"after pass {name!r}:\n" + "\n".join(str(each) for each in faults))

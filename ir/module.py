@@ -1,0 +1,56 @@
+"""The module: one form for all levels at once. A lowered model is graph, host regions, nests and a program together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from .graph import HostRegion, Node
+from .nest import Nest
+from .program import Program
+from .types import Blobs, Tensor
+
+Operation = Node | HostRegion | Nest
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a continued compilation needs to know: `last_pass` has run (empty: none), for the machine with this digest,
+    under these `options` (sorted pairs, as the pipeline spells them)."""
+
+    model: str
+    arch: str
+    arch_digest: str
+    batch: int = 1
+    last_pass: str = ""
+    options: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Module:
+    """Operations in an order in which each follows what it reads. Tensors are unique by name; every value that is read
+    is an input of the module, a constant, or written by exactly one earlier operation.
+
+    `addresses` gives main-memory byte addresses once allocated. Blobs do not decide equality: their names do.
+    """
+
+    header: Header
+    tensors: tuple[Tensor, ...]
+    operations: tuple[Operation, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    addresses: tuple[tuple[str, int], ...] = ()
+    program: Program | None = None
+    blobs: Blobs = field(default_factory=Blobs, compare=False, repr=False)
+
+    @cached_property
+    def tensor_by_name(self) -> Mapping[str, Tensor]:
+        return {tensor.name: tensor for tensor in self.tensors}
+
+    def tensor(self, name: str) -> Tensor:
+        return self.tensor_by_name[name]
+
+    def after(self, pass_name: str) -> Module:
+        """The same module, with `pass_name` noted as the last pass that ran."""
+        return replace(self, header=replace(self.header, last_pass=pass_name))

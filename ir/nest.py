@@ -1,0 +1,337 @@
+"""Level 2, the nest: one compute operator as an iteration domain, affine accesses, a body, a post chain, a schedule.
+
+The scheduled nest is the single source that the emitter turns into instructions, the cost model counts from and the
+printer shows. `specs/ir.md` has the text form, `specs/isa.md` the program that a scheduled nest stands for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from math import gcd
+
+from .affine import Affine
+from .diagnostics import NOWHERE, Span
+from .graph import Attribute
+from .types import ElementType
+
+
+class Role(Enum):
+    """Whose bytes a transfer moves; the columns of the traffic statistics."""
+
+    INPUT = "input"
+    WEIGHT = "weight"
+    OUTPUT = "output"
+    PARTIAL = "partial"
+    BIAS = "bias"
+    AUX = "aux"
+    INSTRUCTION = "instruction"
+
+
+@dataclass(frozen=True, slots=True)
+class Dim:
+    """A dimension of the iteration domain: 0 <= name < extent. An extent of 0 makes the domain empty."""
+
+    name: str
+    extent: int
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How an operand is indexed: one affine expression per axis of `shape`, the operand's storage view, outermost first.
+
+    The view covers the bytes of `tensor` exactly, row-major. A point outside the view reads `pad`; where `pad` is None
+    no point may lie outside. `type` is the stored type. `zero_point` is subtracted by a `mac subtract` body.
+    """
+
+    operand: str
+    tensor: str
+    role: Role
+    type: ElementType
+    shape: tuple[int, ...]
+    index: tuple[Affine, ...]
+    pad: int | float | None = None
+    zero_point: int = 0
+
+    @property
+    def dims(self) -> frozenset[str]:
+        """Dimensions that the operand depends on: its relevant dimensions."""
+        return frozenset(dim for axis in self.index for dim in axis.dims)
+
+
+class BodyOp(Enum):
+    """What a point of the domain does to its output element."""
+
+    MAC = "mac"  # out += (a - za) * (b - zb)   [subtract]   or   out += a * b   [raw]
+    SUM = "sum"  # out += a - za
+    MAX = "max"  # out = max(out, a)
+    COPY = "copy"  # out = a
+    ADD = "add"  # out = a + b                      (floats)
+    SUB = "sub"  # out = a - b                      (floats)
+    MUL = "mul"  # out = a * b                      (floats), (a - za) * (b - zb) (integers)
+    QADD = "qadd"  # out = rint(fma(a, ra, fma(b, rb, base)))  (codes; saturated by the post chain)
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """The scalar operation; `a` and `b` are operand names. `form` is `subtract` or `raw` for a mac, else empty.
+
+    `attributes` holds the scalars of QADD: ra, rb and base, exact float32 values.
+    """
+
+    op: BodyOp
+    a: str
+    b: str | None = None
+    form: str = ""
+    multiplier: str = "exact"
+    attributes: tuple[tuple[str, Attribute], ...] = ()
+
+
+class PostOp(Enum):
+    """Steps of a post chain, applied by the store to each accumulator element in order. `v` is the running value."""
+
+    BIAS = "bias"  # v + operand                     int32 wrap-around, or float32
+    REQUANTIZE = "requantize"  # saturate(rint(float32(v) * (multiplier | operand)) + zero_point, type)
+    SCALE = "scale"  # float32(v) * (multiplier | operand)
+    CLAMP = "clamp"  # min(max(v, minimum), maximum)
+    LEAKY = "leaky"  # v if v >= 0 else v * alpha
+    TABLE = "table"  # operand[v - minimum]
+    QADD = "qadd"  # saturate(rint(fma(v, ra, fma(operand, rb, base))), type)
+    ADD = "add"  # v + operand                       float32
+    MUL = "mul"  # v * operand                       float32
+    QUANTIZE = "quantize"  # saturate(rint(v / scale) + zero_point, type)
+    DEQUANTIZE = "dequantize"  # float32(v - zero_point) * scale
+    SATURATE = "saturate"  # min(max(v, minimum of type), maximum of type)
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """One step; `operand` names an access of the nest (bias, multipliers, table, residual), broadcast by its index."""
+
+    op: PostOp
+    operand: str | None = None
+    attributes: tuple[tuple[str, Attribute], ...] = ()
+
+
+class Dataflow(Enum):
+    """What stays in the array while the other operands stream; `vector` runs on the vector unit."""
+
+    WS = "ws"
+    OS = "os"
+    IS = "is"
+    VECTOR = "vector"
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """A loop over `dims` (one dimension, or a product of them run as one flat counter) in steps of `size`.
+
+    `level` is a memory's name for a temporal loop that moves its tiles from that memory, or `array` / `vector`.
+    `axis` is `rows`, `cols` or `lanes` for a spatial loop and empty for a temporal one.
+    """
+
+    level: str
+    dims: tuple[str, ...]
+    size: int
+    axis: str = ""
+
+    @property
+    def spatial(self) -> bool:
+        return bool(self.axis)
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """Where an operand's tile lives: `copies` is 2 where the next tile loads while this one is used.
+
+    `order` is the element order in the memory: `order[i]` is the axis of the access stored at position i, outermost
+    first. `address` is the byte address of the first copy in the flat local address space, once allocated; copy k
+    starts `k * tile_bytes` further.
+    """
+
+    operand: str
+    memory: str
+    copies: int = 1
+    order: tuple[int, ...] = ()
+    address: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Loops from the outermost to the innermost: those at main memory first (they are commands), then those inside one
+    command (local memory, array). `im2col` is explicit, implicit or none. `reason` says why a pass chose this.
+
+    `objective`, `lower_bound`, `evaluated` and `optimal` are the mapper's certificate.
+    """
+
+    dataflow: Dataflow
+    im2col: str
+    loops: tuple[Loop, ...]
+    buffers: tuple[Buffer, ...]
+    reason: str = ""
+    objective: float = 0.0
+    lower_bound: float = 0.0
+    evaluated: int = 0
+    optimal: bool = False
+
+    def loops_at(self, level: str) -> tuple[Loop, ...]:
+        return tuple(loop for loop in self.loops if loop.level == level)
+
+    def buffer(self, operand: str) -> Buffer:
+        return next(each for each in self.buffers if each.operand == operand)
+
+
+@dataclass(frozen=True, slots=True)
+class Nest:
+    """One compute operator. `reads` are in the order in which their tiles are loaded; `write` is the output.
+
+    `accumulator` is the type in which the body's result is held until the post chain runs.
+    """
+
+    name: str
+    domain: tuple[Dim, ...]
+    reads: tuple[Access, ...]
+    write: Access
+    body: Body
+    accumulator: ElementType
+    post: tuple[Post, ...] = ()
+    schedule: Schedule | None = None
+    source: tuple[str, ...] = ()
+    operator: str = ""
+    reason: str = ""
+    span: Span = field(default=NOWHERE, compare=False, repr=False, kw_only=True)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(access.tensor for access in self.reads))
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        return (self.write.tensor,)
+
+    def extent(self, dim: str) -> int:
+        return next(each.extent for each in self.domain if each.name == dim)
+
+    def access(self, operand: str) -> Access:
+        if operand == self.write.operand:
+            return self.write
+        return next(each for each in self.reads if each.operand == operand)
+
+
+class CounterClass(Enum):
+    """What a dimension indexes decides what the array does with it."""
+
+    BATCH = "batch"  # a, b and the output: nothing is shared (groups, batched products, elementwise pairs)
+    POINT = "point"  # a and the output: streamed (output pixels, rows of a)
+    COLUMN = "column"  # b and the output: array columns (output channels, columns of b)
+    REDUCE = "reduce"  # not the output: summed (input channels, kernel taps)
+
+
+def counter_class(nest: Nest, dim: str) -> CounterClass:
+    """The class of `dim` in the body of `nest`. A dimension of the output that neither operand has counts as a point."""
+    if dim not in nest.write.dims:
+        return CounterClass.REDUCE
+    in_b = nest.body.b is not None and dim in nest.access(nest.body.b).dims
+    if dim in nest.access(nest.body.a).dims:
+        return CounterClass.BATCH if in_b else CounterClass.POINT
+    return CounterClass.COLUMN if in_b else CounterClass.POINT
+
+
+@dataclass(frozen=True, slots=True)
+class AxisBox:
+    """What a tile touches along one axis of an access: `count` positions start, start + step, ... in view coordinates,
+    of which `before` lie below 0 and `after` at or above the view's extent; those read the pad value."""
+
+    start: int
+    step: int
+    count: int
+    before: int
+    after: int
+
+    @property
+    def inside(self) -> int:
+        return self.count - self.before - self.after
+
+
+def axis_step(axis: Affine, extents: Mapping[str, int]) -> int:
+    """Distance of neighbouring positions that a tile stores: the greatest common divisor of the coefficients of the
+    dimensions that have more than one value in the whole domain, so that a stride beyond the kernel moves no gaps."""
+    return gcd(*(abs(c) for dim, c in axis.terms if extents[dim] > 1)) or 1
+
+
+def axis_box(
+    axis: Affine, view_extent: int, extents: Mapping[str, int], starts: Mapping[str, int], sizes: Mapping[str, int]
+) -> AxisBox:
+    """The positions that the tile at `starts` with `sizes` points per dimension touches along one axis.
+
+    `extents` are those of the whole domain. Every coefficient must be non-negative (the verifier sees to it).
+    """
+    step = axis_step(axis, extents)
+    start = axis.at(starts)
+    count = sum(c * (sizes[dim] - 1) for dim, c in axis.terms) // step + 1
+    before = min(count, max(0, -(start // step))) if start < 0 else 0
+    first_beyond = max(0, -(-(view_extent - start) // step))
+    after = count - max(before, min(count, first_beyond))
+    return AxisBox(start, step, count, before, after)
+
+
+def tile_sizes(nest: Nest) -> dict[str, int]:
+    """Points per dimension of a full tile: the size of the innermost main-memory loop over it, else the whole extent."""
+    assert nest.schedule is not None
+    sizes = {dim.name: dim.extent for dim in nest.domain}
+    for loop in main_memory_loops(nest.schedule):
+        sizes[loop.dims[0]] = min(loop.size, sizes[loop.dims[0]])
+    return sizes
+
+
+def main_memory_loops(schedule: Schedule) -> tuple[Loop, ...]:
+    """The temporal loops whose iterations are commands; by convention they are at the level named `dram`."""
+    return schedule.loops_at("dram")
+
+
+@dataclass(frozen=True, slots=True)
+class LocalLayout:
+    """How a tile lies in local memory. `counts` and `strides` (in elements) are per axis of the access, `tile_bytes`
+    is what one copy takes. Short tiles keep the strides of the full one."""
+
+    counts: tuple[int, ...]
+    strides: tuple[int, ...]
+    tile_bytes: int
+
+
+def local_layout(nest: Nest, operand: str, word_bytes: int) -> LocalLayout:
+    """Row-major over the buffer's element order, the innermost axis padded to whole words of the memory.
+
+    The output's tile is held in the accumulator type, every other operand in its stored type.
+    """
+    assert nest.schedule is not None
+    access = nest.access(operand)
+    element = nest.accumulator.bytes if operand == nest.write.operand else access.type.bytes
+    extents = {dim.name: dim.extent for dim in nest.domain}
+    sizes = tile_sizes(nest)
+    zeros = dict.fromkeys(extents, 0)
+    counts = tuple(
+        axis_box(axis, view, extents, zeros, sizes).count for axis, view in zip(access.index, access.shape, strict=True)
+    )
+    order = nest.schedule.buffer(operand).order or tuple(range(len(counts)))
+    strides = [0] * len(counts)
+    pitch = 1
+    for position, axis_number in enumerate(reversed(order)):
+        strides[axis_number] = pitch
+        pitch *= counts[axis_number]
+        if position == 0:
+            words = -(-pitch * element // word_bytes)
+            pitch = -(-words * word_bytes // element)
+    words = -(-pitch * element // word_bytes)
+    return LocalLayout(counts, tuple(strides), words * word_bytes)
+
+
+def counter_stride(nest: Nest, operand: str, dim: str, layout: LocalLayout) -> int:
+    """Elements by which the local address of `operand` moves when `dim` advances by one."""
+    extents = {each.name: each.extent for each in nest.domain}
+    return sum(
+        axis.coefficient(dim) // axis_step(axis, extents) * stride
+        for axis, stride in zip(nest.access(operand).index, layout.strides, strict=True)
+        if axis.coefficient(dim) and extents[dim] > 1
+    )

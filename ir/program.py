@@ -1,0 +1,259 @@
+"""Level 3, the program: fixed-width instructions, where tensors lie, and what the host is called for.
+
+`specs/isa.md` defines what each instruction does and how long it takes. The table below is the encoding: fields are
+packed from bit 0 upwards in the order given, little-endian, and the rest of the 64 bytes is zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+
+from .types import BlobRef, ElementType, HostType
+
+INSTRUCTION_BYTES = 64
+BOX_AXES = 5
+COUNTERS = 10
+STREAMS = 12
+POST_STEPS = 12
+AUX_SLOTS = 4
+
+
+class Opcode(IntEnum):
+    CONFIGURE_LOAD = 1
+    CONFIGURE_A = 2
+    CONFIGURE_B = 3
+    CONFIGURE_C = 4
+    CONFIGURE_SCALARS = 5
+    CONFIGURE_STORE = 6
+    CONFIGURE_POST = 7
+    LOAD = 8
+    COMPUTE = 9
+    VECTOR = 10
+    STORE = 11
+    HOST = 12
+    FENCE = 13
+
+
+class Engine(IntEnum):
+    """The units that take commands from queues of their own; configure, host and fence are done at dispatch."""
+
+    LOAD = 0
+    EXECUTE = 1
+    STORE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """`count` values of `bits` bits each. `kind` is how a value reads: u(nsigned), i (two's complement),
+    f (the bit pattern of a float32), t (an element type's code, see TYPE_CODES), x (a raw 32-bit pattern)."""
+
+    name: str
+    bits: int
+    kind: str = "u"
+    count: int = 1
+
+
+_COMMON = (Field("opcode", 8), Field("core", 8))
+_WAITS = (Field("wait_load", 8), Field("wait_execute", 8), Field("wait_store", 8))
+
+FIELDS: dict[Opcode, tuple[Field, ...]] = {
+    Opcode.CONFIGURE_LOAD: (
+        *_COMMON,
+        Field("stream", 4),
+        Field("role", 4),
+        Field("element_bytes", 4),
+        Field("fill", 32, "x"),
+        Field("main_stride", 40, "i", BOX_AXES),
+        Field("local_stride", 32, "u", BOX_AXES),
+    ),
+    Opcode.CONFIGURE_A: (
+        *_COMMON,
+        Field("type", 6, "t"),
+        Field("zero_point", 20, "i"),
+        Field("stride", 32, "u", COUNTERS),
+    ),
+    Opcode.CONFIGURE_B: (
+        *_COMMON,
+        Field("type", 6, "t"),
+        Field("zero_point", 20, "i"),
+        Field("stride", 32, "u", COUNTERS),
+    ),
+    Opcode.CONFIGURE_C: (
+        *_COMMON,
+        Field("type", 6, "t"),
+        Field("dataflow", 3),
+        Field("body", 4),
+        Field("form", 2),
+        Field("multiplier", 8),
+        Field("row_counter", 4),
+        Field("col_counter", 4),
+        Field("counter_class", 2, "u", COUNTERS),
+        Field("stride", 32, "u", COUNTERS),
+    ),
+    Opcode.CONFIGURE_SCALARS: (*_COMMON, Field("scalar", 32, "f", 3)),
+    Opcode.CONFIGURE_STORE: (
+        *_COMMON,
+        Field("type", 6, "t"),
+        Field("accumulator", 6, "t"),
+        Field("post_steps", 4),
+        Field("main_stride", 40, "i", BOX_AXES),
+        Field("local_stride", 32, "u", BOX_AXES),
+    ),
+    Opcode.CONFIGURE_POST: (
+        *_COMMON,
+        Field("step", 4),
+        Field("op", 4),
+        Field("type", 6, "t"),
+        Field("operand_type", 6, "t"),
+        Field("slot", 3),
+        Field("stride", 32, "u", BOX_AXES),
+        Field("zero_point", 32, "i"),
+        Field("scalar", 32, "f", 3),
+        Field("low", 32, "i"),
+        Field("high", 32, "i"),
+    ),
+    Opcode.LOAD: (
+        *_COMMON,
+        *_WAITS,
+        Field("stream", 4),
+        Field("main", 48, "i"),
+        Field("local", 32),
+        Field("extent", 16, "u", BOX_AXES),
+        Field("before", 16, "u", BOX_AXES),
+        Field("after", 16, "u", BOX_AXES),
+    ),
+    Opcode.COMPUTE: (
+        *_COMMON,
+        *_WAITS,
+        Field("accumulate", 1),
+        Field("a", 32),
+        Field("b", 32),
+        Field("c", 32),
+        Field("extent", 16, "u", COUNTERS),
+    ),
+    Opcode.VECTOR: (
+        *_COMMON,
+        *_WAITS,
+        Field("accumulate", 1),
+        Field("a", 32),
+        Field("b", 32),
+        Field("c", 32),
+        Field("extent", 16, "u", COUNTERS),
+    ),
+    Opcode.STORE: (
+        *_COMMON,
+        *_WAITS,
+        Field("main", 48, "i"),
+        Field("local", 32),
+        Field("extent", 16, "u", BOX_AXES),
+        Field("aux", 32, "u", AUX_SLOTS),
+    ),
+    Opcode.HOST: (*_COMMON, Field("region", 16)),
+    Opcode.FENCE: _COMMON,
+}
+
+MNEMONICS: dict[Opcode, str] = {opcode: opcode.name.lower().replace("_", ".") for opcode in Opcode}
+
+# Codes are positions in these tuples; append only, so that old programs keep their meaning.
+TYPE_CODES: tuple[ElementType, ...] = tuple(ElementType)
+DATAFLOW_CODES = ("ws", "os", "is", "vector")
+BODY_CODES = ("mac", "sum", "max", "copy", "add", "sub", "mul", "qadd")
+FORM_CODES = ("", "subtract", "raw")
+CLASS_CODES = ("batch", "point", "column", "reduce")
+ROLE_CODES = ("input", "weight", "output", "partial", "bias", "aux", "instruction")
+MULTIPLIER_CODES = ("exact",)
+POST_CODES = (
+    "bias",
+    "requantize",
+    "scale",
+    "clamp",
+    "leaky",
+    "table",
+    "qadd",
+    "add",
+    "mul",
+    "quantize",
+    "dequantize",
+    "saturate",
+)
+NO_SLOT = 7  # a post step without an operand in memory
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """One decoded instruction. `values` follow FIELDS[opcode] after `opcode` and `core`; a repeated field is a tuple.
+
+    Every value is an int: f and x fields hold their bit pattern.
+    """
+
+    opcode: Opcode
+    values: tuple[int | tuple[int, ...], ...]
+    core: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Instructions first..last (inclusive) belong to this layer; reports attribute by these addresses alone."""
+
+    name: str
+    op: str
+    where: str
+    first: int
+    last: int
+    dataflow: str | None = None
+    im2col: str | None = None
+    source: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A tensor of the program. `address` is its first byte in main memory; None for a value that only the host knows.
+
+    Bytes are in storage order (see ir.types.Tensor); `shape` is logical.
+    """
+
+    name: str
+    type: ElementType | HostType
+    shape: tuple[int, ...] | None
+    order: tuple[int, ...] | None
+    address: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class HostCall:
+    """What instruction `host REGION` runs: an ONNX model whose input and output names are placements' names."""
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    model: BlobRef
+
+
+@dataclass(frozen=True)
+class Program:
+    """A compiled model. `code` is the encoded instructions, INSTRUCTION_BYTES each. It holds no counts.
+
+    `inputs` and `outputs` are placements, in the model's order. `constants` says which bytes lie in main memory at the
+    start. `tolerance` is `exact` for integer programs, else the bound that `run --check` holds outputs to.
+    `external` pairs a model's own input or output name with its placement where the two differ.
+    """
+
+    model: str
+    arch_text: str
+    batch: int
+    code: bytes
+    regions: tuple[Region, ...]
+    placements: tuple[Placement, ...]
+    constants: tuple[tuple[int, BlobRef], ...]
+    host_calls: tuple[HostCall, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    main_bytes: int
+    tolerance: str
+    blobs: Mapping[BlobRef, bytes]
+
+    @property
+    def instruction_count(self) -> int:
+        return len(self.code) // INSTRUCTION_BYTES
