@@ -57,7 +57,9 @@ OPERATORS: dict[str, OperatorSpec] = {
     "reshape": OperatorSpec(("x",), (), "same elements in row-major logical order, new shape"),
     "transpose": OperatorSpec(("x",), (("permutation", tuple),)),
     "im2col": OperatorSpec(
-        ("x",), (("kernel", tuple), *_WINDOW, ("group", int)), "[N,C,spatial] to [N, group, output points, kernel * C/group]"
+        ("x",),
+        (("kernel", tuple), *_WINDOW, ("group", int)),
+        "[N,C,spatial] to [N, group, output points, kernel * C/group]",
     ),
 }
 

@@ -30,7 +30,8 @@ class Header:
 @dataclass(frozen=True)
 class Module:
     """Operations in an order in which each follows what it reads. Tensors are unique by name; every value that is read
-    is an input of the module, a constant, or written by exactly one earlier operation.
+    is an input of the module, a constant, or written by one earlier operation, or by several nests that write disjoint
+    parts of it and together all of it.
 
     `addresses` gives main-memory byte addresses once allocated. Blobs do not decide equality: their names do.
     """

@@ -105,9 +105,30 @@ class PostOp(Enum):
     SATURATE = "saturate"  # min(max(v, minimum of type), maximum of type)
 
 
+# Attributes of each step; `?` marks what is present only where the step has no operand. `type` is a type's spelling.
+POST_ATTRIBUTES: dict[PostOp, tuple[str, ...]] = {
+    PostOp.BIAS: (),
+    PostOp.REQUANTIZE: ("type", "zero_point", "multiplier?"),
+    PostOp.SCALE: ("multiplier?",),
+    PostOp.CLAMP: ("minimum", "maximum"),
+    PostOp.LEAKY: ("alpha",),
+    PostOp.TABLE: ("minimum", "type"),
+    PostOp.QADD: ("ra", "rb", "base", "type"),
+    PostOp.ADD: (),
+    PostOp.MUL: (),
+    PostOp.QUANTIZE: ("scale", "zero_point", "type"),
+    PostOp.DEQUANTIZE: ("scale", "zero_point"),
+    PostOp.SATURATE: ("type",),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Post:
-    """One step; `operand` names an access of the nest (bias, multipliers, table, residual), broadcast by its index."""
+    """One step; `operand` names an access of the nest (bias, multipliers, table, residual), broadcast by its index.
+
+    Whether the running value is an integer or a float follows from the accumulator and the steps before; the minimum
+    and maximum of a clamp are ints or floats accordingly.
+    """
 
     op: PostOp
     operand: str | None = None

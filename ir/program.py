@@ -70,12 +70,14 @@ FIELDS: dict[Opcode, tuple[Field, ...]] = {
     ),
     Opcode.CONFIGURE_A: (
         *_COMMON,
+        Field("role", 4),
         Field("type", 6, "t"),
         Field("zero_point", 20, "i"),
         Field("stride", 32, "u", COUNTERS),
     ),
     Opcode.CONFIGURE_B: (
         *_COMMON,
+        Field("role", 4),
         Field("type", 6, "t"),
         Field("zero_point", 20, "i"),
         Field("stride", 32, "u", COUNTERS),
@@ -107,6 +109,7 @@ FIELDS: dict[Opcode, tuple[Field, ...]] = {
         Field("op", 4),
         Field("type", 6, "t"),
         Field("operand_type", 6, "t"),
+        Field("role", 4),
         Field("slot", 3),
         Field("stride", 32, "u", BOX_AXES),
         Field("zero_point", 32, "i"),

@@ -1,0 +1,1 @@
+"""Machines and nests that several tests share."""
