@@ -1,8 +1,10 @@
 """Level 1, the graph: operators on tensors, in the model's own axis order (NCHW), and host regions.
 
 What an operator means follows from its kind and from the types and quantisation of its tensors: a `conv` whose
-operands and result carry quantisation parameters is ONNX's QLinearConv; with an i32 result it is ConvInteger; on floats
-it is Conv. `specs/arithmetic.md` has one formula for each.
+operands and result carry quantisation parameters is ONNX's QLinearConv; with an i32 result it is ConvInteger; with an
+f32 result (or `Node.value`) the accumulator is scaled to the real number, float32(acc) * (f32(sx) * f32(sw)); on floats
+it is Conv. Where f32 meets bf16 or f16, `quantize` and `dequantize` are plain conversions and products of bf16 operands
+may have f32 results. `specs/arithmetic.md` has one formula for each.
 """
 
 from __future__ import annotations

@@ -1,0 +1,80 @@
+"""Fold residual additions into the post chain of the product before them, so that the sum never leaves the chip twice.
+
+before:  t = conv(x, w, b); y = add(t, r) then relu
+after:   y = conv(x, w, b) then add r, relu
+
+Requires: operands and result of the `add` have one shape; nothing else reads t; t is the first operand of a quantised
+          addition (its formula is not symmetric; see specs/arithmetic.md, QLinearAdd).
+Ensures:  in an integer graph t keeps its quantise point: the chain requantises to t's parameters, then adds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..ir.arch import Arch
+from ..ir.graph import Node, Stage, ValueType
+from ..ir.module import Module
+from ..ir.types import ElementType
+from .rewrite import readers, rebuilt, writers
+
+NAME = "fuse"
+
+_PRODUCERS = ("conv", "conv_transpose", "matmul")
+
+
+def fuse(module: Module, arch: Arch) -> Module:
+    """The module with every residual addition that the machine's post unit can do folded."""
+    while True:
+        fused = _fuse_once(module, arch)
+        if fused is module:
+            return module.after(NAME)
+        module = fused
+
+
+def _fuse_once(module: Module, arch: Arch) -> Module:
+    read_by, written_by = readers(module), writers(module)
+    for node in module.operations:
+        if not isinstance(node, Node) or node.op != "add":
+            continue
+        for position, value in enumerate(node.inputs):
+            producer = written_by.get(value)
+            if (
+                isinstance(producer, Node)
+                and producer.op in _PRODUCERS
+                and len(read_by[value]) == 1
+                and node.inputs[0] != node.inputs[1]
+                and value not in module.outputs
+                and _legal(module, arch, producer, node, position)
+            ):
+                merged = _merged(module, producer, node, node.inputs[1 - position], value)
+                operations = [merged if each is node else each for each in module.operations if each is not producer]
+                return rebuilt(module, operations)
+    return module
+
+
+def _legal(module: Module, arch: Arch, producer: Node, node: Node, position: int) -> bool:
+    value, other = module.tensor(node.inputs[position]), module.tensor(node.inputs[1 - position])
+    result = module.tensor(node.outputs[0])
+    if not (value.shape == other.shape == result.shape):
+        return False
+    quantised = value.quantization is not None
+    if quantised and position != 0:
+        return False
+    if producer.post and any(stage.op == "add" for stage in producer.post):
+        return False
+    return ("qadd" if quantised else "add") in arch.post.ops
+
+
+def _merged(module: Module, producer: Node, node: Node, residual: str, value: str) -> Node:
+    middle, result = module.tensor(value), module.tensor(node.outputs[0])
+    assert isinstance(middle.type, ElementType) and isinstance(result.type, ElementType)
+    added = node.value or ValueType(result.type, result.quantization)
+    own = producer.value or ValueType(middle.type, middle.quantization)
+    return replace(
+        producer,
+        outputs=node.outputs,
+        post=(*producer.post, Stage("add", added, residual), *node.post),
+        value=own,
+        source=producer.source + node.source,
+    )

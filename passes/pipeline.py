@@ -1,0 +1,120 @@
+"""The pipeline, as a list to read aloud. Between two passes nobody is trusted: the verifier runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ..ir.arch import Arch
+from ..ir.diagnostics import BrokenPass, CompileError, Diagnostic
+from ..ir.module import Module
+from ..ir.verifier import verify
+from .mapping import MappingOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a user decides about a compilation; `mapping` is what concerns the choice of schedules.
+
+    `precision` is auto, keep or int8.
+    """
+
+    precision: str = "auto"
+    mapping: MappingOptions = MappingOptions()
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """A named transformation of modules. `summary` is the line that `dnnc opt --help` shows."""
+
+    name: str
+    summary: str
+    run: Callable[[Module, Arch, Options], Module]
+
+
+def _canonicalise(module: Module, arch: Arch, options: Options) -> Module:
+    from .canonicalise import canonicalise
+
+    return canonicalise(module)
+
+
+def _quantise(module: Module, arch: Arch, options: Options) -> Module:
+    from .quantise import quantise
+
+    return quantise(module, arch, options.precision)
+
+
+def _fuse(module: Module, arch: Arch, options: Options) -> Module:
+    from .fuse import fuse
+
+    return fuse(module, arch)
+
+
+def _lower(module: Module, arch: Arch, options: Options) -> Module:
+    from .lower import lower
+
+    return lower(module, arch)
+
+
+def _schedule(module: Module, arch: Arch, options: Options) -> Module:
+    from .tile import choose_schedules
+
+    return choose_schedules(module, arch, options.mapping)
+
+
+def _allocate(module: Module, arch: Arch, options: Options) -> Module:
+    from .allocate import allocate
+
+    return allocate(module, arch)
+
+
+PIPELINE: tuple[Pass, ...] = (
+    Pass("canonicalise", "fold constant scales, shifts and activations into the operator before", _canonicalise),
+    Pass("quantise", "narrow a float graph to the array's type", _quantise),
+    Pass("fuse", "fold residual additions into post chains", _fuse),
+    Pass("lower", "graph operators to loop nests", _lower),
+    Pass("schedule", "choose im2col, dataflow, tiles and buffers of every nest", _schedule),
+    Pass("allocate", "addresses in local and main memory", _allocate),
+)
+
+
+def named(names: str) -> tuple[Pass, ...]:
+    """The passes of a comma-separated list. Raises CompileError naming every unknown one."""
+    known = {each.name: each for each in PIPELINE}
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
+        raise CompileError(
+            [Diagnostic(f"there is no pass {name!r}", help=f"passes are: {', '.join(known)}") for name in unknown]
+        )
+    return tuple(known[name] for name in wanted)
+
+
+def remaining(last_pass: str) -> tuple[Pass, ...]:
+    """What is left of the pipeline after `last_pass`; all of it after `import` or nothing."""
+    names = [each.name for each in PIPELINE]
+    if last_pass in names:
+        return PIPELINE[names.index(last_pass) + 1 :]
+    return PIPELINE
+
+
+def run_passes(
+    module: Module,
+    arch: Arch,
+    options: Options,
+    passes: Sequence[Pass] = PIPELINE,
+    on_pass: Callable[[Pass, Module, Module], None] | None = None,
+) -> Module:
+    """Run `passes` in order, verifying after each; `on_pass` sees each pass with the module before and after it.
+
+    Raises CompileError for what is wrong with the input, BrokenPass where a pass of ours wrote an illegal module.
+    """
+    for each in passes:
+        before, module = module, each.run(module, arch, options)
+        if module.header.last_pass != each.name:
+            module = module.after(each.name)
+        if faults := verify(module, arch):
+            raise BrokenPass(each.name, faults)
+        if on_pass is not None:
+            on_pass(each, before, module)
+    return module

@@ -1,0 +1,81 @@
+"""Reading and rebuilding modules: who writes a value, who reads it, and what is left once nothing reads it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import networkx as nx
+
+from ..ir.graph import Node
+from ..ir.module import Module, Operation
+from ..ir.types import Tensor
+
+
+def reads_of(operation: Operation) -> tuple[str, ...]:
+    """Names of the tensors that an operation reads, post chain included, each once."""
+    names = list(operation.inputs)
+    if isinstance(operation, Node):
+        names += [stage.operand for stage in operation.post if stage.operand is not None]
+    return tuple(dict.fromkeys(names))
+
+
+def readers(module: Module) -> Mapping[str, list[Operation]]:
+    """For each tensor the operations that read it; the module's own outputs are not among them."""
+    result: dict[str, list[Operation]] = defaultdict(list)
+    for operation in module.operations:
+        for name in reads_of(operation):
+            result[name].append(operation)
+    return result
+
+
+def writers(module: Module) -> Mapping[str, Operation]:
+    """For each tensor that is computed, the (last) operation that writes it."""
+    return {name: operation for operation in module.operations for name in operation.outputs}
+
+
+def in_order(operations: Iterable[Operation]) -> tuple[Operation, ...]:
+    """`operations` in an order in which each follows what it reads, otherwise as they came."""
+    listed = list(operations)
+    graph: nx.DiGraph[int] = nx.DiGraph()
+    graph.add_nodes_from(range(len(listed)))
+    written: dict[str, list[int]] = defaultdict(list)
+    for number, operation in enumerate(listed):
+        for name in operation.outputs:
+            written[name].append(number)
+    for number, operation in enumerate(listed):
+        graph.add_edges_from((source, number) for name in reads_of(operation) for source in written[name])
+    return tuple(listed[number] for number in nx.lexicographical_topological_sort(graph))
+
+
+def rebuilt(module: Module, operations: Iterable[Operation], new_tensors: Iterable[Tensor] = ()) -> Module:
+    """`module` with these operations (ordered), with `new_tensors` added or put in the place of those of their name,
+    and without operations and tensors that no output needs."""
+    tensors = dict(module.tensor_by_name)
+    for tensor in new_tensors:
+        tensors[tensor.name] = tensor
+    ordered = in_order(operations)
+    needed = set(module.outputs)
+    kept: list[Operation] = []
+    for operation in reversed(ordered):
+        if needed.intersection(operation.outputs):
+            kept.append(operation)
+            needed.update(reads_of(operation))
+            needed.update(operation.outputs)
+    needed.update(module.inputs)
+    return replace(
+        module,
+        operations=tuple(reversed(kept)),
+        tensors=tuple(tensor for name, tensor in tensors.items() if name in needed),
+    )
+
+
+def fresh_name(taken: set[str], wish: str) -> str:
+    """`wish`, or `wish.N` with the least N that makes it new; the name is added to `taken`."""
+    name, number = wish, 0
+    while name in taken:
+        number += 1
+        name = f"{wish}.{number}"
+    taken.add(name)
+    return name
