@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..ir.arch import Arch
 from ..ir.diagnostics import BrokenPass, CompileError, Diagnostic
@@ -20,7 +20,7 @@ class Options:
     """
 
     precision: str = "auto"
-    mapping: MappingOptions = MappingOptions()
+    mapping: MappingOptions = field(default_factory=MappingOptions)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ before:  y: f32 = conv(x: f32, w: f32, b: f32) then relu
 after:   x.q: i8 = quantize(x); y.q: i8 = conv(x.q, w.q: i8 per channel, b.q: i32) then relu; y: f32 = dequantize(y.q)
 
 Requires: for int8, a calibrated range on every float activation (`Tensor.minimum`, `.maximum`).
-Ensures:  host regions and the module's own inputs and outputs keep their types. A product that only they read leaves the
-          accumulator as f32, without a rounding to int8. Operators that move or select values (reshape, transpose, max
+Ensures:  host regions and the module's own inputs and outputs keep their types. A product that only they read
+          leaves the accumulator as f32, without a rounding to int8. Operators that move or select values (reshape, transpose, max
           pool, relu, clip) keep the parameters of their operand.
 
 Activations are asymmetric over the calibrated range, widened to hold 0; weights are symmetric, per output channel;
@@ -210,7 +210,7 @@ class _Narrowing:
             self._finish(replace(node, inputs=names, outputs=(twin.name,)), twin, result)
 
     def _finish(self, node: Node, twin: Tensor, result: Tensor) -> None:
-        """Append a node whose post chain still speaks of floats, and the float form of its result if anyone needs it."""
+        """Append a node whose post chain still speaks of floats, and the float form of its result where it is read."""
         kind = ValueType(self.target, twin.quantization)
         if node.post and self.target.is_integer and any(stage.op == "leaky_relu" for stage in node.post):
             floats = ValueType(ElementType.F32)

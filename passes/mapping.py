@@ -1,0 +1,37 @@
+"""What a user may decide about mappings: for all layers by options, for one layer by a pin, in all or in part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..ir.diagnostics import NOWHERE, Span
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """Decisions about one nest; None leaves one to the search. `span` is where the user wrote it.
+
+    `tiles` gives main-memory loops as (dimension, size), the outermost first; with `complete` there are no others,
+    otherwise the search adds loops over the dimensions that are not named, inside these. `copies` gives the copies of a
+    buffer by operand.
+    """
+
+    dataflow: str | None = None
+    im2col: str | None = None
+    tiles: tuple[tuple[str, int], ...] = ()
+    complete: bool = False
+    copies: tuple[tuple[str, int], ...] = ()
+    span: Span = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class MappingOptions:
+    """`dataflow` is auto, ws, os or is; `im2col` auto, explicit or implicit; `objective` latency, energy or edp.
+
+    `pins` are by nest name.
+    """
+
+    dataflow: str = "auto"
+    im2col: str = "auto"
+    objective: str = "latency"
+    pins: tuple[tuple[str, Pin], ...] = ()
