@@ -103,6 +103,7 @@ class PostOp(Enum):
     QUANTIZE = "quantize"  # saturate(rint(v / scale) + zero_point, type)
     DEQUANTIZE = "dequantize"  # float32(v - zero_point) * scale
     SATURATE = "saturate"  # min(max(v, minimum of type), maximum of type)
+    DIVIDE = "divide"  # float32(v) / (divisor | operand)       one rounding; average pools divide, they do not scale
 
 
 # Attributes of each step; `?` marks what is present only where the step has no operand. `type` is a type's spelling.
@@ -119,6 +120,7 @@ POST_ATTRIBUTES: dict[PostOp, tuple[str, ...]] = {
     PostOp.QUANTIZE: ("scale", "zero_point", "type"),
     PostOp.DEQUANTIZE: ("scale", "zero_point"),
     PostOp.SATURATE: ("type",),
+    PostOp.DIVIDE: ("divisor?",),
 }
 
 

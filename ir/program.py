@@ -180,6 +180,7 @@ POST_CODES = (
     "quantize",
     "dequantize",
     "saturate",
+    "divide",
 )
 NO_SLOT = 7  # a post step without an operand in memory
 
