@@ -183,6 +183,7 @@ POST_CODES = (
     "divide",
 )
 NO_SLOT = 7  # a post step without an operand in memory
+NO_COUNTER = 15  # no counter is blocked by array rows, columns or lanes
 
 
 @dataclass(frozen=True, slots=True)
