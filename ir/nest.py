@@ -16,6 +16,10 @@ from .diagnostics import NOWHERE, Span
 from .graph import Attribute
 from .types import ElementType
 
+# A pseudo-dimension: the running value of the post chain. Only the operand of a `table` step is indexed by it
+# (`value - minimum`); which entry is read is known only at run time, so a tile of that operand is its whole axis.
+VALUE = "value"
+
 
 class Role(Enum):
     """Whose bytes a transfer moves; the columns of the traffic statistics."""
@@ -56,8 +60,8 @@ class Access:
 
     @property
     def dims(self) -> frozenset[str]:
-        """Dimensions that the operand depends on: its relevant dimensions."""
-        return frozenset(dim for axis in self.index for dim in axis.dims)
+        """Dimensions that the operand depends on: its relevant dimensions. VALUE is none: a table never changes."""
+        return frozenset(dim for axis in self.index for dim in axis.dims if dim != VALUE)
 
 
 class BodyOp(Enum):
@@ -280,7 +284,7 @@ class AxisBox:
 def axis_step(axis: Affine, extents: Mapping[str, int]) -> int:
     """Distance of neighbouring positions that a tile stores: the greatest common divisor of the coefficients of the
     dimensions that have more than one value in the whole domain, so that a stride beyond the kernel moves no gaps."""
-    return gcd(*(abs(c) for dim, c in axis.terms if extents[dim] > 1)) or 1
+    return gcd(*(abs(c) for dim, c in axis.terms if dim != VALUE and extents[dim] > 1)) or 1
 
 
 def axis_box(
@@ -289,7 +293,10 @@ def axis_box(
     """The positions that the tile at `starts` with `sizes` points per dimension touches along one axis.
 
     `extents` are those of the whole domain. Every coefficient must be non-negative (the verifier sees to it).
+    An axis that is indexed by VALUE is touched whole.
     """
+    if VALUE in axis.dims:
+        return AxisBox(0, 1, view_extent, 0, 0)
     step = axis_step(axis, extents)
     start = axis.at(starts)
     count = sum(c * (sizes[dim] - 1) for dim, c in axis.terms) // step + 1
