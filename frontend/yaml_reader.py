@@ -1,0 +1,367 @@
+"""A strict reader for the YAML files that users write: every value knows its line and column.
+
+The subset is what a description needs: mappings, sequences and plain or quoted scalars. Anchors, aliases, tags,
+duplicate keys and several documents are refused, and so is text beyond the limits below, so that reading is bounded in
+time and memory. All faults are reported at once; only a fault of syntax ends the reading.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from ..ir.diagnostics import CompileError, Diagnostic, Span
+
+LARGEST_BYTES = 256 * 1024
+LARGEST_DEPTH = 16
+LARGEST_SCALAR = 4096
+
+Scalar = int | float | bool | str | None
+
+_INTEGER = re.compile(r"[-+]?[0-9][0-9_]*|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?([0-9][0-9_]*\.[0-9]*|\.[0-9]+|[0-9][0-9_]*)([eE][-+]?[0-9]+)?")
+_QUANTITY = re.compile(r"([0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,2})?)\s*([A-Za-z/0-9]+)")
+
+_BYTES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12} | {
+    f"{prefix}iB": 1 << (10 * power) for power, prefix in enumerate("KMGT", 1)
+}
+# The ending of a key says its unit; these are the spellings that its value may carry instead of a bare number.
+UNITS: dict[str, dict[str, Fraction]] = {
+    "_bytes_per_second": {f"{unit}/s": Fraction(factor) for unit, factor in _BYTES.items()},
+    "_bytes": {unit: Fraction(factor) for unit, factor in _BYTES.items()},
+    "_hz": {"Hz": Fraction(1), "kHz": Fraction(10**3), "MHz": Fraction(10**6), "GHz": Fraction(10**9)},
+    "_pj": {"fJ": Fraction(1, 1000), "pJ": Fraction(1), "nJ": Fraction(1000)},
+    "_um2": {"um2": Fraction(1), "mm2": Fraction(10**6)},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ScalarNode:
+    """A leaf: its value by YAML's core rules, and the text that was written."""
+
+    value: Scalar
+    text: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class ListNode:
+    items: tuple[YamlNode, ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class MapNode:
+    """A mapping in written order; `key_spans` are the places of the keys."""
+
+    entries: Mapping[str, YamlNode]
+    key_spans: Mapping[str, Span]
+    span: Span
+
+
+YamlNode = ScalarNode | ListNode | MapNode
+
+
+class Faults:
+    """Collects what is wrong with one text and shows each fault with its source line."""
+
+    def __init__(self, text: str, file: str) -> None:
+        self.file = file
+        self._lines = text.splitlines()
+        self._found: list[Diagnostic] = []
+
+    def add(self, message: str, span: Span, help: str = "") -> None:
+        excerpt = self._lines[span.line - 1][:200] if 0 < span.line <= len(self._lines) else ""
+        self._found.append(Diagnostic(message, span, help, excerpt))
+
+    def raise_if_any(self) -> None:
+        if self._found:
+            raise CompileError(sorted(self._found, key=lambda each: (each.span.line, each.span.column)))
+
+
+def read_yaml(text: str, faults: Faults) -> YamlNode:
+    """The single document of `text`. Raises CompileError at once where it is not YAML or beyond the limits."""
+    import yaml
+
+    if len(text.encode("utf-8", "replace")) > LARGEST_BYTES:
+        raise CompileError(Diagnostic(f"the file is larger than {LARGEST_BYTES} bytes", Span(faults.file, 1, 1)))
+    try:
+        builder = _Builder(faults)
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            builder.feed(event)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = Span(faults.file, mark.line + 1, mark.column + 1) if mark else Span(faults.file, 1, 1)
+        faults.add(f"not valid YAML: {error.problem or error.context}", place)
+        faults.raise_if_any()
+        raise
+    except (yaml.YAMLError, UnicodeError) as error:
+        raise CompileError(Diagnostic(f"not valid YAML: {error}", Span(faults.file, 1, 1))) from None
+    if builder.root is None:
+        raise CompileError(Diagnostic("the file is empty", Span(faults.file, 1, 1)))
+    return builder.root
+
+
+class _Builder:
+    """Builds nodes from parse events with a stack of its own, so that nesting cannot exhaust ours."""
+
+    def __init__(self, faults: Faults) -> None:
+        self.faults = faults
+        self.root: YamlNode | None = None
+        self._open: list[_Open] = []
+
+    def feed(self, event: object) -> None:
+        import yaml
+
+        if not isinstance(event, yaml.NodeEvent | yaml.CollectionEndEvent):
+            return
+        assert event.start_mark is not None
+        span = Span(self.faults.file, event.start_mark.line + 1, event.start_mark.column + 1)
+        if isinstance(event, yaml.CollectionEndEvent):
+            self._place(self._open.pop().close(), span)
+            return
+        tag = event.tag if isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent) else None
+        if isinstance(event, yaml.AliasEvent) or event.anchor:
+            self._refuse("anchors and aliases are not allowed", span, "write the value out")
+        elif tag not in (None, "!"):
+            self._refuse(f"the tag {tag!r} is not allowed", span, "values have the type that they are written in")
+        if isinstance(event, yaml.CollectionStartEvent):
+            if len(self._open) == LARGEST_DEPTH:
+                self._refuse(f"nested deeper than {LARGEST_DEPTH} levels", span, "")
+            self._open.append(_Open(isinstance(event, yaml.MappingStartEvent), span))
+        elif isinstance(event, yaml.ScalarEvent):
+            plain = event.style is None
+            self._place(ScalarNode(_core_value(event.value) if plain else event.value, event.value, span), span)
+
+    def _place(self, node: YamlNode, span: Span) -> None:
+        if not self._open:
+            if self.root is not None:
+                self._refuse("a second document", node.span, "one file describes one thing")
+            self.root = node
+            return
+        parent = self._open[-1]
+        if not parent.is_map:
+            parent.items.append(node)
+        elif parent.key is None:
+            if not isinstance(node, ScalarNode):
+                self._refuse("a key must be a plain word", node.span, "")
+                return
+            parent.key, parent.key_span = node.text, node.span
+        else:
+            if parent.key in parent.entries:
+                first = parent.key_spans[parent.key].line
+                self.faults.add(
+                    f"key {parent.key!r} is given twice", parent.key_span, f"it stands on line {first} already"
+                )
+            parent.entries[parent.key] = node
+            parent.key_spans[parent.key] = parent.key_span
+            parent.key = None
+
+    def _refuse(self, message: str, span: Span, help: str) -> None:
+        self.faults.add(message, span, help)
+        self.faults.raise_if_any()
+
+
+class _Open:
+    """A mapping or sequence whose end has not been read yet."""
+
+    def __init__(self, is_map: bool, span: Span) -> None:
+        self.is_map = is_map
+        self.span = span
+        self.items: list[YamlNode] = []
+        self.entries: dict[str, YamlNode] = {}
+        self.key_spans: dict[str, Span] = {}
+        self.key: str | None = None
+        self.key_span = span
+
+    def close(self) -> YamlNode:
+        if self.is_map:
+            return MapNode(self.entries, self.key_spans, self.span)
+        return ListNode(tuple(self.items), self.span)
+
+
+def _core_value(text: str) -> Scalar:
+    """YAML 1.2's core schema: no `yes`, no octal, no sexagesimal; so `1:30` and `off` stay words."""
+    if text in ("", "~", "null", "Null", "NULL"):
+        return None
+    if text in ("true", "True", "TRUE"):
+        return True
+    if text in ("false", "False", "FALSE"):
+        return False
+    if len(text) <= 40:
+        if _INTEGER.fullmatch(text):
+            return int(text.replace("_", ""), 16 if text.startswith("0x") else 10)
+        if _FLOAT.fullmatch(text):
+            return float(text.replace("_", ""))
+    return text
+
+
+class Fields:
+    """The keys of one mapping, taken one by one. What is wrong goes to `faults` and a stand-in value is returned, so
+    that the rest is still checked; `done` reports keys that nobody asked for.
+
+    `path` is the dotted name of the mapping, empty at the top.
+    """
+
+    def __init__(self, node: MapNode, faults: Faults, path: str = "") -> None:
+        self.node = node
+        self.faults = faults
+        self.path = path
+        self._known: list[str] = []
+
+    def name(self, key: str) -> str:
+        return f"{self.path}.{key}" if self.path else key
+
+    def span(self, key: str) -> Span:
+        """Where the value of `key` stands, else where the mapping starts."""
+        return self.node.entries[key].span if key in self.node.entries else self.node.span
+
+    def has(self, key: str) -> bool:
+        self._known.append(key)
+        return key in self.node.entries
+
+    def fault(self, key: str, message: str, help: str = "") -> None:
+        self.faults.add(message, self.span(key), help)
+
+    def _take(self, key: str, required: bool, expected: str) -> YamlNode | None:
+        if self.has(key):
+            return self.node.entries[key]
+        if required:
+            where = f"{self.path!r} lacks" if self.path else "the description lacks"
+            self.faults.add(f"{where} the key {key!r}", self.node.span, f"add `{key}: {expected}`")
+        return None
+
+    def integer(self, key: str, low: int, high: int, default: int | None = None, example: str = "") -> int:
+        """An int in low..high; with a unit in its key, a quantity such as `256 KiB` as well."""
+        expected = example or str(low)
+        node = self._take(key, default is None, expected)
+        stand_in = low if default is None else default
+        if node is None:
+            return stand_in
+        found = self._number(key, node, expected)
+        if found is None:
+            return stand_in
+        if found.denominator != 1:
+            self.fault(key, f"{self.name(key)!r} must be a whole number, found {_show(node)}")
+            return stand_in
+        if not low <= found <= high:
+            self.fault(key, f"{self.name(key)!r} is {_show(node)}; it must lie between {low} and {high}")
+            return stand_in
+        return int(found)
+
+    def number(self, key: str, low: float, high: float) -> float:
+        """A float in low..high, with a unit if its key names one."""
+        node = self._take(key, True, "1.0")
+        found = self._number(key, node, "1.0") if node is not None else None
+        if found is None:
+            return low
+        if not low <= found <= high:
+            self.fault(key, f"{self.name(key)!r} is {_show(node)}; it must lie between {low:g} and {high:g}")
+            return low
+        return float(found)
+
+    def _number(self, key: str, node: YamlNode, expected: str) -> Fraction | None:
+        units = next((spellings for ending, spellings in UNITS.items() if f"_{key}".endswith(ending)), {})
+        value = node.value if isinstance(node, ScalarNode) else None
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return Fraction(value) if abs(value) < 1e30 else Fraction(10**30)
+        if isinstance(value, str) and units and (match := _QUANTITY.fullmatch(value)):
+            if match[2] in units:
+                return Fraction(match[1].replace("_", "")) * units[match[2]]
+            self.fault(key, f"{self.name(key)!r} has the unit {match[2]!r}", f"units: {', '.join(units)}")
+            return None
+        self.fault(key, f"{self.name(key)!r} must be a number, found {_show(node)}", f"for example `{key}: {expected}`")
+        return None
+
+    def boolean(self, key: str, default: bool) -> bool:
+        node = self._take(key, False, "true")
+        if node is None:
+            return default
+        if isinstance(node, ScalarNode) and isinstance(node.value, bool):
+            return node.value
+        self.fault(key, f"{self.name(key)!r} must be true or false, found {_show(node)}")
+        return default
+
+    def text(self, key: str, default: str | None = None) -> str:
+        node = self._take(key, default is None, "...")
+        if node is None:
+            return default or ""
+        if isinstance(node, ScalarNode) and node.value is not None and len(node.text) <= LARGEST_SCALAR:
+            return node.text
+        self.fault(key, f"{self.name(key)!r} must be a text, found {_show(node)}")
+        return default or ""
+
+    def choice(self, key: str, legal: Sequence[str], default: str | None = None) -> str:
+        found = self.text(key, default)
+        if found in legal or not self.has(key):
+            return found or legal[0]
+        self.fault(key, f"{self.name(key)!r} is {found!r}", closest(found, legal))
+        return default or legal[0]
+
+    def words(self, key: str, legal: Sequence[str], default: tuple[str, ...] | None = None) -> tuple[str, ...]:
+        """A non-empty list of different words, each one of `legal`, in the written order."""
+        node = self._take(key, default is None, f"[{', '.join(legal[:2])}]")
+        if node is None:
+            return default or ()
+        if not isinstance(node, ListNode) or not node.items:
+            self.fault(key, f"{self.name(key)!r} must be a list such as [{', '.join(legal[:2])}], found {_show(node)}")
+            return default or ()
+        found: list[str] = []
+        for item in node.items:
+            word = item.text if isinstance(item, ScalarNode) else ""
+            if word in found:
+                self.faults.add(f"{word!r} stands twice in {self.name(key)!r}", item.span)
+            elif word in legal:
+                found.append(word)
+            else:
+                self.faults.add(f"{self.name(key)!r} does not know {_show(item)}", item.span, closest(word, legal))
+        return tuple(found)
+
+    def fields(self, key: str, required: bool = True) -> Fields | None:
+        """The mapping at `key`."""
+        node = self._take(key, required, "...")
+        if node is None:
+            return None
+        if isinstance(node, MapNode):
+            return Fields(node, self.faults, self.name(key))
+        self.fault(key, f"{self.name(key)!r} must hold keys, found {_show(node)}")
+        return None
+
+    def list_of_fields(self, key: str, required: bool = True, most: int = 1000) -> list[Fields]:
+        """The mappings of the list at `key`."""
+        node = self._take(key, required, "...")
+        if node is None:
+            return []
+        if not isinstance(node, ListNode) or not 0 < len(node.items) <= most:
+            self.fault(key, f"{self.name(key)!r} must be a list of 1 to {most} entries, found {_show(node)}")
+            return []
+        result = []
+        for number, item in enumerate(node.items):
+            if isinstance(item, MapNode):
+                result.append(Fields(item, self.faults, f"{self.name(key)}[{number}]"))
+            else:
+                self.faults.add(f"an entry of {self.name(key)!r} must hold keys, found {_show(item)}", item.span)
+        return result
+
+    def done(self) -> None:
+        """Report the keys that were never asked for."""
+        for key, span in self.node.key_spans.items():
+            if key not in self._known:
+                where = f" in {self.path!r}" if self.path else ""
+                self.faults.add(f"unknown key {key[:80]!r}{where}", span, closest(key, self._known))
+
+
+def closest(word: str, legal: Iterable[str]) -> str:
+    """A help line: the legal word that was probably meant, else all of them."""
+    names = sorted(set(legal))
+    near = difflib.get_close_matches(word[:80], names, 1, 0.6)
+    return f"did you mean {near[0]!r}?" if near else f"legal: {', '.join(names)}"
+
+
+def _show(node: YamlNode | None) -> str:
+    if isinstance(node, ScalarNode):
+        return repr(node.text[:60]) if node.text else "nothing"
+    return "a list" if isinstance(node, ListNode) else "keys"
