@@ -1,7 +1,7 @@
 """The binary form of instructions: packs and unpacks the fields of `ir.program.FIELDS`, one by one or by columns.
 
-Columns are for speed: a program of 10^5 commands is a handful of numpy arrays, never 10^5 Python objects. Encoding asserts
-that values fit (they are ours); decoding trusts nothing and names every faulty instruction by its number.
+Columns are for speed: a program of 10^5 commands is a handful of numpy arrays, never 10^5 Python objects. Encoding
+asserts that values fit (they are ours); decoding trusts nothing and names every faulty instruction by its number.
 """
 
 from __future__ import annotations
@@ -249,7 +249,7 @@ def decode(code: bytes) -> list[Instruction]:
     instructions: list[Instruction | None] = [None] * len(columns)
     for opcode, each in columns.commands.items():
         lists = [each[field.name].tolist() for field in FIELDS[opcode][2:]]
-        values = zip(*lists, strict=True) if lists else ((() for _ in range(len(each.rows))))
+        values = zip(*lists, strict=True) if lists else (() for _ in range(len(each.rows)))
         for number, core, row in zip(each.rows.tolist(), each.core.tolist(), values, strict=True):
             packed = tuple(tuple(value) if isinstance(value, list) else value for value in row)
             instructions[number] = Instruction(opcode, packed, core)

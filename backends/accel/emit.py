@@ -1,0 +1,185 @@
+"""Scheduled and allocated nests to instructions, as specs/isa.md, section 5, says; a module to its program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...ir.arch import Arch
+from ...ir.encoding import Words, pack
+from ...ir.nest import Dataflow, Nest
+from ...ir.program import (
+    AUX_SLOTS,
+    COUNTERS,
+    INSTRUCTION_BYTES,
+    Opcode,
+)
+from .configure import configure
+from .tiles import Boxes, Integers, Tiles, Versions, boxes, tiles_of, versions
+
+FARTHEST = 255  # the greatest distance of a wait
+
+# Phases of an iteration in program order (specs/isa.md, 5.3 a to e).
+_EARLY_LOADS, _COMPUTE, _LATE_LOADS, _STORE, _POST_LOADS = range(5)
+_PHASES = 5
+
+
+def emit_nest(nest: Nest, arch: Arch, addresses: Mapping[str, int]) -> bytes:
+    """The instructions of one layer, its fence included. `addresses` are those of the tensors in main memory; the
+    nest's buffers are allocated. Work is linear in the number of tiles."""
+    fence = pack(Opcode.FENCE, 1, {})
+    if any(dim.extent == 0 for dim in nest.domain) or 0 in nest.write.shape:
+        return fence.tobytes()
+    head = configure(nest, arch)
+    commands = _Commands(nest, arch, addresses)
+    body = np.empty((commands.count, INSTRUCTION_BYTES // 8), dtype="<u8")
+    for rows, words in (commands.loads(), commands.computes(), commands.stores()):
+        body[rows] = words
+    return b"".join(words.tobytes() for words in (*head, body, fence))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Loads:
+    """The loads of one read: one for each version of its tile. `keys` order them among all commands of the nest."""
+
+    stream: int
+    operand: str
+    versions: Versions
+    keys: Integers
+
+
+class _Commands:
+    """The load, compute and store commands of a nest. Each has a key that is ascending in program order, so that the
+    number of commands of a kind before another is a binary search."""
+
+    def __init__(self, nest: Nest, arch: Arch, addresses: Mapping[str, int]) -> None:
+        self.nest = nest
+        self.addresses = addresses
+        self.post_operands = [post.operand for post in nest.post if post.operand is not None]
+        self.body_operands = [nest.body.a] + ([nest.body.b] if nest.body.b is not None else [])
+        self.tiles: Tiles = tiles_of(nest)
+        self.versions = {each.operand: versions(self.tiles, each.operand, arch) for each in (*nest.reads, nest.write)}
+        self.output = self.versions[nest.write.operand]
+        self.reads = [self._loads_of(stream, read.operand) for stream, read in enumerate(nest.reads)]
+        self.load_keys = np.sort(np.concatenate([each.keys for each in self.reads] or [np.empty(0, dtype=np.int64)]))
+        self.compute_keys = self._key(np.arange(self.tiles.count, dtype=np.int64), _COMPUTE)
+        self.store_keys = self._key(self.output.last, _STORE)
+        self.count = len(self.load_keys) + len(self.compute_keys) + len(self.store_keys)
+
+    def _key(self, iteration: Integers, phase: int | Integers, stream: int = 0) -> Integers:
+        return ((iteration + 1) * _PHASES + phase) * len(self.nest.reads) + stream
+
+    def _loads_of(self, stream: int, operand: str) -> _Loads:
+        each = self.versions[operand]
+        phase = _EARLY_LOADS if each.copies > 1 else _POST_LOADS if operand in self.post_operands else _LATE_LOADS
+        phases = np.full(len(each.first), phase, dtype=np.int64)
+        phases[0] = _EARLY_LOADS  # before iteration 0
+        return _Loads(stream, operand, each, self._key(each.first - 1, phases, stream))
+
+    def _rows(self, keys: Integers) -> Integers:
+        """Positions in program order."""
+        return sum((np.searchsorted(every, keys) for every in self._all_keys()), np.zeros(len(keys), dtype=np.int64))
+
+    def _all_keys(self) -> tuple[Integers, Integers, Integers]:
+        return self.load_keys, self.compute_keys, self.store_keys
+
+    def loads(self) -> tuple[Integers, Words]:
+        """Rows and words of all loads."""
+        rows, words = [], []
+        for read in self.reads:
+            access = self.nest.access(read.operand)
+            box = boxes(self.tiles, read.operand, read.versions.first)
+            execute, store = self._load_waits(read)
+            fields = {
+                "wait_execute": execute,
+                "wait_store": store,
+                "stream": read.stream,
+                "main": self.addresses[access.tensor] + box.offset_bytes,
+                "local": read.versions.address,
+                "extent": box.extent,
+                "before": box.before,
+                "after": box.after,
+            }
+            rows.append(self._rows(read.keys))
+            words.append(pack(Opcode.LOAD, len(read.keys), fields))
+        return np.concatenate(rows), np.concatenate(words)
+
+    def _load_waits(self, read: _Loads) -> tuple[Integers, Integers]:
+        """A load waits until nobody reads what lies in its copy any more: version v - copies."""
+        execute = np.zeros(len(read.keys), dtype=np.int64)
+        store = np.zeros(len(read.keys), dtype=np.int64)
+        copies = read.versions.copies
+        keys, first, last = read.keys[copies:], read.versions.first[:-copies], read.versions.last[:-copies]
+        if read.operand in self.body_operands:
+            execute[copies:] = _distance(np.searchsorted(self.compute_keys, keys) - last)
+        if read.operand in self.post_operands:
+            # The last store at or before the version's last iteration, if the version still had it then.
+            target = np.searchsorted(self.output.last, last, side="right") - 1
+            had = (target >= 0) & (self.output.last[target] >= first)
+            store[copies:] = np.where(had, _distance(np.searchsorted(self.store_keys, keys) - target), 0)
+        return execute, store
+
+    def computes(self) -> tuple[Integers, Words]:
+        """Rows and words of all computes."""
+        nest, tiles, output = self.nest, self.tiles, self.output
+        assert nest.schedule is not None
+        extent = np.ones((tiles.count, COUNTERS), dtype=np.int64)
+        for k, dim in enumerate(nest.domain):
+            extent[:, k] = tiles.sizes[dim.name]
+        accumulate = np.ones(tiles.count, dtype=np.int64)
+        accumulate[output.first] = 0
+        a, b = self.versions[nest.body.a], self.versions[nest.body.b] if nest.body.b is not None else None
+        fields = {
+            "wait_load": self._compute_load_waits(),
+            "wait_store": self._compute_store_waits(),
+            "accumulate": accumulate,
+            "a": a.address[a.of],
+            "b": b.address[b.of] if b is not None else 0,
+            "c": output.address[output.of],
+            "extent": extent,
+        }
+        opcode = Opcode.VECTOR if nest.schedule.dataflow is Dataflow.VECTOR else Opcode.COMPUTE
+        return self._rows(self.compute_keys), pack(opcode, tiles.count, fields)
+
+    def _compute_load_waits(self) -> Integers:
+        """On the last load that brings a tile of this iteration; loads are in the order of the iterations served."""
+        served = np.zeros(self.tiles.count, dtype=np.int64)
+        for read in self.reads:
+            served[read.versions.first] += 1
+        before = np.searchsorted(self.load_keys, self.compute_keys)
+        return np.where(served > 0, _distance(before - (np.cumsum(served) - 1)), 0)
+
+    def _compute_store_waits(self) -> Integers:
+        """Where the output's tile changes: on the store of the version that was in this copy before."""
+        waits = np.zeros(self.tiles.count, dtype=np.int64)
+        starts = self.output.first[self.output.copies :]
+        before = np.searchsorted(self.store_keys, self.compute_keys[starts])
+        waits[starts] = _distance(before - np.arange(len(starts)))
+        return waits
+
+    def stores(self) -> tuple[Integers, Words]:
+        """Rows and words of all stores: one for each version of the output's tile, after its last compute."""
+        last = self.output.last
+        box: Boxes = boxes(self.tiles, self.nest.write.operand, last)
+        assert not (box.before.any() or box.after.any()), f"{self.nest.name}: the output leaves its view"
+        aux = np.zeros((len(last), AUX_SLOTS), dtype=np.int64)
+        for slot, operand in enumerate(self.post_operands):
+            held = self.versions[operand]
+            aux[:, slot] = held.address[held.of[last]]
+        fields = {
+            "wait_execute": 1,
+            "main": self.addresses[self.nest.write.tensor] + box.offset_bytes,
+            "local": self.output.address,
+            "extent": box.extent,
+            "aux": aux,
+        }
+        return self._rows(self.store_keys), pack(Opcode.STORE, len(last), fields)
+
+
+def _distance(commands_back: NDArray[np.signedinteger]) -> Integers:
+    """A wait's distance, which the encoding bounds: a nearer, later command is then waited for."""
+    assert (commands_back > 0).all(), "a wait points forwards"
+    return np.minimum(commands_back, FARTHEST).astype(np.int64)

@@ -1,0 +1,158 @@
+"""The tiles of a scheduled nest, all iterations at once: where each tile starts, how large it is, when it changes.
+
+Everything is an array over the iterations 0..I-1 of the main-memory loops, so that the work per tile is a few numpy
+operations. The rules are those of specs/isa.md, section 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...ir.affine import Affine
+from ...ir.arch import Arch
+from ...ir.diagnostics import CompileError, Diagnostic
+from ...ir.nest import VALUE, LocalLayout, Nest, axis_step, local_layout, main_memory_loops
+from ...ir.program import BOX_AXES
+
+Integers = NDArray[np.int64]
+
+MAX_ITERATIONS = 1 << 21  # of one nest; a program of that length takes minutes to run and is a mistake
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tiles:
+    """Iterations of a nest. `starts` and `sizes` give per dimension the first point and the number of points of each
+    iteration's tile; a dimension without a main-memory loop has one tile."""
+
+    nest: Nest
+    count: int
+    starts: Mapping[str, Integers]
+    sizes: Mapping[str, Integers]
+
+    def changes(self, dims: frozenset[str]) -> NDArray[np.bool_]:
+        """Where the tile of an operand that depends on `dims` differs from the previous iteration's (always at 0)."""
+        changed = np.zeros(self.count, dtype=np.bool_)
+        changed[0] = True
+        for dim in dims:
+            starts = self.starts[dim]
+            changed[1:] |= starts[1:] != starts[:-1]
+        return changed
+
+
+def tiles_of(nest: Nest) -> Tiles:
+    """The iterations of a scheduled nest whose domain is not empty. Raises CompileError where there are too many."""
+    assert nest.schedule is not None
+    loops = main_memory_loops(nest.schedule)
+    dims = [loop.dims[0] for loop in loops]
+    assert all(len(loop.dims) == 1 for loop in loops) and len(set(dims)) == len(dims), f"{nest.name}: one loop per dim"
+    trips = [-(-nest.extent(loop.dims[0]) // loop.size) for loop in loops]
+    count = prod(trips)
+    if count > MAX_ITERATIONS:
+        message = f"the schedule of {nest.name!r} has {count} tiles; at most {MAX_ITERATIONS} can be emitted"
+        raise CompileError(Diagnostic(message, nest.span, help="use larger tiles"))
+    starts = {dim.name: np.zeros(count, dtype=np.int64) for dim in nest.domain}
+    sizes = {dim.name: np.full(count, dim.extent, dtype=np.int64) for dim in nest.domain}
+    iteration = np.arange(count, dtype=np.int64)
+    inner = count
+    for loop, trip in zip(loops, trips, strict=True):
+        inner //= trip
+        first = iteration // inner % trip * loop.size
+        starts[loop.dims[0]] = first
+        sizes[loop.dims[0]] = np.minimum(loop.size, nest.extent(loop.dims[0]) - first)
+    return Tiles(nest, count, starts, sizes)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Boxes:
+    """The boxes of an operand at some iterations. `extent`, `before` and `after` are (n, BOX_AXES), aligned to the
+    innermost axis; `offset_bytes` is the distance of position 0 from the operand's first byte in main memory."""
+
+    offset_bytes: Integers
+    extent: Integers
+    before: Integers
+    after: Integers
+
+
+def view_strides(shape: tuple[int, ...], element_bytes: int) -> tuple[int, ...]:
+    """Bytes between neighbours along each axis of a row-major view."""
+    strides = [element_bytes] * len(shape)
+    for axis in range(len(shape) - 2, -1, -1):
+        strides[axis] = strides[axis + 1] * shape[axis + 1]
+    return tuple(strides)
+
+
+def _axis(
+    tiles: Tiles, axis: Affine, view_extent: int, extents: Mapping[str, int], at: Integers
+) -> tuple[Integers, Integers, Integers, Integers]:
+    """start, count, before and after of `ir.nest.axis_box`, for the iterations `at`."""
+    if VALUE in axis.dims:
+        zero = np.zeros(len(at), dtype=np.int64)
+        return zero, zero + view_extent, zero, zero
+    step = axis_step(axis, extents)
+    start = np.full(len(at), axis.constant, dtype=np.int64)
+    reach = np.zeros(len(at), dtype=np.int64)
+    for dim, coefficient in axis.terms:
+        start += coefficient * tiles.starts[dim][at]
+        reach += coefficient * (tiles.sizes[dim][at] - 1)
+    count = reach // step + 1
+    before = np.minimum(count, np.maximum(0, -(start // step)))
+    first_beyond = np.maximum(0, -((start - view_extent) // step))
+    after = count - np.maximum(before, np.minimum(count, first_beyond))
+    return start, count, before, after
+
+
+def boxes(tiles: Tiles, operand: str, at: Integers) -> Boxes:
+    """The boxes of `operand` in main memory at the iterations `at`."""
+    access = tiles.nest.access(operand)
+    extents = {dim.name: dim.extent for dim in tiles.nest.domain}
+    offset = np.zeros(len(at), dtype=np.int64)
+    extent = np.ones((len(at), BOX_AXES), dtype=np.int64)
+    before = np.zeros((len(at), BOX_AXES), dtype=np.int64)
+    after = np.zeros((len(at), BOX_AXES), dtype=np.int64)
+    first = BOX_AXES - len(access.index)
+    strides = view_strides(access.shape, access.type.bytes)
+    for k, axis in enumerate(access.index):
+        start, count, outside, beyond = _axis(tiles, axis, access.shape[k], extents, at)
+        offset += start * strides[k]
+        extent[:, first + k] = count
+        before[:, first + k] = outside
+        after[:, first + k] = beyond
+    assert access.pad is not None or not (before.any() or after.any()), f"{tiles.nest.name}: {operand} leaves its view"
+    return Boxes(offset, extent, before, after)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Versions:
+    """The tiles of an operand in the order in which it has them: `first[v]` and `last[v]` are the iterations of version
+    v, `of[i]` is the version at iteration i, `address[v]` the copy that holds it."""
+
+    first: Integers
+    last: Integers
+    of: Integers
+    address: Integers
+    copies: int
+
+
+def versions(tiles: Tiles, operand: str, arch: Arch) -> Versions:
+    """The versions of an operand whose buffer has an address."""
+    nest = tiles.nest
+    assert nest.schedule is not None
+    buffer = nest.schedule.buffer(operand)
+    assert buffer.address is not None, f"{nest.name}: the buffer of {operand} is not allocated"
+    changes = tiles.changes(nest.access(operand).dims)
+    first = np.flatnonzero(changes).astype(np.int64)
+    last = np.append(first[1:], tiles.count) - 1
+    tile_bytes = operand_layout(nest, operand, arch).tile_bytes
+    address = buffer.address + np.arange(len(first), dtype=np.int64) % buffer.copies * tile_bytes
+    return Versions(first, last, np.cumsum(changes, dtype=np.int64) - 1, address, buffer.copies)
+
+
+def operand_layout(nest: Nest, operand: str, arch: Arch) -> LocalLayout:
+    """How the operand's tile lies in the memory of its buffer."""
+    assert nest.schedule is not None
+    return local_layout(nest, operand, arch.memory(nest.schedule.buffer(operand).memory).word_bytes)
