@@ -87,14 +87,13 @@ def _read(top: Fields) -> Arch:
     name = top.text("name")
     if top.has("name") and not _NAME.fullmatch(name):
         top.fault("name", f"'name' is {name[:40]!r}", "lower-case letters, digits and _, starting with a letter")
-    clock_hz = top.integer("clock_hz", 1, 10**12, example="1 GHz")
     return Arch(
         name=name,
         kind=top.choice("kind", KINDS, "executable"),
-        clock_hz=clock_hz,
-        array=_array(top),
+        clock_hz=top.integer("clock_hz", 1, 10**12, example="1 GHz"),
+        array=_section(top, "array", _array, Array(1, 1, (), (), (), (), ElementType.I64)),
         memories=tuple(_memory(each) for each in top.list_of_fields("memories", most=16)),
-        dma=_dma(top, clock_hz),
+        dma=_section(top, "dma", _dma, Dma(1, 1, 1, 1, 0)),
         queues=_section(top, "queues", _queues, Queues(1, 1, 1)),
         post=_section(
             top, "post", lambda f: PostUnit(_lanes(f), f.words("ops", POST_CODES, POST_CODES)), PostUnit(1, ())
@@ -124,21 +123,18 @@ def _section(top: Fields, key: str, read: Callable[[Fields], _T], stand_in: _T) 
     return value
 
 
-def _array(top: Fields) -> Array:
-    def read(fields: Fields) -> Array:
-        return Array(
-            rows=fields.integer("rows", 1, _LARGEST_SIDE, example="16"),
-            cols=fields.integer("cols", 1, _LARGEST_SIDE, example="16"),
-            dataflows=fields.words("dataflows", DATAFLOWS),
-            mac_forms=fields.words("mac_forms", MAC_FORMS),
-            inputs=_types(fields, "inputs"),
-            weights=_types(fields, "weights"),
-            accumulator=ElementType(fields.choice("accumulator", ("i8", "i16", "i32", "i64", "f32"))),
-            transposer=fields.boolean("transposer", True),
-            drain_cycles=fields.integer("drain_cycles", 0, 10**6, 0),
-        )
-
-    return _section(top, "array", read, Array(1, 1, (), (), (), (), ElementType.I64))
+def _array(fields: Fields) -> Array:
+    return Array(
+        rows=fields.integer("rows", 1, _LARGEST_SIDE, example="16"),
+        cols=fields.integer("cols", 1, _LARGEST_SIDE, example="16"),
+        dataflows=fields.words("dataflows", DATAFLOWS),
+        mac_forms=fields.words("mac_forms", MAC_FORMS),
+        inputs=_types(fields, "inputs"),
+        weights=_types(fields, "weights"),
+        accumulator=ElementType(fields.choice("accumulator", ("i8", "i16", "i32", "i64", "f32"))),
+        transposer=fields.boolean("transposer", True),
+        drain_cycles=fields.integer("drain_cycles", 0, 10**6, 0),
+    )
 
 
 def _types(fields: Fields, key: str) -> tuple[ElementType, ...]:
@@ -182,27 +178,14 @@ def _memory(fields: Fields) -> Memory:
     return memory
 
 
-def _dma(top: Fields, clock_hz: int) -> Dma:
-    def read(fields: Fields) -> Dma:
-        dma = Dma(
-            bus_bytes=fields.integer("bus_bytes", 1, 1 << 16, example="16"),
-            burst_bytes=fields.integer("burst_bytes", 1, 1 << 20, example="64"),
-            requests_in_flight=fields.integer("requests_in_flight", 1, 1 << 16, example="16"),
-            bandwidth_bytes_per_second=fields.integer("bandwidth_bytes_per_second", 1, 10**15, example="16 GB/s"),
-            latency_cycles=fields.integer("latency_cycles", 0, 10**6, example="60"),
-        )
-        if dma.burst_bytes % dma.bus_bytes:
-            fields.fault(
-                "burst_bytes", f"a burst of {dma.burst_bytes} bytes is no multiple of the bus of {dma.bus_bytes} bytes"
-            )
-        if dma.bandwidth_bytes_per_second > dma.bus_bytes * clock_hz:
-            fields.fault(
-                "bandwidth_bytes_per_second",
-                f"a bus of {dma.bus_bytes} bytes at {clock_hz} Hz carries at most {dma.bus_bytes * clock_hz} bytes/s",
-            )
-        return dma
-
-    return _section(top, "dma", read, Dma(1, 1, 1, 1, 0))
+def _dma(fields: Fields) -> Dma:
+    return Dma(
+        bus_bytes=fields.integer("bus_bytes", 1, 1 << 16, example="16"),
+        burst_bytes=fields.integer("burst_bytes", 1, 1 << 20, example="64"),
+        requests_in_flight=fields.integer("requests_in_flight", 1, 1 << 16, example="16"),
+        bandwidth_bytes_per_second=fields.integer("bandwidth_bytes_per_second", 1, 10**15, example="16 GB/s"),
+        latency_cycles=fields.integer("latency_cycles", 0, 10**6, example="60"),
+    )
 
 
 def _queues(fields: Fields) -> Queues:
@@ -229,8 +212,10 @@ def _vector(fields: Fields) -> VectorUnit:
 
 
 def _check(arch: Arch, top: Fields) -> None:
-    """What must hold between values: a machine that no program can use is refused here, with the reason."""
+    """What must hold between values: a machine that no program can use is refused here, with the reason. Sections in
+    which a value alone is wrong have stand-ins and are left out."""
     _check_array(arch, top)
+    _check_dma(arch, top)
     names = [memory.name for memory in arch.memories]
     nodes = top.node.entries.get("memories")
     spans = [item.span for item in nodes.items] if isinstance(nodes, ListNode) else []
@@ -241,12 +226,12 @@ def _check(arch: Arch, top: Fields) -> None:
     for number, (memory, span) in enumerate(zip(arch.memories, spans, strict=True)):
         if memory.name in names[:number]:
             top.faults.add(f"there are two memories {memory.name!r}", span)
-        if number and memory.capacity_bytes % memory.word_bytes:
+        if number and _sound(top, number) and memory.capacity_bytes % memory.word_bytes:
             message = f"{memory.name!r} holds {memory.capacity_bytes} bytes, which is no whole number of its words"
             top.faults.add(message, span, f"words have {memory.word_bytes} bytes")
     if sum(memory.capacity_bytes for memory in arch.local) > _LOCAL_BYTES:
         top.fault("memories", f"local memories together exceed {_LOCAL_BYTES} bytes, the reach of a local address")
-    for role in ROLES:
+    for role in ROLES if all(_sound(top, number) for number in range(len(names))) else ():
         holders = [memory.name for memory in arch.local if role in memory.holds]
         if len(holders) != 1:
             found = f"{' and '.join(map(repr, holders))} all hold" if holders else "no local memory holds"
@@ -256,10 +241,32 @@ def _check(arch: Arch, top: Fields) -> None:
     _check_words(arch, top, spans)
 
 
+def _check_dma(arch: Arch, top: Fields) -> None:
+    dma = arch.dma
+    section = top.node.entries.get("dma")
+    if not isinstance(section, MapNode) or "dma" in top.faults.unsound:
+        return
+    fields = Fields(section, top.faults, "dma")
+    if dma.burst_bytes % dma.bus_bytes:
+        fields.fault(
+            "burst_bytes", f"a burst of {dma.burst_bytes} bytes is no multiple of the bus of {dma.bus_bytes} bytes"
+        )
+    most = dma.bus_bytes * arch.clock_hz
+    if dma.bandwidth_bytes_per_second > most and top.has("clock_hz"):
+        fields.fault(
+            "bandwidth_bytes_per_second",
+            f"a bus of {dma.bus_bytes} bytes at {arch.clock_hz} Hz carries at most {most} bytes/s",
+        )
+
+
+def _sound(top: Fields, number: int) -> bool:
+    return f"memories[{number}]" not in top.faults.unsound
+
+
 def _check_array(arch: Arch, top: Fields) -> None:
     array = arch.array
     section = top.node.entries.get("array")
-    if not isinstance(section, MapNode):
+    if not isinstance(section, MapNode) or "array" in top.faults.unsound:
         return
     fields = Fields(section, top.faults, "array")
     if turned := [each for each in ("os", "is") if each in array.dataflows and not array.transposer]:
@@ -282,7 +289,9 @@ def _check_array(arch: Arch, top: Fields) -> None:
 
 def _check_words(arch: Arch, top: Fields, spans: list[Span]) -> None:
     """Words hold whole elements, and the accumulator memory at least one row of results."""
-    for memory, span in zip(arch.memories[1:], spans[1:], strict=True):
+    for number, (memory, span) in enumerate(zip(arch.memories, spans, strict=True)):
+        if not number or not _sound(top, number) or "array" in top.faults.unsound:
+            continue
         widest = 1
         if {"input", "weight"} & set(memory.holds):
             widest = max((each.bytes for each in (*arch.array.inputs, *arch.array.weights)), default=1)

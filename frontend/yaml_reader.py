@@ -18,6 +18,7 @@ from ..ir.diagnostics import CompileError, Diagnostic, Span
 LARGEST_BYTES = 256 * 1024
 LARGEST_DEPTH = 16
 LARGEST_SCALAR = 4096
+MOST_FAULTS = 100
 
 Scalar = int | float | bool | str | None
 
@@ -72,8 +73,15 @@ class Faults:
         self.file = file
         self._lines = text.splitlines()
         self._found: list[Diagnostic] = []
+        self.unsound: set[str] = set()  # paths of mappings with a fault inside, once they have been read
+
+    def __len__(self) -> int:
+        return len(self._found)
 
     def add(self, message: str, span: Span, help: str = "") -> None:
+        if len(self._found) == MOST_FAULTS:
+            self._found.append(Diagnostic("there are more faults, which are not listed", Span(self.file, span.line, 1)))
+            self.raise_if_any()
         excerpt = self._lines[span.line - 1][:200] if 0 < span.line <= len(self._lines) else ""
         self._found.append(Diagnostic(message, span, help, excerpt))
 
@@ -211,6 +219,7 @@ class Fields:
         self.faults = faults
         self.path = path
         self._known: list[str] = []
+        self._faults_before = -1
 
     def name(self, key: str) -> str:
         return f"{self.path}.{key}" if self.path else key
@@ -220,6 +229,8 @@ class Fields:
         return self.node.entries[key].span if key in self.node.entries else self.node.span
 
     def has(self, key: str) -> bool:
+        if self._faults_before < 0:
+            self._faults_before = len(self.faults)
         self._known.append(key)
         return key in self.node.entries
 
@@ -347,11 +358,13 @@ class Fields:
         return result
 
     def done(self) -> None:
-        """Report the keys that were never asked for."""
+        """Report the keys that were never asked for, and note whether this mapping is sound."""
         for key, span in self.node.key_spans.items():
             if key not in self._known:
                 where = f" in {self.path!r}" if self.path else ""
                 self.faults.add(f"unknown key {key[:80]!r}{where}", span, closest(key, self._known))
+        if len(self.faults) > self._faults_before:
+            self.faults.unsound.add(self.path)
 
 
 def closest(word: str, legal: Iterable[str]) -> str:

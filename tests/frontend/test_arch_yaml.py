@@ -1,0 +1,223 @@
+"""Machine descriptions: what they mean, that the normalised text says the same, and what is refused, with its place."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from dnnc.frontend.arch_yaml import BUNDLED, _figures, bundled, load_arch, parse_arch
+from dnnc.frontend.yaml_reader import Faults, MapNode, read_yaml
+from dnnc.ir.arch import AreaRow
+from dnnc.ir.diagnostics import CompileError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+SMALL = """\
+name: small
+clock_hz: 1 GHz
+array:
+  rows: 4
+  cols: 6
+  dataflows: [ws]
+  mac_forms: [subtract]
+  inputs: [i8]
+  weights: [i8]
+  accumulator: i32
+memories:
+  - {name: dram, capacity_bytes: 1 GiB, word_bytes: 64}
+  - {name: spad, capacity_bytes: 4 KiB, word_bytes: 4, holds: [input, weight, bias, aux]}
+  - {name: acc, capacity_bytes: 1536, word_bytes: 24, holds: [output]}
+dma: {bus_bytes: 8, burst_bytes: 64, requests_in_flight: 4, bandwidth_bytes_per_second: 8 GB/s, latency_cycles: 20}
+queues: {load: 4, execute: 4, store: 2}
+post: {lanes: 4}
+host: {bytes_per_second: 1 GB/s}
+"""
+
+
+def faults_of(text: str) -> list[str]:
+    with pytest.raises(CompileError) as caught:
+        parse_arch(text, "m.yaml")
+    return [f"{each.span.line}:{each.span.column} {each.message}" for each in caught.value.diagnostics]
+
+
+def test_issue_names_five_machines_and_an_odd_one() -> None:
+    assert bundled() == ("bf16_32", "edge8", "f32_8", "gemmini16", "odd12x14", "tpu256")
+    assert {name: load_arch(name).kind for name in bundled()} == dict.fromkeys(bundled(), "executable")
+
+
+@pytest.mark.parametrize("name", bundled())
+def test_normalised_text_is_the_same_machine(name: str) -> None:
+    arch = load_arch(name)
+    again = parse_arch(arch.text, "embedded")
+    assert again == arch
+    assert again.digest == arch.digest
+
+
+@pytest.mark.parametrize("name", bundled())
+def test_every_figure_of_a_bundled_machine_has_a_source(name: str) -> None:
+    root = read_yaml((BUNDLED / f"{name}.yaml").read_text(), Faults("", name))
+    assert isinstance(root, MapNode)
+    sources = root.entries["sources"]
+    assert isinstance(sources, MapNode)
+    covered = lambda figure: any(figure == key or figure.startswith(f"{key}.") for key in sources.entries)  # noqa: E731
+    inner = [f for f in _figures(root) if f != "memories" and not f.endswith(".name")]
+    leaves = [f for f in inner if not any(other.startswith(f"{f}.") for other in inner)]
+    assert [figure for figure in leaves if not covered(figure)] == []
+
+
+@pytest.mark.parametrize("name", bundled())
+def test_every_action_is_priced_with_a_source(name: str) -> None:
+    arch = load_arch(name)
+    actions = {(row.component, row.action) for row in arch.energy}
+    local = {(memory.name, action) for memory in arch.local for action in ("read_word", "write_word")}
+    fixed = {("array", "mac"), ("vector", "op"), ("post", "element"), ("host", "byte"), ("control", "instruction")}
+    assert actions == local | fixed | {("dram", "read_bit"), ("dram", "write_bit")}
+    assert all(row.energy_pj > 0 and row.source for row in arch.energy)
+    assert {row.component for row in arch.area} == {"array", "vector", "post", "control"} | {m.name for m in arch.local}
+
+
+def test_gemmini_is_the_published_default() -> None:
+    arch = load_arch("gemmini16")
+    assert (arch.array.rows, arch.array.cols, arch.array.accumulator.value) == (16, 16, "i32")
+    spad, acc = arch.memory("spad"), arch.memory("acc")
+    assert (spad.capacity_bytes, spad.banks, spad.word_bytes) == (4 * 4096 * 16, 4, 16)
+    assert (acc.capacity_bytes, acc.banks, acc.word_bytes) == (2 * 512 * 64, 2, 64)
+    assert (arch.dma.bus_bytes, arch.dma.burst_bytes, arch.dma.requests_in_flight) == (16, 64, 16)
+
+
+def test_sram_rows_of_the_table_come_back() -> None:
+    """gemmini16's scratchpad is a row of the CACTI sweep (256 KiB of 128-bit words, 45 nm): no interpolation error."""
+    rows = {row.action: row.energy_pj for row in load_arch("gemmini16").energy if row.component == "spad"}
+    assert rows == {"read_word": 76.119, "write_word": 63.677}
+
+
+def test_energy_of_a_mac_is_the_sum_of_its_parts() -> None:
+    """9-bit multiplier, 32-bit adder (Horowitz fits) and 41 register bits (Aladdin)."""
+    expected = 0.0029948 * 81 + 0.0010417 * 9 + 0.003125 * 32 + 0.009 * 41
+    row = next(row for row in load_arch("edge8").energy if row.component == "array")
+    assert row.energy_pj == pytest.approx(expected, rel=1e-5)
+
+
+def test_quantities_and_defaults() -> None:
+    arch = parse_arch(SMALL, "m.yaml")
+    assert arch.clock_hz == 10**9
+    assert [memory.capacity_bytes for memory in arch.memories] == [1 << 30, 4096, 1536]
+    assert arch.dma.bandwidth_bytes_per_second == 8 * 10**9
+    assert arch.vector is None
+    assert arch.energy == ()
+
+
+def test_figures_in_place_win_over_the_tables() -> None:
+    text = SMALL + (
+        "components: {technology_nm: 45, dram: lpddr4}\n"
+        'energy: [{component: array, action: mac, energy_pj: 200 fJ, source: "mine"}]\n'
+        'area: [{component: dma, area_um2: null, source: "unknown"},'
+        ' {component: spad, area_um2: 1 mm2, source: "mine"}]\n'
+    )
+    arch = parse_arch(text, "m.yaml")
+    assert [(r.energy_pj, r.source) for r in arch.energy if r.component == "array"] == [(0.2, "mine")]
+    assert AreaRow("dma", None, "unknown") in arch.area
+    assert AreaRow("spad", 1e6, "mine") in arch.area
+    assert parse_arch(arch.text, "embedded") == arch
+
+
+def test_all_faults_at_once_with_their_places() -> None:
+    text = (
+        SMALL.replace("clock_hz: 1 GHz", "clok_hz: 1 GHz")
+        .replace("load: 4", "load: many")
+        .replace("1536", "10")
+        .replace("4 KiB", "4 KX")
+    )
+    assert faults_of(text) == [
+        "1:1 the description lacks the key 'clock_hz'",
+        "2:1 unknown key 'clok_hz'",
+        "13:34 'memories[1].capacity_bytes' has the unit 'KX'",
+        "14:5 'acc' holds 10 bytes, which is no whole number of its words",
+        "14:5 'acc' has 10 bytes; one row of results takes 24",
+        "16:16 'queues.load' must be a number, found 'many'",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("clock_hz: 1 GHz", "clock_hz: 0", "2:11 'clock_hz' is '0'; it must lie between 1 and 1000000000000"),
+        ("clock_hz: 1 GHz", "clock_hz: 0.3 Hz", "2:11 'clock_hz' must be a whole number, found '0.3 Hz'"),
+        ("clock_hz: 1 GHz", "clock_hz: true", "2:11 'clock_hz' must be a number, found 'true'"),
+        ("cols: 6", "cols: 6\n  cols: 7", "6:3 key 'cols' is given twice"),
+        ("[ws]", "[os]\n  transposer: false", "6:14 dataflow 'os' turns an operand on its way into the array"),
+        ("inputs: [i8]", "inputs: [bf16]", "8:11 float operands cannot be summed in i32"),
+        ("accumulator: i32", "accumulator: i8", "10:16 one product of 8 by 8 bits does not fit into i8"),
+        ("name: dram", "name: main", "12:5 the first memory is 'main'; it must be main memory, named 'dram'"),
+        ("name: acc", "name: array", "14:12 a memory cannot be named 'array'"),
+        ("bias, aux]", "bias]", "12:3 no local memory holds operands of role 'aux'"),
+        ("[output]", "[output, bias]", "12:3 'spad' and 'acc' all hold operands of role 'bias'"),
+        ("word_bytes: 24", "word_bytes: 3", "14:5 words of 'acc' (3 bytes) do not hold whole elements of 4 bytes"),
+        ("8 GB/s", "9 GB/s", "15:89 a bus of 8 bytes at 1000000000 Hz carries at most 8000000000 bytes/s"),
+        ("burst_bytes: 64", "burst_bytes: 60", "15:34 a burst of 60 bytes is no multiple of the bus of 8 bytes"),
+        ("load: 4", "load: 256", "16:16 'queues.load' is '256'; it must lie between 1 and 255"),
+        ("post: {lanes: 4}", "post: 4", "17:7 'post' must hold keys, found '4'"),
+        ("memories:", "memories: 3\nx:", "11:11 'memories' must be a list of 1 to 16 entries, found '3'"),
+    ],
+)
+def test_a_wrong_machine_is_refused(old: str, new: str, message: str) -> None:
+    assert old in SMALL
+    assert message in faults_of(SMALL.replace(old, new, 1))
+
+
+def test_a_partly_priced_machine_is_refused() -> None:
+    text = SMALL + 'energy: [{component: array, action: mac, energy_pj: 1, source: "x"}]\n'
+    (fault,) = faults_of(text)
+    assert fault.startswith("19:9 no energy is given for post.element, host.byte, control.instruction, dram.read_bit")
+
+
+def test_a_source_for_nothing_is_refused() -> None:
+    assert faults_of(SMALL + "sources: {dma.bus_byte: x}\n") == [
+        "19:11 a source for 'dma.bus_byte', which is not in the description"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the file is empty"),
+        ("- a", "a description starts with keys"),
+        ("a: &x 1\nb: *x", "anchors and aliases are not allowed"),
+        ("a: !!python/object:os.system x", "is not allowed"),
+        ("a: [", "not valid YAML"),
+        ("a: 1\n---\nb: 2", "a second document"),
+        ("[" * 100 + "]" * 100, "nested deeper than 16 levels"),
+        ("a: '" + "x" * 300_000 + "'", "larger than 262144 bytes"),
+        ("a: \x00", "not valid YAML"),
+        ("? [a, b]\n: 1", "a key must be a plain word"),
+        ("a: \ud800", "not valid YAML"),
+    ],
+)
+def test_yaml_beyond_the_subset_is_refused(text: str, message: str) -> None:
+    assert message in faults_of(text)[0]
+
+
+def test_an_unknown_name_gets_a_guess() -> None:
+    with pytest.raises(CompileError, match=re.escape("did you mean 'gemmini16'?")):
+        load_arch("gemini16")
+    with pytest.raises(CompileError, match="there is no file"):
+        load_arch("missing/machine.yaml")
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_mutated_descriptions_end_in_a_machine_or_in_diagnostics(data: st.DataObject) -> None:
+    """Nothing but CompileError comes out of a damaged description: cuts, swapped words, damaged characters."""
+    text = (BUNDLED / "gemmini16.yaml").read_text()
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(text)))
+        end = at + data.draw(st.integers(0, 40))
+        patch = data.draw(
+            st.sampled_from(["", "null", "-1", "1e999", "[", "{a: 1}", "\t", "é", "0x", "99999999999999999999", ": "])
+        )
+        text = text[:at] + patch + text[end:]
+    try:
+        arch = parse_arch(text, "m.yaml")
+    except CompileError:
+        return
+    assert parse_arch(arch.text, "embedded") == arch
