@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ...ir.arch import Arch
+from ...ir.diagnostics import CompileError, Diagnostic
 from ...ir.encoding import Words, pack
-from ...ir.nest import Dataflow, Nest
+from ...ir.graph import HostRegion, Node
+from ...ir.module import Module
+from ...ir.nest import BodyOp, Dataflow, Nest
 from ...ir.program import (
     AUX_SLOTS,
     COUNTERS,
     INSTRUCTION_BYTES,
+    HostCall,
     Opcode,
+    Placement,
+    Program,
+    Region,
 )
+from ...ir.types import ElementType
 from .configure import configure
 from .tiles import Boxes, Integers, Tiles, Versions, boxes, tiles_of, versions
 
@@ -93,7 +101,7 @@ class _Commands:
             access = self.nest.access(read.operand)
             box = boxes(self.tiles, read.operand, read.versions.first)
             execute, store = self._load_waits(read)
-            fields = {
+            fields: dict[str, ArrayLike] = {
                 "wait_execute": execute,
                 "wait_store": store,
                 "stream": read.stream,
@@ -132,7 +140,7 @@ class _Commands:
         accumulate = np.ones(tiles.count, dtype=np.int64)
         accumulate[output.first] = 0
         a, b = self.versions[nest.body.a], self.versions[nest.body.b] if nest.body.b is not None else None
-        fields = {
+        fields: dict[str, ArrayLike] = {
             "wait_load": self._compute_load_waits(),
             "wait_store": self._compute_store_waits(),
             "accumulate": accumulate,
@@ -169,7 +177,7 @@ class _Commands:
         for slot, operand in enumerate(self.post_operands):
             held = self.versions[operand]
             aux[:, slot] = held.address[held.of[last]]
-        fields = {
+        fields: dict[str, ArrayLike] = {
             "wait_execute": 1,
             "main": self.addresses[self.nest.write.tensor] + box.offset_bytes,
             "local": self.output.address,
@@ -182,4 +190,139 @@ class _Commands:
 def _distance(commands_back: NDArray[np.signedinteger]) -> Integers:
     """A wait's distance, which the encoding bounds: a nearer, later command is then waited for."""
     assert (commands_back > 0).all(), "a wait points forwards"
-    return np.minimum(commands_back, FARTHEST).astype(np.int64)
+    capped: Integers = np.minimum(commands_back, FARTHEST).astype(np.int64)
+    return capped
+
+
+def emit_program(module: Module, arch: Arch) -> Program:
+    """The program of a module whose nests are scheduled and whose tensors have addresses.
+
+    One region a layer: the instructions of a nest end in its fence, a host region is one `host` instruction. Raises
+    CompileError for what the module still holds that no instruction stands for.
+    """
+    faults = [*_unlowered(module), *_unallocated(module)]
+    if faults:
+        raise CompileError(faults)
+    addresses = dict(module.addresses)
+    code: list[bytes] = []
+    regions: list[Region] = []
+    calls: list[HostCall] = []
+    emitted = 0
+    for operation in module.operations:
+        assert not isinstance(operation, Node)
+        if isinstance(operation, Nest):
+            part = emit_nest(operation, arch, addresses)
+        else:
+            part = pack(Opcode.HOST, 1, {"region": len(calls)}).tobytes()
+            calls.append(HostCall(operation.name, operation.inputs, operation.outputs, operation.model))
+        code.append(part)
+        count = len(part) // INSTRUCTION_BYTES
+        regions.append(_region(operation, emitted, emitted + count - 1))
+        emitted += count
+    placements = tuple(_placements(module))
+    constants = {
+        addresses[tensor.name]: tensor.constant
+        for tensor in module.tensors
+        if tensor.constant is not None and tensor.name in addresses
+    }
+    blobs = {*constants.values(), *(call.model for call in calls)}
+    return Program(
+        model=module.header.model,
+        arch_text=arch.text,
+        batch=module.header.batch,
+        code=b"".join(code),
+        regions=tuple(regions),
+        placements=placements,
+        constants=tuple(sorted(constants.items())),
+        host_calls=tuple(calls),
+        inputs=module.inputs,
+        outputs=module.outputs,
+        main_bytes=main_bytes(module),
+        tolerance=tolerance(module),
+        blobs={reference: module.blobs[reference] for reference in sorted(blobs)},
+    )
+
+
+def emit(module: Module, arch: Arch) -> Module:
+    """The module together with its program."""
+    return replace(module, program=emit_program(module, arch)).after("emit")
+
+
+def _unlowered(module: Module) -> Iterator[Diagnostic]:
+    for operation in module.operations:
+        if isinstance(operation, Node):
+            yield Diagnostic(
+                f"{operation.op} {operation.name!r} is still a graph operator", operation.span, help="lower it first"
+            )
+        elif isinstance(operation, Nest) and operation.schedule is None:
+            yield Diagnostic(f"nest {operation.name!r} has no schedule", operation.span, help="schedule it first")
+
+
+def _unallocated(module: Module) -> Iterator[Diagnostic]:
+    addresses = dict(module.addresses)
+    for operation in module.operations:
+        if not isinstance(operation, Nest):
+            continue
+        missing = [name for name in (*operation.inputs, *operation.outputs) if name not in addresses]
+        for buffer in operation.schedule.buffers if operation.schedule is not None else ():
+            if buffer.address is None:
+                missing.append(f"buffer of {buffer.operand}")
+        for name in missing:
+            yield Diagnostic(
+                f"nest {operation.name!r}: {name!r} has no address",
+                operation.span,
+                help="run the pass `allocate` first",
+            )
+
+
+def _region(operation: Nest | HostRegion, first: int, last: int) -> Region:
+    if isinstance(operation, HostRegion):
+        op = operation.operators[0] if len(operation.operators) == 1 else "host"
+        return Region(operation.name, op, "host", first, last)
+    assert operation.schedule is not None
+    dataflow = operation.schedule.dataflow
+    return Region(
+        operation.name,
+        operation.operator or operation.body.op.value,
+        "accelerator",
+        first,
+        last,
+        None if dataflow is Dataflow.VECTOR else dataflow.value,
+        operation.schedule.im2col,
+        operation.source,
+    )
+
+
+def _placements(module: Module) -> Iterator[Placement]:
+    """Every tensor that the program or its caller touches, in the module's order."""
+    addresses = dict(module.addresses)
+    touched = {*module.inputs, *module.outputs}
+    for operation in module.operations:
+        touched.update(operation.inputs, operation.outputs)
+    for tensor in module.tensors:
+        if tensor.name in touched:
+            yield Placement(tensor.name, tensor.type, tensor.shape, tensor.order, addresses.get(tensor.name))
+
+
+def main_bytes(module: Module) -> int:
+    """The end of the last tensor in main memory."""
+    ends = [address + module.tensor(name).bytes for name, address in module.addresses]
+    return max(ends, default=0)
+
+
+def tolerance(module: Module) -> str:
+    """What `run --check` holds the outputs to: `exact` where the accelerator sums integers only (the host runs the
+    reference itself), else the bound of the narrowest float that it sums: `range:0.02` (of the output's range) for 16
+    bits, `relative:1e-05` for 32.
+
+    A compilation that narrows a float model states its own bound in the header's option `tolerance`.
+    """
+    stated = dict(module.header.options).get("tolerance")
+    if stated is not None:
+        return stated
+    nests = [operation for operation in module.operations if isinstance(operation, Nest)]
+    sums = [nest for nest in nests if nest.accumulator.is_float and nest.body.op is not BodyOp.COPY]
+    if not sums:
+        return "exact"
+    types = {access.type for nest in sums for access in (*nest.reads, nest.write)}
+    return "range:0.02" if types & {ElementType.BF16, ElementType.F16} else "relative:1e-05"

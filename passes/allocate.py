@@ -1,0 +1,203 @@
+"""Give every buffer an address in its local memory and every tensor one in main memory.
+
+before:  buffer x spad x2                     tensors without addresses
+after:   buffer x spad x2 at 0x40             addresses x 0x0, w 0x1000, ...
+
+Requires: every nest is scheduled, and has a buffer for each of its operands.
+Ensures:  addresses are aligned (local ones to the memory's word, main ones to 64 bytes); the copies of all buffers of a
+          nest lie apart, each inside its memory; two tensors share bytes of main memory only if they are the same
+          constant, or one is dead before the other is written. Equal modules get equal addresses. Running the pass
+          again changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..ir.arch import Arch
+from ..ir.diagnostics import CompileError, Diagnostic
+from ..ir.module import Module, Operation
+from ..ir.nest import Nest, local_layout
+from ..ir.types import BlobRef, ElementType, Tensor
+
+NAME = "allocate"
+ALIGNMENT_BYTES = 64
+
+
+def allocate(module: Module, arch: Arch) -> Module:
+    """The module with all addresses. Raises CompileError for every memory that is too small, and says by how much."""
+    faults: list[Diagnostic] = []
+    operations: list[Operation] = []
+    for operation in module.operations:
+        if isinstance(operation, Nest):
+            found = list(_unscheduled(operation, arch)) or list(_too_small(operation, arch))
+            faults += found
+            operations.append(operation if found else allocate_buffers(operation, arch))
+        else:
+            operations.append(operation)
+    addresses = allocate_tensors(module)
+    needed = max((address + module.tensor(name).bytes for name, address in addresses.items()), default=0)
+    if needed > arch.main.capacity_bytes:
+        faults.append(
+            Diagnostic(
+                f"the tensors need {needed} B, `{arch.main.name}` has {arch.main.capacity_bytes} B",
+                help="use a smaller batch, or a machine with more main memory",
+            )
+        )
+    if faults:
+        raise CompileError(faults)
+    return replace(module, operations=tuple(operations), addresses=tuple(sorted(addresses.items()))).after(NAME)
+
+
+def buffer_bytes(nest: Nest, arch: Arch) -> dict[str, int]:
+    """Bytes per buffer of a scheduled nest, all copies, by operand."""
+    assert nest.schedule is not None
+    return {
+        buffer.operand: buffer.copies
+        * local_layout(nest, buffer.operand, arch.memory(buffer.memory).word_bytes).tile_bytes
+        for buffer in nest.schedule.buffers
+    }
+
+
+def allocate_buffers(nest: Nest, arch: Arch) -> Nest:
+    """The nest with an address for each buffer: one after the other in each memory, in the order of the schedule.
+
+    A tile takes whole words (`ir.nest.local_layout`), so that every copy starts at a word of its memory.
+    """
+    assert nest.schedule is not None
+    sizes = buffer_bytes(nest, arch)
+    free = {memory.name: arch.base_address(memory.name) for memory in arch.local}
+    buffers = []
+    for buffer in nest.schedule.buffers:
+        buffers.append(replace(buffer, address=free[buffer.memory]))
+        free[buffer.memory] += sizes[buffer.operand]
+    return replace(nest, schedule=replace(nest.schedule, buffers=tuple(buffers)))
+
+
+def _unscheduled(nest: Nest, arch: Arch) -> Iterator[Diagnostic]:
+    if nest.schedule is None:
+        yield Diagnostic(f"nest {nest.name!r} has no schedule", nest.span, help="schedule it before it is allocated")
+        return
+    held = [buffer.operand for buffer in nest.schedule.buffers]
+    for access in (*nest.reads, nest.write):
+        if held.count(access.operand) != 1:
+            message = f"nest {nest.name!r} has {held.count(access.operand)} buffers for {access.operand!r}; it needs 1"
+            yield Diagnostic(message, nest.span)
+    local = [memory.name for memory in arch.local]
+    for buffer in nest.schedule.buffers:
+        if buffer.memory not in local:
+            message = f"nest {nest.name!r}: {arch.name} has no local memory {buffer.memory!r}"
+            yield Diagnostic(message, nest.span, help=f"local memories are: {', '.join(local)}")
+
+
+def _too_small(nest: Nest, arch: Arch) -> Iterator[Diagnostic]:
+    """The memories that do not hold the buffers of a nest, with what each buffer takes."""
+    assert nest.schedule is not None
+    sizes = buffer_bytes(nest, arch)
+    for memory in arch.local:
+        here = [buffer for buffer in nest.schedule.buffers if buffer.memory == memory.name]
+        needed = sum(sizes[buffer.operand] for buffer in here)
+        if needed > memory.capacity_bytes:
+            parts = ", ".join(f"{each.operand} {each.copies} x {sizes[each.operand] // each.copies} B" for each in here)
+            yield Diagnostic(
+                f"nest {nest.name!r} needs {needed} B, `{memory.name}` has {memory.capacity_bytes} B",
+                nest.span,
+                help=f"its buffers are: {parts}",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetime:
+    """A tensor occupies its bytes from operation `first` to operation `last`, both included; -1 is before all."""
+
+    name: str
+    bytes: int
+    first: int
+    last: int
+
+
+def lifetimes(module: Module) -> list[Lifetime]:
+    """Of every tensor in main memory that is no constant, in the module's order.
+
+    Inputs of the module live from before the first operation, its outputs to after the last. A tensor that several
+    nests write in part lives from the first of them.
+    """
+    end = len(module.operations)
+    first: dict[str, int] = {}
+    last: dict[str, int] = {}
+    for name in module.inputs:
+        first[name] = last[name] = -1
+    for number, operation in enumerate(module.operations):
+        for name in (*operation.inputs, *operation.outputs):
+            first.setdefault(name, number)
+            last[name] = number
+    for name in module.outputs:
+        first.setdefault(name, -1)
+        last[name] = end
+    return [
+        Lifetime(tensor.name, tensor.bytes, first[tensor.name], last[tensor.name])
+        for tensor in module.tensors
+        if tensor.name in first and in_main_memory(tensor) and tensor.constant is None
+    ]
+
+
+def in_main_memory(tensor: Tensor) -> bool:
+    """Whether a tensor can have an address: its type is the accelerator's and its size is known."""
+    return isinstance(tensor.type, ElementType) and tensor.shape is not None
+
+
+def allocate_tensors(module: Module) -> dict[str, int]:
+    """Main-memory addresses: constants first, equal ones once, then all others by liveness."""
+    used = {name for operation in module.operations for name in (*operation.inputs, *operation.outputs)}
+    used.update(module.inputs, module.outputs)
+    addresses: dict[str, int] = {}
+    of_blob: dict[BlobRef, int] = {}
+    end = 0
+    for tensor in module.tensors:
+        if tensor.constant is None or tensor.name not in used or not in_main_memory(tensor):
+            continue
+        if tensor.constant not in of_blob:
+            of_blob[tensor.constant] = end
+            end = _aligned(end + tensor.bytes)
+        addresses[tensor.name] = of_blob[tensor.constant]
+    return addresses | {name: end + offset for name, offset in pack_lifetimes(lifetimes(module)).items()}
+
+
+def pack_lifetimes(tensors: list[Lifetime]) -> Mapping[str, int]:
+    """Offsets such that tensors that live at the same time lie apart: the largest first, each into the smallest gap
+    that holds it, else at the end (Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference",
+    2020, greedy by size)."""
+    order = sorted(range(len(tensors)), key=lambda k: (-tensors[k].bytes, tensors[k].first, k))
+    first = np.array([tensors[k].first for k in order], dtype=np.int64)
+    last = np.array([tensors[k].last for k in order], dtype=np.int64)
+    begins = np.zeros(len(order), dtype=np.int64)
+    ends = np.zeros(len(order), dtype=np.int64)
+    offsets: dict[str, int] = {}
+    for placed, k in enumerate(order):
+        alive = np.flatnonzero((first[:placed] <= tensors[k].last) & (last[:placed] >= tensors[k].first))
+        alive = alive[np.argsort(begins[alive], kind="stable")]
+        offset = _best_fit(begins[alive], ends[alive], _aligned(tensors[k].bytes))
+        begins[placed], ends[placed] = offset, offset + _aligned(tensors[k].bytes)
+        offsets[tensors[k].name] = offset
+    return offsets
+
+
+def _best_fit(begins: NDArray[np.int64], ends: NDArray[np.int64], size: int) -> int:
+    """Where `size` bytes fit best among occupied intervals in ascending order of `begins`."""
+    if not len(begins):
+        return 0
+    occupied = np.maximum.accumulate(ends)  # everything before a gap ends here
+    gap_starts = np.concatenate(([0], occupied[:-1]))
+    gaps = begins - gap_starts
+    fitting = np.flatnonzero(gaps >= max(size, 1))
+    if not len(fitting):
+        return int(occupied[-1])
+    return int(gap_starts[fitting[np.argmin(gaps[fitting])]])
+
+
+def _aligned(size: int) -> int:
+    return -(-size // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
