@@ -5,8 +5,8 @@ after:   x.q: i8 = quantize(x); y.q: i8 = conv(x.q, w.q: i8 per channel, b.q: i3
 
 Requires: for int8, a calibrated range on every float activation (`Tensor.minimum`, `.maximum`).
 Ensures:  host regions and the module's own inputs and outputs keep their types. A product that only they read
-          leaves the accumulator as f32, without a rounding to int8. Operators that move or select values (reshape, transpose, max
-          pool, relu, clip) keep the parameters of their operand.
+          leaves the accumulator as f32, without a rounding to int8. Operators that move or select values
+          (reshape, transpose, max pool, relu, clip) keep the parameters of their operand.
 
 Activations are asymmetric over the calibrated range, widened to hold 0; weights are symmetric, per output channel;
 a bias is int32 in the scale of the product. (Jacob et al., CVPR 2018, sections 2.1 and 2.3; Wu et al. 2020, section 4.)
@@ -89,7 +89,8 @@ def _codes(array: NDArray[np.float32], quantization: Quantization, type: Element
         shape[quantization.axis] = -1
         scale, zero_point = scale.reshape(shape), zero_point.reshape(shape)
     rounded = np.rint(array / scale) + zero_point
-    return np.clip(rounded, type.minimum, type.maximum).astype(type.container)
+    codes: NDArray[np.generic] = np.clip(rounded, type.minimum, type.maximum).astype(type.container)
+    return codes
 
 
 def bf16_pattern(array: NDArray[np.float32]) -> NDArray[np.uint16]:
