@@ -164,8 +164,9 @@ def _unpack(words: Words, field: Field, bits: tuple[int, ...]) -> Integers:
     return values[0] if field.count == 1 else np.ascontiguousarray(values.T)
 
 
-def decode_columns(code: bytes) -> Columns:
-    """All instructions of `code`, checked. Raises CompileError that names each faulty instruction by its number."""
+def decode_columns(code: bytes, first: int = 0) -> Columns:
+    """All instructions of `code`, checked. Raises CompileError that names each faulty instruction by its number, where
+    `first` is the number of the first one in `code`."""
     if len(code) % INSTRUCTION_BYTES:
         raise CompileError(
             Diagnostic(
@@ -190,7 +191,7 @@ def decode_columns(code: bytes) -> Columns:
         commands[each] = CommandColumns(rows, core, fields)
     if faults:
         faults.sort()
-        found = [Diagnostic(f"instruction {number}: {message}") for number, message in faults[:MAX_FAULTS]]
+        found = [Diagnostic(f"instruction {first + number}: {message}") for number, message in faults[:MAX_FAULTS]]
         raise CompileError(found)
     return Columns(opcode, commands)
 

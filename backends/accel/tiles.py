@@ -18,10 +18,11 @@ from ...ir.arch import Arch
 from ...ir.diagnostics import CompileError, Diagnostic
 from ...ir.nest import VALUE, LocalLayout, Nest, axis_step, local_layout, main_memory_loops
 from ...ir.program import BOX_AXES
+from ...ir.program_rules import MAX_INSTRUCTIONS
 
 Integers = NDArray[np.int64]
 
-MAX_ITERATIONS = 1 << 21  # of one nest; a program of that length takes minutes to run and is a mistake
+MAX_ITERATIONS = MAX_INSTRUCTIONS  # of one nest: each has a compute
 
 
 @dataclass(frozen=True, slots=True, eq=False)
