@@ -1,0 +1,120 @@
+"""A module on disk: its text in `NAME.dnnir`, its blobs beside it in `blobs/`, each in a file named by its SHA-256.
+
+Dumps of one compilation share a folder, so that a blob is written once however many passes keep it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from .diagnostics import CompileError, Diagnostic, Span
+from .graph import HostRegion
+from .module import Module
+from .parser import TEXT_LIMIT, parse_with_references, with_blobs
+from .printer import print_module
+from .types import BlobRef
+
+SUFFIX = ".dnnir"
+BLOB_FOLDER = "blobs"
+BLOBS_LIMIT = 8 << 30  # bytes of all blobs of a dump
+
+
+def blob_references(module: Module) -> Iterator[BlobRef]:
+    """Every blob that the module names: constants, host regions, those of its program. A blob may come twice."""
+    for tensor in module.tensors:
+        if tensor.constant is not None:
+            yield tensor.constant
+    for operation in module.operations:
+        if isinstance(operation, HostRegion):
+            yield operation.model
+    if module.program is not None:
+        yield from (blob for _, blob in module.program.constants)
+        yield from (call.model for call in module.program.host_calls)
+        yield from module.program.blobs
+
+
+def write_dump(module: Module, folder: Path, name: str) -> Path:
+    """Write `module` as `folder`/`name`.dnnir, and those of its blobs that are not there yet; returns the text's path.
+
+    `name` is a file's name, such as `03-tile`. Each file appears whole or not at all.
+    """
+    if name != Path(name).name or name.startswith("."):
+        raise ValueError(f"not a file's name: {name!r}")
+    folder.mkdir(parents=True, exist_ok=True)
+    blobs = folder / BLOB_FOLDER
+    blobs.mkdir(exist_ok=True)
+    program_blobs = module.program.blobs if module.program is not None else {}
+    for reference in dict.fromkeys(blob_references(module)):
+        path = blobs / reference.sha256
+        if not path.exists():
+            data = module.blobs[reference] if reference in module.blobs else program_blobs[reference]
+            _write_whole(path, data)
+    path = folder / f"{name}{SUFFIX}"
+    _write_whole(path, print_module(module).encode())
+    return path
+
+
+def read_dump(path: Path) -> Module:
+    """The module of a dump, with its blobs, whose hashes are verified. Raises CompileError with all faults.
+
+    Nothing in the text names a file: a blob's file is known by its hash alone.
+    """
+    text = _read_regular(path, 4 * TEXT_LIMIT, "text")
+    try:
+        decoded = text.decode()
+    except UnicodeDecodeError as error:
+        line = text.count(b"\n", 0, error.start) + 1
+        column = error.start - (text.rfind(b"\n", 0, error.start) + 1) + 1
+        raise CompileError(Diagnostic("the text is not UTF-8", Span(str(path), line, column))) from None
+    module, references = parse_with_references(decoded.replace("\r\n", "\n"), str(path))
+    blobs: dict[BlobRef, bytes] = {}
+    faults = []
+    left = BLOBS_LIMIT
+    for reference, span in references.items():
+        file = path.parent / BLOB_FOLDER / reference.sha256
+        try:
+            data = _read_regular(file, left, "blob")
+        except CompileError as error:
+            faults += [Diagnostic(each.message, span, each.help) for each in error.diagnostics]
+            continue
+        left -= len(data)
+        if hashlib.sha256(data).hexdigest() != reference.sha256:
+            faults.append(Diagnostic(f"the bytes of {file.name} in {BLOB_FOLDER}/ have another hash", span))
+        blobs[reference] = data
+    if faults:
+        raise CompileError(faults)
+    return with_blobs(module, blobs)
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """Write a file that appears under its name only once it is complete."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".dnnc-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _read_regular(path: Path, limit: int, what: str) -> bytes:
+    """The bytes of a regular file of at most `limit` bytes; a device or a pipe is refused before it is opened."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise CompileError(Diagnostic(f"{path.name} is not a regular file", Span(str(path))))
+        if status.st_size > limit:
+            help = f"a {what} may have {limit} bytes here"
+            raise CompileError(Diagnostic(f"{path.name} has {status.st_size} bytes", Span(str(path)), help))
+        with path.open("rb") as file:
+            return file.read(limit + 1)
+    except OSError as error:
+        message = f"cannot read {what} {path.name}: {error.strerror or error}"
+        raise CompileError(Diagnostic(message, Span(str(path)))) from None
