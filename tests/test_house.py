@@ -1,0 +1,102 @@
+"""The house rules: imports run one way, packages are listed, public names are pinned, help is quick."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import dnnc
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("backends", "cli", "frontend", "ir", "passes", "runtime")
+
+# Who may import whom, DESIGN's "The house". A folder may always import itself.
+ARROWS = {
+    "ir": set(),
+    "frontend": {"ir"},
+    "backends.accel": {"ir"},
+    "backends.cost": {"ir"},
+    "runtime": {"ir"},
+    "passes": {"ir", "backends.cost"},
+    "cli": {"ir", "frontend", "passes", "backends.accel", "backends.cost", "runtime"},
+}
+# Needed by some command only, so never by `dnnc --help`.
+HEAVY = ("islpy", "lark", "networkx", "numba", "numpy", "onnx", "onnxruntime", "rich", "yaml")
+
+
+def _modules() -> list[Path]:
+    return sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+
+
+def _owner(parts: tuple[str, ...]) -> str:
+    """The unit of the arrows that a module belongs to: its folder, or the part of `backends`."""
+    return ".".join(parts[:2]) if parts[0] == "backends" and len(parts) > 1 else parts[0]
+
+
+def _imports(path: Path) -> list[str]:
+    """Folders of dnnc that a module imports, at the top or inside functions, by relative or absolute imports."""
+    package = path.relative_to(ROOT).parent.parts
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = package[: len(package) - (node.level - 1)]
+            module = (*base, *(node.module.split(".") if node.module else ()))
+            found += [_owner((*module, alias.name)) for alias in node.names] if not node.module else [_owner(module)]
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "dnnc":
+            pytest.fail(f"{path}: imports between folders are relative, found `from {node.module}`")
+        elif isinstance(node, ast.Import):
+            assert not any(alias.name.split(".")[0] == "dnnc" for alias in node.names), path
+    return found
+
+
+@pytest.mark.parametrize("path", _modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_run_one_way(path: Path) -> None:
+    owner = _owner(path.relative_to(ROOT).parent.parts)
+    legal = ARROWS.get(owner, set()) | {owner, "backends" if owner.startswith("backends") else owner}
+    if path == ROOT / "cli" / "session.py":
+        legal |= {"dnnc"}
+    assert {folder for folder in _imports(path) if folder not in legal} == set()
+
+
+def test_every_folder_with_code_is_a_listed_package() -> None:
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    folders = {".".join(("dnnc", *path.relative_to(ROOT).parent.parts)) for path in _modules()}
+    assert listed == folders | {"dnnc"}
+
+
+def test_public_names() -> None:
+    assert sorted(dnnc.__all__) == ["CompileError", "compile", "cost", "run"]
+    assert all(callable(getattr(dnnc, name)) for name in dnnc.__all__)
+
+
+def test_help_imports_nothing_heavy() -> None:
+    """`dnnc --help` must answer at once: what only some commands need is imported by those."""
+    script = (
+        "import json, sys\n"
+        "from dnnc.cli.main import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit as end: assert not end.code\n"
+        f"print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert json.loads(result.stdout.splitlines()[-1]) == []
+
+
+def test_every_package_says_what_it_is_for() -> None:
+    for path in _modules():
+        if path.name == "__init__.py":
+            docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
+            assert len(docstring) > 30, f"{path} has no docstring that says what the folder is for"
+
+
+def test_readme_has_the_two_commands_that_ci_runs() -> None:
+    blocks = (ROOT / "README.md").read_text().split("```sh\n")[1:]
+    commands = [line for block in blocks for line in block.split("```")[0].splitlines() if ".venv/bin" in line]
+    assert len(commands) == 2
+    assert "dnnc demo" in commands[0]
+    assert "pytest" in commands[1]
