@@ -354,13 +354,14 @@ def qlinear_global_average_pool(x: Array, sx: Scale, sy: Scale, element: Element
 
 def table(x: Array, entries: Array, element: ElementType) -> Array:
     """entries[x - minimum of x's type]."""
-    return np.asarray(np.asarray(entries)[x.astype(np.int64) - element.minimum])
+    chosen: Array = entries[x.astype(np.int64) - element.minimum]
+    return chosen
 
 
 def clamp_codes(x: Array, low: float, high: float, quantisation: Scale, element: ElementType) -> Array:
     """Clip to low..high in real numbers, on codes: quantising is monotonic, so the bounds are quantised instead."""
     bounds = quantize(np.array([low, high], F32), quantisation.scale, quantisation.zero_point, element)
-    return np.minimum(np.maximum(x, bounds[0]), bounds[1])
+    return np.asarray(np.minimum(np.maximum(x, bounds[0]), bounds[1]))
 
 
 def leaky_relu(x: Array, alpha: float) -> NDArray[np.float32]:
