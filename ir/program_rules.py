@@ -10,7 +10,7 @@ from math import prod
 
 from .diagnostics import CompileError, Diagnostic, Span
 from .encoding import decode_columns
-from .program import INSTRUCTION_BYTES, Opcode, Placement, Program
+from .program import DATAFLOW_CODES, INSTRUCTION_BYTES, Opcode, Placement, Program
 from .types import ElementType, HostType
 
 MAX_NAME_BYTES = 4096
@@ -22,6 +22,7 @@ MAX_EXTENT = 1 << 48
 MAX_FAULTS = 100
 
 WHERE = ("accelerator", "host")
+IM2COL = (None, "explicit", "implicit", "none")
 _CHUNK = 1 << 17  # instructions that are decoded at once, so that the check itself needs little memory
 
 
@@ -144,6 +145,12 @@ def _regions_cover_the_code(program: Program) -> Iterator[Diagnostic]:
     for k, region in enumerate(program.regions):
         if region.where not in WHERE:
             yield _fault(f"$.regions[{k}].where", f"{region.where!r} is no place", help=f"one of: {', '.join(WHERE)}")
+        if region.dataflow is not None and region.dataflow not in DATAFLOW_CODES:
+            legal = ", ".join(DATAFLOW_CODES)
+            yield _fault(f"$.regions[{k}].dataflow", f"{region.dataflow!r} is no dataflow", help=f"one of: {legal}")
+        if region.im2col not in IM2COL:
+            legal = ", ".join(filter(None, IM2COL))
+            yield _fault(f"$.regions[{k}].im2col", f"{region.im2col!r} is no im2col", help=f"one of: {legal}")
         if region.first != following:
             yield _fault(
                 f"$.regions[{k}].first",
@@ -174,4 +181,4 @@ def _code_decodes(program: Program) -> Iterator[Diagnostic]:
             if region >= len(program.host_calls):
                 count = len(program.host_calls)
                 number += start // INSTRUCTION_BYTES  # noqa: PLW2901
-                yield _fault("$.code", f"instruction {number}: host region {region} of {count}")
+                yield _fault(f"$.code[{number}]", f"host region {region} of {count}")
