@@ -1,0 +1,128 @@
+"""Entry point of `dnnc`: imports the command that is asked for, turns faults into diagnostics and exit statuses.
+
+0 done; 1 a check did not hold; 2 the input is wrong; 3 our fault.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from ..ir.diagnostics import BrokenPass, CompileError
+
+DONE, CHECK_FAILED, WRONG_INPUT, OUR_FAULT, INTERRUPTED = 0, 1, 2, 3, 130
+
+# Command, module, what it is for. The order is that of the help.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("demo", "compile, cost, run and check the bundled model, and what to try next"),
+    "check": ("check", "every node of a model: accelerator, host, or unsupported with a hint"),
+    "compile": ("compile", "a model to a program (.dnnx) for an architecture"),
+    "cost": ("cost", "cycles, traffic and energy of a model, without a program"),
+    "run": ("run", "execute a program bit for bit on the reference machine; compare with onnxruntime"),
+    "opt": ("opt", "run passes on the text of a module (.dnnir); verify it"),
+    "asm": ("asm", "assembly text to a program"),
+    "disasm": ("disasm", "a program to assembly text"),
+    "arch": ("arch", "list, show or check architecture descriptions"),
+    "validate": ("later", "published truths rerun (comes later)"),
+    "plot": ("later", "pictures of reports (comes later)"),
+    "explore": ("later", "design-space exploration (comes later)"),
+}
+
+_USAGE = """\
+usage: dnnc COMMAND ... [--debug]
+
+Compile ONNX models for accelerators that you describe; know what they cost; run them bit for bit.
+
+commands:
+{commands}
+
+examples:
+  dnnc demo
+  dnnc check model.onnx --arch gemmini16
+  dnnc compile model.onnx --arch gemmini16 -o model.dnnx
+  dnnc cost model.onnx --arch my_machine.yaml --explain
+  dnnc run model.dnnx --inputs inputs.npz --check model.onnx
+
+`dnnc COMMAND --help` explains a command. `dnnc --version` prints the version.
+Exit status: 0 done, 1 a check did not hold, 2 the input is wrong, 3 a fault of dnnc (--debug shows where).
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with diagnostics in the form of all others."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: error: {message}\nhelp: {self.prog} --help", file=sys.stderr)
+        sys.exit(WRONG_INPUT)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    try:
+        status = _dispatch(words)
+        sys.stdout.flush()
+        return status
+    except SystemExit as end:  # argparse has printed what there is to say
+        return end.code if isinstance(end.code, int) else DONE
+    except BrokenPipeError:  # the reader of our output has gone; nobody is left to be told
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except CompileError as error:
+        if debug:
+            raise
+        for diagnostic in error.diagnostics:
+            print(diagnostic, file=sys.stderr)
+        return WRONG_INPUT
+    except MemoryError:
+        if debug:
+            raise
+        print("error: this needs more memory than there is", file=sys.stderr)
+        return WRONG_INPUT
+    except Exception as error:  # the last resort: the user is owed an answer, not a traceback
+        if debug:
+            raise
+        kind = "a pass wrote an illegal module" if isinstance(error, BrokenPass) else type(error).__name__
+        print(f"internal error: {kind}: {error}\nhelp: this is a fault of dnnc; --debug shows where", file=sys.stderr)
+        return OUR_FAULT
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        width = max(map(len, COMMANDS))
+        listing = "\n".join(f"  {name:{width}}  {summary}" for name, (_, summary) in COMMANDS.items())
+        print(_USAGE.format(commands=listing), file=sys.stdout if words else sys.stderr, end="")
+        return DONE if words else WRONG_INPUT
+    if words[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"dnnc {version('dnnc')}")
+        return DONE
+    name, *rest = words
+    if name not in COMMANDS:
+        import difflib
+
+        near = difflib.get_close_matches(name, COMMANDS, 1)
+        hint = f"did you mean {near[0]!r}?" if near else "dnnc --help lists the commands"
+        print(f"dnnc: error: there is no command {name!r}\nhelp: {hint}", file=sys.stderr)
+        return WRONG_INPUT
+    module_name, summary = COMMANDS[name]
+    command = importlib.import_module(f"..{module_name}", __name__)
+    parser = Parser(prog=f"dnnc {name}", description=summary, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.set_defaults(command=name)
+    command.configure(parser)
+    status: int = command.run(parser.parse_args(rest))
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,189 @@
+"""Model inputs and outputs in files: `.npz` keyed by name, or a folder of serialised TensorProto and SequenceProto.
+
+Files are untrusted: nothing is unpickled, sizes are checked in the directory of the archive and in each header before
+anything is allocated.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..ir.diagnostics import CompileError, Diagnostic, Span
+from ..ir.files import save_whole
+
+LARGEST_BYTES = 1 << 30  # of all values of a file together, unpacked
+MOST_MEMBERS = 10_000
+
+Array = NDArray[Any]
+
+
+def read_values(path: str | Path, names: tuple[str, ...]) -> dict[str, Any]:
+    """The values in a file or folder by name. `names` are those that are wanted, in order: a folder's `input_0.pb` is
+    the first. Raises CompileError with every fault; names that are missing or unknown are the caller's business."""
+    path = Path(path)
+    if path.is_dir():
+        return _read_folder(path, names)
+    if not path.is_file():
+        raise CompileError(Diagnostic("there is no such file or folder", Span(str(path), 1, 1)))
+    return dict(read_npz(path))
+
+
+def read_npz(path: Path) -> dict[str, Array]:
+    """Arrays of a `.npz` file. Raises CompileError for anything that is not plain numbers, or too large."""
+    faults: list[Diagnostic] = []
+    place = Span(str(path), 1, 1)
+    arrays: dict[str, Array] = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            total = sum(member.file_size for member in members)
+            if total > LARGEST_BYTES or len(members) > MOST_MEMBERS:
+                message = f"the archive unpacks to {total} bytes in {len(members)} members"
+                raise CompileError(Diagnostic(message, place, f"at most {LARGEST_BYTES} bytes, {MOST_MEMBERS} members"))
+            for member in members:
+                name = member.filename.removesuffix(".npy")
+                if name in arrays or name == member.filename:
+                    faults.append(Diagnostic(f"member {member.filename[:80]!r} is no array, or given twice", place))
+                    continue
+                with archive.open(member) as stream:
+                    data = stream.read(member.file_size)
+                try:
+                    arrays[name] = _array(data)
+                except ValueError as error:
+                    faults.append(Diagnostic(f"{name[:80]!r}: {error}", place))
+    except (zipfile.BadZipFile, zlib.error, OSError, NotImplementedError, RuntimeError, EOFError) as error:
+        faults.append(Diagnostic(f"not a readable .npz file: {error}", place, "numpy.savez writes one"))
+    if faults:
+        raise CompileError(faults)
+    return arrays
+
+
+def _array(data: bytes) -> Array:
+    """The array of the bytes of a `.npy` file. Raises ValueError; allocates nothing that the bytes do not hold."""
+    stream = io.BytesIO(data)
+    version = np.lib.format.read_magic(stream)
+    if version == (1, 0):
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    elif version == (2, 0):
+        shape, fortran, dtype = np.lib.format.read_array_header_2_0(stream)
+    else:
+        raise ValueError(f"version {version} of the .npy format is not supported")
+    if dtype.hasobject or dtype.kind not in "biufcU":
+        raise ValueError(f"elements of type {dtype} are not read; strings of variable length come as TensorProto files")
+    count = 1
+    for extent in shape:
+        count *= extent
+    body = data[stream.tell() :]
+    if min(shape, default=0) < 0 or count * dtype.itemsize != len(body):
+        raise ValueError(f"shape {shape} of {dtype} takes {count * dtype.itemsize} bytes, the file has {len(body)}")
+    flat = np.frombuffer(body, dtype)
+    return flat.reshape(shape, order="F" if fortran else "C").astype(dtype.newbyteorder("="), copy=False)
+
+
+def _read_folder(path: Path, names: tuple[str, ...]) -> dict[str, Any]:
+    from google.protobuf.message import DecodeError
+
+    values: dict[str, Any] = {}
+    faults: list[Diagnostic] = []
+    total = 0
+    for file in sorted(path.glob("*.pb"))[:MOST_MEMBERS]:
+        place = Span(str(file), 1, 1)
+        total += file.stat().st_size
+        if total > LARGEST_BYTES:
+            raise CompileError(Diagnostic(f"the files are larger than {LARGEST_BYTES} bytes together", place))
+        try:
+            name, value = _read_proto(file.read_bytes())
+        except (DecodeError, ValueError, TypeError, KeyError, OSError) as error:
+            faults.append(Diagnostic(f"no TensorProto or SequenceProto: {error}", place))
+            continue
+        numbered = re.fullmatch(r"input_(\d{1,4})", file.stem)
+        if numbered and int(numbered[1]) < len(names):
+            name = names[int(numbered[1])]
+        values[name or file.stem] = value
+    if faults:
+        raise CompileError(faults)
+    return values
+
+
+def _read_proto(data: bytes) -> tuple[str, Any]:
+    """Name and value. A tensor names its data type in a field that a sequence does not have."""
+    from google.protobuf.message import DecodeError
+    from onnx import SequenceProto, TensorProto, numpy_helper
+
+    tensor = TensorProto()
+    try:
+        tensor.ParseFromString(data)
+    except DecodeError:
+        tensor.Clear()
+    if tensor.data_type and not tensor.ListFields()[-1][0].name.startswith("external"):
+        _check_tensor(tensor)
+        return tensor.name, numpy_helper.to_array(tensor)
+    sequence = SequenceProto()
+    sequence.ParseFromString(data)
+    for each in sequence.tensor_values:
+        _check_tensor(each)
+    return sequence.name, numpy_helper.to_list(sequence)
+
+
+def _check_tensor(tensor: Any) -> None:
+    """Refuse external data (a path that the file chose) and dimensions that its bytes do not fill."""
+    from onnx import TensorProto
+
+    if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
+        raise ValueError("external data is not read here")
+    count = 1
+    for extent in tensor.dims:
+        count *= extent
+    if count < 0 or count > 16 * LARGEST_BYTES or (count and count > 16 * max(1, tensor.ByteSize())):
+        raise ValueError(f"dimensions {list(tensor.dims)} are larger than the data")
+
+
+def write_values(path: str | Path, values: Mapping[str, Any]) -> None:
+    """To a `.npz` file if the path ends so, else to a folder of `.pb` files. A file appears whole or not at all."""
+    path = Path(path)
+    if path.suffix == ".npz":
+        other = [
+            name
+            for name, value in values.items()
+            if not isinstance(value, np.ndarray) or value.dtype.kind not in "biufcU"
+        ]
+        if other:
+            message = f"a .npz file cannot hold {', '.join(map(repr, other))}"
+            raise CompileError(
+                Diagnostic(message, help="give a folder: it gets one TensorProto or SequenceProto a value")
+            )
+        save_whole(path, npz_bytes(values))
+        return
+    from onnx import numpy_helper
+
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CompileError(Diagnostic(f"cannot make the folder: {error}", Span(str(path)))) from None
+    for number, (name, value) in enumerate(values.items()):
+        proto = (
+            numpy_helper.from_list(value, name)
+            if isinstance(value, list)
+            else numpy_helper.from_array(np.asarray(value), name)
+        )
+        save_whole(path / f"output_{number}.pb", proto.SerializeToString())
+
+
+def npz_bytes(arrays: Mapping[str, Array]) -> bytes:
+    """A `.npz` file's bytes: the same for the same arrays, whatever the time."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            member = io.BytesIO()
+            np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), member.getvalue())
+    return buffer.getvalue()
