@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> None:
@@ -45,14 +44,8 @@ def _cell(value: object) -> str:
     return str(value)
 
 
-class Reporter(Protocol):
-    """Called with what is being done now."""
-
-    def __call__(self, text: str) -> None: ...
-
-
 @contextmanager
-def progress(text: str) -> Iterator[Reporter]:
+def progress(text: str) -> Iterator[Callable[[str], object]]:
     """A line on standard error that moves while work goes on, if that is a terminal; else nothing."""
     if not sys.stderr.isatty():
         yield lambda text: None

@@ -102,7 +102,7 @@ def _read(top: Fields) -> Arch:
             top,
             "host",
             lambda f: Host(
-                f.integer("bytes_per_second", 1, 10**15, example="1000000000"), f.integer("call_cycles", 0, 10**9, 0)
+                f.integer("bytes_per_second", 1, 10**13, example="1000000000"), f.integer("call_cycles", 0, 10**9, 0)
             ),
             Host(1),
         ),
@@ -183,7 +183,7 @@ def _dma(fields: Fields) -> Dma:
         bus_bytes=fields.integer("bus_bytes", 1, 1 << 16, example="16"),
         burst_bytes=fields.integer("burst_bytes", 1, 1 << 20, example="64"),
         requests_in_flight=fields.integer("requests_in_flight", 1, 1 << 16, example="16"),
-        bandwidth_bytes_per_second=fields.integer("bandwidth_bytes_per_second", 1, 10**15, example="16 GB/s"),
+        bandwidth_bytes_per_second=fields.integer("bandwidth_bytes_per_second", 1, 10**13, example="16 GB/s"),
         latency_cycles=fields.integer("latency_cycles", 0, 10**6, example="60"),
     )
 

@@ -1,0 +1,139 @@
+"""Arguments that several commands share, and what they mean."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..ir.diagnostics import CompileError, Diagnostic
+
+if TYPE_CHECKING:
+    from ..passes.pipeline import Options
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="an .onnx file, or a .dnnir dump to continue from")
+    parser.add_argument("--batch-size", type=_positive, metavar="N", help="bind a symbolic batch axis")
+    parser.add_argument(
+        "--shape",
+        action="append",
+        default=[],
+        metavar="NAME=1,3,224,224",
+        help="bind the shape of an input; may be repeated",
+    )
+    parser.add_argument("--time-limit", type=_seconds, metavar="S", help="seconds for constant folding and calibration")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What decides about a compilation: `compile` and `cost` have the same."""
+    parser.add_argument("--arch", metavar="A", help="a bundled architecture (dnnc arch list) or a file")
+    parser.add_argument("--calibrate", metavar="DATA.npz", help="inputs that a float model is quantised by")
+    parser.add_argument(
+        "--calibration",
+        choices=["minmax", "percentile", "entropy"],
+        default="minmax",
+        help="how ranges follow from the data (default: minmax)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=["auto", "keep", "int8"],
+        default=None,
+        help="auto: the array's own type; keep: narrow nothing, the host computes the rest (default: auto)",
+    )
+    parser.add_argument("--prune", metavar="SPEC", help="block pruning (comes later)")
+    parser.add_argument("--dataflow", choices=["auto", "ws", "os", "is"], default=None, help="default: auto")
+    parser.add_argument("--im2col", choices=["auto", "explicit", "implicit"], default=None, help="default: auto")
+    parser.add_argument("--objective", choices=["energy", "latency", "edp"], default=None, help="default: latency")
+    parser.add_argument(
+        "--mapping", metavar="FILE", help="decisions that are fixed, as `cost --save-mapping` writes them"
+    )
+    parser.add_argument("--passes", metavar='"A,B"', help="run only these passes; dnnc opt --help lists them")
+    parser.add_argument("--dump-ir", metavar="DIR", help="write the module as text after each pass")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of synthetic calibration data (default: 0)")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", metavar="F", help="statistics in the schema dnnc.stats/1; - is standard output")
+
+
+def given_options(arguments: argparse.Namespace, earlier: Sequence[tuple[str, str]]) -> Options:
+    """The options on the command line, completed by those of the dump that is continued."""
+    from ..passes.mapping import MappingOptions
+    from ..passes.pipeline import Options
+    from .mapping_file import read_mapping
+
+    if arguments.prune:
+        raise CompileError(Diagnostic("`--prune` comes later: block pruning is not built yet"))
+    before = dict(earlier)
+
+    def chosen(name: str, default: str) -> str:
+        value = getattr(arguments, name)
+        return value if value is not None else before.get(name, default)
+
+    mapping = MappingOptions(
+        dataflow=chosen("dataflow", "auto"),
+        im2col=chosen("im2col", "auto"),
+        objective=chosen("objective", "latency"),
+        pins=read_mapping(arguments.mapping) if arguments.mapping else (),
+    )
+    return Options(chosen("precision", "auto"), mapping)
+
+
+def spelled(options: Options) -> tuple[tuple[str, str], ...]:
+    """Options as the header of a module holds them. Pins are not among them: a mapping file is given anew."""
+    mapping = options.mapping
+    pairs = {
+        "precision": options.precision,
+        "dataflow": mapping.dataflow,
+        "im2col": mapping.im2col,
+        "objective": mapping.objective,
+    }
+    return tuple(sorted(pairs.items()))
+
+
+def shapes(arguments: argparse.Namespace) -> dict[str, tuple[int, ...]]:
+    """`--shape` options by input name. Raises CompileError for each that is not NAME=INTEGERS."""
+    found: dict[str, tuple[int, ...]] = {}
+    faults = []
+    for text in arguments.shape:
+        name, _, extents = text.rpartition("=")
+        words = extents.split(",")
+        if not name or not all(word.strip().isdecimal() and len(word) < 12 for word in words):
+            faults.append(Diagnostic(f"--shape {text!r} is not NAME=1,3,224,224", help="extents are whole numbers"))
+        elif name in found:
+            faults.append(Diagnostic(f"--shape gives {name!r} twice"))
+        else:
+            found[name] = tuple(int(word) for word in words)
+    if faults:
+        raise CompileError(faults)
+    return found
+
+
+def limits(texts: Sequence[str]) -> dict[str, float]:
+    """`--limit cycles=N` and `--limit energy_pj=N`."""
+    found: dict[str, float] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            number = -1.0
+        if name not in ("cycles", "energy_pj") or not 0 <= number < float("inf"):
+            raise CompileError(Diagnostic(f"--limit {text!r} is neither cycles=N nor energy_pj=N, with a number N"))
+        found[name] = number
+    return found
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not positive")
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text} is no number of seconds")
+    return value

@@ -1,0 +1,80 @@
+"""Mapping files: which decisions about layers a user fixes. `cost --save-mapping` writes them, `--mapping` reads them.
+
+    layers:
+      conv1:
+        dataflow: ws
+        im2col: implicit
+        tiles: [{dim: m, size: 16}, {dim: p, size: 8}]     # main-memory loops, the outermost first
+        complete: true                                     # no other main-memory loops
+        copies: {x: 2, w: 1}                               # buffers by operand
+
+Every key may be left out; the search decides what is not given.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ..frontend.yaml_reader import LARGEST_BYTES, Faults, Fields, MapNode, read_yaml
+from ..ir.diagnostics import CompileError, Diagnostic, Span
+from ..ir.module import Module
+from ..ir.nest import Dataflow, Nest, main_memory_loops
+from ..passes.mapping import Pin
+
+_LARGEST_EXTENT = 1 << 40
+
+
+def read_mapping(path: str) -> tuple[tuple[str, Pin], ...]:
+    """Pins by layer. Raises CompileError with all faults."""
+    try:
+        with Path(path).open("rb") as stream:
+            text = stream.read(LARGEST_BYTES + 1).decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CompileError(Diagnostic(f"cannot read the mapping: {error}", Span(path, 1, 1))) from None
+    faults = Faults(text, path)
+    root = read_yaml(text, faults)
+    if not isinstance(root, MapNode):
+        faults.add("a mapping starts with `layers:`", root.span)
+        faults.raise_if_any()
+        raise AssertionError
+    top = Fields(root, faults)
+    layers = top.fields("layers")
+    pins = [(name, _pin(each)) for name in layers.node.entries if (each := layers.fields(name))] if layers else []
+    top.done()
+    faults.raise_if_any()
+    return tuple(pins)
+
+
+def _pin(fields: Fields) -> Pin:
+    tiles = []
+    for entry in fields.list_of_fields("tiles", required=False):
+        tiles.append((entry.text("dim"), entry.integer("size", 1, _LARGEST_EXTENT)))
+        entry.done()
+    copies = fields.fields("copies", required=False)
+    pin = Pin(
+        dataflow=fields.choice("dataflow", [each.value for each in Dataflow], "") or None,
+        im2col=fields.choice("im2col", ["explicit", "implicit", "none"], "") or None,
+        tiles=tuple(tiles),
+        complete=fields.boolean("complete", False),
+        copies=tuple((name, copies.integer(name, 1, 2)) for name in copies.node.entries) if copies else (),
+        span=fields.node.span,
+    )
+    fields.done()
+    return pin
+
+
+def mapping_text(module: Module) -> str:
+    """The schedules of a module as a mapping file that fixes all of them."""
+    lines = ["layers:"]
+    for nest in module.operations:
+        if not isinstance(nest, Nest) or nest.schedule is None:
+            continue
+        schedule = nest.schedule
+        tiles = ", ".join(f"{{dim: {loop.dims[0]}, size: {loop.size}}}" for loop in main_memory_loops(schedule))
+        copies = ", ".join(f"{json.dumps(buffer.operand)}: {buffer.copies}" for buffer in schedule.buffers)
+        lines += [f"  {json.dumps(nest.name)}:", f"    dataflow: {schedule.dataflow.value}"]
+        lines += [f"    im2col: {schedule.im2col}"]
+        lines += [f"    tiles: [{tiles}]"] if tiles else []
+        lines += ["    complete: true", f"    copies: {{{copies}}}"]
+    return "\n".join(lines) + "\n" if len(lines) > 1 else "layers: {}\n"

@@ -1,0 +1,46 @@
+"""`dnnc opt`: passes on the text of a module."""
+
+from __future__ import annotations
+
+import argparse
+
+from .arguments import add_options, given_options
+
+_EXAMPLES = """\
+examples:
+  dnnc opt dumps/04-lower.dnnir --passes schedule,allocate -o scheduled.dnnir
+  dnnc opt module.dnnir                          verify only
+
+The machine is the one that the module's header names, or --arch. The module goes to standard output without -o.
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    from ..passes.pipeline import PIPELINE
+
+    passes = "\n".join(f"  {each.name:14} {each.summary}" for each in PIPELINE)
+    parser.epilog = f"passes, in the order of the pipeline:\n{passes}\n\n{_EXAMPLES}"
+    parser.add_argument("module", metavar="IN.dnnir")
+    parser.add_argument("-o", "--output", metavar="F", help="where to write the module, with its blobs beside it")
+    add_options(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from ..ir.dump import read_dump, write_dump
+    from ..ir.printer import print_module
+    from ..passes.pipeline import named
+    from .session import arch_of, transform
+
+    module = read_dump(Path(arguments.module))
+    arch = arch_of(module.header, arguments.arch)
+    options = given_options(arguments, module.header.options)
+    passes = named(arguments.passes or "")
+    module = transform(module, arch, options, passes, dump_dir=arguments.dump_ir)
+    if arguments.output:
+        path = Path(arguments.output)
+        write_dump(module, path.parent, path.name.removesuffix(".dnnir"))
+    else:
+        print(print_module(module), end="")
+    return 0

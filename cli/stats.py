@@ -1,0 +1,158 @@
+"""The statistics of `cost`, `compile` and `run`: one schema, `dnnc.stats/1`, from exact counts, priced last."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..ir.arch import Arch
+from ..ir.nest import Schedule
+from ..ir.stats import LayerCounts
+
+SCHEMA = "dnnc.stats/1"
+Json = dict[str, Any]
+
+
+def document(
+    source: str,
+    model: str,
+    arch: Arch,
+    batch: int,
+    layers: Sequence[LayerCounts],
+    energies_pj: Sequence[Mapping[str, float]],
+    schedules: Mapping[str, Schedule],
+) -> Json:
+    """The whole document. `energies_pj` is by component, one entry a layer; `schedules` by layer name (none for run).
+
+    A figure that only a run can know makes the totals that need it null.
+    """
+    rows = [
+        _layer(counts, arch, energy, schedules.get(counts.name))
+        for counts, energy in zip(layers, energies_pj, strict=True)
+    ]
+    return {
+        "schema": SCHEMA,
+        "source": source,
+        "model": model,
+        "arch": arch.name,
+        "batch": batch,
+        "total": _total(arch, batch, layers, energies_pj),
+        "layers": rows,
+        "provenance": _provenance(arch),
+    }
+
+
+def _layer(counts: LayerCounts, arch: Arch, energy_pj: Mapping[str, float], schedule: Schedule | None) -> Json:
+    row: Json = {
+        "name": counts.name,
+        "op": counts.op,
+        "where": counts.where,
+        "dataflow": counts.dataflow,
+        "im2col": counts.im2col,
+        "macs": counts.macs,
+        "macs_issued": counts.macs_issued,
+        "macs_skipped": counts.macs_skipped,
+        "cycles": counts.cycles,
+        "bound": bound(counts, arch),
+        "utilization": _utilization(counts.macs, counts.cycles, arch),
+        "energy_pj": dict(sorted(energy_pj.items())),
+        "instructions": dict(sorted(counts.instructions.items())),
+        "traffic": {
+            memory: {
+                role: {"read_bytes": moved.read_bytes, "write_bytes": moved.write_bytes}
+                for role, moved in sorted(roles.items())
+            }
+            for memory, roles in sorted(counts.traffic.items())
+        },
+    }
+    if counts.unknown:
+        row["unknown"] = counts.unknown
+    if counts.overflows:
+        row["overflows"] = counts.overflows
+    if schedule is not None:
+        row["mapping"] = {
+            "optimal": schedule.optimal,
+            "objective": schedule.objective,
+            "lower_bound": schedule.lower_bound,
+            "evaluated": schedule.evaluated,
+        }
+    return row
+
+
+def _total(arch: Arch, batch: int, layers: Sequence[LayerCounts], energies_pj: Sequence[Mapping[str, float]]) -> Json:
+    known = all(counts.cycles is not None for counts in layers)
+    cycles = sum(counts.cycles or 0 for counts in layers) if known else None
+    seconds = cycles / arch.clock_hz if cycles is not None else None
+    macs = sum(counts.macs for counts in layers)
+    energy_pj = sum(sum(energy.values()) for energy in energies_pj) if known and arch.energy else None
+    areas = [row.area_um2 for row in arch.area]
+    power_w = energy_pj * 1e-12 / seconds if energy_pj is not None and seconds else None
+    gops = 2 * macs / seconds / 1e9 if seconds else None
+    return {
+        "cycles": cycles,
+        "seconds": seconds,
+        "macs": macs,
+        "macs_issued": sum(counts.macs_issued for counts in layers),
+        "macs_skipped": sum(counts.macs_skipped for counts in layers),
+        "energy_pj": energy_pj,
+        "area_um2": sum(area for area in areas if area is not None) if areas and None not in areas else None,
+        "utilization": _utilization(macs, cycles, arch),
+        "instructions": sum(sum(counts.instructions.values()) for counts in layers),
+        "inferences_per_second": batch / seconds if seconds else None,
+        "power_w": power_w,
+        "gops": gops,
+        "gops_per_w": gops / power_w if gops is not None and power_w else None,
+    }
+
+
+def bound(counts: LayerCounts, arch: Arch) -> str:
+    """What limits a layer: main-memory bytes at the machine's bandwidth against the cycles that its units are held.
+
+    From counts alone, so that cost and run agree.
+    """
+    if counts.where == "host":
+        return "host"
+    moved = sum(each.read_bytes + each.write_bytes for each in counts.traffic.get("dram", {}).values())
+    busy = counts.macs_issued / (arch.array.rows * arch.array.cols)
+    if arch.vector is not None:
+        busy = max(busy, counts.actions.get("vector.op", 0) / arch.vector.lanes)
+    return "memory" if moved * arch.clock_hz > busy * arch.dma.bandwidth_bytes_per_second else "compute"
+
+
+def intensity(counts: LayerCounts) -> float | None:
+    """Operational intensity: MACs per byte of main-memory traffic."""
+    moved = sum(each.read_bytes + each.write_bytes for each in counts.traffic.get("dram", {}).values())
+    return counts.macs / moved if moved else None
+
+
+def ridge(arch: Arch) -> float:
+    """MACs per byte of main-memory traffic above which the array is the limit."""
+    return arch.array.rows * arch.array.cols * arch.clock_hz / arch.dma.bandwidth_bytes_per_second
+
+
+def _utilization(macs: int, cycles: int | None, arch: Arch) -> float | None:
+    if cycles is None:
+        return None
+    return macs / (arch.array.rows * arch.array.cols * cycles) if cycles else 0.0
+
+
+def _provenance(arch: Arch) -> dict[str, str]:
+    """Where each figure comes from: definitions for counts, sources for prices, the description's own sources."""
+    fixed = {
+        "cycles": "specs/isa.md, section 3",
+        "macs": "specs/counts.md",
+        "traffic": "specs/counts.md",
+        "gops": "two operations a MAC",
+        "bound": "main-memory bytes / bandwidth against cycles of the busiest unit",
+        "power_w": "energy / time; leakage is not modelled",
+    }
+    energy = {f"energy_pj.{row.component}.{row.action}": f"{row.energy_pj:g} pJ: {row.source}" for row in arch.energy}
+    area = {f"area_um2.{row.component}": row.source for row in arch.area}
+    machine = {f"arch.{key}": source for key, source in arch.sources}
+    return {**fixed, **energy, **area, **machine}
+
+
+def json_text(stats: Json) -> str:
+    """The document as text: the same for the same figures."""
+    return json.dumps(stats, indent=1, allow_nan=False) + "\n"
