@@ -242,7 +242,7 @@ class Program:
 
     `inputs` and `outputs` are placements, in the model's order. `constants` says which bytes lie in main memory at the
     start. `tolerance` is `exact` for integer programs, else the bound that `run --check` holds outputs to.
-    `external` pairs a model's own input or output name with its placement where the two differ.
+    Inputs and outputs have the model's own names.
     """
 
     model: str
