@@ -10,7 +10,8 @@ Ensures:  every value that was quantised still is, at the same point: only opera
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,11 +31,11 @@ _HAS_POST_CHAIN = (*_WEIGHTED, "pool", "add", "sub", "mul")
 def canonicalise(module: Module) -> Module:
     """The module with constant scales and shifts folded into weights, and activations into post chains."""
     module = _without_idle_reshapes(module)
-    while True:
-        folded = _fold_once(module)
-        if folded is module:
-            return module.after(NAME)
-        module = folded
+    # Scales and shifts first: an activation that is folded into a shift would keep the shift from its product.
+    for merge in (_merge_factors, _merge_activation):
+        while (folded := _fold_once(module, merge)) is not module:
+            module = folded
+    return module.after(NAME)
 
 
 def _without_idle_reshapes(module: Module) -> Module:
@@ -75,63 +76,68 @@ def _renamed(operation: Operation, names: dict[str, str]) -> Operation:
     )
 
 
-def _fold_once(module: Module) -> Module:
-    """One sweep; `module` itself if there was nothing to fold."""
+@dataclass
+class _Sweep:
+    """One pass over a module: the constants that merging makes, and the names that are taken."""
+
+    module: Module
+    taken: set[str]
+    tensors: list[Tensor] = field(default_factory=list)
+
+
+_Merge = Callable[[_Sweep, Node, Node, str], Node | None]
+
+
+def _fold_once(module: Module, merge: _Merge) -> Module:
+    """One sweep of `merge` over neighbours of which the first has no other reader; `module` itself if none merged."""
     read_by, written_by = readers(module), writers(module)
     replaced: dict[str, Node | None] = {}
-    tensors: list[Tensor] = []
-    taken = set(module.tensor_by_name)
+    sweep = _Sweep(module, set(module.tensor_by_name))
     for node in module.operations:
-        if not isinstance(node, Node):
+        if not isinstance(node, Node) or node.post:
             continue
-        for operand in node.inputs[:2]:
-            producer = written_by.get(operand)
+        for value in node.inputs[:2]:
+            producer = written_by.get(value)
             if (
-                not isinstance(producer, Node)
-                or producer.name in replaced
-                or node.name in replaced
-                or operand in module.outputs
-                or len(read_by[operand]) != 1
+                isinstance(producer, Node)
+                and not replaced.keys() & {producer.name, node.name}
+                and value not in module.outputs
+                and len(read_by[value]) == 1
+                and (merged := merge(sweep, producer, node, value)) is not None
             ):
-                continue
-            merged = _merge(module, producer, node, operand, tensors, taken)
-            if merged is not None:
                 replaced[producer.name] = None
                 replaced[node.name] = merged
     if not replaced:
         return module
     operations = [replaced.get(each.name, each) for each in module.operations]
-    return rebuilt(module, [each for each in operations if each is not None], tensors)
+    return rebuilt(module, [each for each in operations if each is not None], sweep.tensors)
 
 
-def _merge(
-    module: Module, producer: Node, node: Node, value: str, tensors: list[Tensor], taken: set[str]
-) -> Node | None:
-    """`producer` and its only reader `node` as one operator; None where that is not legal."""
-    if node.post or producer.op not in _HAS_POST_CHAIN:
+def _merge_factors(sweep: _Sweep, producer: Node, node: Node, value: str) -> Node | None:
+    """A product followed by a scale or a shift per channel, as one product."""
+    if node.op not in ("mul", "add") or producer.op not in _WEIGHTED or producer.post:
         return None
-    source = producer.source + node.source
-    if node.op in ("mul", "add") and producer.op in _WEIGHTED and not producer.post:
-        factors = _per_channel(module, producer, node, value)
-        if factors is None:
-            return None
-        inputs = _folded_inputs(module, producer, node.op, factors, tensors, taken)
-        return replace(producer, inputs=inputs, outputs=node.outputs, source=source)
-    if node.op in _ACTIVATIONS and node.inputs[0] == value:
-        result = module.tensor(node.outputs[0])
-        middle = module.tensor(value)
-        assert isinstance(result.type, ElementType) and isinstance(middle.type, ElementType)
-        if node.op != "table" and (middle.type, middle.quantization) != (result.type, result.quantization):
-            return None  # the operator requantises: that is a point of its own
-        stage = Stage(
-            node.op,
-            ValueType(result.type, result.quantization),
-            node.inputs[1] if node.op == "table" else None,
-            node.attributes,
-        )
-        own = producer.value or ValueType(middle.type, middle.quantization)
-        return replace(producer, outputs=node.outputs, post=(*producer.post, stage), value=own, source=source)
-    return None
+    factors = _per_channel(sweep.module, producer, node, value)
+    if factors is None:
+        return None
+    inputs = _folded_inputs(sweep, producer, node.op, factors)
+    return replace(producer, inputs=inputs, outputs=node.outputs, source=producer.source + node.source)
+
+
+def _merge_activation(sweep: _Sweep, producer: Node, node: Node, value: str) -> Node | None:
+    """An operator followed by an activation, as the operator with a longer post chain."""
+    if node.op not in _ACTIVATIONS or producer.op not in _HAS_POST_CHAIN or node.inputs[0] != value:
+        return None
+    middle, result = sweep.module.tensor(value), sweep.module.tensor(node.outputs[0])
+    assert isinstance(result.type, ElementType) and isinstance(middle.type, ElementType)
+    if node.op != "table" and (middle.type, middle.quantization) != (result.type, result.quantization):
+        return None  # the activation requantises: that is a point of its own
+    table = node.inputs[1] if node.op == "table" else None
+    stage = Stage(node.op, ValueType(result.type, result.quantization), table, node.attributes)
+    own = producer.value or ValueType(middle.type, middle.quantization)
+    return replace(
+        producer, outputs=node.outputs, post=(*producer.post, stage), value=own, source=producer.source + node.source
+    )
 
 
 def _channel_axis(producer: Node, rank: int) -> int:
@@ -162,20 +168,14 @@ def _per_channel(module: Module, producer: Node, node: Node, value: str) -> NDAr
     return np.broadcast_to(array.reshape(-1), (middle.shape[axis],)).astype(np.float32)
 
 
-def _folded_inputs(
-    module: Module,
-    producer: Node,
-    op: str,
-    factors: NDArray[np.float32],
-    tensors: list[Tensor],
-    taken: set[str],
-) -> tuple[str, ...]:
+def _folded_inputs(sweep: _Sweep, producer: Node, op: str, factors: NDArray[np.float32]) -> tuple[str, ...]:
     """The operands of `producer` with `factors` multiplied into weights and bias, or added to the bias."""
+    module = sweep.module
 
     def constant(like: str, array: NDArray[np.float32]) -> str:
-        name = fresh_name(taken, like)
+        name = fresh_name(sweep.taken, like)
         reference = module.blobs.add_array(array.astype(np.float32))
-        tensors.append(Tensor(name, ElementType.F32, tuple(array.shape), constant=reference))
+        sweep.tensors.append(Tensor(name, ElementType.F32, tuple(array.shape), constant=reference))
         return name
 
     data, weights = producer.inputs[:2]
