@@ -90,7 +90,6 @@ RESERVED = frozenset(
         "to",
         "tolerance",
         "true",
-        "value",
         "with",
         "write",
         "zero",

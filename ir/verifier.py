@@ -1,0 +1,305 @@
+"""What holds of every module between two passes: a list of named rules, each of which yields all that it finds.
+
+`verify` reports everything at once. Rules about meaning are applied where the structure that they need is sound, so
+that one fault is not reported ten times. islpy is imported only where arithmetic on progressions does not decide.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations
+from math import gcd, isfinite, prod
+
+from .affine import Affine
+from .arch import Arch
+from .diagnostics import Diagnostic, Span
+from .graph import HostRegion, Node
+from .graph_rules import node_faults
+from .module import Module
+from .nest import Nest, axis_step
+from .nest_rules import access_map, extents_of, fault, last_index, nest_faults
+from .schedule_rules import schedule_faults
+from .text import close_match, symbol, to_float32
+from .types import ElementType, Quantization, Tensor
+
+Rule = Callable[[Module, Arch | None], Iterator[Diagnostic]]
+
+
+def verify(module: Module, arch: Arch | None = None) -> list[Diagnostic]:
+    """All faults of a module; on a machine, also what that machine cannot do. An empty list means that it is legal."""
+    structural = [found for rule in STRUCTURE for found in rule(module, arch)]
+    if structural:
+        return structural
+    return [found for rule in MEANING for found in rule(module, arch)]
+
+
+# ---------------------------------------------------------------------------------------------- structure
+
+
+def names_are_unique(module: Module, arch: Arch | None) -> Iterator[Diagnostic]:
+    """Tensors, operations, inputs and addresses each have names of their own."""
+    for what, names in (
+        ("tensor", [tensor.name for tensor in module.tensors]),
+        ("operation", [operation.name for operation in module.operations]),
+        ("input", list(module.inputs)),
+        ("address", [name for name, _ in module.addresses]),
+    ):
+        seen: set[str] = set()
+        for name in names:
+            if name in seen:
+                yield Diagnostic(f"{what} {name!r} is given twice")
+            seen.add(name)
+
+
+def values_are_known(module: Module, arch: Arch | None) -> Iterator[Diagnostic]:
+    """Every value that the module, an operation or an address names is a tensor of the module."""
+    for what, names in (
+        ("an input", module.inputs),
+        ("an output", module.outputs),
+        ("an address", [name for name, _ in module.addresses]),
+    ):
+        for name in names:
+            if name not in module.tensor_by_name:
+                yield _unknown(module, name, f"{what} of the module")
+    for operation in module.operations:
+        for name in dict.fromkeys((*_read(operation), *operation.outputs)):
+            if name not in module.tensor_by_name:
+                yield _unknown(module, name, f"operation {operation.name!r}", operation.span)
+
+
+def _unknown(module: Module, name: str, where: str, span: Span | None = None) -> Diagnostic:
+    guess = close_match(name, list(module.tensor_by_name)[:5000])
+    return Diagnostic(f"{where} names {symbol(name)}, which is no tensor", span or Span(), guess.strip())
+
+
+def _read(operation: Node | HostRegion | Nest) -> tuple[str, ...]:
+    """What an operation reads, the operands of its post chain included."""
+    if isinstance(operation, Node):
+        return (*operation.inputs, *(stage.operand for stage in operation.post if stage.operand is not None))
+    return operation.inputs
+
+
+def tensors_are_legal(module: Module, arch: Arch | None) -> Iterator[Diagnostic]:
+    """Extents are not negative, orders are permutations, quantisation has as many entries as its axis, ranges are
+    ordered."""
+    for tensor in module.tensors:
+        for message, help in _tensor_faults(tensor):
+            yield Diagnostic(f"tensor {symbol(tensor.name)}: {message}", help=help)
+
+
+def _tensor_faults(tensor: Tensor) -> Iterator[tuple[str, str]]:
+    if tensor.shape is not None and any(extent < 0 for extent in tensor.shape):
+        yield f"shape {list(tensor.shape)}", "extents are at least 0"
+    axes = None if tensor.shape is None else list(range(len(tensor.shape)))
+    if tensor.order is not None and sorted(tensor.order) != axes:
+        yield f"order {list(tensor.order)}", "a permutation of the axes"
+    if tensor.quantization is not None:
+        yield from _quantization_faults(tensor.quantization, tensor)
+    if tensor.minimum is not None and tensor.maximum is not None and not tensor.minimum <= tensor.maximum:
+        yield f"its range is {tensor.minimum} to {tensor.maximum}", "the minimum comes first"
+
+
+def _quantization_faults(quantization: Quantization, tensor: Tensor) -> Iterator[tuple[str, str]]:
+    scales, zeros, axis = quantization.scale, quantization.zero_point, quantization.axis
+    if not isinstance(tensor.type, ElementType) or tensor.type.is_float:
+        yield f"type {tensor.type} has a quantisation", "integers of the accelerator have"
+        return
+    wanted = 1
+    if axis is not None:
+        if tensor.shape is None or not 0 <= axis < len(tensor.shape):
+            yield f"it is quantised along axis {axis}", "an axis of its shape, counted from 0"
+            return
+        wanted = tensor.shape[axis]
+    if len(scales) != wanted or len(zeros) != wanted:
+        yield f"{len(scales)} scales and {len(zeros)} zero points", f"{wanted} of each"
+    if wrong := [scale for scale in scales if not _is_scale(scale)]:
+        yield f"a scale is {wrong[0]!r}", "finite float32 values that are not negative"
+    if wrong := [zero for zero in zeros if not tensor.type.minimum <= zero <= tensor.type.maximum]:
+        yield f"a zero point is {wrong[0]}", f"values of {tensor.type}"
+
+
+def _is_scale(scale: float) -> bool:
+    try:
+        return isfinite(scale) and scale >= 0 and to_float32(scale) == scale
+    except OverflowError:
+        return False
+
+
+def constants_are_there(module: Module, arch: Arch | None) -> Iterator[Diagnostic]:
+    """The blob of every constant and host region is in the store; those of accelerator types have the right size."""
+    for tensor in module.tensors:
+        if tensor.constant is None:
+            continue
+        if tensor.constant not in module.blobs:
+            yield Diagnostic(f"the value of constant {symbol(tensor.name)} is missing", help=str(tensor.constant))
+        elif isinstance(tensor.type, ElementType):
+            size = len(module.blobs[tensor.constant])
+            if tensor.shape is None or tensor.bytes != size:
+                wanted = "a constant of known shape" if tensor.shape is None else f"{tensor.bytes} B"
+                yield Diagnostic(f"the value of constant {symbol(tensor.name)} has {size} B", help=wanted)
+    for operation in module.operations:
+        if isinstance(operation, HostRegion) and operation.model not in module.blobs:
+            yield Diagnostic(f"the model of {operation.name!r} is missing", operation.span, str(operation.model))
+
+
+# ---------------------------------------------------------------------------------------------- meaning
+
+
+def values_are_defined_before_use(module: Module, arch: Arch | None) -> Iterator[Diagnostic]:
+    """A value that is read is an input, a constant, or written by an earlier operation; only nests may write one value
+    together, and then no operation reads it before the last of them."""
+    given = {*module.inputs, *(tensor.name for tensor in module.tensors if tensor.constant is not None)}
+    writers: defaultdict[str, list[int]] = defaultdict(list)
+    for number, operation in enumerate(module.operations):
+        for name in dict.fromkeys(operation.outputs):
+            if name in given:
+                what = "an input" if name in module.inputs else "a constant"
+                yield Diagnostic(f"{operation.name!r} writes {symbol(name)}, which is {what}", operation.span)
+            elif writers[name] and not (
+                isinstance(operation, Nest) and all(isinstance(module.operations[each], Nest) for each in writers[name])
+            ):
+                first = module.operations[writers[name][0]].name
+                message = f"{operation.name!r} writes {symbol(name)}, which {first!r} has written"
+                yield Diagnostic(message, operation.span, "only nests may write parts of one value")
+            writers[name].append(number)
+    for number, operation in enumerate(module.operations):
+        for name in dict.fromkeys(_read(operation)):
+            if name in given:
+                continue
+            if not writers[name]:
+                yield Diagnostic(f"{operation.name!r} reads {symbol(name)}, which nothing writes", operation.span)
+            elif writers[name][-1] >= number:
+                late = module.operations[writers[name][-1]].name
+                message = f"{operation.name!r} reads {symbol(name)} before {late!r} writes it"
+                yield Diagnostic(message, operation.span, "operations follow what they read")
+    for name in module.outputs:
+        if name not in given and not writers[name]:
+            yield Diagnostic(f"nothing writes {symbol(name)}, an output of the module")
+
+
+def operators_are_legal(module: Module, arch: Arch | None) -> Iterator[Diagnostic]:
+    """Every operator of the graph obeys ir/graph_rules.py."""
+    for operation in module.operations:
+        if isinstance(operation, Node):
+            yield from node_faults(module, operation)
+
+
+def nests_are_legal(module: Module, arch: Arch | None) -> Iterator[Diagnostic]:
+    """Every nest obeys ir/nest_rules.py, and its schedule, if it has one, ir/schedule_rules.py; of the nests of one
+    value, together they write each of its elements once."""
+    writers: defaultdict[str, list[Nest]] = defaultdict(list)
+    broken: set[str] = set()
+    for operation in module.operations:
+        if not isinstance(operation, Nest):
+            continue
+        writers[operation.write.tensor].append(operation)
+        found = list(nest_faults(module, operation))
+        yield from found
+        if found:
+            broken.add(operation.write.tensor)
+        elif operation.schedule is not None:
+            yield from schedule_faults(operation, arch)
+    for name, nests in writers.items():
+        if name not in broken:
+            yield from nests_cover_the_value(module, name, nests)
+
+
+def nests_cover_the_value(module: Module, name: str, nests: Sequence[Nest]) -> Iterator[Diagnostic]:
+    """The nests of one value write disjoint parts of it, as many elements as it has: each element once."""
+    tensor = module.tensor(name)
+    written = sum(_points_written(nest) for nest in nests)
+    if written != tensor.elements:
+        help = f"it has {tensor.elements}"
+        yield fault(nests[0], f"{written} elements of {symbol(name)} are written by {len(nests)} nests", help)
+    for first, second in combinations(nests, 2):
+        if not _are_disjoint(first, second):
+            yield fault(second, f"{first.name!r} writes some of the same elements of {symbol(name)}")
+
+
+def _points_written(nest: Nest) -> int:
+    """Elements that a nest with an injective write writes."""
+    extents = extents_of(nest)
+    return 0 if 0 in extents.values() else prod(extents[dim] for dim in nest.write.dims)
+
+
+def _are_disjoint(first: Nest, second: Nest) -> bool:
+    """Whether two nests write no element both: decided by axes where possible, else by isl on flat offsets."""
+    ours, theirs = extents_of(first), extents_of(second)
+    if 0 in ours.values() or 0 in theirs.values():
+        return True
+    if first.write.shape == second.write.shape:
+        for one, other in zip(first.write.index, second.write.index, strict=True):
+            last, other_last = last_index(one, ours), last_index(other, theirs)
+            if last < other.constant or other_last < one.constant:
+                return True
+            if (one.constant - other.constant) % gcd(axis_step(one, ours), axis_step(other, theirs)):
+                return True
+    import islpy
+
+    images = []
+    for nest, extents in ((first, ours), (second, theirs)):
+        dims = tuple((dim, extents[dim]) for dim in sorted(nest.write.dims))
+        index = nest.write.index if first.write.shape == second.write.shape else (_flat(nest),)
+        images.append(islpy.Map(access_map(index, dims)).range())
+    return bool(images[0].is_disjoint(images[1]))
+
+
+def _flat(nest: Nest) -> Affine:
+    """The offset of the element that a point writes, in elements."""
+    terms: defaultdict[str, int] = defaultdict(int)
+    constant, stride = 0, 1
+    for axis, extent in zip(reversed(nest.write.index), reversed(nest.write.shape), strict=True):
+        constant += axis.constant * stride
+        for dim, coefficient in axis.terms:
+            terms[dim] += coefficient * stride
+        stride *= extent
+    return Affine.of(terms, constant)
+
+
+def addresses_are_legal(module: Module, arch: Arch | None) -> Iterator[Diagnostic]:
+    """Tensors with an address are the accelerator's and lie inside main memory; once there are addresses, every value
+    that a nest reads or writes has one."""
+    for name, address in module.addresses:
+        tensor = module.tensor(name)
+        if not isinstance(tensor.type, ElementType) or tensor.shape is None:
+            yield Diagnostic(f"{symbol(name)} is a value of the host and has an address")
+        elif address < 0 or (arch is not None and address + tensor.bytes > arch.main.capacity_bytes):
+            help = "" if arch is None else f"{arch.main.name!r} has {arch.main.capacity_bytes} B"
+            yield Diagnostic(f"{symbol(name)} lies at {address} to {address + tensor.bytes}", help=help)
+    if module.addresses:
+        addressed = {name for name, _ in module.addresses}
+        for nest in module.operations:
+            if isinstance(nest, Nest):
+                for name in dict.fromkeys((*nest.inputs, *nest.outputs)):
+                    if name not in addressed:
+                        yield fault(nest, f"{symbol(name)} has no address, others have")
+
+
+def header_fits_the_machine(module: Module, arch: Arch | None) -> Iterator[Diagnostic]:
+    """The module was made for this machine, where its header says for which; the batch is at least 1."""
+    header = module.header
+    if arch is not None and header.arch_digest and arch.digest and header.arch_digest != arch.digest:
+        help = "compile it again from the model, or use the description that it was compiled for"
+        yield Diagnostic(f"the module was made for another {header.arch} than {arch.name}", help=help)
+    if header.batch < 1:
+        yield Diagnostic(f"a batch of {header.batch}", help="at least 1")
+
+
+def program_is_legal(module: Module, arch: Arch | None) -> Iterator[Diagnostic]:
+    """The program obeys ir/program_rules.py."""
+    if module.program is not None:
+        from .program_rules import check_program
+
+        yield from check_program(module.program)
+
+
+STRUCTURE: tuple[Rule, ...] = (names_are_unique, values_are_known, tensors_are_legal, constants_are_there)
+MEANING: tuple[Rule, ...] = (
+    header_fits_the_machine,
+    values_are_defined_before_use,
+    operators_are_legal,
+    nests_are_legal,
+    addresses_are_legal,
+    program_is_legal,
+)
