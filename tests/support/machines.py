@@ -21,6 +21,7 @@ def machine(
     queues: tuple[int, int, int] = (4, 4, 2),
     types: tuple[T, ...] = INTEGERS,
     accumulator: T = T.I32,
+    forms: tuple[str, ...] = ("subtract", "raw"),
     lanes: int = 4,
     command_cycles: int = 3,
 ) -> Arch:
@@ -29,7 +30,7 @@ def machine(
         name=name,
         kind="executable",
         clock_hz=1_000_000_000,
-        array=Array(rows, cols, ("ws", "os", "is"), ("subtract", "raw"), types, types, accumulator, True, 1),
+        array=Array(rows, cols, ("ws", "os", "is"), forms, types, types, accumulator, True, 1),
         memories=(
             Memory("dram", 1 << 32, 64, ("input", "weight", "bias", "aux", "output"), latency_cycles=latency_cycles),
             Memory("spad", spad_bytes, 4, ("input", "weight", "bias", "aux")),

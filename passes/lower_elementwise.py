@@ -1,0 +1,164 @@
+"""Elementwise operators as nests on the vector unit, with numpy broadcasting in the accesses.
+
+before:  y[N,C,H,W] = add(a[N,C,H,W], b[C,1,1])
+after:   for d0, d1, d2, d3:  y[d0,d2,d3,d1] = a[d0,d2,d3,d1] + b[d1]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ..ir.affine import Affine
+from ..ir.graph import Node, Stage, ValueType
+from ..ir.nest import Body, BodyOp, Dim, PostOp, Role
+from ..ir.types import ElementType
+from .lower_build import Operand, Plan
+from .lower_context import Context, accumulator_of
+from .lower_post import PostChain, Result, exchanged, qadd_scalars
+from .lower_product import scales, zero_points
+from .lower_view import View
+
+F32 = np.float32
+
+
+def _result(view: View, channel: int) -> Result:
+    rank = len(view.logical_shape)
+    return Result(view, tuple(Affine.of({f"d{axis}": 1}) for axis in range(rank)), rank, channel)
+
+
+def _operand(name: str, view: View, result: Result, zero_point: int = 0) -> Operand:
+    wide = view.padded_to(result.rank)
+    index = tuple(
+        Affine() if extent == 1 else axis for extent, axis in zip(wide.logical_shape, result.index, strict=True)
+    )
+    return Operand(name, wide, index, Role.INPUT, None, zero_point)
+
+
+def _emit(
+    context: Context, node: Node, name: str, result: Result, reads: Sequence[Operand], body: Body, chain: PostChain
+) -> None:
+    extents = result.view.logical_shape
+    dims = tuple(Dim(f"d{axis}", extent) for axis, extent in enumerate(extents)) or (Dim("d0", 1),)
+    write = Operand("y", result.view, result.index, Role.OUTPUT)
+    accumulator = (
+        ElementType.F32 if any(each.view.type.is_float for each in reads) else accumulator_of(reads[0].view.type)
+    )
+    context.emit(Plan(name, node, dims, (*reads, *chain.operands), write, body, accumulator, tuple(chain.steps)))
+
+
+def _channel_axis(context: Context, name: str) -> int:
+    """The axis that the quantisation of a tensor runs along, 0 where it is one for all."""
+    quantization = context.tensor(name).quantization
+    return quantization.axis if quantization is not None and quantization.axis is not None else 0
+
+
+def emit_dequantised(context: Context, node: Node, name: str) -> View:
+    """Append a nest that dequantises a tensor into a new one of f32; returns its view."""
+    tensor = context.tensor(name)
+    made = context.temporary(f"{node.name}.real", replace(tensor, type=ElementType.F32, quantization=None))
+    result = _result(context.view(made.name), _channel_axis(context, name))
+    assert isinstance(tensor.type, ElementType)
+    chain = PostChain(context, node, result, ValueType(tensor.type, tensor.quantization))
+    chain.converted(ValueType(ElementType.F32))
+    x = _operand("x", context.view(name), result)
+    _emit(context, node, f"{node.name}.dequantize", result, (x,), Body(BodyOp.COPY, "x"), chain)
+    return context.view(made.name)
+
+
+def lower_unary(context: Context, node: Node) -> None:
+    """relu, clip, leaky_relu, table, quantize and dequantize: a copy with one step."""
+    name = node.inputs[0]
+    tensor = context.tensor(name)
+    result = _result(context.view(node.outputs[0]), _channel_axis(context, name))
+    assert isinstance(tensor.type, ElementType)
+    chain = PostChain(context, node, result, ValueType(tensor.type, tensor.quantization))
+    operand = node.inputs[1] if node.op == "table" else None
+    chain.stages((Stage(node.op, context.value_type(node), operand, node.attributes), *node.post))
+    x = _operand("x", context.view(name), result)
+    _emit(context, node, node.name, result, (x,), Body(BodyOp.COPY, "x"), chain)
+
+
+def lower_requantize(context: Context, node: Node) -> None:
+    """Sums with a scale to codes: float32(sum) * (sx / sy)."""
+    name = node.inputs[0]
+    result = _result(context.view(node.outputs[0]), _channel_axis(context, name))
+    chain = PostChain(context, node, result, context.value_type(node))
+    chain.scaled(scales(context.tensor(name)), context.value_type(node), ElementType.I32)
+    chain.stages(node.post)
+    x = _operand("x", context.view(name), result)
+    _emit(context, node, node.name, result, (x,), Body(BodyOp.COPY, "x"), chain)
+
+
+def lower_binary(context: Context, node: Node) -> None:
+    """add, sub and mul, on floats or codes."""
+    target = context.value_type(node)
+    result = _result(context.view(node.outputs[0]), 0)
+    chain = PostChain(context, node, result, target)
+    a, b = node.inputs
+    if context.element(a).is_float:
+        chain.running = ValueType(ElementType.F32) if target.type.is_integer else target
+        op = {"add": BodyOp.ADD, "sub": BodyOp.SUB, "mul": BodyOp.MUL}[node.op]
+        body = Body(op, "a", "b")
+        points = (0, 0)
+        chain.converted(target)
+    elif node.op == "add":
+        if exchanged(context.shape(a), context.shape(b)):
+            a, b = b, a
+        qa, qb = context.tensor(a).quantization, context.tensor(b).quantization
+        assert qa is not None and qb is not None and target.quantization is not None
+        scalars = qadd_scalars(qa, qb, target.quantization)
+        body = Body(BodyOp.QADD, "a", "b", attributes=tuple(scalars.items()))
+        chain.step(PostOp.SATURATE, None, type=str(target.type))
+        points = (0, 0)
+    else:
+        assert node.op == "mul" and target.quantization is not None
+        body = Body(BodyOp.MUL, "a", "b")
+        points = zero_points(context.tensor(a))[0], zero_points(context.tensor(b))[0]
+        real = scales(context.tensor(a)) * scales(context.tensor(b)) / F32(target.quantization.scale[0])
+        chain.step(PostOp.SCALE, None, multiplier=float(F32(real[0])))
+        chain.rounded_after_zero_point(target)
+    chain.stages(node.post)
+    reads = (_operand("a", context.view(a), result, points[0]), _operand("b", context.view(b), result, points[1]))
+    _emit(context, node, node.name, result, reads, body, chain)
+
+
+def lower_im2col(context: Context, node: Node) -> None:
+    """The im2col form of a tensor as a tensor: [N, group, output points, kernel * C/group]."""
+    from .lower_conv import POSITIONS, TAPS, integers
+
+    x = context.view(node.inputs[0])
+    tensor = context.tensor(node.inputs[0])
+    kernel, strides, dilations, pads = (integers(node, key) for key in ("kernel", "strides", "dilations", "pads"))
+    group = node.attribute("group")
+    assert isinstance(group, int) and isinstance(tensor.type, ElementType)
+    n, channels, *image = context.shape(node.inputs[0])
+    spans = [
+        size + pads[i] + pads[i + len(kernel)] - dilations[i] * (kernel[i] - 1) - 1 for i, size in enumerate(image)
+    ]
+    outputs = [span // stride + 1 for span, stride in zip(spans, strides, strict=True)]
+    positions, taps = POSITIONS[len(kernel)], TAPS[len(kernel)]
+    names = ("n", "g", *positions, *taps, "c")
+    extents = (n, group, *outputs, *kernel, channels // group)
+    y = context.view(node.outputs[0]).reshaped(extents)
+    split = x.with_axis(1, (group, channels // group))
+    assert y is not None and split is not None
+    of = Affine.of
+    seen = tuple(
+        of({p: strides[i], t: dilations[i]}, -pads[i]) for i, (p, t) in enumerate(zip(positions, taps, strict=True))
+    )
+    pad = 0.0 if tensor.type.is_float else zero_points(tensor)[0]
+    index = (of({"n": 1}), of({"g": 1}), of({"c": 1}), *seen)
+    context.emit(
+        Plan(
+            node.name,
+            node,
+            tuple(Dim(name, extent) for name, extent in zip(names, extents, strict=True)),
+            (Operand("x", split, index, Role.INPUT, pad),),
+            Operand("y", y, tuple(of({name: 1}) for name in names), Role.OUTPUT),
+            Body(BodyOp.COPY, "x"),
+            accumulator_of(tensor.type),
+        )
+    )

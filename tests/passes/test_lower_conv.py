@@ -1,0 +1,200 @@
+"""Convolutions mean the same as nests: every geometry, group, type and zero-point form."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from dnnc.ir.arch import Arch
+from dnnc.ir.nest import Role
+from dnnc.ir.types import ElementType as T
+from dnnc.ir.types import Quantization
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.graphs import Graph
+from support.lowering import CODES, FLOATS, RAW, nests_of, q, same_meaning
+
+
+def conv_graph(
+    *,
+    transposed: bool = False,
+    n: int = 1,
+    group: int = 1,
+    c: int = 3,
+    m: int = 2,
+    image: tuple[int, ...] = (7, 6),
+    kernel: tuple[int, ...] = (3, 3),
+    strides: tuple[int, ...] = (1, 1),
+    dilations: tuple[int, ...] = (1, 1),
+    pads: tuple[int, ...] = (0, 0, 0, 0),
+    output_padding: tuple[int, ...] = (0, 0, 0),
+    kind: T = T.I8,
+    bias: bool = True,
+    per_channel: bool = True,
+    zx: int = 7,
+    zw: int = 0,
+    seed: int = 0,
+) -> Graph | None:
+    """One (transposed) convolution of `group` groups of c to m channels; None where it has no output."""
+    rng = np.random.default_rng(seed)
+    reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilations, strict=True)]
+    rank = len(kernel)
+    if transposed:
+        out = [
+            (image[i] - 1) * strides[i] + reach[i] - pads[i] - pads[i + rank] + output_padding[i] for i in range(rank)
+        ]
+        pads = (*pads[:rank], *(pads[i + rank] - output_padding[i] for i in range(rank)))
+    else:
+        out = [(image[i] + pads[i] + pads[i + rank] - reach[i]) // strides[i] + 1 for i in range(rank)]
+    if min(out) < 1:
+        return None
+    graph = Graph()
+    real = kind.is_float
+    channels = group * m
+    w_shape = (group * c, m, *kernel) if transposed else (channels, c, *kernel)
+    scales = tuple(float(s) for s in rng.uniform(0.01, 0.1, m if transposed else channels).astype(np.float32))
+    points = (zw,) * len(scales)
+    w_quantization = Quantization(scales, points, int(transposed)) if per_channel else q(0.03, zw)
+    graph.input("x", (n, group * c, *image), kind, None if real else q(0.1, zx))
+    weights = rng.normal(size=w_shape) if real else rng.integers(-128, 128, w_shape)
+    graph.constant("w", weights.astype(np.float32 if real else np.int8), kind, None if real else w_quantization)
+    names = ["x", "w"]
+    if bias:
+        values = rng.normal(size=channels) if real else rng.integers(-5000, 5000, channels)
+        names.append(graph.constant("b", values, T.F32 if real else T.I32))
+    graph.tensor("y", (n, channels, *out), kind, None if real else q(3.0, -5))
+    graph.node(
+        "conv_transpose" if transposed else "conv",
+        names,
+        "y",
+        strides=strides,
+        dilations=dilations,
+        pads=pads,
+        group=group,
+    )
+    return graph
+
+
+@st.composite
+def geometries(draw: st.DrawFn, transposed: bool) -> dict[str, object]:
+    rank = draw(st.integers(1, 3))
+
+    def each(low: int, high: int) -> tuple[int, ...]:
+        return tuple(draw(st.integers(low, high)) for _ in range(rank))
+
+    options: dict[str, object] = {
+        "n": draw(st.integers(1, 2)),
+        "group": draw(st.sampled_from([1, 1, 2, 3])),
+        "c": draw(st.integers(1, 3)),
+        "m": draw(st.integers(1, 3)),
+        "image": each(1, 5),
+        "kernel": each(1, 4),
+        "strides": each(1, 4),
+        "dilations": each(1, 3),
+        "pads": (*each(0, 3), *each(0, 3)),
+        "bias": draw(st.booleans()),
+        "per_channel": draw(st.booleans()),
+        "zx": draw(st.integers(-128, 127)),
+        "seed": draw(st.integers(0, 99)),
+    }
+    if transposed:
+        options["output_padding"] = each(0, 2)
+    return options
+
+
+@settings(max_examples=40, deadline=None)
+@given(options=geometries(transposed=False), arch=st.sampled_from([CODES, RAW, FLOATS]))
+def test_conv_of_codes_keeps_its_meaning(options: dict[str, object], arch: Arch) -> None:
+    if (graph := conv_graph(**options)) is not None:  # type: ignore[arg-type]
+        same_meaning(graph, ["y"], arch)
+
+
+@settings(max_examples=25, deadline=None)
+@given(options=geometries(transposed=True), arch=st.sampled_from([CODES, RAW, FLOATS]))
+def test_conv_transpose_of_codes_keeps_its_meaning(options: dict[str, object], arch: Arch) -> None:
+    if (graph := conv_graph(transposed=True, **options)) is not None:  # type: ignore[arg-type]
+        same_meaning(graph, ["y"], arch)
+
+
+@settings(max_examples=15, deadline=None)
+@given(options=geometries(transposed=False), transposed=st.booleans())
+def test_float_convs_keep_their_meaning(options: dict[str, object], transposed: bool) -> None:
+    if (graph := conv_graph(transposed=transposed, kind=T.F32, **options)) is not None:  # type: ignore[arg-type]
+        same_meaning(graph, ["y"], FLOATS)
+
+
+def test_kernel_larger_than_the_image_and_stride_beyond_the_kernel() -> None:
+    graph = conv_graph(image=(2, 3), kernel=(5, 4), pads=(4, 3, 2, 5), strides=(3, 2))
+    assert graph is not None
+    same_meaning(graph, ["y"])
+    graph = conv_graph(image=(11, 13), kernel=(2, 1), strides=(5, 4))
+    assert graph is not None
+    same_meaning(graph, ["y"])
+
+
+def test_pointwise_conv_is_a_matrix_product_over_all_pixels() -> None:
+    graph = conv_graph(n=2, c=8, m=5, kernel=(1, 1))
+    assert graph is not None
+    (nest,) = nests_of(same_meaning(graph, ["y"]))
+    assert {dim.name: dim.extent for dim in nest.domain} == {"p": 2 * 7 * 6, "m": 5, "c": 8}
+    assert [access.shape for access in nest.reads[:2]] == [(84, 8), (8, 5)]
+
+
+def test_depthwise_conv_has_its_channels_as_a_batch() -> None:
+    graph = conv_graph(group=6, c=1, m=1)
+    assert graph is not None
+    (nest,) = nests_of(same_meaning(graph, ["y"]))
+    assert [dim.name for dim in nest.domain] == ["g", "p", "q", "r", "s"]
+    weights = next(access for access in nest.reads if access.role is Role.WEIGHT)
+    assert weights.shape == (3, 3, 6), "channels are innermost: lanes of the vector unit"
+
+
+def test_domain_and_weights_are_in_the_canonical_order() -> None:
+    graph = conv_graph(n=2, group=2, c=4, m=5)
+    assert graph is not None
+    (nest,) = nests_of(same_meaning(graph, ["y"]))
+    assert [dim.name for dim in nest.domain] == ["n", "g", "m", "p", "q", "r", "s", "c"]
+    assert [str(axis) for axis in nest.access("w").index] == ["g", "r", "s", "c", "m"]
+    assert [str(axis) for axis in nest.access("x").index] == ["n", "p + r", "q + s", "g", "c"]
+
+
+def test_phases_do_not_multiply_the_zeros_between_inputs() -> None:
+    graph = conv_graph(transposed=True, image=(4, 4), kernel=(2, 2), strides=(2, 2))
+    assert graph is not None
+    nests = nests_of(same_meaning(graph, ["y"]))
+    assert len(nests) == 4
+    macs = sum(int(np.prod([dim.extent for dim in nest.domain])) for nest in nests)
+    assert macs == 4 * 4 * 2 * 2 * 3 * 2, "one MAC for each input pixel, tap and channel pair"
+
+
+def test_phases_without_a_tap_write_the_bias_and_multiply_nothing() -> None:
+    graph = conv_graph(transposed=True, image=(3, 2), kernel=(1, 1), strides=(2, 3))
+    assert graph is not None
+    lowered = same_meaning(graph, ["y"])
+    nests = nests_of(lowered)
+    assert len(nests) == 6
+    for nest in nests[1:]:
+        assert any(axis.constant == -1 and not axis.terms for axis in nest.access("x").index)
+
+
+@pytest.mark.parametrize("kind", [T.I32, T.F32])
+def test_sums_and_real_results_need_no_requantisation(kind: T) -> None:
+    graph = conv_graph(bias=False)
+    assert graph is not None
+    graph.tensor("y", (1, 2, 5, 4), kind)
+    same_meaning(graph, ["y"])
+    same_meaning(graph, ["y"], FLOATS)
+
+
+def test_weights_with_a_zero_point_per_channel_are_shifted_to_one() -> None:
+    graph = conv_graph(c=2, m=3)
+    assert graph is not None
+    codes = np.random.default_rng(1).integers(-40, 40, (3, 2, 3, 3))
+    graph.constant("w", codes, T.I8, Quantization((0.5, 0.25, 0.125), (3, -2, 0), 0))
+    same_meaning(graph, ["y"])
+
+
+def test_computed_weights_are_read_where_they_lie() -> None:
+    graph = conv_graph(group=2, c=2, m=3)
+    assert graph is not None
+    graph.input("w", (6, 2, 3, 3), T.I8, q(0.02, 0))
+    same_meaning(graph, ["y"])
