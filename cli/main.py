@@ -116,7 +116,7 @@ def _dispatch(words: list[str]) -> int:
         print(f"dnnc: error: there is no command {name!r}\nhelp: {hint}", file=sys.stderr)
         return WRONG_INPUT
     module_name, summary = COMMANDS[name]
-    command = importlib.import_module(f"..{module_name}", __name__)
+    command = importlib.import_module(f".{module_name}", __package__)
     parser = Parser(prog=f"dnnc {name}", description=summary, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.set_defaults(command=name)
     command.configure(parser)

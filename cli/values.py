@@ -26,12 +26,15 @@ MOST_MEMBERS = 10_000
 Array = NDArray[Any]
 
 
-def read_values(path: str | Path, names: tuple[str, ...]) -> dict[str, Any]:
-    """The values in a file or folder by name. `names` are those that are wanted, in order: a folder's `input_0.pb` is
-    the first. Raises CompileError with every fault; names that are missing or unknown are the caller's business."""
+def read_values(path: str | Path, wanted: Mapping[str, str]) -> dict[str, Any]:
+    """The values in a file or folder by name. `wanted` has the ONNX types of the inputs in order: a folder's
+    `input_0.pb` is the first; other files are known by the name inside, or else by their own.
+
+    Raises CompileError with every fault; names that are missing or unknown are the caller's business.
+    """
     path = Path(path)
     if path.is_dir():
-        return _read_folder(path, names)
+        return _read_folder(path, wanted)
     if not path.is_file():
         raise CompileError(Diagnostic("there is no such file or folder", Span(str(path), 1, 1)))
     return dict(read_npz(path))
@@ -89,33 +92,34 @@ def _array(data: bytes) -> Array:
     return flat.reshape(shape, order="F" if fortran else "C").astype(dtype.newbyteorder("="), copy=False)
 
 
-def _read_folder(path: Path, names: tuple[str, ...]) -> dict[str, Any]:
+def _read_folder(path: Path, wanted: Mapping[str, str]) -> dict[str, Any]:
     from google.protobuf.message import DecodeError
 
     values: dict[str, Any] = {}
     faults: list[Diagnostic] = []
     total = 0
+    names = list(wanted)
     for file in sorted(path.glob("*.pb"))[:MOST_MEMBERS]:
         place = Span(str(file), 1, 1)
         total += file.stat().st_size
         if total > LARGEST_BYTES:
             raise CompileError(Diagnostic(f"the files are larger than {LARGEST_BYTES} bytes together", place))
+        numbered = re.fullmatch(r"input_(\d{1,4})", file.stem)
+        name = names[int(numbered[1])] if numbered and int(numbered[1]) < len(names) else ""
         try:
-            name, value = _read_proto(file.read_bytes())
+            own_name, value = _read_proto(file.read_bytes(), wanted.get(name or file.stem, "").startswith("seq"))
         except (DecodeError, ValueError, TypeError, KeyError, OSError) as error:
             faults.append(Diagnostic(f"no TensorProto or SequenceProto: {error}", place))
             continue
-        numbered = re.fullmatch(r"input_(\d{1,4})", file.stem)
-        if numbered and int(numbered[1]) < len(names):
-            name = names[int(numbered[1])]
-        values[name or file.stem] = value
+        values[name or own_name or file.stem] = value
     if faults:
         raise CompileError(faults)
     return values
 
 
-def _read_proto(data: bytes) -> tuple[str, Any]:
-    """Name and value. A tensor names its data type in a field that a sequence does not have."""
+def _read_proto(data: bytes, is_sequence: bool) -> tuple[str, Any]:
+    """Name and value. The two messages can parse each other's bytes; where the type is not known, a sequence's elements
+    give it away: they stand where a tensor has a segment, which nobody writes."""
     from google.protobuf.message import DecodeError
     from onnx import SequenceProto, TensorProto, numpy_helper
 
@@ -123,8 +127,8 @@ def _read_proto(data: bytes) -> tuple[str, Any]:
     try:
         tensor.ParseFromString(data)
     except DecodeError:
-        tensor.Clear()
-    if tensor.data_type and not tensor.ListFields()[-1][0].name.startswith("external"):
+        is_sequence = True
+    if not is_sequence and not tensor.HasField("segment"):
         _check_tensor(tensor)
         return tensor.name, numpy_helper.to_array(tensor)
     sequence = SequenceProto()

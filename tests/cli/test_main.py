@@ -1,0 +1,97 @@
+"""The command line's promises: help, exit statuses, where diagnostics go, whole files or none."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from dnnc.cli.main import COMMANDS, main
+
+GEMMINI = Path(__file__).parents[2] / "specs" / "arch" / "gemmini16.yaml"
+
+
+def test_help_teaches_by_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(f"  {name} " in text for name in COMMANDS)
+    assert "examples:" in text
+
+
+@pytest.mark.parametrize("command", [name for name, (module, _) in COMMANDS.items() if module != "later"])
+def test_every_command_has_help_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    assert f"dnnc {command}" in capsys.readouterr().out.split("examples:")[1]
+
+
+def test_help_is_quick() -> None:
+    """0.3 s are promised; several starts, the best counts, so that a busy machine does not decide."""
+    best = 9.0
+    for _ in range(5):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "dnnc.cli.main", "--help"], check=True, capture_output=True)
+        best = min(best, time.perf_counter() - start)
+    assert best < 0.3
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["cmpile"], ["plot", "x"], ["explore", "s.yaml"], ["arch"], ["arch", "import", "f"]]
+)
+def test_wrong_command_lines_end_with_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err
+
+
+def test_a_misspelt_command_gets_a_guess(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["cmpile"])
+    assert "did you mean 'compile'?" in capsys.readouterr().err
+
+
+def test_arch_check_reports_each_fault_with_its_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text(GEMMINI.read_text().replace("rows: 16", "rows: 0").replace("lanes: 16}", "lanez: 16}"))
+    assert main(["arch", "check", str(path)]) == 2
+    found = capsys.readouterr().err
+    assert f"{path}:6:9: error: 'array.rows' is '0'" in found
+    assert "unknown key 'lanez'" in found
+    assert "help: did you mean 'lanes'?" in found
+
+
+def test_arch_show_prints_what_arch_check_accepts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["arch", "show", "tpu256"]) == 0
+    (tmp_path / "t.yaml").write_text(capsys.readouterr().out)
+    assert main(["arch", "check", str(tmp_path / "t.yaml")]) == 0
+
+
+def test_our_faults_are_ours(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def broken() -> tuple[str, ...]:
+        raise KeyError("oops")
+
+    monkeypatch.setattr("dnnc.frontend.arch_yaml.bundled", broken)
+    assert main(["arch", "list"]) == 3
+    captured = capsys.readouterr().err
+    assert "internal error: KeyError: 'oops'" in captured
+    assert "Traceback" not in captured
+    with pytest.raises(KeyError):
+        main(["arch", "list", "--debug"])
+
+
+def test_a_closed_pipe_is_no_fault() -> None:
+    script = f"{sys.executable} -m dnnc.cli.main arch show gemmini16 | head -1"
+    result = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout == "name: gemmini16\n"
+    assert result.stderr == ""
+
+
+def test_json_of_a_table_is_not_needed_to_read_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """In a pipe: one line a machine, columns aligned, no colours."""
+    assert main(["arch", "list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:3] == ["name", "array", "types"]
+    assert [line.split()[0] for line in lines[1:]] == ["bf16_32", "edge8", "f32_8", "gemmini16", "odd12x14", "tpu256"]
+    assert "\x1b" not in json.dumps(lines)
