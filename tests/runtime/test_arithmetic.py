@@ -82,7 +82,13 @@ def test_qlinear_conv(pair: tuple[Any, Any], case: int, per_channel: bool) -> No
     if per_channel:
         sw = sw * draw.rng.choice([0.5, 1, 1 / 3], group * m).astype(F32)
         zw = np.full(group * m, zw)
-    attributes = {"kernel_shape": kernel, "strides": strides, "dilations": dilations, "pads": pads, "group": group}
+    attributes: dict[str, Any] = {
+        "kernel_shape": kernel,
+        "strides": strides,
+        "dilations": dilations,
+        "pads": pads,
+        "group": group,
+    }
     expected = run_operator("QLinearConv", [x, sx, zx, w, sw, zw, sy, zy, bias], code, constants=8, **attributes)
     accumulators, overflows = arithmetic.wrap(total + bias.reshape(channel), T.I32)
     factor = arithmetic.multiplier(sx, sw.reshape(channel) if per_channel else sw, sy)
@@ -150,7 +156,7 @@ def test_qlinear_add_and_mul(code: Any, shapes: tuple[tuple[int, ...], tuple[int
         sa, sb = (F32(sy * F32(draw.rng.integers(1, 8)) / F32(draw.rng.choice([2, 4, 6, 10]))) for _ in range(2))
         za, zb, zy = (draw.zero_point(code) for _ in range(3))
         operands: list[Any] = [a, sa, za, b, sb, zb, sy, zy]
-        scales = (Scale(sa, int(za)), Scale(sb, int(zb)), Scale(sy, int(zy)))
+        scales = (Scale(float(sa), int(za)), Scale(float(sb), int(zb)), Scale(float(sy), int(zy)))
         for op, formula in (("QLinearAdd", arithmetic.qlinear_add), ("QLinearMul", arithmetic.qlinear_mul)):
             expected = run_operator(op, operands, code, domain=MICROSOFT)
             assert np.array_equal(formula(a, b, *scales, ELEMENT[code]), expected)
@@ -172,7 +178,7 @@ def test_pools(code: Any, case: int, include_pad: bool) -> None:
     draw = Draw(case)
     window = Window(kernel, strides, (1,) * len(kernel), pads)
     x = draw.codes(code, 2, 5, *image)
-    attributes = {"kernel_shape": kernel, "strides": strides, "pads": pads}
+    attributes: dict[str, Any] = {"kernel_shape": kernel, "strides": strides, "pads": pads}
     assert np.array_equal(arithmetic.max_pool(x, window), run_operator("MaxPool", [x], code, **attributes))
     real = x.astype(F32)
     mean = run_operator("AveragePool", [real], F32, count_include_pad=int(include_pad), **attributes)
@@ -184,7 +190,7 @@ def test_pools(code: Any, case: int, include_pad: bool) -> None:
             "QLinearAveragePool", operands, code, domain=MICROSOFT, count_include_pad=int(include_pad), **attributes
         )
         got = arithmetic.qlinear_average_pool(
-            x, window, include_pad, Scale(sx, int(zx)), Scale(sy, int(zy)), ELEMENT[code]
+            x, window, include_pad, Scale(float(sx), int(zx)), Scale(float(sy), int(zy)), ELEMENT[code]
         )
         assert np.array_equal(got, expected)
 
@@ -201,7 +207,9 @@ def test_qlinear_global_average_pool(code: Any, image: tuple[int, int]) -> None:
         expected = run_operator(
             "QLinearGlobalAveragePool", operands, code, domain=MICROSOFT, channels_last=channels_last
         )
-        got = arithmetic.qlinear_global_average_pool(x, Scale(sx, int(zx)), Scale(sy, int(zy)), ELEMENT[code])
+        got = arithmetic.qlinear_global_average_pool(
+            x, Scale(float(sx), int(zx)), Scale(float(sy), int(zy)), ELEMENT[code]
+        )
         assert np.array_equal(got, expected.transpose(0, 3, 1, 2) if channels_last else expected)
 
 
@@ -210,7 +218,13 @@ def test_float_conv_and_its_transpose(case: int) -> None:
     kernel, strides, dilations, pads, image, group, c, m = CONVOLUTIONS[case]
     rng = np.random.default_rng(case)
     window = Window(kernel, strides, dilations, pads)
-    attributes = {"kernel_shape": kernel, "strides": strides, "dilations": dilations, "pads": pads, "group": group}
+    attributes: dict[str, Any] = {
+        "kernel_shape": kernel,
+        "strides": strides,
+        "dilations": dilations,
+        "pads": pads,
+        "group": group,
+    }
     x = rng.standard_normal((2, group * c, *image)).astype(F32)
     w = rng.standard_normal((group * m, c, *kernel)).astype(F32)
     expected = run_operator("Conv", [x, w], F32, **attributes)

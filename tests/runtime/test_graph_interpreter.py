@@ -181,7 +181,7 @@ def test_im2col_and_a_product_are_the_convolution(group: int) -> None:
     whole.input("x", x.shape, T.I8, QX)
     whole.constant("w", w, T.I8, Quantization((1.0,), (0,)))
     whole.tensor("y", (2, 6, 3, 6), T.I32)
-    window = {"strides": (2, 1), "dilations": (1, 1), "pads": (1, 1, 0, 1)}
+    window: dict[str, Any] = {"strides": (2, 1), "dilations": (1, 1), "pads": (1, 1, 0, 1)}
     whole.node("conv", ["x", "w"], "y", group=group, **window)
     parts = Graph()
     parts.input("x", x.shape, T.I8, QX)

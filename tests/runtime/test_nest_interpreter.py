@@ -81,7 +81,9 @@ def test_max_pool_pads_with_the_least_code() -> None:
 @given(data=st.data())
 def test_schedules_do_not_change_integers(data: st.DataObject) -> None:
     draw = data.draw
-    size = {name: draw(st.integers(1, top)) for name, top in dict(n=2, m=6, p=5, q=4, c=5, r=3, s=3).items()}
+    size: dict[str, Any] = {
+        name: draw(st.integers(1, top)) for name, top in dict(n=2, m=6, p=5, q=4, c=5, r=3, s=3).items()
+    }
     stride = draw(st.integers(1, 3))
     pad = draw(st.integers(0, min(size["r"], size["s"]) - 1))
     h = max(1, (size["p"] - 1) * stride + size["r"] - 2 * pad)
@@ -164,7 +166,7 @@ def test_overflow_is_counted_and_wraps() -> None:
 
 @pytest.mark.parametrize("empty", ["p", "k"])
 def test_an_empty_schedule_writes_nothing(empty: str) -> None:
-    size = {"p": 3, "k": 4, empty: 0}
+    size: dict[str, Any] = {"p": 3, "k": 4, empty: 0}
     nest = matmul_nest(machine(), **size)
     assert list(tiles(nest)) == []
     t = random_tensors(nest)
