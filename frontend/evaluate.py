@@ -1,0 +1,100 @@
+"""onnxruntime as the frontend uses it: to infer types, to fold constants, to calibrate.
+
+A session here never optimises the graph, so that creating one evaluates nothing: its time and memory are bounded by the
+size of the model. What runs in this process is known to end and to fit (`fold` and `calibrate` see to it); everything
+else runs in a child process (`bounded`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from .network import Constant
+
+# Constants of at least this many elements are handed to a session as they lie, without a copy.
+_SHARED_ELEMENTS = 1024
+_SHARED_TYPES = frozenset(
+    {
+        TensorProto.FLOAT,
+        TensorProto.DOUBLE,
+        TensorProto.FLOAT16,
+        TensorProto.INT8,
+        TensorProto.UINT8,
+        TensorProto.INT16,
+        TensorProto.UINT16,
+        TensorProto.INT32,
+        TensorProto.UINT32,
+        TensorProto.INT64,
+        TensorProto.UINT64,
+        TensorProto.BOOL,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A session together with the arrays that it shares, which must outlive it."""
+
+    session: onnxruntime.InferenceSession
+    shared: tuple[Any, ...]
+
+    def run(self, outputs: Iterable[str], feeds: Mapping[str, Any]) -> list[Any]:
+        result: list[Any] = self.session.run(list(outputs), dict(feeds))
+        return result
+
+
+def create_session(model: onnx.ModelProto, constants: Mapping[str, Constant], *, optimise: bool = False) -> Session:
+    """A CPU session of `model`, to which `constants` are added as initialisers (large ones shared, not copied).
+
+    With `optimise`, the session may fuse and fold as it does for any user; without, it runs the graph as it stands.
+    Raises onnxruntime's own errors where it refuses the model.
+    """
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.enable_mem_pattern = optimise
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    if not optimise:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.add_session_config_entry("session.disable_prepacking", "1")
+    names, values = [], []
+    whole = onnx.ModelProto()
+    whole.CopyFrom(model)
+    for name, constant in constants.items():
+        if constant.array.size >= _SHARED_ELEMENTS and constant.elem_type in _SHARED_TYPES:
+            stub = whole.graph.initializer.add(
+                name=name, data_type=constant.elem_type, dims=constant.shape, data_location=TensorProto.EXTERNAL
+            )
+            stub.external_data.add(key="location", value="shared")
+            names.append(name)
+            values.append(onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(constant.array)))
+        else:
+            whole.graph.initializer.append(constant.proto(name))
+    if names:
+        options.add_external_initializers(names, values)
+    session = onnxruntime.InferenceSession(whole.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return Session(session, tuple(values))
+
+
+def onnxruntime_message(error: Exception) -> str:
+    """What onnxruntime says, without its codes and source places."""
+    text = str(error)
+    for mark in ("This is an invalid model. ", "Status Message: "):
+        _, found, rest = text.rpartition(mark)
+        if found:
+            text = rest
+    if text.startswith("[ONNXRuntimeError]"):
+        text = text.split(" : ", 3)[-1]
+    return " ".join(text.split())[:400]
+
+
+Array = NDArray[Any]

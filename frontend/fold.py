@@ -1,0 +1,194 @@
+"""Constant folding: everything that depends on constants and on known shapes only becomes a constant.
+
+onnxruntime computes the values, in this process. That is safe because only nodes are folded whose work is bounded
+beforehand: no control flow, no randomness, results of known and moderate size, and no more operations than
+`MOST_OPERATIONS`. What is left out stays in the graph and is computed when the program runs.
+
+DequantizeLinear of a constant is left alone as long as the caller says so, because the fusion of quantised operators
+needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from onnx import TensorProto
+
+from ..ir.diagnostics import CompileError, Diagnostic
+from .evaluate import create_session, onnxruntime_message
+from .network import Constant, Network, OnnxNode, serialised
+from .shapes import infer
+
+# Bytes of one folded value, and of all values folded in one round.
+LARGEST_VALUE_BYTES = 1 << 28
+LARGEST_ROUND_BYTES = 1 << 29
+# Bound on the multiplications of a node other than an elementwise one: operand elements times result elements.
+MOST_OPERATIONS = 10**10
+
+_RANDOM = frozenset(
+    {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
+)
+# Their result has an extent that depends on values, but never more than rank times the operand's elements.
+_SELECTING = frozenset({"NonZero", "Unique", "Compress"})
+# Work proportional to operands and result.
+_LINEAR = frozenset(
+    ["Abs", "Add", "And", "BitShift", "Cast", "CastLike", "Ceil", "Clip", "Concat", "Constant", "ConstantOfShape", "Cos", "CumSum", "DequantizeLinear", "Div", "Dropout", "Equal", "Erf", "Exp", "Expand", "EyeLike", "Flatten", "Floor", "Gather", "GatherElements", "GatherND", "Greater", "GreaterOrEqual", "Identity", "IsInf", "IsNaN", "LeakyRelu", "Less", "LessOrEqual", "Log", "Max", "Mean", "Min", "Mod", "Mul", "Neg", "Not", "OneHot", "Or", "Pad", "Pow", "QuantizeLinear", "Range", "Reciprocal", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "Relu", "Reshape", "Round", "ScatterElements", "ScatterND", "Sigmoid", "Sign", "Sin", "Slice", "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tanh", "Tile", "Transpose", "Trilu", "Unsqueeze", "Where", "Xor"]
+)
+# Constants that keep their data in strings or in types that numpy does not compute on are left to onnxruntime's hosts.
+_FOLDED_TYPES = frozenset(
+    {
+        TensorProto.FLOAT,
+        TensorProto.DOUBLE,
+        TensorProto.FLOAT16,
+        TensorProto.INT8,
+        TensorProto.UINT8,
+        TensorProto.INT16,
+        TensorProto.UINT16,
+        TensorProto.INT32,
+        TensorProto.UINT32,
+        TensorProto.INT64,
+        TensorProto.UINT64,
+        TensorProto.BOOL,
+    }
+)
+
+
+def is_dequantize(node: OnnxNode) -> bool:
+    return node.kind == "DequantizeLinear"
+
+
+def fold(network: Network, keep: Callable[[OnnxNode], bool] = is_dequantize) -> None:
+    """Fold all but the nodes to `keep` until nothing more follows, inferring shapes anew after each round.
+
+    Requires: `shapes.infer` has run. Ensures: infos are up to date.
+    Raises CompileError where a node fails on its constants: it would fail on every input.
+    """
+    while _fold_round(network, keep):
+        infer(network)
+
+
+def _fold_round(network: Network, keep: Callable[[OnnxNode], bool]) -> bool:
+    folded: dict[str, Constant] = {}
+    known = dict(network.constants)
+    chosen: list[OnnxNode] = []
+    chosen_outputs: set[str] = set()
+    total = 0
+    for node in network.nodes:
+        shape = _shape_value(network, node)
+        if shape is not None:
+            folded[node.outputs[0]] = shape
+            continue
+        if keep(node):
+            continue
+        if not all(name in known or name in chosen_outputs for name in node.reads):
+            continue
+        size = _bounded_bytes(network, node)
+        if size is not None and total + size <= LARGEST_ROUND_BYTES:
+            total += size
+            chosen.append(node)
+            chosen_outputs.update(node.writes)
+    if chosen:
+        folded.update(_evaluate(network, chosen))
+    if not folded:
+        return False
+    done = {id(node) for node in network.nodes if all(name in folded for name in node.writes)}
+    network.nodes = [node for node in network.nodes if id(node) not in done]
+    network.constants.update(folded)
+    network.drop_unused()
+    return True
+
+
+def _shape_value(network: Network, node: OnnxNode) -> Constant | None:
+    """The value of a Shape or Size node whose operand's shape is known."""
+    if node.kind not in ("Shape", "Size"):
+        return None
+    shape = network.info(node.input(0)).shape
+    if shape is None:
+        return None
+    if node.kind == "Size":
+        return Constant(TensorProto.INT64, np.array(int(np.prod(shape, dtype=object)), np.int64))
+    start, end = node.attribute("start", 0), node.attribute("end", None)
+    return Constant(TensorProto.INT64, np.array(shape[start:end], np.int64))
+
+
+def _bounded_bytes(network: Network, node: OnnxNode) -> int | None:
+    """Bytes of the results of a node that may be folded; None for one that may not."""
+    operator = node.proto.op_type
+    if node.has_subgraph or operator in _RANDOM or node.proto.domain not in ("", "ai.onnx", "com.microsoft"):
+        return None
+    if any(
+        (_plain_domain(each.domain), each.name) == (_plain_domain(node.proto.domain), operator)
+        for each in network.functions
+    ):
+        return None
+    operands = 0
+    for name in node.reads:
+        elements = network.info(name).elements
+        if elements is None:
+            return None
+        operands += elements
+    total = 0
+    results = 0
+    for name in node.writes:
+        info = network.info(name)
+        elements = info.elements
+        if operator in _SELECTING:
+            elements = operands * max(1, len(network.info(node.input(0)).shape or ()))
+        if elements is None or info.elem_type not in _FOLDED_TYPES:
+            return None
+        size = 8 * elements
+        if size > LARGEST_VALUE_BYTES:
+            return None
+        total += size
+        results += elements
+    if operator not in _LINEAR and operator not in _SELECTING and operands * max(1, results) > MOST_OPERATIONS:
+        return None
+    return total
+
+
+def _plain_domain(domain: str) -> str:
+    return "" if domain == "ai.onnx" else domain
+
+
+def _evaluate(network: Network, nodes: list[OnnxNode]) -> dict[str, Constant]:
+    """The results of `nodes` that are read outside of them."""
+    inside = {id(node) for node in nodes}
+    written = [name for node in nodes for name in node.writes]
+    read_outside = {name for node in network.nodes if id(node) not in inside for name in node.reads}
+    read_outside.update(network.outputs)
+    wanted = [name for name in written if name in read_outside]
+    if not wanted:
+        network.drop_unused()
+        return {}
+    try:
+        return _run(network, nodes, wanted)
+    except Exception as error:  # onnxruntime's errors share no base class
+        raise CompileError(_culprit(network, nodes, error)) from error
+
+
+def _run(network: Network, nodes: list[OnnxNode], wanted: list[str]) -> dict[str, Constant]:
+    needed = {name for node in nodes for name in node.reads}
+    constants = {name: value for name, value in network.constants.items() if name in needed}
+    model = serialised(network, nodes, [], [], "fold", {})
+    for name in wanted:
+        model.graph.output.add(name=name)
+    session = create_session(model, constants)
+    values = session.run(wanted, {})
+    return {
+        name: Constant(network.info(name).elem_type, np.asarray(value))
+        for name, value in zip(wanted, values, strict=True)
+    }
+
+
+def _culprit(network: Network, nodes: list[OnnxNode], whole: Exception) -> list[Diagnostic]:
+    known = dict(network.constants)
+    for node in nodes:
+        trial = Network(**{**vars(network), "constants": known})
+        try:
+            known.update(_run(trial, [node], list(node.writes)))
+        except Exception as error:  # onnxruntime's errors share no base class
+            return [
+                network.fault(f"node {node.label!r} ({node.kind}) fails on constants: {onnxruntime_message(error)}")
+            ]
+    return [network.fault(f"constants cannot be folded: {onnxruntime_message(whole)}")]

@@ -1,0 +1,288 @@
+"""From an ONNX file to a module of graph nodes and host regions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+
+import onnx
+
+from ..ir.graph import HostRegion, Node
+from ..ir.module import Header, Module
+from ..ir.types import Blobs, ElementType, HostType, Tensor
+from .convert import CONVERTERS
+from .convert_quantised import quantised_converters
+from .draft import Draft, Graph, Refused
+from .fold import fold, is_dequantize
+from .host import Flow, Item, assign_levels, build_region, demote
+from .load import load_network
+from .network import Network, OnnxNode
+from .normalise import expand_functions, normalise
+from .qdq import Unit, convert_unit, find_units
+from .shapes import bind_inputs, infer
+from .storage import with_storage_orders
+
+# "" if the accelerator takes this node, else why the host must.
+Accepts = Callable[[Node, Mapping[str, Tensor]], str]
+
+
+@dataclass(frozen=True, slots=True)
+class ImportOptions:
+    """`batch_size` binds symbolic leading axes of inputs (1 if None), `shapes` whole inputs by name; `time_limit_s`
+    bounds what is evaluated on the user's model."""
+
+    batch_size: int | None = None
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    time_limit_s: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Where a node of the file runs: `accelerator`, `host` (and why), or `constant` where it is computed at compile
+    time, or not needed. `macs` is null where a shape is known at run time only."""
+
+    node: str
+    op: str
+    where: str
+    reason: str
+    macs: int | None
+
+
+def import_model(path: Path, accepts: Accepts, options: ImportOptions | None = None) -> Module:
+    """The model at `path` with the operators that `accepts` takes as graph nodes, all others in host regions.
+
+    Ensures: inputs and outputs keep the file's names; host regions are convex and as few as the order of operators
+    allows. Raises CompileError with every fault that was found in the file or in `options`.
+    """
+    network = prepare(path, options or ImportOptions())
+    return _Import(network, accepts).module()
+
+
+def classify(path: Path, accepts: Accepts, options: ImportOptions | None = None) -> list[Finding]:
+    """Where each node of the file runs, in the file's order, for `dnnc check`. Raises what `import_model` raises."""
+    network = prepare(path, options or ImportOptions())
+    return _Import(network, accepts).findings()
+
+
+def prepare(path: Path, options: ImportOptions) -> Network:
+    """The file read, checked, shaped, folded and normalised: what both import and calibration start from."""
+    network = load_network(path)
+    expand_functions(network)
+    bind_inputs(network, options.batch_size, options.shapes)
+    infer(network)
+    network.drop_unused()
+    fold(network)
+    normalise(network)
+    wanted = {id(source) for unit in find_units(network) for source in unit.operands.values()}
+    fold(network, lambda node: is_dequantize(node) and id(node) in wanted)
+    _name_constant_outputs(network)
+    return network
+
+
+def _name_constant_outputs(network: Network) -> None:
+    """An output that is a constant or an input is written by an Identity, so that every output has a writer of its own.
+
+    The constant gets another name. An input that is an output keeps its name: nothing is computed.
+    """
+    for name in network.outputs:
+        if name not in network.constants:
+            continue
+        value = network.fresh(f"{name}.value")
+        network.infos[name] = network.constants[name].info
+        network.constants[value] = network.constants.pop(name)
+        for node in network.nodes:
+            network.rename(node, {name: value})
+        network.nodes.append(OnnxNode(f"{name}.constant", onnx.helper.make_node("Identity", [value], [name]), ()))
+
+
+class _Import:
+    """One import: what the accelerator takes becomes drafts, the rest host regions."""
+
+    def __init__(self, network: Network, accepts: Accepts) -> None:
+        self.network = network
+        self.accepts = accepts
+        self.blobs = Blobs()
+        self.graph = Graph(network, self.blobs)
+        self.converters = {**CONVERTERS, **quantised_converters(CONVERTERS)}
+        self.drafts: dict[int, Draft] = {}  # by id of each node that a draft covers
+        self.reasons: dict[int, str] = {}  # by id of each node that stays on the host
+        for unit in find_units(network):
+            self._convert_unit(unit)
+        for node in network.nodes:
+            if id(node) not in self.drafts and id(node) not in self.reasons:
+                self._convert_node(node)
+        self.flow = self._settled_flow()
+        assign_levels(self.flow)
+
+    def _convert_unit(self, unit: Unit) -> None:
+        """The whole unit goes to the accelerator or to the host; one that has no form is left to its members."""
+        draft = Draft(self.graph, unit.members, unit.center.label)
+        try:
+            convert_unit(draft, unit)
+        except Refused:
+            draft.discard()
+            return
+        self._offer(draft)
+
+    def _convert_node(self, node: OnnxNode) -> None:
+        converter = self.converters.get(node.kind)
+        if converter is None:
+            self.reasons[id(node)] = "it has no accelerator form"
+            return
+        draft = Draft(self.graph, [node], node.label)
+        try:
+            converter(draft, node)
+        except Refused as refusal:
+            draft.discard()
+            self.reasons[id(node)] = str(refusal)
+            return
+        self._offer(draft)
+
+    def _offer(self, draft: Draft) -> None:
+        reason = next(filter(None, (self.accepts(node, draft.visible) for node in draft.nodes)), "")
+        if reason:
+            draft.discard()
+            self.reasons.update((id(node), reason) for node in draft.covers)
+            return
+        draft.settle()
+        self.drafts.update((id(node), draft) for node in draft.covers)
+
+    # -- accelerator or host ----------------------------------------------------------------------------------------
+
+    def _settled_flow(self) -> Flow:
+        """Drafts go to the host, too, where that is better or where a value could not cross, until nothing changes."""
+        while True:
+            flow = self._flow()
+            demoted = demote(flow) or self._demote_crossing_codes(flow)
+            if not demoted:
+                return flow
+            for item in flow.items:
+                if id(item) in demoted:
+                    assert item.draft is not None
+                    item.draft.discard()
+                    for node in item.covers:
+                        del self.drafts[id(node)]
+                        self.reasons[id(node)] = demoted[id(item)]
+
+    def _flow(self) -> Flow:
+        last = {
+            id(self.drafts[id(node)]): place for place, node in enumerate(self.network.nodes) if id(node) in self.drafts
+        }
+        items = []
+        for place, node in enumerate(self.network.nodes):
+            draft = self.drafts.get(id(node))
+            if draft is None:
+                items.append(Item(None, node, self.reasons[id(node)], position=place))
+            elif last[id(draft)] == place:
+                items.append(Item(draft, None, position=place))
+        return Flow(items, frozenset(self.network.outputs))
+
+    def _demote_crossing_codes(self, flow: Flow) -> dict[int, str]:
+        """4-bit codes have no common form with onnxruntime: one side must both write and read them."""
+        demoted = {}
+        for item in flow.items:
+            if item.draft is None:
+                continue
+            for name in (*item.reads(), *item.writes()):
+                kind = self.network.info(name).element_type
+                if kind not in (ElementType.I4, ElementType.U4) or name in self.network.constants:
+                    continue
+                ends = [flow.writer.get(name), *flow.readers.get(name, ())]
+                if name in self.network.outputs or any(each is None or each.on_host for each in ends):
+                    demoted[id(item)] = f"{name!r} holds 4-bit codes, which do not cross to the host"
+        return demoted
+
+    # -- results ----------------------------------------------------------------------------------------------------
+
+    def module(self) -> Module:
+        network, blobs = self.network, Blobs()
+        operations: list[tuple[tuple[int, int, int], HostRegion | Node]] = []
+        constants: dict[str, Tensor] = {}
+        regions: dict[int, list[Item]] = {}
+        for item in self.flow.items:
+            if item.draft is None:
+                regions.setdefault(item.level, []).append(item)
+                continue
+            for index, node in enumerate(item.draft.nodes):
+                operations.append(((item.level, item.position, index), node))
+        for level, members in regions.items():
+            kinds = list(dict.fromkeys(item.node.proto.op_type for item in members if item.node is not None))
+            name = self.graph.node_name(f"host{level}_{kinds[0]}")
+            region, outside = build_region(network, self.flow, members, name, blobs)
+            operations.append(((level, -1, 0), region))
+            for value in outside:
+                draft = Draft(self.graph, [], name)
+                constants[value] = draft.visible[draft.value(value)]
+        operations.sort(key=lambda each: each[0])
+        ordered = [operation for _, operation in operations]
+        tensors = self._tensors(ordered, constants)
+        nodes = [each for each in ordered if isinstance(each, Node)]
+        tensors = with_storage_orders(tensors, nodes)
+        for tensor in tensors.values():
+            if tensor.constant is not None:
+                blobs.add(self.blobs[tensor.constant])
+        return Module(
+            header=Header(network.path.stem, "", "", network.batch, "import"),
+            tensors=tuple(tensors.values()),
+            operations=tuple(ordered),
+            inputs=tuple(network.inputs),
+            outputs=tuple(network.outputs),
+            blobs=blobs,
+        )
+
+    def _tensors(self, operations: list[HostRegion | Node], constants: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors that operations, inputs and outputs name, each once, in the order of their first use."""
+        names = [*self.network.inputs]
+        for operation in operations:
+            names += [*operation.inputs, *operation.outputs]
+        found: dict[str, Tensor] = {}
+        for name in dict.fromkeys((*names, *self.network.outputs)):
+            found[name] = self.graph.settled.get(name) or constants.get(name) or self._host_tensor(name)
+        return found
+
+    def _host_tensor(self, name: str) -> Tensor:
+        """A value that the accelerator does not see: of an element type where it lies in main memory all the same."""
+        info = self.network.info(name)
+        kind = info.element_type
+        if kind is None or info.shape is None or kind in (ElementType.I4, ElementType.U4):
+            return Tensor(name, HostType(info.spelling), info.shape)
+        return Tensor(name, kind, info.shape)
+
+    def findings(self) -> list[Finding]:
+        found: dict[str, Finding] = {}
+        operators = dict(self.network.originals)
+        for item in self.flow.items:
+            where = "host" if item.on_host else "accelerator"
+            for node in item.covers:
+                for source in node.sources:
+                    macs = _macs(self.network, node) if node.kind.split(".")[-1] == operators[source] else 0
+                    known = found.get(source)
+                    if known is None or (known.where == "host" and where == "accelerator"):
+                        found[source] = Finding(source, operators[source], where, item.reason, macs)
+        return [
+            found.get(label) or Finding(label, op, "constant", "its result is known at compile time or not used", 0)
+            for label, op in self.network.originals
+        ]
+
+
+def _macs(network: Network, node: OnnxNode) -> int | None:
+    """Products of a convolution or matrix product, padding included; 0 for other operators, None if not known."""
+    kind = node.kind.removeprefix("com.microsoft.")
+    if node.has_subgraph:
+        return None
+    weights = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3, "ConvTranspose": 1}.get(kind)
+    y, x = network.info(node.outputs[0]), network.info(node.input(0))
+    if weights is not None:
+        w = network.info(node.input(weights))
+        whole = x if kind == "ConvTranspose" else y
+        if whole.shape is None or w.shape is None:
+            return None
+        return prod(whole.shape) * prod(w.shape[1:])
+    if kind in ("MatMul", "MatMulInteger", "QLinearMatMul", "Gemm", "QGemm"):
+        if y.shape is None or x.shape is None:
+            return None
+        depth = x.shape[-2 if node.attribute("transA", 0) else -1] if x.shape else 1
+        return prod(y.shape) * depth
+    return 0

@@ -1,0 +1,249 @@
+"""Types and shapes of every value, with the symbolic axes of the inputs bound to numbers.
+
+onnxruntime infers them (it knows all operators that it runs, those of com.microsoft included) while it checks the
+model; onnx's own inference adds what it leaves open. Where onnxruntime refuses the model, the nodes are tried one by
+one, so that a user hears of all faults at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import onnx
+from onnx import TensorProto
+
+from ..ir.diagnostics import CompileError, Diagnostic
+from .evaluate import create_session, onnxruntime_message
+from .network import (
+    SPELLINGS,
+    Constant,
+    Network,
+    OnnxNode,
+    Shape,
+    ValueInfo,
+    serialised,
+    tensor_info,
+    type_from_spelling,
+)
+
+# Constants up to this size take part in onnx's shape inference by value.
+_SMALL_ELEMENTS = 1024
+
+
+def bind_inputs(network: Network, batch_size: int | None, shapes: Mapping[str, Shape]) -> None:
+    """Give every tensor input a shape. `shapes` binds by input name, `batch_size` binds symbolic leading axes, which
+    are 1 otherwise; a symbol that is bound in one input is bound in all.
+
+    Raises CompileError for axes that stay open and for bindings that contradict the model.
+    """
+    faults: list[Diagnostic] = []
+    for name in shapes:
+        if name not in network.inputs:
+            known = ", ".join(repr(each) for each in network.inputs) or "none"
+            faults.append(network.fault(f"--shape names {name!r}, which is no input", f"inputs are: {known}"))
+    symbols: dict[str, int] = {}
+    declared = {name: _declared(network.input_protos[name]) for name in network.inputs}
+    for name, dims in declared.items():
+        if name in shapes and dims is not None:
+            faults.extend(_bind_given(network, name, dims, shapes[name], symbols))
+    for name, dims in declared.items():
+        if dims and name not in shapes and not isinstance(dims[0], int):
+            symbols.setdefault(dims[0] or f"\0{name}", 1 if batch_size is None else batch_size)
+        elif (
+            dims and name not in shapes and batch_size is not None and batch_size != dims[0] and name == _first(network)
+        ):
+            faults.append(
+                network.fault(
+                    f"--batch-size {batch_size}: the leading axis of input {name!r} is fixed at {dims[0]}",
+                    "export the model with a symbolic batch axis",
+                )
+            )
+    for name, dims in declared.items():
+        info = _type_info(network.input_protos[name])
+        if not info.elem_type:
+            network.infos[name] = info
+            continue
+        shape = shapes.get(name)
+        if shape is None:
+            shape, fault = _resolved(network, name, dims, symbols)
+            if fault is not None:
+                faults.append(fault)
+        network.infos[name] = tensor_info(info.elem_type, shape)
+    if faults:
+        raise CompileError(faults)
+    first = network.infos[network.inputs[0]].shape if network.inputs else None
+    network.batch = first[0] if first is not None and len(first) >= 2 else 1
+
+
+def _first(network: Network) -> str:
+    return network.inputs[0]
+
+
+def _bind_given(
+    network: Network, name: str, dims: list[int | str], shape: Shape, symbols: dict[str, int]
+) -> list[Diagnostic]:
+    spelled = ",".join(str(each) for each in shape)
+    if len(dims) != len(shape) or any(isinstance(d, int) and d != given for d, given in zip(dims, shape, strict=False)):
+        wanted = ",".join(str(each) if isinstance(each, int) else (each or "?") for each in dims)
+        return [network.fault(f"--shape {name}={spelled}: the input has shape [{wanted}]")]
+    faults = []
+    for dim, given in zip(dims, shape, strict=True):
+        if isinstance(dim, str) and dim:
+            if symbols.setdefault(dim, given) != given:
+                faults.append(network.fault(f"--shape {name}={spelled}: axis {dim!r} is bound to {symbols[dim]}, too"))
+    return faults
+
+
+def _resolved(
+    network: Network, name: str, dims: list[int | str] | None, symbols: Mapping[str, int]
+) -> tuple[Shape | None, Diagnostic | None]:
+    if dims is None:
+        return None, network.fault(f"input {name!r} has no shape", f"bind it: --shape {name}=1,3,224,224 (for example)")
+    shape: list[int] = []
+    for axis, dim in enumerate(dims):
+        if isinstance(dim, int):
+            shape.append(dim)
+        elif dim in symbols or (axis == 0 and not dim):
+            shape.append(symbols[dim or f"\0{name}"])
+        else:
+            known = ",".join(str(symbols.get(each, each)) or "N" for each in dims)
+            spelled = dim or "without a name"
+            return None, network.fault(
+                f"axis {axis} of input {name!r} is symbolic ({spelled}) and not bound",
+                f"bind it: --shape {name}={known} with numbers for the names",
+            )
+    return tuple(shape), None
+
+
+def _declared(proto: onnx.ValueInfoProto) -> list[int | str] | None:
+    """Extents and symbols of a tensor input (an unnamed open axis is the empty string); None without a shape."""
+    if not proto.type.HasField("tensor_type") or not proto.type.tensor_type.HasField("shape"):
+        return None
+    return [
+        dim.dim_value if dim.HasField("dim_value") and dim.dim_value >= 0 else dim.dim_param
+        for dim in proto.type.tensor_type.shape.dim
+    ]
+
+
+def _type_info(proto: onnx.ValueInfoProto) -> ValueInfo:
+    if proto.type.HasField("tensor_type"):
+        return tensor_info(proto.type.tensor_type.elem_type, None)
+    return ValueInfo(_spelling(proto.type))
+
+
+def _spelling(proto: onnx.TypeProto) -> str:
+    match proto.WhichOneof("value"):
+        case "tensor_type":
+            return SPELLINGS[proto.tensor_type.elem_type]
+        case "sparse_tensor_type":
+            return f"sparse_{SPELLINGS[proto.sparse_tensor_type.elem_type]}"
+        case "sequence_type":
+            return f"seq({_spelling(proto.sequence_type.elem_type)})"
+        case "optional_type":
+            return f"optional({_spelling(proto.optional_type.elem_type)})"
+        case "map_type":
+            key = SPELLINGS[proto.map_type.key_type].removeprefix("tensor(").removesuffix(")")
+            return f"map({key},{_spelling(proto.map_type.value_type)})"
+    return "?"
+
+
+def infer(network: Network) -> None:
+    """Write type and, where it follows, shape of every node's output into `network.infos`.
+
+    Raises CompileError, naming each faulty node, where onnxruntime refuses the model.
+    """
+    values = [name for node in network.nodes for name in node.writes]
+    asked = list(dict.fromkeys(values))
+    model = _untyped_outputs(network, network.nodes, asked)
+    needed = {name for node in network.nodes for name in node.reads}
+    constants = {name: value for name, value in network.constants.items() if name in needed}
+    try:
+        session = create_session(model, constants)
+    except Exception as error:  # onnxruntime's errors share no base class
+        raise CompileError(_faulty_nodes(network, error)) from error
+    open_values = False
+    for each in session.session.get_outputs():
+        info = _session_info(each.type, each.shape)
+        network.infos[each.name] = info
+        open_values |= info.shape is None
+    if open_values:
+        _infer_with_onnx(network, model)
+
+
+def _session_info(spelling: str, shape: list[int | str | None]) -> ValueInfo:
+    """An unknown shape reads as [] in onnxruntime's interface, like a scalar's; it is taken for unknown."""
+    proto = type_from_spelling(spelling)
+    if proto is None or not proto.HasField("tensor_type"):
+        return ValueInfo(spelling)
+    known = shape and all(isinstance(each, int) and each >= 0 for each in shape)
+    return tensor_info(proto.tensor_type.elem_type, tuple(int(each or 0) for each in shape) if known else None)
+
+
+def _untyped_outputs(network: Network, nodes: list[OnnxNode], outputs: list[str]) -> onnx.ModelProto:
+    model = serialised(network, nodes, network.inputs, [], "inference", {})
+    for name in outputs:
+        model.graph.output.add(name=name)
+    return model
+
+
+def _infer_with_onnx(network: Network, model: onnx.ModelProto) -> None:
+    whole = onnx.ModelProto()
+    whole.CopyFrom(model)
+    for name, constant in network.constants.items():
+        if constant.array.size <= _SMALL_ELEMENTS:
+            whole.graph.initializer.append(constant.proto(name))
+        else:
+            whole.graph.input.append(onnx.helper.make_tensor_value_info(name, constant.elem_type, constant.shape))
+    try:
+        inferred = onnx.shape_inference.infer_shapes(whole, data_prop=True)
+    except (onnx.shape_inference.InferenceError, RuntimeError):
+        return  # onnxruntime has accepted the model; what onnx cannot infer stays open
+    for proto in (*inferred.graph.value_info, *inferred.graph.output):
+        info = network.infos.get(proto.name)
+        dims = _declared(proto)
+        if info is None or info.shape is not None or not info.elem_type or dims is None:
+            continue
+        if all(isinstance(dim, int) for dim in dims):
+            network.infos[proto.name] = tensor_info(info.elem_type, tuple(int(dim) for dim in dims))
+
+
+def _faulty_nodes(network: Network, whole: Exception) -> list[Diagnostic]:
+    """Try each node by itself on what is known of its inputs; a node behind a faulty one is tried where types are."""
+    faults: list[Diagnostic] = []
+    known: dict[str, ValueInfo] = {name: network.infos[name] for name in network.inputs}
+    for node in network.nodes:
+        reads = list(dict.fromkeys(node.reads))
+        if not all(name in network.constants or name in known for name in reads):
+            known.update(_fixed_output_types(network, node))
+            continue
+        given = [name for name in reads if name not in network.constants]
+        network.infos.update({name: known[name] for name in given})
+        model = serialised(network, [node], given, [], "node", {})
+        for name in node.writes:
+            model.graph.output.add(name=name)
+        constants: dict[str, Constant] = {name: network.constants[name] for name in reads if name in network.constants}
+        try:
+            session = create_session(model, constants)
+        except Exception as error:  # onnxruntime's errors share no base class
+            faults.append(
+                network.fault(f"node {node.label!r} ({node.kind}) is not valid: {onnxruntime_message(error)}")
+            )
+            known.update(_fixed_output_types(network, node))
+            continue
+        for each in session.session.get_outputs():
+            known[each.name] = _session_info(each.type, each.shape)
+    return faults or [network.fault(f"onnxruntime refuses the model: {onnxruntime_message(whole)}")]
+
+
+def _fixed_output_types(network: Network, node: OnnxNode) -> dict[str, ValueInfo]:
+    """Types of outputs that do not depend on the inputs' types, such as the bool of Equal."""
+    try:
+        schema = onnx.defs.get_schema(node.proto.op_type, network.opset(node.proto.domain), node.proto.domain)
+    except onnx.defs.SchemaError:
+        return {}
+    found = {}
+    for name, formal in zip(node.outputs, schema.outputs, strict=False):
+        number = next((number for number, text in SPELLINGS.items() if formal.types == {text}), TensorProto.UNDEFINED)
+        if name and number:
+            found[name] = tensor_info(number, None)
+    return found

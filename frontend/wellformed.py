@@ -1,0 +1,216 @@
+"""What must hold of a graph before its types are looked at: every fault is found, each names its node.
+
+Operators are those that the pinned onnxruntime has a definition for, or that the model defines as local functions.
+"""
+
+from __future__ import annotations
+
+import difflib
+import heapq
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import onnx
+
+from ..ir.diagnostics import Diagnostic, Span
+from .network import captured_values, subgraphs
+
+OLDEST_OPSET = 7
+# The newest released opset of the pinned onnxruntime; it refuses those that are still being drafted.
+NEWEST_OPSET = 26
+# Nodes of a model whose local functions are expanded: functions that call functions may grow without bound.
+MOST_EXPANDED_NODES = 1_000_000
+
+
+def structural_faults(model: onnx.ModelProto, path: Path) -> list[Diagnostic]:
+    """Everything that is wrong with names, operators, opsets and order; the list is empty where all is well."""
+    place = Span(str(path))
+    checker = _Checker(model, place)
+    checker.check_opsets()
+    checker.check_functions()
+    checker.check_graph(model.graph, frozenset(), "")
+    return checker.faults
+
+
+class _Checker:
+    def __init__(self, model: onnx.ModelProto, place: Span) -> None:
+        self.model = model
+        self.place = place
+        self.faults: list[Diagnostic] = []
+        self.opsets = {_plain(each.domain): each.version for each in model.opset_import}
+        self.functions = {(_plain(each.domain), each.name) for each in model.functions}
+
+    def fault(self, message: str, help: str = "") -> None:
+        self.faults.append(Diagnostic(message, self.place, help))
+
+    def check_opsets(self) -> None:
+        if not self.model.opset_import:
+            self.fault("the model imports no operator set", "it is older than ONNX IR version 3; export it anew")
+        version = self.opsets.get("")
+        if version is not None and not OLDEST_OPSET <= version <= NEWEST_OPSET:
+            self.fault(
+                f"the model uses opset {version}; opsets {OLDEST_OPSET} to {NEWEST_OPSET} are supported",
+                "convert it: onnx.version_converter.convert_version(model, 17)",
+            )
+
+    def check_functions(self) -> None:
+        """Local functions must not call themselves and must not expand beyond measure."""
+        bodies = {(_plain(each.domain), each.name): each for each in self.model.functions}
+        sizes: dict[tuple[str, str], int] = {}
+
+        def size(name: tuple[str, str], stack: tuple[tuple[str, str], ...]) -> int:
+            if name in stack:
+                cycle = " -> ".join(each[1] for each in (*stack[stack.index(name) :], name))
+                self.fault(f"local function {name[1]!r} calls itself: {cycle}")
+                return MOST_EXPANDED_NODES + 1
+            if name not in sizes:
+                sizes[name] = self._expanded(bodies[name].node, lambda called: size(called, (*stack, name)))
+            return sizes[name]
+
+        if not bodies:
+            return
+        total = self._expanded(self.model.graph.node, lambda called: size(called, ()))
+        if total > MOST_EXPANDED_NODES and not self.faults:
+            self.fault(f"local functions expand to {total} nodes; at most {MOST_EXPANDED_NODES} are read")
+
+    def _expanded(self, nodes: Iterator[onnx.NodeProto], size_of: object) -> int:
+        assert callable(size_of)
+        total = 0
+        for node in nodes:
+            called = (_plain(node.domain), node.op_type)
+            total += size_of(called) if called in self.functions else 1
+            for graph in subgraphs(node):
+                total += self._expanded(graph.node, size_of)
+        return total
+
+    def check_graph(self, graph: onnx.GraphProto, outer: frozenset[str], inside: str) -> None:
+        """Names of one graph; `outer` are those that it may read from around it."""
+        where = f" (in {inside})" if inside else ""
+        given = [each.name for each in graph.input]
+        initialised = [each.name for each in graph.initializer]
+        for kind, names in (("input", given), ("initialiser", initialised)):
+            for name in _repeated(names):
+                self.fault(f"{kind} {name!r} is declared more than once{where}")
+        defined: dict[str, str] = dict.fromkeys([*given, *initialised], "an input or initialiser")
+        labels = {}
+        for index, node in enumerate(graph.node):
+            label = _label(node, index)
+            labels[index] = label
+            self._check_operator(node, label + where)
+            for name in node.output:
+                if name in defined:
+                    self.fault(f"node {label!r}{where} defines {name!r}, which is already defined by {defined[name]}")
+                elif name:
+                    defined[name] = f"node {label!r}"
+        visible = outer | frozenset(defined)
+        for index, node in enumerate(graph.node):
+            for name in dict.fromkeys(node.input):
+                if name and name not in visible:
+                    self.fault(
+                        f"node {labels[index]!r}{where} reads {name!r}, which nothing defines", _near(name, visible)
+                    )
+            for inner in subgraphs(node):
+                self.check_graph(inner, visible, f"the body of {labels[index]!r}{where}")
+        for each in graph.output:
+            if each.name not in visible:
+                self.fault(f"output {each.name!r}{where} is defined by no node", _near(each.name, visible))
+        if not inside:
+            for name in _repeated([each.name for each in graph.output]):
+                self.fault(f"output {name!r} is declared more than once")
+            if not graph.output:
+                self.fault("the model has no outputs")
+        sorted_nodes = {index for index, _ in order_nodes(graph)}
+        stuck = [index for index in labels if index not in sorted_nodes]
+        if stuck:
+            self.fault(f"nodes form a cycle{where}: " + ", ".join(repr(labels[index]) for index in stuck))
+
+    def _check_operator(self, node: onnx.NodeProto, label: str) -> None:
+        domain = _plain(node.domain)
+        if not node.op_type:
+            self.fault(f"node {label!r} has no operator")
+            return
+        if (domain, node.op_type) in self.functions:
+            return
+        full = f"{domain}.{node.op_type}" if domain else node.op_type
+        known = known_operators().get(domain)
+        if known is None:
+            self.fault(
+                f"node {label!r}: operator {full!r} is of the unknown domain {domain!r}",
+                "express it with ONNX operators or as a local function of the model",
+            )
+            return
+        versions = known.get(node.op_type)
+        if versions is None:
+            guesses = difflib.get_close_matches(node.op_type, known, 1)
+            self.fault(f"node {label!r}: unknown operator {full!r}", f"did you mean {guesses[0]!r}?" if guesses else "")
+            return
+        imported = self.opsets.get(domain)
+        if imported is None:
+            # onnxruntime imports com.microsoft by itself; every other domain must be named.
+            if domain != "com.microsoft":
+                self.fault(f"node {label!r}: operator {full!r} is of a domain that the model does not import")
+            return
+        usable = [(version, deprecated) for version, deprecated in versions if version <= imported]
+        if not usable:
+            self.fault(
+                f"node {label!r}: operator {full!r} came with opset {min(versions)[0]}; the model imports {imported}"
+            )
+        elif max(usable)[1]:
+            self.fault(f"node {label!r}: operator {full!r} was removed in opset {max(usable)[0]}")
+
+
+def _plain(domain: str) -> str:
+    return "" if domain == "ai.onnx" else domain
+
+
+def _label(node: onnx.NodeProto, index: int) -> str:
+    return node.name or f"{node.op_type or 'node'}_{index}"
+
+
+def _repeated(names: list[str]) -> list[str]:
+    seen: set[str] = set()
+    return list(dict.fromkeys(name for name in names if name in seen or seen.add(name)))  # type: ignore[func-returns-value]
+
+
+def _near(name: str, names: frozenset[str]) -> str:
+    if len(names) > 2000:  # a guess is not worth a search over a large model
+        return ""
+    guesses = difflib.get_close_matches(name, sorted(names), 1, 0.8)
+    return f"did you mean {guesses[0]!r}?" if guesses else ""
+
+
+def order_nodes(graph: onnx.GraphProto) -> list[tuple[int, onnx.NodeProto]]:
+    """Nodes with their places in the file, each after what it reads, otherwise in file order. Those on a cycle, and
+    those behind one, are left out."""
+    producer = {name: index for index, node in enumerate(graph.node) for name in node.output if name}
+    waiting: dict[int, int] = {}
+    readers: dict[int, list[int]] = {}
+    for index, node in enumerate(graph.node):
+        sources = {producer[name] for name in (*node.input, *captured_values(node)) if name in producer}
+        waiting[index] = len(sources)
+        for source in sources:
+            readers.setdefault(source, []).append(index)
+    ready = [index for index, count in waiting.items() if not count]
+    heapq.heapify(ready)
+    ordered = []
+    while ready:
+        index = heapq.heappop(ready)
+        ordered.append((index, graph.node[index]))
+        for reader in readers.get(index, ()):
+            waiting[reader] -= 1
+            if not waiting[reader]:
+                heapq.heappush(ready, reader)
+    return ordered
+
+
+@cache
+def known_operators() -> dict[str, dict[str, list[tuple[int, bool]]]]:
+    """Domain -> operator -> (opset since, whether it was removed then), of the onnxruntime that is installed."""
+    from onnxruntime.capi import onnxruntime_pybind11_state
+
+    found: dict[str, dict[str, list[tuple[int, bool]]]] = {}
+    for schema in onnxruntime_pybind11_state.get_all_operator_schema():
+        operators = found.setdefault(_plain(schema.domain), {})
+        operators.setdefault(schema.name, []).append((schema.since_version, schema.deprecated))
+    return found
