@@ -33,7 +33,6 @@ _CODE = re.compile(r"code\s+([0-9]{1,12})\s+bytes\s*\{([0-9a-f\s]*)\}")
 _DATAFLOWS = {spelling: dataflow for dataflow, spelling in DATAFLOW_WORDS.items()}
 _IM2COLS = {spelling: im2col for im2col, spelling in IM2COL_WORDS.items()}
 
-_ZERO: int | float = 0
 _NO_NUMBERS: tuple[int | float, ...] = ()
 
 T = TypeVar("T")
@@ -138,8 +137,8 @@ class Builder(Transformer[Token, Any]):
             self.fault(token, fault.message, fault.help, fault.offset + 1)
             return ""
 
-    def _number(self, token: Token) -> int | float:
-        return self._read(token, read_number, _ZERO)
+    def _number(self, token: Token, otherwise: int | float = 0) -> int | float:
+        return self._read(token, read_number, otherwise)
 
     def _whole(self, token: Token) -> int:
         value = self._number(token)
@@ -149,7 +148,7 @@ class Builder(Transformer[Token, Any]):
         return 0
 
     def _real(self, token: Token) -> float:
-        value = self._number(token)
+        value = self._number(token, 0.0)
         if isinstance(value, float):
             return value
         self.fault(token, f"{token} is a whole number; a real number is needed", f"write {token}.0")
@@ -344,7 +343,7 @@ class Builder(Transformer[Token, Any]):
         if (keyword == "reduce") != bool(reduced):
             why = f"the output does not depend on {', '.join(reduced)}" if reduced else "the output has every dimension"
             self.fault(
-                keyword, f"{keyword!r} does not fit the output", f"write {'reduce' if reduced else 'write'}: {why}"
+                keyword, f"{str(keyword)!r} does not fit the output", f"write {'reduce' if reduced else 'write'}: {why}"
             )
         schedule = None if raw_schedule is None else self._checked(raw_schedule, domain, reads, write)
         return Nest(

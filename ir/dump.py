@@ -43,7 +43,7 @@ def write_dump(module: Module, folder: Path, name: str) -> Path:
 
     `name` is a file's name, such as `03-tile`. Each file appears whole or not at all.
     """
-    if name != Path(name).name or name.startswith("."):
+    if not name or name != Path(name).name or name.startswith("."):
         raise ValueError(f"not a file's name: {name!r}")
     folder.mkdir(parents=True, exist_ok=True)
     blobs = folder / BLOB_FOLDER

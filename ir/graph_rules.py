@@ -23,6 +23,7 @@ _STAGES: dict[str, tuple[bool, tuple[str, ...]]] = {  # whether it has an operan
     "quantize": (False, ()),
     "dequantize": (False, ()),
 }
+_POOLS = ("max", "average", "global_average")
 _SAME_BYTES = ("reshape", "transpose", "im2col")  # operators that move values and do not change them
 
 
@@ -217,7 +218,8 @@ def _broadcast(*shapes: Shape) -> Shape:
 def _pool(node: Node, shapes: Sequence[Shape]) -> Shape:
     (x,) = shapes
     _need(len(x) >= 3, f"rank {len(x)}; it is 2 + the spatial axes")
-    _need(node.attribute("kind") in ("max", "average"), f"kind {node.attribute('kind')!r}; it is max or average")
+    kind = node.attribute("kind")
+    _need(kind in _POOLS, f"kind {kind!r}; it is one of {', '.join(_POOLS)}")
     return (*x[:2], *_points(node, x[2:], _wholes(node, "kernel", len(x) - 2)))
 
 

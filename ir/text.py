@@ -162,7 +162,8 @@ def real(value: float) -> str:
     if math.isinf(value):
         return "inf" if value > 0 else "-inf"
     if abs(value) <= FLOAT32_MAX and to_float32(value) == value:
-        literal = str(np.float32(value))
+        positional = value == 0 or 1e-4 <= abs(value) < 1e16
+        literal = np.format_float_positional(np.float32(value), trim="0") if positional else str(np.float32(value))
         if to_float32(float(literal)) == value:
             return literal
     return f"{value!r}d"
