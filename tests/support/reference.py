@@ -1,4 +1,4 @@
-"""One ONNX operator, executed by onnxruntime: the outside reference of the arithmetic."""
+"""onnxruntime, the outside reference of the arithmetic: one operator, or a model."""
 
 from __future__ import annotations
 
@@ -35,11 +35,15 @@ def run_operator(
     graph = helper.make_graph([node], "one", values, [output], initializers)
     opsets = [helper.make_opsetid("", 21), helper.make_opsetid(MICROSOFT, 1)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString()
+    return np.asarray(session(model).run(None, feeds)[0])
+
+
+def session(model: bytes) -> Any:
+    """The reference for a serialised model: one thread, CPU, no saturating kernels."""
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.x64quantprecision", "1")
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
     # Above this level onnxruntime 1.31 finds no kernel for int8 x int8 with that setting (specs/arithmetic.md).
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    return np.asarray(session.run(None, feeds)[0])
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
