@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from ..ir.diagnostics import CompileError, Diagnostic
-
-if TYPE_CHECKING:
-    from ..passes.pipeline import Options
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +18,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=1,3,224,224",
         help="bind the shape of an input; may be repeated",
     )
-    parser.add_argument("--time-limit", type=_seconds, metavar="S", help="seconds for constant folding and calibration")
+    parser.add_argument("--time-limit", type=seconds, metavar="S", help="seconds for constant folding and calibration")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -55,41 +51,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="F", help="statistics in the schema dnnc.stats/1; - is standard output")
-
-
-def given_options(arguments: argparse.Namespace, earlier: Sequence[tuple[str, str]]) -> Options:
-    """The options on the command line, completed by those of the dump that is continued."""
-    from ..passes.mapping import MappingOptions
-    from ..passes.pipeline import Options
-    from .mapping_file import read_mapping
-
-    if arguments.prune:
-        raise CompileError(Diagnostic("`--prune` comes later: block pruning is not built yet"))
-    before = dict(earlier)
-
-    def chosen(name: str, default: str) -> str:
-        value = getattr(arguments, name)
-        return value if value is not None else before.get(name, default)
-
-    mapping = MappingOptions(
-        dataflow=chosen("dataflow", "auto"),
-        im2col=chosen("im2col", "auto"),
-        objective=chosen("objective", "latency"),
-        pins=read_mapping(arguments.mapping) if arguments.mapping else (),
-    )
-    return Options(chosen("precision", "auto"), mapping)
-
-
-def spelled(options: Options) -> tuple[tuple[str, str], ...]:
-    """Options as the header of a module holds them. Pins are not among them: a mapping file is given anew."""
-    mapping = options.mapping
-    pairs = {
-        "precision": options.precision,
-        "dataflow": mapping.dataflow,
-        "im2col": mapping.im2col,
-        "objective": mapping.objective,
-    }
-    return tuple(sorted(pairs.items()))
 
 
 def shapes(arguments: argparse.Namespace) -> dict[str, tuple[int, ...]]:
@@ -132,7 +93,7 @@ def _positive(text: str) -> int:
     return value
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
     value = float(text)
     if not 0 < value < 1e9:
         raise argparse.ArgumentTypeError(f"{text} is no number of seconds")

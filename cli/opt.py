@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .arguments import add_options, given_options
+from .arguments import add_options
 
 _EXAMPLES = """\
 examples:
@@ -31,6 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..ir.dump import read_dump, write_dump
     from ..ir.printer import print_module
     from ..passes.pipeline import named
+    from .options import given_options
     from .session import arch_of, transform
 
     module = read_dump(Path(arguments.module))

@@ -156,3 +156,13 @@ def _provenance(arch: Arch) -> dict[str, str]:
 def json_text(stats: Json) -> str:
     """The document as text: the same for the same figures."""
     return json.dumps(stats, indent=1, allow_nan=False) + "\n"
+
+
+def write_text(path: str, text: str) -> None:
+    """To a file, whole, or to standard output for `-`."""
+    from ..ir.files import save_whole
+
+    if path == "-":
+        print(text, end="")
+    else:
+        save_whole(path, text.encode())

@@ -66,7 +66,9 @@ def test_numbered_files_are_the_inputs_in_order(tmp_path: Path) -> None:
     for number, value in enumerate((1.0, 2.0)):
         proto = numpy_helper.from_array(np.float32([value]))
         (tmp_path / f"input_{number}.pb").write_bytes(proto.SerializeToString())
-    assert {name: v.item() for name, v in read_values(tmp_path, {"p": "tensor(float)", "q": "tensor(float)"}).items()} == {"p": 1.0, "q": 2.0}
+    assert {
+        name: v.item() for name, v in read_values(tmp_path, {"p": "tensor(float)", "q": "tensor(float)"}).items()
+    } == {"p": 1.0, "q": 2.0}
 
 
 @pytest.mark.parametrize(

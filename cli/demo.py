@@ -1,0 +1,88 @@
+"""`dnnc demo`: the whole way on the bundled model, a small CNN on scikit-learn's digits."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+_EXAMPLES = """\
+examples:
+  dnnc demo
+  dnnc demo --arch edge8 -o somewhere
+
+Writes digits.onnx, calibration.npz, test.npz and digits.dnnx into a folder, so that each step can be repeated by hand.
+"""
+
+MODELS = Path(__file__).parents[1] / "specs" / "models"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = _EXAMPLES
+    parser.add_argument("--arch", metavar="A", default="gemmini16", help="default: gemmini16")
+    parser.add_argument("-o", "--output", metavar="DIR", default="dnnc-demo", help="default: dnnc-demo")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    import numpy as np
+
+    from ..ir.container import program_parts, read_program
+    from ..ir.files import save_whole
+    from ..passes.pipeline import Options
+    from ..runtime.machine import RunOptions
+    from . import session
+    from .compare import check_outputs, parse_tolerance, print_checks, reference_outputs
+    from .report import progress
+    from .show import print_report
+    from .values import read_npz, write_values
+
+    folder = Path(arguments.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    model = folder / "digits.onnx"
+    shutil.copyfile(MODELS / "digits.onnx", model)
+    digits = read_npz(MODELS / "digits.npz")
+    write_values(folder / "calibration.npz", {"image": digits["calibration"]})
+    write_values(folder / "test.npz", {"image": digits["test"]})
+    images = len(digits["test"])
+
+    print(f"1. compile: {model} (float32), quantised to int8 with {len(digits['calibration'])} images, batch {images}")
+    given = session.ModelInputs(batch_size=images, calibration={"image": digits["calibration"]})
+    with progress("compile") as update:
+        module, arch = session.scheduled(str(model), arguments.arch, lambda header: Options(), given, report=update)
+        module = session.with_program(module, arch, report=update)
+    assert module.program is not None
+    save_whole(folder / "digits.dnnx", program_parts(module.program))
+    program = read_program(folder / "digits.dnnx")
+    print(f"   {folder / 'digits.dnnx'}: {program.instruction_count} instructions for {arch.name}\n")
+
+    print("2. cost, before anything runs")
+    predicted = session.cost_document(module, arch)
+    print_report(predicted)
+
+    print("\n3. run on the reference machine, bit for bit")
+    with progress("run (the first run on a machine compiles the interpreter)"):
+        result, observed = session.run(program, {"image": digits["test"]}, RunOptions())
+    cycles = predicted["total"]["cycles"], observed["total"]["cycles"]
+    same = "equal" if cycles[0] == cycles[1] else "NOT EQUAL"
+    print(f"   cycles: predicted {cycles[0]}, observed {cycles[1]}: {same}\n")
+
+    print("4. check against onnxruntime (float32)")
+    reference = reference_outputs(str(model), {"image": digits["test"]}, 60.0)
+    tolerance = parse_tolerance(program.tolerance if program.tolerance != "exact" else "range:0.1")
+    checks = check_outputs(result.outputs, reference, tolerance)
+    print_checks(checks, tolerance)
+    for name, scores in (
+        ("float32, onnxruntime", reference["scores"]),
+        (f"int8, {arch.name}", result.outputs["scores"]),
+    ):
+        print(f"   accuracy on {images} test images: {np.mean(scores.argmax(1) == digits['labels']):.2%} ({name})")
+
+    calibrate = f"--calibrate {folder / 'calibration.npz'}"
+    print(f"""
+Now try
+  dnnc cost {model} --arch tpu256 --batch-size {images} {calibrate} --explain
+  dnnc compile {model} --arch edge8 {calibrate} --dump-ir {folder / "dumps"} -o {folder / "edge.dnnx"}
+  dnnc run {folder / "digits.dnnx"} --inputs {folder / "test.npz"} --check {model} --trace {folder / "trace.json"}
+  dnnc arch show gemmini16 > my_machine.yaml
+  dnnc --help""")
+    return int(cycles[0] != cycles[1] or not all(check.holds for check in checks))

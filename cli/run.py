@@ -1,0 +1,85 @@
+"""`dnnc run`: execute a program on the reference machine, and compare with onnxruntime."""
+
+from __future__ import annotations
+
+import argparse
+
+from .arguments import add_json, seconds
+
+_EXAMPLES = """\
+examples:
+  dnnc run model.dnnx --inputs inputs.npz --outputs outputs.npz
+  dnnc run model.dnnx --inputs inputs.npz --check model.onnx               against onnxruntime, on the same inputs
+  dnnc run model.dnnx --inputs folder --check model.onnx --tolerance range:0.01
+  dnnc run model.dnnx --inputs inputs.npz --trace trace.json               open it in https://ui.perfetto.dev
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = _EXAMPLES
+    parser.add_argument("program", metavar="OUT.dnnx")
+    parser.add_argument("--inputs", metavar="IN.npz|DIR", required=True)
+    parser.add_argument("--outputs", metavar="OUT.npz|DIR")
+    add_json(parser)
+    parser.add_argument("--trace", metavar="F", help="when each command started and ended, for Perfetto")
+    parser.add_argument("--check", metavar="MODEL.onnx", help="the model that the program was compiled from")
+    parser.add_argument(
+        "--tolerance",
+        metavar="SPEC",
+        help="exact, absolute:X, relative:X or range:X (of the output's range); default: the program's own",
+    )
+    parser.add_argument("--save-masks", metavar="F", help="masks of zero blocks (comes later)")
+    parser.add_argument("--time-limit", type=seconds, metavar="S", default=600.0, help="default: 600")
+    parser.add_argument("--races", action="store_true", help="prove that no two commands race")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from ..ir.container import read_program
+    from ..ir.diagnostics import CompileError, Diagnostic
+    from ..ir.types import HostType
+    from ..runtime.machine import RunOptions
+    from . import session
+    from .compare import check_outputs, parse_tolerance, print_checks, reference_outputs
+    from .report import progress
+    from .show import print_report
+    from .stats import json_text, write_text
+    from .values import read_values, write_values
+
+    if arguments.save_masks:
+        raise CompileError(Diagnostic("`--save-masks` comes later: block pruning is not built yet"))
+    program = read_program(arguments.program)
+    tolerance = parse_tolerance(arguments.tolerance or program.tolerance)
+    placements = {each.name: each for each in program.placements}
+    wanted = {
+        name: kind.spelling if isinstance(kind := placements[name].type, HostType) else "tensor"
+        for name in program.inputs
+    }
+    inputs = read_values(arguments.inputs, wanted)
+    options = RunOptions(
+        time_limit_s=arguments.time_limit,
+        check_races=arguments.races,
+        trace_events=1_000_000 if arguments.trace else 0,
+    )
+    with progress(f"run {program.instruction_count} instructions"):
+        result, stats = session.run(program, inputs, options)
+    if arguments.outputs:
+        write_values(arguments.outputs, result.outputs)
+    if arguments.json:
+        write_text(arguments.json, json_text(stats))
+    if arguments.trace:
+        from ..runtime.trace import perfetto_json
+
+        write_text(arguments.trace, perfetto_json(program, session.program_arch(program), result))
+    if arguments.json != "-":
+        print_report(stats)
+    status = 0
+    if arguments.races:
+        print("\n".join(str(race) for race in result.races) or "no races")
+        status = int(bool(result.races))
+    if arguments.check:
+        with progress("onnxruntime"):
+            reference = reference_outputs(arguments.check, inputs, arguments.time_limit)
+        checks = check_outputs(result.outputs, reference, tolerance)
+        print_checks(checks, tolerance)
+        status |= int(not all(check.holds for check in checks))
+    return status

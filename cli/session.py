@@ -1,0 +1,189 @@
+"""The driver: the steps from a model to a program, its cost and its run, in the order in which they are taken.
+
+Commands and the Python API (`dnnc.compile`, `dnnc.cost`, `dnnc.run`) call these; nothing here prints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..backends.accel.emit import emit
+from ..backends.cost.module import cost_module
+from ..backends.cost.price import energy_pj
+from ..frontend.arch_yaml import bundled, load_arch, parse_arch
+from ..ir.arch import Arch
+from ..ir.diagnostics import CompileError, Diagnostic
+from ..ir.dump import read_dump, write_dump
+from ..ir.graph import Node
+from ..ir.module import Header, Module
+from ..ir.nest import Nest
+from ..ir.program import Program
+from ..ir.types import ElementType
+from ..passes.pipeline import PIPELINE, Options, Pass, remaining, run_passes
+from ..passes.quantise import target_type
+from ..runtime.machine import RunOptions, RunResult, run_program
+from .options import spelled
+from .stats import Json, document
+
+Report = Callable[[str], object]
+IMPORTED = "import"
+EMITTED = "emit"
+
+
+def silent(text: str) -> None:
+    """A reporter that tells nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInputs:
+    """What is known about a model beside its file: bound axes, and data to calibrate a float model by.
+
+    `calibration` holds samples by input name; without it a float model is calibrated by synthetic data from `seed`.
+    """
+
+    batch_size: int | None = None
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    calibration: Mapping[str, Any] | None = None
+    method: str = "minmax"
+    seed: int = 0
+    time_limit_s: float = 300.0
+
+
+def arch_of(header: Header, given: str | None) -> Arch:
+    """The machine that was asked for, else the one that a dump was made for. Raises CompileError where they differ."""
+    if given is None and not header.arch:
+        raise CompileError(Diagnostic("no architecture is given", help=f"--arch A; bundled: {', '.join(bundled())}"))
+    arch = load_arch(given or header.arch)
+    if header.arch_digest and arch.digest != header.arch_digest:
+        raise CompileError(
+            Diagnostic(
+                f"the module was made for a machine {header.arch!r} that is not this {arch.name!r}",
+                help="give the same description, or start from the model",
+            )
+        )
+    return arch
+
+
+def load_model(path: str, arch: Arch, options: Options, given: ModelInputs, warn: Report = silent) -> Module:
+    """The module of an `.onnx` file, with calibrated ranges where `options` will need them.
+
+    Raises CompileError with every fault.
+    """
+    from ..frontend.calibrate import calibrate
+    from ..frontend.importer import ImportOptions, import_model
+    from ..passes.partition import acceptance
+
+    settings = ImportOptions(given.batch_size, given.shapes, given.time_limit_s)
+    module = import_model(Path(path), acceptance(arch, options.precision), settings)
+    if _is_quantised(module, arch, options.precision):
+        if given.calibration is None:
+            warn(
+                "the model is quantised by synthetic data: expect no accuracy (--calibrate DATA.npz gives real inputs)"
+            )
+        module = calibrate(module, Path(path), settings, given.calibration, given.method, given.seed)
+    header = replace(module.header, arch=arch.name, arch_digest=arch.digest, options=spelled(options))
+    return replace(module, header=header).after(IMPORTED)
+
+
+def _is_quantised(module: Module, arch: Arch, precision: str) -> bool:
+    """Whether float operators of the graph will be narrowed to integers, for which ranges must be known."""
+    target = target_type(arch, precision)
+    nodes = [each for each in module.operations if isinstance(each, Node)]
+    floats = any(module.tensor(name).type is ElementType.F32 for node in nodes for name in node.outputs)
+    return target is not None and target.is_integer and floats
+
+
+def transform(
+    module: Module,
+    arch: Arch,
+    options: Options,
+    passes: Sequence[Pass],
+    *,
+    dump_dir: str | None = None,
+    report: Report = silent,
+) -> Module:
+    """`module` after `passes`, verified after each; with `dump_dir`, its text after each as NN-pass.dnnir."""
+    for each in passes:
+        report(each.name)
+        before, module = module, run_passes(module, arch, options, (each,))
+        if dump_dir is not None:
+            same = replace(before, header=module.header) == module
+            report(f"{dump(module, dump_dir)}{' (unchanged)' if same else ''}")
+    return module
+
+
+def dump(module: Module, folder: str) -> Path:
+    """Write `module` as NN-pass.dnnir; NN is the place of its last pass in the pipeline, 00 after the import."""
+    names = [IMPORTED, *(each.name for each in PIPELINE), EMITTED]
+    return write_dump(module, Path(folder), f"{names.index(module.header.last_pass):02}-{module.header.last_pass}")
+
+
+def scheduled(
+    path: str,
+    arch_name: str | Arch | None,
+    options_of: Callable[[Header], Options],
+    given: ModelInputs,
+    *,
+    passes: Sequence[Pass] | None = None,
+    dump_dir: str | None = None,
+    report: Report = silent,
+    warn: Report = silent,
+) -> tuple[Module, Arch]:
+    """The model at `path` (or the dump that is continued) after its passes, and its machine.
+
+    `passes` None means what is left of the pipeline.
+    """
+    if path.endswith(".dnnir"):
+        module = read_dump(Path(path))
+        arch = arch_name if isinstance(arch_name, Arch) else arch_of(module.header, arch_name)
+        options = options_of(module.header)
+        module = replace(module, header=replace(module.header, options=spelled(options)))
+    else:
+        report("import")
+        empty = Header("", "", "")
+        arch = arch_name if isinstance(arch_name, Arch) else arch_of(empty, arch_name)
+        options = options_of(empty)
+        module = load_model(path, arch, options, given, warn)
+        if dump_dir is not None:
+            report(str(dump(module, dump_dir)))
+    if module.program is not None:
+        return module, arch
+    left = remaining(module.header.last_pass) if passes is None else passes
+    return transform(module, arch, options, left, dump_dir=dump_dir, report=report), arch
+
+
+def with_program(module: Module, arch: Arch, *, dump_dir: str | None = None, report: Report = silent) -> Module:
+    """`module` with the program of its scheduled nests, emitted if it has none yet."""
+    if module.program is not None:
+        return module
+    report(EMITTED)
+    module = emit(module, arch)
+    if dump_dir is not None:
+        report(str(dump(module, dump_dir)))
+    return module
+
+
+def cost_document(module: Module, arch: Arch) -> Json:
+    """The statistics of a scheduled module in closed form."""
+    layers = cost_module(module, arch)
+    schedules = {
+        each.name: each.schedule for each in module.operations if isinstance(each, Nest) and each.schedule is not None
+    }
+    prices = [energy_pj(counts, arch) for counts in layers]
+    return document("cost", module.header.model, arch, module.header.batch, layers, prices, schedules)
+
+
+def program_arch(program: Program) -> Arch:
+    """The machine that a program embeds. Raises CompileError where it is no sound description."""
+    return parse_arch(program.arch_text, "architecture in the program")
+
+
+def run(program: Program, inputs: Mapping[str, Any], options: RunOptions) -> tuple[RunResult, Json]:
+    """Execute a program on the machine that it embeds; the result and its statistics."""
+    arch = program_arch(program)
+    result = run_program(program, arch, inputs, options)
+    prices = [energy_pj(counts, arch) for counts in result.layers]
+    return result, document("run", program.model, arch, program.batch, result.layers, prices, {})
