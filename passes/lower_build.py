@@ -136,7 +136,7 @@ def build(plan: Plan, repack: Repack) -> Nest:
         nest, reads=tuple(_repacked(nest, each, repack) if each.operand in repacked else each for each in nest.reads)
     )
     nest = simplified(nest)
-    nest = replace(nest, reads=tuple(_squeezed(each, nest) for each in nest.reads), write=_squeezed(nest.write, nest))
+    nest = replace(nest, reads=tuple(squeezed(each, nest) for each in nest.reads), write=squeezed(nest.write, nest))
     for access in (*nest.reads, nest.write):
         if len(access.index) > BOX_AXES or len(nest.domain) > COUNTERS:
             foreign = [each.view.value for each in plan.reads if each.view.value != each.view.tensor]
@@ -208,7 +208,7 @@ def _repacked(nest: Nest, access: Access, repack: Repack) -> Access:
     )
 
 
-def _squeezed(access: Access, nest: Nest) -> Access:
+def squeezed(access: Access, nest: Nest) -> Access:
     """Merge neighbouring axes until a box can say the access: for a read any two that never leave their view, for the
     output only those of which one has a fixed index, so that the box of a tile is the tile."""
     extents = {dim.name: dim.extent for dim in nest.domain}
