@@ -248,9 +248,7 @@ class _Region:
         access = self.nest.access(name)
         values = self.read(access, point)
         if access.type.is_integer:
-            assert centred or self.nest.body.form == "raw" or not access.zero_point, (
-                f"{name}: codes stay as they are"
-            )
+            assert centred or self.nest.body.form == "raw" or not access.zero_point, f"{name}: codes stay as they are"
             values = values.astype(np.int64) - (access.zero_point if centred else 0)
         if self.nest.accumulator.is_integer:
             return values
