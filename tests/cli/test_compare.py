@@ -33,7 +33,7 @@ def test_equal_elements_largest_difference_and_top1() -> None:
 )
 def test_bounds(tolerance: str, difference: float, holds: bool) -> None:
     expected = np.array([50.0, 100.0])
-    assert check(expected + [0, difference], expected, tolerance)[3] is holds
+    assert check(expected + np.array([0, difference]), expected, tolerance)[3] is holds
 
 
 def test_nan_and_infinity() -> None:
