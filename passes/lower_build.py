@@ -150,13 +150,14 @@ def _access(operand: Operand) -> Access:
     """Put each logical index on its storage axis; an index on an axis that was dropped gets one of extent 1 back."""
     view = operand.view
     index = [Affine()] * len(view.shape)
-    extra: list[Affine] = []
+    extra: list[Affine] = []  # those that a dimension of one value keeps inside come last: they join what follows
     for axis, expression in enumerate(operand.index):
         places = view.long_digits(axis) or view.digits[axis]
         if places:
             index[places[0]] = expression
         elif expression != Affine():
             extra.append(expression)
+    extra.sort(key=lambda axis: pure_dim(axis) is not None)
     shape = ((1,) * len(extra) + view.shape) or (1,)
     return Access(
         operand.name,
@@ -213,24 +214,25 @@ def squeezed(access: Access, nest: Nest) -> Access:
     output only those of which one has a fixed index, so that the box of a tile is the tile."""
     extents = {dim.name: dim.extent for dim in nest.domain}
     while len(access.index) > BOX_AXES:
-        pairs = [
-            at
-            for at in range(len(access.index) - 1)
-            if all(_inside(access.index[at + k], access.shape[at + k], extents) for k in (0, 1))
-            and (access.role is not Role.OUTPUT or not access.index[at].dims or not access.index[at + 1].dims)
-        ]
-        if not pairs:
+        inside = [_inside(axis, extent, extents) for axis, extent in zip(access.index, access.shape, strict=True)]
+        pair = next((at for at in range(len(inside) - 1) if _joinable(access, at, inside)), None)
+        if pair is None:
             return access
-        at = pairs[0]
-        outer, inner, factor = access.index[at], access.index[at + 1], access.shape[at + 1]
+        outer, inner, factor = access.index[pair], access.index[pair + 1], access.shape[pair + 1]
         terms = {dim: factor * outer.coefficient(dim) + inner.coefficient(dim) for dim in (*outer.dims, *inner.dims)}
         index = Affine.of(terms, factor * outer.constant + inner.constant)
         access = replace(
             access,
-            shape=(*access.shape[:at], access.shape[at] * factor, *access.shape[at + 2 :]),
-            index=(*access.index[:at], index, *access.index[at + 2 :]),
+            shape=(*access.shape[:pair], access.shape[pair] * factor, *access.shape[pair + 2 :]),
+            index=(*access.index[:pair], index, *access.index[pair + 2 :]),
         )
     return access
+
+
+def _joinable(access: Access, at: int, inside: Sequence[bool]) -> bool:
+    if not (inside[at] and inside[at + 1]):
+        return False
+    return access.role is not Role.OUTPUT or not access.index[at].dims or not access.index[at + 1].dims
 
 
 def _inside(axis: Affine, view_extent: int, extents: Mapping[str, int]) -> bool:
