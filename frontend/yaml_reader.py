@@ -306,9 +306,12 @@ class Fields:
         return default or ""
 
     def choice(self, key: str, legal: Sequence[str], default: str | None = None) -> str:
+        """One of `legal`; without a default the key must be there."""
         found = self.text(key, default)
-        if found in legal or not self.has(key):
-            return found or legal[0]
+        if not self.has(key):
+            return legal[0] if default is None else default
+        if found in legal:
+            return found
         self.fault(key, f"{self.name(key)!r} is {found!r}", closest(found, legal))
         return default or legal[0]
 
