@@ -1,1 +1,1 @@
-"""Placeholder docstring."""
+"""What a scheduled nest becomes: `accel` emits instructions from it, `cost` counts and prices it."""

@@ -1,1 +1,1 @@
-"""Placeholder docstring."""
+"""One transformation a file, from module to module; `pipeline` is the list."""

@@ -1,1 +1,1 @@
-"""Placeholder docstring."""
+"""What executes: the reference machine for programs, plain interpreters for graphs and nests, the host."""

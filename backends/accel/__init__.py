@@ -1,1 +1,1 @@
-"""Placeholder docstring."""
+"""Scheduled nests to instruction programs; assembly text and back."""

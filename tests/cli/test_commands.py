@@ -1,0 +1,179 @@
+"""The whole way by the command line on the demo's model: one form of statistics, texts that continue, whole files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import dnnc
+import numpy as np
+import pytest
+from dnnc.cli.main import main
+
+MODELS = Path(__file__).parents[2] / "specs" / "models"
+DIGITS = str(MODELS / "digits.onnx")
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the demo's data, and its model compiled for edge8, batch 4, with dumps and statistics."""
+    folder = tmp_path_factory.mktemp("work")
+    digits = np.load(MODELS / "digits.npz")
+    np.savez(folder / "calibration.npz", image=digits["calibration"])
+    np.savez(folder / "image.npz", image=digits["test"][:4])
+    assert (
+        main(compile_words(folder, "a.dnnx", "--dump-ir", str(folder / "dumps"), "--json", str(folder / "c.json"))) == 0
+    )
+    return folder
+
+
+def compile_words(folder: Path, output: str, *more: str) -> list[str]:
+    calibration = ["--calibrate", str(folder / "calibration.npz")]
+    return ["compile", DIGITS, "--arch", "edge8", "--batch-size", "4", *calibration, "-o", str(folder / output), *more]
+
+
+def stats(path: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads(path.read_text())
+    assert loaded["schema"] == "dnnc.stats/1"
+    return loaded
+
+
+def test_cost_predicts_what_run_observes(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--inputs", str(work / "image.npz"), "--json", str(work / "r.json"), "--outputs", str(work / "out.npz")]
+    assert main(["run", str(work / "a.dnnx"), *words, "--check", DIGITS, "--tolerance", "range:0.1"]) == 0
+    assert "against onnxruntime" in capsys.readouterr().out
+    cost, run = stats(work / "c.json"), stats(work / "r.json")
+    assert (cost["source"], run["source"]) == ("cost", "run")
+    assert cost["total"] == run["total"]
+    without_mapping = [{key: value for key, value in layer.items() if key != "mapping"} for layer in cost["layers"]]
+    assert without_mapping == run["layers"]
+    assert list(np.load(work / "out.npz")) == ["scores"]
+
+
+def test_statistics_are_consistent(work: Path) -> None:
+    cost = stats(work / "c.json")
+    total = cost["total"]
+    assert total["cycles"] == sum(layer["cycles"] for layer in cost["layers"])
+    assert total["macs"] == 4 * (64 * 16 * 9 + 16 * 32 * 16 * 9 + 128 * 10) - padding_macs()
+    assert total["energy_pj"] == pytest.approx(sum(sum(layer["energy_pj"].values()) for layer in cost["layers"]))
+    assert 0 < total["utilization"] <= 1
+    assert total["seconds"] == total["cycles"] / 500e6
+    assert total["gops"] == pytest.approx(2 * total["macs"] / total["seconds"] / 1e9)
+
+
+def padding_macs() -> int:
+    """MACs of the two convolutions whose input lies in the padding, for four images of 8x8.
+
+    conv1, stride 1: a 3x3 window over 10x10 with a rim of 1 has 22 of 24 taps inside along an axis of 8.
+    conv2, stride 2: windows start at -1, 1, 3, 5: 11 of 12 taps inside.
+    """
+    conv1 = (24 * 24 - 22 * 22) * 16
+    conv2 = (12 * 12 - 11 * 11) * 16 * 32
+    return 4 * (conv1 + conv2)
+
+
+def test_two_compilations_give_the_same_bytes(work: Path) -> None:
+    assert main(compile_words(work, "again.dnnx")) == 0
+    assert (work / "again.dnnx").read_bytes() == (work / "a.dnnx").read_bytes()
+
+
+def test_every_dump_continues_to_the_same_program(work: Path) -> None:
+    dumps = sorted((work / "dumps").glob("*.dnnir"))
+    names = [path.stem.partition("-")[2] for path in dumps]
+    assert names == ["import", "canonicalise", "quantise", "fuse", "lower", "schedule", "allocate", "emit"]
+    for path in dumps:
+        assert main(["compile", str(path), "-o", str(work / "from.dnnx")]) == 0
+        assert (work / "from.dnnx").read_bytes() == (work / "a.dnnx").read_bytes(), path.name
+
+
+def test_opt_runs_passes_on_text(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lowered = next((work / "dumps").glob("*-lower.dnnir"))
+    scheduled = work / "dumps" / "opt.dnnir"
+    assert main(["opt", str(lowered), "--passes", "schedule", "-o", str(scheduled)]) == 0
+    assert scheduled.read_text() == next((work / "dumps").glob("*-schedule.dnnir")).read_text()
+    capsys.readouterr()
+    assert main(["opt", str(scheduled)]) == 0
+    assert capsys.readouterr().out == scheduled.read_text()
+    assert main(["opt", str(lowered), "--passes", "shedule"]) == 2
+
+
+def test_assembling_a_disassembly_gives_the_same_bytes(work: Path) -> None:
+    assert main(["disasm", str(work / "a.dnnx"), "-o", str(work / "a.s")]) == 0
+    assert main(["asm", str(work / "a.s"), "-o", str(work / "b.dnnx")]) == 0
+    assert (work / "b.dnnx").read_bytes() == (work / "a.dnnx").read_bytes()
+
+
+def test_cost_writes_what_it_is_asked_for(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = ["cost", DIGITS, "--arch", "edge8", "--batch-size", "4", "--calibrate", str(work / "calibration.npz")]
+    files = ["--json", str(work / "d.json"), "--html", str(work / "d.html"), "--save-mapping", str(work / "m.yaml")]
+    assert main([*base, *files, "--explain"]) == 0
+    assert "roofline:" in capsys.readouterr().out
+    assert stats(work / "d.json") == stats(work / "c.json")
+    assert (work / "d.html").read_text().startswith("<!doctype html>")
+    assert main([*base, "--mapping", str(work / "m.yaml"), "--json", str(work / "e.json")]) == 0
+    assert stats(work / "e.json")["total"] == stats(work / "d.json")["total"]
+
+
+def test_a_limit_that_does_not_hold_ends_with_1(work: Path) -> None:
+    base = ["cost", DIGITS, "--arch", "edge8", "--calibrate", str(work / "calibration.npz")]
+    assert main([*base, "--limit", "cycles=1e9"]) == 0
+    assert main([*base, "--limit", "cycles=10"]) == 1
+    assert main([*base, "--limit", "cycles=many"]) == 2
+
+
+def test_a_check_that_does_not_hold_ends_with_1(work: Path) -> None:
+    words = ["run", str(work / "a.dnnx"), "--inputs", str(work / "image.npz"), "--check", DIGITS]
+    assert main([*words, "--tolerance", "exact"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run", "a.dnnx", "--inputs", "calibration.npz"], "input 'image' has shape [200, 1, 8, 8]"),
+        (["run", "a.dnnx", "--inputs", "missing.npz"], "there is no such file"),
+        (["run", "a.dnnx", "--inputs", "a.dnnx"], "not a readable .npz file"),
+        (["run", "image.npz", "--inputs", "image.npz"], "this is no dnnx program"),
+        (["compile", "image.npz", "--arch", "edge8"], "error"),
+        (["compile", "dumps/04-lower.dnnir", "--arch", "gemmini16"], "was made for a machine 'edge8'"),
+        (["disasm", "c.json"], "this is no dnnx program"),
+        (["asm", "c.json", "-o", "x.dnnx"], "error"),
+    ],
+)
+def test_wrong_input_ends_with_2_and_writes_nothing(
+    work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    monkeypatch.chdir(work)
+    before = {path: path.stat().st_mtime_ns for path in work.rglob("*")}
+    assert main(words) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert "Traceback" not in captured.err
+    assert {path: path.stat().st_mtime_ns for path in work.rglob("*")} == before
+
+
+def test_a_float_model_without_data_gets_a_loud_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compile", DIGITS, "--arch", "gemmini16", "-o", str(tmp_path / "d.dnnx")]) == 0
+    assert "warning: the model is quantised by synthetic data" in capsys.readouterr().err
+
+
+def test_the_demo_shows_the_whole_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "-o", str(tmp_path / "demo")]) == 0
+    text = capsys.readouterr().out
+    assert "equal" in text
+    assert "NOT" not in text
+    accuracies = [float(line.split(": ")[1].split("%")[0]) for line in text.splitlines() if "accuracy" in line]
+    assert len(accuracies) == 2
+    assert abs(accuracies[0] - accuracies[1]) <= 1.0
+
+
+def test_the_python_api() -> None:
+    digits = np.load(MODELS / "digits.npz")
+    data = {"image": digits["calibration"]}
+    program = dnnc.compile(DIGITS, "edge8", calibration=data, batch_size=8)
+    result = dnnc.run(program, {"image": digits["test"][:8]})
+    stats = dnnc.cost(DIGITS, "edge8", calibration=data, batch_size=8)
+    assert result.outputs["scores"].shape == (8, 10)
+    assert stats["total"] == result.stats["total"]
+    with pytest.raises(dnnc.CompileError, match="there is no bundled architecture"):
+        dnnc.compile(DIGITS, "edge9")
