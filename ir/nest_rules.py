@@ -36,6 +36,7 @@ def nest_faults(module: Module, nest: Nest) -> Iterator[Diagnostic]:
     yield from structural
     if structural:
         return
+    yield from every_read_is_used(nest)
     yield from views_cover_their_tensors(module, nest)
     yield from points_stay_inside(nest)
     yield from body_is_legal(nest)
@@ -76,7 +77,7 @@ def domain_is_legal(nest: Nest) -> Iterator[Diagnostic]:
 
 
 def operands_exist(nest: Nest) -> Iterator[Diagnostic]:
-    """Operands have names of their own; body and post chain name reads; every read is used."""
+    """Operands have names of their own; body and post chain name reads."""
     names = [access.operand for access in (*nest.reads, nest.write)]
     for name in dict.fromkeys(names):
         if names.count(name) > 1:
@@ -87,9 +88,14 @@ def operands_exist(nest: Nest) -> Iterator[Diagnostic]:
     for name in dict.fromkeys(each for each in used if each is not None):
         if name not in reads:
             yield fault(nest, f"there is no operand {symbol(name)}", f"{close_match(name, reads)}{legal}")
-    for name in reads:
-        if name not in used:
-            yield fault(nest, f"operand {symbol(name)} is read and not used")
+
+
+def every_read_is_used(nest: Nest) -> Iterator[Diagnostic]:
+    """Body or post chain use each operand that is loaded."""
+    used = [nest.body.a, nest.body.b, *(step.operand for step in nest.post)]
+    for access in nest.reads:
+        if access.operand not in used:
+            yield fault(nest, f"operand {symbol(access.operand)} is read and not used")
 
 
 def accesses_fit_the_domain(nest: Nest) -> Iterator[Diagnostic]:

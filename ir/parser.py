@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from lark.exceptions import UnexpectedInput
 
 TEXT_LIMIT = 64 << 20  # characters of a text
-WORD_LIMIT = 1_000_000  # words and marks of a text; a list of numbers or a string is one
+WORD_LIMIT = 500_000  # words and marks of a text; a list of numbers or a string is one
 FAULT_LIMIT = 100  # faults that are reported
 
 ITEMS = ("dnnir", "module", "input", "output", "tensor", "node", "host", "nest", "address", "program")

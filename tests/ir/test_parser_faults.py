@@ -154,7 +154,7 @@ def test_long_lines_are_not_shown() -> None:
     "text",
     [
         "x" * (TEXT_LIMIT + 1),
-        HEAD + "nest @n { domain " + "a:1 " * 350_000,
+        HEAD + "nest @n { domain " + "a:1 " * 180_000,
         HEAD + "tensor %x : i8[" + "1," * 1_000_000 + "1]",
         HEAD + "tensor %x : i8[1] order (" + "1," * 2_000_000 + "1)",
         HEAD + "node @n {\n  %y = relu(" + "(" * 1_000_000,
