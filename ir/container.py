@@ -17,6 +17,7 @@ import json
 import os
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -85,13 +86,13 @@ class _Container:
         index = self._index()
         reader = IndexReader(index)
         listing = reader.sections()
+        described = program_of(reader, b"", {})
         self._stop_on(reader.faults)
         sections = [self._section(*each) for each in listing]
         if self.at != self.size:
             self._stop_on([Diagnostic(f"{self.size - self.at} bytes follow the last section", Span(f"byte {self.at}"))])
-        code, blobs = sections[0], dict(zip(reader.blob_names(), sections[1:], strict=True))
-        program = program_of(reader, code, blobs)
-        self._stop_on(reader.faults)
+        blobs = dict(zip(reader.blob_names(), sections[1:], strict=True))
+        program = replace(described, code=sections[0], blobs=blobs)
         self._stop_on(check_program(program))
         return program
 

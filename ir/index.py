@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import cast
+from typing import Final, cast
 
 from .diagnostics import Diagnostic, Span
 from .program import HostCall, Placement, Program, Region
@@ -82,18 +82,23 @@ class IndexReader:
     def fault(self, path: str, message: str) -> None:
         self.faults.append(Diagnostic(message, Span(path)))
 
+    def unexpected(self, value: object, path: str, expected: str) -> None:
+        """A fault, unless the value is absent: that has been told."""
+        if value is not _ABSENT:
+            self.fault(path, f"{_kind(value)} where {expected} is expected")
+
     def object_at(self, value: object, path: str, keys: tuple[str, ...]) -> dict[str, object]:
         """A JSON object with exactly these keys."""
         if not isinstance(value, dict):
-            self.fault(path, f"{_kind(value)} where an object is expected")
-            return dict.fromkeys(keys)
+            self.unexpected(value, path, "an object")
+            return dict.fromkeys(keys, _ABSENT)
         for key in value:
             if key not in keys:
                 self.fault(path, f"unknown key {key[:80]!r}")
         for key in keys:
             if key not in value:
                 self.fault(path, f"key {key!r} is missing")
-        return {key: value.get(key) for key in keys}
+        return {key: value.get(key, _ABSENT) for key in keys}
 
     def objects(self, key: str, keys: tuple[str, ...]) -> list[tuple[str, dict[str, object]]]:
         """The objects of a list of the root, each with its path."""
@@ -103,13 +108,13 @@ class IndexReader:
     def list_at(self, value: object, path: str) -> list[object]:
         if isinstance(value, list):
             return cast(list[object], value)
-        self.fault(path, f"{_kind(value)} where a list is expected")
+        self.unexpected(value, path, "a list")
         return []
 
     def text(self, value: object, path: str) -> str:
         if isinstance(value, str):
             return value
-        self.fault(path, f"{_kind(value)} where a text is expected")
+        self.unexpected(value, path, "a text")
         return ""
 
     def optional_text(self, value: object, path: str) -> str | None:
@@ -122,7 +127,7 @@ class IndexReader:
         """A natural number of at most 62 bits."""
         if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 62:
             return value
-        self.fault(path, f"{_kind(value)} where a natural number below 2^62 is expected")
+        self.unexpected(value, path, "a natural number below 2^62")
         return 0
 
     def optional_number(self, value: object, path: str) -> int | None:
@@ -137,7 +142,8 @@ class IndexReader:
         text = self.text(value, path)
         if len(text) == 64 and set(text) <= _HEXADECIMAL:
             return text
-        self.fault(path, "a SHA-256 is 64 lower-case hexadecimal digits")
+        if value is not _ABSENT:
+            self.fault(path, "a SHA-256 is 64 lower-case hexadecimal digits")
         return "0" * 64
 
     def sections(self) -> list[tuple[str, int, str]]:
@@ -160,6 +166,7 @@ class IndexReader:
         return [BlobRef(text if isinstance(text, str) else "") for text in texts]
 
 
+_ABSENT: Final = object()  # stands for the value of a key that is missing
 _SECTION_KEYS = ("bytes", "sha256")
 _PLACEMENT_KEYS = ("name", "type", "shape", "order", "address")
 _CALL_KEYS = ("name", "inputs", "outputs", "model")
@@ -192,7 +199,7 @@ def _kind(value: object) -> str:
 
 
 def program_of(reader: IndexReader, code: bytes, blobs: Mapping[BlobRef, bytes]) -> Program:
-    """The program that an index describes. Faults are left in the reader; if there are any, it means nothing."""
+    """The program that an index describes, with these bytes. Faults are left in the reader; then it means nothing."""
     root = reader.root
     return Program(
         model=reader.text(root["model"], "$.model"),
@@ -235,7 +242,8 @@ def _type(reader: IndexReader, value: object, path: str) -> ElementType | HostTy
         return HostType(text.removeprefix(_HOST_TYPE))
     if text in _ELEMENT_TYPES:
         return _ELEMENT_TYPES[text]
-    reader.fault(path, f"{text[:80]!r} is no type")
+    if value is not _ABSENT:
+        reader.fault(path, f"{text[:80]!r} is no type")
     return ElementType.I8
 
 

@@ -77,10 +77,10 @@ class FieldText:
         if self.field.kind == "f" and not text.startswith("0x"):
             return float_bits(text)
         value = number(text)
-        if not self.low <= value <= self.high:
-            raise ValueError(f"{self.name} {value} is not in {self.low}..{self.high}")
         if self.legal is not None and value not in self.legal:
             raise ValueError(f"{self.name} {value} means nothing; one of: {', '.join(map(str, self.legal))}")
+        if not self.low <= value <= self.high:
+            raise ValueError(f"{self.name} {value} is not in {self.low}..{self.high}")
         return value
 
 
