@@ -76,32 +76,38 @@ class Question:
 Rule = Callable[[Question], Iterator[str]]
 
 
-def acceptance(
-    arch: Arch, precision: str, blobs: Mapping[BlobRef, bytes] | None = None
-) -> Callable[[Node, Mapping[str, Tensor]], str]:
-    """A predicate: "" if `arch` runs the node, else one line of reasons. `precision` is auto, keep or int8.
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """A predicate on nodes: "" if the machine runs the node, else one line of reasons. `precision` is auto, keep or
+    int8.
 
     With `blobs` sums are bounded by the constants themselves, else by their types.
     """
 
-    def reason(node: Node, tensors: Mapping[str, Tensor]) -> str:
+    arch: Arch
+    precision: str
+
+    def __call__(self, node: Node, tensors: Mapping[str, Tensor], blobs: Mapping[BlobRef, bytes] | None = None) -> str:
         operands = [name for name in (*node.inputs, *node.outputs) if name]
         operands += [stage.operand for stage in node.post if stage.operand is not None]
-        shapes = [_unknown(tensors[name]) for name in operands]
-        if any(shapes):
-            return "; ".join(each for each in dict.fromkeys(shapes) if each)
-        question = _question(node, {name: tensors[name] for name in operands}, arch, precision, blobs)
+        unknown = [reason for name in operands if (reason := _unknown(tensors[name]))]
+        if unknown:
+            return "; ".join(dict.fromkeys(unknown))
+        question = _question(node, {name: tensors[name] for name in operands}, self.arch, self.precision, blobs)
         found = [each for rule in RULES for each in rule(question)]
         return "; ".join(dict.fromkeys(found))
 
-    return reason
+
+def acceptance(arch: Arch, precision: str) -> Acceptance:
+    """What `arch` runs under a precision, for the frontend."""
+    return Acceptance(arch, precision)
 
 
 def refusals(module: Module, arch: Arch, precision: str = "keep") -> list[Diagnostic]:
     """One diagnostic for each graph node of the module that the machine does not run as it is."""
-    judge = acceptance(arch, precision, module.blobs)
+    judge = acceptance(arch, precision)
     nodes = [each for each in module.operations if isinstance(each, Node)]
-    reasons = [(node, judge(node, module.tensor_by_name)) for node in nodes]
+    reasons = [(node, judge(node, module.tensor_by_name, module.blobs)) for node in nodes]
     return [Diagnostic(f"{node.op} {node.name!r}: {why}", node.span) for node, why in reasons if why]
 
 

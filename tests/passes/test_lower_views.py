@@ -11,11 +11,12 @@ from dnnc.ir.types import ElementType as T
 from dnnc.passes.lower_view import View
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from support.graphs import NHWC, Graph
 from support.lowering import FLOATS, nests_of, q, same_meaning
 
 
-def elements(view: View, data: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def elements(view: View, data: NDArray[np.int64]) -> NDArray[np.int64]:
     """The logical array that a view of flat `data` stands for."""
     stored = data.reshape(view.shape)
     order = [axis for digits in view.digits for axis in digits]

@@ -11,6 +11,7 @@ from dnnc.ir.module import Module
 from dnnc.ir.nest import VALUE, Access, Nest
 from dnnc.ir.program import AUX_SLOTS, BOX_AXES, COUNTERS
 from dnnc.ir.types import ElementType, Quantization
+from dnnc.ir.verifier import verify
 from dnnc.passes.lower import lower
 from dnnc.runtime.graph_interpreter import run_module
 from numpy.typing import NDArray
@@ -62,6 +63,7 @@ def same_meaning(
     assert not any(isinstance(each, Node) for each in lowered.operations)
     for nest in nests_of(lowered):
         well_formed(lowered, nest)
+    assert not verify(lowered, arch), verify(lowered, arch)
     want = run_module(module, values, lambda region, host_inputs: host_inputs)
     have = run_module(lowered, values, lambda region, host_inputs: host_inputs)
     for name in outputs:
