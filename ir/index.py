@@ -8,6 +8,7 @@ from typing import Final, cast
 
 from .diagnostics import Diagnostic, Span
 from .program import HostCall, Placement, Program, Region
+from .program_rules import MAX_ENTRIES
 from .types import BlobRef, ElementType, HostType
 
 _HOST_TYPE = "onnx:"  # before the spelling of a type that only the host knows
@@ -107,7 +108,10 @@ class IndexReader:
 
     def list_at(self, value: object, path: str) -> list[object]:
         if isinstance(value, list):
-            return cast(list[object], value)
+            if len(value) <= MAX_ENTRIES:
+                return cast(list[object], value)
+            self.fault(path, f"a list of {len(value)} entries; at most {MAX_ENTRIES}")
+            return []
         self.unexpected(value, path, "a list")
         return []
 
@@ -161,7 +165,8 @@ class IndexReader:
         return self.number(entry["bytes"], f"{path}.bytes"), self.digest(entry["sha256"], f"{path}.sha256")
 
     def blob_names(self) -> list[BlobRef]:
-        entries = self.root["blobs"] if isinstance(self.root["blobs"], list) else []
+        blobs = self.root["blobs"]
+        entries = blobs if isinstance(blobs, list) and len(blobs) <= MAX_ENTRIES else []
         texts = (each.get("sha256") if isinstance(each, dict) else None for each in entries)
         return [BlobRef(text if isinstance(text, str) else "") for text in texts]
 

@@ -17,6 +17,7 @@ MAX_NAME_BYTES = 4096
 MAX_TEXT_BYTES = 1 << 20  # the embedded machine description
 MAX_MAIN_BYTES = 1 << 34  # main memory that a program may ask for
 MAX_INSTRUCTIONS = 1 << 22
+MAX_ENTRIES = 1 << 18  # of a list: tensors, regions, host calls, constants
 MAX_RANK = 64
 MAX_EXTENT = 1 << 48
 MAX_FAULTS = 100
@@ -29,6 +30,7 @@ _CHUNK = 1 << 17  # instructions that are decoded at once, so that the check its
 def check_program(program: Program) -> list[Diagnostic]:
     """All faults, each with its place as a path into the program, such as `$.regions[2].first`."""
     faults = [
+        *_lists_are_bounded(program),
         *_texts_are_bounded(program),
         *_names_are_unique_and_known(program),
         *_placements_lie_in_main_memory(program),
@@ -60,6 +62,13 @@ def _text_fault(path: str, text: str, limit: int, empty: bool) -> Iterator[Diagn
         yield _fault(path, f"the text has {size} bytes", help=f"at most {limit}")
     if not size and not empty:
         yield _fault(path, "the name is empty")
+
+
+def _lists_are_bounded(program: Program) -> Iterator[Diagnostic]:
+    for name in ("inputs", "outputs", "placements", "constants", "host_calls", "regions"):
+        count = len(getattr(program, name))
+        if count > MAX_ENTRIES:
+            yield _fault(f"$.{name}", f"a list of {count} entries", help=f"at most {MAX_ENTRIES}")
 
 
 def _texts_are_bounded(program: Program) -> Iterator[Diagnostic]:

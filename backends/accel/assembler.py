@@ -13,12 +13,13 @@ from typing import NoReturn, TypeVar
 from ...ir.diagnostics import CompileError, Diagnostic, Span
 from ...ir.encoding import encode
 from ...ir.program import MNEMONICS, HostCall, Instruction, Opcode, Placement, Program, Region
-from ...ir.program_rules import MAX_FAULTS, MAX_INSTRUCTIONS, check_program, limited
+from ...ir.program_rules import MAX_ENTRIES, MAX_FAULTS, MAX_INSTRUCTIONS, check_program, limited
 from ...ir.types import BlobRef, ElementType, HostType
 from .syntax import CORE as _CORE
 from .syntax import INSTRUCTIONS, VERSION, FieldText, InstructionText, number
 
-MAX_SOURCE_CHARACTERS = 1 << 30
+MAX_SOURCE_CHARACTERS = 1 << 29
+MAX_LINES = 1 << 23
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"?|[(),]|[^\s(),"#]+|#.*')
 _REQUIRED = {
@@ -50,6 +51,8 @@ def assemble(source: str | bytes, file: str = "program.s") -> Program:
         message = f"the text has {len(source)} characters; at most {MAX_SOURCE_CHARACTERS}"
         raise CompileError(Diagnostic(message, Span(file, 1, 1)))
     text = _decoded(source, file) if isinstance(source, bytes) else source
+    if text.count("\n") >= MAX_LINES:
+        raise CompileError(Diagnostic(f"the text has more than {MAX_LINES} lines", Span(file, 1, 1)))
     return _Assembler(text.split("\n"), file).program()
 
 
@@ -228,12 +231,12 @@ class _Assembler:
         line = _Line(text)
         if line.done():
             return
+        started = self.number
         try:
             word = line.tokens[0]
             if word in _MNEMONICS:
                 self._instruction(_MNEMONICS[word], line)
             elif word in self.directives:
-                started = self.number
                 line.at = 1
                 self.directives[word](line)
                 if self.number == started:
@@ -242,7 +245,7 @@ class _Assembler:
                 known = self.directives if word.startswith(".") else _MNEMONICS
                 raise _Fault(0, f"{word[:40]!r} is no instruction and no directive", f"one of: {', '.join(known)}")
         except _Fault as fault:
-            self._note(self.number, fault.token, fault.message, fault.help)
+            self._note(started, fault.token, fault.message, fault.help)
 
     # Instructions
 
@@ -272,6 +275,9 @@ class _Assembler:
         self.places[key, 0] = self.number
 
     def _append(self, kind: str, entries: list[_Entry], entry: _Entry) -> None:
+        if len(entries) == MAX_ENTRIES:
+            self.number = len(self.lines)  # nothing that follows is of interest
+            raise _Fault(0, f"more than {MAX_ENTRIES} of this directive")
         self.places[kind, len(entries)] = self.number
         entries.append(entry)
 

@@ -17,7 +17,7 @@ from dnnc.ir.container import read_program, write_program
 from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.encoding import pack
 from dnnc.ir.program import Opcode, Program
-from dnnc.ir.program_rules import check_program
+from dnnc.ir.program_rules import MAX_ENTRIES, check_program
 from dnnc.ir.types import BlobRef
 from support.programs import small_program
 
@@ -65,7 +65,7 @@ def test_what_is_written_reads_back_equal(tmp_path: Path) -> None:
 def test_the_same_program_gives_the_same_bytes() -> None:
     assert write_program(small_program()) == file()
     assert write_program(read_program(file())) == file()
-    shuffled = replace(program(), blobs=dict(reversed(program().blobs.items())))
+    shuffled = replace(program(), blobs=dict(sorted(program().blobs.items(), reverse=True)))
     assert write_program(shuffled) == file()
 
 
@@ -153,6 +153,8 @@ def test_every_fault_of_an_index_is_told_with_its_path() -> None:
         (lambda index: index["regions"][0].update(where="moon"), "$.regions[0].where"),
         (lambda index: index["regions"][0].update(dataflow="sideways"), "$.regions[0].dataflow"),
         (lambda index: index["blobs"].reverse(), "$.blobs"),
+        (lambda index: index.update(inputs=["conv.x"] * (MAX_ENTRIES + 1)), "$.inputs"),
+        (lambda index: index.update(blobs=[0] * (MAX_ENTRIES + 1)), "$.blobs"),
         (lambda index: [1], "$"),
     ],
 )

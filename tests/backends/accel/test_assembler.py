@@ -14,7 +14,7 @@ from dnnc.backends.accel.syntax import float_bits, float_text
 from dnnc.ir.container import write_program
 from dnnc.ir.diagnostics import CompileError, Diagnostic
 from dnnc.ir.encoding import encode
-from dnnc.ir.program import Instruction, Program, Region
+from dnnc.ir.program import Instruction, Opcode, Program, Region
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.golden import golden
@@ -191,14 +191,6 @@ def test_mutated_text_is_refused_or_read() -> None:
 
 
 def test_an_instruction_leaves_out_what_is_default() -> None:
-    load = Instruction(program().code and small_load().opcode, small_load().values)
-    assert (
-        instruction_text(load)
-        == "  load s0 main -0x24 local 0x200 extent (4, 58, 16) before (1, 0) wait execute 2 store 1"
-    )
-
-
-def small_load() -> Instruction:
-    from dnnc.ir.program import Opcode
-
-    return Instruction(Opcode.LOAD, (0, 2, 1, 0, -36, 512, (1, 1, 4, 58, 16), (0, 0, 0, 1, 0), (0,) * 5))
+    load = Instruction(Opcode.LOAD, (0, 2, 1, 0, -36, 512, (1, 1, 4, 58, 16), (0, 0, 0, 1, 0), (0,) * 5))
+    shown = "  load s0 main -0x24 local 0x200 extent (4, 58, 16) before (1, 0) wait execute 2 store 1"
+    assert instruction_text(load) == shown
