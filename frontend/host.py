@@ -218,7 +218,9 @@ def build_region(
         for value in node.writes
         if value in network.outputs or any(id(reader) not in inside for reader in flow.readers.get(value, ()))
     ]
-    model = serialised(network, nodes, inputs, outputs, name, constants)
+    # onnxruntime may refuse fixed extents that contradict the branch of an If that is never taken.
+    shapes = not any(node.has_subgraph for node in nodes)
+    model = serialised(network, nodes, inputs, outputs, name, constants, shapes=shapes)
     region = HostRegion(
         name=name,
         inputs=tuple(inputs),

@@ -24,6 +24,9 @@ from .qdq import Unit, convert_unit, find_units
 from .shapes import bind_inputs, infer
 from .storage import with_storage_orders
 
+# Converters know the operators from this opset on; before it, broadcasting had attributes of its own.
+OLDEST_CONVERTED_OPSET = 7
+
 # "" if the accelerator takes this node, else why the host must.
 Accepts = Callable[[Node, Mapping[str, Tensor]], str]
 
@@ -128,6 +131,9 @@ class _Import:
 
     def _convert_node(self, node: OnnxNode) -> None:
         converter = self.converters.get(node.kind)
+        if 0 < self.network.opset() < OLDEST_CONVERTED_OPSET:
+            self.reasons[id(node)] = f"it is of opset {self.network.opset()}, older than {OLDEST_CONVERTED_OPSET}"
+            return
         if converter is None:
             self.reasons[id(node)] = "it has no accelerator form"
             return
@@ -257,7 +263,7 @@ class _Import:
             where = "host" if item.on_host else "accelerator"
             for node in item.covers:
                 for source in node.sources:
-                    macs = _macs(self.network, node) if node.kind.split(".")[-1] == operators[source] else 0
+                    macs = node_macs(self.network, node) if node.kind.split(".")[-1] == operators[source] else 0
                     known = found.get(source)
                     if known is None or (known.where == "host" and where == "accelerator"):
                         found[source] = Finding(source, operators[source], where, item.reason, macs)
@@ -267,7 +273,7 @@ class _Import:
         ]
 
 
-def _macs(network: Network, node: OnnxNode) -> int | None:
+def node_macs(network: Network, node: OnnxNode) -> int | None:
     """Products of a convolution or matrix product, padding included; 0 for other operators, None if not known."""
     kind = node.kind.removeprefix("com.microsoft.")
     if node.has_subgraph:

@@ -280,8 +280,11 @@ def serialised(
     outputs: Iterable[str],
     name: str,
     constants: Mapping[str, Constant],
+    *,
+    shapes: bool = True,
 ) -> onnx.ModelProto:
-    """A self-contained model of some nodes. Types and shapes of inputs and outputs are written as far as known."""
+    """A self-contained model of some nodes. Types of inputs and outputs are written as far as known, and with `shapes`
+    their extents, too; otherwise inputs are as symbolic as in the file."""
     proto = onnx.ModelProto(ir_version=EMITTED_IR_VERSION, producer_name="dnnc")
     for domain, version in sorted(network.opsets.items()):
         proto.opset_import.add(domain=domain, version=version)
@@ -291,7 +294,7 @@ def serialised(
     proto.functions.extend(network.functions)
     for names, field_ in ((inputs, proto.graph.input), (outputs, proto.graph.output)):
         for each in names:
-            field_.append(value_info_proto(network, each))
+            field_.append(value_info_proto(network, each, shapes))
     return proto
 
 
@@ -299,8 +302,12 @@ def serialised(
 EMITTED_IR_VERSION = 13
 
 
-def value_info_proto(network: Network, name: str) -> onnx.ValueInfoProto:
+def value_info_proto(network: Network, name: str, shapes: bool = True) -> onnx.ValueInfoProto:
     info = network.info(name)
+    if not shapes and name in network.input_protos:
+        return network.input_protos[name]
+    if info.elem_type and not shapes:
+        return onnx.helper.make_tensor_value_info(name, info.elem_type, None)
     if info.elem_type:
         shape = list(info.shape) if info.shape is not None else None
         return onnx.helper.make_tensor_value_info(name, info.elem_type, shape)

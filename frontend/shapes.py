@@ -152,8 +152,9 @@ def infer(network: Network) -> None:
 
     Raises CompileError, naming each faulty node, where onnxruntime refuses the model.
     """
-    values = [name for node in network.nodes for name in node.writes]
-    asked = list(dict.fromkeys(values))
+    if not network.nodes:
+        return
+    asked = list(dict.fromkeys(name for node in network.nodes for name in node.writes))
     model = _untyped_outputs(network, network.nodes, asked)
     needed = {name for node in network.nodes for name in node.reads}
     constants = {name: value for name, value in network.constants.items() if name in needed}

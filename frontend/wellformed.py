@@ -16,7 +16,8 @@ import onnx
 from ..ir.diagnostics import Diagnostic, Span
 from .network import captured_values, subgraphs
 
-OLDEST_OPSET = 7
+# Operators of older opsets than `converters` know stay on the host; onnxruntime says whether it runs them.
+OLDEST_OPSET = 1
 # The newest released opset of the pinned onnxruntime; it refuses those that are still being drafted.
 NEWEST_OPSET = 26
 # Nodes of a model whose local functions are expanded: functions that call functions may grow without bound.

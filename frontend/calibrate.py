@@ -1,0 +1,383 @@
+"""Ranges of float values, by running the model with onnxruntime on sample data.
+
+The model runs in this process where that is known to be bounded: no control flow, every shape known, moderate work.
+Every other model runs in a child process with a limit on memory and time.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from ..ir.diagnostics import CompileError
+from ..ir.graph import Node
+from ..ir.module import Module
+from ..ir.types import ElementType, Tensor, constant_array
+from .evaluate import Session, create_session, onnxruntime_message
+from .histogram import Histogram
+from .importer import ImportOptions, node_macs, prepare
+from .network import SPELLINGS, Network, Shape, serialised
+
+METHODS = ("minmax", "percentile", "entropy")
+# Samples that run together where the batch axis is symbolic.
+LARGEST_BATCH = 16
+# Bytes of values that one run hands out.
+MOST_BYTES_PER_RUN = 1 << 28
+# Multiplications of one run in this process: some 20 seconds on one slow core.
+MOST_MACS_IN_PROCESS = 2 * 10**10
+# Memory of the child beyond the model's own size.
+CHILD_BYTES = 4 << 30
+
+Array = NDArray[Any]
+
+
+def calibrate(
+    path: Path,
+    data: Mapping[str, Array],
+    method: str,
+    options: ImportOptions | None = None,
+    percentile: float = 99.99,
+) -> dict[str, tuple[float, float]]:
+    """Minimum and maximum of every float32 value of the model by name, over all samples of `data`.
+
+    `data` has an array per input; its first axis counts samples, whose shape is the input's without its leading axis,
+    or the input's whole shape. `method` is minmax (what was seen), percentile (less the outermost values) or entropy
+    (least Kullback-Leibler divergence). Raises CompileError where data and inputs do not fit, or a limit is reached.
+    """
+    assert method in METHODS
+    options = options or ImportOptions()
+    network = prepare(path, options)
+    if not _bounded(network):
+        return _calibrate_in_child(network, data, method, options, percentile)
+    return calibrate_here(path, data, method, options, percentile)
+
+
+def calibrate_here(
+    path: Path, data: Mapping[str, Array], method: str, options: ImportOptions, percentile: float
+) -> dict[str, tuple[float, float]]:
+    """`calibrate` in this process, whatever the model."""
+    deadline = time.monotonic() + options.time_limit_s
+    network = prepare(path, options)
+    samples = _checked(network, data)
+    larger = min(LARGEST_BATCH, samples)
+    if options.batch_size is None and network.batch < larger and _row_wise(network, data):
+        wide = _widened(path, options, larger)
+        if wide is not None and all(_fits(wide, name, data[name]) for name in wide.inputs):
+            network = wide
+    histograms = _observe(network, data, method != "minmax", deadline)
+    match method:
+        case "percentile":
+            return {name: each.percentile(percentile) for name, each in histograms.items()}
+        case "entropy":
+            return {name: each.entropy() for name, each in histograms.items()}
+    return {name: each.extremes() for name, each in histograms.items()}
+
+
+def _widened(path: Path, options: ImportOptions, batch: int) -> Network | None:
+    """The model with a larger batch; None where it does not take one (a Reshape to a fixed batch, say)."""
+    try:
+        network = prepare(path, replace(options, batch_size=batch))
+    except CompileError:
+        return None
+    return network if network.batch == batch and _bounded(network) else None
+
+
+def _bounded(network: Network) -> bool:
+    """Whether a run of the model ends soon, whatever the data."""
+    if network.functions or any(node.has_subgraph for node in network.nodes):
+        return False
+    if any(network.info(name).shape is None for node in network.nodes for name in node.writes):
+        return False
+    return sum(node_macs(network, node) or 0 for node in network.nodes) <= MOST_MACS_IN_PROCESS
+
+
+# -- data ---------------------------------------------------------------------------------------------------------------
+
+
+def _input_shape(network: Network, name: str) -> Shape:
+    shape = network.info(name).shape
+    if shape is None:
+        spelling = network.info(name).spelling
+        raise CompileError(network.fault(f"input {name!r} is of type {spelling}: it cannot be calibrated from arrays"))
+    return shape
+
+
+def _fits(network: Network, name: str, array: Array) -> bool:
+    shape = _input_shape(network, name)
+    return array.ndim >= 1 and (array.shape[1:] == shape or (bool(shape) and array.shape[1:] == shape[1:]))
+
+
+def _by_rows(network: Network, name: str, array: Array) -> bool:
+    """Whether samples are rows of the input's leading axis, and not whole inputs."""
+    shape = _input_shape(network, name)
+    return bool(shape) and array.shape[1:] == shape[1:]
+
+
+def _row_wise(network: Network, data: Mapping[str, Array]) -> bool:
+    return all(_by_rows(network, name, data[name]) for name in network.inputs)
+
+
+def _runs(network: Network, name: str, array: Array) -> int:
+    """How often the model must run to see all samples of an input."""
+    if not _by_rows(network, name, array):
+        return len(array)
+    return -(-len(array) // max(1, _input_shape(network, name)[0]))
+
+
+def _checked(network: Network, data: Mapping[str, Array]) -> int:
+    """The number of samples. Raises CompileError with every way in which data and inputs do not fit."""
+    faults = [
+        network.fault(f"calibration data names {name!r}, which is no input")
+        for name in data
+        if name not in network.inputs
+    ]
+    for name in network.inputs:
+        array = data.get(name)
+        if array is None:
+            faults.append(network.fault(f"calibration data has nothing for input {name!r}"))
+            continue
+        wanted = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(network.info(name).elem_type or TensorProto.FLOAT))
+        if not _fits(network, name, array):
+            shape = ", ".join(str(extent) for extent in ("samples", *_input_shape(network, name)[1:]))
+            faults.append(network.fault(f"calibration data for {name!r} has shape {list(array.shape)}, not [{shape}]"))
+        elif not np.can_cast(array.dtype, wanted, "same_kind"):
+            faults.append(network.fault(f"calibration data for {name!r} is {array.dtype}, not {wanted}"))
+        elif not len(array):
+            faults.append(network.fault(f"calibration data for {name!r} has no samples"))
+    if not faults and network.inputs:
+        runs = {name: _runs(network, name, data[name]) for name in network.inputs}
+        if len(set(runs.values())) > 1:
+            counts = ", ".join(f"{name!r}: {len(data[name])}" for name in network.inputs)
+            faults.append(network.fault(f"inputs have different numbers of samples: {counts}"))
+    if faults:
+        raise CompileError(faults)
+    return max((len(array) for array in data.values()), default=1)
+
+
+def _feeds(network: Network, data: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
+    """What the model is run on. The last batch is filled up with samples that came before."""
+    runs = max((_runs(network, name, data[name]) for name in network.inputs), default=1)
+    for run in range(runs):
+        feed = {}
+        for name in network.inputs:
+            array, shape = data[name], _input_shape(network, name)
+            if _by_rows(network, name, array):
+                rows = np.arange(run * shape[0], (run + 1) * shape[0])
+                chosen = array[np.where(rows < len(array), rows, rows % len(array))]
+            else:
+                chosen = array[run]
+            wanted = onnx.helper.tensor_dtype_to_np_dtype(network.info(name).elem_type)
+            feed[name] = np.ascontiguousarray(chosen, wanted).reshape(shape)
+        yield feed
+
+
+# -- observation --------------------------------------------------------------------------------------------------------
+
+
+def _observe(network: Network, data: Mapping[str, Array], bins: bool, deadline: float) -> dict[str, Histogram]:
+    """A histogram of every float value; the values are asked for in groups that fit into memory."""
+    inputs = [name for name in network.inputs if network.info(name).elem_type == TensorProto.FLOAT]
+    computed = [
+        name
+        for node in network.nodes
+        for name in node.writes
+        if network.info(name).elem_type == TensorProto.FLOAT and name not in inputs
+    ]
+    histograms = {name: Histogram() for name in (*inputs, *computed)}
+    for feed in _feeds(network, data):
+        for name in inputs:
+            histograms[name].add(feed[name], bins=bins)
+    for group in _groups(network, computed):
+        session = _session(network, group)
+        for feed in _feeds(network, data):
+            if time.monotonic() > deadline:
+                raise CompileError(
+                    network.fault("calibration reached its time limit", "give less data, or a larger --time-limit")
+                )
+            try:
+                values = session.run(group, feed)
+            except Exception as error:  # onnxruntime's errors share no base class
+                raise CompileError(
+                    network.fault(f"the model fails on the calibration data: {onnxruntime_message(error)}")
+                ) from error
+            for name, value in zip(group, values, strict=True):
+                histograms[name].add(value, bins=bins)
+    return histograms
+
+
+def _groups(network: Network, names: Sequence[str]) -> Iterator[list[str]]:
+    group: list[str] = []
+    total = 0
+    for name in names:
+        size = 4 * prod(network.info(name).shape or (1 << 20,))
+        if group and total + size > MOST_BYTES_PER_RUN:
+            yield group
+            group, total = [], 0
+        group.append(name)
+        total += size
+    if group:
+        yield group
+
+
+def _session(network: Network, outputs: Sequence[str]) -> Session:
+    """The part of the model that computes `outputs`."""
+    needed, nodes = set(outputs), []
+    for node in reversed(network.nodes):
+        if any(name in needed for name in node.writes):
+            nodes.append(node)
+            needed.update(node.reads)
+    shapes = not any(node.has_subgraph for node in nodes)
+    model = serialised(network, nodes[::-1], network.inputs, [], "calibrate", {}, shapes=shapes)
+    for name in outputs:
+        model.graph.output.add(name=name)
+    constants = {name: value for name, value in network.constants.items() if name in needed}
+    return create_session(model, constants, optimise=shapes)
+
+
+# -- the child ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What the child does, as JSON beside `data.npz`."""
+
+    path: str
+    method: str
+    percentile: float
+    batch_size: int | None
+    shapes: dict[str, list[int]]
+    time_limit_s: float
+    memory_bytes: int
+
+
+def _calibrate_in_child(
+    network: Network, data: Mapping[str, Array], method: str, options: ImportOptions, percentile: float
+) -> dict[str, tuple[float, float]]:
+    _checked(network, data)
+    model_bytes = sum(value.array.nbytes for value in network.constants.values())
+    job = Job(
+        path=str(network.path.resolve()),
+        method=method,
+        percentile=percentile,
+        batch_size=options.batch_size,
+        shapes={name: list(shape) for name, shape in options.shapes.items()},
+        time_limit_s=options.time_limit_s,
+        memory_bytes=CHILD_BYTES + 3 * model_bytes,
+    )
+    with tempfile.TemporaryDirectory(prefix="dnnc-") as folder:
+        place = Path(folder)
+        (place / "job.json").write_text(json.dumps({name: getattr(job, name) for name in Job.__slots__}))
+        np.savez(place / "data.npz", **{f"input{index}": data[name] for index, name in enumerate(network.inputs)})
+        (place / "names.json").write_text(json.dumps(network.inputs))
+        command = [sys.executable, "-m", f"{__package__}.worker", folder]
+        try:
+            done = subprocess.run(command, timeout=options.time_limit_s, check=False, capture_output=True)
+        except subprocess.TimeoutExpired:
+            raise CompileError(
+                network.fault(
+                    f"calibration did not end within {options.time_limit_s:g} s", "a larger --time-limit may help"
+                )
+            ) from None
+        answer = place / "ranges.json"
+        if not answer.exists():
+            raise CompileError(
+                network.fault(
+                    f"calibration failed with status {done.returncode}: the model asks for more than "
+                    f"{job.memory_bytes >> 20} MiB of memory, or makes onnxruntime crash"
+                )
+            )
+        result = json.loads(answer.read_text())
+    if "faults" in result:
+        raise CompileError([network.fault(message) for message in result["faults"]])
+    return {name: (low, high) for name, (low, high) in result["ranges"].items()}
+
+
+# -- data that nobody gave, and ranges in a module ------------------------------------------------------------------------
+
+
+def synthetic_data(
+    path: Path, options: ImportOptions | None = None, seed: int = 0, samples: int = 8
+) -> dict[str, Array]:
+    """Made-up samples for `calibrate`: normal floats, and zeros and ones for integers, which index tables.
+
+    Says nothing about accuracy. Raises CompileError for inputs of other types than numbers.
+    """
+    network = prepare(path, options or ImportOptions())
+    generator = np.random.default_rng(seed)
+    data: dict[str, Array] = {}
+    faults = []
+    runs = -(-samples // max(1, network.batch))
+    for name in network.inputs:
+        info = network.info(name)
+        if info.shape is None or info.elem_type == TensorProto.STRING:
+            faults.append(network.fault(f"no data can be made up for input {name!r} of type {info.spelling}"))
+            continue
+        wanted = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(info.elem_type))
+        rows = bool(info.shape) and info.shape[0] == network.batch
+        shape = (runs * info.shape[0], *info.shape[1:]) if rows else (runs, *info.shape)
+        is_float = SPELLINGS[info.elem_type] in (
+            "tensor(float)",
+            "tensor(double)",
+            "tensor(float16)",
+            "tensor(bfloat16)",
+        )
+        values = generator.standard_normal(shape) if is_float else generator.integers(0, 2, shape)
+        data[name] = values.astype(wanted)
+    if faults:
+        raise CompileError(faults)
+    return data
+
+
+def with_ranges(module: Module, ranges: Mapping[str, tuple[float, float]]) -> Module:
+    """The module with the ranges noted on its float tensors.
+
+    What has no name in the ONNX file gets its range from its reader, where that moves values or adds or multiplies a
+    constant: a bound, not what was seen.
+    """
+    found = {name: ranges[name] for name in module.tensor_by_name if name in ranges}
+    for operation in reversed(module.operations):
+        if isinstance(operation, Node) and operation.inputs[0] not in found and operation.outputs[0] in found:
+            bound = _bound_before(module, operation, found[operation.outputs[0]])
+            if bound is not None:
+                found[operation.inputs[0]] = bound
+    return replace(module, tensors=tuple(_ranged(tensor, found) for tensor in module.tensors))
+
+
+def _ranged(tensor: Tensor, found: Mapping[str, tuple[float, float]]) -> Tensor:
+    if tensor.name not in found or tensor.constant is not None or not isinstance(tensor.type, ElementType):
+        return tensor
+    low, high = found[tensor.name]
+    return replace(tensor, minimum=low, maximum=high) if tensor.type.is_float else tensor
+
+
+def _bound_before(module: Module, node: Node, after: tuple[float, float]) -> tuple[float, float] | None:
+    """Bounds of a node's first operand, from those of its result."""
+    if node.op in ("reshape", "transpose"):
+        return after
+    if node.op not in ("add", "mul"):
+        return None
+    constant = module.tensor(node.inputs[1])
+    if constant.constant is None or not isinstance(constant.type, ElementType) or constant.type is not ElementType.F32:
+        return None
+    values = constant_array(constant, module.blobs)
+    if not values.size:
+        return None
+    if node.op == "add":
+        return after[0] - float(values.max()), after[1] - float(values.min())
+    if values.size != 1 or float(values.ravel()[0]) == 0:
+        return None
+    ends = after[0] / float(values.ravel()[0]), after[1] / float(values.ravel()[0])
+    return min(ends), max(ends)

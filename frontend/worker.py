@@ -1,0 +1,42 @@
+"""The child process of `calibrate`: `python -m dnnc.frontend.worker FOLDER` does the job that lies in FOLDER.
+
+It limits its own memory and processor time first, so that a model that grows or loops without end takes down this
+process only.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from pathlib import Path
+
+
+def main(folder: Path) -> int:
+    job = json.loads((folder / "job.json").read_text())
+    seconds = int(job["time_limit_s"]) + 1
+    resource.setrlimit(resource.RLIMIT_DATA, (job["memory_bytes"], job["memory_bytes"]))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+    import numpy as np
+
+    from ..ir.diagnostics import CompileError
+    from .calibrate import calibrate_here
+    from .importer import ImportOptions
+
+    names = json.loads((folder / "names.json").read_text())
+    with np.load(folder / "data.npz", allow_pickle=False) as stored:
+        data = {name: stored[f"input{index}"] for index, name in enumerate(names)}
+    options = ImportOptions(
+        job["batch_size"], {name: tuple(shape) for name, shape in job["shapes"].items()}, job["time_limit_s"]
+    )
+    try:
+        ranges = calibrate_here(Path(job["path"]), data, job["method"], options, job["percentile"])
+        answer = json.dumps({"ranges": ranges})
+    except CompileError as error:
+        answer = json.dumps({"faults": [each.message for each in error.diagnostics]})
+    (folder / "ranges.json").write_text(answer)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
