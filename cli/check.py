@@ -27,11 +27,13 @@ def run(arguments: argparse.Namespace) -> int:
     from ..frontend.importer import ImportOptions, classify
     from ..passes.partition import acceptance
     from .report import print_table, progress
+    from .session import resolved_precision
 
     arch = load_arch(arguments.arch)
+    precision = resolved_precision(arguments.model, arguments.precision)
     options = ImportOptions(arguments.batch_size, shapes(arguments), arguments.time_limit or 300.0)
     with progress("import"):
-        findings = classify(Path(arguments.model), acceptance(arch, arguments.precision), options)
+        findings = classify(Path(arguments.model), acceptance(arch, precision), options)
     print_table(
         ["node", "operator", "where", "MACs", "why"],
         [[each.node, each.op, each.where, each.macs, each.reason] for each in findings],

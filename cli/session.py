@@ -67,6 +67,13 @@ def arch_of(header: Header, given: str | None) -> Arch:
     return arch
 
 
+def resolved_precision(path: str, precision: str) -> str:
+    """`auto` for a float model; a model that is quantised already is executed to the last bit of its own arithmetic."""
+    from ..frontend.quantised import is_quantised
+
+    return "exact" if precision == "auto" and is_quantised(Path(path)) else precision
+
+
 def load_model(path: str, arch: Arch, options: Options, given: ModelInputs, warn: Report = silent) -> Module:
     """The module of an `.onnx` file, with calibrated ranges where `options` will need them.
 
@@ -145,7 +152,7 @@ def scheduled(
         report("import")
         empty = Header("", "", "")
         arch = arch_name if isinstance(arch_name, Arch) else arch_of(empty, arch_name)
-        options = options_of(empty)
+        options = replace(options_of(empty), precision=resolved_precision(path, options_of(empty).precision))
         module = load_model(path, arch, options, given, warn)
         if dump_dir is not None:
             report(str(dump(module, dump_dir)))

@@ -284,6 +284,14 @@ def _narrow_form_exists(question: Question) -> Iterator[str]:
         yield f"a product of two computed tensors is not narrowed to {narrowed}"
 
 
+def _float_sums_stay_exact(question: Question) -> Iterator[str]:
+    node = question.node
+    if question.precision != "exact" or not question.element(0).is_float:
+        return
+    if node.op in _PRODUCTS or (node.op == "pool" and node.attribute("kind") != "max"):
+        yield "the model is quantised, and a float sum would be added in another order than the reference's"
+
+
 # --- Quantisation -------------------------------------------------------------------------------------------------
 
 
@@ -470,6 +478,7 @@ RULES: tuple[Rule, ...] = (
     _post_unit_has_the_steps,
     _integers_have_scales,
     _narrow_form_exists,
+    _float_sums_stay_exact,
     _one_scale_for_data,
     _weight_scales_run_along_channels,
     _zero_points_suit_the_array,

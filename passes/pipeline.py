@@ -16,7 +16,9 @@ from .mapping import MappingOptions
 class Options:
     """What a user decides about a compilation; `mapping` is what concerns the choice of schedules.
 
-    `precision` is auto, keep or int8.
+    `precision` is `int8` (float operators are quantised), `keep` (nothing is narrowed), `exact` (nothing is narrowed,
+    and float sums stay on the host, where they are added in the reference's order) or `auto`: the driver makes that
+    `exact` for a model that is quantised already; for a float model it means the array's own type.
     """
 
     precision: str = "auto"

@@ -35,9 +35,9 @@ _KEEPS_PARAMETERS = ("reshape", "transpose", "relu", "clip")
 def target_type(arch: Arch, precision: str) -> ElementType | None:
     """What float activations become on this machine: i8 (or u8), bf16, f16, or None where they stay f32.
 
-    `precision` is auto, keep or int8.
+    `precision` is auto, keep, exact or int8; see passes.pipeline.Options.
     """
-    if precision == "keep":
+    if precision in ("keep", "exact"):
         return None
     inputs = arch.array.inputs
     if arch.array.accumulator.is_integer or precision == "int8":
@@ -90,7 +90,7 @@ def _codes(array: NDArray[np.float32], quantization: Quantization, type: Element
         scale, zero_point = scale.reshape(shape), zero_point.reshape(shape)
     rounded = np.rint(array / scale) + zero_point
     codes: NDArray[np.generic] = np.clip(rounded, type.minimum, type.maximum).astype(type.container)
-    return codes
+    return codes.reshape(array.shape)  # a scalar has met a scale of shape [1]
 
 
 def bf16_pattern(array: NDArray[np.float32]) -> NDArray[np.uint16]:
