@@ -79,18 +79,20 @@ def load_model(path: str, arch: Arch, options: Options, given: ModelInputs, warn
 
     Raises CompileError with every fault.
     """
-    from ..frontend.calibrate import calibrate
+    from ..frontend.calibrate import calibrate, synthetic_data, with_ranges
     from ..frontend.importer import ImportOptions, import_model
     from ..passes.partition import acceptance
 
     settings = ImportOptions(given.batch_size, given.shapes, given.time_limit_s)
     module = import_model(Path(path), acceptance(arch, options.precision), settings)
     if _is_quantised(module, arch, options.precision):
-        if given.calibration is None:
+        data = given.calibration
+        if data is None:
             warn(
                 "the model is quantised by synthetic data: expect no accuracy (--calibrate DATA.npz gives real inputs)"
             )
-        module = calibrate(module, Path(path), settings, given.calibration, given.method, given.seed)
+            data = synthetic_data(Path(path), settings, given.seed)
+        module = with_ranges(module, calibrate(Path(path), data, given.method, settings))
     header = replace(module.header, arch=arch.name, arch_digest=arch.digest, options=spelled(options))
     return replace(module, header=header).after(IMPORTED)
 
