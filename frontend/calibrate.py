@@ -104,7 +104,7 @@ def _bounded(network: Network) -> bool:
     return sum(node_macs(network, node) or 0 for node in network.nodes) <= MOST_MACS_IN_PROCESS
 
 
-# -- data ---------------------------------------------------------------------------------------------------------------
+# -- data -------------------------------------------------------------------------------------------------------
 
 
 def _input_shape(network: Network, name: str) -> Shape:
@@ -184,7 +184,7 @@ def _feeds(network: Network, data: Mapping[str, Array]) -> Iterator[dict[str, Ar
         yield feed
 
 
-# -- observation --------------------------------------------------------------------------------------------------------
+# -- observation ------------------------------------------------------------------------------------------------
 
 
 def _observe(network: Network, data: Mapping[str, Array], bins: bool, deadline: float) -> dict[str, Histogram]:
@@ -247,7 +247,7 @@ def _session(network: Network, outputs: Sequence[str]) -> Session:
     return create_session(model, constants, optimise=shapes)
 
 
-# -- the child ----------------------------------------------------------------------------------------------------------
+# -- the child --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +280,8 @@ def _calibrate_in_child(
     with tempfile.TemporaryDirectory(prefix="dnnc-") as folder:
         place = Path(folder)
         (place / "job.json").write_text(json.dumps({name: getattr(job, name) for name in Job.__slots__}))
-        np.savez(place / "data.npz", **{f"input{index}": data[name] for index, name in enumerate(network.inputs)})
+        arrays: dict[str, Any] = {f"input{index}": data[name] for index, name in enumerate(network.inputs)}
+        np.savez(place / "data.npz", **arrays)
         (place / "names.json").write_text(json.dumps(network.inputs))
         command = [sys.executable, "-m", f"{__package__}.worker", folder]
         try:
@@ -305,7 +306,7 @@ def _calibrate_in_child(
     return {name: (low, high) for name, (low, high) in result["ranges"].items()}
 
 
-# -- data that nobody gave, and ranges in a module ------------------------------------------------------------------------
+# -- data that nobody gave, and ranges in a module ----------------------------------------------------------------
 
 
 def synthetic_data(

@@ -133,7 +133,7 @@ def add_quantised_gemm(
     draft.add("matmul", names, y, transpose_a=transpose_a, transpose_b=transpose_b)
 
 
-def _sum_operand(draft: Draft, node: OnnxNode, index: int, axis: int | None) -> Operand:
+def _sum_operand(draft: Draft, node: OnnxNode, index: int) -> Operand:
     """Operand of ConvInteger or MatMulInteger: a zero point but no scale. Codes that have a scale already keep it."""
     network = draft.network
     name, zero = node.input(index), node.input(index + 2)
@@ -144,9 +144,9 @@ def _sum_operand(draft: Draft, node: OnnxNode, index: int, axis: int | None) -> 
     codes = zeros.integers() if zeros is not None else (0,)
     if len(set(codes)) != 1:
         raise Refused("it has different zero points in different rows or columns")
-    if known is not None and known.constant is None and known.quantization is not None:
-        if set(known.quantization.zero_point) == set(codes):
-            return Operand(name, known.quantization)
+    scaled = known.quantization if known is not None and known.constant is None else None
+    if scaled is not None and set(scaled.zero_point) == set(codes):
+        return Operand(name, scaled)
     return Operand(name, Quantization((1.0,), (codes[0],)))
 
 
@@ -154,12 +154,12 @@ _UNIT = Quantization((1.0,), (0,))
 
 
 def _matmul_integer(draft: Draft, node: OnnxNode) -> None:
-    a, b = _sum_operand(draft, node, 0, None), _sum_operand(draft, node, 1, -1)
+    a, b = _sum_operand(draft, node, 0), _sum_operand(draft, node, 1)
     add_quantised_product(draft, a, b, draft.value(node.outputs[0], _UNIT))
 
 
 def _conv_integer(draft: Draft, node: OnnxNode) -> None:
-    x, w = _sum_operand(draft, node, 0, None), _sum_operand(draft, node, 1, 0)
+    x, w = _sum_operand(draft, node, 0), _sum_operand(draft, node, 1)
     add_quantised_conv(draft, node, x, w, Bias(), draft.value(node.outputs[0], _UNIT))
 
 

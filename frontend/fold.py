@@ -20,9 +20,9 @@ from .evaluate import create_session, onnxruntime_message
 from .network import Constant, Network, OnnxNode, serialised
 from .shapes import infer
 
-# Bytes of one folded value, and of all values folded in one round.
+# Bytes of one folded value, and of all values that one model may have folded.
 LARGEST_VALUE_BYTES = 1 << 28
-LARGEST_ROUND_BYTES = 1 << 29
+MOST_FOLDED_BYTES = 1 << 29
 # Bound on the multiplications of a node other than an elementwise one: operand elements times result elements.
 MOST_OPERATIONS = 10**10
 
@@ -150,7 +150,7 @@ def _fold_round(network: Network, keep: Callable[[OnnxNode], bool]) -> bool:
     known = dict(network.constants)
     chosen: list[OnnxNode] = []
     chosen_outputs: set[str] = set()
-    total = 0
+    total = network.folded_bytes
     for node in network.nodes:
         shape = _shape_value(network, node)
         if shape is not None:
@@ -161,7 +161,7 @@ def _fold_round(network: Network, keep: Callable[[OnnxNode], bool]) -> bool:
         if not all(name in known or name in chosen_outputs for name in node.reads):
             continue
         size = _bounded_bytes(network, node)
-        if size is not None and total + size <= LARGEST_ROUND_BYTES:
+        if size is not None and total + size <= MOST_FOLDED_BYTES:
             total += size
             chosen.append(node)
             chosen_outputs.update(node.writes)
@@ -169,6 +169,7 @@ def _fold_round(network: Network, keep: Callable[[OnnxNode], bool]) -> bool:
         folded.update(_evaluate(network, chosen))
     if not folded:
         return False
+    network.folded_bytes = total
     done = {id(node) for node in network.nodes if all(name in folded for name in node.writes)}
     network.nodes = [node for node in network.nodes if id(node) not in done]
     network.constants.update(folded)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from ..ir.graph import HostRegion
 from ..ir.types import Blobs, ElementType
@@ -40,10 +41,13 @@ class Item:
         assert self.node is not None
         return (self.node,)
 
+    @cached_property
     def reads(self) -> list[str]:
-        written = {name for node in self.covers for name in node.writes}
-        return [name for node in self.covers for name in node.reads if name not in written]
+        """Values from outside, each once."""
+        written = set(self.writes)
+        return list(dict.fromkeys(name for node in self.covers for name in node.reads if name not in written))
 
+    @cached_property
     def writes(self) -> list[str]:
         return [name for node in self.covers for name in node.writes]
 
@@ -56,26 +60,28 @@ class Flow:
     outputs: frozenset[str]
     writer: dict[str, Item] = field(default_factory=dict)
     readers: dict[str, list[Item]] = field(default_factory=dict)
+    _before: dict[int, list[Item]] = field(default_factory=dict)
+    _after: dict[int, list[Item]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for item in self.items:
-            self.writer.update(dict.fromkeys(item.writes(), item))
-            for name in item.reads():
+            self.writer.update(dict.fromkeys(item.writes, item))
+            for name in item.reads:
                 self.readers.setdefault(name, []).append(item)
+        for item in self.items:
+            self._before[id(item)] = [self.writer[name] for name in item.reads if name in self.writer]
+            self._after[id(item)] = [reader for name in item.writes for reader in self.readers.get(name, ())]
 
     def before(self, item: Item) -> list[Item]:
-        return [self.writer[name] for name in dict.fromkeys(item.reads()) if name in self.writer]
+        """Who wrote what `item` reads."""
+        return self._before[id(item)]
 
     def after(self, item: Item) -> list[Item]:
-        return [
-            reader
-            for name in dict.fromkeys(item.writes())
-            for reader in self.readers.get(name, ())
-            if reader is not item
-        ]
+        """Who reads what `item` writes."""
+        return self._after[id(item)]
 
     def makes_output(self, item: Item) -> bool:
-        return any(name in self.outputs for name in item.writes())
+        return any(name in self.outputs for name in item.writes)
 
 
 _HEAVY = frozenset({"conv", "conv_transpose", "matmul"})
@@ -127,7 +133,7 @@ def _better_on_host(flow: Flow, item: Item, hosted: Callable[[Item], bool]) -> s
     if (
         (kinds <= _LIGHT or mean)
         and host_wrote
-        and all(_on_host_already(flow, item, name, hosted) for name in item.reads())
+        and all(_on_host_already(flow, item, name, hosted) for name in item.reads)
     ):
         return "its operands are on the host"
     if (kinds <= _ARITHMETIC or mean) and only_host_reads and not any(_kinds(each) & _HEAVY for each in writers):

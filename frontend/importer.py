@@ -191,7 +191,7 @@ class _Import:
         for item in flow.items:
             if item.draft is None:
                 continue
-            for name in (*item.reads(), *item.writes()):
+            for name in (*item.reads, *item.writes):
                 kind = self.network.info(name).element_type
                 if kind not in (ElementType.I4, ElementType.U4) or name in self.network.constants:
                     continue

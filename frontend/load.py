@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from onnx import TensorProto
 
 from ..ir.diagnostics import CompileError, Diagnostic, Span
@@ -28,15 +28,16 @@ MOST_NODES = 1_000_000
 # Bytes that a Constant of a graph may take beyond those in the file (a sparse constant made dense).
 LARGEST_DENSE_BYTES = 1 << 28
 
+# Where values lie that are not raw; other types are in int32_data.
 _TYPED_FIELDS = {
-    TensorProto.FLOAT: "float_data",
-    TensorProto.COMPLEX64: "float_data",
-    TensorProto.DOUBLE: "double_data",
-    TensorProto.COMPLEX128: "double_data",
-    TensorProto.INT64: "int64_data",
-    TensorProto.UINT32: "uint64_data",
-    TensorProto.UINT64: "uint64_data",
-    TensorProto.STRING: "string_data",
+    "FLOAT": "float_data",
+    "COMPLEX64": "float_data",
+    "DOUBLE": "double_data",
+    "COMPLEX128": "double_data",
+    "INT64": "int64_data",
+    "UINT32": "uint64_data",
+    "UINT64": "uint64_data",
+    "STRING": "string_data",
 }
 # Elements that share a byte in packed types, and values per element of complex ones.
 _PACKED = {"INT4": 2, "UINT4": 2, "FLOAT4E2M1": 2, "INT2": 4, "UINT2": 4}
@@ -84,10 +85,34 @@ def _parse(path: Path) -> onnx.ModelProto:
     try:
         proto.ParseFromString(data)
     except DecodeError as error:
-        raise CompileError(
-            Diagnostic("this is no ONNX file: it is truncated, corrupt, or of another format", place)
-        ) from error
+        raise CompileError(Diagnostic(_NOT_ONNX, place)) from error
+    if not _all_text(proto):
+        raise CompileError(Diagnostic(f"{_NOT_ONNX} (a name is not UTF-8)", place))
     return proto
+
+
+_NOT_ONNX = "this is no ONNX file: it is truncated, corrupt, or of another format"
+
+
+def _all_text(proto: Message) -> bool:
+    """Whether every string is UTF-8; protobuf hands those that are not out as bytes."""
+    for field, value in proto.ListFields():
+        if field.type == field.TYPE_STRING:
+            texts = [value] if isinstance(value, str | bytes) else value
+            if not all(isinstance(text, str) for text in texts):
+                return False
+        elif field.type == field.TYPE_MESSAGE:
+            messages = [value] if isinstance(value, Message) else value
+            for each in messages:
+                # Tensors have much data and few names.
+                if not (_tensor_text(each) if isinstance(each, TensorProto) else _all_text(each)):
+                    return False
+    return True
+
+
+def _tensor_text(tensor: TensorProto) -> bool:
+    texts = [tensor.name, *(text for each in tensor.external_data for text in (each.key, each.value))]
+    return all(isinstance(text, str) for text in texts)
 
 
 def _header_faults(proto: onnx.ModelProto, path: Path) -> Iterator[Diagnostic]:
@@ -159,7 +184,7 @@ class _TensorReader:
                 return False
             return True
         name = TensorProto.DataType.Name(tensor.data_type)
-        found = len(getattr(tensor, _TYPED_FIELDS.get(tensor.data_type, "int32_data")))
+        found = len(getattr(tensor, _TYPED_FIELDS.get(name, "int32_data")))
         expected_values = 2 * elements if name.startswith("COMPLEX") else -(-elements // _PACKED.get(name, 1))
         if found != expected_values:
             self._fault(tensor, f"has {found} values; its type and dimensions ask for {expected_values}")
@@ -173,7 +198,7 @@ class _TensorReader:
         if any(extent < 0 for extent in tensor.dims):
             self._fault(tensor, f"has a negative dimension: {list(tensor.dims)}")
             return None
-        return prod(tensor.dims)
+        return int(prod(tensor.dims))
 
     def read(self, tensor: TensorProto) -> Constant | None:
         """The tensor as an array, or None with a fault noted."""

@@ -90,7 +90,8 @@ class Constant:
 
     def proto(self, name: str) -> TensorProto:
         if self.elem_type == TensorProto.STRING:
-            return onnx.helper.make_tensor(name, self.elem_type, self.shape, [_bytes(each) for each in self.array.flat])
+            texts: Any = [_bytes(each) for each in self.array.flat]
+            return onnx.helper.make_tensor(name, self.elem_type, self.shape, texts)
         tensor: TensorProto = onnx.numpy_helper.from_array(np.ascontiguousarray(self.array).reshape(self.shape), name)
         return tensor
 
@@ -222,6 +223,7 @@ class Network:
     input_protos: dict[str, onnx.ValueInfoProto] = field(default_factory=dict)
     output_protos: dict[str, onnx.ValueInfoProto] = field(default_factory=dict)
     batch: int = 1
+    folded_bytes: int = 0
     names: set[str] = field(default_factory=set)
 
     def info(self, name: str) -> ValueInfo:

@@ -52,15 +52,14 @@ def expand_functions(network: Network) -> None:
         raise CompileError(
             network.fault(f"local functions cannot be expanded: {onnxruntime_message(error)}")
         ) from error
-    before = {name: node for name, node in sources.items()}
-    caller: dict[str, OnnxNode] = dict(before)
+    caller: dict[str, OnnxNode] = dict(sources)
     nodes: list[OnnxNode] = []
     # A node of a function's body belongs to the call whose result it leads to: walk backwards from the results.
     for proto in reversed(inlined.graph.node):
         source = next((caller[name] for name in proto.output if name in caller), None)
         if source is None:
             continue
-        caller.update(dict.fromkeys((name for name in proto.input if name and name not in before), source))
+        caller.update(dict.fromkeys((name for name in proto.input if name and name not in sources), source))
         exact = set(proto.output) & set(source.proto.output) and proto.op_type == source.proto.op_type
         label = source.label if exact else f"{source.label}.{proto.op_type}_{len(nodes)}"
         nodes.append(OnnxNode(label, proto, source.sources, captured_values(proto)))

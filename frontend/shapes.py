@@ -88,9 +88,8 @@ def _bind_given(
         return [network.fault(f"--shape {name}={spelled}: the input has shape [{wanted}]")]
     faults = []
     for dim, given in zip(dims, shape, strict=True):
-        if isinstance(dim, str) and dim:
-            if symbols.setdefault(dim, given) != given:
-                faults.append(network.fault(f"--shape {name}={spelled}: axis {dim!r} is bound to {symbols[dim]}, too"))
+        if isinstance(dim, str) and dim and symbols.setdefault(dim, given) != given:
+            faults.append(network.fault(f"--shape {name}={spelled}: axis {dim!r} is bound to {symbols[dim]}, too"))
     return faults
 
 
@@ -106,7 +105,7 @@ def _resolved(
         elif dim in symbols or (axis == 0 and not dim):
             shape.append(symbols[dim or f"\0{name}"])
         else:
-            known = ",".join(str(symbols.get(each, each)) or "N" for each in dims)
+            known = ",".join(str(symbols.get(each, each) if isinstance(each, str) else each) or "N" for each in dims)
             spelled = dim or "without a name"
             return None, network.fault(
                 f"axis {axis} of input {name!r} is symbolic ({spelled}) and not bound",

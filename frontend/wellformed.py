@@ -116,6 +116,7 @@ class _Checker:
         for each in graph.output:
             if each.name not in visible:
                 self.fault(f"output {each.name!r}{where} is defined by no node", _near(each.name, visible))
+        self._check_types(graph, bool(inside), where)
         if not inside:
             for name in _repeated([each.name for each in graph.output]):
                 self.fault(f"output {name!r} is declared more than once")
@@ -125,6 +126,17 @@ class _Checker:
         stuck = [index for index in labels if index not in sorted_nodes]
         if stuck:
             self.fault(f"nodes form a cycle{where}: " + ", ".join(repr(labels[index]) for index in stuck))
+
+    def _check_types(self, graph: onnx.GraphProto, inner: bool, where: str) -> None:
+        """Declared types must exist; a body may leave types of its inputs open."""
+        initialised = {each.name for each in graph.initializer}
+        for kind, values in (("input", graph.input), ("output", graph.output)):
+            for value in values:
+                if not value.type.WhichOneof("value"):
+                    if kind == "input" and not inner and value.name not in initialised:
+                        self.fault(f"input {value.name!r} has no type")
+                elif not _is_type(value.type):
+                    self.fault(f"{kind} {value.name!r}{where} is of a type that ONNX does not have")
 
     def _check_operator(self, node: onnx.NodeProto, label: str) -> None:
         domain = _plain(node.domain)
@@ -159,6 +171,23 @@ class _Checker:
             )
         elif max(usable)[1]:
             self.fault(f"node {label!r}: operator {full!r} was removed in opset {max(usable)[0]}")
+
+
+def _is_type(proto: onnx.TypeProto) -> bool:
+    """Whether a type is complete, down to known element types."""
+    known = range(1, max(onnx.TensorProto.DataType.values()) + 1)
+    match proto.WhichOneof("value"):
+        case "tensor_type":
+            return proto.tensor_type.elem_type in known
+        case "sparse_tensor_type":
+            return proto.sparse_tensor_type.elem_type in known
+        case "sequence_type":
+            return _is_type(proto.sequence_type.elem_type)
+        case "optional_type":
+            return _is_type(proto.optional_type.elem_type)
+        case "map_type":
+            return proto.map_type.key_type in known and _is_type(proto.map_type.value_type)
+    return False
 
 
 def _plain(domain: str) -> str:
