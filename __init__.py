@@ -37,6 +37,7 @@ def compile(
     arch: str | Arch,
     *,
     calibration: Mapping[str, Any] | None = None,
+    calibration_method: str = "minmax",
     batch_size: int | None = None,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     precision: str = "auto",
@@ -47,12 +48,15 @@ def compile(
     """The program of an ONNX file (or of a .dnnir dump) for a machine.
 
     `arch` is a bundled name, the path of a description, or an `Arch`. `calibration` has samples by input name, the
-    first axis counting them, by which a float model is quantised where the machine needs it. `batch_size` binds a
+    first axis counting them, by which a float model is quantised where the machine needs it; `calibration_method` is
+    minmax, percentile or entropy. `batch_size` binds a
     symbolic batch axis, `shapes` whole inputs. The other options are those of `dnnc compile`.
     """
     from .cli import session
 
-    module, machine = _scheduled(model, arch, calibration, batch_size, shapes, precision, dataflow, im2col, objective)
+    module, machine = _scheduled(
+        model, arch, calibration, calibration_method, batch_size, shapes, precision, dataflow, im2col, objective
+    )
     program = session.with_program(module, machine).program
     assert program is not None
     return program
@@ -63,6 +67,7 @@ def cost(
     arch: str | Arch,
     *,
     calibration: Mapping[str, Any] | None = None,
+    calibration_method: str = "minmax",
     batch_size: int | None = None,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     precision: str = "auto",
@@ -73,7 +78,9 @@ def cost(
     """What a model costs on a machine, in the schema `dnnc.stats/1`, without a program; arguments as for `compile`."""
     from .cli import session
 
-    module, machine = _scheduled(model, arch, calibration, batch_size, shapes, precision, dataflow, im2col, objective)
+    module, machine = _scheduled(
+        model, arch, calibration, calibration_method, batch_size, shapes, precision, dataflow, im2col, objective
+    )
     return session.cost_document(module, machine)
 
 
@@ -93,6 +100,7 @@ def _scheduled(
     model: str | PathLike[str],
     arch: str | Arch,
     calibration: Mapping[str, Any] | None,
+    calibration_method: str,
     batch_size: int | None,
     shapes: Mapping[str, tuple[int, ...]] | None,
     precision: str,
@@ -107,7 +115,7 @@ def _scheduled(
     from .passes.pipeline import Options
 
     options = Options(precision, MappingOptions(dataflow, im2col, objective))
-    given = session.ModelInputs(batch_size, shapes or {}, calibration)
+    given = session.ModelInputs(batch_size, shapes or {}, calibration, calibration_method)
     return session.scheduled(
         fspath(model), arch, lambda header: options, given, warn=lambda text: warnings.warn(text, stacklevel=4)
     )

@@ -149,7 +149,8 @@ def scheduled(
         module = read_dump(Path(path))
         arch = arch_name if isinstance(arch_name, Arch) else arch_of(module.header, arch_name)
         options = options_of(module.header)
-        module = replace(module, header=replace(module.header, options=spelled(options)))
+        pairs = dict(module.header.options) | dict(spelled(options))
+        module = replace(module, header=replace(module.header, options=tuple(sorted(pairs.items()))))
     else:
         report("import")
         empty = Header("", "", "")

@@ -28,6 +28,10 @@ from .rewrite import fresh_name, readers, rebuilt
 
 NAME = "quantise"
 
+# What `run --check` holds a model to that was quantised here: of the range of each output, an assumption that the
+# accuracy of a model (benchmarks/accuracy.py) must confirm.
+INT8_TOLERANCE = "range:0.1"
+
 _WEIGHTED = ("conv", "conv_transpose", "matmul")
 _KEEPS_PARAMETERS = ("reshape", "transpose", "relu", "clip")
 
@@ -55,7 +59,11 @@ def quantise(module: Module, arch: Arch, precision: str) -> Module:
     target = target_type(arch, precision)
     if target is None:
         return module.after(NAME)
-    return _Narrowing(module, target).run().after(NAME)
+    narrowed = _Narrowing(module, target).run().after(NAME)
+    if target.is_integer and narrowed.operations != module.operations:
+        options = dict(narrowed.header.options) | {"tolerance": INT8_TOLERANCE}
+        narrowed = replace(narrowed, header=replace(narrowed.header, options=tuple(sorted(options.items()))))
+    return narrowed
 
 
 def activation_parameters(minimum: float, maximum: float, type: ElementType) -> Quantization:
