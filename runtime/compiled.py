@@ -1,0 +1,110 @@
+"""The one way in which this folder compiles functions: numba, cached, without the interpreter lock, exact floats.
+
+numba keeps what it compiled per source file and does not see when a function that is called, in another file, changes.
+So the cache lies in a folder named after the digest of all compiled sources of this folder: beside them where that is
+writable, else in the user's cache, else in a private temporary folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+from numba import types
+from numba.core import config as numba_config
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_MARK = b"from .compiled import compiled"
+_KEPT_VERSIONS = 4  # folders of older sources that may still be in use by other processes
+
+
+def compiled(function: Function) -> Function:
+    """`function` in nopython mode, for calls from compiled functions only: an entry from Python takes as long to compile
+    as many a function. Never fastmath: every rounding is part of the definition. Division by zero gives numpy's values,
+    so compiled code never raises; faults are returned as numbers (see `runtime.faults`)."""
+    return _compile(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+
+def compiled_entry(function: Function) -> Function:
+    """The same, to be called from Python."""
+    return _compile(function, no_cpython_wrapper=False, no_cfunc_wrapper=True)
+
+
+def _compile(function: Function, **options: bool) -> Function:
+    config: Any = numba_config
+    njit: Any = numba.njit
+    before = config.CACHE_DIR
+    config.CACHE_DIR = str(_cache_folder())
+    try:
+        decorated: Function = njit(cache=True, nogil=True, error_model="numpy", **options)(function)
+    finally:
+        config.CACHE_DIR = before
+    _forget_literals(decorated)
+    return decorated
+
+
+def _forget_literals(decorated: Any) -> None:
+    """Compile once for int64 instead of once for each constant that some caller passes: a third of the time."""
+    get_call_template = decorated.get_call_template
+    unliteral: Any = types.unliteral
+
+    def without_literals(arguments: Any, keywords: Any) -> Any:
+        plain = {name: unliteral(each) for name, each in keywords.items()}
+        return get_call_template([unliteral(each) for each in arguments], plain)
+
+    decorated.get_call_template = without_literals
+
+
+@cache
+def _cache_folder() -> Path:
+    here = Path(__file__).parent
+    digest = hashlib.sha256(numba.__version__.encode())
+    for path in sorted(here.glob("*.py")):
+        source = path.read_bytes()
+        if _MARK in source or path.name in ("compiled.py", "fma.py"):
+            digest.update(path.name.encode() + source)
+    for parent in _candidates(here):
+        folder = parent / digest.hexdigest()[:16]
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            os.utime(folder)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError:
+            continue
+        _drop_old_versions(parent)
+        return folder
+    return Path(tempfile.mkdtemp(prefix="dnnc-"))
+
+
+def _candidates(here: Path) -> Iterator[Path]:
+    """Folders that may hold compiled code, the best first. Compiled code is executed: nobody else may write there."""
+    yield here / "__pycache__" / "numba"
+    yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dnnc" / "numba"
+    if hasattr(os, "getuid"):
+        private = Path(tempfile.gettempdir()) / f"dnnc-{os.getuid()}"
+        try:
+            private.mkdir(mode=0o700, exist_ok=True)
+            found = private.lstat()
+        except OSError:
+            return
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077:
+            yield private
+
+
+def _drop_old_versions(parent: Path) -> None:
+    try:
+        folders = sorted((each for each in parent.iterdir() if each.is_dir()), key=lambda each: -each.stat().st_mtime)
+    except OSError:
+        return
+    for old in folders[_KEPT_VERSIONS:]:
+        shutil.rmtree(old, ignore_errors=True)

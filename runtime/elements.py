@@ -1,0 +1,235 @@
+"""Typed elements of local memory: gathered into blocks of float32 or int64, and written back. Compiled.
+
+Callers have checked that every address lies inside local memory and that bases are aligned; offsets are in elements.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .compiled import compiled
+from .fma import bits_of_float32, float32_from_bf16, float32_of_bits, wrap_scalar
+from .layout import K_BF16, K_F16, K_F32, K_I8, K_I16, K_I32, K_I64, K_U8, K_U16, Integers
+
+BLOCK = 256  # points, columns and reduce counters of a product's block: three of float32 stay in a second-level cache
+LANES = 2048  # elements of a block of elementwise work
+
+
+class Local(NamedTuple):
+    """Local memory as one array of bytes. `marks` has a 1 for each byte that a load filled in for a position outside its
+    tensor. `ends` is one past the last byte of each memory, in address order."""
+
+    data: NDArray[np.uint8]
+    marks: NDArray[np.uint8]
+    ends: Integers
+
+
+def local_memory(capacities: list[int]) -> Local:
+    """Zeroed local memories, one after another, aligned and padded to 8 bytes."""
+    size = sum(capacities)
+    data = np.zeros(-(-size // 8), np.int64).view(np.uint8)
+    return Local(data, np.zeros(size, np.uint8), np.cumsum(np.array(capacities, np.int64)))
+
+
+class Blocks(NamedTuple):
+    """Where compiled code works; the contents mean nothing between commands. Squares of BLOCK x BLOCK for products,
+    rows of LANES for elementwise work, each as float32 and as int64."""
+
+    floats: NDArray[np.float32]
+    integers: Integers
+    float_rows: NDArray[np.float32]
+    integer_rows: Integers
+
+
+def work_blocks() -> Blocks:
+    return Blocks(
+        np.zeros((4, BLOCK, BLOCK), np.float32),
+        np.zeros((4, BLOCK, BLOCK), np.int64),
+        np.zeros((3, 1, LANES), np.float32),
+        np.zeros((3, 1, LANES), np.int64),
+    )
+
+
+@compiled
+def float32_from_f16(bits: Any) -> Any:
+    """The float32 equal to a float16 bit pattern: exponents are rebased by an exact product with 2^112."""
+    magnitude = float32_of_bits(np.uint32(bits & 0x7FFF) << np.uint32(13)) * np.float32(2.0**112)
+    pattern = bits_of_float32(magnitude)
+    if pattern >= np.uint32(0x47800000):  # 65536 and above stand for infinity and NaN
+        pattern |= np.uint32(0x7F800000)
+    return float32_of_bits(pattern | (np.uint32(bits & 0x8000) << np.uint32(16)))
+
+
+@compiled
+def f16_from_float32(value: Any) -> Any:
+    """The float16 nearest to a float32, halves to even, as a bit pattern."""
+    pattern = bits_of_float32(np.float32(value))
+    sign = pattern & np.uint32(0x80000000)
+    pattern = pattern ^ sign
+    if pattern >= np.uint32(0x47800000):  # 65536 and above
+        result = np.uint32(0x7E00) if pattern > np.uint32(0x7F800000) else np.uint32(0x7C00)
+    elif pattern < np.uint32(0x38800000):  # below 2^-14: adding 0.5 leaves multiples of 2^-24, rounded to even
+        half = np.float32(0.5)
+        result = bits_of_float32(float32_of_bits(pattern) + half) - bits_of_float32(half)
+    else:
+        odd = (pattern >> np.uint32(13)) & np.uint32(1)
+        result = (pattern - np.uint32(0x38000000) + np.uint32(0xFFF) + odd) >> np.uint32(13)
+    return np.uint32(result | (sign >> np.uint32(16)))
+
+
+@compiled
+def fill_offsets(extents: Integers, strides: Integers, order: Integers, axes: int, first: int, out: Integers) -> None:
+    """out[j] = offset of the (first + j)-th position of the box of the counters order[0..axes), the last one fastest."""
+    count = len(out)
+    index = np.zeros(16, np.int64)
+    rest = first
+    for place in range(axes - 1, -1, -1):
+        extent = extents[order[place]]
+        index[place] = rest % extent
+        rest //= extent
+    offset = 0
+    for place in range(axes):
+        offset += index[place] * strides[order[place]]
+    if axes == 0:
+        out[:] = 0
+        return
+    inner = axes - 1
+    inner_extent, inner_stride = extents[order[inner]], strides[order[inner]]
+    done = 0
+    while done < count:
+        run = min(count - done, inner_extent - index[inner])
+        for j in range(run):
+            out[done + j] = offset + j * inner_stride
+        done += run
+        index[inner] += run
+        offset += run * inner_stride
+        place = inner
+        while place > 0 and index[place] == extents[order[place]]:
+            offset -= index[place] * strides[order[place]]
+            index[place] = 0
+            place -= 1
+            index[place] += 1
+            offset += strides[order[place]]
+
+
+@compiled
+def gather(local: Local, kind: int, base: int, zero: int, rows: Integers, columns: Integers, out: Any) -> None:
+    """out[i, j] = the element at byte `base` + size * (rows[i] + columns[j]), minus `zero` where it is an integer.
+
+    `out` is float32 (every type; integers of more than 16 bits are rounded after the exact subtraction) or int64
+    (integers).
+    """
+    number = out.dtype.type
+    shift = number(zero)
+    if kind == K_I8:
+        i8 = local.data.view(np.int8)
+        for i in range(len(rows)):
+            start = base + rows[i]
+            for j in range(len(columns)):
+                out[i, j] = number(i8[start + columns[j]]) - shift
+    elif kind == K_U8:
+        u8 = local.data
+        for i in range(len(rows)):
+            start = base + rows[i]
+            for j in range(len(columns)):
+                out[i, j] = number(u8[start + columns[j]]) - shift
+    elif kind == K_I16:
+        i16 = local.data.view(np.int16)
+        for i in range(len(rows)):
+            start = (base >> 1) + rows[i]
+            for j in range(len(columns)):
+                out[i, j] = number(i16[start + columns[j]]) - shift
+    elif kind == K_U16:
+        u16 = local.data.view(np.uint16)
+        for i in range(len(rows)):
+            start = (base >> 1) + rows[i]
+            for j in range(len(columns)):
+                out[i, j] = number(u16[start + columns[j]]) - shift
+    elif kind == K_I32:
+        i32 = local.data.view(np.int32)
+        for i in range(len(rows)):
+            start = (base >> 2) + rows[i]
+            for j in range(len(columns)):
+                out[i, j] = number(np.int64(i32[start + columns[j]]) - zero)
+    elif kind == K_I64:
+        i64 = local.data.view(np.int64)
+        for i in range(len(rows)):
+            start = (base >> 3) + rows[i]
+            for j in range(len(columns)):
+                out[i, j] = number(i64[start + columns[j]] - zero)
+    elif kind == K_F32:
+        f32 = local.data.view(np.float32)
+        for i in range(len(rows)):
+            start = (base >> 2) + rows[i]
+            for j in range(len(columns)):
+                out[i, j] = number(f32[start + columns[j]])
+    elif kind == K_BF16:
+        u16 = local.data.view(np.uint16)
+        for i in range(len(rows)):
+            start = (base >> 1) + rows[i]
+            for j in range(len(columns)):
+                out[i, j] = number(float32_from_bf16(u16[start + columns[j]]))
+    elif kind == K_F16:
+        u16 = local.data.view(np.uint16)
+        for i in range(len(rows)):
+            start = (base >> 1) + rows[i]
+            for j in range(len(columns)):
+                out[i, j] = number(float32_from_f16(u16[start + columns[j]]))
+
+
+@compiled
+def scatter(local: Local, kind: int, bits: int, base: int, rows: Integers, columns: Integers, values: Any) -> int:
+    """Write values[i, j] to the element at `base` + size * (rows[i] + columns[j]): int64 reduced to `bits` in two's
+    complement, or float32. Returns how many integers did not fit."""
+    overflows = 0
+    if kind == K_F32:
+        f32 = local.data.view(np.float32)
+        for i in range(len(rows)):
+            start = (base >> 2) + rows[i]
+            for j in range(len(columns)):
+                f32[start + columns[j]] = np.float32(values[i, j])
+    elif kind == K_I32:
+        i32 = local.data.view(np.int32)
+        for i in range(len(rows)):
+            start = (base >> 2) + rows[i]
+            for j in range(len(columns)):
+                exact = np.int64(values[i, j])
+                kept = np.int32(exact)
+                overflows += np.int64(kept) != exact
+                i32[start + columns[j]] = kept
+    else:
+        i8, i16, i64 = local.data.view(np.int8), local.data.view(np.int16), local.data.view(np.int64)
+        for i in range(len(rows)):
+            for j in range(len(columns)):
+                exact = np.int64(values[i, j])
+                kept = wrap_scalar(exact, bits)
+                overflows += kept != exact
+                place = rows[i] + columns[j]
+                if kind == K_I8:
+                    i8[base + place] = kept
+                elif kind == K_I16:
+                    i16[(base >> 1) + place] = kept
+                else:
+                    i64[(base >> 3) + place] = kept
+    return overflows
+
+
+@compiled
+def any_mark(local: Local, low: int, high: int) -> bool:
+    """Whether a byte in low..high-1 is marked as padding."""
+    found = 0
+    for j in range(low, high):
+        found |= local.marks[j]
+    return found != 0
+
+
+@compiled
+def count_unmarked(local: Local, size: int, base: int, rows: Integers, columns: Integers, out: Integers) -> None:
+    """out[j] = how many of the elements at `base` + size * (rows[i] + columns[j]) are not padding."""
+    out[: len(columns)] = 0
+    for i in range(len(rows)):
+        for j in range(len(columns)):
+            out[j] += 1 - local.marks[base + size * (rows[i] + columns[j])]

@@ -1,0 +1,92 @@
+"""Faults of a program that the machine finds while it runs, as numbers for compiled code and as words for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..ir.diagnostics import CompileError, Diagnostic
+from .compiled import compiled
+from .layout import Integers
+
+FAULT_FIELDS = 6  # code, four details, number of the instruction
+
+(
+    OK,
+    STOPPED,
+    AT_HOST,
+    NO_CORE,
+    LATE_CONFIGURE,
+    NOT_CONFIGURED,
+    BAD_WAIT,
+    BAD_BOX,
+    BOX_TOO_LARGE,
+    OUTSIDE_MAIN,
+    OUTSIDE_LOCAL,
+    MISALIGNED,
+    TOO_MANY_POINTS,
+    BAD_COUNTER,
+    BAD_CLASS,
+    SHARED_OUTPUT,
+    BAD_TYPES,
+    BEYOND_64_BITS,
+    NO_VECTOR_UNIT,
+    BAD_BODY,
+    BAD_DATAFLOW,
+    BAD_POST,
+    TABLE_INDEX,
+    TOO_LONG,
+    NO_REGION,
+) = range(25)
+
+_WORDS = {
+    NO_CORE: ("the machine has no core {0}", "cores are numbered from 0; this machine has one"),
+    LATE_CONFIGURE: (
+        "configures while commands are unfinished",
+        "a fence must stand between the last command and the next configure",
+    ),
+    NOT_CONFIGURED: ("uses what no instruction has configured (stream {0}, operand {1} or post step {2})", ""),
+    BAD_WAIT: ("waits for a command {0} back on engine {1}, where only {2} commands precede it", ""),
+    BAD_BOX: ("axis {0} of the box has {1} positions, of which {2} lie before and {3} after the tensor", ""),
+    BOX_TOO_LARGE: ("the box has more positions than the memory has bytes ({0})", ""),
+    OUTSIDE_MAIN: ("touches bytes {0}..{1} of main memory, which has {2}", ""),
+    OUTSIDE_LOCAL: ("touches bytes {0}..{1}, which are not inside one local memory", "local memories end at byte {2}"),
+    MISALIGNED: ("local address {0} is no multiple of the element's {1} bytes", ""),
+    TOO_MANY_POINTS: ("has more than 2^44 points", "one command covers at most a local tile"),
+    BAD_COUNTER: ("counter {0} cannot be the row or column counter of this dataflow", ""),
+    BAD_CLASS: ("counter {0} moves operand {1} (0: a, 1: b, 2: c), which its class forbids", ""),
+    SHARED_OUTPUT: ("two points write the same output element (counter {0})", "output strides must not overlap"),
+    BAD_TYPES: (
+        "cannot combine types number {0}, {1} and {2}",
+        "integers go to integer accumulators of 8 to 64 bits, any number to an f32 accumulator",
+    ),
+    BEYOND_64_BITS: ("a sum could exceed 64 bits", ""),
+    NO_VECTOR_UNIT: ("the machine has no vector unit", ""),
+    BAD_BODY: ("the unit does not execute body number {0}", ""),
+    BAD_DATAFLOW: ("the array does not run dataflow number {0}", ""),
+    BAD_POST: ("step {0} of the post chain ({1}) does not fit the type of the value before it", ""),
+    TABLE_INDEX: ("step {0} of the post chain looks up entry {1} of its table", "a table has 256 entries at most"),
+    TOO_LONG: ("time would pass 2^61 cycles", ""),
+    NO_REGION: ("calls host region {0}, which the program does not have", ""),
+}
+
+
+class RunError(CompileError):
+    """The program could not be run to its end. The program or its inputs are at fault, not the machine."""
+
+
+@compiled
+def fail(fault: Integers, code: int, a: int, b: int, c: int, d: int) -> int:
+    """Note a fault and return its code."""
+    fault[0] = code
+    fault[1] = a
+    fault[2] = b
+    fault[3] = c
+    fault[4] = d
+    return code
+
+
+def fault_error(code: int, details: Sequence[int], instruction: int, mnemonic: str, region: str) -> RunError:
+    """The error that a fault stands for; it names the instruction and the layer."""
+    message, help_line = _WORDS[code]
+    place = f"instruction {instruction} ({mnemonic}) of layer {region!r}"
+    return RunError(Diagnostic(f"{place}: {message.format(*details)}", help=help_line.format(*details)))

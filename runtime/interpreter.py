@@ -1,0 +1,530 @@
+"""The interpreter of instructions: function, time and counts in one compiled pass (specs/isa.md, specs/counts.md).
+
+`step` runs instructions until a host call, a fault, the end of its share or a request to stop. Every range is checked
+before a command touches memory, so that no program can reach outside the machine's memories.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .compiled import compiled, compiled_entry
+from .elements import Blocks, Local
+from .faults import (
+    AT_HOST,
+    BAD_BODY,
+    BAD_COUNTER,
+    BAD_DATAFLOW,
+    BAD_TYPES,
+    LATE_CONFIGURE,
+    NO_CORE,
+    NO_VECTOR_UNIT,
+    NOT_CONFIGURED,
+    OK,
+    STOPPED,
+    TOO_MANY_POINTS,
+    fail,
+)
+from .layout import (
+    A_COLS,
+    A_COMMAND,
+    A_DATAFLOWS,
+    A_LANES,
+    A_LATENCY,
+    A_POST_LANES,
+    A_ROWS,
+    A_STARTUP,
+    BATCH,
+    BODY_COPY,
+    BODY_MAC,
+    BODY_MAX,
+    BODY_QADD,
+    C_BODY,
+    C_CLASS,
+    C_COL,
+    C_DATAFLOW,
+    C_FORM,
+    C_ROW,
+    C_STRIDE,
+    C_TYPE,
+    COLUMN,
+    COMPUTE_A,
+    COMPUTE_ACCUMULATE,
+    COMPUTE_B,
+    COMPUTE_C,
+    COMPUTE_EXTENT,
+    CONFIG_A,
+    CONFIG_B,
+    CONFIG_C,
+    CONFIG_POST,
+    CONFIG_SCALARS,
+    CONFIG_STORE,
+    CONFIG_STREAMS,
+    EXECUTE,
+    FLOW_IS,
+    FLOW_OS,
+    FORM_RAW,
+    HISTORY,
+    K_BF16,
+    K_F16,
+    K_U8,
+    K_U16,
+    LOAD,
+    LOAD_STREAM,
+    N_ARRAY_MACS,
+    N_CYCLES,
+    N_MACS,
+    N_MACS_ISSUED,
+    N_OVERFLOWS,
+    N_POST_ELEMENTS,
+    N_VECTOR_POINTS,
+    OP_COMPUTE,
+    OP_CONFIGURE_A,
+    OP_CONFIGURE_B,
+    OP_CONFIGURE_C,
+    OP_CONFIGURE_LOAD,
+    OP_CONFIGURE_POST,
+    OP_CONFIGURE_SCALARS,
+    OP_CONFIGURE_STORE,
+    OP_FENCE,
+    OP_HOST,
+    OP_LOAD,
+    OP_STORE,
+    OP_VECTOR,
+    OPERAND_ROLE,
+    OPERAND_STRIDE,
+    OPERAND_TYPE,
+    PLAN_INSIDE,
+    PLAN_MACS,
+    PLAN_MEMORY,
+    PLAN_MEMORY_A,
+    PLAN_MEMORY_B,
+    PLAN_OVERFLOWS,
+    PLAN_POSITIONS,
+    PLAN_STEP_MEMORY,
+    POINT,
+    POST_NUMBER,
+    POST_OPERAND_TYPE,
+    POST_ROLE,
+    POST_SLOT,
+    REDUCE,
+    ROLE_INSTRUCTION,
+    ROLE_OUTPUT,
+    ROLE_PARTIAL,
+    SLOTS,
+    STORE,
+    STORE_ACCUMULATOR,
+    STORE_EXTENT,
+    STORE_MAIN_STRIDE,
+    STORE_STEPS,
+    STORE_TYPE,
+    STREAM_BYTES,
+    STREAM_MAIN_STRIDE,
+    STREAM_NUMBER,
+    STREAM_ROLE,
+    T_BUS,
+    T_DISPATCH,
+    T_EXECUTION,
+    T_REGION_START,
+    T_SINCE_FENCE,
+    TYPE_BYTES,
+    TYPE_FLOAT,
+    TYPE_KIND,
+    TYPES,
+    Integers,
+)
+from .post import check_store, run_store
+from .product import (
+    COUNTERS,
+    Operand,
+    check_classes,
+    check_injective,
+    class_extent,
+    count_points,
+    operand_of,
+    run_compute,
+)
+from .timing import (
+    ceil_div,
+    compute_cycles,
+    compute_elements,
+    dispatch,
+    issue,
+    now,
+    ready_time,
+    transfer_cycles,
+    vector_cycles,
+)
+from .transfer import AXES, box_positions, check_local, load_box, span
+from .vector import reduces_output, run_vector, uses_b
+
+READ, WRITE = 0, 1
+MAIN_MEMORY = 0  # of the traffic counters; local memory n counts at 1 + n
+EVENT_FIELDS = 5  # instruction, dispatched, started, resource free, completed
+
+
+class State(NamedTuple):
+    """Everything that a run changes, and what it needs to know.
+
+    table[instruction] is decoded (see `layout`), region[instruction] the layer that it counts for. `config` holds the
+    last configure instruction of each kind. `started` and `completed` remember times per engine, `issued` how many
+    commands it took. traffic[layer, memory, role, read or write] is in bytes. `events` receives the times of the first
+    commands, event_count[0] says how many. Setting stop[0] ends the run at the next block.
+    `plan` is what the checks of one command found out about it (see `layout`, PLAN_...).
+    """
+
+    table: Integers
+    region: NDArray[np.int32]
+    main: NDArray[np.uint8]
+    local: Local
+    arch: Integers
+    queues: Integers
+    config: Integers
+    clock: Integers
+    started: Integers
+    completed: Integers
+    issued: Integers
+    traffic: Integers
+    instructions: Integers
+    counters: Integers
+    events: Integers
+    event_count: Integers
+    fault: Integers
+    stop: NDArray[np.uint8]
+    plan: Integers
+    blocks: Blocks
+
+
+@compiled
+def _configure(state: State, row: Integers) -> int:
+    if state.clock[T_SINCE_FENCE]:
+        return fail(state.fault, LATE_CONFIGURE, 0, 0, 0, 0)
+    opcode = row[0]
+    if opcode == OP_CONFIGURE_LOAD:
+        place = CONFIG_STREAMS + row[STREAM_NUMBER]
+    elif opcode == OP_CONFIGURE_A:
+        place = CONFIG_A
+    elif opcode == OP_CONFIGURE_B:
+        place = CONFIG_B
+    elif opcode == OP_CONFIGURE_C:
+        place = CONFIG_C
+    elif opcode == OP_CONFIGURE_SCALARS:
+        place = CONFIG_SCALARS
+    elif opcode == OP_CONFIGURE_STORE:
+        place = CONFIG_STORE
+    else:
+        place = CONFIG_POST + row[POST_NUMBER]
+    state.config[place] = row
+    return OK
+
+
+@compiled
+def _note_event(state: State, number: int, dispatched: int, start: int, busy: int, finish: int) -> None:
+    place = state.event_count[0]
+    if place < len(state.events):
+        state.events[place, 0] = number
+        state.events[place, 1] = dispatched
+        state.events[place, 2] = start
+        state.events[place, 3] = start + busy
+        state.events[place, 4] = finish
+    state.event_count[0] = place + 1
+
+
+@compiled
+def _timed(state: State, number: int, engine: int, ready: int, duration: int, latency: int) -> int:
+    """The times of a command that has been dispatched."""
+    resource = T_EXECUTION if engine == EXECUTE else T_BUS
+    code = issue(
+        state.clock, resource, state.started, state.completed, state.issued, engine, ready, duration, latency,
+        state.fault,
+    )  # fmt: skip
+    if code == OK and len(state.events):
+        last = state.issued[engine] - 1
+        start = state.started[engine, last % state.started.shape[1]]
+        _note_event(state, number, state.clock[T_DISPATCH], start, duration, state.completed[engine, last % HISTORY])
+    return code
+
+
+@compiled
+def _load(state: State, number: int, region: int, ready: int) -> int:
+    """Counts and times of a load that `load_box` has carried out."""
+    row, plan = state.table[number], state.plan
+    stream = state.config[CONFIG_STREAMS + row[LOAD_STREAM]]
+    size, inside = stream[STREAM_BYTES], plan[PLAN_INSIDE : PLAN_INSIDE + AXES]
+    if plan[PLAN_POSITIONS]:
+        moved = box_positions(inside, plan[PLAN_POSITIONS])
+        state.traffic[region, MAIN_MEMORY, stream[STREAM_ROLE], READ] += moved * size
+        state.traffic[region, 1 + plan[PLAN_MEMORY], stream[STREAM_ROLE], WRITE] += plan[PLAN_POSITIONS] * size
+    main_stride = stream[STREAM_MAIN_STRIDE : STREAM_MAIN_STRIDE + AXES]
+    duration = state.arch[A_COMMAND] + transfer_cycles(state.arch, inside, main_stride, size)
+    return _timed(state, number, LOAD, ready, duration, state.arch[A_LATENCY])
+
+
+@compiled
+def _store(state: State, number: int, region: int, ready: int) -> int:
+    """Counts and times of a store that `run_store` has carried out; state.plan is what `check_store` noted."""
+    row, plan = state.table[number], state.plan
+    store = state.config[CONFIG_STORE]
+    positions = plan[PLAN_POSITIONS]
+    if positions:
+        traffic = state.traffic[region]
+        size = TYPES[store[STORE_ACCUMULATOR], TYPE_BYTES]
+        traffic[1 + plan[PLAN_MEMORY], ROLE_OUTPUT, READ] += positions * size
+        traffic[MAIN_MEMORY, ROLE_OUTPUT, WRITE] += positions * TYPES[store[STORE_TYPE], TYPE_BYTES]
+        for place in range(store[STORE_STEPS]):
+            step = state.config[CONFIG_POST + place]
+            if step[POST_SLOT] < SLOTS:
+                size = TYPES[step[POST_OPERAND_TYPE], TYPE_BYTES]
+                traffic[1 + plan[PLAN_STEP_MEMORY + place], step[POST_ROLE], READ] += positions * size
+        state.counters[region, N_POST_ELEMENTS] += positions
+    extents = row[STORE_EXTENT : STORE_EXTENT + AXES]
+    main_stride = store[STORE_MAIN_STRIDE : STORE_MAIN_STRIDE + AXES]
+    busy = transfer_cycles(state.arch, extents, main_stride, TYPES[store[STORE_TYPE], TYPE_BYTES])
+    busy = max(busy, ceil_div(positions, state.arch[A_POST_LANES]))
+    return _timed(state, number, STORE, ready, state.arch[A_COMMAND] + busy, state.arch[A_LATENCY])
+
+
+@compiled
+def _check_types(fault: Integers, a_code: int, b_code: int, c_code: int) -> int:
+    """Integers accumulate in signed integers, anything in float32."""
+    kind = TYPES[c_code, TYPE_KIND]
+    unsigned = kind in (K_U8, K_U16)
+    mixed = TYPES[c_code, TYPE_FLOAT] == 0 and (TYPES[a_code, TYPE_FLOAT] != 0 or TYPES[b_code, TYPE_FLOAT] != 0)
+    if unsigned or kind in (K_BF16, K_F16) or mixed:
+        return fail(fault, BAD_TYPES, a_code, b_code, c_code, 0)
+    return OK
+
+
+@compiled
+def _operand_memory(state: State, base: int, code: int, extents: Integers, strides: Integers) -> int:
+    """Number of the memory that an operand of a command lies in, or -1 after a fault."""
+    size = TYPES[code, TYPE_BYTES]
+    return check_local(state.local, base, base + size * (span(extents, strides) + 1), size, state.fault)
+
+
+@compiled
+def _plan_execute(state: State, number: int) -> int:
+    """Check a compute or vector command and note in state.plan where its operands lie: a fault's code or OK."""
+    row, fault, plan = state.table[number], state.fault, state.plan
+    on_array = row[0] == OP_COMPUTE
+    config_a, config_b, config_c = state.config[CONFIG_A], state.config[CONFIG_B], state.config[CONFIG_C]
+    body, flow, c_code = config_c[C_BODY], config_c[C_DATAFLOW], config_c[C_TYPE]
+    has_b = uses_b(body)
+    missing = -1
+    if config_c[0] == 0:
+        missing = 2
+    elif config_a[0] == 0:
+        missing = 0
+    elif has_b and config_b[0] == 0:
+        missing = 1
+    elif body == BODY_QADD and state.config[CONFIG_SCALARS, 0] == 0:
+        missing = 3
+    if missing >= 0:
+        return fail(fault, NOT_CONFIGURED, -1, missing, -1, 0)
+    if on_array and body != BODY_MAC:
+        return fail(fault, BAD_BODY, body, 0, 0, 0)
+    if on_array and (flow > FLOW_IS or not (state.arch[A_DATAFLOWS] >> flow) & 1):
+        return fail(fault, BAD_DATAFLOW, flow, 0, 0, 0)
+    if not on_array and state.arch[A_LANES] == 0:
+        return fail(fault, NO_VECTOR_UNIT, 0, 0, 0, 0)
+    a_code = config_a[OPERAND_TYPE]
+    b_code = config_b[OPERAND_TYPE] if has_b else a_code
+    if _check_types(fault, a_code, b_code, c_code) != OK:
+        return int(fault[0])
+    extents = row[COMPUTE_EXTENT : COMPUTE_EXTENT + COUNTERS]
+    plan[PLAN_POSITIONS] = count_points(extents)
+    if plan[PLAN_POSITIONS] < 0:
+        return fail(fault, TOO_MANY_POINTS, 0, 0, 0, 0)
+    if plan[PLAN_POSITIONS] == 0:
+        return OK
+    classes = config_c[C_CLASS : C_CLASS + COUNTERS]
+    a_strides = config_a[OPERAND_STRIDE : OPERAND_STRIDE + COUNTERS]
+    c_strides = config_c[C_STRIDE : C_STRIDE + COUNTERS]
+    b_strides = config_b[OPERAND_STRIDE : OPERAND_STRIDE + COUNTERS] if has_b else a_strides
+    if check_classes(extents, classes, on_array, a_strides, b_strides, c_strides, fault) != OK:
+        return int(fault[0])
+    if check_injective(extents, classes, c_strides, fault) != OK:
+        return int(fault[0])
+    if on_array and flow != FLOW_OS and config_c[C_ROW] < COUNTERS and classes[config_c[C_ROW]] != REDUCE:
+        return fail(fault, BAD_COUNTER, config_c[C_ROW], 0, 0, 0)
+    if on_array and flow != FLOW_IS and config_c[C_COL] < COUNTERS and classes[config_c[C_COL]] != COLUMN:
+        return fail(fault, BAD_COUNTER, config_c[C_COL], 0, 0, 0)
+    plan[PLAN_MEMORY] = _operand_memory(state, row[COMPUTE_C], c_code, extents, c_strides)
+    plan[PLAN_MEMORY_A] = _operand_memory(state, row[COMPUTE_A], a_code, extents, a_strides)
+    plan[PLAN_MEMORY_B] = 0
+    if has_b:
+        plan[PLAN_MEMORY_B] = _operand_memory(state, row[COMPUTE_B], b_code, extents, b_strides)
+    if min(plan[PLAN_MEMORY], plan[PLAN_MEMORY_A], plan[PLAN_MEMORY_B]) < 0:
+        return int(fault[0])
+    return OK
+
+
+@compiled
+def _operands(state: State, number: int) -> tuple[Operand, Operand]:
+    """Both operands of a command that `_plan_execute` has passed; b is a where the body has none."""
+    row = state.table[number]
+    config_c = state.config[CONFIG_C]
+    body = config_c[C_BODY]
+    as_codes = config_c[C_FORM] == FORM_RAW or not _subtracts(body)
+    extents = row[COMPUTE_EXTENT : COMPUTE_EXTENT + COUNTERS]
+    a = operand_of(state.local, state.config[CONFIG_A], row[COMPUTE_A], as_codes, extents)
+    b = a
+    if uses_b(body):
+        b = operand_of(state.local, state.config[CONFIG_B], row[COMPUTE_B], as_codes, extents)
+    return a, b
+
+
+@compiled
+def _execute(state: State, number: int, region: int, ready: int) -> int:
+    """Counts and times of a compute or vector command that has been carried out."""
+    row, plan, arch = state.table[number], state.plan, state.arch
+    total = plan[PLAN_POSITIONS]
+    if total == 0:
+        return _timed(state, number, EXECUTE, ready, arch[A_COMMAND], 0)
+    config_a, config_b, config_c = state.config[CONFIG_A], state.config[CONFIG_B], state.config[CONFIG_C]
+    body, flow = config_c[C_BODY], config_c[C_DATAFLOW]
+    extents = row[COMPUTE_EXTENT : COMPUTE_EXTENT + COUNTERS]
+    classes = config_c[C_CLASS : C_CLASS + COUNTERS]
+    groups, points = class_extent(extents, classes, BATCH), class_extent(extents, classes, POINT)
+    columns, reduces = class_extent(extents, classes, COLUMN), class_extent(extents, classes, REDUCE)
+    outputs = groups * points * columns
+    accumulates = row[COMPUTE_ACCUMULATE] != 0
+    counters, traffic = state.counters[region], state.traffic[region]
+    row_counter, col_counter = config_c[C_ROW], config_c[C_COL]
+    col_extent = extents[col_counter] if col_counter < COUNTERS else 1
+    if row[0] == OP_COMPUTE:
+        row_extent = extents[row_counter] if row_counter < COUNTERS and flow != FLOW_OS else 1
+        if flow == FLOW_IS:
+            col_extent = 1
+        duration, latency = compute_cycles(arch, flow, groups, points, columns, reduces, row_extent, col_extent)
+        reads_a, reads_b, writes = compute_elements(
+            arch, flow, groups, points, columns, reduces, row_extent, col_extent
+        )
+        written = outputs * writes
+        read_back = written if accumulates else written - outputs
+        counters[N_MACS_ISSUED] += arch[A_ROWS] * arch[A_COLS] * (duration - arch[A_COMMAND])
+        counters[N_ARRAY_MACS] += total
+    else:
+        duration, latency = vector_cycles(arch, total, col_extent), 0
+        reads_a = reads_b = total
+        written = outputs if reduces_output(body) else total
+        read_back = outputs if accumulates and reduces_output(body) else 0
+        if body == BODY_MAC:
+            counters[N_MACS_ISSUED] += arch[A_LANES] * (duration - arch[A_COMMAND] - arch[A_STARTUP])
+        counters[N_VECTOR_POINTS] += total
+    counters[N_OVERFLOWS] += plan[PLAN_OVERFLOWS]
+    counters[N_MACS] += plan[PLAN_MACS]
+    size = TYPES[config_c[C_TYPE], TYPE_BYTES]
+    traffic[1 + plan[PLAN_MEMORY], ROLE_PARTIAL, WRITE] += written * size
+    traffic[1 + plan[PLAN_MEMORY], ROLE_PARTIAL, READ] += read_back * size
+    size = TYPES[config_a[OPERAND_TYPE], TYPE_BYTES]
+    traffic[1 + plan[PLAN_MEMORY_A], config_a[OPERAND_ROLE], READ] += reads_a * size
+    if uses_b(body):
+        size = TYPES[config_b[OPERAND_TYPE], TYPE_BYTES]
+        traffic[1 + plan[PLAN_MEMORY_B], config_b[OPERAND_ROLE], READ] += reads_b * size
+    return _timed(state, number, EXECUTE, ready, duration, latency)
+
+
+@compiled
+def _subtracts(body: int) -> bool:
+    """Whether a vector body takes operands with their zero points subtracted."""
+    return body not in (BODY_MAX, BODY_COPY, BODY_QADD)
+
+
+@compiled
+def _close_region(state: State, number: int) -> None:
+    """Give the layer of an instruction its cycles if the next instruction belongs to another one."""
+    if number + 1 == len(state.table) or state.region[number + 1] != state.region[number]:
+        time = now(state.clock, state.completed, state.issued)
+        state.counters[state.region[number], N_CYCLES] += time - state.clock[T_REGION_START]
+        state.clock[T_REGION_START] = time
+
+
+@compiled_entry
+def host_done(state: State, number: int, cycles: int) -> None:
+    """Advance the clock past the host call at instruction `number`."""
+    start = state.clock[T_DISPATCH]
+    state.clock[T_DISPATCH] += cycles
+    if len(state.events):
+        _note_event(state, number, start, start, cycles, state.clock[T_DISPATCH])
+    _close_region(state, number)
+
+
+@compiled
+def _dispatched(state: State, row: Integers) -> int:
+    """Dispatch an instruction, and carry it out where that is all: OK, AT_HOST or a fault's code."""
+    opcode = row[0]
+    if state.stop[0]:
+        return fail(state.fault, STOPPED, 0, 0, 0, 0)
+    if row[1] != 0:
+        return fail(state.fault, NO_CORE, row[1], 0, 0, 0)
+    engine = -1
+    if opcode == OP_LOAD:
+        engine = LOAD
+    elif opcode == OP_STORE:
+        engine = STORE
+    elif opcode in (OP_COMPUTE, OP_VECTOR):
+        engine = EXECUTE
+    dispatch(state.arch, state.queues, state.clock, state.started, state.issued, engine)
+    if opcode <= OP_CONFIGURE_POST:
+        return _configure(state, row)
+    if opcode in (OP_FENCE, OP_HOST):
+        state.clock[T_DISPATCH] = now(state.clock, state.completed, state.issued)
+        state.clock[T_SINCE_FENCE] = 0
+    return AT_HOST if opcode == OP_HOST else OK
+
+
+@compiled_entry
+def step(state: State, first: int, last: int) -> int:
+    """Run instructions first..last-1; fault[5] is the number of the instruction that it stopped at.
+
+    Returns OK, AT_HOST (the clock stands at the call's start: the caller carries it out and says `host_done`), STOPPED
+    or the code of a fault.
+    """
+    plan = state.plan
+    for number in range(first, last):
+        row = state.table[number]
+        opcode, region = row[0], state.region[number]
+        state.fault[5] = number
+        state.instructions[region, opcode] += 1
+        state.traffic[region, MAIN_MEMORY, ROLE_INSTRUCTION, READ] += 64
+        code = _dispatched(state, row)
+        if code == OK and OP_LOAD <= opcode <= OP_STORE:
+            ready = ready_time(row, state.completed, state.issued, state.fault)
+            if ready < 0:
+                code = int(state.fault[0])
+            elif opcode == OP_LOAD:
+                stream = state.config[CONFIG_STREAMS + row[LOAD_STREAM]]
+                code = load_box(state.main, state.local, stream, row, plan, state.stop, state.fault)
+                if code == OK:
+                    code = _load(state, number, region, ready)
+            elif opcode == OP_STORE:
+                code = check_store(len(state.main), state.local, state.config, row, plan, state.fault)
+                if code == OK:
+                    code = run_store(
+                        state.main, state.local, state.blocks, state.config, row, plan, state.stop, state.fault
+                    )
+                if code == OK:
+                    code = _store(state, number, region, ready)
+            else:
+                code = _plan_execute(state, number)
+                if code == OK and plan[PLAN_POSITIONS]:
+                    a, b = _operands(state, number)
+                    if opcode == OP_COMPUTE:
+                        code = run_compute(
+                            state.local, state.blocks, state.config[CONFIG_C], a, b, row, state.arch[A_ROWS], plan,
+                            state.stop, state.fault,
+                        )  # fmt: skip
+                    else:
+                        code = run_vector(
+                            state.local, state.blocks, state.config, a, b, row, plan, state.stop, state.fault
+                        )
+                if code == OK:
+                    code = _execute(state, number, region, ready)
+        if code != OK:
+            return code
+        _close_region(state, number)
+    return OK

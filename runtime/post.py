@@ -1,0 +1,332 @@
+"""Stores: accumulator elements, the steps of the post chain, the stored type, main memory. Compiled.
+
+A block of positions at a time. The running value is an int64 or a float32; which one follows from the accumulator type
+and the steps before, and is worked out (and checked) once a command.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .compiled import compiled
+from .elements import LANES, Blocks, Local, f16_from_float32, fill_offsets, gather
+from .faults import BAD_POST, BOX_TOO_LARGE, NOT_CONFIGURED, OK, OUTSIDE_MAIN, STOPPED, TABLE_INDEX, fail
+from .fma import (
+    bf16_from_float32,
+    bits_of_float32,
+    dequantize_scalar,
+    float32_of_bits,
+    qadd_scalar,
+    quantize_scalar,
+    requantize_scalar,
+    saturate_float32,
+)
+from .layout import (
+    CONFIG_POST,
+    CONFIG_STORE,
+    K_BF16,
+    K_F16,
+    K_F32,
+    K_I8,
+    OP_CONFIGURE_POST,
+    OP_CONFIGURE_STORE,
+    P_ADD,
+    P_BIAS,
+    P_CLAMP,
+    P_DEQUANTIZE,
+    P_DIVIDE,
+    P_LEAKY,
+    P_MUL,
+    P_QADD,
+    P_QUANTIZE,
+    P_REQUANTIZE,
+    P_SATURATE,
+    P_SCALE,
+    P_TABLE,
+    PLAN_MEMORY,
+    PLAN_POSITIONS,
+    PLAN_STEP_MEMORY,
+    POST_HIGH,
+    POST_LOW,
+    POST_OP,
+    POST_OPERAND_TYPE,
+    POST_SCALAR,
+    POST_SLOT,
+    POST_STRIDE,
+    POST_TYPE,
+    POST_ZERO,
+    SLOTS,
+    STORE_ACCUMULATOR,
+    STORE_AUX,
+    STORE_EXTENT,
+    STORE_LOCAL,
+    STORE_LOCAL_STRIDE,
+    STORE_MAIN,
+    STORE_MAIN_STRIDE,
+    STORE_STEPS,
+    STORE_TYPE,
+    TYPE_BYTES,
+    TYPE_FLOAT,
+    TYPE_HIGH,
+    TYPE_KIND,
+    TYPE_LOW,
+    TYPES,
+    Integers,
+)
+from .transfer import AXES, box_positions, check_local, main_range, span
+
+TABLE_ENTRIES = 256
+
+
+@compiled
+def scalar_of(bits: int) -> float:
+    return float32_of_bits(np.uint32(bits))
+
+
+@compiled
+def needs_operand(op: int) -> bool:
+    return op in (P_BIAS, P_ADD, P_MUL, P_TABLE, P_QADD)
+
+
+@compiled
+def check_chain(config: Integers, fault: Integers) -> int:
+    """Whether the configured steps fit together and the stored type: a code or OK."""
+    store = config[CONFIG_STORE]
+    real = TYPES[store[STORE_ACCUMULATOR], TYPE_FLOAT] != 0
+    if real and TYPES[store[STORE_ACCUMULATOR], TYPE_KIND] != K_F32:
+        return fail(fault, BAD_POST, 0, -1, 0, 0)
+    for number in range(store[STORE_STEPS]):
+        step = config[CONFIG_POST + number]
+        if step[0] != OP_CONFIGURE_POST:
+            return fail(fault, NOT_CONFIGURED, -1, -1, number, 0)
+        op, slot = step[POST_OP], step[POST_SLOT]
+        operand_real = TYPES[step[POST_OPERAND_TYPE], TYPE_FLOAT] != 0
+        type_real = TYPES[step[POST_TYPE], TYPE_FLOAT] != 0
+        bad = needs_operand(op) and slot >= SLOTS
+        if op == P_BIAS:
+            bad = bad or (not real and operand_real)
+        elif op in (P_REQUANTIZE, P_QUANTIZE, P_QADD):
+            bad = bad or type_real
+            real = False
+        elif op == P_TABLE:
+            bad = bad or real or type_real or TYPES[step[POST_TYPE], TYPE_BYTES] != 1
+        elif op == P_SATURATE:
+            bad = bad or type_real or real
+        elif op == P_DEQUANTIZE:
+            bad = bad or real
+            real = True
+        elif op != P_CLAMP:
+            real = True
+        if bad:
+            return fail(fault, BAD_POST, number, op, 0, 0)
+    if real and not TYPES[store[STORE_TYPE], TYPE_FLOAT]:
+        return fail(fault, BAD_POST, store[STORE_STEPS], -1, 0, 0)
+    return OK
+
+
+@compiled
+def check_store(main_size: int, local: Local, config: Integers, row: Integers, plan: Integers, fault: Integers) -> int:
+    """Whether the post chain is sound and all accesses of a store lie inside the memories: a fault's code or OK.
+
+    Notes in `plan` the positions, the accumulators' memory and the memory of each step's operand.
+    """
+    store = config[CONFIG_STORE]
+    if store[0] != OP_CONFIGURE_STORE:
+        return fail(fault, NOT_CONFIGURED, -1, -1, -1, 0)
+    if check_chain(config, fault) != OK:
+        return int(fault[0])
+    extents = row[STORE_EXTENT : STORE_EXTENT + AXES]
+    size = TYPES[store[STORE_TYPE], TYPE_BYTES]
+    positions = box_positions(extents, main_size)
+    plan[PLAN_POSITIONS] = positions
+    if positions < 0:
+        return fail(fault, BOX_TOO_LARGE, main_size, 0, 0, 0)
+    if positions == 0:
+        return OK
+    zeros = np.zeros(AXES, np.int64)
+    main_stride = store[STORE_MAIN_STRIDE : STORE_MAIN_STRIDE + AXES]
+    low, high = main_range(extents, zeros, main_stride, row[STORE_MAIN], size)
+    if low < 0 or high > main_size:
+        return fail(fault, OUTSIDE_MAIN, low, high - 1, main_size, 0)
+    size = TYPES[store[STORE_ACCUMULATOR], TYPE_BYTES]
+    start = row[STORE_LOCAL]
+    reach = span(extents, store[STORE_LOCAL_STRIDE : STORE_LOCAL_STRIDE + AXES])
+    plan[PLAN_MEMORY] = check_local(local, start, start + size * (reach + 1), size, fault)
+    if plan[PLAN_MEMORY] < 0:
+        return int(fault[0])
+    for number in range(store[STORE_STEPS]):
+        step = config[CONFIG_POST + number]
+        if step[POST_SLOT] < SLOTS:
+            size = TYPES[step[POST_OPERAND_TYPE], TYPE_BYTES]
+            reach = 0
+            if step[POST_OP] != P_TABLE:
+                reach = span(extents, step[POST_STRIDE : POST_STRIDE + AXES])
+            start = row[STORE_AUX + step[POST_SLOT]]
+            memory = check_local(local, start, start + size * (reach + 1), size, fault)
+            if memory < 0:
+                return int(fault[0])
+            plan[PLAN_STEP_MEMORY + number] = memory
+    return OK
+
+
+@compiled
+def _to_float(blocks: Blocks, count: int) -> None:
+    for j in range(count):
+        blocks.float_rows[0, 0, j] = np.float32(blocks.integer_rows[0, 0, j])
+
+
+@compiled
+def _float_step(op: int, step: Integers, blocks: Blocks, count: int) -> None:
+    """v32 = the step of v32 and x32, for the steps that yield a float."""
+    v, x = blocks.float_rows[0], blocks.float_rows[1]
+    s0, s1 = scalar_of(step[POST_SCALAR]), scalar_of(step[POST_SCALAR + 1])
+    if op in (P_BIAS, P_ADD):
+        for j in range(count):
+            v[0, j] += x[0, j]
+    elif op in (P_MUL, P_SCALE):
+        for j in range(count):
+            v[0, j] *= x[0, j]
+    elif op == P_DIVIDE:
+        for j in range(count):
+            v[0, j] /= x[0, j]
+    elif op == P_LEAKY:
+        for j in range(count):
+            if not v[0, j] >= 0:
+                v[0, j] *= s0
+    elif op == P_CLAMP:
+        for j in range(count):
+            v[0, j] = max(v[0, j], s0)
+            v[0, j] = min(v[0, j], s1)
+
+
+@compiled
+def _look_up(local: Local, base: int, step: Integers, blocks: Blocks, count: int) -> int:
+    """v64 = the table's entry of v64; returns the index of an entry that no table has, else -1."""
+    signed = TYPES[step[POST_TYPE], TYPE_KIND] == K_I8
+    v = blocks.integer_rows[0]
+    for j in range(count):
+        entry = v[0, j] - step[POST_LOW]
+        if entry < 0 or entry >= TABLE_ENTRIES or base + entry >= len(local.data):
+            return entry if entry >= 0 else TABLE_ENTRIES - entry
+        v[0, j] = np.int64(np.int8(local.data[base + entry])) if signed else np.int64(local.data[base + entry])
+    return -1
+
+
+@compiled
+def _integer_step(op: int, step: Integers, real: bool, wide: bool, blocks: Blocks, count: int) -> None:
+    """v64 = the step of v (v32 where `real`) and its operand, for the steps that yield an integer."""
+    v, n = blocks.integer_rows[0], blocks.integer_rows[1]
+    f, x = blocks.float_rows[0], blocks.float_rows[1]
+    s0, s1, s2 = (
+        scalar_of(step[POST_SCALAR]), scalar_of(step[POST_SCALAR + 1]), scalar_of(step[POST_SCALAR + 2]),
+    )  # fmt: skip
+    zero = step[POST_ZERO]
+    low, high = TYPES[step[POST_TYPE], TYPE_LOW], TYPES[step[POST_TYPE], TYPE_HIGH]
+    if op == P_BIAS:
+        for j in range(count):
+            total = v[0, j] + n[0, j]
+            v[0, j] = total if wide else np.int64(np.int32(total))
+    elif op == P_CLAMP:
+        for j in range(count):
+            v[0, j] = min(max(v[0, j], step[POST_LOW]), step[POST_HIGH])
+    elif op == P_SATURATE:
+        for j in range(count):
+            v[0, j] = min(max(v[0, j], low), high)
+    else:
+        if not real:
+            _to_float(blocks, count)
+        if op == P_REQUANTIZE:
+            for j in range(count):
+                v[0, j] = requantize_scalar(f[0, j], x[0, j], zero, low, high)
+        elif op == P_QUANTIZE:
+            for j in range(count):
+                v[0, j] = quantize_scalar(f[0, j], s0, zero, low, high)
+        elif op == P_QADD:
+            for j in range(count):
+                v[0, j] = saturate_float32(qadd_scalar(f[0, j], x[0, j], s0, s1, s2), 0, low, high)
+
+
+@compiled
+def _write(main: NDArray[np.uint8], kind: int, size: int, offsets: Integers, blocks: Blocks, real: bool) -> None:
+    """Store the running values at byte offsets of main memory."""
+    for j in range(len(offsets)):
+        if kind in (K_F32, K_BF16, K_F16):
+            value = blocks.float_rows[0, 0, j] if real else np.float32(blocks.integer_rows[0, 0, j])
+            if kind == K_F32:
+                pattern = np.int64(bits_of_float32(value))
+            elif kind == K_BF16:
+                pattern = np.int64(bf16_from_float32(value))
+            else:
+                pattern = np.int64(f16_from_float32(value))
+        else:
+            pattern = blocks.integer_rows[0, 0, j]
+        for k in range(size):
+            main[offsets[j] + k] = (pattern >> (8 * k)) & 0xFF
+
+
+@compiled
+def run_store(
+    main: NDArray[np.uint8],
+    local: Local,
+    blocks: Blocks,
+    config: Integers,
+    row: Integers,
+    plan: Integers,
+    stop: NDArray[np.uint8],
+    fault: Integers,
+) -> int:
+    """Carry out one store that `check_store` has passed."""
+    store, positions = config[CONFIG_STORE], plan[PLAN_POSITIONS]
+    extents = row[STORE_EXTENT : STORE_EXTENT + AXES]
+    order = np.arange(AXES)
+    code, accumulator = store[STORE_TYPE], store[STORE_ACCUMULATOR]
+    wide = TYPES[accumulator, TYPE_BYTES] == 8
+    origin = np.zeros(1, np.int64)
+    block = np.empty(LANES, np.int64)
+    for first in range(0, positions, LANES):
+        if stop[0]:
+            return fail(fault, STOPPED, 0, 0, 0, 0)
+        count = min(LANES, positions - first)
+        offsets = block[:count]
+        fill_offsets(extents, store[STORE_LOCAL_STRIDE : STORE_LOCAL_STRIDE + AXES], order, AXES, first, offsets)
+        real = TYPES[accumulator, TYPE_FLOAT] != 0
+        if real:
+            gather(local, TYPES[accumulator, TYPE_KIND], row[STORE_LOCAL], 0, origin, offsets, blocks.float_rows[0])
+        else:
+            gather(local, TYPES[accumulator, TYPE_KIND], row[STORE_LOCAL], 0, origin, offsets, blocks.integer_rows[0])
+        for number in range(store[STORE_STEPS]):
+            step = config[CONFIG_POST + number]
+            op, slot = step[POST_OP], step[POST_SLOT]
+            becomes_real = op in (P_ADD, P_MUL, P_SCALE, P_DIVIDE, P_LEAKY) or (real and op in (P_BIAS, P_CLAMP))
+            if op == P_TABLE:
+                wrong = _look_up(local, row[STORE_AUX + slot], step, blocks, count)
+                if wrong >= 0:
+                    return fail(fault, TABLE_INDEX, number, wrong, 0, 0)
+                continue
+            if slot < SLOTS:
+                fill_offsets(extents, step[POST_STRIDE : POST_STRIDE + AXES], order, AXES, first, offsets)
+                kind = TYPES[step[POST_OPERAND_TYPE], TYPE_KIND]
+                if op == P_BIAS and not real:
+                    gather(local, kind, row[STORE_AUX + slot], 0, origin, offsets, blocks.integer_rows[1])
+                else:
+                    gather(local, kind, row[STORE_AUX + slot], 0, origin, offsets, blocks.float_rows[1])
+            else:
+                blocks.float_rows[1, 0, :count] = scalar_of(step[POST_SCALAR])
+            if op == P_DEQUANTIZE:
+                scale, zero = scalar_of(step[POST_SCALAR]), step[POST_ZERO]
+                for j in range(count):
+                    blocks.float_rows[0, 0, j] = dequantize_scalar(blocks.integer_rows[0, 0, j], scale, zero)
+                real = True
+            elif becomes_real:
+                if not real:
+                    _to_float(blocks, count)
+                _float_step(op, step, blocks, count)
+                real = True
+            else:
+                _integer_step(op, step, real, wide, blocks, count)
+                real = False
+        fill_offsets(extents, store[STORE_MAIN_STRIDE : STORE_MAIN_STRIDE + AXES], order, AXES, first, offsets)
+        offsets += row[STORE_MAIN]
+        _write(main, TYPES[code, TYPE_KIND], TYPES[code, TYPE_BYTES], offsets, blocks, real)
+    return OK
