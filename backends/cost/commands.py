@@ -1,0 +1,181 @@
+"""What the commands of a scheduled nest move, compute and take, over the grid of its tile classes.
+
+Formulas: specs/isa.md, section 3 (time) and specs/counts.md (traffic).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import gcd
+
+import numpy as np
+
+from ...ir.arch import Arch
+from ...ir.nest import Access, CounterClass, Dataflow, axis_step, counter_class
+from .classes import Grid, Ints
+
+
+@dataclass(frozen=True, slots=True)
+class Loads:
+    """The load of one operand's tile: bytes read from main memory, bytes written locally, cycles of the bus."""
+
+    operand: str
+    depth: int
+    read_bytes: Ints
+    write_bytes: Ints
+    duration: Ints
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """The store of an output tile: positions of its box and cycles of the bus."""
+
+    depth: int
+    positions: Ints
+    duration: Ints
+
+
+@dataclass(frozen=True, slots=True)
+class Computes:
+    """The compute or vector command of an iteration. `a`, `b` and `partial` are elements read of a, read of b and
+    written to the accumulator; `points` is the product of the counters; `duration` and `tail` are T and L."""
+
+    a: Ints
+    b: Ints
+    partial: Ints
+    points: Ints
+    duration: Ints
+    tail: Ints
+
+
+def _ceil(value: Ints, divisor: int) -> Ints:
+    return -(-value // divisor)
+
+
+def _bus_cycles(arch: Arch, inside: tuple[Ints, ...], strides: list[int], element_bytes: int) -> Ints:
+    """Cycles that a box takes on the bus; `strides` are in bytes in main memory."""
+    run = np.full((1,) * inside[0].ndim if inside else (), element_bytes, np.int64)
+    runs = np.ones_like(run)
+    merging = np.ones_like(run, dtype=bool)
+    empty = np.zeros_like(run, dtype=bool)
+    for extent, stride in zip(reversed(inside), reversed(strides), strict=True):
+        merging = merging & ((run == stride) | (extent == 1))
+        run = np.where(merging, run * extent, run)
+        runs = np.where(merging, runs, runs * extent)
+        empty = empty | (extent == 0)
+    dma = arch.dma
+    beats = np.where(empty, 0, runs * _ceil(run, dma.bus_bytes))
+    requests = np.where(empty, 0, runs * _ceil(run, dma.burst_bytes))
+    numerator, denominator = dma.bus_bytes * arch.clock_hz, dma.bandwidth_bytes_per_second
+    common = gcd(numerator, denominator)
+    limited = _ceil(beats * (numerator // common), denominator // common)
+    waiting = _ceil(requests * dma.latency_cycles, dma.requests_in_flight)
+    return np.maximum(beats, np.maximum(limited, waiting))
+
+
+def _main_strides(grid: Grid, access: Access) -> list[int]:
+    """Bytes in main memory between neighbouring positions along each axis of the box."""
+    strides = []
+    pitch = access.type.bytes
+    for axis, view in zip(reversed(access.index), reversed(access.shape), strict=True):
+        strides.append(pitch * axis_step(axis, grid.extents))
+        pitch *= view
+    return strides[::-1]
+
+
+def _product(grid: Grid, factors: tuple[Ints, ...] | list[Ints]) -> Ints:
+    product = np.ones((1,) * len(grid.loops), np.int64)
+    for factor in factors:
+        product = product * factor
+    return product
+
+
+def loads(grid: Grid, arch: Arch, access: Access) -> Loads:
+    """The loads of `access`, a read of the nest."""
+    boxes = grid.boxes(access)
+    element = access.type.bytes
+    duration = arch.queues.command_cycles + _bus_cycles(arch, boxes.inside, _main_strides(grid, access), element)
+    return Loads(
+        access.operand,
+        grid.depth(access.dims),
+        _product(grid, boxes.inside) * element,
+        _product(grid, boxes.counts) * element,
+        duration,
+    )
+
+
+def stores(grid: Grid, arch: Arch) -> Stores:
+    """The stores of the output."""
+    access = grid.nest.write
+    counts = grid.boxes(access).counts
+    positions = _product(grid, counts)
+    bus = _bus_cycles(arch, counts, _main_strides(grid, access), access.type.bytes)
+    duration = arch.queues.command_cycles + np.maximum(bus, _ceil(positions, arch.post.lanes))
+    return Stores(grid.depth(access.dims), positions, duration)
+
+
+def _blocks(count: Ints, size: int, each: Callable[[Ints], Ints]) -> Ints:
+    """Sum of `each` over blocks of `size` of `count`, the last one short."""
+    short = count % size
+    return count // size * each(np.full_like(count, size)) + np.where(short > 0, each(short), 0)
+
+
+def blocked_dim(grid: Grid, axis: str) -> str | None:
+    """The dimension that the schedule spreads over `rows`, `cols` or `lanes`."""
+    assert grid.nest.schedule is not None
+    for loop in grid.nest.schedule.loops:
+        if loop.axis == axis:
+            return loop.dims[0]
+    return None
+
+
+def computes(grid: Grid, arch: Arch) -> Computes:
+    """The computes (or vector commands) of the nest."""
+    nest = grid.nest
+    assert nest.schedule is not None
+    one = np.ones((1,) * len(grid.loops), np.int64)
+    by_class = dict.fromkeys(CounterClass, one)
+    for dim in nest.domain:
+        kind = counter_class(nest, dim.name)
+        by_class[kind] = by_class[kind] * grid.sizes(dim.name)
+    batch, point = by_class[CounterClass.BATCH], by_class[CounterClass.POINT]
+    column, reduce = by_class[CounterClass.COLUMN], by_class[CounterClass.REDUCE]
+    points = batch * point * column * reduce
+    command = arch.queues.command_cycles
+    dataflow = nest.schedule.dataflow
+    if dataflow is Dataflow.VECTOR:
+        assert arch.vector is not None
+        lane = blocked_dim(grid, "lanes")
+        width = grid.sizes(lane) if lane else one
+        duration = command + arch.vector.startup_cycles + points // width * _ceil(width, arch.vector.lanes)
+        reduces = nest.body.op.value in ("mac", "sum", "max")
+        partial = batch * point * column if reduces else points
+        return Computes(points, points, partial, points, duration, np.zeros_like(duration))
+    rows, cols = arch.array.rows, arch.array.cols
+    row = blocked_dim(grid, "rows")
+    col = blocked_dim(grid, "cols")
+    e_r = grid.sizes(row) if row and counter_class(nest, row) is CounterClass.REDUCE else one
+    e_c = grid.sizes(col) if col and counter_class(nest, col) is CounterClass.COLUMN else one
+    column_blocks = column // e_c * _ceil(e_c, cols)
+    reduce_blocks = reduce // e_r * _ceil(e_r, rows)
+    fill_rows, fill_cols = np.minimum(rows, e_r), np.minimum(cols, e_c)
+    drain = arch.array.drain_cycles - 1
+    if dataflow is Dataflow.WS:
+        passes = _blocks(e_r, rows, lambda k: np.maximum(point, k))
+        duration = command + fill_rows + batch * column_blocks * (reduce // e_r) * passes
+        tail = fill_rows + fill_cols + drain
+        a, b = batch * column_blocks * point * reduce, batch * reduce * column
+        partial = batch * column * point * reduce_blocks
+    elif dataflow is Dataflow.OS:
+        duration = command + batch * column_blocks * _blocks(point, rows, lambda p: np.maximum(reduce, p))
+        tail = 2 * np.minimum(rows, point) + fill_cols + drain
+        a, b = batch * column_blocks * point * reduce, _ceil(point, rows) * batch * reduce * column
+        partial = batch * column * point
+    else:
+        passes = _blocks(e_r, rows, lambda k: np.maximum(column, k))
+        duration = command + fill_rows + batch * (reduce // e_r) * _ceil(point, cols) * passes
+        tail = fill_rows + np.minimum(cols, point) + drain
+        a, b = batch * point * reduce, _ceil(point, cols) * batch * reduce * column
+        partial = batch * column * point * reduce_blocks
+    return Computes(a, b, partial, points, duration, tail + 0 * duration)

@@ -1,0 +1,89 @@
+"""Counts of all layers of a scheduled module: its nests and its host regions, in order."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ...ir.arch import Arch
+from ...ir.graph import HostRegion
+from ...ir.module import Module
+from ...ir.nest import Nest
+from ...ir.program import INSTRUCTION_BYTES
+from ...ir.stats import LayerCounts, Transfer
+from ...ir.types import ElementType
+from .nest import cost_nest
+
+
+def cost_host(region: HostRegion, module: Module, arch: Arch) -> LayerCounts:
+    """What a host call moves and how long it takes (specs/isa.md, section 3).
+
+    Values count that lie in main memory: those with an address once the module is allocated, before that those of an
+    accelerator type and a known shape.
+    """
+    read = sum(_main_bytes(module, name) for name in region.inputs)
+    written = sum(_main_bytes(module, name) for name in region.outputs)
+    host_cycles = arch.host.call_cycles - (-(read + written) * arch.clock_hz // arch.host.bytes_per_second)
+    dram = {"instruction": Transfer(INSTRUCTION_BYTES, 0)}
+    if read:
+        dram["input"] = Transfer(read, 0)
+    if written:
+        dram["output"] = Transfer(0, written)
+    return LayerCounts(
+        name=region.name,
+        op="host",
+        where="host",
+        cycles=arch.queues.dispatch_cycles + host_cycles,
+        instructions={"host": 1},
+        traffic={"dram": dram},
+        actions={"host.byte": read + written} if read + written else {},
+    )
+
+
+def _main_bytes(module: Module, name: str) -> int:
+    tensor = module.tensor(name)
+    if module.addresses:
+        placed = name in dict(module.addresses)
+    else:
+        placed = isinstance(tensor.type, ElementType) and tensor.shape is not None
+    return tensor.bytes if placed else 0
+
+
+def cost_module(module: Module, arch: Arch) -> list[LayerCounts]:
+    """Counts layer by layer. Requires a module that is lowered and scheduled: nests and host regions only.
+
+    Nests that differ in names alone are counted once.
+    """
+    layers = []
+    counted: dict[Nest, LayerCounts] = {}
+    for operation in module.operations:
+        if isinstance(operation, HostRegion):
+            layers.append(cost_host(operation, module, arch))
+            continue
+        assert isinstance(operation, Nest), f"{operation.name!r} is not lowered"
+        plain = nameless(operation)
+        if plain not in counted:
+            counted[plain] = cost_nest(plain, arch)
+        layers.append(replace(counted[plain], name=operation.name, op=operation.operator))
+    return layers
+
+
+def nameless(nest: Nest) -> Nest:
+    """What decides a nest's counts: everything but the names of the nest and of its tensors, addresses and reasons."""
+    schedule = nest.schedule
+    if schedule is not None:
+        buffers = tuple(replace(buffer, address=None) for buffer in schedule.buffers)
+        schedule = replace(
+            schedule, buffers=buffers, reason="", objective=0.0, lower_bound=0.0, evaluated=0, optimal=False
+        )
+    return replace(
+        nest,
+        name="",
+        operator="",
+        source=(),
+        reason="",
+        reads=tuple(replace(access, tensor="", pad=None, zero_point=0) for access in nest.reads),
+        write=replace(nest.write, tensor="", pad=None, zero_point=0),
+        body=replace(nest.body, attributes=()),
+        post=tuple(replace(step, attributes=()) for step in nest.post),
+        schedule=schedule,
+    )

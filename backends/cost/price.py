@@ -1,0 +1,54 @@
+"""Energy and area: actions, counted first, times the machine's price for each (specs/counts.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ...ir.arch import Arch
+from ...ir.stats import LayerCounts
+
+PRICED_ACTIONS = (
+    ("array", "mac", "array.mac"),
+    ("vector", "op", "vector.op"),
+    ("post", "element", "post.element"),
+    ("host", "byte", "host.byte"),
+)
+
+
+def action_counts(counts: LayerCounts, arch: Arch) -> dict[tuple[str, str], float]:
+    """How often each (component, action) happened; what did not happen is absent."""
+    happened: dict[tuple[str, str], float] = {}
+    for component, action, counted in PRICED_ACTIONS:
+        happened[component, action] = counts.actions.get(counted, 0)
+    happened["control", "instruction"] = sum(counts.instructions.values())
+    for name, roles in counts.traffic.items():
+        read = sum(moved.read_bytes for moved in roles.values())
+        written = sum(moved.write_bytes for moved in roles.values())
+        if name == arch.main.name:
+            happened[name, "read_bit"], happened[name, "write_bit"] = 8 * read, 8 * written
+        else:
+            word = arch.memory(name).word_bytes
+            happened[name, "read_word"], happened[name, "write_word"] = read / word, written / word
+    return {key: times for key, times in happened.items() if times}
+
+
+def energy_pj(counts: LayerCounts, arch: Arch) -> dict[str, float]:
+    """Energy by component; a component without a row in `arch.energy` is absent."""
+    return price(action_counts(counts, arch), arch)
+
+
+def price(happened: Mapping[tuple[str, str], float], arch: Arch) -> dict[str, float]:
+    """Sum over actions of count x energy per action, by component."""
+    energy: dict[str, float] = {}
+    for row in arch.energy:
+        times = happened.get((row.component, row.action), 0)
+        if times:
+            energy[row.component] = energy.get(row.component, 0.0) + times * row.energy_pj
+    return energy
+
+
+def area_um2(arch: Arch) -> float | None:
+    """The machine's area; None unless every component has a figure."""
+    areas = [row.area_um2 for row in arch.area]
+    known = [area for area in areas if area is not None]
+    return sum(known) if areas and len(known) == len(areas) else None

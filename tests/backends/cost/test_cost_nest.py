@@ -1,0 +1,189 @@
+"""The closed form equals a literal walk, count by count and cycle by cycle."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from dnnc.backends.cost import maxplus
+from dnnc.backends.cost.classes import Grid
+from dnnc.backends.cost.commands import computes, loads, stores
+from dnnc.backends.cost.nest import cost_nest, make_plan
+from dnnc.ir.arch import Arch
+from dnnc.ir.nest import Dim, Nest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.literal import Walk
+from support.machines import machine
+from support.nests import conv_nest, matmul_nest, max_pool_nest
+
+
+def check(nest: Nest, arch: Arch, points: bool = False) -> None:
+    walk, counts = Walk(nest, arch), cost_nest(nest, arch)
+    assert counts.instructions == dict(walk.instructions)
+    found = {m: {r: (t.read_bytes, t.write_bytes) for r, t in roles.items()} for m, roles in counts.traffic.items()}
+    assert found == walk.traffic()
+    assert counts.macs_issued == walk.issued
+    assert counts.actions == dict(walk.actions)
+    assert counts.cycles == walk.dispatch
+    if points:
+        assert counts.macs == walk.macs()
+
+
+@st.composite
+def machines(draw: st.DrawFn) -> Arch:
+    arch = machine(
+        draw(st.integers(1, 6)),
+        draw(st.integers(1, 6)),
+        bus_bytes=draw(st.sampled_from((1, 2, 4, 16))),
+        latency_cycles=draw(st.integers(0, 90)),
+        queues=(draw(st.integers(1, 9)), draw(st.integers(1, 9)), draw(st.integers(1, 4))),
+        lanes=draw(st.integers(1, 5)),
+        command_cycles=draw(st.integers(0, 7)),
+    )
+    dma = replace(
+        arch.dma,
+        bandwidth_bytes_per_second=draw(st.sampled_from((700_000_000, 10**9, 3 * 10**9, 10**11))),
+        requests_in_flight=draw(st.integers(1, 9)),
+        burst_bytes=draw(st.sampled_from((1, 8, 64))),
+    )
+    array = replace(arch.array, drain_cycles=draw(st.integers(0, 40)))
+    return replace(arch, dma=dma, array=array, queues=replace(arch.queues, dispatch_cycles=draw(st.integers(0, 5))))
+
+
+COPIES = st.integers(1, 2)
+
+
+def tilings(draw: st.DrawFn, outputs: dict[str, int], reductions: dict[str, int]) -> list[tuple[str, int]]:
+    """Loops over a subset of the dimensions, those of the output outside."""
+    tiles = []
+    for group in (outputs, reductions):
+        for dim in draw(st.permutations(sorted(group))):
+            if draw(st.booleans()):
+                tiles.append((dim, draw(st.integers(1, group[dim]))))
+    return tiles
+
+
+@st.composite
+def convolutions(draw: st.DrawFn) -> tuple[Arch, Nest]:
+    arch = draw(machines())
+    outputs = dict(zip("nmpq", draw(st.tuples(*(st.integers(1, most) for most in (2, 6, 7, 6)))), strict=True))
+    reductions = dict(c=draw(st.integers(1, 5)), r=draw(st.integers(1, 4)), s=draw(st.integers(1, 3)))
+    tiles = tilings(draw, outputs, reductions)
+    stride = draw(st.integers(1, 3))
+    return arch, conv_nest(
+        arch,
+        **outputs,
+        **reductions,
+        stride=stride,
+        pad=draw(st.integers(0, 3)),
+        h=draw(st.integers(1, 9)),
+        w=draw(st.integers(1, 9)),
+        tiles=tiles,
+        dataflow=draw(st.sampled_from(("ws", "os", "is", "vector"))),
+        copies={name: draw(COPIES) for name in ("x", "w", "bias", "scale", "y")},
+    )
+
+
+@settings(max_examples=150, deadline=None)
+@given(convolutions())
+def test_convolutions(case: tuple[Arch, Nest]) -> None:
+    check(case[1], case[0], points=True)
+
+
+@st.composite
+def products(draw: st.DrawFn) -> tuple[Arch, Nest]:
+    arch = draw(machines())
+    outputs = dict(g=draw(st.integers(1, 3)), p=draw(st.integers(1, 12)), m=draw(st.integers(1, 12)))
+    reductions = dict(k=draw(st.integers(1, 40)))
+    return arch, matmul_nest(
+        arch,
+        **outputs,
+        **reductions,
+        tiles=tilings(draw, outputs, reductions),
+        dataflow=draw(st.sampled_from(("ws", "os", "is"))),
+        copies={name: draw(COPIES) for name in ("a", "b", "y")},
+    )
+
+
+@settings(max_examples=150, deadline=None)
+@given(products())
+def test_products(case: tuple[Arch, Nest]) -> None:
+    check(case[1], case[0], points=True)
+
+
+@settings(max_examples=30, deadline=None)
+@given(machines(), st.integers(1, 9), st.integers(1, 9), st.data())
+def test_pools(arch: Arch, p: int, q: int, data: st.DataObject) -> None:
+    tiles = [(d, data.draw(st.integers(1, 4))) for d in data.draw(st.permutations("pqc"))]
+    check(max_pool_nest(arch, p=p, q=q, tiles=tiles), arch)
+
+
+@pytest.mark.parametrize("dataflow", ["ws", "os", "is"])
+@pytest.mark.parametrize("bus_bytes", [1, 16])
+def test_long_loops_are_skipped(dataflow: str, bus_bytes: int) -> None:
+    """Loops long enough that runs are extrapolated, with waits at and beyond the farthest distance."""
+    arch = machine(bus_bytes=bus_bytes)
+    for p, m, k in ((300, 3, 1), (2, 2, 600), (12, 12, 6)):
+        for tiles in ([("p", 1), ("m", 1), ("k", 1)], [("m", 1), ("p", 1), ("k", 1)]):
+            check(matmul_nest(arch, p=p, m=m, k=k, tiles=tiles, dataflow=dataflow), arch)
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+def test_matrix_powers(monkeypatch: pytest.MonkeyPatch, copies: int) -> None:
+    """With no patience for the vector, every run is a matrix power; the result is the same."""
+    import dnnc.backends.cost.nest as module
+
+    original = module.make_plan
+
+    def impatient(*args: object) -> maxplus.Plan:
+        plan = original(*args)
+        plan.figures[maxplus.PATIENCE] = 0
+        return plan
+
+    monkeypatch.setattr(module, "make_plan", impatient)
+    arch = machine(bus_bytes=2, queues=(3, 4, 2))
+    for tiles in ([("p", 1), ("m", 2), ("k", 4)], [("m", 2), ("p", 1)]):
+        check(matmul_nest(arch, p=80, m=3, k=320, tiles=tiles, copies={"a": copies, "y": copies}), arch)
+
+
+@pytest.mark.parametrize("tiles", [[("p", 1), ("m", 1)], [("m", 1), ("p", 1)], [("p", 1), ("m", 1), ("k", 1)]])
+def test_far_waits_that_the_queue_does_not_imply(tiles: list[tuple[str, int]]) -> None:
+    """A deep queue and a long drain: the farthest distance is felt, and absent for the first versions."""
+    arch = machine(queues=(255, 255, 255), command_cycles=0, latency_cycles=3000, bus_bytes=64)
+    arch = replace(arch, array=replace(arch.array, drain_cycles=5000))
+    check(matmul_nest(arch, p=4, m=300, k=2, tiles=tiles), arch)
+    check(matmul_nest(arch, p=300, m=4, k=2, tiles=tiles), arch)
+    check(conv_nest(arch, m=3, p=20, q=20, c=1, r=1, s=1, pad=0, tiles=[("m", 1), ("p", 1), ("q", 1)]), arch)
+
+
+@pytest.mark.parametrize("dim", ["n", "c", "p"])
+def test_empty_domain(dim: str) -> None:
+    arch = machine()
+    nest = conv_nest(arch)
+    nest = replace(nest, domain=tuple(Dim(d.name, 0 if d.name == dim else d.extent) for d in nest.domain))
+    check(nest, arch)
+
+
+def test_work_grows_with_loops_not_with_tiles() -> None:
+    """A nest of 10^9 tiles takes no more steps and products than one of 10^6."""
+    arch = machine(bus_bytes=4)
+    work = {}
+    for extent in (100, 1000):
+        tiles = [("p", 1), ("m", 1), ("k", 1)]
+        nest = matmul_nest(arch, p=extent, m=extent, k=extent, tiles=tiles)
+        grid = Grid.of(nest)
+        assert grid.tiles(1, 3) == extent**3
+        assert [len(loop.lengths) for loop in grid.loops] == [1, 1, 1]
+        moved = [loads(grid, arch, access) for access in nest.reads]
+        plan = make_plan(grid, arch, moved, computes(grid, arch), stores(grid, arch))
+        for patience in (plan.figures[maxplus.PATIENCE], 0):
+            plan.figures[maxplus.PATIENCE] = patience
+            counted = np.zeros(2, np.int64)
+            work.setdefault(int(patience), []).append((maxplus.cycles(plan, 6, counted), *counted))
+    for small, large in work.values():
+        assert large[0] > 900 * small[0]
+        assert large[1] <= small[1] < 1000
+        assert large[2] <= 2 * small[2] < 200
+    assert len({figures[-1][0] for figures in work.values()}) == 1

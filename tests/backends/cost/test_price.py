@@ -1,0 +1,104 @@
+"""Prices, host calls, modules and invariants."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from dnnc.backends.cost import module as cost
+from dnnc.backends.cost.invariants import broken_invariants
+from dnnc.backends.cost.module import cost_host, cost_module
+from dnnc.backends.cost.nest import cost_nest
+from dnnc.backends.cost.price import action_counts, area_um2, energy_pj
+from dnnc.ir.arch import AreaRow, ComponentRow
+from dnnc.ir.graph import HostRegion
+from dnnc.ir.module import Header, Module
+from dnnc.ir.stats import LayerCounts, Transfer
+from dnnc.ir.types import BlobRef, ElementType, HostType, Tensor
+from support.machines import machine
+from support.nests import conv_nest, matmul_nest, max_pool_nest
+
+
+def test_energy_is_actions_times_rows() -> None:
+    rows = (
+        ComponentRow("array", "mac", 0.5, "test"),
+        ComponentRow("spad", "read_word", 3.0, "test"),
+        ComponentRow("spad", "write_word", 4.0, "test"),
+        ComponentRow("dram", "read_bit", 8.0, "test"),
+        ComponentRow("control", "instruction", 2.0, "test"),
+    )
+    arch = replace(machine(), energy=rows)
+    counts = LayerCounts(
+        "l",
+        "conv",
+        "accelerator",
+        instructions={"load": 2, "fence": 1},
+        actions={"array.mac": 10, "post.element": 7},
+        traffic={
+            "dram": {"input": Transfer(5, 3), "weight": Transfer(1, 0)},
+            "spad": {"input": Transfer(6, 8), "weight": Transfer(0, 4)},
+        },
+    )
+    assert action_counts(counts, arch)["spad", "read_word"] == 1.5  # words of 4 bytes
+    assert energy_pj(counts, arch) == {
+        "array": 5.0,
+        "spad": 1.5 * 3.0 + 3.0 * 4.0,
+        "dram": 6 * 8 * 8.0,
+        "control": 6.0,
+    }
+
+
+def test_area_is_known_only_if_every_row_is() -> None:
+    arch = machine()
+    assert area_um2(arch) is None
+    whole = replace(arch, area=(AreaRow("array", 2.0, "test"), AreaRow("spad", 3.0, "test")))
+    assert area_um2(whole) == 5.0
+    assert area_um2(replace(arch, area=(*whole.area, AreaRow("acc", None, "test")))) is None
+
+
+def host_module() -> tuple[HostRegion, Module]:
+    region = HostRegion("h", ("a", "s"), ("b",), BlobRef("0"))
+    tensors = (
+        Tensor("a", ElementType.I8, (3, 5)),
+        Tensor("s", HostType("seq(tensor(int64))"), None),
+        Tensor("b", ElementType.F32, (7,)),
+    )
+    return region, Module(Header("m", "small", ""), tensors, (region,), ("a", "s"), ("b",))
+
+
+def test_host_call() -> None:
+    arch = machine()
+    region, module = host_module()
+    counts = cost_host(region, module, arch)
+    assert counts.traffic == {
+        "dram": {"instruction": Transfer(64, 0), "input": Transfer(15, 0), "output": Transfer(0, 28)}
+    }
+    assert counts.cycles == 1 + 100 + 43  # dispatch, call, one byte a cycle
+    assert counts.actions == {"host.byte": 43}
+    allocated = replace(module, addresses=(("a", 0),))
+    assert cost_host(region, allocated, arch).cycles == 1 + 100 + 15
+
+
+def test_equal_nests_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    arch = machine()
+    nest = matmul_nest(arch)
+    twin = replace(nest, name="other", reads=tuple(replace(a, tensor=f"{a.tensor}2") for a in nest.reads))
+    calls = []
+    monkeypatch.setattr(cost, "cost_nest", lambda nest, arch: calls.append(nest) or cost_nest(nest, arch))
+    module = Module(Header("m", "small", ""), (), (nest, twin, matmul_nest(arch, p=8)), (), ())
+    layers = cost_module(module, arch)
+    assert [layer.name for layer in layers] == ["matmul", "other", "matmul"]
+    assert len(calls) == 2
+    assert layers[0].cycles == layers[1].cycles == cost_nest(nest, arch).cycles
+
+
+def test_invariants_hold_and_are_told() -> None:
+    arch = machine()
+    for nest in (conv_nest(arch, tiles=[("m", 4), ("p", 2)]), conv_nest(arch, pad=3), max_pool_nest(arch)):
+        assert broken_invariants(cost_nest(nest, arch), arch, nest) == []
+    nest = matmul_nest(arch)
+    counts = cost_nest(nest, arch)
+    assert broken_invariants(replace(counts, cycles=1), arch)
+    assert broken_invariants(replace(counts, macs=counts.macs + 1), arch)
+    less = {**counts.traffic, "dram": {**counts.traffic["dram"], "weight": Transfer(1, 0)}}
+    assert broken_invariants(replace(counts, traffic=less), arch, nest)

@@ -1,0 +1,301 @@
+"""The program of a scheduled nest, walked command by command: specs/isa.md (sections 3 and 5) and specs/counts.md.
+
+Slow and plain: it exists to be compared with the closed form. It shares the IR's data types with it and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import product
+from math import prod
+
+from dnnc.ir.arch import Arch
+from dnnc.ir.nest import (
+    AxisBox,
+    BodyOp,
+    CounterClass,
+    Dataflow,
+    Nest,
+    Role,
+    axis_box,
+    axis_step,
+    counter_class,
+    main_memory_loops,
+)
+
+
+def ceil(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+class Walk:
+    """Counts and cycles of one nest, which starts right after a fence."""
+
+    def __init__(self, nest: Nest, arch: Arch) -> None:
+        self.nest, self.arch = nest, arch
+        self.instructions: Counter[str] = Counter()
+        self.read: Counter[tuple[str, str]] = Counter()
+        self.written: Counter[tuple[str, str]] = Counter()
+        self.actions: Counter[str] = Counter()
+        self.issued = 0
+        self.dispatch = 0
+        self.resource = {"bus": 0, "unit": 0}
+        self.starts: dict[str, list[int]] = {"load": [], "execute": [], "store": []}
+        self.ends: dict[str, list[int]] = {"load": [], "execute": [], "store": []}
+        self.extents = {d.name: d.extent for d in nest.domain}
+        self.run()
+
+    def at_dispatch(self, mnemonic: str) -> None:
+        self.instructions[mnemonic] += 1
+        self.read["dram", "instruction"] += 64
+        self.dispatch += self.arch.queues.dispatch_cycles
+
+    def issue(self, mnemonic: str, engine: str, duration: int, tail: int, waits: dict[str, int]) -> None:
+        self.instructions[mnemonic] += 1
+        self.read["dram", "instruction"] += 64
+        entries = getattr(self.arch.queues, engine)
+        starts = self.starts[engine]
+        room = starts[-entries] if len(starts) >= entries else 0
+        self.dispatch = max(self.dispatch + self.arch.queues.dispatch_cycles, room)
+        resource = "unit" if engine == "execute" else "bus"
+        start = max(self.dispatch, self.resource[resource])
+        for other, distance in waits.items():
+            if distance:
+                start = max(start, self.ends[other][-min(distance, 255)])
+        self.resource[resource] = start + duration
+        starts.append(start)
+        self.ends[engine].append(max(start + duration + tail, self.ends[engine][-1] if self.ends[engine] else 0))
+
+    def bus(self, inside: list[int], strides: list[int], element: int) -> int:
+        run, runs, merging = element, 1, True
+        for count, stride in zip(reversed(inside), reversed(strides), strict=True):
+            merging = merging and (count == 1 or stride == run)
+            if merging:
+                run *= count
+            else:
+                runs *= count
+        dma = self.arch.dma
+        beats = requests = 0
+        if 0 not in inside:
+            beats, requests = runs * ceil(run, dma.bus_bytes), runs * ceil(run, dma.burst_bytes)
+        return max(
+            beats,
+            ceil(beats * dma.bus_bytes * self.arch.clock_hz, dma.bandwidth_bytes_per_second),
+            ceil(requests * dma.latency_cycles, dma.requests_in_flight),
+        )
+
+    def boxes(self, operand: str, starts: dict[str, int], sizes: dict[str, int]) -> tuple[list[AxisBox], list[int]]:
+        access = self.nest.access(operand)
+        boxes = [
+            axis_box(axis, view, self.extents, starts, sizes)
+            for axis, view in zip(access.index, access.shape, strict=True)
+        ]
+        strides = [
+            prod(access.shape[i + 1 :]) * access.type.bytes * axis_step(axis, self.extents)
+            for i, axis in enumerate(access.index)
+        ]
+        return boxes, strides
+
+    def run(self) -> None:
+        nest, arch = self.nest, self.arch
+        schedule = nest.schedule
+        if 0 in self.extents.values() or 0 in nest.write.shape:
+            self.at_dispatch("fence")
+            return
+        for _ in nest.reads:
+            self.at_dispatch("configure.load")
+        self.at_dispatch("configure.a")
+        if nest.body.b:
+            self.at_dispatch("configure.b")
+        self.at_dispatch("configure.c")
+        if nest.body.op is BodyOp.QADD:
+            self.at_dispatch("configure.scalars")
+        self.at_dispatch("configure.store")
+        for _ in nest.post:
+            self.at_dispatch("configure.post")
+
+        loops = main_memory_loops(schedule)
+        counts = [ceil(self.extents[loop.dims[0]], loop.size) for loop in loops]
+        iterations = list(product(*(range(n) for n in counts)))
+        relevant = {
+            access.operand: [k for k, loop in enumerate(loops) if loop.dims[0] in access.dims]
+            for access in [*nest.reads, nest.write]
+        }
+
+        def tile(operand: str, i: int) -> tuple[int, ...]:
+            return tuple(iterations[i][k] for k in relevant[operand])
+
+        # versions[o][i]: the version of operand o at iteration i
+        versions: dict[str, list[int]] = {}
+        for operand in relevant:
+            versions[operand] = [0]
+            for i in range(1, len(iterations)):
+                versions[operand].append(versions[operand][-1] + (tile(operand, i) != tile(operand, i - 1)))
+        y = nest.write.operand
+        post = {step.operand for step in nest.post if step.operand}
+        last_compute: dict[tuple[str, int], int] = {}  # (operand, version) -> number of the compute
+        last_store: dict[tuple[str, int], int] = {}
+        last_load: dict[int, int] = {}  # iteration -> number of the last load that belongs to it
+
+        def geometry(i: int) -> tuple[dict[str, int], dict[str, int]]:
+            starts, sizes = dict.fromkeys(self.extents, 0), dict(self.extents)
+            for loop, t in zip(loops, iterations[i], strict=True):
+                dim = loop.dims[0]
+                starts[dim] = t * loop.size
+                sizes[dim] = min(loop.size, self.extents[dim] - starts[dim])
+            return starts, sizes
+
+        def load(operand: str, i: int) -> None:
+            access = nest.access(operand)
+            buffer = schedule.buffer(operand)
+            version = versions[operand][i]
+            waits = {}
+            if version >= buffer.copies:
+                old = (operand, version - buffer.copies)
+                if operand in (nest.body.a, nest.body.b):
+                    waits["execute"] = len(self.ends["execute"]) - last_compute[old]
+                if operand in post and old in last_store:
+                    waits["store"] = len(self.ends["store"]) - last_store[old]
+            boxes, strides = self.boxes(operand, *geometry(i))
+            inside = [box.inside for box in boxes]
+            duration = arch.queues.command_cycles + self.bus(inside, strides, access.type.bytes)
+            self.issue("load", "load", duration, arch.dma.latency_cycles, waits)
+            last_load[i] = len(self.ends["load"]) - 1
+            self.read["dram", access.role.value] += prod(inside) * access.type.bytes
+            self.written[buffer.memory, access.role.value] += prod(box.count for box in boxes) * access.type.bytes
+
+        for access in nest.reads:
+            load(access.operand, 0)
+        for i in range(len(iterations)):
+            changing = (
+                []
+                if i + 1 == len(iterations)
+                else [a.operand for a in nest.reads if versions[a.operand][i + 1] != versions[a.operand][i]]
+            )
+            copies = {o: schedule.buffer(o).copies for o in changing}
+            for o in changing:
+                if copies[o] == 2:
+                    load(o, i + 1)
+            waits = {}
+            if i in last_load:
+                waits["load"] = len(self.ends["load"]) - last_load[i]
+            fresh = i == 0 or versions[y][i] != versions[y][i - 1]
+            if fresh and versions[y][i] >= schedule.buffer(y).copies:
+                old = last_store[y, versions[y][i] - schedule.buffer(y).copies]
+                waits["store"] = len(self.ends["store"]) - old
+            self.compute(geometry(i)[1], not fresh, waits)
+            for o in relevant:
+                last_compute[o, versions[o][i]] = len(self.ends["execute"]) - 1
+            for o in changing:
+                if copies[o] == 1 and o not in post:
+                    load(o, i + 1)
+            if i + 1 == len(iterations) or versions[y][i + 1] != versions[y][i]:
+                self.store(*geometry(i))
+                for o in relevant:
+                    last_store[o, versions[o][i]] = len(self.ends["store"]) - 1
+            for o in changing:
+                if copies[o] == 1 and o in post:
+                    load(o, i + 1)
+        self.at_dispatch("fence")
+        self.dispatch = max([self.dispatch, *(ends[-1] for ends in self.ends.values() if ends)])
+
+    def compute(self, sizes: dict[str, int], accumulate: bool, waits: dict[str, int]) -> None:
+        nest, arch, schedule = self.nest, self.arch, self.nest.schedule
+        command = arch.queues.command_cycles
+        e = {c: prod(sizes[d.name] for d in nest.domain if counter_class(nest, d.name) is c) for c in CounterClass}
+        G, P = e[CounterClass.BATCH], e[CounterClass.POINT]
+        M, K = e[CounterClass.COLUMN], e[CounterClass.REDUCE]
+        spatial = {loop.axis: loop.dims[0] for loop in schedule.loops if loop.axis}
+        a = nest.access(nest.body.a)
+        b = nest.access(nest.body.b) if nest.body.b else None
+        acc = schedule.buffer(nest.write.operand).memory
+        size = nest.accumulator.bytes
+        if schedule.dataflow is Dataflow.VECTOR:
+            width = sizes[spatial["lanes"]] if "lanes" in spatial else 1
+            lanes = arch.vector.lanes
+            points = G * P * M * K
+            duration = command + arch.vector.startup_cycles + points // width * ceil(width, lanes)
+            self.issue("vector", "execute", duration, 0, waits)
+            if nest.body.op is BodyOp.MAC:
+                self.issued += lanes * (duration - command - arch.vector.startup_cycles)
+            self.actions["vector.op"] += points
+            for access in filter(None, (a, b)):
+                self.read[schedule.buffer(access.operand).memory, access.role.value] += points * access.type.bytes
+            if nest.body.op in (BodyOp.MAC, BodyOp.SUM, BodyOp.MAX):
+                self.written[acc, "partial"] += G * P * M * size
+                self.read[acc, "partial"] += G * P * M * size * accumulate
+            else:
+                self.written[acc, "partial"] += points * size
+            return
+        R, N = arch.array.rows, arch.array.cols
+
+        def blocks(n: int, s: int, f) -> int:
+            return sum(f(min(s, n - start)) for start in range(0, n, s))
+
+        row, col = spatial.get("rows"), spatial.get("cols")
+        er = sizes[row] if row and counter_class(nest, row) is CounterClass.REDUCE else 1
+        ec = sizes[col] if col and counter_class(nest, col) is CounterClass.COLUMN else 1
+        drain = arch.array.drain_cycles
+        if schedule.dataflow is Dataflow.WS:
+            work = min(R, er) + G * (M // ec) * ceil(ec, N) * (K // er) * blocks(er, R, lambda k: max(P, k))
+            tail = min(R, er) + min(N, ec) - 1 + drain
+            reads = (G * (M // ec) * ceil(ec, N) * P * K, G * K * M)
+            partial = G * M * P * (K // er) * ceil(er, R)
+        elif schedule.dataflow is Dataflow.OS:
+            work = G * (M // ec) * ceil(ec, N) * blocks(P, R, lambda p: max(K, p))
+            tail = 2 * min(R, P) + min(N, ec) - 1 + drain
+            reads = (G * (M // ec) * ceil(ec, N) * P * K, ceil(P, R) * G * K * M)
+            partial = G * M * P
+        else:
+            work = min(R, er) + G * (K // er) * ceil(P, N) * blocks(er, R, lambda k: max(M, k))
+            tail = min(R, er) + min(N, P) - 1 + drain
+            reads = (G * P * K, ceil(P, N) * G * K * M)
+            partial = G * M * P * (K // er) * ceil(er, R)
+        self.issue("compute", "execute", command + work, tail, waits)
+        self.issued += R * N * work
+        self.actions["array.mac"] += G * P * K * M
+        for access, elements in zip((a, b), reads, strict=True):
+            self.read[schedule.buffer(access.operand).memory, access.role.value] += elements * access.type.bytes
+        self.written[acc, "partial"] += partial * size
+        self.read[acc, "partial"] += (partial - (0 if accumulate else G * M * P)) * size
+
+    def store(self, starts: dict[str, int], sizes: dict[str, int]) -> None:
+        nest, arch = self.nest, self.arch
+        boxes, strides = self.boxes(nest.write.operand, starts, sizes)
+        counts = [box.count for box in boxes]
+        positions = prod(counts)
+        duration = max(self.bus(counts, strides, nest.write.type.bytes), ceil(positions, arch.post.lanes))
+        self.issue("store", "store", arch.queues.command_cycles + duration, arch.dma.latency_cycles, {"execute": 1})
+        self.actions["post.element"] += positions
+        acc = nest.schedule.buffer(nest.write.operand).memory
+        self.read[acc, Role.OUTPUT.value] += positions * nest.accumulator.bytes
+        self.written["dram", Role.OUTPUT.value] += positions * nest.write.type.bytes
+        for step in nest.post:
+            if step.operand:
+                access = nest.access(step.operand)
+                memory = nest.schedule.buffer(step.operand).memory
+                self.read[memory, access.role.value] += positions * access.type.bytes
+
+    def macs(self) -> int:
+        """Points at which both operands lie inside their tensors, one by one."""
+        nest = self.nest
+        if nest.body.op is not BodyOp.MAC:
+            return 0
+        names = list(self.extents)
+        total = 0
+        for point in product(*(range(self.extents[name]) for name in names)):
+            place = dict(zip(names, point, strict=True))
+            total += all(
+                0 <= axis.at(place) < view
+                for operand in (nest.body.a, nest.body.b)
+                for axis, view in zip(nest.access(operand).index, nest.access(operand).shape, strict=True)
+            )
+        return total
+
+    def traffic(self) -> dict[str, dict[str, tuple[int, int]]]:
+        table: dict[str, dict[str, tuple[int, int]]] = {}
+        for memory, role in {*self.read, *self.written}:
+            moved = self.read[memory, role], self.written[memory, role]
+            if any(moved):
+                table.setdefault(memory, {})[role] = moved
+        return table
