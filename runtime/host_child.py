@@ -1,0 +1,81 @@
+"""The process that runs host regions: `python -m dnnc.runtime.host_child MEMORY_BYTES CPU_SECONDS`.
+
+It reads messages (see `host_transport`) from its standard input and answers on its standard output:
+{"do": "load", "region": n} with the model's bytes, then {"do": "run", "region": n, "inputs": [...], "outputs": [...]}.
+It bounds itself; whoever started it bounds its time by killing it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+_BASE_BYTES = 1 << 30  # what Python, numpy and onnxruntime reserve before the first region runs
+
+
+def _bound(memory_bytes: int, cpu_seconds: int) -> None:
+    """Limit memory, processor time and files, where the system can."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return
+    for what, limit in (
+        (resource.RLIMIT_AS, memory_bytes + _BASE_BYTES),
+        (resource.RLIMIT_CPU, cpu_seconds),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        hard = resource.getrlimit(what)[1]
+        bounded = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        resource.setrlimit(what, (bounded, bounded))
+
+
+def main() -> None:
+    memory_bytes, cpu_seconds = int(sys.argv[1]), int(sys.argv[2])
+    _bound(memory_bytes, cpu_seconds)
+    # Nothing that a library prints may get into the answers.
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    questions = os.fdopen(os.dup(0), "rb")
+
+    import numpy as np
+    import onnxruntime
+
+    from .host_session import HostRefused, HostSession, parse_region
+    from .host_transport import decode, encode
+
+    sessions: dict[int, HostSession] = {}
+
+    def read(count: int) -> bytes:
+        data = questions.read(count)
+        if len(data) < count:
+            raise SystemExit(0)  # nobody asks any more
+        return data
+
+    def answer(message: dict[str, Any], values: list[Any]) -> None:
+        for part in encode(message, values):
+            answers.write(part)
+        answers.flush()
+
+    options = onnxruntime.RunOptions()
+    options.log_severity_level = 4
+    while True:
+        message, values = decode(read, sys.maxsize)
+        region = message["region"]
+        try:
+            if message["do"] == "load":
+                model = parse_region(np.asarray(values[0]).tobytes())
+                sessions[region] = HostSession(model, os.cpu_count() or 1, fold_constants=True)
+                answer({}, [])
+            else:
+                feeds = dict(zip(message["inputs"], values, strict=True))
+                answer({}, sessions[region].run(message["outputs"], feeds, options))
+        except HostRefused as error:
+            answer({"error": str(error)}, [])
+        except MemoryError:
+            answer({"error": f"it needs more than {memory_bytes} bytes of memory"}, [])
+
+
+if __name__ == "__main__":
+    main()
