@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 
@@ -12,7 +12,8 @@ from ..ir.nest import Access, Body, BodyOp, CounterClass, Dim, Nest, Post, Role,
 from ..ir.program import BOX_AXES, COUNTERS
 from ..ir.types import ElementType
 from .lower_view import View
-from .simplify import pure_dim, simplified
+from .rewrite import fresh_name
+from .simplify import inside_view, pure_dim, simplified
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,8 @@ class _Binding:
 
     def _split(self, dim: str, radices: Sequence[int]) -> bool:
         """Replace `dim` by one dimension per radix in every operand; False (and no change) where one cannot follow."""
-        names = [f"{dim}{number}" for number in range(len(radices))]
+        taken = set(self.extents)
+        names = [fresh_name(taken, f"{dim}{number}") for number in range(len(radices))]
         changed: list[Operand] = []
         for operand in self.operands:
             view, index = operand.view, list(operand.index)
@@ -214,7 +216,7 @@ def squeezed(access: Access, nest: Nest) -> Access:
     output only those of which one has a fixed index, so that the box of a tile is the tile."""
     extents = {dim.name: dim.extent for dim in nest.domain}
     while len(access.index) > BOX_AXES:
-        inside = [_inside(axis, extent, extents) for axis, extent in zip(access.index, access.shape, strict=True)]
+        inside = [inside_view(axis, extent, extents) for axis, extent in zip(access.index, access.shape, strict=True)]
         pair = next((at for at in range(len(inside) - 1) if _joinable(access, at, inside)), None)
         if pair is None:
             return access
@@ -233,11 +235,3 @@ def _joinable(access: Access, at: int, inside: Sequence[bool]) -> bool:
     if not (inside[at] and inside[at + 1]):
         return False
     return access.role is not Role.OUTPUT or not access.index[at].dims or not access.index[at + 1].dims
-
-
-def _inside(axis: Affine, view_extent: int, extents: Mapping[str, int]) -> bool:
-    """Whether no point lies outside the view along this axis (coefficients are not negative)."""
-    if any(dim not in extents for dim in axis.dims):
-        return False
-    last = axis.constant + sum(c * (extents[dim] - 1) for dim, c in axis.terms)
-    return axis.constant >= 0 and last < view_extent

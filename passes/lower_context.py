@@ -146,23 +146,40 @@ class Context:
     def materialise(self, value: str) -> None:
         """Give a value that is a view of another tensor bytes of its own (or in the tensor it is redirected to)."""
         node = self.aliases[value]
+        source = node.inputs[0]
         own = self.redirected.get(value) or View.of(self.tensors[value])
-        seen = self._moved(node)
-        try:
-            if seen is None:
-                raise Unwalkable(value)
-            self.copy(node, seen, own)
-        except Unwalkable:
-            # A reshape across the storage order: copy the source to row-major bytes, which have any shape.
-            source = node.inputs[0]
-            if not self.view(source).direct:
+        if not self._copied(node, self._moved(node), own):
+            if self._is_borrowed(source):
                 self.materialise(source)
-            self.tensors[value] = replace(self.tensors[value], order=tuple(range(len(self.shape(value)))))
-            own = View.of(self.tensors[value])
-            target = own.reshaped(self.shape(source))
-            assert target is not None, "row-major bytes have any shape"
-            self.copy(node, self.view(source), target)
+            if not self._copied(node, self._moved(node), own):
+                own = self._copied_row_major(node)
         self.views[value] = own
+
+    def _is_borrowed(self, value: str) -> bool:
+        """Whether a value is seen in another tensor's bytes and can be given its own."""
+        view = self.view(value)
+        return view.value != view.tensor and value in self.aliases
+
+    def _copied(self, node: Node, source: View | None, target: View) -> bool:
+        """Whether one nest can copy `source` to `target`; if so it is appended."""
+        if source is None:
+            return False
+        try:
+            self.copy(node, source, target)
+        except Unwalkable:
+            return False
+        return True
+
+    def _copied_row_major(self, node: Node) -> View:
+        """A reshape across the storage order: copy the source to row-major bytes, which have any shape."""
+        source, result = node.inputs[0], node.outputs[0]
+        assert node.op == "reshape", f"{node.name}: a transpose of {source} needs more axes than a box has"
+        self.tensors[result] = replace(self.tensors[result], order=tuple(range(len(self.shape(result)))))
+        own = View.of(self.tensors[result])
+        target = own.reshaped(self.shape(source))
+        assert target is not None, "row-major bytes have any shape"
+        self.copy(node, self.view(source), target)
+        return own
 
     def _repack(self, access: Access, permutation: tuple[int, ...], letters: str) -> str:
         key = (access.tensor, access.shape, permutation)

@@ -1,4 +1,4 @@
-"""Simplify a nest: drop dimensions of one value, merge dimensions that every operand walks as one.
+"""Simplify a nest: drop dimensions of one value and idle pad values, merge dimensions that all operands walk as one.
 
 before:  n 1, m 64, p 56, q 56, r 1, s 1, c 64 ; x [1,56,56,64] at (n, p + r, q + s, c)
 after:   m 64, p 3136, c 64                    ; x [3136,64]    at (p, c)
@@ -10,7 +10,7 @@ Ensures:  the same points of the same bytes, in an equal order of the reductions
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from ..ir.affine import Affine
@@ -25,7 +25,22 @@ def simplified(nest: Nest) -> Nest:
     nest = _with_accesses(nest, _without_unit_axes)
     while (pair := _mergeable(nest)) is not None:
         nest = _merged(nest, *pair)
-    return nest
+    extents = {dim.name: dim.extent for dim in nest.domain}
+    return _with_accesses(nest, lambda access: _without_idle_pad(access, extents))
+
+
+def inside_view(axis: Affine, view_extent: int, extents: Mapping[str, int]) -> bool:
+    """Whether no point lies outside the view along this axis (coefficients are not negative)."""
+    if any(dim not in extents for dim in axis.dims):
+        return False
+    last = axis.constant + sum(c * (extents[dim] - 1) for dim, c in axis.terms)
+    return axis.constant >= 0 and last < view_extent
+
+
+def _without_idle_pad(access: Access, extents: Mapping[str, int]) -> Access:
+    """A pad value that no point reads says nothing."""
+    inside = all(inside_view(axis, extent, extents) for axis, extent in zip(access.index, access.shape, strict=True))
+    return replace(access, pad=None) if inside else access
 
 
 def pure_dim(axis: Affine) -> str | None:

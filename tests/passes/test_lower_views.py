@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -176,3 +177,66 @@ def test_images_are_stored_channels_last_and_all_else_row_major() -> None:
     lowered = same_meaning(graph, ["t"])
     assert lowered.tensor("x").order == NHWC
     assert lowered.tensor("t").order == NHWC
+
+
+def test_a_transpose_of_a_copy_is_still_a_transpose() -> None:
+    graph = Graph()
+    kind = (T.I8, q(0.1, 3))
+    graph.input("x", (2, 2, 4, 4), *kind)
+    graph.tensor("split", (2, 4, 2, 2, 2), *kind)
+    graph.node("reshape", ["x"], "split")  # from channels last: no view has so few axes
+    graph.tensor("y", (2, 4, 2, 2, 2), *kind)
+    graph.node("transpose", ["split"], "y", permutation=(0, 1, 3, 2, 4))
+    same_meaning(graph, ["y"])
+
+
+@st.composite
+def programs(draw: st.DrawFn) -> tuple[Graph, list[str]]:
+    """A few moves, activations, additions and products of one input after another, with some values as outputs."""
+    graph = Graph()
+    shape = tuple(draw(st.lists(st.sampled_from([1, 2, 3, 4]), min_size=2, max_size=4)))
+    value = graph.input("x", shape, T.I8, q(0.1, 3))
+    outputs: list[str] = []
+    for number in range(draw(st.integers(1, 6))):
+        name, kind = f"v{number}", draw(st.sampled_from(["reshape", "transpose", "relu", "add", "matmul", "reshape"]))
+        if kind == "transpose":
+            permutation = tuple(draw(st.permutations(range(len(shape)))))
+            shape = tuple(shape[axis] for axis in permutation)
+            graph.node("transpose", [value], graph.tensor(name, shape, T.I8, q(0.1, 3)), permutation=permutation)
+        elif kind == "matmul" and len(shape) > 1:
+            columns = draw(st.integers(1, 4))
+            weights = np.random.default_rng(number).integers(-9, 9, (shape[-1], columns))
+            operands = [value, graph.constant(f"w{number}", weights, T.I8, q(1.0))]
+            shape = (*shape[:-1], columns)
+            graph.node(
+                "matmul", operands, graph.tensor(name, shape, T.I8, q(0.1, 3)), transpose_a=False, transpose_b=False
+            )
+        elif kind == "relu":
+            graph.node("relu", [value], graph.tensor(name, shape, T.I8, q(0.1, 3)))
+        elif kind == "add" and prod(shape) > 1:
+            graph.node("add", [value, value], graph.tensor(name, shape, T.I8, q(0.1, 3)))
+        else:
+            total, new = prod(shape), []
+            while total > 1 and len(new) < 4:
+                factor = draw(st.sampled_from([f for f in range(2, total + 1) if total % f == 0]))
+                new.append(factor)
+                total //= factor
+            shape = (*new, total) if draw(st.booleans()) else (total, *new)
+            graph.node("reshape", [value], graph.tensor(name, shape, T.I8, q(0.1, 3)))
+        value = name
+        if draw(st.integers(0, 3)) == 0:
+            outputs.append(value)
+    graph.tensors = {
+        name: replace(tensor, order=tuple(draw(st.permutations(range(len(tensor.shape or ()))))))
+        if tensor.constant is None and draw(st.booleans())
+        else tensor
+        for name, tensor in graph.tensors.items()
+    }
+    return graph, list(dict.fromkeys([*outputs, value]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(programs())
+def test_programs_with_moves_keep_their_meaning(case: tuple[Graph, list[str]]) -> None:
+    graph, outputs = case
+    same_meaning(graph, outputs)

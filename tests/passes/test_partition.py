@@ -176,6 +176,7 @@ REFUSALS: Mapping[str, tuple[Graph, Arch, str, str]] = {
     "wide codes": (binary("mul", WIDE, WIDE, CODE), CODES, "keep", "at most 16 bits"),
     "computed difference": (binary("sub", REAL, REAL, REAL), CODES, "auto", "unless a constant is subtracted"),
     "computed product": (binary("mul", REAL, REAL, REAL), CODES, "auto", "is not narrowed to i8"),
+    "float sum of a quantised model": (conv(kind=T.F32), FLOATS, "exact", "added in another order"),
     "sliced data": (
         with_tensor(conv(), "x", lambda t: replace(t, quantization=SLICED)),
         CODES,
