@@ -94,7 +94,7 @@ def demote(flow: Flow) -> dict[int, str]:
     them there makes fewer values cross:
 
     - reshapes and transposes that have only host operators around them;
-    - a dequantize that only the host reads, a quantize of what the host wrote;
+    - a quantize or dequantize that only the host reads, a quantize of what the host wrote;
     - float arithmetic on what the host wrote, if its other operands are on the host already (the end of a GELU);
     - float arithmetic that only the host reads, unless it follows a product (the mean of a layer normalisation).
     """
@@ -123,7 +123,7 @@ def _better_on_host(flow: Flow, item: Item, hosted: Callable[[Item], bool]) -> s
     kinds, readers, writers = _kinds(item), flow.after(item), flow.before(item)
     only_host_reads = bool(readers) and all(map(hosted, readers)) and not flow.makes_output(item)
     host_wrote = any(map(hosted, writers))
-    if kinds == {"dequantize"} and only_host_reads:
+    if len(kinds) == 1 and kinds <= {"quantize", "dequantize"} and only_host_reads:
         return "only host operators read its result"
     if kinds == {"quantize"} and host_wrote:
         return "its operand comes from the host"

@@ -238,7 +238,8 @@ def _faulty_nodes(network: Network, whole: Exception) -> list[Diagnostic]:
 def _fixed_output_types(network: Network, node: OnnxNode) -> dict[str, ValueInfo]:
     """Types of outputs that do not depend on the inputs' types, such as the bool of Equal."""
     try:
-        schema = onnx.defs.get_schema(node.proto.op_type, network.opset(node.proto.domain), node.proto.domain)
+        version = min(network.opset(node.proto.domain), 2**31 - 1)
+        schema = onnx.defs.get_schema(node.proto.op_type, version, node.proto.domain)
     except onnx.defs.SchemaError:
         return {}
     found = {}

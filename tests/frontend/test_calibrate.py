@@ -1,0 +1,176 @@
+"""Calibration: ranges are those of the values, whatever the batching, and models that do not end are stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from dnnc.frontend.calibrate import calibrate, synthetic_data, with_ranges
+from dnnc.frontend.histogram import BINS, Histogram
+from dnnc.frontend.importer import ImportOptions, import_model
+from dnnc.ir.diagnostics import CompileError
+from dnnc.ir.types import constant_array
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
+from support.onnx_models import FLOAT, INT64, save_model, take_all
+
+RNG = np.random.default_rng(3)
+
+
+def network(path: Path, batch: Any = "n") -> Path:
+    return save_model(
+        path,
+        [
+            helper.make_node("MatMul", ["x", "w"], ["m"]),
+            helper.make_node("Relu", ["m"], ["r"]),
+            helper.make_node("Softmax", ["r"], ["y"]),
+        ],
+        [("x", FLOAT, [batch, 4])],
+        [("y", FLOAT, None)],
+        {"w": RNG.standard_normal((4, 3)).astype(np.float32)},
+    )
+
+
+@pytest.mark.parametrize("batch", ["n", 1, 4])
+def test_extremes_over_all_samples(tmp_path: Path, batch: Any) -> None:
+    """37 samples are no multiple of any batch."""
+    path = network(tmp_path / "m.onnx", batch)
+    x = RNG.standard_normal((37, 4)).astype(np.float32)
+    ranges = calibrate(path, {"x": x}, "minmax")
+    module = import_model(path, take_all)
+    product = x @ constant_array(module.tensor("w"), module.blobs)
+    np.testing.assert_allclose(ranges["m"], (product.min(), product.max()), rtol=1e-5)
+    np.testing.assert_allclose(ranges["x"], (x.min(), x.max()))
+    assert ranges["r"][0] == 0
+    assert set(ranges) == {"x", "m", "r", "y"}
+    ranged = with_ranges(module, ranges)
+    assert (ranged.tensor("r").minimum, ranged.tensor("r").maximum) == ranges["r"]
+    assert ranged.tensor("w").minimum is None
+
+
+def test_methods_cut_outliers(tmp_path: Path) -> None:
+    path = network(tmp_path / "m.onnx")
+    x = RNG.standard_normal((2000, 4)).astype(np.float32)
+    x[7, 2] = 1000
+    minmax, percentile, entropy = (
+        calibrate(path, {"x": x}, method, percentile=99.9)["x"] for method in ("minmax", "percentile", "entropy")
+    )
+    assert minmax == (float(x.min()), 1000.0)
+    assert percentile[1] < 5
+    assert entropy[1] < 100
+    assert percentile[0] < -2
+
+
+def test_ranges_of_values_that_the_file_does_not_name(tmp_path: Path) -> None:
+    ones = np.ones(4, np.float32)
+    path = save_model(
+        tmp_path / "m.onnx",
+        [
+            helper.make_node("BatchNormalization", ["x", "s", "t", "t", "s"], ["y"]),
+        ],
+        [("x", FLOAT, [1, 4])],
+        [("y", FLOAT, None)],
+        {"s": ones, "t": ones},
+    )
+    ranges = calibrate(path, {"x": RNG.standard_normal((8, 4)).astype(np.float32)}, "minmax")
+    module = with_ranges(import_model(path, take_all), ranges)
+    between = module.tensor("y.scaled")
+    assert between.minimum is not None
+    assert between.maximum is not None
+    assert between.minimum <= ranges["y"][0]
+    assert between.maximum >= ranges["y"][1] - 1e-4
+
+
+def test_data_that_does_not_fit(tmp_path: Path) -> None:
+    path = network(tmp_path / "m.onnx")
+    with pytest.raises(CompileError) as caught:
+        calibrate(path, {"z": np.zeros((3, 4), np.float32)}, "minmax")
+    assert [each.message for each in caught.value.diagnostics] == [
+        "calibration data names 'z', which is no input",
+        "calibration data has nothing for input 'x'",
+    ]
+    for wrong, said in (
+        (np.zeros((3, 5), np.float32), "has shape [3, 5], not [samples, 4]"),
+        (np.zeros((0, 4), np.float32), "has no samples"),
+        (np.array([["a"] * 4]), "is <U1, not float32"),
+    ):
+        with pytest.raises(CompileError, match="calibration data") as caught:
+            calibrate(path, {"x": wrong}, "minmax")
+        assert said in caught.value.diagnostics[0].message
+
+
+def test_made_up_data_fits_and_repeats(tmp_path: Path) -> None:
+    path = network(tmp_path / "m.onnx", 4)
+    first, second = synthetic_data(path, seed=5), synthetic_data(path, seed=5)
+    np.testing.assert_array_equal(first["x"], second["x"])
+    assert first["x"].shape == (8, 4)
+    assert calibrate(path, first, "minmax") == calibrate(path, second, "minmax")
+
+
+def loop_model(path: Path, endless: bool) -> Path:
+    """x doubled as often as `count` says, or until x is negative, which it never is."""
+    info = helper.make_tensor_value_info
+    go_on = "c" if endless else "i_more"
+    body = helper.make_graph(
+        [
+            helper.make_node("Add", ["v", "v"], ["v2"]),
+            helper.make_node("Less", ["i", "three"], ["i_more"]),
+            helper.make_node("Identity", [go_on], ["c2"]),
+            helper.make_node("Mul", ["v2", "half" if endless else "one"], ["v3"]),
+        ],
+        "body",
+        [info("i", INT64, []), info("c", TensorProto.BOOL, []), info("v", FLOAT, [1])],
+        [info("c2", TensorProto.BOOL, []), info("v3", FLOAT, [1])],
+    )
+    return save_model(
+        path,
+        [helper.make_node("Loop", ["", "yes", "x"], ["y"], body=body)],
+        [("x", FLOAT, [1])],
+        [("y", FLOAT, None)],
+        {
+            "yes": np.array(True),
+            "three": np.array(3, np.int64),
+            "half": np.array(0.5, np.float32),
+            "one": np.array(1, np.float32),
+        },
+    )
+
+
+def test_control_flow_runs_in_a_child_that_is_stopped(tmp_path: Path) -> None:
+    data = {"x": np.array([[1.0], [2.0]], np.float32)}
+    assert calibrate(loop_model(tmp_path / "a.onnx", False), data, "minmax")["y"] == (16.0, 32.0)
+    with pytest.raises(CompileError, match=r"did not end within 2 s|failed with status"):
+        calibrate(loop_model(tmp_path / "b.onnx", True), data, "minmax", ImportOptions(time_limit_s=2))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.lists(st.floats(-1e6, 1e6, width=32), max_size=20), min_size=1, max_size=5))
+def test_histogram_counts_every_value_once(batches: list[list[float]]) -> None:
+    histogram = Histogram()
+    values = [value for batch in batches for value in batch]
+    for batch in batches:
+        histogram.add(np.array(batch, np.float32), bins=True)
+    assert histogram.negative.sum() + histogram.positive.sum() == len(values)
+    assert histogram.extremes() == ((min(values), max(values)) if values else (0.0, 0.0))
+    low, high = histogram.percentile(100)
+    width = histogram.span / BINS
+    assert low <= histogram.extremes()[0] + width
+    assert high >= histogram.extremes()[1] - width
+
+
+def test_histogram_leaves_out_what_is_not_finite() -> None:
+    histogram = Histogram()
+    histogram.add(np.array([1.0, np.nan, np.inf, -2.0], np.float32), bins=True)
+    histogram.add(np.array([np.nan], np.float32), bins=True)
+    assert histogram.extremes() == (-2.0, 1.0)
+
+
+def test_entropy_keeps_what_is_uniform_and_cuts_a_long_tail() -> None:
+    uniform, tailed = Histogram(), Histogram()
+    uniform.add(RNG.uniform(-1, 1, 50_000), bins=True)
+    tailed.add(np.concatenate([RNG.standard_normal(50_000), [500.0]]), bins=True)
+    assert uniform.entropy()[1] > 0.9
+    assert tailed.entropy()[1] < 50
