@@ -62,6 +62,12 @@ def run(arguments: argparse.Namespace) -> int:
     )
     with progress(f"run {program.instruction_count} instructions"):
         result, stats = session.run(program, inputs, options)
+    checks = None
+    if arguments.check:
+        with progress("onnxruntime"):
+            reference = reference_outputs(arguments.check, inputs, arguments.time_limit)
+        checks = check_outputs(result.outputs, reference, tolerance)
+    # Nothing that can be refused comes after the first file is written.
     if arguments.outputs:
         write_values(arguments.outputs, result.outputs)
     if arguments.json:
@@ -76,10 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.races:
         print("\n".join(str(race) for race in result.races) or "no races")
         status = int(bool(result.races))
-    if arguments.check:
-        with progress("onnxruntime"):
-            reference = reference_outputs(arguments.check, inputs, arguments.time_limit)
-        checks = check_outputs(result.outputs, reference, tolerance)
+    if checks is not None:
         print_checks(checks, tolerance)
         status |= int(not all(check.holds for check in checks))
     return status

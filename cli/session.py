@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from ..backends.accel.emit import emit
+from ..backends.cost.invariants import broken_invariants
 from ..backends.cost.module import cost_module
 from ..backends.cost.price import energy_pj
 from ..frontend.arch_yaml import bundled, load_arch, parse_arch
@@ -21,6 +23,7 @@ from ..ir.graph import Node
 from ..ir.module import Header, Module
 from ..ir.nest import Nest
 from ..ir.program import Program
+from ..ir.stats import LayerCounts
 from ..ir.types import ElementType
 from ..passes.pipeline import PIPELINE, Options, Pass, remaining, run_passes
 from ..passes.quantise import target_type
@@ -177,23 +180,43 @@ def with_program(module: Module, arch: Arch, *, dump_dir: str | None = None, rep
 
 
 def cost_document(module: Module, arch: Arch) -> Json:
-    """The statistics of a scheduled module in closed form."""
+    """The statistics of a scheduled module in closed form. Raises CompileError where it is not scheduled yet."""
+    nests = {each.name: each for each in module.operations if isinstance(each, Nest)}
+    early: list[Node | Nest] = [each for each in module.operations if isinstance(each, Node)]
+    early += [nest for nest in nests.values() if nest.schedule is None]
+    if early:
+        message = f"{early[0].name!r} has no schedule yet, so that nothing can be counted"
+        raise CompileError(Diagnostic(message, early[0].span, help="run the passes up to `schedule`"))
     layers = cost_module(module, arch)
-    schedules = {
-        each.name: each.schedule for each in module.operations if isinstance(each, Nest) and each.schedule is not None
-    }
+    _must_be_sound(layers, arch, nests)
+    schedules = {name: nest.schedule for name, nest in nests.items() if nest.schedule is not None}
     prices = [energy_pj(counts, arch) for counts in layers]
     return document("cost", module.header.model, arch, module.header.batch, layers, prices, schedules)
 
 
+def _must_be_sound(layers: Sequence[LayerCounts], arch: Arch, nests: Mapping[str, Nest]) -> None:
+    """What holds of any counts holds of these; if not, we counted wrong, and no figure is shown."""
+    faults = [
+        f"{each.name}: {fault}" for each in layers for fault in broken_invariants(each, arch, nests.get(each.name))
+    ]
+    assert not faults, "; ".join(faults)
+
+
 def program_arch(program: Program) -> Arch:
     """The machine that a program embeds. Raises CompileError where it is no sound description."""
-    return parse_arch(program.arch_text, "architecture in the program")
+    return _arch_of_text(program.arch_text)
+
+
+@lru_cache(maxsize=8)
+def _arch_of_text(text: str) -> Arch:
+    """Reading a description takes longer than running a small program."""
+    return parse_arch(text, "architecture in the program")
 
 
 def run(program: Program, inputs: Mapping[str, Any], options: RunOptions) -> tuple[RunResult, Json]:
     """Execute a program on the machine that it embeds; the result and its statistics."""
     arch = program_arch(program)
     result = run_program(program, arch, inputs, options)
+    _must_be_sound(result.layers, arch, {})
     prices = [energy_pj(counts, arch) for counts in result.layers]
     return result, document("run", program.model, arch, program.batch, result.layers, prices, {})

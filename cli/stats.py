@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..backends.cost.price import area_um2
 from ..ir.arch import Arch
 from ..ir.nest import Schedule
 from ..ir.stats import LayerCounts
@@ -86,7 +87,6 @@ def _total(arch: Arch, batch: int, layers: Sequence[LayerCounts], energies_pj: S
     seconds = cycles / arch.clock_hz if cycles is not None else None
     macs = sum(counts.macs for counts in layers)
     energy_pj = sum(sum(energy.values()) for energy in energies_pj) if known and arch.energy else None
-    areas = [row.area_um2 for row in arch.area]
     power_w = energy_pj * 1e-12 / seconds if energy_pj is not None and seconds else None
     gops = 2 * macs / seconds / 1e9 if seconds else None
     return {
@@ -96,7 +96,7 @@ def _total(arch: Arch, batch: int, layers: Sequence[LayerCounts], energies_pj: S
         "macs_issued": sum(counts.macs_issued for counts in layers),
         "macs_skipped": sum(counts.macs_skipped for counts in layers),
         "energy_pj": energy_pj,
-        "area_um2": sum(area for area in areas if area is not None) if areas and None not in areas else None,
+        "area_um2": area_um2(arch),
         "utilization": _utilization(macs, cycles, arch),
         "instructions": sum(sum(counts.instructions.values()) for counts in layers),
         "inferences_per_second": batch / seconds if seconds else None,
