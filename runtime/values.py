@@ -50,7 +50,7 @@ def read_tensor(main: NDArray[np.uint8], placement: Placement) -> Array:
     order = _order(placement)
     raw = main[placement.address : placement.address + byte_count(placement)].tobytes()
     stored = np.frombuffer(raw, placement.type.container).reshape([placement.shape[axis] for axis in order])
-    logical = np.ascontiguousarray(stored.transpose(np.argsort(order)))
+    logical = np.array(stored.transpose(np.argsort(order)), order="C")  # ascontiguousarray would give a scalar an axis
     return bf16_values(logical) if placement.type is ElementType.BF16 else logical
 
 
@@ -62,8 +62,8 @@ def write_tensor(main: NDArray[np.uint8], placement: Placement, value: Array) ->
     else:
         with np.errstate(over="ignore"):
             converted = value.astype(placement.type.container)
-    stored = np.ascontiguousarray(converted.transpose(_order(placement)))
-    main[placement.address : placement.address + stored.nbytes] = np.frombuffer(stored.tobytes(), np.uint8)
+    stored = converted.transpose(_order(placement)).tobytes()
+    main[placement.address : placement.address + len(stored)] = np.frombuffer(stored, np.uint8)
 
 
 def _order(placement: Placement) -> tuple[int, ...]:
