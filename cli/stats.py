@@ -50,7 +50,7 @@ def _layer(counts: LayerCounts, arch: Arch, energy_pj: Mapping[str, float], sche
         "op": counts.op,
         "where": counts.where,
         "dataflow": counts.dataflow,
-        "im2col": counts.im2col,
+        "im2col": None if counts.im2col == "none" else counts.im2col,
         "macs": counts.macs,
         "macs_issued": counts.macs_issued,
         "macs_skipped": counts.macs_skipped,
