@@ -57,7 +57,7 @@ def _total_rows(stats: Json) -> list[tuple[str, str]]:
         return "not known" if value is None else f"{value * factor:.5g} {unit}"
 
     return [
-        ("cycles", shown("cycles", 1, "").strip() if total["cycles"] is None else str(total["cycles"])),
+        ("cycles", "not known" if total["cycles"] is None else str(total["cycles"])),
         ("time", shown("seconds", 1e3, "ms")),
         ("inferences", shown("inferences_per_second", 1, "per second")),
         ("MACs", str(total["macs"])),
