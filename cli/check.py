@@ -29,6 +29,8 @@ def run(arguments: argparse.Namespace) -> int:
     from .report import print_table, progress
     from .session import resolved_precision
 
+    if arguments.model.endswith(".dnnir"):
+        return _check_dump(arguments.model)
     arch = load_arch(arguments.arch)
     precision = resolved_precision(arguments.model, arguments.precision)
     options = ImportOptions(arguments.batch_size, shapes(arguments), arguments.time_limit or 300.0)
@@ -47,4 +49,25 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"accelerator: {len(on_array)} of {len(computed)} nodes, {share:.2%} of {macs} MACs")
     if unknown := sum(each.macs is None for each in computed):
         print(f"the MACs of {unknown} nodes are known only at run time")
+    return 0
+
+
+def _check_dump(path: str) -> int:
+    """Of a dump the decisions have been taken: what runs where, and the reasons that the passes wrote down."""
+    from pathlib import Path
+
+    from ..ir.dump import read_dump
+    from ..ir.graph import HostRegion
+    from ..ir.nest import Nest
+    from .report import print_table
+
+    module = read_dump(Path(path))
+    rows = []
+    for each in module.operations:
+        if isinstance(each, HostRegion):
+            rows.append([each.name, ", ".join(dict.fromkeys(each.operators)), "host", each.reason])
+        else:
+            operator = each.operator or each.body.op.value if isinstance(each, Nest) else each.op
+            rows.append([each.name, operator, "accelerator", each.reason])
+    print_table(["layer", "operator", "where", "why"], rows, f"{path}, made for {module.header.arch}")
     return 0

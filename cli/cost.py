@@ -51,11 +51,11 @@ def run(arguments: argparse.Namespace) -> int:
         print_report(stats)
         if arguments.explain:
             explain(stats, module, arch)
-    exceeded = [
-        f"{name} is {stats['total'][name]}, above the limit of {limit:g}"
-        for name, limit in bounds.items()
-        if stats["total"][name] is None or stats["total"][name] > limit
-    ]
+    exceeded = []
+    for name, limit in bounds.items():
+        value = stats["total"][name]
+        if value is None or value > limit:
+            exceeded.append(f"{name} is {'not known' if value is None else value}; the limit is {limit:g}")
     for text in exceeded:
         print(text)
     return int(bool(exceeded))

@@ -98,6 +98,13 @@ def test_opt_runs_passes_on_text(work: Path, capsys: pytest.CaptureFixture[str])
     assert main(["opt", str(lowered), "--passes", "shedule"]) == 2
 
 
+def test_check_tells_where_each_node_runs(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", DIGITS, "--arch", "edge8", "--batch-size", "4"]) == 0
+    assert "accelerator: 7 of 7 nodes, 100.00% of 336896 MACs" in capsys.readouterr().out
+    assert main(["check", str(next((work / "dumps").glob("*-lower.dnnir")))]) == 0
+    assert "made for edge8" in capsys.readouterr().out
+
+
 def test_assembling_a_disassembly_gives_the_same_bytes(work: Path) -> None:
     assert main(["disasm", str(work / "a.dnnx"), "-o", str(work / "a.s")]) == 0
     assert main(["asm", str(work / "a.s"), "-o", str(work / "b.dnnx")]) == 0
