@@ -53,20 +53,27 @@ class Finding:
     macs: int | None
 
 
-def import_model(path: Path, accepts: Accepts, options: ImportOptions | None = None) -> Module:
+def import_model(
+    path: Path, accepts: Accepts, options: ImportOptions | None = None, blobs: Blobs | None = None
+) -> Module:
     """The model at `path` with the operators that `accepts` takes as graph nodes, all others in host regions.
+
+    Constants are put into `blobs` before `accepts` is asked about a node, so that a predicate that holds the same store
+    can look at their values; the module gets a store of its own, with what it needs.
 
     Ensures: inputs and outputs keep the file's names; host regions are convex and as few as the order of operators
     allows. Raises CompileError with every fault that was found in the file or in `options`.
     """
     network = prepare(path, options or ImportOptions())
-    return _Import(network, accepts).module()
+    return _Import(network, accepts, blobs).module()
 
 
-def classify(path: Path, accepts: Accepts, options: ImportOptions | None = None) -> list[Finding]:
+def classify(
+    path: Path, accepts: Accepts, options: ImportOptions | None = None, blobs: Blobs | None = None
+) -> list[Finding]:
     """Where each node of the file runs, in the file's order, for `dnnc check`. Raises what `import_model` raises."""
     network = prepare(path, options or ImportOptions())
-    return _Import(network, accepts).findings()
+    return _Import(network, accepts, blobs).findings()
 
 
 def prepare(path: Path, options: ImportOptions) -> Network:
@@ -103,10 +110,10 @@ def _name_constant_outputs(network: Network) -> None:
 class _Import:
     """One import: what the accelerator takes becomes drafts, the rest host regions."""
 
-    def __init__(self, network: Network, accepts: Accepts) -> None:
+    def __init__(self, network: Network, accepts: Accepts, blobs: Blobs | None) -> None:
         self.network = network
         self.accepts = accepts
-        self.blobs = Blobs()
+        self.blobs = Blobs() if blobs is None else blobs
         self.graph = Graph(network, self.blobs)
         self.converters = {**CONVERTERS, **quantised_converters(CONVERTERS)}
         self.drafts: dict[int, Draft] = {}  # by id of each node that a draft covers
@@ -203,7 +210,7 @@ class _Import:
     # -- results ----------------------------------------------------------------------------------------------------
 
     def module(self) -> Module:
-        network, blobs = self.network, Blobs()
+        network = self.network
         operations: list[tuple[tuple[int, int, int], HostRegion | Node]] = []
         constants: dict[str, Tensor] = {}
         regions: dict[int, list[Item]] = {}
@@ -216,7 +223,7 @@ class _Import:
         for level, members in regions.items():
             kinds = list(dict.fromkeys(item.node.proto.op_type for item in members if item.node is not None))
             name = self.graph.node_name(f"host{level}_{kinds[0]}")
-            region, outside = build_region(network, self.flow, members, name, blobs)
+            region, outside = build_region(network, self.flow, members, name, self.blobs)
             operations.append(((level, -1, 0), region))
             for value in outside:
                 draft = Draft(self.graph, [], name)
@@ -226,16 +233,15 @@ class _Import:
         tensors = self._tensors(ordered, constants)
         nodes = [each for each in ordered if isinstance(each, Node)]
         tensors = with_storage_orders(tensors, nodes)
-        for tensor in tensors.values():
-            if tensor.constant is not None:
-                blobs.add(self.blobs[tensor.constant])
+        stored = {each.constant for each in tensors.values() if each.constant is not None}
+        stored |= {each.model for each in ordered if isinstance(each, HostRegion)}
         return Module(
             header=Header(network.path.stem, "", "", network.batch, "import"),
             tensors=tuple(tensors.values()),
             operations=tuple(ordered),
             inputs=tuple(network.inputs),
             outputs=tuple(network.outputs),
-            blobs=blobs,
+            blobs=Blobs({reference: self.blobs[reference] for reference in sorted(stored)}),
         )
 
     def _tensors(self, operations: list[HostRegion | Node], constants: Mapping[str, Tensor]) -> dict[str, Tensor]:

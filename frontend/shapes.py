@@ -13,7 +13,7 @@ import onnx
 from onnx import TensorProto
 
 from ..ir.diagnostics import CompileError, Diagnostic
-from .evaluate import create_session, onnxruntime_message
+from .evaluate import Session, create_session, onnxruntime_message
 from .network import (
     SPELLINGS,
     Constant,
@@ -28,6 +28,8 @@ from .network import (
 
 # Constants up to this size take part in onnx's shape inference by value.
 _SMALL_ELEMENTS = 1024
+# Larger ones are not shown to onnxruntime by value unless it asks for them.
+_LARGE_ELEMENTS = 1 << 18
 
 
 def bind_inputs(network: Network, batch_size: int | None, shapes: Mapping[str, Shape]) -> None:
@@ -153,14 +155,16 @@ def infer(network: Network) -> None:
     """
     if not network.nodes:
         return
-    asked = list(dict.fromkeys(name for node in network.nodes for name in node.writes))
-    model = _untyped_outputs(network, network.nodes, asked)
     needed = {name for node in network.nodes for name in node.reads}
     constants = {name: value for name, value in network.constants.items() if name in needed}
+    large = {name for name, value in constants.items() if value.array.size > _LARGE_ELEMENTS}
     try:
-        session = create_session(model, constants)
+        model, session = _inferred(network, constants, large)
     except Exception as error:  # onnxruntime's errors share no base class
-        raise CompileError(_faulty_nodes(network, error)) from error
+        try:
+            model, session = _inferred(network, constants, set())
+        except Exception:
+            raise CompileError(_faulty_nodes(network, error)) from error
     open_values = False
     for each in session.session.get_outputs():
         info = _session_info(each.type, each.shape)
@@ -168,6 +172,15 @@ def infer(network: Network) -> None:
         open_values |= info.shape is None
     if open_values:
         _infer_with_onnx(network, model)
+
+
+def _inferred(network: Network, constants: Mapping[str, Constant], large: set[str]) -> tuple[onnx.ModelProto, Session]:
+    """A session of all nodes that tells the type of every value. `large` constants are inputs: their values do not
+    matter to almost any operator, and reading gigabytes takes its time."""
+    model = serialised(network, network.nodes, [*network.inputs, *sorted(large)], [], "inference", {})
+    for name in dict.fromkeys(name for node in network.nodes for name in node.writes):
+        model.graph.output.add(name=name)
+    return model, create_session(model, {name: value for name, value in constants.items() if name not in large})
 
 
 def _session_info(spelling: str, shape: list[int | str | None]) -> ValueInfo:
@@ -179,17 +192,13 @@ def _session_info(spelling: str, shape: list[int | str | None]) -> ValueInfo:
     return tensor_info(proto.tensor_type.elem_type, tuple(int(each or 0) for each in shape) if known else None)
 
 
-def _untyped_outputs(network: Network, nodes: list[OnnxNode], outputs: list[str]) -> onnx.ModelProto:
-    model = serialised(network, nodes, network.inputs, [], "inference", {})
-    for name in outputs:
-        model.graph.output.add(name=name)
-    return model
-
-
 def _infer_with_onnx(network: Network, model: onnx.ModelProto) -> None:
     whole = onnx.ModelProto()
     whole.CopyFrom(model)
+    given = {each.name for each in whole.graph.input}
     for name, constant in network.constants.items():
+        if name in given:
+            continue
         if constant.array.size <= _SMALL_ELEMENTS:
             whole.graph.initializer.append(constant.proto(name))
         else:
