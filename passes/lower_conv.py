@@ -12,19 +12,19 @@ writes its own strided part of the output; zeros between input elements are neve
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
-from math import gcd
+from math import gcd, prod
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..ir.affine import Affine
 from ..ir.graph import Node
-from ..ir.nest import Dim, Role
+from ..ir.nest import Body, BodyOp, Dim, Role
 from ..ir.program import BOX_AXES
-from .lower_build import Operand, Unwalkable
-from .lower_context import Context
+from .lower_build import Operand, Plan, Unwalkable
+from .lower_context import Context, accumulator_of
 from .lower_post import Result
 from .lower_product import Product, weights_of
 from .lower_view import View
@@ -71,13 +71,12 @@ def lower_conv(context: Context, node: Node) -> None:
 
 
 def lower_conv_transpose(context: Context, node: Node) -> None:
-    """Append the nests of a `conv_transpose`: one for each phase that has output positions."""
+    """Append the nests of a `conv_transpose`: one for each phase that has output positions. Computed weights are turned
+    around first, tap by tap."""
     w_view, w_zero_point = weights_of(context, node.inputs[1])
     group = node.attribute("group")
     assert isinstance(group, int)
-    c, per_group, *kernel = w_view.logical_shape
-    codes = context.array(w_view.tensor).reshape(group, c // group, per_group, *kernel)
-    codes = np.swapaxes(codes, 1, 2)  # [G, M/G, C/G, kernel]
+    kernel = w_view.logical_shape[2:]
     outputs = context.shape(node.outputs[0])[2:]
     strides, dilations, pads = (integers(node, key) for key in ("strides", "dilations", "pads"))
     phases = [
@@ -87,24 +86,89 @@ def lower_conv_transpose(context: Context, node: Node) -> None:
         ]
         for i in range(len(kernel))
     ]
-    element = context.element(node.inputs[1])
+    weights = _PhaseWeights(context, node, w_view, w_zero_point, group)
     for number, chosen in enumerate(product(*phases)):
         axes = [axis for axis, _ in chosen]
-        suffix = f".phase{number}" if len(list(product(*phases))) > 1 else ""
+        suffix = f".phase{number}" if prod(map(len, phases)) > 1 else ""
         if all(taps for _, taps in chosen):
-            part: NDArray[np.generic] = codes
-            for i, (_, taps) in enumerate(chosen):
-                part = np.take(part, taps, axis=3 + i)
+            view, starts, steps = weights.of_taps([taps for _, taps in chosen], suffix)
         else:  # no tap reaches these positions: one tap of zeros that sees padding only, then the bias
-            shape = (*codes.shape[:2], 1, *[1] * len(kernel))
-            part = np.full(shape, w_zero_point, codes.dtype)
+            view, starts, steps = weights.zeros(suffix)
             axes = [
                 AxisGeometry(each.outputs, each.out_step, each.out_start, 0, 1, 1, -1 if i == 0 else 0)
                 for i, each in enumerate(axes)
             ]
-        view = context.constant(f"{node.inputs[1]}{suffix or '.flipped'}", part, element)
-        sums = _weight_sums(context, view, group)
-        _emit(context, node, axes, view, w_zero_point, sums, suffix)
+        sums = _weight_sums(context, view, group) if context.is_constant(view.tensor) else None
+        _emit(context, node, axes, view, w_zero_point, sums, suffix, starts, steps)
+
+
+class _PhaseWeights:
+    """The weights of each phase of a transposed convolution as [G, M/G, C/G, taps], the taps in the order of increasing
+    input position: the kernel's own order turned around."""
+
+    def __init__(self, context: Context, node: Node, view: View, zero_point: int, group: int) -> None:
+        self.context, self.node, self.zero_point = context, node, zero_point
+        c, per_group, *self.kernel = view.logical_shape
+        self.shape = (group, per_group, c // group, *self.kernel)
+        self.flipped: View | None = None
+        if context.is_constant(view.tensor):
+            codes = context.array(view.tensor).reshape(group, c // group, per_group, *self.kernel)
+            self.codes: NDArray[np.generic] = np.swapaxes(codes, 1, 2)
+        else:
+            self.flipped = self._turned_around(view)
+
+    def of_taps(self, taps: list[tuple[int, ...]], suffix: str) -> tuple[View, tuple[int, ...], tuple[int, ...]]:
+        """A view with the taps of one phase, the first of them along each axis, and their distance there."""
+        if self.flipped is None:
+            part = self.codes
+            for i, chosen in enumerate(taps):
+                part = np.take(part, chosen, axis=3 + i)
+            name = f"{self.node.inputs[1]}{suffix or '.flipped'}"
+            view = self.context.constant(name, part, self.context.element(self.node.inputs[1]))
+            return view, (0,) * len(taps), (1,) * len(taps)
+        starts = tuple(extent - 1 - chosen[0] for extent, chosen in zip(self.kernel, taps, strict=True))
+        return self.flipped, starts, tuple(chosen[0] - chosen[1] if len(chosen) > 1 else 1 for chosen in taps)
+
+    def zeros(self, suffix: str) -> tuple[View, tuple[int, ...], tuple[int, ...]]:
+        """One tap of zeros of one channel."""
+        element = self.context.element(self.node.inputs[1])
+        ones = (1,) * len(self.kernel)
+        codes = np.full((*self.shape[:2], 1, *ones), self.zero_point, element.container)
+        return (
+            self.context.constant(f"{self.node.inputs[1]}{suffix or '.flipped'}", codes, element),
+            (0,) * len(ones),
+            ones,
+        )
+
+    def _turned_around(self, view: View) -> View:
+        """Computed weights with their taps in the opposite order: one copy a tap, since a box runs forwards."""
+        context, (group, per_m, per_c, *kernel) = self.context, self.shape
+        grouped = view.with_axis(0, (group, per_c))
+        if grouped is None:
+            raise Unwalkable(view.value)
+        order = (0, *range(3, 3 + len(kernel)), 2, 1)  # as constant weights lie: output channels innermost
+        own = replace(context.tensor(self.node.inputs[1]), shape=self.shape, order=order, quantization=None)
+        flipped = View.of(context.temporary(f"{self.node.inputs[1]}.flipped", own))
+        dims = (Dim("g", group), Dim("m", per_m), Dim("c", per_c))
+        g, m, c = (Affine.of({dim.name: 1}) for dim in dims)
+        for place in product(*map(range, kernel)):
+            there = tuple(Affine.of(constant=extent - 1 - at) for extent, at in zip(kernel, place, strict=True))
+            context.emit(
+                Plan(
+                    f"{self.node.name}.tap{'_'.join(map(str, place))}",
+                    self.node,
+                    dims,
+                    (Operand("x", grouped, (g, c, m, *map(_constant, place)), Role.INPUT),),
+                    Operand("y", flipped, (g, m, c, *there), Role.OUTPUT),
+                    Body(BodyOp.COPY, "x"),
+                    accumulator_of(view.type),
+                )
+            )
+        return flipped
+
+
+def _constant(value: int) -> Affine:
+    return Affine.of(constant=value)
 
 
 def _phase(
@@ -133,9 +197,11 @@ def _emit(
     w_zero_point: int,
     sums: NDArray[np.int64] | None,
     suffix: str,
+    starts: tuple[int, ...] | None = None,
+    steps: tuple[int, ...] | None = None,
 ) -> None:
-    """Append the nest of one window product; `weights` is [G, M/G, C/G, taps]. Where the output has more axes
-    than a box, one nest an image."""
+    """Append the nest of one window product; `weights` is [G, M/G, C/G, taps], of which it takes those at `starts`
+    and every `steps` from there on. Where the output has more axes than a box, one nest an image."""
     groups, per_m, per_c = weights.logical_shape[:3]
     images = context.shape(node.inputs[0])[0]
     spatial = len(axes)
@@ -161,7 +227,8 @@ def _emit(
     channel_c = (of({"g": 1}), of({"c": 1})) if groups > 1 else (of({"c": 1}),)
     out = tuple(of({p: a.out_step}, a.out_start) for p, a in zip(positions, axes, strict=True))
     seen = tuple(of({p: a.in_step, t: a.tap_step}, a.in_start) for p, t, a in zip(positions, taps, axes, strict=True))
-    kernel = tuple(of({t: 1}) for t in taps)
+    starts, steps = starts or (0,) * spatial, steps or (1,) * spatial
+    kernel = tuple(of({t: step}, start) for t, start, step in zip(taps, starts, steps, strict=True))
     w_index = ((of({"g": 1}) if groups > 1 else of()), of({"m": 1}), of({"c": 1}), *kernel)
     apart = sum(extent > 1 for extent in y.logical_shape) > BOX_AXES
     for image in range(images if apart else 1):

@@ -427,11 +427,6 @@ def _bias_magnitude(question: Question) -> int:
 # --- Operators ----------------------------------------------------------------------------------------------------
 
 
-def _kernels_are_constant(question: Question) -> Iterator[str]:
-    if question.node.op == "conv_transpose" and question.tensor(1).constant is None:
-        yield "its weights are computed, and a transposed convolution is split by its taps at compile time"
-
-
 def _tables_cover_their_type(question: Question) -> Iterator[str]:
     tables = [(question.element(0), question.tensor(1))] if question.node.op == "table" else []
     running = question.value
@@ -483,7 +478,6 @@ RULES: tuple[Rule, ...] = (
     _weight_scales_run_along_channels,
     _zero_points_suit_the_array,
     _sums_fit_the_accumulator,
-    _kernels_are_constant,
     _tables_cover_their_type,
     _conversions_are_of_codes,
     _moves_keep_the_value,

@@ -24,13 +24,15 @@ _COPIES = (
 
 
 def bodies_needed(node: Node, tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
-    """Bodies of the vector unit, by name; none for a product."""
+    """Bodies of the vector unit, by name; none for a product, unless its weights must be copied."""
     return tuple(dict.fromkeys(body.value for body in _bodies(node, tensors)))
 
 
 def _bodies(node: Node, tensors: Mapping[str, Tensor]) -> Iterator[BodyOp]:
     if node.op in _COPIES:
         yield BodyOp.COPY
+    elif node.op == "conv_transpose" and tensors[node.inputs[1]].constant is None:
+        yield BodyOp.COPY  # its weights are turned around
     elif node.op == "pool":
         if node.attribute("kind") == "max":
             yield BodyOp.MAX

@@ -111,3 +111,12 @@ def test_computed_weights_are_read_where_they_lie() -> None:
     assert graph is not None
     graph.input("w", (6, 2, 3, 3), T.I8, q(0.02, 0))
     same_meaning(graph, ["y"])
+
+
+@settings(max_examples=25, deadline=None)
+@given(options=geometries(transposed=True), kind=st.sampled_from([T.I8, T.F32]))
+def test_computed_weights_of_a_conv_transpose_are_turned_around(options: dict[str, object], kind: T) -> None:
+    options |= {"per_channel": False, "kind": kind}
+    if (graph := conv_graph(transposed=True, **options)) is not None:  # type: ignore[arg-type]
+        graph.input("w", graph.tensors["w"].shape or (), kind, None if kind is T.F32 else q(0.02, 3))
+        same_meaning(graph, ["y"], FLOATS if kind is T.F32 else CODES)

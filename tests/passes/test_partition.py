@@ -216,12 +216,6 @@ REFUSALS: Mapping[str, tuple[Graph, Arch, str, str]] = {
         "keep",
         "it adds 25000000 elements",
     ),
-    "computed kernel": (
-        with_tensor(conv(transposed=True), "w", lambda t: replace(t, constant=None)),
-        CODES,
-        "keep",
-        "split by its taps at compile time",
-    ),
     "wide table": (unary("table", ValueType(T.I16, q()), CODE), CODES, "keep", "at most 8 bits, not i16"),
     "short table": (unary("table", CODE, CODE, entries=16), CODES, "keep", "16 entries; i8 has 256 codes"),
     "table of a chain": (
