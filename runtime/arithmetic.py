@@ -158,10 +158,10 @@ class Window:
 def padded(x: Array, pads: Sequence[int], value: Any) -> Array:
     """`x` with its trailing axes extended by `pads` (begins, ends) of `value`; negative pads cut."""
     rank = len(pads) // 2
-    cut: list[Any] = [slice(max(0, -pads[i]), max(0, x.shape[i - rank] - max(0, -pads[rank + i]))) for i in range(rank)]
-    x = x[..., *cut]
     grow = [(0, 0)] * (x.ndim - rank) + [(max(0, pads[i]), max(0, pads[rank + i])) for i in range(rank)]
-    return np.pad(x, grow, constant_values=value)
+    x = np.pad(x, grow, constant_values=value)  # first: a cut may be longer than the axis was
+    cut: list[Any] = [slice(max(0, -pads[i]), max(0, x.shape[i - rank] + min(0, pads[rank + i]))) for i in range(rank)]
+    return x[..., *cut]
 
 
 def tap_values(image: Array, tap: Sequence[int], window: Window, outputs: Sequence[int]) -> Array:

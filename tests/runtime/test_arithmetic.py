@@ -242,6 +242,11 @@ def test_transposed_convolution_with_negative_padding_extends_with_zeros() -> No
     assert arithmetic.conv_transpose_sum(x, w, window, 1).tolist() == [[[1, 1, 3, 2, 2, 0, 0]]]
 
 
+def test_padding_that_cuts_more_than_there_was_keeps_what_it_adds() -> None:
+    assert arithmetic.padded(np.array([[7]]), (-2, 2), 1).tolist() == [[1]]
+    assert arithmetic.padded(np.array([[7, 8]]), (2, -3), 1).tolist() == [[1]]
+
+
 def test_integer_sums_are_exact_beyond_float64() -> None:
     a = np.array([[2**31 - 1, 1]])
     assert arithmetic.matmul_sum(a, a.T).tolist() == [[(2**31 - 1) ** 2 + 1]]
