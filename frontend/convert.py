@@ -11,13 +11,12 @@ from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import TensorProto
 
 from ..ir.types import ElementType
 from .draft import Draft, Refused
 from .network import Network, OnnxNode, Shape
 from .normalise import is_inference_dropout
-from .window import transposed_window, window
+from .window import WindowAttributes, transposed_window, window
 
 Converter = Callable[[Draft, OnnxNode], None]
 
@@ -223,22 +222,44 @@ def add_pool(draft: Draft, node: OnnxNode, kind: str, x: str, y: str) -> None:
     include_pad = bool(node.attribute("count_include_pad", 0)) and any(attributes.pads)
     explicit = tuple(node.attribute("pads", None) or [0] * len(attributes.pads))
     ceil = bool(node.attribute("ceil_mode", 0))
-    if kind == "average" and include_pad and ceil and attributes.pads != explicit:
+    partly = kind == "average" and include_pad and ceil and attributes.pads != explicit
+    if partly and (draft.visible[x].type is not ElementType.F32 or node.attribute("auto_pad", "NOTSET") != "NOTSET"):
         raise Refused("it counts padding, and ceil_mode adds positions that do not count")
     for axis in range(len(kernel)):
         if max(attributes.pads[axis], attributes.pads[axis + len(kernel)]) >= attributes.extent(axis, kernel):
             raise Refused("some of its windows lie in the padding altogether")
+    pooled = draft.temporary(f"{y}.mean", ElementType.F32, y_shape) if partly else y
     draft.add(
         "pool",
         [x],
-        y,
+        pooled,
         kind=kind,
         kernel=kernel,
         strides=attributes.strides,
         dilations=attributes.dilations,
         pads=attributes.pads,
-        count_include_pad=kind == "average" and include_pad,
+        count_include_pad=kind == "average" and include_pad and not partly,
     )
+    if partly:
+        ratio = _counted(attributes, kernel, x_shape[2:], y_shape[2:], explicit)
+        factor = draft.constant(f"{y}.counted", ratio.reshape(1, 1, *y_shape[2:]), ElementType.F32)
+        draft.add("mul", [pooled, factor], y)
+
+
+def _counted(
+    attributes: WindowAttributes, kernel: Shape, spatial: Shape, outputs: Shape, explicit: Shape
+) -> NDArray[np.float32]:
+    """For each output position of an average pool, elements inside the image / those inside it with its `explicit`
+    padding: what turns the mean of the former into onnxruntime's mean, which leaves out only what ceil_mode adds."""
+    rank = len(kernel)
+    ratio = np.ones((), np.float64)
+    for axis in range(rank):
+        starts = np.arange(outputs[axis]) * attributes.strides[axis] - attributes.pads[axis]
+        seen = starts[:, None] + np.arange(kernel[axis]) * attributes.dilations[axis]
+        inside = (seen >= 0) & (seen < spatial[axis])
+        counted = (seen >= -explicit[axis]) & (seen < spatial[axis] + explicit[rank + axis])
+        ratio = ratio[..., None] * (inside.sum(axis=1) / counted.sum(axis=1))
+    return ratio.astype(np.float32)
 
 
 def _global_pool(kind: str) -> Converter:
@@ -435,10 +456,6 @@ def add_move(draft: Draft, op: str, x: str, y: str, permutation: Shape = ()) -> 
         draft.add(op, [source.name], result, permutation=permutation)
     else:
         draft.add(op, [source.name], result)
-
-
-def is_float_tensor(network: Network, name: str) -> bool:
-    return network.info(name).elem_type == TensorProto.FLOAT
 
 
 CONVERTERS: dict[str, Converter] = {

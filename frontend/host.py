@@ -14,10 +14,11 @@ from functools import cached_property
 from ..ir.graph import HostRegion
 from ..ir.types import Blobs, ElementType
 from .draft import Draft
-from .network import Constant, Network, OnnxNode, serialised
+from .network import CROSSING_TYPES, Constant, Network, OnnxNode, serialised
 
-# A serialised model must stay well below protobuf's 2 GiB; larger constants become inputs of the region.
-MOST_CONSTANT_BYTES = 1 << 30
+# A serialised model must stay well below protobuf's 2 GiB, and is copied a few times on its way; beyond this, the
+# largest constants become inputs of the region.
+MOST_CONSTANT_BYTES = 1 << 28
 
 
 @dataclass(eq=False)
@@ -212,7 +213,8 @@ def build_region(
     inputs = [value for value in reads if value not in constants]
     outside: dict[str, Constant] = {}
     total = sum(each.array.nbytes for each in constants.values())
-    for value in sorted(constants, key=lambda each: -constants[each].array.nbytes):
+    movable = [each for each, constant in constants.items() if constant.elem_type in CROSSING_TYPES]
+    for value in sorted(movable, key=lambda each: -constants[each].array.nbytes):
         if total <= MOST_CONSTANT_BYTES:
             break
         total -= constants[value].array.nbytes

@@ -11,14 +11,14 @@ import onnx
 
 from ..ir.graph import HostRegion, Node
 from ..ir.module import Header, Module
-from ..ir.types import Blobs, ElementType, HostType, Tensor
+from ..ir.types import Blobs, HostType, Tensor
 from .convert import CONVERTERS
 from .convert_quantised import quantised_converters
 from .draft import Draft, Graph, Refused
 from .fold import fold, is_dequantize
 from .host import Flow, Item, assign_levels, build_region, demote
 from .load import load_network
-from .network import Network, OnnxNode
+from .network import CROSSING_TYPES, Network, OnnxNode
 from .normalise import expand_functions, normalise
 from .qdq import Unit, convert_unit, find_units
 from .shapes import bind_inputs, infer
@@ -199,8 +199,8 @@ class _Import:
             if item.draft is None:
                 continue
             for name in (*item.reads, *item.writes):
-                kind = self.network.info(name).element_type
-                if kind not in (ElementType.I4, ElementType.U4) or name in self.network.constants:
+                info = self.network.info(name)
+                if info.element_type is None or info.elem_type in CROSSING_TYPES or name in self.network.constants:
                     continue
                 ends = [flow.writer.get(name), *flow.readers.get(name, ())]
                 if name in self.network.outputs or any(each is None or each.on_host for each in ends):
@@ -258,7 +258,7 @@ class _Import:
         """A value that the accelerator does not see: of an element type where it lies in main memory all the same."""
         info = self.network.info(name)
         kind = info.element_type
-        if kind is None or info.shape is None or kind in (ElementType.I4, ElementType.U4):
+        if kind is None or info.shape is None or info.elem_type not in CROSSING_TYPES:
             return Tensor(name, HostType(info.spelling), info.shape)
         return Tensor(name, kind, info.shape)
 

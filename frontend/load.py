@@ -29,6 +29,9 @@ MOST_NODES = 1_000_000
 LARGEST_DENSE_BYTES = 1 << 28
 
 # Where values lie that are not raw; other types are in int32_data.
+# numpy's own limit, in its oldest version that we run on.
+MOST_AXES = 32
+
 _TYPED_FIELDS = {
     "FLOAT": "float_data",
     "COMPLEX64": "float_data",
@@ -197,6 +200,9 @@ class _TensorReader:
             return None
         if any(extent < 0 for extent in tensor.dims):
             self._fault(tensor, f"has a negative dimension: {list(tensor.dims)}")
+            return None
+        if len(tensor.dims) > MOST_AXES:
+            self._fault(tensor, f"has {len(tensor.dims)} dimensions; at most {MOST_AXES} are read")
             return None
         return int(prod(tensor.dims))
 

@@ -32,7 +32,8 @@ ELEMENT_TYPES: dict[int, ElementType] = {
     TensorProto.UINT16: ElementType.U16,
     TensorProto.INT32: ElementType.I32,
 }
-FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE})
+# Those that onnxruntime and main memory hold alike: 4-bit integers are packed in one and not in the other.
+CROSSING_TYPES = frozenset(ELEMENT_TYPES) - {TensorProto.INT4, TensorProto.UINT4}
 # As ONNX spells them, for HostType and for graph inputs and outputs.
 SPELLINGS: dict[int, str] = {
     number: "tensor(" + {"FLOAT": "float", "DOUBLE": "double"}.get(name, name.lower()) + ")"

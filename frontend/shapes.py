@@ -52,7 +52,11 @@ def bind_inputs(network: Network, batch_size: int | None, shapes: Mapping[str, S
         if dims and name not in shapes and not isinstance(dims[0], int):
             symbols.setdefault(dims[0] or f"\0{name}", 1 if batch_size is None else batch_size)
         elif (
-            dims and name not in shapes and batch_size is not None and batch_size != dims[0] and name == _first(network)
+            dims
+            and name not in shapes
+            and batch_size is not None
+            and batch_size != dims[0]
+            and name == network.inputs[0]
         ):
             faults.append(
                 network.fault(
@@ -75,10 +79,6 @@ def bind_inputs(network: Network, batch_size: int | None, shapes: Mapping[str, S
         raise CompileError(faults)
     first = network.infos[network.inputs[0]].shape if network.inputs else None
     network.batch = first[0] if first is not None and len(first) >= 2 else 1
-
-
-def _first(network: Network) -> str:
-    return network.inputs[0]
 
 
 def _bind_given(
