@@ -56,7 +56,10 @@ ON_ARRAY = frozenset(
     }
 )
 # Why an operator of ON_ARRAY may stay on the host: a part of the reason that `dnnc check` gives.
-LEFT_TO_HOST: tuple[str, ...] = ()
+LEFT_TO_HOST: tuple[str, ...] = (
+    "known at run time only",  # an operand of a MatMul comes out of an If
+    "is used",  # MaxPool with Indices
+)
 
 
 @dataclass(frozen=True, slots=True)

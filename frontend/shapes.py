@@ -78,7 +78,7 @@ def bind_inputs(network: Network, batch_size: int | None, shapes: Mapping[str, S
     if faults:
         raise CompileError(faults)
     first = network.infos[network.inputs[0]].shape if network.inputs else None
-    network.batch = first[0] if first is not None and len(first) >= 2 else 1
+    network.batch = max(1, first[0]) if first is not None and len(first) >= 2 else 1
 
 
 def _bind_given(

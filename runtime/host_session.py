@@ -112,14 +112,17 @@ class HostSession:
         options.inter_op_num_threads = 1
         # As everywhere in dnnc: without it, kernels on machines without VNNI saturate sums of products.
         options.add_session_config_entry("session.x64quantprecision", "1")
+        data = model.SerializeToString()
         levels = onnxruntime.GraphOptimizationLevel
-        options.graph_optimization_level = levels.ORT_ENABLE_BASIC if fold_constants else levels.ORT_DISABLE_ALL
-        try:
-            self._session = onnxruntime.InferenceSession(
-                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # onnxruntime's exceptions share no base class but Exception
-            raise HostRefused(f"onnxruntime refuses it: {first_line(error)}") from error
+        # Optimisation may inline a branch whose known shapes onnxruntime then refuses, although it runs the region.
+        for level in (levels.ORT_ENABLE_BASIC, levels.ORT_DISABLE_ALL) if fold_constants else (levels.ORT_DISABLE_ALL,):
+            options.graph_optimization_level = level
+            try:
+                self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+                break
+            except Exception as error:  # onnxruntime's exceptions share no base class but Exception
+                if level == levels.ORT_DISABLE_ALL:
+                    raise HostRefused(f"onnxruntime refuses it: {first_line(error)}") from error
         self._elements = {
             each.name: each.type.tensor_type.elem_type
             for each in model.graph.input
@@ -209,6 +212,10 @@ def _inferred(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
             slim.graph.input.append(helper.make_tensor_value_info(each.name, each.data_type, list(each.dims)))
     del slim.graph.initializer[:]
     slim.graph.initializer.extend(kept)
+    # What the model itself says of its values is not trusted: only what follows counts.
+    del slim.graph.value_info[:]
+    for each in slim.graph.output:
+        each.ClearField("type")
     try:
         inferred = onnx.shape_inference.infer_shapes(slim, data_prop=True).graph
     except Exception:  # a model that onnx cannot follow runs in the child

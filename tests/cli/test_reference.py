@@ -1,0 +1,39 @@
+"""`run --check` finds a reference for every model that onnxruntime runs at some level of optimisation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from dnnc.cli.compare import reference_outputs
+from dnnc.ir.diagnostics import CompileError
+from onnx import TensorProto, helper, numpy_helper
+
+
+def product(path: Path) -> Path:
+    """A product of int8 by int8, for which onnxruntime's highest level finds no kernel under x64quantprecision."""
+    constants = {"s": np.float32(0.5), "z": np.int8(0), "w": np.eye(3, dtype=np.int8)}
+    graph = helper.make_graph(
+        [helper.make_node("QLinearMatMul", ["x", "s", "z", "w", "s", "z", "s", "z"], ["y"])],
+        "product",
+        [helper.make_tensor_value_info("x", TensorProto.INT8, [2, 3])],
+        [helper.make_tensor_value_info("y", TensorProto.INT8, [2, 3])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), path)
+    return path
+
+
+def test_reference_of_products_of_int8(tmp_path: Path) -> None:
+    x = np.array([[2, 4, 6], [-8, 0, 100]], np.int8)
+    outputs = reference_outputs(str(product(tmp_path / "m.onnx")), {"x": x}, 60)
+    np.testing.assert_array_equal(outputs["y"], x // 2)
+
+
+def test_a_model_that_is_refused_says_why(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(b"no model")
+    with pytest.raises(CompileError, match="onnxruntime refuses"):
+        reference_outputs(str(path), {}, 60)
