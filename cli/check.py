@@ -25,6 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from ..frontend.arch_yaml import load_arch
     from ..frontend.importer import ImportOptions, classify
+    from ..ir.types import Blobs
     from ..passes.partition import acceptance
     from .report import print_table, progress
     from .session import resolved_precision
@@ -35,7 +36,8 @@ def run(arguments: argparse.Namespace) -> int:
     precision = resolved_precision(arguments.model, arguments.precision)
     options = ImportOptions(arguments.batch_size, shapes(arguments), arguments.time_limit or 300.0)
     with progress("import"):
-        findings = classify(Path(arguments.model), acceptance(arch, precision), options)
+        judge, blobs = acceptance(arch, precision), Blobs()
+        findings = classify(Path(arguments.model), lambda node, tensors: judge(node, tensors, blobs), options, blobs)
     print_table(
         ["node", "operator", "where", "MACs", "why"],
         [[each.node, each.op, each.where, each.macs, each.reason] for each in findings],
