@@ -1,0 +1,470 @@
+"""Bad input: thousands of damaged files through the command line, each of which must end soon, small and with a reason.
+
+    python benchmarks/fuzz.py                                    every kind, 400 files each
+    python benchmarks/fuzz.py --kinds dnnx_code,npz --cases 50 --seed 7
+    python benchmarks/fuzz.py --kinds onnx_fields --only 37      one case again
+
+A case is a damaged file and one or two command lines that read it. What must hold of each: it ends within 10 s, with at
+most 2 GiB resident, with status 0 or 2 (1 where a check does not hold); status 2 comes with a diagnostic; there is no
+traceback, no crash, no file that is not whole, none from a command that failed, none elsewhere. Cases that do not hold
+are kept, files and command lines together, in the folder `--keep`. The exit status is 1 if there are any.
+
+The same seed makes the same files. Commands run one after another in a worker process, which is replaced after a
+crash, after a case that had to be killed, and every few hundred cases; a case that took too long is tried once more by
+itself, so that a busy machine is not taken for an endless loop. Times do not contain the start of Python. Linux only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import json
+import os
+import random
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import onnx
+from dnnc.benchmarks import fuzz_mutators as mutate
+from dnnc.benchmarks.fuzz_seeds import MODELS, RUN, make_seeds
+
+SECONDS = 10.0
+BYTES = 2 << 30
+CASES_PER_WORKER = 400
+TIME_LIMIT = "5"  # --time-limit of the commands that have one
+MACHINES = ("edge8", "gemmini16", "f32_8", "bf16_32")
+
+
+@dataclass
+class Case:
+    """Files by name, and commands: each its words and the files that it writes if it succeeds."""
+
+    files: dict[str, bytes]
+    commands: list[tuple[list[str], list[str]]]
+    links: dict[str, str] = field(default_factory=dict)
+
+
+Maker = Callable[[Path, random.Random], Case]
+
+
+# -- cases --------------------------------------------------------------------------------------------------------
+
+
+def _machine(rng: random.Random) -> str:
+    return rng.choice(MACHINES)
+
+
+def _run_words(program: str, inputs: str) -> list[str]:
+    return ["run", program, "--inputs", inputs, "--outputs", "out.npz", "--time-limit", TIME_LIMIT]
+
+
+def _model_case(seeds: Path, name: str, data: bytes, rng: random.Random) -> Case:
+    """A model to one of the commands that read models."""
+    files = {"m.onnx": data}
+    if name == "external":
+        files["weights.bin"] = (seeds / "weights.bin").read_bytes()
+    inputs = str(seeds / f"{name if name in RUN else 'float_network'}.npz")
+    limit = ["--time-limit", TIME_LIMIT]
+    precision = ["--precision", rng.choice(("keep", "auto"))]
+    arch = ["--arch", _machine(rng)]
+    action = rng.random()
+    if action < 0.15:
+        return Case(files, [(["check", "m.onnx", *arch, *precision, *limit], [])])
+    if action < 0.3:
+        return Case(files, [(["cost", "m.onnx", *arch, *precision, *limit, "--json", "c.json"], ["c.json"])])
+    if action < 0.4:
+        program = str(seeds / f"{name if name in RUN else 'float_network'}.dnnx")
+        return Case(files, [([*_run_words(program, inputs), "--check", "m.onnx"], ["out.npz"])])
+    compile_words = ["compile", "m.onnx", *arch, *precision, *limit, "-o", "p.dnnx"]
+    return Case(files, [(compile_words, ["p.dnnx"]), (_run_words("p.dnnx", inputs), ["out.npz"])])
+
+
+def onnx_bytes(seeds: Path, rng: random.Random) -> Case:
+    name = rng.choice((*MODELS, "external"))
+    return _model_case(seeds, name, mutate.mutate_bytes((seeds / f"{name}.onnx").read_bytes(), rng), rng)
+
+
+def onnx_fields(seeds: Path, rng: random.Random) -> Case:
+    name = rng.choice((*MODELS, "external"))
+    changed = mutate.mutate_model(_model(seeds / f"{name}.onnx"), rng, _operators())
+    return _model_case(seeds, name, changed.SerializeToString(), rng)
+
+
+@functools.cache
+def _model(path: Path) -> onnx.ModelProto:
+    return onnx.load(str(path), load_external_data=False)
+
+
+@functools.cache
+def _operators() -> list[str]:
+    return sorted({each.name for each in onnx.defs.get_all_schemas() if not each.domain})
+
+
+def machines(seeds: Path, rng: random.Random) -> Case:
+    """Descriptions of machines, alone and with a model."""
+    text = (seeds / f"{rng.choice((*MACHINES, 'tpu256'))}.yaml").read_text()
+    files = {"a.yaml": mutate.mutate_yaml(text, rng)}
+    if rng.random() < 0.5:
+        return Case(files, [(["arch", rng.choice(("check", "show")), "a.yaml"], [])])
+    name = rng.choice(("float_network", "integer_network"))
+    words = ["compile", str(seeds / f"{name}.onnx"), "--arch", "a.yaml", "--precision", "keep", "-o", "p.dnnx"]
+    run = _run_words("p.dnnx", str(seeds / f"{name}.npz"))
+    return Case(files, [([*words, "--time-limit", TIME_LIMIT], ["p.dnnx"]), (run, ["out.npz"])])
+
+
+def mappings(seeds: Path, rng: random.Random) -> Case:
+    """Mapping files, with the model that they belong to."""
+    name = rng.choice(RUN)
+    files = {"m.yaml": mutate.mutate_yaml((seeds / f"{name}.mapping.yaml").read_text(), rng)}
+    words = ["--arch", "edge8", "--precision", "keep", "--mapping", "m.yaml", "--time-limit", TIME_LIMIT]
+    return Case(files, [(["cost", str(seeds / f"{name}.onnx"), *words, "--json", "c.json"], ["c.json"])])
+
+
+def _ir(seeds: Path, rng: random.Random, change: Callable[[str, random.Random], bytes]) -> Case:
+    name = rng.choice(RUN)
+    dump = rng.choice(sorted((seeds / f"{name}.dumps").glob("*.dnnir")))
+    links = {"blobs": str(seeds / f"{name}.dumps" / "blobs")}
+    files = {"m.dnnir": change(dump.read_text(), rng)}
+    action = rng.random()
+    if action < 0.3:
+        return Case(files, [(["opt", "m.dnnir"], [])], links)
+    if action < 0.5:
+        return Case(files, [(["cost", "m.dnnir", "--json", "c.json"], ["c.json"])], links)
+    compiling = (["compile", "m.dnnir", "-o", "p.dnnx"], ["p.dnnx"])
+    return Case(files, [compiling, (_run_words("p.dnnx", str(seeds / f"{name}.npz")), ["out.npz"])], links)
+
+
+def ir_bytes(seeds: Path, rng: random.Random) -> Case:
+    return _ir(seeds, rng, lambda text, rng: mutate.mutate_bytes(text.encode(), rng))
+
+
+def ir_words(seeds: Path, rng: random.Random) -> Case:
+    return _ir(seeds, rng, mutate.mutate_words)
+
+
+def _assembly(seeds: Path, rng: random.Random, change: Callable[[str, random.Random], bytes]) -> Case:
+    name = rng.choice(RUN)
+    files = {"p.s": change((seeds / f"{name}.s").read_text(), rng)}
+    run = _run_words("p.dnnx", str(seeds / f"{name}.npz"))
+    return Case(files, [(["asm", "p.s", "-o", "p.dnnx"], ["p.dnnx"]), (run, ["out.npz"])])
+
+
+def asm_bytes(seeds: Path, rng: random.Random) -> Case:
+    return _assembly(seeds, rng, lambda text, rng: mutate.mutate_bytes(text.encode(), rng))
+
+
+def asm_words(seeds: Path, rng: random.Random) -> Case:
+    return _assembly(seeds, rng, mutate.mutate_words)
+
+
+def _program(seeds: Path, rng: random.Random, change: Callable[[bytes, random.Random], bytes]) -> Case:
+    name = rng.choice(RUN)
+    files = {"p.dnnx": change((seeds / f"{name}.dnnx").read_bytes(), rng)}
+    if rng.random() < 0.2:
+        return Case(files, [(["disasm", "p.dnnx", "-o", "p.s"], ["p.s"])])
+    more = ["--races"] if rng.random() < 0.2 else []
+    more += ["--trace", "trace.json"] if rng.random() < 0.2 else []
+    outputs = ["out.npz", *(["trace.json"] if "--trace" in more else [])]
+    return Case(files, [([*_run_words("p.dnnx", str(seeds / f"{name}.npz")), *more], outputs)])
+
+
+def dnnx_bytes(seeds: Path, rng: random.Random) -> Case:
+    return _program(seeds, rng, mutate.mutate_bytes)
+
+
+def dnnx_index(seeds: Path, rng: random.Random) -> Case:
+    return _program(seeds, rng, mutate.mutate_index)
+
+
+def dnnx_blobs(seeds: Path, rng: random.Random) -> Case:
+    return _program(seeds, rng, mutate.mutate_blobs)
+
+
+def dnnx_code(seeds: Path, rng: random.Random) -> Case:
+    return _program(seeds, rng, mutate.mutate_code)
+
+
+def npz(seeds: Path, rng: random.Random) -> Case:
+    """Inputs of a run, and data to calibrate by."""
+    name = rng.choice(RUN)
+    calibrates = rng.random() < 0.3
+    source = seeds / f"{'float_network.samples' if calibrates else name}.npz"
+    change = rng.choice((mutate.mutate_bytes, mutate.mutate_archive, mutate.mutate_archive))
+    files = {"in.npz": change(source.read_bytes(), rng)}
+    if calibrates:
+        words = ["compile", str(seeds / "float_network.onnx"), "--arch", "edge8", "--calibrate", "in.npz"]
+        method = ["--calibration", rng.choice(("minmax", "percentile", "entropy"))]
+        return Case(files, [([*words, *method, "--time-limit", TIME_LIMIT, "-o", "p.dnnx"], ["p.dnnx"])])
+    return Case(files, [(_run_words(str(seeds / f"{name}.dnnx"), "in.npz"), ["out.npz"])])
+
+
+def protos(seeds: Path, rng: random.Random) -> Case:
+    """Inputs of a run as a folder of TensorProtos."""
+    name = rng.choice(RUN)
+    data = (seeds / f"{name}.values" / "input_0.pb").read_bytes()
+    file = rng.choice(("in/input_0.pb", "in/input_0.pb", "in/input_99.pb", "in/x.pb"))
+    return Case({file: mutate.mutate_bytes(data, rng)}, [(_run_words(str(seeds / f"{name}.dnnx"), "in"), ["out.npz"])])
+
+
+KINDS: Mapping[str, Maker] = {
+    each.__name__: each
+    for each in (
+        onnx_bytes, onnx_fields, machines, mappings, ir_bytes, ir_words, asm_bytes, asm_words,
+        dnnx_bytes, dnnx_index, dnnx_blobs, dnnx_code, npz, protos,
+    )
+}  # fmt: skip
+
+
+def make_case(kind: str, number: int, seed: int, seeds: Path) -> Case:
+    return KINDS[kind](seeds, random.Random(f"{seed}/{kind}/{number}"))
+
+
+# -- the worker, from outside -------------------------------------------------------------------------------------
+
+
+class Worker:
+    """A process that runs cases. `seeds` are what it runs first, before its address space is limited."""
+
+    def __init__(self, work: Path, seeds: Path) -> None:
+        self.work = work
+        self.seeds = seeds
+        self.process: subprocess.Popen[bytes] | None = None
+        self.cases = 0
+
+    def start(self) -> None:
+        script = Path(__file__).with_name("fuzz_worker.py")
+        self.process = subprocess.Popen(
+            [sys.executable, str(script), str(self.work)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self.cases = 0
+        program = self.seeds / "integer_network.dnnx"
+        if program.exists():
+            folder = _fresh(self.work / "warm")
+            words = [
+                ["compile", str(self.seeds / "integer_network.onnx"), "--arch", "edge8", "-o", "p.dnnx"],
+                _run_words(str(program), str(self.seeds / "integer_network.npz")),
+            ]
+            self._ask({"folder": str(folder), "commands": [{"words": each} for each in words]}, 120.0)
+            self._ask({"limit": True}, 10.0)
+
+    def stop(self) -> None:
+        if self.process is not None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+    def run(self, folder: Path, case: Case, seconds: float = SECONDS) -> dict[str, Any]:
+        """The worker's answer, or one with `killed` (why) or `crashed` (the signal or status)."""
+        if self.process is None or self.cases >= CASES_PER_WORKER:
+            self.stop()
+            self.start()
+        self.cases += 1
+        commands = [{"words": words, "outputs": outputs} for words, outputs in case.commands]
+        return self._ask({"folder": str(folder), "commands": commands}, seconds)
+
+    def _ask(self, job: dict[str, Any], seconds: float) -> dict[str, Any]:
+        assert self.process is not None and self.process.stdin is not None and self.process.stdout is not None
+        started = time.perf_counter()
+        self.process.stdin.write(json.dumps(job).encode() + b"\n")
+        self.process.stdin.flush()
+        reason = ""
+        while not select.select([self.process.stdout], [], [], 0.05)[0]:
+            if time.perf_counter() - started > seconds + 1:
+                reason = "time"
+            elif _resident_bytes(self.process.pid) > BYTES:
+                reason = "memory"
+            if reason:
+                self.stop()
+                return {"killed": reason, "seconds": time.perf_counter() - started}
+        line = self.process.stdout.readline()
+        if not line:
+            status = self.process.wait()
+            self._forget()
+            return {"crashed": status, "seconds": time.perf_counter() - started}
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def _forget(self) -> None:
+        """The process has died; its children must not live on."""
+        assert self.process is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process = None
+
+
+def _resident_bytes(pid: int) -> int:
+    """Of a process and its children."""
+    total, pending = 0, [pid]
+    while pending:
+        each = pending.pop()
+        try:
+            total += int(Path(f"/proc/{each}/statm").read_text().split()[1]) * 4096
+            for task in Path(f"/proc/{each}/task").iterdir():
+                pending += map(int, (task / "children").read_text().split())
+        except (OSError, IndexError):
+            continue
+    return total
+
+
+def _fresh(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+# -- verdicts -----------------------------------------------------------------------------------------------------
+
+
+def violations(answer: dict[str, Any], case: Case, folder: Path) -> list[str]:
+    """What does not hold of a case that has run."""
+    if "killed" in answer:
+        return [f"killed for {answer['killed']} after {answer['seconds']:.1f} s"]
+    if "crashed" in answer:
+        return [f"crashed with status {answer['crashed']}"]
+    found = list(answer["unsound"])
+    status, text = answer["status"], answer["stderr"]
+    if status not in (0, 2) and not (status == 1 and ("--check" in answer["words"] or "--races" in answer["words"])):
+        found.append(f"status {status}: {text.strip()[:400]}")
+    if "Traceback" in text:
+        found.append("a traceback")
+    if status == 2 and "error: " not in text:
+        found.append(f"status 2 without a diagnostic: {text[:200]!r}")
+    if any(mark in text for mark in ("bad_alloc", "more memory than there is", "bad allocation")):
+        found.append(f"out of memory: {text.strip()[:300]}")
+    if answer["seconds"] > SECONDS:
+        found.append(f"{answer['seconds']:.1f} s")
+    if answer["peak_bytes"] > BYTES:
+        found.append(f"{answer['peak_bytes'] >> 20} MiB")
+    allowed = {*case.files, *case.links}
+    for words, outputs in case.commands:
+        if words == answer["words"] and status == 2:
+            break
+        allowed.update(outputs)
+    for path in folder.rglob("*"):
+        name = str(path.relative_to(folder))
+        if not path.is_dir() and name not in allowed:
+            found.append(f"left behind: {name}")
+    return found
+
+
+def _write(case: Case, folder: Path) -> None:
+    for name, data in case.files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    for name, target in case.links.items():
+        (folder / name).symlink_to(target)
+
+
+def run_case(worker: Worker, case: Case, folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """Run a case; one that took too long is run again in a worker of its own."""
+    _write(case, _fresh(folder))
+    answer = worker.run(folder, case)
+    found = violations(answer, case, folder)
+    if answer.get("killed") == "time" or (answer.get("seconds", 0) > SECONDS and "crashed" not in answer):
+        worker.stop()
+        _write(case, _fresh(folder))
+        answer = worker.run(folder, case)
+        found = violations(answer, case, folder)
+    return answer, found
+
+
+@dataclass
+class Tally:
+    outcomes: Counter[str] = field(default_factory=Counter)
+    slowest: float = 0.0
+    largest: int = 0
+    seconds: float = 0.0
+
+    def add(self, answer: dict[str, Any], found: list[str]) -> None:
+        self.outcomes["violation" if found else str(answer["status"])] += 1
+        self.slowest = max(self.slowest, answer["seconds"])
+        self.largest = max(self.largest, answer.get("peak_bytes", 0))
+        self.seconds += answer["seconds"]
+
+
+def _keep(folder: Path, keep: Path, name: str, case: Case, answer: dict[str, Any], found: list[str]) -> None:
+    kept = _fresh(keep / name)
+    _write(case, kept)
+    lines = [" ".join(("dnnc", *words)) for words, _ in case.commands]
+    report = {"violations": found, **answer}
+    (kept / "REPORT.txt").write_text("\n".join((*lines, "", json.dumps(report, indent=1))))
+
+
+def _table(tallies: Mapping[str, Tally]) -> str:
+    heads = ("kind", "cases", "0", "1", "2", "violations", "slowest s", "peak MiB", "mean ms")
+    rows = [heads]
+    for kind, tally in tallies.items():
+        cases = sum(tally.outcomes.values())
+        counts = [tally.outcomes[each] for each in ("0", "1", "2", "violation")]
+        mean = 1000 * tally.seconds / max(1, cases)
+        figures = (f"{tally.slowest:.2f}", str(tally.largest >> 20), f"{mean:.0f}")
+        rows.append((kind, *map(str, (cases, *counts)), *figures))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(word.rjust(width) for word, width in zip(row, widths, strict=True)) for row in rows)
+
+
+def _seed_runner(worker: Worker, folder: Path) -> Callable[[list[str]], None]:
+    def dnnc(words: list[str]) -> None:
+        answer = worker.run(folder, Case({}, [(words, [])]), 120.0)
+        if answer.get("status") != 0:
+            raise SystemExit(f"a sound file is refused: dnnc {' '.join(words)}\n{json.dumps(answer, indent=1)}")
+
+    return dnnc
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Damaged files through the command line")
+    parser.add_argument("--cases", type=int, default=400, help="per kind (default: 400)")
+    parser.add_argument("--kinds", default=",".join(KINDS), help=f"of: {', '.join(KINDS)}")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", type=int, help="the number of one case")
+    parser.add_argument("--keep", type=Path, default=Path("build/fuzz"), help="folder of cases that do not hold")
+    arguments = parser.parse_args()
+    kinds = arguments.kinds.split(",")
+    if unknown := set(kinds) - set(KINDS):
+        parser.error(f"no such kind: {', '.join(sorted(unknown))}")
+    numbers = range(arguments.cases) if arguments.only is None else [arguments.only]
+    tallies = {kind: Tally() for kind in kinds}
+    told: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="dnnc-fuzz-") as temporary:
+        work = Path(temporary)
+        worker = Worker(work, work / "seeds")
+        try:
+            make_seeds(work / "seeds", _seed_runner(worker, _fresh(work / "case")))
+            worker.stop()
+            for kind in kinds:
+                for number in numbers:
+                    case = make_case(kind, number, arguments.seed, work / "seeds")
+                    answer, found = run_case(worker, case, work / "case")
+                    tallies[kind].add(answer, found)
+                    if found or arguments.only is not None:
+                        name = f"{kind}-{arguments.seed}-{number}"
+                        _keep(work / "case", arguments.keep, name, case, answer, found)
+                        told += [f"{arguments.keep / name}: {each}" for each in found]
+                        print(*told[-len(found) :] if found else [json.dumps(answer, indent=1)], sep="\n", flush=True)
+                print(_table({kind: tallies[kind]}).splitlines()[-1], file=sys.stderr, flush=True)
+        finally:
+            worker.stop()
+    print(_table(tallies))
+    print(f"{sum(sum(each.outcomes.values()) for each in tallies.values())} cases, {len(told)} violations")
+    return int(bool(told))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
