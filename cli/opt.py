@@ -28,14 +28,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from ..ir.dump import read_dump, write_dump
+    from ..ir.dump import write_dump
     from ..ir.printer import print_module
     from ..passes.pipeline import named
     from .options import given_options
-    from .session import arch_of, transform
+    from .session import read_module, transform
 
-    module = read_dump(Path(arguments.module))
-    arch = arch_of(module.header, arguments.arch)
+    module, arch = read_module(arguments.module, arguments.arch)
     options = given_options(arguments, module.header.options)
     passes = named(arguments.passes or "")
     module = transform(module, arch, options, passes, dump_dir=arguments.dump_ir)

@@ -24,7 +24,8 @@ from ..ir.module import Header, Module
 from ..ir.nest import Nest
 from ..ir.program import Program
 from ..ir.stats import LayerCounts
-from ..ir.types import ElementType
+from ..ir.types import Blobs, ElementType
+from ..ir.verifier import verify
 from ..passes.pipeline import PIPELINE, Options, Pass, remaining, run_passes
 from ..passes.quantise import target_type
 from ..runtime.machine import RunOptions, RunResult, run_program
@@ -34,6 +35,7 @@ from .stats import Json, document
 Report = Callable[[str], object]
 IMPORTED = "import"
 EMITTED = "emit"
+MOST_FAULTS = 100  # of a module, that are told
 
 
 def silent(text: str) -> None:
@@ -59,6 +61,13 @@ def arch_of(header: Header, given: str | None) -> Arch:
     """The machine that was asked for, else the one that a dump was made for. Raises CompileError where they differ."""
     if given is None and not header.arch:
         raise CompileError(Diagnostic("no architecture is given", help=f"--arch A; bundled: {', '.join(bundled())}"))
+    if given is None and header.arch not in bundled():  # a module's text must not name files
+        raise CompileError(
+            Diagnostic(
+                f"the module was made for a machine {header.arch!r}, which is not bundled",
+                help="give its file: --arch A",
+            )
+        )
     arch = load_arch(given or header.arch)
     if header.arch_digest and arch.digest != header.arch_digest:
         raise CompileError(
@@ -87,7 +96,9 @@ def load_model(path: str, arch: Arch, options: Options, given: ModelInputs, warn
     from ..passes.partition import acceptance
 
     settings = ImportOptions(given.batch_size, given.shapes, given.time_limit_s)
-    module = import_model(Path(path), acceptance(arch, options.precision), settings)
+    judge, blobs = acceptance(arch, options.precision), Blobs()
+    # With the constants themselves sums are bounded as they are, not as their types would allow.
+    module = import_model(Path(path), lambda node, tensors: judge(node, tensors, blobs), settings, blobs)
     if _is_quantised(module, arch, options.precision):
         data = given.calibration
         if data is None:
@@ -127,6 +138,18 @@ def transform(
     return module
 
 
+def read_module(path: str, arch_name: str | Arch | None) -> tuple[Module, Arch]:
+    """The module of a dump and its machine. A text is not trusted: it is verified before any pass sees it.
+
+    Raises CompileError with every fault.
+    """
+    module = read_dump(Path(path))
+    arch = arch_name if isinstance(arch_name, Arch) else arch_of(module.header, arch_name)
+    if faults := verify(module, arch):
+        raise CompileError(faults[:MOST_FAULTS])
+    return module, arch
+
+
 def dump(module: Module, folder: str) -> Path:
     """Write `module` as NN-pass.dnnir; NN is the place of its last pass in the pipeline, 00 after the import."""
     names = [IMPORTED, *(each.name for each in PIPELINE), EMITTED]
@@ -149,8 +172,7 @@ def scheduled(
     `passes` None means what is left of the pipeline.
     """
     if path.endswith(".dnnir"):
-        module = read_dump(Path(path))
-        arch = arch_name if isinstance(arch_name, Arch) else arch_of(module.header, arch_name)
+        module, arch = read_module(path, arch_name)
         options = options_of(module.header)
         pairs = dict(module.header.options) | dict(spelled(options))
         module = replace(module, header=replace(module.header, options=tuple(sorted(pairs.items()))))

@@ -11,8 +11,9 @@ import re
 import zipfile
 import zlib
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,26 +71,47 @@ def read_npz(path: Path) -> dict[str, Array]:
     return arrays
 
 
+# The header that numpy writes: a Python literal, of which this is all that plain arrays need.
+_HEADER = re.compile(
+    r"\{\s*'descr':\s*'(?P<descr>[<>|=]?[A-Za-z?][0-9]{0,8})',\s*'fortran_order':\s*(?P<fortran>True|False),"
+    r"\s*'shape':\s*\((?P<shape>[0-9, ]{0,800})\),?\s*\}\s*"
+)
+_MOST_AXES = 32
+_MOST_HEADER_BYTES = 10_000
+
+
 def _array(data: bytes) -> Array:
-    """The array of the bytes of a `.npy` file. Raises ValueError; allocates nothing that the bytes do not hold."""
-    stream = io.BytesIO(data)
-    version = np.lib.format.read_magic(stream)
-    if version == (1, 0):
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-    elif version == (2, 0):
-        shape, fortran, dtype = np.lib.format.read_array_header_2_0(stream)
-    else:
-        raise ValueError(f"version {version} of the .npy format is not supported")
-    if dtype.hasobject or dtype.kind not in "biufcU":
+    """The array of the bytes of a `.npy` file. Raises ValueError; allocates nothing that the bytes do not hold, and
+    evaluates nothing."""
+    if data[:6] != b"\x93NUMPY" or data[6:8] not in (b"\1\0", b"\2\0"):
+        raise ValueError("the magic string of version 1 or 2 of the .npy format is not there")
+    start = 10 if data[6] == 1 else 12
+    end = start + int.from_bytes(data[8:start], "little")
+    header = _HEADER.fullmatch(data[start : min(end, start + _MOST_HEADER_BYTES)].decode("latin-1"))
+    if header is None or end > len(data):
+        raise ValueError(
+            "its header is not that of a plain array; strings of variable length come as TensorProto files"
+        )
+    try:
+        dtype = np.dtype(header["descr"])
+    except TypeError:
+        raise ValueError(f"there is no type {header['descr']!r}") from None
+    if dtype.hasobject or dtype.kind not in "biufcU" or not dtype.itemsize:
         raise ValueError(f"elements of type {dtype} are not read; strings of variable length come as TensorProto files")
-    count = 1
-    for extent in shape:
-        count *= extent
-    body = data[stream.tell() :]
-    if min(shape, default=0) < 0 or count * dtype.itemsize != len(body):
-        raise ValueError(f"shape {shape} of {dtype} takes {count * dtype.itemsize} bytes, the file has {len(body)}")
+    words = [word.strip() for word in header["shape"].split(",")]
+    if words[-1:] == [""]:
+        words.pop()
+    if len(words) > _MOST_AXES or not all(word.isdecimal() and len(word) < 20 for word in words):
+        raise ValueError(f"({header['shape'][:80]}) is no shape of at most {_MOST_AXES} axes")
+    shape = tuple(map(int, words))
+    body = memoryview(data)[end:]
+    if prod(shape) * dtype.itemsize != len(body):
+        raise ValueError(
+            f"shape {shape} of {dtype} takes {prod(shape) * dtype.itemsize} bytes, the file has {len(body)}"
+        )
     flat = np.frombuffer(body, dtype)
-    return flat.reshape(shape, order="F" if fortran else "C").astype(dtype.newbyteorder("="), copy=False)
+    order: Literal["F", "C"] = "F" if header["fortran"] == "True" else "C"
+    return flat.reshape(shape, order=order).astype(dtype.newbyteorder("="), copy=False)
 
 
 def _read_folder(path: Path, wanted: Mapping[str, str]) -> dict[str, Any]:
