@@ -107,6 +107,8 @@ def run_program(
     outputs: dict[str, Any] = {}
     for name in program.outputs:
         placement = placements[name]
+        if placement.address is None and name not in host_values:
+            raise RunError(Diagnostic(f"the program ends without having computed its output {name!r}"))
         outputs[name] = host_values[name] if placement.address is None else read_tensor(state.main, placement)
     return RunResult(
         outputs,
