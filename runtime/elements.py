@@ -36,12 +36,16 @@ def local_memory(capacities: list[int]) -> Local:
 
 class Blocks(NamedTuple):
     """Where compiled code works; the contents mean nothing between commands. Squares of BLOCK x BLOCK for products,
-    rows of LANES for elementwise work, each as float32 and as int64."""
+    rows of LANES for elementwise work, each as float32 and as int64; rows of LANES for offsets, short ones for counters.
+
+    Compiled code allocates nothing and uses no numpy expression on arrays: each would be compiled with its errors."""
 
     floats: NDArray[np.float32]
     integers: Integers
     float_rows: NDArray[np.float32]
     integer_rows: Integers
+    offsets: Integers
+    counters: Integers
 
 
 def work_blocks() -> Blocks:
@@ -50,6 +54,8 @@ def work_blocks() -> Blocks:
         np.zeros((4, BLOCK, BLOCK), np.int64),
         np.zeros((3, 1, LANES), np.float32),
         np.zeros((3, 1, LANES), np.int64),
+        np.zeros((8, LANES), np.int64),
+        np.zeros((8, 16), np.int64),
     )
 
 
@@ -81,20 +87,30 @@ def f16_from_float32(value: Any) -> Any:
 
 
 @compiled
-def fill_offsets(extents: Integers, strides: Integers, order: Integers, axes: int, first: int, out: Integers) -> None:
-    """out[j] = offset of the (first + j)-th position of the box of the counters order[0..axes), the last one fastest."""
+def fill_offsets(
+    extents: Integers,
+    strides: Integers,
+    order: Integers,
+    axes: int,
+    start: int,
+    first: int,
+    index: Integers,
+    out: Integers,
+) -> None:
+    """out[j] = start + the offset of the (first + j)-th position of the box of the counters order[0..axes), the last one
+    fastest. `index` is room for one number an axis."""
     count = len(out)
-    index = np.zeros(16, np.int64)
     rest = first
     for place in range(axes - 1, -1, -1):
         extent = extents[order[place]]
         index[place] = rest % extent
         rest //= extent
-    offset = 0
+    offset = start
     for place in range(axes):
         offset += index[place] * strides[order[place]]
     if axes == 0:
-        out[:] = 0
+        for j in range(count):
+            out[j] = start
         return
     inner = axes - 1
     inner_extent, inner_stride = extents[order[inner]], strides[order[inner]]
@@ -229,7 +245,8 @@ def any_mark(local: Local, low: int, high: int) -> bool:
 @compiled
 def count_unmarked(local: Local, size: int, base: int, rows: Integers, columns: Integers, out: Integers) -> None:
     """out[j] = how many of the elements at `base` + size * (rows[i] + columns[j]) are not padding."""
-    out[: len(columns)] = 0
+    for j in range(len(columns)):
+        out[j] = 0
     for i in range(len(rows)):
         for j in range(len(columns)):
             out[j] += 1 - local.marks[base + size * (rows[i] + columns[j])]

@@ -217,7 +217,8 @@ def _configure(state: State, row: Integers) -> int:
         place = CONFIG_STORE
     else:
         place = CONFIG_POST + row[POST_NUMBER]
-    state.config[place] = row
+    for field in range(len(row)):
+        state.config[place, field] = row[field]
     return OK
 
 
@@ -346,7 +347,7 @@ def _plan_execute(state: State, number: int) -> int:
     b_strides = config_b[OPERAND_STRIDE : OPERAND_STRIDE + COUNTERS] if has_b else a_strides
     if check_classes(extents, classes, on_array, a_strides, b_strides, c_strides, fault) != OK:
         return int(fault[0])
-    if check_injective(extents, classes, c_strides, fault) != OK:
+    if check_injective(extents, classes, c_strides, state.blocks.counters[0], fault) != OK:
         return int(fault[0])
     if on_array and flow != FLOW_OS and config_c[C_ROW] < COUNTERS and classes[config_c[C_ROW]] != REDUCE:
         return fail(fault, BAD_COUNTER, config_c[C_ROW], 0, 0, 0)
@@ -498,11 +499,15 @@ def step(state: State, first: int, last: int) -> int:
                 code = int(state.fault[0])
             elif opcode == OP_LOAD:
                 stream = state.config[CONFIG_STREAMS + row[LOAD_STREAM]]
-                code = load_box(state.main, state.local, stream, row, plan, state.stop, state.fault)
+                code = load_box(
+                    state.main, state.local, stream, row, plan, state.blocks.counters, state.stop, state.fault
+                )
                 if code == OK:
                     code = _load(state, number, region, ready)
             elif opcode == OP_STORE:
-                code = check_store(len(state.main), state.local, state.config, row, plan, state.fault)
+                code = check_store(
+                    len(state.main), state.local, state.config, row, plan, state.blocks.counters[0], state.fault
+                )
                 if code == OK:
                     code = run_store(
                         state.main, state.local, state.blocks, state.config, row, plan, state.stop, state.fault

@@ -126,10 +126,13 @@ def check_chain(config: Integers, fault: Integers) -> int:
 
 
 @compiled
-def check_store(main_size: int, local: Local, config: Integers, row: Integers, plan: Integers, fault: Integers) -> int:
+def check_store(
+    main_size: int, local: Local, config: Integers, row: Integers, plan: Integers, zeros: Integers, fault: Integers
+) -> int:
     """Whether the post chain is sound and all accesses of a store lie inside the memories: a fault's code or OK.
 
-    Notes in `plan` the positions, the accumulators' memory and the memory of each step's operand.
+    Notes in `plan` the positions, the accumulators' memory and the memory of each step's operand. `zeros` is room
+    for one number an axis.
     """
     store = config[CONFIG_STORE]
     if store[0] != OP_CONFIGURE_STORE:
@@ -144,7 +147,8 @@ def check_store(main_size: int, local: Local, config: Integers, row: Integers, p
         return fail(fault, BOX_TOO_LARGE, main_size, 0, 0, 0)
     if positions == 0:
         return OK
-    zeros = np.zeros(AXES, np.int64)
+    for axis in range(AXES):
+        zeros[axis] = 0
     main_stride = store[STORE_MAIN_STRIDE : STORE_MAIN_STRIDE + AXES]
     low, high = main_range(extents, zeros, main_stride, row[STORE_MAIN], size)
     if low < 0 or high > main_size:
@@ -279,17 +283,21 @@ def run_store(
     """Carry out one store that `check_store` has passed."""
     store, positions = config[CONFIG_STORE], plan[PLAN_POSITIONS]
     extents = row[STORE_EXTENT : STORE_EXTENT + AXES]
-    order = np.arange(AXES)
+    order, index = blocks.counters[0], blocks.counters[1]
+    for axis in range(AXES):
+        order[axis] = axis
     code, accumulator = store[STORE_TYPE], store[STORE_ACCUMULATOR]
     wide = TYPES[accumulator, TYPE_BYTES] == 8
-    origin = np.zeros(1, np.int64)
-    block = np.empty(LANES, np.int64)
+    origin = blocks.offsets[1, :1]
+    origin[0] = 0
     for first in range(0, positions, LANES):
         if stop[0]:
             return fail(fault, STOPPED, 0, 0, 0, 0)
         count = min(LANES, positions - first)
-        offsets = block[:count]
-        fill_offsets(extents, store[STORE_LOCAL_STRIDE : STORE_LOCAL_STRIDE + AXES], order, AXES, first, offsets)
+        offsets = blocks.offsets[0, :count]
+        fill_offsets(
+            extents, store[STORE_LOCAL_STRIDE : STORE_LOCAL_STRIDE + AXES], order, AXES, 0, first, index, offsets
+        )
         real = TYPES[accumulator, TYPE_FLOAT] != 0
         if real:
             gather(local, TYPES[accumulator, TYPE_KIND], row[STORE_LOCAL], 0, origin, offsets, blocks.float_rows[0])
@@ -305,14 +313,15 @@ def run_store(
                     return fail(fault, TABLE_INDEX, number, wrong, 0, 0)
                 continue
             if slot < SLOTS:
-                fill_offsets(extents, step[POST_STRIDE : POST_STRIDE + AXES], order, AXES, first, offsets)
+                fill_offsets(extents, step[POST_STRIDE : POST_STRIDE + AXES], order, AXES, 0, first, index, offsets)
                 kind = TYPES[step[POST_OPERAND_TYPE], TYPE_KIND]
                 if op == P_BIAS and not real:
                     gather(local, kind, row[STORE_AUX + slot], 0, origin, offsets, blocks.integer_rows[1])
                 else:
                     gather(local, kind, row[STORE_AUX + slot], 0, origin, offsets, blocks.float_rows[1])
             else:
-                blocks.float_rows[1, 0, :count] = scalar_of(step[POST_SCALAR])
+                for j in range(count):
+                    blocks.float_rows[1, 0, j] = scalar_of(step[POST_SCALAR])
             if op == P_DEQUANTIZE:
                 scale, zero = scalar_of(step[POST_SCALAR]), step[POST_ZERO]
                 for j in range(count):
@@ -326,7 +335,7 @@ def run_store(
             else:
                 _integer_step(op, step, real, wide, blocks, count)
                 real = False
-        fill_offsets(extents, store[STORE_MAIN_STRIDE : STORE_MAIN_STRIDE + AXES], order, AXES, first, offsets)
-        offsets += row[STORE_MAIN]
+        strides = store[STORE_MAIN_STRIDE : STORE_MAIN_STRIDE + AXES]
+        fill_offsets(extents, strides, order, AXES, row[STORE_MAIN], first, index, offsets)
         _write(main, TYPES[code, TYPE_KIND], TYPES[code, TYPE_BYTES], offsets, blocks, real)
     return OK

@@ -126,9 +126,11 @@ def check_classes(
 
 
 @compiled
-def check_injective(extents: Integers, classes: Integers, strides: Integers, fault: Integers) -> int:
-    """No two output elements of a command share an address: each stride lies beyond all that smaller ones reach."""
-    done = np.zeros(COUNTERS, np.bool_)
+def check_injective(extents: Integers, classes: Integers, strides: Integers, done: Integers, fault: Integers) -> int:
+    """No two output elements of a command share an address: each stride lies beyond all that smaller ones reach.
+    `done` is room for one number a counter."""
+    for counter in range(COUNTERS):
+        done[counter] = 0
     reach = 0
     for _ in range(COUNTERS):
         least = -1
@@ -140,7 +142,7 @@ def check_injective(extents: Integers, classes: Integers, strides: Integers, fau
             return OK
         if strides[least] <= reach:
             return fail(fault, SHARED_OUTPUT, least, 0, 0, 0)
-        done[least] = True
+        done[least] = 1
         reach += (extents[least] - 1) * strides[least]
     return OK
 
@@ -224,6 +226,8 @@ def _products(
     left_rows: Integers,
     right_columns: Integers,
     extents: Integers,
+    offsets: Integers,
+    index: Integers,
     reduce_order: Integers,
     reduce_axes: int,
     reduces: int,
@@ -246,29 +250,29 @@ def _products(
     `chunk`; finished sums are added to the total in order.
     """
     rows, columns = len(left_rows), len(right_columns)
-    left_columns, right_rows = np.empty(piece, np.int64), np.empty(piece, np.int64)
-    seen_left, seen_right = np.empty(piece, np.int64), np.empty(piece, np.int64)
+    left_offsets, right_offsets, seen_left, seen_right = offsets[4], offsets[5], offsets[6], offsets[7]
     valid = 0
     bound = 0.0
     k0 = 0
     while k0 < reduces and not stop[0]:
         length = min(piece, reduces - k0)
-        fill_offsets(extents, left.strides, reduce_order, reduce_axes, k0, left_columns[:length])
-        fill_offsets(extents, right.strides, reduce_order, reduce_axes, k0, right_rows[:length])
-        gather(local, left.kind, left.base, left.zero, left_rows, left_columns[:length], a)
-        gather(local, right.kind, right.base, right.zero, right_rows[:length], right_columns, b)
+        left_columns, right_rows = left_offsets[:length], right_offsets[:length]
+        fill_offsets(extents, left.strides, reduce_order, reduce_axes, 0, k0, index, left_columns)
+        fill_offsets(extents, right.strides, reduce_order, reduce_axes, 0, k0, index, right_rows)
+        gather(local, left.kind, left.base, left.zero, left_rows, left_columns, a)
+        gather(local, right.kind, right.base, right.zero, right_rows, right_columns, b)
         if guarded:
             bound += largest(a, rows, length) * largest(b, length, columns) * length
             if bound > GUARD:
                 return -1
         if left.marked or right.marked:
-            seen_left[:length] = rows
-            seen_right[:length] = columns
+            for k in range(length):
+                seen_left[k], seen_right[k] = rows, columns
             if left.marked:
-                count_unmarked(local, left.size, left.base, left_rows, left_columns[:length], seen_left)
+                count_unmarked(local, left.size, left.base, left_rows, left_columns, seen_left)
             if right.marked:
                 # The same count with the roles of rows and columns exchanged: offsets only add up.
-                count_unmarked(local, right.size, right.base, right_columns, right_rows[:length], seen_right)
+                count_unmarked(local, right.size, right.base, right_columns, right_rows, seen_right)
             for k in range(length):
                 valid += seen_left[k] * seen_right[k]
         else:
@@ -319,8 +323,8 @@ def run_compute(
     code = config_c[C_TYPE]
     kind, bits = TYPES[code, TYPE_KIND], TYPES[code, TYPE_BITS]
     real = TYPES[code, TYPE_FLOAT] != 0
-    orders = np.zeros((4, COUNTERS), np.int64)
-    groups_axes = members(extents, classes, BATCH, COUNTERS, orders[0])
+    orders, index = blocks.counters[:4], blocks.counters[4]
+    group_axes = members(extents, classes, BATCH, COUNTERS, orders[0])
     point_axes = members(extents, classes, POINT, COUNTERS, orders[1])
     column_axes = members(extents, classes, COLUMN, COUNTERS, orders[2])
     groups, points = class_extent(extents, classes, BATCH), class_extent(extents, classes, POINT)
@@ -344,31 +348,26 @@ def run_compute(
     f_left, f_right, f_part, f_total = blocks.floats[0], blocks.floats[1], blocks.floats[2], blocks.floats[3]
     i_left, i_right, i_part, i_total = blocks.integers[0], blocks.integers[1], blocks.integers[2], blocks.integers[3]
     overflows = valid = 0
-    group_offset = np.empty(1, np.int64)
-    point_offsets, column_offsets = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64)
-    c_rows, c_columns = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64)
+    offsets, one = blocks.offsets, blocks.offsets[0, :1]
     for group in range(groups):
-        fill_offsets(extents, a.strides, orders[0], groups_axes, group, group_offset)
-        a_group = group_offset[0]
-        fill_offsets(extents, b.strides, orders[0], groups_axes, group, group_offset)
-        b_group = group_offset[0]
-        fill_offsets(extents, c_strides, orders[0], groups_axes, group, group_offset)
-        c_group = group_offset[0]
+        fill_offsets(extents, a.strides, orders[0], group_axes, 0, group, index, one)
+        a_group = one[0]
+        fill_offsets(extents, b.strides, orders[0], group_axes, 0, group, index, one)
+        b_group = one[0]
+        fill_offsets(extents, c_strides, orders[0], group_axes, 0, group, index, one)
+        c_group = one[0]
         for p0 in range(0, points, BLOCK):
             p_size = min(BLOCK, points - p0)
             for m0 in range(0, columns, BLOCK):
                 if stop[0]:
                     return fail(fault, STOPPED, 0, 0, 0, 0)
                 m_size = min(BLOCK, columns - m0)
-                a_points, b_columns = point_offsets[:p_size], column_offsets[:m_size]
-                c_points, c_cols = c_rows[:p_size], c_columns[:m_size]
-                fill_offsets(extents, a.strides, orders[1], point_axes, p0, a_points)
-                fill_offsets(extents, b.strides, orders[2], column_axes, m0, b_columns)
-                fill_offsets(extents, c_strides, orders[1], point_axes, p0, c_points)
-                fill_offsets(extents, c_strides, orders[2], column_axes, m0, c_cols)
-                a_points += a_group
-                b_columns += b_group
-                c_points += c_group
+                a_points, b_columns = offsets[0, :p_size], offsets[1, :m_size]
+                c_points, c_cols = offsets[2, :p_size], offsets[3, :m_size]
+                fill_offsets(extents, a.strides, orders[1], point_axes, a_group, p0, index, a_points)
+                fill_offsets(extents, b.strides, orders[2], column_axes, b_group, m0, index, b_columns)
+                fill_offsets(extents, c_strides, orders[1], point_axes, c_group, p0, index, c_points)
+                fill_offsets(extents, c_strides, orders[2], column_axes, 0, m0, index, c_cols)
                 if transposed:
                     left, right, left_rows, right_columns, out_rows, out_columns = (
                         b, a, b_columns, a_points, c_cols, c_points,
@@ -385,12 +384,12 @@ def run_compute(
                         return fail(fault, BEYOND_64_BITS, 0, 0, 0, 0)
                 if real or exact_in_32:
                     found = _products(
-                        local, left, right, left_rows, right_columns, extents, orders[3], reduce_axes, reduces,
+                        local, left, right, left_rows, right_columns, extents, offsets, index, orders[3], reduce_axes, reduces,
                         piece, run, chunk, False, stop, f_left, f_right, f_part, real, f_total, i_total,
                     )  # fmt: skip
                 else:
                     found = _products(
-                        local, left, right, left_rows, right_columns, extents, orders[3], reduce_axes, reduces,
+                        local, left, right, left_rows, right_columns, extents, offsets, index, orders[3], reduce_axes, reduces,
                         piece, run, chunk, guarded, stop, i_left, i_right, i_part, real, f_total, i_total,
                     )  # fmt: skip
                 if found < 0:

@@ -96,19 +96,23 @@ def load_box(
     stream: Integers,
     row: Integers,
     plan: Integers,
+    counters: Integers,
     stop: NDArray[np.uint8],
     fault: Integers,
 ) -> int:
     """Check and carry out one load: a fault's code or OK. Notes in `plan` the box's positions, those inside the tensor
-    per axis and the target memory."""
+    per axis and the target memory. `counters` is room to work in."""
     if stream[0] != OP_CONFIGURE_LOAD:
         return fail(fault, NOT_CONFIGURED, row[LOAD_STREAM], -1, -1, 0)
     size = stream[STREAM_BYTES]
-    extents = row[LOAD_EXTENT : LOAD_EXTENT + AXES].copy()
-    before = row[LOAD_BEFORE : LOAD_BEFORE + AXES].copy()
-    after = row[LOAD_AFTER : LOAD_AFTER + AXES].copy()
-    main_stride = stream[STREAM_MAIN_STRIDE : STREAM_MAIN_STRIDE + AXES].copy()
-    local_stride = stream[STREAM_LOCAL_STRIDE : STREAM_LOCAL_STRIDE + AXES].copy()
+    extents, before, after = counters[0, :AXES], counters[1, :AXES], counters[2, :AXES]
+    main_stride, local_stride = counters[3, :AXES], counters[4, :AXES]
+    for axis in range(AXES):
+        extents[axis] = row[LOAD_EXTENT + axis]
+        before[axis] = row[LOAD_BEFORE + axis]
+        after[axis] = row[LOAD_AFTER + axis]
+        main_stride[axis] = stream[STREAM_MAIN_STRIDE + axis]
+        local_stride[axis] = stream[STREAM_LOCAL_STRIDE + axis]
     inside = plan[PLAN_INSIDE : PLAN_INSIDE + AXES]
     for axis in range(AXES):
         inside[axis] = extents[axis] - before[axis] - after[axis]

@@ -110,6 +110,8 @@ def _reduce_block(
     order: Integers,
     axes: int,
     reduces: int,
+    offsets: Integers,
+    index: Integers,
     a_offsets: Integers,
     b_offsets: Integers,
     scalars: NDArray[np.float32],
@@ -123,8 +125,7 @@ def _reduce_block(
     """All points of one block of output elements, in the order of the reduce counters; z holds the results. Returns
     the points of a mac whose operands are no padding, -1 where an integer could exceed 64 bits."""
     count = len(a_offsets)
-    a_row, b_row = np.empty(1, np.int64), np.empty(1, np.int64)
-    seen_a, seen_b = np.empty(count, np.int64), np.empty(count, np.int64)
+    a_row, b_row, seen_a, seen_b = offsets[3, :1], offsets[4, :1], offsets[5], offsets[6]
     valid = 0
     bound = largest(z, 1, count)
     may_grow = high != 0 and body not in (BODY_MAX, BODY_COPY, BODY_QADD)
@@ -132,10 +133,10 @@ def _reduce_block(
     for k in range(reduces):
         if stop[0]:
             return valid
-        fill_offsets(extents, a.strides, order, axes, k, a_row)
+        fill_offsets(extents, a.strides, order, axes, 0, k, index, a_row)
         gather(local, a.kind, a.base, a.zero, a_row, a_offsets, x)
         if uses_b(body):
-            fill_offsets(extents, b.strides, order, axes, k, b_row)
+            fill_offsets(extents, b.strides, order, axes, 0, k, index, b_row)
             gather(local, b.kind, b.base, b.zero, b_row, b_offsets, y)
         if guarded:
             scale = largest(y, 1, count) if body in (BODY_MAC, BODY_MUL) else 1.0
@@ -171,7 +172,7 @@ def run_vector(
     """Carry out one vector command whose ranges have been checked: a fault's code or OK. Notes in `plan` the overflows
     and the points of a mac whose operands are no padding."""
     config_c, c_base = config[CONFIG_C], row[COMPUTE_C]
-    scalars = np.empty(3, np.float32)
+    scalars = blocks.floats[0, 0]
     for k in range(3):
         scalars[k] = float32_of_bits(np.uint32(config[CONFIG_SCALARS, SCALARS + k]))
     extents = row[COMPUTE_EXTENT : COMPUTE_EXTENT + COUNTERS]
@@ -181,7 +182,7 @@ def run_vector(
     kind, bits = TYPES[code, TYPE_KIND], TYPES[code, TYPE_BITS]
     real = TYPES[code, TYPE_FLOAT] != 0
     low, high = TYPES[code, TYPE_LOW], TYPES[code, TYPE_HIGH]
-    out_order, reduce_order = np.zeros(COUNTERS, np.int64), np.zeros(COUNTERS, np.int64)
+    out_order, reduce_order, index = blocks.counters[0], blocks.counters[1], blocks.counters[2]
     out_axes = reduce_axes = 0
     outputs = reduces = 1
     for counter in range(COUNTERS):
@@ -196,23 +197,25 @@ def run_vector(
                 out_order[out_axes] = counter
                 out_axes += 1
     start_from_output = row[COMPUTE_ACCUMULATE] != 0 and reduces_output(body)
-    base_row = np.zeros(1, np.int64)
-    a_block, b_block, c_block = np.empty(LANES, np.int64), np.empty(LANES, np.int64), np.empty(LANES, np.int64)
+    offsets, base_row = blocks.offsets, blocks.offsets[7, :1]
+    base_row[0] = 0
     floats, integers = blocks.float_rows, blocks.integer_rows
     overflows = valid = 0
     for first in range(0, outputs, LANES):
         count = min(LANES, outputs - first)
-        a_offsets, b_offsets, c_offsets = a_block[:count], b_block[:count], c_block[:count]
-        fill_offsets(extents, a.strides, out_order, out_axes, first, a_offsets)
-        fill_offsets(extents, b.strides, out_order, out_axes, first, b_offsets)
-        fill_offsets(extents, c_strides, out_order, out_axes, first, c_offsets)
+        a_offsets, b_offsets, c_offsets = offsets[0, :count], offsets[1, :count], offsets[2, :count]
+        fill_offsets(extents, a.strides, out_order, out_axes, 0, first, index, a_offsets)
+        fill_offsets(extents, b.strides, out_order, out_axes, 0, first, index, b_offsets)
+        fill_offsets(extents, c_strides, out_order, out_axes, 0, first, index, c_offsets)
         if real:
             if start_from_output:
                 gather(local, kind, c_base, 0, base_row, c_offsets, floats[2])
             else:
-                floats[2, 0, :count] = -np.inf if body == BODY_MAX else 0.0
+                least = np.float32(-np.inf) if body == BODY_MAX else np.float32(0.0)
+                for j in range(count):
+                    floats[2, 0, j] = least
             found = _reduce_block(
-                local, body, a, b, extents, reduce_order, reduce_axes, reduces, a_offsets, b_offsets,
+                local, body, a, b, extents, reduce_order, reduce_axes, reduces, offsets, index, a_offsets, b_offsets,
                 scalars, 0, 0, stop, floats[0], floats[1], floats[2],
             )  # fmt: skip
             scatter(local, kind, bits, c_base, base_row, c_offsets, floats[2])
@@ -220,9 +223,10 @@ def run_vector(
             if start_from_output:
                 gather(local, kind, c_base, 0, base_row, c_offsets, integers[2])
             else:
-                integers[2, 0, :count] = low if body == BODY_MAX else 0
+                for j in range(count):
+                    integers[2, 0, j] = low if body == BODY_MAX else 0
             found = _reduce_block(
-                local, body, a, b, extents, reduce_order, reduce_axes, reduces, a_offsets, b_offsets,
+                local, body, a, b, extents, reduce_order, reduce_axes, reduces, offsets, index, a_offsets, b_offsets,
                 scalars, low, high, stop, integers[0], integers[1], integers[2],
             )  # fmt: skip
             overflows += scatter(local, kind, bits, c_base, base_row, c_offsets, integers[2])
