@@ -1,0 +1,358 @@
+"""The map space: every tiling, loop order and number of copies among which the mapper chooses, for one of the units
+that compute: the array, in any of its dataflows, or the vector unit.
+
+* Tile sizes. Along each dimension: the whole extent, and for each number of tiles the size that balances them, in
+  multiples of what the array or the vector unit holds of that dimension; reduced dimensions other than the longest are
+  whole or one by one (implicit im2col never splits a tile across a kernel tap). Lists are thinned evenly where their
+  product exceeds CELLS. Where none of these fits, sizes below a multiple are added.
+* Loop order. Batch dimensions outermost, then columns within points or points within columns; reduced dimensions
+  innermost.
+* Copies. Every largest set of operands that can have two copies within the memories; an operand that never changes has
+  one.
+
+A pin takes choices away. What is left is enumerated whole: a search over it is exact in this space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import product
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..ir.affine import Affine
+from ..ir.arch import Arch
+from ..ir.nest import VALUE, Access, CounterClass, Dataflow, Nest, axis_step, counter_class
+from .mapping import Pin
+from .schedule import blocked_dims, buffer_order, dims_of
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+CELLS = 30_000
+TILES = 1 << 18  # along one dimension
+EXTENT_LIMIT = 65535  # of a counter and of an axis of a box
+FEWEST_SIZES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class AxisTable:
+    """Boxes along one axis of an access for each choice of tile sizes: arrays over the axis's own dimensions.
+
+    `count` is the positions of a full tile, `inside` and `counts` the sums over all tiles of positions inside the
+    tensor and of all positions, `whole` whether the one tile covers the tensor's axis; `beats` and `requests` are the
+    sums of bus beats and bursts if this is the axis along which runs end. `ends` holds the positions inside, beats and
+    requests of the first and of the last tile. Without `exact`, beats and requests are only lower bounds.
+    """
+
+    dims: tuple[str, ...]
+    count: Ints
+    inside: Ints
+    counts: Ints
+    whole: Ints
+    beats: Ints
+    requests: Ints
+    ends: tuple[tuple[Ints, Ints, Ints], tuple[Ints, Ints, Ints]]
+    exact: bool
+
+
+@dataclass(frozen=True)
+class MapSpace:
+    """Cells are the choices of tile sizes whose buffers fit with one copy each in some of `dataflows`; arrays over
+    cells are one-dimensional."""
+
+    nest: Nest
+    arch: Arch
+    dataflows: tuple[Dataflow, ...]
+    pin: Pin
+    sizes: Mapping[str, Ints]
+    orders: tuple[tuple[str, ...], ...]
+    cells: Mapping[str, Ints] = field(repr=False)  # position in `sizes` of each dimension, by cell
+    tables: Mapping[str, tuple[AxisTable, ...]] = field(repr=False)
+
+    @cached_property
+    def extents(self) -> dict[str, int]:
+        return {dim.name: dim.extent for dim in self.nest.domain}
+
+    def __len__(self) -> int:
+        return len(next(iter(self.cells.values())))
+
+    def size(self, dim: str) -> Ints:
+        return self.sizes[dim][self.cells[dim]]
+
+    def tiles(self, dim: str) -> Ints:
+        return -(-self.extents[dim] // self.size(dim))
+
+    def last(self, dim: str) -> Ints:
+        """Points of the last tile."""
+        return self.extents[dim] - (self.tiles(dim) - 1) * self.size(dim)
+
+    def at(self, table: AxisTable, values: Ints) -> Ints:
+        """`values`, over the dimensions of an axis, by cell."""
+        found: Ints = values[tuple(self.cells[dim] for dim in table.dims)]
+        return found
+
+    def tiling(self, cell: int, order: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
+        """Main-memory loops of a cell; loops of one tile are left out, pinned ones kept as they were written."""
+        pinned = {dim for dim, _ in self.pin.tiles}
+        chosen = ((dim, int(self.sizes[dim][self.cells[dim][cell]])) for dim in order)
+        return tuple((dim, size) for dim, size in chosen if size < self.extents[dim] or dim in pinned)
+
+
+def balanced_sizes(extent: int, unit: int = 1) -> list[int]:
+    """For each number of tiles the smallest size that needs no more, in multiples of `unit`, the largest first."""
+    blocks = -(-extent // unit)
+    sizes, count = [], 1
+    while True:
+        block = -(-blocks // count)
+        sizes.append(min(extent, block * unit))
+        if block == 1:
+            return sizes
+        count = -(-blocks // (block - 1))  # the fewest tiles with a smaller block
+
+
+def smaller_sizes(extent: int, unit: int) -> list[int]:
+    """Sizes below a multiple, for memories that hold no multiple: by halves to 1."""
+    sizes = []
+    while unit > 1:
+        unit = -(-unit // 2)
+        sizes.append(min(unit, extent))
+    return sizes
+
+
+def space(nest: Nest, arch: Arch, dataflows: Sequence[Dataflow], pin: Pin) -> MapSpace:
+    """The map space of a nest that is not empty, for dataflows of one unit; without cells if nothing fits."""
+    for small in (False, True):
+        whole = _everything(nest, arch, tuple(dataflows), pin, small)
+        kept = _legal(whole) & np.logical_or.reduce([_fits(whole, dataflow) for dataflow in dataflows])
+        if kept.any():
+            break
+    return replace(whole, cells={dim: index[kept] for dim, index in whole.cells.items()})
+
+
+def nearest_miss(nest: Nest, arch: Arch, dataflows: Sequence[Dataflow], pin: Pin) -> str:
+    """Of the choices that do not fit, the one that lacks least: "needs 9216 B, `acc` has 8192 B"."""
+    whole = _everything(nest, arch, tuple(dataflows), pin, small=True)
+    legal = _legal(whole)
+    if not legal.any():
+        return "loops over reduced dimensions must be innermost, and stored tiles without gaps"
+    needed = needed_by_memory(whole, dataflows[0])
+    share = np.max([total / arch.memory(name).capacity_bytes for name, total in needed.items()], axis=0)
+    cell = int(np.argmin(np.where(legal, share, np.inf)))
+    return "; ".join(
+        f"needs {int(total[cell])} B, `{name}` has {arch.memory(name).capacity_bytes} B"
+        for name, total in needed.items()
+        if total[cell] > arch.memory(name).capacity_bytes
+    )
+
+
+def _everything(nest: Nest, arch: Arch, dataflows: tuple[Dataflow, ...], pin: Pin, small: bool) -> MapSpace:
+    sizes = _candidates(nest, arch, dataflows[0], pin, small)
+    extents = {dim.name: dim.extent for dim in nest.domain}
+    tables = {each.operand: axis_tables(each, extents, sizes, arch) for each in (*nest.reads, nest.write)}
+    shape = tuple(len(values) for values in sizes.values())
+    indices = np.indices(shape, dtype=np.int64).reshape(len(shape), -1)
+    cells = dict(zip(sizes, indices, strict=True))
+    return MapSpace(nest, arch, dataflows, pin, sizes, _orders(nest, pin), cells, tables)
+
+
+def _candidates(nest: Nest, arch: Arch, dataflow: Dataflow, pin: Pin, small: bool) -> dict[str, Ints]:
+    reduce = dims_of(nest, CounterClass.REDUCE)
+    blocked = blocked_dims(nest, arch, Dataflow.VECTOR if dataflow is Dataflow.VECTOR else Dataflow.WS)
+    longest = blocked.get("rows") or max(reduce, key=nest.extent, default=None)
+    columns = set(dims_of(nest, CounterClass.COLUMN))
+    pinned = dict(pin.tiles)
+    lists: dict[str, list[int]] = {}
+    for dim in nest.domain:
+        name, extent = dim.name, dim.extent
+        unit = 1
+        if name == blocked.get("lanes"):
+            unit = arch.vector.lanes if arch.vector else 1
+        elif dataflow is not Dataflow.VECTOR:
+            unit = arch.array.rows if name == longest else arch.array.cols if name in columns else 1
+        if name in pinned:
+            lists[name] = [pinned[name]]
+        elif pin.complete:
+            lists[name] = [extent]
+        elif name in reduce and name != longest:
+            lists[name] = [extent, 1]
+        else:
+            lists[name] = balanced_sizes(extent, unit)
+            if small:
+                lists[name] += smaller_sizes(extent, unit)
+        fitting = {min(size, extent) for size in lists[name] if min(size, extent) <= EXTENT_LIMIT}
+        few = {size for size in fitting if -(-extent // size) <= TILES}
+        lists[name] = sorted(few or fitting or {EXTENT_LIMIT}, reverse=True)
+    while prod(len(sizes) for sizes in lists.values()) > CELLS:
+        name = max(lists, key=lambda dim: len(lists[dim]))
+        if len(lists[name]) <= FEWEST_SIZES:
+            break
+        lists[name] = _thinned(lists[name])
+    return {name: np.array(sizes, np.int64) for name, sizes in lists.items()}
+
+
+def _thinned(sizes: list[int]) -> list[int]:
+    """About four fifths of `sizes`, the first four and the last kept: few tiles matter more than many."""
+    kept = [size for number, size in enumerate(sizes) if number < 4 or number % 5 != 4]
+    if len(kept) == len(sizes):
+        kept = sizes[:-2] + sizes[-1:]
+    return kept if kept[-1] == sizes[-1] else [*kept, sizes[-1]]
+
+
+def _orders(nest: Nest, pin: Pin) -> tuple[tuple[str, ...], ...]:
+    by_class = {kind: dims_of(nest, kind) for kind in CounterClass}
+    batch, reduce = by_class[CounterClass.BATCH], by_class[CounterClass.REDUCE]
+    point, column = by_class[CounterClass.POINT], by_class[CounterClass.COLUMN]
+    pinned = [dim for dim, _ in pin.tiles]
+    orders = []
+    for inner, outer in ((column, point), (point, column)):
+        rest = [dim for dim in (*batch, *outer, *inner, *reduce) if dim not in pinned]
+        orders.append((*pinned, *rest))
+    return tuple(dict.fromkeys(orders))
+
+
+def _legal(space: MapSpace) -> Bools:
+    """No gaps in stored boxes; no loop of the output inside of a reduced one; boxes within the fields of commands."""
+    nest = space.nest
+    legal = np.ones(len(space), bool)
+    for axis in nest.write.index:
+        dims = sorted((-c, dim) for dim, c in axis.terms if space.extents[dim] > 1)
+        for _, dim in dims[1:]:
+            legal &= space.tiles(dim) == 1
+    order = space.orders[0]
+    reduced = np.zeros(len(space), bool)
+    for dim in order:  # differs from the other orders only where there is nothing reduced
+        tiled = space.tiles(dim) > 1
+        if counter_class(nest, dim) is CounterClass.REDUCE:
+            reduced |= tiled
+        else:
+            legal &= ~(reduced & tiled)
+    for tables in space.tables.values():
+        for table in tables:
+            legal &= space.at(table, table.count) <= EXTENT_LIMIT
+    return legal
+
+
+def tile_bytes(space: MapSpace, operand: str, dataflow: Dataflow) -> Ints:
+    """Bytes of one copy of an operand's tile, by cell: ir.nest.local_layout."""
+    nest, arch = space.nest, space.arch
+    access = nest.access(operand)
+    element = nest.accumulator.bytes if access is nest.write else access.type.bytes
+    word = arch.holder(access.role.value).word_bytes
+    tables = space.tables[operand]
+    order = buffer_order(nest, operand, dataflow) or tuple(range(len(tables)))
+    elements = np.ones(len(space), np.int64)
+    for number, axis in enumerate(reversed(order)):
+        elements = elements * space.at(tables[axis], tables[axis].count)
+        if number == 0:
+            words = -(-elements * element // word)
+            elements = -(-words * word // element)
+    return -(-elements * element // word) * word
+
+
+def needed_by_memory(space: MapSpace, dataflow: Dataflow) -> dict[str, Ints]:
+    """Bytes that the buffers take in each memory, by cell, with one copy of each that is not pinned to more."""
+    pinned = dict(space.pin.copies)
+    needed: dict[str, Ints] = {}
+    for access in (*space.nest.reads, space.nest.write):
+        memory = space.arch.holder(access.role.value).name
+        one = tile_bytes(space, access.operand, dataflow)
+        needed[memory] = needed.get(memory, np.zeros(len(space), np.int64)) + pinned.get(access.operand, 1) * one
+    return needed
+
+
+def _fits(space: MapSpace, dataflow: Dataflow) -> Bools:
+    needed = needed_by_memory(space, dataflow)
+    fitting: Bools = np.logical_and.reduce(
+        [total <= space.arch.memory(name).capacity_bytes for name, total in needed.items()]
+    )
+    return fitting
+
+
+# ------------------------------------------------------------------------------------------------ boxes by axis
+
+
+def axis_tables(
+    access: Access, extents: Mapping[str, int], sizes: Mapping[str, Ints], arch: Arch
+) -> tuple[AxisTable, ...]:
+    """A table for each axis of the access, the outermost first."""
+    tables = []
+    run_bytes = access.type.bytes
+    for axis, view in zip(reversed(access.index), reversed(access.shape), strict=True):
+        tables.append(_axis_table(axis, view, run_bytes, extents, sizes, arch))
+        run_bytes *= view
+    return tuple(tables[::-1])
+
+
+def _axis_table(
+    axis: Affine, view: int, run_bytes: int, extents: Mapping[str, int], sizes: Mapping[str, Ints], arch: Arch
+) -> AxisTable:
+    """`run_bytes` is what the axes inside take if they are covered whole."""
+    dims = tuple(dim for dim in axis.dims if dim != VALUE)
+    shape = tuple(len(sizes[dim]) for dim in dims)
+    step = 1 if VALUE in axis.dims else axis_step(axis, extents)
+    results: Any = np.zeros((12, *shape), np.int64)
+    exact = True
+    clipped = axis.constant < 0 or axis.constant + sum(axis.coefficient(d) * (extents[d] - 1) for d in dims) >= view
+    for choice in product(*(range(length) for length in shape)):
+        # Tiles by start, positions and how many there are; where nothing is clipped, starts do not matter.
+        starts, counts, weights = np.array([axis.constant], np.int64), np.zeros(1, np.int64), np.ones(1, np.int64)
+        full = 0
+        for dim, position in zip(dims, choice, strict=True):
+            size, c, extent = int(sizes[dim][position]), axis.coefficient(dim), extents[dim]
+            tiles = -(-extent // size)
+            if clipped:
+                first = np.arange(0, extent, size, dtype=np.int64)
+                points, times = np.minimum(size, extent - first), np.ones(tiles, np.int64)
+            else:
+                first = np.zeros(min(tiles, 2), np.int64)
+                points = np.array([size, extent - (tiles - 1) * size][-len(first) :], np.int64)
+                times = np.array([tiles - 1, 1][-len(first) :], np.int64)
+            starts = (starts[:, None] + c * first).reshape(-1)
+            counts = (counts[:, None] + c * (points - 1)).reshape(-1)
+            weights = (weights[:, None] * times).reshape(-1)
+            full += c * (size - 1)
+        counts, count = counts // step + 1, full // step + 1
+        if VALUE in axis.dims:
+            counts, count = np.array([view], np.int64), view
+        if clipped:
+            before = np.clip(-(starts // step), 0, counts)
+            beyond = np.maximum(0, -(-(view - starts) // step))
+            inside = np.maximum(before, np.minimum(counts, beyond)) - before
+        else:
+            inside = counts
+        covers = inside == view
+        single = int(weights.sum()) == 1
+        covered_early = bool(covers.any()) and not single
+        exact &= not covered_early
+
+        def pieces(unit: int, inside: Ints = inside, split: bool = covered_early) -> Ints:
+            if split:  # some of several tiles cover the axis: their runs may go on outwards
+                return inside * run_bytes // unit
+            if step == 1:
+                return -(-inside * run_bytes // unit)
+            return inside * -(-run_bytes // unit)
+
+        beats, requests = pieces(arch.dma.bus_bytes), pieces(arch.dma.burst_bytes)
+        results[(slice(None), *choice)] = (
+            count,
+            (inside * weights).sum(),
+            (counts * weights).sum(),
+            single and covers[0] and (step == 1 or view == 1),
+            (beats * weights).sum(),
+            (requests * weights).sum(),
+            inside[0],
+            beats[0],
+            requests[0],
+            inside[-1],
+            beats[-1],
+            requests[-1],
+        )
+    ends = (results[6], results[7], results[8]), (results[9], results[10], results[11])
+    count_, inside_, counts_, whole, beats_, requests_ = results[:6]
+    return AxisTable(dims, count_, inside_, counts_, whole, beats_, requests_, ends, exact)

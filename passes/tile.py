@@ -1,0 +1,230 @@
+"""Choose a schedule for every nest: im2col, dataflow, tiles, loop order and copies, with the reason and a certificate.
+
+before:  nests without schedules
+after:   nests with schedules; those that take explicit im2col are two: a copy into the matrix of windows, a product
+
+Requires: a lowered module. Nests that have a schedule keep it.
+Ensures:  every schedule fits the machine; what a user pinned is as pinned. Nests that differ in names alone are mapped
+          once, so that equal modules get equal schedules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from ..backends.cost.module import nameless
+from ..backends.cost.nest import cost_nest
+from ..backends.cost.price import energy_pj
+from ..ir.arch import Arch
+from ..ir.diagnostics import NOWHERE, CompileError, Diagnostic
+from ..ir.module import Module
+from ..ir.nest import Dataflow, Nest, Schedule
+from .dataflow import dataflows_for
+from .im2col import explicit_alternative, explicit_refusal, im2col_kind, with_explicit
+from .map_search import Found, lower_bound, objective_floor, search, units_of
+from .map_space import nearest_miss
+from .mapping import MappingOptions, Pin
+from .schedule import make_schedule
+
+NAME = "schedule"
+UNITS = {"latency": "cycles", "energy": "pJ", "edp": "pJ x cycles"}
+
+
+def choose_schedules(module: Module, arch: Arch, options: MappingOptions) -> Module:
+    """The module with a schedule for every nest. Raises CompileError for every pin or option that no mapping meets."""
+    mapper = Mapper(arch, options)
+    pins = dict(options.pins)
+    faults = [
+        Diagnostic(f"there is no layer {name!r} to map", pin.span, _layers(module))
+        for name, pin in pins.items()
+        if not any(isinstance(each, Nest) and each.name == name for each in module.operations)
+    ]
+    explicit: set[str] = set()
+    for operation in module.operations:
+        if isinstance(operation, Nest) and operation.schedule is None:
+            try:
+                if mapper.takes_explicit(operation, pins.get(operation.name)):
+                    explicit.add(operation.name)
+            except CompileError as error:
+                faults += error.diagnostics
+    if faults:
+        raise CompileError(list(dict.fromkeys(faults)))
+    module = with_explicit(module, arch, lambda nest: nest.name in explicit)
+    operations = []
+    for operation in module.operations:
+        if isinstance(operation, Nest) and operation.schedule is None:
+            label = "explicit" if operation.name in explicit else im2col_kind(operation)
+            operation = mapper.map(operation, pins.get(operation.name), label)  # noqa: PLW2901
+        operations.append(operation)
+    return replace(module, operations=tuple(operations)).after(NAME)
+
+
+def _layers(module: Module) -> str:
+    names = [each.name for each in module.operations if isinstance(each, Nest)]
+    shown = ", ".join(names[:12])
+    return f"layers are: {shown}{', ...' if len(names) > 12 else ''}"
+
+
+def map_nest(nest: Nest, arch: Arch, options: MappingOptions, pin: Pin | None = None) -> Nest:
+    """The nest with the best schedule that is found for it as it is (an implicit im2col, where it slides a window).
+
+    Raises CompileError where the pin or the options leave nothing that fits, with the constraint and the nearest miss.
+    """
+    return Mapper(arch, options).map(nest, pin, im2col_kind(nest))
+
+
+@dataclass
+class Mapper:
+    """Mappings for one machine and one set of options; remembers what it has mapped."""
+
+    arch: Arch
+    options: MappingOptions
+    _known: dict[tuple[Nest, Pin | None, str], Schedule] = field(default_factory=dict)
+
+    def map(self, nest: Nest, pin: Pin | None, label: str) -> Nest:
+        """The nest with its schedule; `label` is its im2col."""
+        key = self._key(nest, pin, label)
+        if key not in self._known:
+            self._known[key] = self._schedule(nest, pin or Pin(), label)
+        return replace(nest, schedule=self._known[key])
+
+    @staticmethod
+    def _key(nest: Nest, pin: Pin | None, label: str) -> tuple[Nest, Pin | None, str]:
+        return nameless(nest), replace(pin, span=NOWHERE) if pin else None, label
+
+    def _schedule(self, nest: Nest, pin: Pin, label: str) -> Schedule:
+        if faults := list(pin_faults(nest, pin)):
+            raise CompileError(faults)
+        dataflows = self._dataflows(nest, pin)
+        if _is_empty(nest):
+            return make_schedule(nest, self.arch, dataflows[0], (), {}, label, "the nest has no points")
+        found = search(nest, self.arch, dataflows, pin, self.options.objective, label)
+        if found is None:
+            raise CompileError(self._misfit(nest, dataflows, pin))
+        return self._certified(found, pin)
+
+    def _dataflows(self, nest: Nest, pin: Pin) -> tuple[Dataflow, ...]:
+        wanted = pin.dataflow or self.options.dataflow
+        dataflows, refusal = dataflows_for(nest, self.arch, wanted)
+        if not dataflows:
+            where = f"{nest.name}: " if pin.dataflow else ""
+            raise CompileError(Diagnostic(f"{where}{refusal}", pin.span, "leave the dataflow to the search: auto"))
+        return dataflows
+
+    def _misfit(self, nest: Nest, dataflows: Sequence[Dataflow], pin: Pin) -> Diagnostic:
+        pinned = "as pinned, " if pin.tiles or pin.copies else ""
+        miss = nearest_miss(nest, self.arch, units_of(dataflows)[0], pin)
+        help = "smaller tiles or one copy of a buffer need less" if pinned else "a machine with larger memories"
+        return Diagnostic(f"{nest.name}: no mapping fits: {pinned}{miss}", pin.span, help)
+
+    def _certified(self, found: Found, pin: Pin) -> Schedule:
+        return replace(
+            found.schedule,
+            reason=self._reason(found, pin),
+            objective=found.objective,
+            lower_bound=found.lower_bound,
+            evaluated=found.evaluated,
+            optimal=found.optimal,
+        )
+
+    def _reason(self, found: Found, pin: Pin) -> str:
+        unit = UNITS[self.options.objective]
+        chosen = found.schedule.dataflow
+        parts = [f"{chosen.value} {found.objective:.6g} {unit}"]
+        for dataflow, (value, exact) in found.by_dataflow.items():
+            if dataflow is not chosen:
+                parts.append(f"{dataflow.value} {'' if exact else 'at least '}{value:.6g}")
+        if pin != Pin():
+            parts.append("partly pinned")
+        elif self.options.dataflow != "auto" and chosen.value == self.options.dataflow:
+            parts.append("dataflow as asked")
+        return "; ".join(parts)
+
+    def takes_explicit(self, nest: Nest, pin: Pin | None) -> bool:
+        """Whether the nest becomes a copy and a product. Maps it on the way, so that nothing is left to refuse."""
+        wanted = (pin.im2col if pin else None) or self.options.im2col
+        kind = im2col_kind(nest)
+        if pin is not None and pin.im2col is not None and (pin.im2col == "none") != (kind == "none"):
+            message = "it slides no window" if kind == "none" else "it slides a window"
+            legal = "none" if kind == "none" else "implicit or explicit"
+            raise CompileError(Diagnostic(f"{nest.name}: im2col {pin.im2col}: {message}", pin.span, legal))
+        if wanted == "explicit" and kind != "none":
+            if refusal := explicit_refusal(nest, self.arch):
+                if pin is not None and pin.im2col is not None:
+                    raise CompileError(Diagnostic(f"{nest.name}: im2col explicit: {refusal}", pin.span, "implicit"))
+            else:
+                alternative = explicit_alternative(nest, self.arch)
+                assert alternative is not None
+                self.map(alternative.copy, None, "none")
+                self.map(alternative.product, pin, "explicit")
+                return True
+        implicit = self.map(nest, pin, kind)
+        if wanted != "auto" or kind == "none" or _is_empty(nest) or (pin is not None and pin.tiles):
+            return False
+        return self._explicit_is_better(nest, pin, implicit)
+
+    def _explicit_is_better(self, nest: Nest, pin: Pin | None, implicit: Nest) -> bool:
+        alternative = explicit_alternative(nest, self.arch)
+        if alternative is None:
+            return False
+        assert implicit.schedule is not None
+        objective = self.options.objective
+        if objective == "edp":  # a product of two sums: each part is mapped by itself, then they are compared together
+            copy, product = self.map(alternative.copy, None, "none"), self.map(alternative.product, pin, "explicit")
+            return edp([copy, product], self.arch) < implicit.schedule.objective
+        wanted = (pin.dataflow if pin else None) or self.options.dataflow
+        parts = [
+            (alternative.copy, dataflows_for(alternative.copy, self.arch, "vector")[0], Pin(), "none"),
+            (alternative.product, dataflows_for(alternative.product, self.arch, wanted)[0], pin or Pin(), "explicit"),
+        ]
+        left = implicit.schedule.objective
+        floors = [
+            min(objective_floor(part, self.arch, each, objective) for each in flows) for part, flows, _, _ in parts
+        ]
+        if sum(floors) >= left:
+            return False
+        least = [lower_bound(part, self.arch, flows, pins, objective) for part, flows, pins, _ in parts]
+        for number, (part, flows, pins, label) in enumerate(parts):
+            found = search(part, self.arch, flows, pins, objective, label, left - sum(least[number + 1 :]))
+            if found is None:
+                return False
+            left -= found.objective
+        return True
+
+
+def edp(nests: Sequence[Nest], arch: Arch) -> float:
+    """Energy times cycles of scheduled nests that run one after the other."""
+    counts = [cost_nest(nest, arch) for nest in nests]
+    energy = sum(sum(energy_pj(each, arch).values()) for each in counts)
+    return energy * sum(each.cycles or 0 for each in counts)
+
+
+def _is_empty(nest: Nest) -> bool:
+    return any(dim.extent == 0 for dim in nest.domain) or 0 in nest.write.shape
+
+
+def pin_faults(nest: Nest, pin: Pin) -> Iterable[Diagnostic]:
+    """Everything in a pin that names nothing of the nest or is out of range."""
+    extents = {dim.name: dim.extent for dim in nest.domain}
+    operands = [access.operand for access in (*nest.reads, nest.write)]
+    dims = [dim for dim, _ in pin.tiles]
+    for dim, size in pin.tiles:
+        if dim not in extents:
+            yield Diagnostic(
+                f"{nest.name}: there is no dimension {dim!r} to tile", pin.span, f"one of {', '.join(extents)}"
+            )
+        elif not 1 <= size <= max(1, extents[dim]):
+            yield Diagnostic(
+                f"{nest.name}: tile size {size} of {dim} of extent {extents[dim]}", pin.span, f"1 to {extents[dim]}"
+            )
+    for dim in dict.fromkeys(dims):
+        if dims.count(dim) > 1:
+            yield Diagnostic(f"{nest.name}: {dims.count(dim)} tile sizes for {dim}", pin.span, "one")
+    for operand, copies in pin.copies:
+        if operand not in operands:
+            yield Diagnostic(
+                f"{nest.name}: there is no operand {operand!r} to buffer", pin.span, f"one of {', '.join(operands)}"
+            )
+        if copies not in (1, 2):
+            yield Diagnostic(f"{nest.name}: {copies} copies of {operand}", pin.span, "1 or 2")
