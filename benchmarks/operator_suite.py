@@ -28,20 +28,17 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from dnnc.cli.session import ModelInputs, run, scheduled, with_program
 from dnnc.frontend.arch_yaml import load_arch
 from dnnc.frontend.importer import classify
 from dnnc.ir.arch import Arch
 from dnnc.ir.diagnostics import CompileError
-from dnnc.ir.program import HostCall, Program
 from dnnc.passes.partition import acceptance
 from dnnc.passes.pipeline import Options
 from dnnc.runtime import machine
-from dnnc.runtime.host_session import HostSession, parse_region
 from dnnc.runtime.machine import RunOptions
 from onnx import TensorProto, numpy_helper
-from reference import reference
+from reference import InProcessHost, reference
 
 ON_ARRAY = frozenset(
     {
@@ -70,26 +67,6 @@ class Outcome:
     fault: str
     accelerator: tuple[str, ...] = ()
     host: tuple[tuple[str, str], ...] = ()
-
-
-class InProcessHost:
-    """Host regions in this process: the cases are onnx's own, and a process for each takes most of the time."""
-
-    def __init__(self, program: Program, deadline: float, memory_limit_bytes: int) -> None:
-        self.blobs = program.blobs
-        self.sessions: dict[str, HostSession] = {}
-
-    def __enter__(self) -> InProcessHost:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.sessions.clear()
-
-    def run(self, call: HostCall, feeds: Mapping[str, Any]) -> dict[str, Any]:
-        if call.name not in self.sessions:
-            self.sessions[call.name] = HostSession(parse_region(self.blobs[call.model]), 1, fold_constants=True)
-        values = self.sessions[call.name].run(call.outputs, feeds, onnxruntime.RunOptions())
-        return dict(zip(call.outputs, values, strict=True))
 
 
 def cases() -> Sequence[Any]:

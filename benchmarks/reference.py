@@ -14,6 +14,8 @@ import ml_dtypes
 import numpy as np
 import onnx
 import onnxruntime
+from dnnc.ir.program import HostCall, Program
+from dnnc.runtime.host_session import HostSession, parse_region
 from numpy.typing import NDArray
 from onnx import TensorProto
 
@@ -103,3 +105,24 @@ def _from_onnxruntime(value: Any) -> NDArray[Any]:
         codes = np.stack([codes & 15, codes >> 4], axis=-1).reshape(-1)[:count]
         codes = (codes.astype(np.int8) << 4 >> 4).view(np.uint8) if kind is ml_dtypes.int4 else codes
     return codes.view(kind).reshape(value.shape())
+
+
+class InProcessHost:
+    """Host regions in this process, where a program's child process would take most of the time of a benchmark. The
+    models are those of the benchmark: nothing is bounded."""
+
+    def __init__(self, program: Program, deadline: float, memory_limit_bytes: int) -> None:
+        self.blobs = program.blobs
+        self.sessions: dict[str, HostSession] = {}
+
+    def __enter__(self) -> InProcessHost:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.sessions.clear()
+
+    def run(self, call: HostCall, feeds: Mapping[str, Any]) -> dict[str, Any]:
+        if call.name not in self.sessions:
+            self.sessions[call.name] = HostSession(parse_region(self.blobs[call.model]), 1, fold_constants=True)
+        values = self.sessions[call.name].run(call.outputs, feeds, onnxruntime.RunOptions())
+        return dict(zip(call.outputs, values, strict=True))

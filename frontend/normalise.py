@@ -5,6 +5,7 @@ drop_copies           Identity, Dropout at inference and Cast to the same type d
 fold_pads             a zero Pad becomes part of the convolutions behind it
 move_dequantize       DequantizeLinear of constant weights moves behind a Transpose, so that it is next to its operator
 separate_dequantize   every DequantizeLinear has one reader, so that each quantised operator owns those that it fuses
+fuse_softmax          DequantizeLinear, Softmax, QuantizeLinear of 8-bit codes become onnxruntime's QLinearSoftmax
 split_zero_points     a MatMulInteger whose zero point is computed at run time becomes one without, and a correction
 """
 
@@ -23,7 +24,7 @@ from .network import Constant, Network, OnnxNode, captured_values, inner_names, 
 
 def normalise(network: Network) -> None:
     """Apply all rewrites below to a folded network. Ensures: same outputs, infos kept up to date."""
-    for rewrite in (drop_copies, fold_pads, move_dequantize, separate_dequantize, split_zero_points):
+    for rewrite in (drop_copies, fold_pads, move_dequantize, separate_dequantize, fuse_softmax, split_zero_points):
         rewrite(network)
         network.drop_unused()
 
@@ -214,6 +215,43 @@ def separate_dequantize(network: Network) -> None:
                 index = len(reader.inputs) - 1 - reader.inputs[::-1].index(name)
             reader.proto.input[index] = copy.output[0]
     network.nodes = nodes
+
+
+def fuse_softmax(network: Network) -> None:
+    """y = QuantizeLinear(Softmax(DequantizeLinear(x))) means onnxruntime's QLinearSoftmax, to which that fuses them; it
+    rounds otherwise, so that a code may differ. Both types are int8 or both uint8; scales are constant, one for all."""
+    producers, consumers = network.producers(), network.consumers()
+    dropped: set[int] = set()
+    fused: dict[int, OnnxNode] = {}
+    for node in network.nodes:
+        before = producers.get(node.input(0))
+        readers = consumers.get(node.outputs[0], []) if node.kind == "Softmax" else []
+        if before is None or len(readers) != 1 or node.outputs[0] in network.outputs:
+            continue
+        after = readers[0]
+        chain = (before.kind, after.kind) == ("DequantizeLinear", "QuantizeLinear")
+        if not chain or before.outputs[0] in network.outputs or len(consumers[before.outputs[0]]) > 1:
+            continue
+        kinds = [network.info(name).elem_type for name in (before.input(0), after.outputs[0])]
+        parameters = [*before.inputs[1:3], *after.inputs[1:3]]
+        constants = [network.constants.get(name) for name in parameters]
+        single = len(constants) == 4 and all(each is not None and each.array.size == 1 for each in constants)
+        if kinds[0] != kinds[1] or kinds[0] not in (TensorProto.INT8, TensorProto.UINT8) or not single:
+            continue
+        opset = network.opset()
+        proto = onnx.helper.make_node(
+            "QLinearSoftmax",
+            [before.input(0), *parameters],
+            after.outputs,
+            domain="com.microsoft",
+            axis=int(node.attribute("axis", 1 if opset < 13 else -1)),
+            opset=opset,
+        )
+        fused[id(after)] = OnnxNode(node.label, proto, (*before.sources, *node.sources, *after.sources))
+        dropped |= {id(before), id(node)}
+    if fused:
+        network.opsets.setdefault("com.microsoft", 1)
+        network.nodes = [fused.get(id(node), node) for node in network.nodes if id(node) not in dropped]
 
 
 def split_zero_points(network: Network) -> None:

@@ -103,7 +103,7 @@ def _codes(array: NDArray[np.float32], quantization: Quantization, type: Element
 
 def bf16_pattern(array: NDArray[np.float32]) -> NDArray[np.uint16]:
     """Bit patterns of the nearest bfloat16 values, ties to even; a NaN stays a NaN."""
-    bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
+    bits = np.ascontiguousarray(array, np.float32).view(np.uint32).reshape(np.shape(array))  # scalars stay scalars
     rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
     return np.where(np.isnan(array), np.uint32(0x7FC0), rounded).astype(np.uint16)
 

@@ -37,3 +37,23 @@ def test_a_model_without_elements_has_a_batch_all_the_same(tmp_path: Path) -> No
     node = helper.make_node("Relu", ["x"], ["y"])
     path = save_model(tmp_path / "m.onnx", [node], [("x", FLOAT, [0, 3])], [("y", FLOAT, [0, 3])])
     assert import_model(path, take_none).header.batch == 1
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8])
+def test_a_quantised_softmax_is_the_one_of_onnxruntime(tmp_path: Path, kind: type) -> None:
+    constants = {
+        "s": np.float32(0.13),
+        "z": kind(5),
+        "t": np.float32(1 / 256),
+        "u": kind(-128 if kind is np.int8 else 0),
+    }
+    nodes = [
+        helper.make_node("DequantizeLinear", ["x", "s", "z"], ["a"]),
+        helper.make_node("Softmax", ["a"], ["b"], axis=-1),
+        helper.make_node("QuantizeLinear", ["b", "t", "u"], ["y"]),
+    ]
+    code = helper.np_dtype_to_tensor_dtype(np.dtype(kind))
+    path = save_model(tmp_path / "m.onnx", nodes, [("x", code, [300, 6])], [("y", code, [300, 6])], constants)
+    info = np.iinfo(kind)
+    x = np.random.default_rng(0).integers(info.min, info.max, (300, 6), endpoint=True).astype(kind)
+    check_import(path, {"x": x}, level="ORT_ENABLE_ALL")

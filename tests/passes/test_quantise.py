@@ -126,6 +126,10 @@ def test_bf16_is_the_nearest_value_ties_to_even(pattern: int) -> None:
                 assert distance < gap or (distance == gap and code % 2 == 0)
 
 
+def test_bf16_of_a_scalar_is_a_scalar() -> None:
+    assert bf16_pattern(np.array(1.0, np.float32)).shape == ()
+
+
 def test_weight_scales_map_the_largest_magnitude_to_127() -> None:
     array = RNG.normal(size=(4, 3, 2)).astype(np.float32)
     array[2] = 0
