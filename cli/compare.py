@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..ir.diagnostics import CompileError, Diagnostic, Span
+from ..ir.diagnostics import CompileError, Diagnostic
 from .report import print_table
 
 KINDS = ("absolute", "relative", "range")
@@ -56,51 +54,6 @@ def parse_tolerance(text: str) -> Tolerance:
     raise CompileError(
         Diagnostic(f"the tolerance {text!r} is not understood", help="exact, absolute:X, relative:X or range:X")
     )
-
-
-def reference_outputs(path: str, inputs: Mapping[str, Any], time_limit_s: float) -> dict[str, Any]:
-    """What onnxruntime computes, on the CPU, with kernels that do not saturate in between (x64quantprecision).
-
-    Raises CompileError where it refuses the model or the inputs, or takes too long.
-    """
-    import onnxruntime
-
-    place = Span(path, 1, 1)
-    if not Path(path).is_file():
-        raise CompileError(Diagnostic("there is no such file", place))
-    running = onnxruntime.RunOptions()
-    running.log_severity_level = 4
-    timer = threading.Timer(time_limit_s, lambda: setattr(running, "terminate", True))
-    timer.daemon = True
-    timer.start()
-    try:
-        model = _session(path)
-        names = [each.name for each in model.get_outputs()]
-        return dict(zip(names, model.run(names, dict(inputs), running), strict=True))
-    except Exception as error:  # onnxruntime has no common class of errors; all of them are about the user's files
-        raise CompileError(Diagnostic(f"onnxruntime refuses the model or the inputs: {error}", place)) from None
-    finally:
-        timer.cancel()
-
-
-def _session(path: str) -> Any:
-    """A session of the whole model. onnxruntime 1.31 finds no kernels for some products of int8 by int8 above its basic
-    level of optimisation together with x64quantprecision; there, that level serves."""
-    import onnxruntime
-
-    levels = onnxruntime.GraphOptimizationLevel
-
-    def created(level: Any) -> Any:
-        settings = onnxruntime.SessionOptions()
-        settings.add_session_config_entry("session.x64quantprecision", "1")
-        settings.log_severity_level = 4
-        settings.graph_optimization_level = level
-        return onnxruntime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
-
-    try:
-        return created(levels.ORT_ENABLE_ALL)
-    except Exception:  # onnxruntime has no common class of errors; what is wrong altogether fails again
-        return created(levels.ORT_ENABLE_BASIC)
 
 
 def check_outputs(

@@ -31,7 +31,8 @@ def run(arguments: argparse.Namespace) -> int:
     from ..passes.pipeline import Options
     from ..runtime.machine import RunOptions
     from . import session
-    from .compare import check_outputs, parse_tolerance, print_checks, reference_outputs
+    from .compare import check_outputs, parse_tolerance, print_checks
+    from .reference import reference_outputs
     from .report import progress
     from .show import print_report
     from .values import read_npz, write_values

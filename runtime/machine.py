@@ -33,6 +33,8 @@ BATCH_INSTRUCTIONS = 1 << 14  # between two looks at the keyboard
 UNASSIGNED = "(no layer)"
 _LARGEST_PARAMETER = 1 << 44
 _LARGEST_LOCAL_BYTES = 1 << 31
+_HOST_BYTES = 3 << 29
+_HOST_COPIES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ def run_program(
         else:
             write_tensor(state.main, placements[name], value)
     host_bytes: dict[int, tuple[int, int]] = {}
-    with HostRunner(program, deadline, options.memory_limit_bytes) as host:
+    with HostRunner(program, deadline, min(options.memory_limit_bytes, host_memory_bytes(program))) as host:
         _run(program, arch, state, host, host_values, host_bytes, deadline, options)
     layers = _layers(program, arch, state, host_bytes)
     overflowed = [layer for layer in layers if layer.overflows]
@@ -119,6 +121,11 @@ def run_program(
         state.events[: min(len(state.events), int(state.event_count[0]))],
         int(state.event_count[0]),
     )
+
+
+def host_memory_bytes(program: Program) -> int:
+    """What host regions may allocate: in proportion to the program, so that a small one cannot ask for all there is."""
+    return _HOST_BYTES + _HOST_COPIES * (program.main_bytes + sum(len(blob) for blob in program.blobs.values()))
 
 
 # --- What must hold before the first instruction ------------------------------------------------------------------

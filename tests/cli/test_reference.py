@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from dnnc.cli.compare import reference_outputs
+from dnnc.cli.reference import reference_outputs
 from dnnc.ir.diagnostics import CompileError
 from onnx import TensorProto, helper, numpy_helper
 
@@ -35,5 +35,14 @@ def test_reference_of_products_of_int8(tmp_path: Path) -> None:
 def test_a_model_that_is_refused_says_why(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     path.write_bytes(b"no model")
-    with pytest.raises(CompileError, match="onnxruntime refuses"):
+    with pytest.raises(CompileError, match="no ONNX file"):
         reference_outputs(str(path), {}, 60)
+
+
+def test_a_model_that_asks_for_all_memory_is_stopped(tmp_path: Path) -> None:
+    shape = numpy_helper.from_array(np.array([1 << 16, 1 << 16]), "s")
+    graph = helper.make_graph([helper.make_node("ConstantOfShape", ["s"], ["y"])], "g", [], [], [shape])
+    graph.output.add(name="y")
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "m.onnx")
+    with pytest.raises(CompileError, match="onnxruntime"):
+        reference_outputs(str(tmp_path / "m.onnx"), {}, 60)

@@ -1,0 +1,107 @@
+"""onnxruntime on the whole model, for `run --check`, in a process of its own: `python -m dnnc.cli.reference`.
+
+A model may ask for any amount of time and memory, and may make native code crash; here that takes down the child only.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..ir.diagnostics import CompileError, Diagnostic, Span
+
+# What the child may allocate: this, and a multiple of the bytes of the model and its inputs.
+_BASE_BYTES = 3 << 29
+_COPIES = 4
+_LARGEST_ANSWER = 1 << 40
+
+
+def reference_outputs(path: str, inputs: Mapping[str, Any], time_limit_s: float) -> dict[str, Any]:
+    """What onnxruntime computes, on the CPU, with kernels that do not saturate in between (x64quantprecision).
+
+    Raises CompileError where it refuses the model or the inputs, or takes too long or too much memory.
+    """
+    from ..frontend.load import load_network
+    from ..runtime.host_transport import decode, encode
+
+    place = Span(path, 1, 1)
+    if not Path(path).is_file():
+        raise CompileError(Diagnostic("there is no such file", place))
+    network = load_network(Path(path))  # external data must lie inside the model's folder
+    model_bytes = os.path.getsize(path) + sum(each.array.nbytes for each in network.constants.values())
+    request = b"".join(encode({"path": path, "inputs": list(inputs)}, list(inputs.values())))
+    limit = _BASE_BYTES + _COPIES * (model_bytes + len(request))
+    command = [sys.executable, "-m", __name__, str(limit)]
+    try:
+        done = subprocess.run(command, input=request, capture_output=True, timeout=time_limit_s, check=False)
+    except subprocess.TimeoutExpired:
+        raise CompileError(
+            Diagnostic(f"onnxruntime did not end within {time_limit_s:g} s", place, "--time-limit sets another limit")
+        ) from None
+    if done.returncode:
+        message = f"onnxruntime ended with status {done.returncode}: it crashed, or needs more than {limit >> 20} MiB"
+        raise CompileError(Diagnostic(message, place))
+    answer, values = decode(io.BytesIO(done.stdout).read, _LARGEST_ANSWER)
+    if "error" in answer:
+        raise CompileError(Diagnostic(f"onnxruntime refuses the model or the inputs: {answer['error']}", place))
+    return dict(zip(answer["outputs"], values, strict=True))
+
+
+def _session(path: str) -> Any:
+    """A session of the whole model. onnxruntime 1.31 finds no kernels for some products of int8 by int8 above its basic
+    level of optimisation together with x64quantprecision; there, that level serves."""
+    import onnxruntime
+
+    levels = onnxruntime.GraphOptimizationLevel
+
+    def created(level: Any) -> Any:
+        settings = onnxruntime.SessionOptions()
+        settings.add_session_config_entry("session.x64quantprecision", "1")
+        settings.log_severity_level = 4
+        settings.graph_optimization_level = level
+        return onnxruntime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
+
+    try:
+        return created(levels.ORT_ENABLE_ALL)
+    except Exception:  # onnxruntime has no common class of errors; what is wrong altogether fails again
+        return created(levels.ORT_ENABLE_BASIC)
+
+
+def _bound(memory_bytes: int) -> None:
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    limit = memory_bytes if hard == resource.RLIM_INFINITY else min(hard, memory_bytes)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def main(memory_bytes: int) -> int:
+    """The child: a request on standard input, the answer on standard output, which nothing else writes to."""
+    _bound(memory_bytes)
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    from ..runtime.host_transport import decode, encode
+
+    request, values = decode(sys.stdin.buffer.read, _LARGEST_ANSWER)
+    try:
+        model = _session(request["path"])
+        names = [each.name for each in model.get_outputs()]
+        results = model.run(names, dict(zip(request["inputs"], values, strict=True)))
+        parts = encode({"outputs": names}, results)
+    except Exception as error:  # onnxruntime has no common class of errors; all of them are about the user's files
+        parts = encode({"error": str(error)[:2000]}, [])
+    answers.writelines(parts)
+    answers.flush()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1])))
