@@ -39,7 +39,7 @@ MOST_BYTES_PER_RUN = 1 << 28
 # Multiplications of one run in this process: some 20 seconds on one slow core.
 MOST_MACS_IN_PROCESS = 2 * 10**10
 # Memory of the child beyond the model's own size.
-CHILD_BYTES = 4 << 30
+CHILD_BYTES = 3 << 29
 
 Array = NDArray[Any]
 

@@ -51,7 +51,7 @@ def load_network(path: Path) -> Network:
 
     Raises CompileError with every structural fault, each naming its node. Types and shapes are not looked at.
     """
-    proto = _parse(path)
+    proto = parse(path)
     reader = _TensorReader(path)
     faults = reader.faults
     faults.extend(_header_faults(proto, path))
@@ -67,7 +67,8 @@ def load_network(path: Path) -> Network:
     return network
 
 
-def _parse(path: Path) -> onnx.ModelProto:
+def parse(path: Path) -> onnx.ModelProto:
+    """The message in the file, whatever it means. Raises CompileError."""
     place = Span(str(path))
     try:
         size = path.stat().st_size

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import onnx
-from google.protobuf.message import DecodeError
+from ..ir.diagnostics import CompileError
+from .load import parse
 
 _INTEGER_OPERATORS = {"ConvInteger", "MatMulInteger", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"}
 
@@ -13,8 +13,8 @@ _INTEGER_OPERATORS = {"ConvInteger", "MatMulInteger", "QuantizeLinear", "Dequant
 def is_quantised(path: Path) -> bool:
     """Whether any node of the main graph is quantised. A file that cannot be read has none: the import says why."""
     try:
-        proto = onnx.load(path, load_external_data=False)
-    except (OSError, DecodeError):
+        proto = parse(path)
+    except CompileError:
         return False
     kinds = {node.op_type for node in proto.graph.node}
     return bool(kinds & _INTEGER_OPERATORS) or any(kind.startswith(("QLinear", "QGemm")) for kind in kinds)
