@@ -408,7 +408,7 @@ def _keep(folder: Path, keep: Path, name: str, case: Case, answer: dict[str, Any
 
 def _table(tallies: Mapping[str, Tally]) -> str:
     heads = ("kind", "cases", "0", "1", "2", "violations", "slowest s", "peak MiB", "mean ms")
-    rows = [heads]
+    rows: list[tuple[str, ...]] = [heads]
     for kind, tally in tallies.items():
         cases = sum(tally.outcomes.values())
         counts = [tally.outcomes[each] for each in ("0", "1", "2", "violation")]

@@ -57,7 +57,8 @@ def float_network() -> onnx.ModelProto:
         helper.make_node("Softmax", ["y"], ["z"]),
     ]
     constants = {"w1": _floats(3, 2, 3, 3), "b1": _floats(3), "w2": _floats(3, 3, 3, 3)}
-    constants |= dict(zip("sbmv", norm, strict=True)) | {"w3": _floats(4, 27), "b3": _floats(4)}
+    constants |= dict(zip("sbmv", norm, strict=True))
+    constants |= {"w3": _floats(4, 27), "b3": _floats(4)}
     return model(nodes, _image(), ["z"], constants)
 
 
