@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +36,35 @@ class LayerCounts:
     actions: Mapping[str, int] = field(default_factory=dict)
     overflows: int = 0
     unknown: str = ""
+
+
+# What `cost` and `run` must agree on, layer by layer.
+COMPARED = ("name", "where", "macs", "macs_issued", "macs_skipped", "cycles", "instructions", "traffic", "actions")
+
+
+def differences(expected: Sequence[LayerCounts], found: Sequence[LayerCounts]) -> list[str]:
+    """What two countings of the same layers contradict each other in, in words; empty if nothing.
+
+    `cycles` that only a run can know do not contradict any (`unknown` says why they are not known).
+    """
+    faults = []
+    for number, (one, other) in enumerate(zip_longest(expected, found)):
+        if one is None or other is None:
+            faults.append(f"layer {number}: {'missing' if other is None else 'one too many'}: {(one or other).name!r}")
+            continue
+        for figure in COMPARED:
+            if figure == "cycles" and one.cycles is None and one.unknown:
+                continue
+            for place, a, b in _unequal(getattr(one, figure), getattr(other, figure)):
+                faults.append(f"{one.name}: {' '.join((figure, *place))} is {a}, not {b}")
+    return faults
+
+
+def _unequal(one: object, other: object) -> Iterator[tuple[tuple[str, ...], object, object]]:
+    """Where two figures differ: the path of keys, and both values; what is absent from a table is None."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        for key in sorted({*one, *other}):
+            for place, a, b in _unequal(one.get(key), other.get(key)):
+                yield (key, *place), a, b
+    elif one != other:
+        yield (), other, one
