@@ -7,7 +7,8 @@ one, so that a user hears of all faults at once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import onnx
 from onnx import TensorProto
@@ -30,6 +31,7 @@ from .network import (
 _SMALL_ELEMENTS = 1024
 # Larger ones are not shown to onnxruntime by value unless it asks for them.
 _LARGE_ELEMENTS = 1 << 18
+_POOLS = ("AveragePool", "LpPool", "MaxPool", "QLinearAveragePool")
 
 
 def bind_inputs(network: Network, batch_size: int | None, shapes: Mapping[str, Shape]) -> None:
@@ -153,16 +155,29 @@ def infer(network: Network) -> None:
 
     Raises CompileError, naming each faulty node, where onnxruntime refuses the model.
     """
-    if not network.nodes:
+    corrected: dict[str, ValueInfo] = {}
+    while True:
+        _infer_all(network, corrected)
+        found = next(_wrong_pools(network, corrected), None)
+        if found is None:
+            return
+        corrected.update(found)
+
+
+def _infer_all(network: Network, given: Mapping[str, ValueInfo]) -> None:
+    """Infer every value but those `given`, whose nodes are left out."""
+    nodes = [node for node in network.nodes if not given.keys() & set(node.writes)]
+    if not nodes:
         return
-    needed = {name for node in network.nodes for name in node.reads}
+    network.infos.update(given)
+    needed = {name for node in nodes for name in node.reads}
     constants = {name: value for name, value in network.constants.items() if name in needed}
     large = {name for name, value in constants.items() if value.array.size > _LARGE_ELEMENTS}
     try:
-        model, session = _inferred(network, constants, large)
+        model, session = _inferred(network, nodes, given, constants, large)
     except Exception as error:  # onnxruntime's errors share no base class
         try:
-            model, session = _inferred(network, constants, set())
+            model, session = _inferred(network, nodes, given, constants, set())
         except Exception:
             raise CompileError(_faulty_nodes(network, error)) from error
     open_values = False
@@ -174,11 +189,42 @@ def infer(network: Network) -> None:
         _infer_with_onnx(network, model)
 
 
-def _inferred(network: Network, constants: Mapping[str, Constant], large: set[str]) -> tuple[onnx.ModelProto, Session]:
-    """A session of all nodes that tells the type of every value. `large` constants are inputs: their values do not
+def _wrong_pools(network: Network, corrected: Mapping[str, ValueInfo]) -> Iterator[dict[str, ValueInfo]]:
+    """Outputs of pools with `ceil_mode` whose last window would begin beyond the image and its begin padding: inference
+    counts that window, onnxruntime's pools (and the standard's text) do not. In the order of the nodes, since what
+    follows such a pool must be inferred again."""
+    for node in network.nodes:
+        ceil = node.proto.op_type in _POOLS and node.attribute("ceil_mode", 0)
+        if not ceil or node.attribute("auto_pad", "NOTSET") not in ("NOTSET", "VALID") or node.outputs[0] in corrected:
+            continue
+        image, result = network.info(node.input(0)).shape, network.info(node.outputs[0]).shape
+        if image is None or result is None:
+            continue
+        first = 1 if node.attribute("channels_last", 0) else 2
+        rank = len(image) - 2
+        strides = node.attribute("strides", None) or [1] * rank
+        begins = list(node.attribute("pads", None) or [0] * rank)[:rank]
+        if node.attribute("auto_pad", "NOTSET") == "VALID":
+            begins = [0] * rank
+        right = list(result)
+        for axis in range(min(rank, len(strides), len(begins))):
+            if (result[first + axis] - 1) * strides[axis] >= image[first + axis] + begins[axis] > 0:
+                right[first + axis] -= 1
+        if right != list(result):
+            yield {name: replace(network.info(name), shape=tuple(right)) for name in node.writes}
+
+
+def _inferred(
+    network: Network,
+    nodes: Sequence[OnnxNode],
+    given: Mapping[str, ValueInfo],
+    constants: Mapping[str, Constant],
+    large: set[str],
+) -> tuple[onnx.ModelProto, Session]:
+    """A session of `nodes` that tells the type of every value. `large` constants are inputs: their values do not
     matter to almost any operator, and reading gigabytes takes its time."""
-    model = serialised(network, network.nodes, [*network.inputs, *sorted(large)], [], "inference", {})
-    for name in dict.fromkeys(name for node in network.nodes for name in node.writes):
+    model = serialised(network, nodes, [*network.inputs, *given, *sorted(large)], [], "inference", {})
+    for name in dict.fromkeys(name for node in nodes for name in node.writes):
         model.graph.output.add(name=name)
     return model, create_session(model, {name: value for name, value in constants.items() if name not in large})
 
