@@ -108,6 +108,16 @@ def bf16_pattern(array: NDArray[np.float32]) -> NDArray[np.uint16]:
     return np.where(np.isnan(array), np.uint32(0x7FC0), rounded).astype(np.uint16)
 
 
+def _is_bias(reader: Operation, name: str) -> bool:
+    """Whether a product reads `name` as its bias and as nothing else."""
+    return (
+        isinstance(reader, Node)
+        and reader.op in _WEIGHTED
+        and name in reader.inputs[2:]
+        and name not in reader.inputs[:2]
+    )
+
+
 @dataclass
 class _Narrowing:
     """The state of one run: twins by tensor name, what has been written so far, and the faults."""
@@ -198,7 +208,13 @@ class _Narrowing:
 
     def _wanted_narrow(self, name: str) -> bool:
         """Whether any node will read the narrow form of this value."""
-        return any(reader.name in self.narrowed for reader in self.read_by[name])
+        return any(reader.name in self.narrowed and not _is_bias(reader, name) for reader in self.read_by[name])
+
+    def _wanted_wide(self, name: str) -> bool:
+        """Whether anything will read the float form of this value; where the target is a float, a bias is one."""
+        return name in self.module.outputs or any(
+            reader.name not in self.narrowed or _is_bias(reader, name) for reader in self.read_by[name]
+        )
 
     # -- nodes ------------------------------------------------------------------------------------------------------
 
@@ -228,9 +244,7 @@ class _Narrowing:
         elif node.post:
             node = replace(node, post=tuple(replace(stage, result=kind) for stage in node.post), value=kind)
         self.operations.append(node)
-        if result.name in self.module.outputs or any(
-            reader.name not in self.narrowed for reader in self.read_by[result.name]
-        ):
+        if self._wanted_wide(result.name):
             name = fresh_name(self.taken, f"{result.name}.dequantize")
             self.operations.append(Node(name, "dequantize", (twin.name,), (result.name,)))
 

@@ -137,3 +137,21 @@ def test_weight_scales_map_the_largest_magnitude_to_127() -> None:
     assert len(q.scale) == 4
     assert q.scale[2] == 1.0
     assert np.rint(np.abs(array[1]).max() / q.scale[1]) == 127
+
+
+def test_a_computed_bias_is_read_as_a_float() -> None:
+    graph = Graph()
+    graph.input("x", (2, 3))
+    graph.input("c", (4,))
+    graph.tensor("b", (4,))
+    graph.tensor("y", (2, 4))
+    graph.node("mul", ["c", graph.constant("beta", np.array([2.0]))], "b")
+    weights = graph.constant("w", RNG.normal(size=(3, 4)))
+    graph.node("matmul", ["x", weights, "b"], "y", transpose_a=False, transpose_b=False)
+    before = graph.module(["y"])
+    after = quantise(before, machine(types=(T.BF16,), accumulator=T.F32), "auto")
+    operators = [each.op for each in after.operations if isinstance(each, Node)]
+    assert operators == ["quantize", "mul", "dequantize", "quantize", "matmul"]
+    feeds = {"x": np.ones((2, 3), np.float32), "c": np.arange(4, dtype=np.float32)}
+    found, expected = (run_graph(module, feeds, lambda *_: [])["y"] for module in (after, before))
+    np.testing.assert_allclose(found, expected, atol=0.03)
