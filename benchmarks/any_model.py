@@ -4,7 +4,7 @@
     python benchmarks/any_model.py --arch f32_8 --only resnet --why  two models on one machine, each host node's reason
     python benchmarks/any_model.py FOLDER                            other models
 
-Inputs are random, from one seed. What must hold:
+Inputs are random, from one seed, or real where random ones mean nothing. What must hold:
 
 - a quantised model: outputs equal to onnxruntime's. Where that chooses what it fuses (`FREEDOM`), at most one unit in
   at most 0.1 % of the elements;
@@ -60,6 +60,8 @@ VALUES: dict[str, dict[str, Any]] = {
     "silero_vad": {"sr": np.array(16000)},
     "nested_loops_30": {"iter": np.array(3), "cond_in": np.array(True)},
 }
+# Real samples of data beside the models: (file, array, how many of its first rows).
+DATA: dict[str, tuple[str, str, int]] = {"magika_v3_3": ("magika_samples.npz", "x", 1)}
 # onnxruntime chooses here which operators it fuses, and with that where values are rounded.
 FREEDOM = frozenset({"microkws_qdq", "conv_int4_qdq", "qdq_multi_consumer_edgetpu"})
 
@@ -96,7 +98,7 @@ class Result:
 
 
 def random_inputs(path: Path) -> dict[str, Any]:
-    """Values for the inputs of a model, from `SEED`."""
+    """Values for the inputs of a model: `DATA`, `VALUES`, else random from `SEED`."""
     graph = onnx.load(path, load_external_data=False).graph
     constants = {each.name for each in graph.initializer}
     rng = np.random.default_rng(SEED)
@@ -107,7 +109,9 @@ def random_inputs(path: Path) -> dict[str, Any]:
         kind = each.type.tensor_type
         shape = SHAPES.get(path.stem, {}).get(each.name) or tuple(dim.dim_value or 1 for dim in kind.shape.dim)
         dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
-        values = rng.normal(size=shape) if dtype.kind == "f" else rng.integers(0, 2, shape)
+        values: Any = rng.normal(size=shape) if dtype.kind == "f" else rng.integers(0, 2, shape)
+        if path.stem in DATA and (data := path.parents[2] / "data" / DATA[path.stem][0]).is_file():
+            values = np.load(data)[DATA[path.stem][1]][: DATA[path.stem][2]]
         found[each.name] = np.asarray(VALUES.get(path.stem, {}).get(each.name, values), dtype)
     return found
 
