@@ -166,10 +166,10 @@ def infer(network: Network) -> None:
 
 def _infer_all(network: Network, given: Mapping[str, ValueInfo]) -> None:
     """Infer every value but those `given`, whose nodes are left out."""
+    network.infos.update(given)
     nodes = [node for node in network.nodes if not given.keys() & set(node.writes)]
     if not nodes:
         return
-    network.infos.update(given)
     needed = {name for node in nodes for name in node.reads}
     constants = {name: value for name, value in network.constants.items() if name in needed}
     large = {name for name, value in constants.items() if value.array.size > _LARGE_ELEMENTS}

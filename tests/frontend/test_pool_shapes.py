@@ -14,7 +14,10 @@ from support.onnx_models import FLOAT, check_import, operators, save_model
 @pytest.mark.parametrize(
     ("image", "pads", "stride"), [(2, 0, 2), (2, 1, 3), (5, 0, 5), (3, 1, 2), (6, 1, 3), (1, 0, 2), (4, 0, 3)]
 )
-def test_windows_beyond_the_image_do_not_count(tmp_path: Path, op: str, image: int, pads: int, stride: int) -> None:
+@pytest.mark.parametrize("others", [False, True])
+def test_windows_beyond_the_image_do_not_count(
+    tmp_path: Path, op: str, image: int, pads: int, stride: int, others: bool
+) -> None:
     kernel = pads + 1
     attributes = dict(kernel_shape=[kernel, 1], strides=[stride, 1], pads=[pads, 0, pads, 0], ceil_mode=1)
     nodes = [
@@ -22,6 +25,7 @@ def test_windows_beyond_the_image_do_not_count(tmp_path: Path, op: str, image: i
         helper.make_node("Relu", ["p"], ["r"]),
         helper.make_node(op, ["r"], ["y"], **attributes),
     ]
+    nodes = nodes if others else [helper.make_node(op, ["x"], ["y"], **attributes)]
     path = save_model(tmp_path / "pools.onnx", nodes, [("x", FLOAT, [1, 2, image, 3])], [("y", FLOAT, None)], opset=19)
     x = np.random.default_rng(0).normal(size=(1, 2, image, 3)).astype(np.float32)
     module = check_import(path, {"x": x}, tolerance=1e-6)
