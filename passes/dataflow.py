@@ -43,11 +43,11 @@ def _vector_refusal(nest: Nest, arch: Arch) -> str:
     return ""
 
 
-def dataflows_for(nest: Nest, arch: Arch, wanted: str) -> tuple[tuple[Dataflow, ...], str]:
+def dataflows_for(nest: Nest, arch: Arch, wanted: str, pinned: bool = False) -> tuple[tuple[Dataflow, ...], str]:
     """The dataflows among which the mapper chooses, and why there are none (else empty).
 
-    `wanted` is auto, ws, os, is or vector. A choice among ws, os and is concerns products on the array; what has no
-    other place than the vector unit runs there whatever is wanted.
+    `wanted` is auto, ws, os, is or vector. A choice among ws, os and is for all layers concerns products on the array:
+    what is no product runs on the vector unit, unless it is `pinned`.
     """
     on_array = {each: dataflow_refusal(nest, arch, each) for each in ON_ARRAY}
     on_vector = dataflow_refusal(nest, arch, Dataflow.VECTOR)
@@ -61,6 +61,6 @@ def dataflows_for(nest: Nest, arch: Arch, wanted: str) -> tuple[tuple[Dataflow, 
         return ((), on_vector) if on_vector else ((chosen,), "")
     if not on_array[chosen]:
         return (chosen,), ""
-    if nest.body.op is not BodyOp.MAC and not on_vector:
+    if nest.body.op is not BodyOp.MAC and not on_vector and not pinned:
         return (Dataflow.VECTOR,), ""
     return (), on_array[chosen]

@@ -88,6 +88,8 @@ def search(
         leaves = best_leaves(space(nest, arch, unit, pin), objective, budget + 1)
         for leaf in leaves:
             known.setdefault(leaf.dataflow, (leaf.bound, False))
+        for dataflow in unit if leaves else ():
+            known.setdefault(dataflow, (leaves[-1].bound, False))
         for number, leaf in enumerate(leaves):
             if leaf.bound >= least * (1 - ROUNDING) or number == budget:
                 passed_over = min(passed_over, leaf.bound)

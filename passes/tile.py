@@ -106,7 +106,7 @@ class Mapper:
 
     def _dataflows(self, nest: Nest, pin: Pin) -> tuple[Dataflow, ...]:
         wanted = pin.dataflow or self.options.dataflow
-        dataflows, refusal = dataflows_for(nest, self.arch, wanted)
+        dataflows, refusal = dataflows_for(nest, self.arch, wanted, pinned=pin.dataflow is not None)
         if not dataflows:
             where = f"{nest.name}: " if pin.dataflow else ""
             raise CompileError(Diagnostic(f"{where}{refusal}", pin.span, "leave the dataflow to the search: auto"))

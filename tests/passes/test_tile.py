@@ -1,0 +1,255 @@
+"""The mapper: what it writes, what it refuses, that it finds the best of its space, and that it maps equals once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+
+import pytest
+from dnnc.backends.cost.nest import cost_nest
+from dnnc.ir.arch import Arch
+from dnnc.ir.diagnostics import CompileError
+from dnnc.ir.module import Header, Module
+from dnnc.ir.nest import CounterClass, Dataflow, Dim, Nest, counter_class, main_memory_loops
+from dnnc.ir.schedule_rules import schedule_faults
+from dnnc.ir.types import Tensor
+from dnnc.passes import tile
+from dnnc.passes.map_search import search
+from dnnc.passes.map_space import balanced_sizes, smaller_sizes
+from dnnc.passes.mapping import MappingOptions, Pin
+from dnnc.passes.schedule import make_schedule, overfull
+from dnnc.passes.tile import choose_schedules, map_nest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.machines import machine
+from support.nests import conv_nest, matmul_nest, max_pool_nest
+
+AUTO = MappingOptions()
+
+
+def plain(nest: Nest) -> Nest:
+    return replace(nest, schedule=None)
+
+
+def module_of(*nests: Nest) -> Module:
+    accesses = {access.tensor: access for nest in nests for access in (*nest.reads, nest.write)}
+    tensors = tuple(Tensor(name, access.type, access.shape) for name, access in accesses.items())
+    written = {nest.write.tensor for nest in nests}
+    inputs = tuple(tensor.name for tensor in tensors if tensor.name not in written)
+    return Module(Header("m", "small", ""), tensors, nests, inputs, tuple(written))
+
+
+def loops(nest: Nest) -> list[tuple[str, int]]:
+    assert nest.schedule is not None
+    return [(loop.dims[0], loop.size) for loop in main_memory_loops(nest.schedule)]
+
+
+@pytest.mark.parametrize("dataflow", ["auto", "ws", "os", "is"])
+@pytest.mark.parametrize("objective", ["latency", "energy", "edp"])
+def test_schedules_are_legal(dataflow: str, objective: str) -> None:
+    arch = machine(spad_bytes=2048, acc_bytes=512)
+    options = MappingOptions(dataflow=dataflow, objective=objective)
+    for nest in (
+        conv_nest(arch, m=40, p=20, q=18, c=24),
+        matmul_nest(arch, g=3, p=50, k=70, m=30),
+        max_pool_nest(arch),
+    ):
+        mapped = map_nest(plain(nest), arch, options)
+        assert list(schedule_faults(mapped, arch)) == []
+        assert mapped.schedule is not None
+        assert mapped.schedule.reason
+        assert mapped.schedule.lower_bound <= mapped.schedule.objective
+        if dataflow != "auto" and nest.body.op.value == "mac":
+            assert mapped.schedule.dataflow.value == dataflow
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_any_convolution_has_a_legal_schedule(data: st.DataObject) -> None:
+    number = st.integers
+    arch = machine(
+        data.draw(number(1, 9)),
+        data.draw(number(1, 9)),
+        spad_bytes=data.draw(number(200, 5000)),
+        acc_bytes=16 * data.draw(number(2, 90)),
+    )
+    sizes = {name: data.draw(number(1, most)) for name, most in zip("nmpqcrs", (3, 33, 17, 13, 40, 5, 3), strict=True)}
+    nest = conv_nest(arch, **sizes, stride=data.draw(number(1, 4)), pad=data.draw(number(0, 4)), h=9, w=11)
+    wanted = data.draw(st.sampled_from(("auto", "ws", "os", "is")))
+    mapped = map_nest(plain(nest), arch, MappingOptions(dataflow=wanted))
+    assert list(schedule_faults(mapped, arch)) == []
+
+
+def brute_force(nest: Nest, arch: Arch, dataflow: Dataflow) -> int:
+    """The fewest cycles over all sizes that the space declares, both loop orders, all copies."""
+    column = [d.name for d in nest.domain if counter_class(nest, d.name) is CounterClass.COLUMN]
+    point = [d.name for d in nest.domain if counter_class(nest, d.name) is CounterClass.POINT]
+    reduce = [d.name for d in nest.domain if counter_class(nest, d.name) is CounterClass.REDUCE]
+    unit = {"k": arch.array.rows, "m": arch.array.cols}
+    sizes = {d.name: balanced_sizes(d.extent, unit.get(d.name, 1)) for d in nest.domain}
+    operands = [access.operand for access in (*nest.reads, nest.write)]
+    best = 10**9
+    for order in ((*column, *point, *reduce), (*point, *column, *reduce)):
+        for choice in product(*(sizes[dim] for dim in order)):
+            tiles = [(d, s) for d, s in zip(order, choice, strict=True) if s < nest.extent(d)]
+            for copies in product((1, 2), repeat=len(operands)):
+                schedule = make_schedule(nest, arch, dataflow, tiles, dict(zip(operands, copies, strict=True)))
+                scheduled = replace(nest, schedule=schedule)
+                if not overfull(scheduled, arch):
+                    best = min(best, cost_nest(scheduled, arch).cycles or 0)
+    return best
+
+
+@pytest.mark.parametrize("dataflow", [Dataflow.WS, Dataflow.OS, Dataflow.IS])
+def test_search_finds_the_best_of_its_space(dataflow: Dataflow) -> None:
+    arch = machine(3, 2, spad_bytes=160, acc_bytes=96, bus_bytes=2)
+    nest = plain(matmul_nest(arch, p=9, k=10, m=6))
+    nest = replace(nest, domain=tuple(d for d in nest.domain if d.name != "g"))
+    nest = replace(
+        nest,
+        reads=tuple(replace(a, shape=a.shape[1:], index=a.index[1:]) for a in nest.reads),
+        write=replace(nest.write, shape=nest.write.shape[1:], index=nest.write.index[1:]),
+    )
+    found = search(nest, arch, (dataflow,), Pin(), "latency", "none", budget=10**6)
+    assert found is not None
+    assert found.optimal
+    assert found.objective == brute_force(nest, arch, dataflow)
+
+
+def test_balanced_sizes() -> None:
+    assert balanced_sizes(10) == [10, 5, 4, 3, 2, 1]
+    assert balanced_sizes(56, 16) == [56, 32, 16]
+    assert balanced_sizes(1, 16) == [1]
+    assert smaller_sizes(56, 16) == [8, 4, 2, 1]
+
+
+def test_more_memory_is_never_worse() -> None:
+    cycles = []
+    for spad, acc in ((1 << 10, 256), (1 << 12, 1 << 10), (1 << 16, 1 << 15)):
+        arch = machine(spad_bytes=spad, acc_bytes=acc)
+        mapped = map_nest(plain(conv_nest(arch, m=32, p=14, q=14, c=32)), arch, AUTO)
+        assert mapped.schedule is not None
+        cycles.append(mapped.schedule.objective)
+    assert cycles == sorted(cycles, reverse=True)
+
+
+# ------------------------------------------------------------------------------------------------ pins
+
+
+def test_pins_are_kept_and_completed() -> None:
+    arch = machine(spad_bytes=2048, acc_bytes=512)
+    nest = plain(conv_nest(arch, m=16, p=12, q=10, c=8))
+    pin = Pin(dataflow="os", tiles=(("p", 3), ("m", 16)), copies=(("w", 1), ("y", 2)))
+    mapped = map_nest(nest, arch, AUTO, pin)
+    assert mapped.schedule is not None
+    assert mapped.schedule.dataflow is Dataflow.OS
+    assert loops(mapped)[:2] == [("p", 3), ("m", 16)]
+    assert mapped.schedule.buffer("w").copies == 1
+    assert mapped.schedule.buffer("y").copies == 2
+    assert list(schedule_faults(mapped, arch)) == []
+    whole = map_nest(nest, arch, AUTO, Pin(tiles=(("p", 1), ("q", 5)), complete=True))
+    assert loops(whole) == [("p", 1), ("q", 5)]
+
+
+def message(action: object) -> str:
+    with pytest.raises(CompileError) as raised:
+        action()  # type: ignore[operator]
+    return str(raised.value)
+
+
+def test_infeasible_pins_are_refused_with_the_nearest_miss() -> None:
+    arch = machine(spad_bytes=1 << 16, acc_bytes=8192)
+    nest = plain(conv_nest(arch, m=64, p=12, q=12, c=8))
+    pin = Pin(tiles=(("p", 3),), complete=True)
+    text = message(lambda: map_nest(nest, arch, AUTO, pin))
+    assert "as pinned, needs 9216 B, `acc` has 8192 B" in text
+    text = message(lambda: map_nest(nest, arch, AUTO, Pin(tiles=(("c", 4), ("p", 3)))))
+    assert "loops over reduced dimensions must be innermost" in text
+
+
+def test_all_faults_of_a_pin_are_told_at_once() -> None:
+    arch = machine()
+    pin = Pin(tiles=(("z", 1), ("p", 0), ("m", 2), ("m", 4)), copies=(("v", 1), ("x", 3)))
+    text = message(lambda: map_nest(plain(conv_nest(arch)), arch, AUTO, pin))
+    for part in ("no dimension 'z'", "tile size 0", "2 tile sizes for m", "no operand 'v'", "3 copies of x"):
+        assert part in text
+
+
+def test_what_the_machine_does_not_run_is_refused() -> None:
+    arch = machine()
+    ws_only = replace(arch, array=replace(arch.array, dataflows=("ws",)))
+    nest = plain(conv_nest(arch))
+    text = message(lambda: map_nest(nest, ws_only, MappingOptions(dataflow="os")))
+    assert "does not run dataflow os" in text
+    turnless = replace(arch, array=replace(arch.array, transposer=False))
+    assert "no transposer" in message(lambda: map_nest(nest, turnless, AUTO, Pin(dataflow="is")))
+    assert "does not run max" in message(lambda: map_nest(plain(max_pool_nest(arch)), arch, AUTO, Pin(dataflow="ws")))
+    pool = map_nest(plain(max_pool_nest(arch)), arch, MappingOptions(dataflow="ws"))
+    assert pool.schedule is not None
+    assert pool.schedule.dataflow is Dataflow.VECTOR
+
+
+def test_nothing_fits() -> None:
+    arch = machine(spad_bytes=8, acc_bytes=16)
+    assert "`spad` has 8 B" in message(lambda: map_nest(plain(conv_nest(arch)), arch, AUTO))
+
+
+# ------------------------------------------------------------------------------------------------ modules
+
+
+def test_equal_nests_are_mapped_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    arch = machine()
+    calls = []
+    monkeypatch.setattr(tile, "search", lambda *args, **more: calls.append(args) or search(*args, **more))
+    nests = [replace(plain(matmul_nest(arch)), name=name) for name in "abc"]
+    kept = replace(matmul_nest(arch, p=5), name="kept")
+    mapped = choose_schedules(module_of(*nests, kept), arch, AUTO)
+    assert len(calls) == 1
+    assert len({each.schedule for each in mapped.operations[:3]}) == 1  # type: ignore[union-attr]
+    assert mapped.operations[3] == kept
+    assert mapped.header.last_pass == "schedule"
+    assert choose_schedules(mapped, arch, AUTO).operations == mapped.operations
+
+
+def test_pins_name_layers() -> None:
+    arch = machine()
+    options = MappingOptions(pins=(("nobody", Pin()),))
+    text = message(lambda: choose_schedules(module_of(plain(matmul_nest(arch))), arch, options))
+    assert "no layer 'nobody'" in text
+    assert "matmul" in text
+
+
+@pytest.mark.parametrize("wanted", ["auto", "explicit", "implicit"])
+def test_im2col(wanted: str) -> None:
+    """Three channels fill 3 of 64 rows of an array; with its windows as a matrix the kernel fills them."""
+    arch = machine(64, 4, lanes=64, bus_bytes=64, spad_bytes=1 << 18)
+    nest = plain(conv_nest(arch, m=8, p=12, q=12, c=3, r=5, s=5, pad=0))
+    mapped = choose_schedules(module_of(nest), arch, MappingOptions(dataflow="ws", im2col=wanted))
+    labels = [each.schedule.im2col for each in mapped.operations]  # type: ignore[union-attr]
+    assert labels == (["implicit"] if wanted == "implicit" else ["none", "explicit"])
+    for each in mapped.operations:
+        assert isinstance(each, Nest)
+        assert list(schedule_faults(each, arch)) == []
+
+
+def test_im2col_is_chosen_by_cost() -> None:
+    arch = machine()
+    nest = plain(conv_nest(arch, m=16, p=12, q=12, c=16))
+    mapped = choose_schedules(module_of(nest), arch, AUTO)
+    assert [each.schedule.im2col for each in mapped.operations] == ["implicit"]  # type: ignore[union-attr]
+
+
+def test_im2col_pins_that_do_not_apply_are_refused() -> None:
+    arch = machine()
+    options = MappingOptions(pins=(("matmul", Pin(im2col="explicit")),))
+    text = message(lambda: choose_schedules(module_of(plain(matmul_nest(arch))), arch, options))
+    assert "it slides no window" in text
+
+
+def test_empty_nests_have_schedules() -> None:
+    arch = machine()
+    nest = plain(conv_nest(arch))
+    empty = replace(nest, domain=tuple(Dim(d.name, 0 if d.name == "n" else d.extent) for d in nest.domain))
+    mapped = map_nest(empty, arch, AUTO)
+    assert list(schedule_faults(mapped, arch)) == []
+    assert cost_nest(mapped, arch).instructions == {"fence": 1}
