@@ -9,9 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..backends.accel.emit import emit
 from ..backends.cost.invariants import broken_invariants
 from ..backends.cost.module import cost_module
 from ..backends.cost.price import energy_pj
@@ -28,9 +27,11 @@ from ..ir.types import Blobs, ElementType
 from ..ir.verifier import verify
 from ..passes.pipeline import PIPELINE, Options, Pass, remaining, run_passes
 from ..passes.quantise import target_type
-from ..runtime.machine import RunOptions, RunResult, run_program
 from .options import spelled
 from .stats import Json, document
+
+if TYPE_CHECKING:
+    from ..runtime.machine import RunOptions, RunResult
 
 Report = Callable[[str], object]
 IMPORTED = "import"
@@ -194,6 +195,8 @@ def with_program(module: Module, arch: Arch, *, dump_dir: str | None = None, rep
     """`module` with the program of its scheduled nests, emitted if it has none yet."""
     if module.program is not None:
         return module
+    from ..backends.accel.emit import emit
+
     report(EMITTED)
     module = emit(module, arch)
     if dump_dir is not None:
@@ -237,6 +240,8 @@ def _arch_of_text(text: str) -> Arch:
 
 def run(program: Program, inputs: Mapping[str, Any], options: RunOptions) -> tuple[RunResult, Json]:
     """Execute a program on the machine that it embeds; the result and its statistics."""
+    from ..runtime.machine import run_program
+
     arch = program_arch(program)
     result = run_program(program, arch, inputs, options)
     _must_be_sound(result.layers, arch, {})
