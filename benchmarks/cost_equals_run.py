@@ -26,7 +26,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,9 @@ class Row:
         return self.model, self.arch, self.dataflow, self.im2col
 
 
-def rows(paths: list[Path], arches: list[str], dataflows: list[str], im2cols: list[str]) -> Iterator[tuple[Path, Row]]:
+def rows(
+    paths: Sequence[Path], arches: Sequence[str], dataflows: Sequence[str], im2cols: Sequence[str]
+) -> Iterator[tuple[Path, Row]]:
     """What is to be run."""
     for path in paths:
         kinds = ["explicit", "implicit"] if path.stem in EXACT else ["auto"]
@@ -223,7 +225,7 @@ def main() -> int:
     paths = [DEMO, *sorted(arguments.folder.rglob("*.onnx"))]
     paths = [path for path in paths if not arguments.only or any(text in path.stem for text in arguments.only)]
     part, parts = (int(each) for each in arguments.part.split("/"))
-    wanted = list(rows(paths, arguments.arch or bundled(), arguments.dataflow or list(DATAFLOWS), arguments.im2col))
+    wanted = list(rows(paths, arguments.arch or bundled(), arguments.dataflow or DATAFLOWS, arguments.im2col))
     known = logged(arguments.log)
     print(f"{'model':30} {'machine':9} {'flow':4} {'im2col':8} {'nests':>5} {'hosts':>5} {'instr.':>8} {'cycles':>11} "
           f"{'= reference':>13} {'compile':>8} {'cost':>7} {'run s':>7}")  # fmt: skip

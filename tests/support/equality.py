@@ -1,0 +1,102 @@
+"""Scheduled nests through every witness of their figures: cost, machine, literal counter; race check; values.
+
+`checked` is the proof that the project rests on. The emitter and the cost model can be handed in, so that mutated ones
+can be shown to fail it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from dnnc.backends.accel.emit import emit_program
+from dnnc.backends.cost.module import cost_module
+from dnnc.ir.arch import Arch
+from dnnc.ir.diagnostics import CompileError
+from dnnc.ir.module import Header, Module
+from dnnc.ir.nest import Access, Nest, PostOp
+from dnnc.ir.program import Program
+from dnnc.ir.stats import LayerCounts, differences
+from dnnc.ir.types import ElementType, Tensor
+from dnnc.passes.allocate import allocate
+from dnnc.runtime.machine import RunOptions, RunResult, run_program
+from dnnc.runtime.nest_counter import count_nest
+from dnnc.runtime.nest_interpreter import run_scheduled
+from numpy.typing import NDArray
+
+Emitter = Callable[[Module, Arch], Program]
+Coster = Callable[[Module, Arch], Sequence[LayerCounts]]
+
+
+def module_of(nests: Iterable[Nest], arch: Arch) -> Module:
+    """Allocated; the nests are independent, what they read are inputs. Tensors are renamed to `nest.tensor`."""
+    tensors: dict[str, Tensor] = {}
+    operations = []
+    for number, nest in enumerate(nests):
+        name = f"{nest.name}{number}"
+        reads = tuple(replace(each, tensor=f"{name}.{each.tensor}") for each in nest.reads)
+        write = replace(nest.write, tensor=f"{name}.{nest.write.tensor}")
+        operations.append(replace(nest, name=name, reads=reads, write=write))
+        for each in (*reads, write):
+            tensors[each.tensor] = Tensor(each.tensor, each.type, each.shape)
+    outputs = tuple(nest.write.tensor for nest in operations)
+    inputs = tuple(name for name in tensors if name not in outputs)
+    header = Header("nests", arch.name, "")
+    return allocate(Module(header, tuple(tensors.values()), tuple(operations), inputs, outputs), arch)
+
+
+def random_values(nest: Nest, seed: int = 0) -> dict[str, NDArray[Any]]:
+    """A value for each tensor that the nest reads; multipliers such that results fill the range of eight bits."""
+    rng = np.random.default_rng(seed)
+    multipliers = {step.operand for step in nest.post if step.op is PostOp.REQUANTIZE}
+    return {each.tensor: _random(each, each.operand in multipliers, rng) for each in nest.reads}
+
+
+def _random(access: Access, multiplier: bool, rng: np.random.Generator) -> NDArray[Any]:
+    kind = access.type
+    if multiplier:
+        return rng.uniform(0.0005, 0.003, access.shape).astype(np.float32)
+    if kind.is_float:
+        return rng.normal(size=access.shape).astype(kind.container)
+    low, high = (-5000, 5000) if kind is ElementType.I32 else (kind.minimum, kind.maximum)
+    return rng.integers(low, high + 1, access.shape).astype(kind.container)
+
+
+def run_module(module: Module, arch: Arch, emitter: Emitter = emit_program) -> RunResult:
+    inputs = {name: value for nest in nests_of(module) for name, value in random_values(nest).items()}
+    return run_program(emitter(module, arch), arch, inputs, RunOptions(check_races=True))
+
+
+def nests_of(module: Module) -> list[Nest]:
+    return [each for each in module.operations if isinstance(each, Nest)]
+
+
+def expected_values(module: Module, arch: Arch) -> dict[str, NDArray[Any]]:
+    """What the plain interpreter makes of each scheduled nest, by the output's name."""
+    found = {}
+    for nest in nests_of(module):
+        values = {name: value.reshape(-1) for name, value in random_values(nest).items()}
+        out = np.zeros(nest.write.shape, nest.write.type.container).reshape(-1)
+        found[nest.write.tensor] = run_scheduled(nest, arch, values, out).out.reshape(nest.write.shape)
+    return found
+
+
+def wrong_values(found: Mapping[str, Any], expected: Mapping[str, NDArray[Any]]) -> list[str]:
+    """Outputs that are not the same, bit for bit."""
+    return [name for name, value in expected.items() if found[name].tobytes() != value.tobytes()]
+
+
+def checked(module: Module, arch: Arch, emitter: Emitter = emit_program, coster: Coster = cost_module) -> list[str]:
+    """What does not hold, each with the check that says so: `cost`, `counter`, `race`, `values` or `refused`."""
+    try:
+        result = run_module(module, arch, emitter)
+    except (CompileError, AssertionError) as error:
+        return [f"refused: {error}"]
+    faults = [f"cost: {each}" for each in differences(coster(module, arch), result.layers)]
+    counted = [count_nest(nest, arch) for nest in nests_of(module)]
+    faults += [f"counter: {each}" for each in differences(counted, result.layers)]
+    faults += [f"race: {each}" for each in result.races]
+    faults += [f"values: {each}" for each in wrong_values(result.outputs, expected_values(module, arch))]
+    return faults
