@@ -51,6 +51,13 @@ def test_cost_predicts_what_run_observes(work: Path, capsys: pytest.CaptureFixtu
     assert list(np.load(work / "out.npz")) == ["scores"]
 
 
+def test_a_run_can_be_traced_and_has_no_races(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["run", str(work / "a.dnnx"), "--inputs", str(work / "image.npz"), "--races"]
+    assert main([*words, "--trace", str(work / "trace.json")]) == 0
+    assert "no races" in capsys.readouterr().out
+    assert len(json.loads((work / "trace.json").read_text())["traceEvents"]) > 100
+
+
 def test_statistics_are_consistent(work: Path) -> None:
     cost = stats(work / "c.json")
     total = cost["total"]
