@@ -28,9 +28,9 @@ _KEPT_VERSIONS = 4  # folders of older sources that may still be in use by other
 
 
 def compiled(function: Function) -> Function:
-    """`function` in nopython mode, for calls from compiled functions only: an entry from Python takes as long to compile
-    as many a function. Never fastmath: every rounding is part of the definition. Division by zero gives numpy's values,
-    so compiled code never raises; faults are returned as numbers (see `runtime.faults`)."""
+    """`function` in nopython mode, for calls from compiled functions only: an entry from Python takes as long to
+    compile as many a function. Never fastmath: every rounding is part of the definition. Division by zero gives numpy's
+    values, so compiled code never raises; faults are returned as numbers (see `runtime.faults`)."""
     return _compile(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 

@@ -19,8 +19,8 @@ LANES = 2048  # elements of a block of elementwise work
 
 
 class Local(NamedTuple):
-    """Local memory as one array of bytes. `marks` has a 1 for each byte that a load filled in for a position outside its
-    tensor. `ends` is one past the last byte of each memory, in address order."""
+    """Local memory as one array of bytes. `marks` has a 1 for each byte that a load filled in for a position outside
+    its tensor. `ends` is one past the last byte of each memory, in address order."""
 
     data: NDArray[np.uint8]
     marks: NDArray[np.uint8]
@@ -36,7 +36,8 @@ def local_memory(capacities: list[int]) -> Local:
 
 class Blocks(NamedTuple):
     """Where compiled code works; the contents mean nothing between commands. Squares of BLOCK x BLOCK for products,
-    rows of LANES for elementwise work, each as float32 and as int64; rows of LANES for offsets, short ones for counters.
+    rows of LANES for elementwise work, each as float32 and as int64; rows of LANES for offsets, short ones for
+    counters.
 
     Compiled code allocates nothing and uses no numpy expression on arrays: each would be compiled with its errors."""
 
@@ -97,8 +98,8 @@ def fill_offsets(
     index: Integers,
     out: Integers,
 ) -> None:
-    """out[j] = start + the offset of the (first + j)-th position of the box of the counters order[0..axes), the last one
-    fastest. `index` is room for one number an axis."""
+    """out[j] = start + the offset of the (first + j)-th position of the box of the counters order[0..axes), the last
+    one fastest. `index` is room for one number an axis."""
     count = len(out)
     rest = first
     for place in range(axes - 1, -1, -1):

@@ -199,9 +199,8 @@ class State(NamedTuple):
 
 
 @compiled
-def _configure(state: State, row: Integers) -> int:
-    if state.clock[T_SINCE_FENCE]:
-        return fail(state.fault, LATE_CONFIGURE, 0, 0, 0, 0)
+def keep_configuration(config: Integers, row: Integers) -> None:
+    """Carry out a configure instruction."""
     opcode = row[0]
     if opcode == OP_CONFIGURE_LOAD:
         place = CONFIG_STREAMS + row[STREAM_NUMBER]
@@ -218,8 +217,7 @@ def _configure(state: State, row: Integers) -> int:
     else:
         place = CONFIG_POST + row[POST_NUMBER]
     for field in range(len(row)):
-        state.config[place, field] = row[field]
-    return OK
+        config[place, field] = row[field]
 
 
 @compiled
@@ -471,7 +469,9 @@ def _dispatched(state: State, row: Integers) -> int:
         engine = EXECUTE
     dispatch(state.arch, state.queues, state.clock, state.started, state.issued, engine)
     if opcode <= OP_CONFIGURE_POST:
-        return _configure(state, row)
+        if state.clock[T_SINCE_FENCE]:
+            return fail(state.fault, LATE_CONFIGURE, 0, 0, 0, 0)
+        keep_configuration(state.config, row)
     if opcode in (OP_FENCE, OP_HOST):
         state.clock[T_DISPATCH] = now(state.clock, state.completed, state.issued)
         state.clock[T_SINCE_FENCE] = 0

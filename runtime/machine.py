@@ -82,7 +82,6 @@ def run_program(
     _check_program(program, arch, options)
     values = check_inputs(program, inputs)
     table = layout.instruction_table(decode_columns(program.code))
-    races = find_races(program, table, arch) if options.check_races else ()
     state = _initial_state(program, arch, table, options)
     placements = {each.name: each for each in program.placements}
     host_values: dict[str, Any] = {}
@@ -94,6 +93,7 @@ def run_program(
     host_bytes: dict[int, tuple[int, int]] = {}
     with HostRunner(program, deadline, min(options.memory_limit_bytes, host_memory_bytes(program))) as host:
         _run(program, arch, state, host, host_values, host_bytes, deadline, options)
+    races = find_races(program, table, arch, deadline) if options.check_races else ()
     layers = _layers(program, arch, state, host_bytes)
     overflowed = [layer for layer in layers if layer.overflows]
     if overflowed and not options.count_overflows:
@@ -193,7 +193,8 @@ def _placement_faults(
 
 
 _MAY_BE_ZERO = {
-    "array drain_cycles", "vector startup_cycles", "command_cycles", "dispatch_cycles", "latency_cycles", "host call_cycles",
+    "array drain_cycles", "vector startup_cycles", "command_cycles", "dispatch_cycles", "latency_cycles",
+    "host call_cycles",
 }  # fmt: skip
 
 

@@ -81,7 +81,8 @@ TABLE_ENTRIES = 256
 
 @compiled
 def scalar_of(bits: int) -> float:
-    return float32_of_bits(np.uint32(bits))
+    value: float = float32_of_bits(np.uint32(bits))
+    return value
 
 
 @compiled
@@ -212,7 +213,7 @@ def _look_up(local: Local, base: int, step: Integers, blocks: Blocks, count: int
     for j in range(count):
         entry = v[0, j] - step[POST_LOW]
         if entry < 0 or entry >= TABLE_ENTRIES or base + entry >= len(local.data):
-            return entry if entry >= 0 else TABLE_ENTRIES - entry
+            return int(entry if entry >= 0 else TABLE_ENTRIES - entry)
         v[0, j] = np.int64(np.int8(local.data[base + entry])) if signed else np.int64(local.data[base + entry])
     return -1
 

@@ -135,9 +135,9 @@ def check_injective(extents: Integers, classes: Integers, strides: Integers, don
     for _ in range(COUNTERS):
         least = -1
         for counter in range(COUNTERS):
-            if not done[counter] and extents[counter] > 1 and classes[counter] != REDUCE:
-                if least < 0 or strides[counter] < strides[least]:
-                    least = counter
+            waits = done[counter] == 0 and extents[counter] > 1 and classes[counter] != REDUCE
+            if waits and (least < 0 or strides[counter] < strides[least]):
+                least = counter
         if least < 0:
             return OK
         if strides[least] <= reach:
@@ -243,8 +243,8 @@ def _products(
     f_total: NDArray[np.float32],
     i_total: Integers,
 ) -> int:
-    """f_total (where `real`) or i_total += the products of one block of rows and columns over all reduce counters; returns the products whose
-    operands are no padding, -1 where a sum could exceed 64 bits.
+    """f_total (where `real`) or i_total += the products of one block of rows and columns over all reduce counters;
+    returns the products whose operands are no padding, -1 where a sum could exceed 64 bits.
 
     Reduce counters are taken `piece` at a time. A sum starts anew at every multiple of `run` and within a run every
     `chunk`; finished sums are added to the total in order.
@@ -384,13 +384,15 @@ def run_compute(
                         return fail(fault, BEYOND_64_BITS, 0, 0, 0, 0)
                 if real or exact_in_32:
                     found = _products(
-                        local, left, right, left_rows, right_columns, extents, offsets, index, orders[3], reduce_axes, reduces,
-                        piece, run, chunk, False, stop, f_left, f_right, f_part, real, f_total, i_total,
+                        local, left, right, left_rows, right_columns, extents, offsets, index, orders[3],
+                        reduce_axes, reduces, piece, run, chunk, False, stop, f_left, f_right, f_part,
+                        real, f_total, i_total,
                     )  # fmt: skip
                 else:
                     found = _products(
-                        local, left, right, left_rows, right_columns, extents, offsets, index, orders[3], reduce_axes, reduces,
-                        piece, run, chunk, guarded, stop, i_left, i_right, i_part, real, f_total, i_total,
+                        local, left, right, left_rows, right_columns, extents, offsets, index, orders[3],
+                        reduce_axes, reduces, piece, run, chunk, guarded, stop, i_left, i_right, i_part,
+                        real, f_total, i_total,
                     )  # fmt: skip
                 if found < 0:
                     return fail(fault, BEYOND_64_BITS, 0, 0, 0, 0)

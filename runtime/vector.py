@@ -1,4 +1,4 @@
-"""The vector unit's command `vector`: elementwise bodies and reductions, a block of output elements at a time. Compiled."""
+"""The vector unit's command: elementwise bodies and reductions, a block of output elements at a time. Compiled."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _rounded_code(value: float, low: int, high: int) -> int:
         return high + past
     if value >= float(low):
         return int(value)
-    return low if value != value else low - past
+    return low if np.isnan(value) else low - past
 
 
 @compiled
@@ -80,7 +80,7 @@ def _apply(body: int, a: Any, b: Any, c: Any, count: int, scalars: NDArray[np.fl
     elif body == BODY_MAX:
         for j in range(count):
             x = a[0, j]
-            if x > c[0, j] or x != x:  # a NaN wins and stays
+            if x > c[0, j] or x != x:  # noqa: PLR0124 - a NaN wins and stays
                 c[0, j] = x
     elif body == BODY_COPY:
         for j in range(count):
