@@ -133,7 +133,7 @@ def add_quantised_gemm(
     draft.add("matmul", names, y, transpose_a=transpose_a, transpose_b=transpose_b)
 
 
-def _sum_operand(draft: Draft, node: OnnxNode, index: int) -> Operand:
+def sum_operand(draft: Draft, node: OnnxNode, index: int) -> Operand:
     """Operand of ConvInteger or MatMulInteger: a zero point but no scale. Codes that have a scale already keep it."""
     network = draft.network
     name, zero = node.input(index), node.input(index + 2)
@@ -150,17 +150,17 @@ def _sum_operand(draft: Draft, node: OnnxNode, index: int) -> Operand:
     return Operand(name, Quantization((1.0,), (codes[0],)))
 
 
-_UNIT = Quantization((1.0,), (0,))
+UNIT = Quantization((1.0,), (0,))
 
 
 def _matmul_integer(draft: Draft, node: OnnxNode) -> None:
-    a, b = _sum_operand(draft, node, 0), _sum_operand(draft, node, 1)
-    add_quantised_product(draft, a, b, draft.value(node.outputs[0], _UNIT))
+    a, b = sum_operand(draft, node, 0), sum_operand(draft, node, 1)
+    add_quantised_product(draft, a, b, draft.value(node.outputs[0], UNIT))
 
 
 def _conv_integer(draft: Draft, node: OnnxNode) -> None:
-    x, w = _sum_operand(draft, node, 0), _sum_operand(draft, node, 1)
-    add_quantised_conv(draft, node, x, w, Bias(), draft.value(node.outputs[0], _UNIT))
+    x, w = sum_operand(draft, node, 0), sum_operand(draft, node, 1)
+    add_quantised_conv(draft, node, x, w, Bias(), draft.value(node.outputs[0], UNIT))
 
 
 def _qlinear_binary(op: str) -> Converter:
@@ -251,7 +251,7 @@ def _cast(draft: Draft, node: OnnxNode) -> None:
     x, y = node.input(0), node.outputs[0]
     kinds = element_type(network, x), element_type(network, y)
     if kinds == (ElementType.I32, ElementType.F32):
-        draft.add("dequantize", [draft.value(x, _UNIT)], draft.value(y))
+        draft.add("dequantize", [draft.value(x, UNIT)], draft.value(y))
     elif set(kinds) <= EIGHT_BITS:
         _unary_table(draft, node)
     else:

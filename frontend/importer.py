@@ -127,11 +127,15 @@ class _Import:
         assign_levels(self.flow)
 
     def _convert_unit(self, unit: Unit) -> None:
-        """The whole unit goes to the accelerator or to the host; one that has no form is left to its members."""
+        """The whole unit goes to the accelerator or to the host; one that has no form is left to its members, and so is
+        a refused product with an addition: both are exact on their own."""
         draft = Draft(self.graph, unit.members, unit.center.label)
         try:
             convert_unit(draft, unit)
         except Refused:
+            draft.discard()
+            return
+        if unit.addition is not None and self._refusal(draft):
             draft.discard()
             return
         self._offer(draft)
@@ -153,8 +157,11 @@ class _Import:
             return
         self._offer(draft)
 
+    def _refusal(self, draft: Draft) -> str:
+        return next(filter(None, (self.accepts(node, draft.visible) for node in draft.nodes)), "")
+
     def _offer(self, draft: Draft) -> None:
-        reason = next(filter(None, (self.accepts(node, draft.visible) for node in draft.nodes)), "")
+        reason = self._refusal(draft)
         if reason:
             draft.discard()
             self.reasons.update((id(node), reason) for node in draft.covers)

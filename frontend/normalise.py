@@ -255,7 +255,7 @@ def fuse_softmax(network: Network) -> None:
 
 
 def split_zero_points(network: Network) -> None:
-    """sum (a - za)(b - zb) = sum a (b - zb) - za * sum (b - zb), for a `za` that is computed at run time.
+    """sum (a - za)(b - zb) = sum a (b - zb) + za * -sum (b - zb), for a `za` that is computed at run time.
 
     Holds exactly in 32-bit arithmetic that wraps around, in which MatMulInteger is defined.
     """
@@ -282,7 +282,7 @@ def _corrected_product(network: Network, node: OnnxNode, b: Constant, zb: Consta
         zero = zb.array.astype(np.int64)
         centred = centred - (zero[..., None, :] if zero.ndim == 1 else zero)
     sums = network.fresh(f"{output}.column_sums")
-    network.constants[sums] = Constant(TensorProto.INT32, centred.sum(axis=-2, keepdims=True).astype(np.int32))
+    network.constants[sums] = Constant(TensorProto.INT32, -centred.sum(axis=-2, keepdims=True).astype(np.int32))
     product = network.fresh(f"{output}.product")
     network.infos[product] = network.info(output)
     zero_int = network.fresh(f"{za}.int32")
@@ -297,7 +297,7 @@ def _corrected_product(network: Network, node: OnnxNode, b: Constant, zb: Consta
         make("MatMulInteger", inputs, [product]),
         make("Cast", [za], [zero_int], to=TensorProto.INT32),
         make("Mul", [zero_int, sums], [correction]),
-        make("Sub", [product, correction], [output]),
+        make("Add", [product, correction], [output]),
     )
     labels = (node.label, f"{node.label}.zero_point", f"{node.label}.correction", f"{node.label}.corrected")
     return [OnnxNode(label, proto, node.sources) for label, proto in zip(labels, protos, strict=True)]

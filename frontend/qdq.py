@@ -4,6 +4,8 @@ Such a unit becomes one operator on codes, with the meaning of the QLinear opera
 onnxruntime does not fuse (4-bit and 16-bit codes, an activation that the result's codes do not imply), its meaning is
 the fused one all the same. A MatMul or Gemm whose result is not quantised again keeps a float result.
 
+A MatMulInteger and the Add of an i32 value behind it are a unit, too: a product with a bias.
+
 Requires: every DequantizeLinear has one reader (`normalise.separate_dequantize`).
 """
 
@@ -18,6 +20,7 @@ from ..ir.types import ElementType, Quantization
 from .convert import add_global_pool, add_pool, clip_bounds, element_type, known_shape, single_output
 from .convert_quantised import (
     EIGHT_BITS,
+    UNIT,
     Bias,
     add_quantised_binary,
     add_quantised_conv,
@@ -26,9 +29,10 @@ from .convert_quantised import (
     add_table,
     linear_quantization,
     require_codes,
+    sum_operand,
 )
 from .draft import Draft, Operand, Refused
-from .network import Network, OnnxNode
+from .network import Network, OnnxNode, Shape
 
 # Operators that map each element by itself: a table, when one operand comes from codes and the others are constants.
 _UNARY = frozenset(
@@ -85,17 +89,20 @@ _OPERANDS = {
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """`center` reads `operands` (by input index) and is followed by at most one `activation` and by `quantize`."""
+    """`center` reads `operands` (by input index) and is followed by at most one `activation` and by `quantize`, or by
+    `addition` alone."""
 
     center: OnnxNode
     operands: dict[int, OnnxNode]
     activation: OnnxNode | None
     quantize: OnnxNode | None
+    addition: OnnxNode | None = None
 
     @property
     def members(self) -> list[OnnxNode]:
         """All nodes of the unit, in topological order."""
-        tail = [each for each in (self.activation, self.quantize) if each is not None and each is not self.center]
+        last = (self.activation, self.quantize, self.addition)
+        tail = [each for each in last if each is not None and each is not self.center]
         return [*self.operands.values(), self.center, *tail]
 
 
@@ -116,6 +123,9 @@ def _unit(
     network: Network, node: OnnxNode, producers: dict[str, OnnxNode], consumers: dict[str, list[OnnxNode]]
 ) -> Unit | None:
     kind = node.kind
+    if kind == "MatMulInteger":
+        addition = _only_reader(network, node, consumers)
+        return Unit(node, {}, None, None, addition) if addition is not None and addition.kind == "Add" else None
     needed = _OPERANDS.get(kind, (0,) if kind in _MOVES or kind in _UNARY else None)
     if needed is None:
         return None
@@ -155,6 +165,7 @@ def convert_unit(draft: Draft, unit: Unit) -> None:
     builders: dict[str, Callable[[Draft, Unit], None]] = {
         "Conv": _conv,
         "MatMul": _matmul,
+        "MatMulInteger": _matmul_integer,
         "Gemm": _gemm,
         "Add": _binary,
         "Mul": _binary,
@@ -267,6 +278,25 @@ def _matmul(draft: Draft, unit: Unit) -> None:
     result = _Result(draft, unit)
     add_quantised_product(draft, a, b, result.first)
     result.finish()
+
+
+def _matmul_integer(draft: Draft, unit: Unit) -> None:
+    network = draft.network
+    assert unit.addition is not None
+    a, b = sum_operand(draft, unit.center, 0), sum_operand(draft, unit.center, 1)
+    bias, y = unit.addition.input(1), unit.addition.outputs[0]
+    if element_type(network, bias) is not ElementType.I32 or bias == unit.center.outputs[0]:
+        raise Refused("it adds other than another i32 value")
+    product, added = known_shape(network, unit.center.outputs[0]), known_shape(network, bias)
+    if min(len(known_shape(network, each.name)) for each in (a, b)) < 2 or not _broadcasts(added, product):
+        raise Refused("what it adds is larger than the product")
+    add_quantised_product(draft, a, b, draft.value(y, UNIT), [draft.value(bias)])
+
+
+def _broadcasts(small: Shape, large: Shape) -> bool:
+    """Whether a value of shape `small` added to one of shape `large` gives the latter."""
+    tail = large[len(large) - len(small) :] if small else ()
+    return len(small) <= len(large) and all(a in (1, b) for a, b in zip(small, tail, strict=True))
 
 
 def _gemm(draft: Draft, unit: Unit) -> None:

@@ -206,10 +206,18 @@ def _array_takes_operands(question: Question) -> Iterator[str]:
     if bias is not None and isinstance(bias.type, ElementType):
         if a.is_integer and bias.type is not ElementType.I32:
             yield f"its bias is {bias.type}; a product of integers takes i32"
+        if a.is_integer and bias.constant is None and _needs_bias_of_our_own(question):
+            yield f"its bias is computed, and {arch.name} takes another one, which is derived from it"
         if a.is_float and not bias.type.is_float:
             yield f"its bias is {bias.type}; a product of floats takes a float"
         if question.narrowed is not None and question.narrowed.is_integer and bias.constant is None:
             yield "its bias is computed, so it cannot be quantised in the scale of the product"
+
+
+def _needs_bias_of_our_own(question: Question) -> bool:
+    """Where the accumulator holds floats, or where stored codes are multiplied and a correction joins the bias."""
+    array = question.arch.array
+    return array.accumulator.is_float or ("subtract" not in array.mac_forms and any(zero_points(question.tensor(0))))
 
 
 def _advice(question: Question, kind: ElementType) -> str:

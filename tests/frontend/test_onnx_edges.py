@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from dnnc.frontend.importer import import_model
 from onnx import helper
-from support.onnx_models import FLOAT, check_import, operators, save_model, take_none
+from support.onnx_models import FLOAT, INT8, INT32, check_import, operators, save_model, take_none
 
 
 @pytest.mark.parametrize("pads", [(1, 0, 0, 1), (1, 1, 1, 1), (0, 0, 0, 0)])
@@ -57,3 +57,37 @@ def test_a_quantised_softmax_is_the_one_of_onnxruntime(tmp_path: Path, kind: typ
     info = np.iinfo(kind)
     x = np.random.default_rng(0).integers(info.min, info.max, (300, 6), endpoint=True).astype(kind)
     check_import(path, {"x": x}, level="ORT_ENABLE_ALL")
+
+
+@pytest.mark.parametrize("bias", [[3], [1, 3], []])
+def test_sums_of_products_take_an_i32_addition_as_their_bias(tmp_path: Path, bias: list[int]) -> None:
+    nodes = [helper.make_node("MatMulInteger", ["x", "w"], ["p"]), helper.make_node("Add", ["p", "b"], ["y"])]
+    inputs = [("x", INT8, [2, 4]), ("b", INT32, bias)]
+    rng = np.random.default_rng(0)
+    path = save_model(
+        tmp_path / "m.onnx",
+        nodes,
+        inputs,
+        [("y", INT32, [2, 3])],
+        {"w": rng.integers(-128, 128, (4, 3)).astype(np.int8)},
+    )
+    feeds = {
+        "x": rng.integers(-128, 128, (2, 4)).astype(np.int8),
+        "b": np.asarray(rng.integers(-(2**31), 2**31, bias), np.int32),
+    }
+    assert operators(check_import(path, feeds)) == ["matmul"]
+
+
+def test_dynamic_quantisation_leaves_the_product_its_scale_and_activation(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"]),
+        helper.make_node("MatMulInteger", ["q", "w", "z"], ["p"]),
+        helper.make_node("Cast", ["p"], ["c"], to=FLOAT),
+        helper.make_node("Mul", ["c", "s"], ["m"]),
+        helper.make_node("Relu", ["m"], ["y"]),
+    ]
+    rng = np.random.default_rng(0)
+    weights = {"w": rng.integers(-128, 128, (4, 3)).astype(np.int8)}
+    path = save_model(tmp_path / "m.onnx", nodes, [("x", FLOAT, [2, 4])], [("y", FLOAT, [2, 3])], weights)
+    module = check_import(path, {"x": rng.normal(size=(2, 4)).astype(np.float32)})
+    assert operators(module) == ["host", "matmul", "dequantize", "mul", "relu"]

@@ -216,6 +216,12 @@ REFUSALS: Mapping[str, tuple[Graph, Arch, str, str]] = {
         "keep",
         "it adds 25000000 elements",
     ),
+    "computed bias on a float accumulator": (
+        with_tensor(conv(), "b", lambda t: replace(t, constant=None)),
+        FLOATS,
+        "keep",
+        "its bias is computed",
+    ),
     "wide table": (unary("table", ValueType(T.I16, q()), CODE), CODES, "keep", "at most 8 bits, not i16"),
     "short table": (unary("table", CODE, CODE, entries=16), CODES, "keep", "16 entries; i8 has 256 codes"),
     "table of a chain": (
