@@ -54,34 +54,34 @@ class ElementType(Enum):
     I32 = "i32"
     I64 = "i64"
 
-    @property
+    @cached_property
     def is_float(self) -> bool:
         return "f" in self.value
 
-    @property
+    @cached_property
     def is_integer(self) -> bool:
         return not self.is_float
 
-    @property
+    @cached_property
     def is_signed(self) -> bool:
         return not self.value.startswith("u")
 
-    @property
+    @cached_property
     def bits(self) -> int:
         """Significant bits of an element."""
         return int(self.value.lstrip("biuf"))
 
-    @property
+    @cached_property
     def bytes(self) -> int:
         """Bytes of the container that stores one element."""
         return next(size for size in (1, 2, 4, 8) if 8 * size >= self.bits)
 
-    @property
+    @cached_property
     def minimum(self) -> int:
         """Least value of an integer type."""
         return -(1 << (self.bits - 1)) if self.is_signed else 0
 
-    @property
+    @cached_property
     def maximum(self) -> int:
         """Greatest value of an integer type."""
         return (1 << (self.bits - 1)) - 1 if self.is_signed else (1 << self.bits) - 1

@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
-from math import gcd, isfinite, prod
+from math import gcd, prod
+
+import numpy as np
+from numpy.typing import NDArray
 
 from .affine import Affine
 from .arch import Arch
@@ -20,7 +23,7 @@ from .module import Module
 from .nest import Nest, axis_step
 from .nest_rules import access_map, extents_of, fault, last_index, nest_faults
 from .schedule_rules import schedule_faults
-from .text import close_match, symbol, to_float32
+from .text import close_match, symbol
 from .types import ElementType, Quantization, Tensor
 
 Rule = Callable[[Module, Arch | None], Iterator[Diagnostic]]
@@ -113,17 +116,21 @@ def _quantization_faults(quantization: Quantization, tensor: Tensor) -> Iterator
         wanted = tensor.shape[axis]
     if len(scales) != wanted or len(zeros) != wanted:
         yield f"{len(scales)} scales and {len(zeros)} zero points", f"{wanted} of each"
-    if wrong := [scale for scale in scales if not _is_scale(scale)]:
-        yield f"a scale is {wrong[0]!r}", "finite float32 values that are not negative"
-    if wrong := [zero for zero in zeros if not tensor.type.minimum <= zero <= tensor.type.maximum]:
-        yield f"a zero point is {wrong[0]}", f"values of {tensor.type}"
+    sound = _are_scales(scales)
+    if not sound.all():
+        yield f"a scale is {scales[int(sound.argmin())]!r}", "finite float32 values that are not negative"
+    least, greatest = tensor.type.minimum, tensor.type.maximum
+    if zeros and not (least <= min(zeros) and max(zeros) <= greatest):
+        wrong = next(zero for zero in zeros if not least <= zero <= greatest)
+        yield f"a zero point is {wrong}", f"values of {tensor.type}"
 
 
-def _is_scale(scale: float) -> bool:
-    try:
-        return isfinite(scale) and scale >= 0 and to_float32(scale) == scale
-    except OverflowError:
-        return False
+def _are_scales(scales: tuple[float, ...]) -> NDArray[np.bool_]:
+    """For each whether it is finite, not negative and exactly a float32."""
+    values = np.array(scales, np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        sound: NDArray[np.bool_] = np.isfinite(values) & (values >= 0) & (values.astype(np.float32) == values)
+    return sound
 
 
 def constants_are_there(module: Module, arch: Arch | None) -> Iterator[Diagnostic]:

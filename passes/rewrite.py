@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-
-import networkx as nx
 
 from ..ir.graph import Node
 from ..ir.module import Module, Operation
@@ -38,15 +37,27 @@ def writers(module: Module) -> Mapping[str, Operation]:
 def in_order(operations: Iterable[Operation]) -> tuple[Operation, ...]:
     """`operations` in an order in which each follows what it reads, otherwise as they came."""
     listed = list(operations)
-    graph: nx.DiGraph[int] = nx.DiGraph()
-    graph.add_nodes_from(range(len(listed)))
     written: dict[str, list[int]] = defaultdict(list)
     for number, operation in enumerate(listed):
         for name in operation.outputs:
             written[name].append(number)
-    for number, operation in enumerate(listed):
-        graph.add_edges_from((source, number) for name in reads_of(operation) for source in written[name])
-    return tuple(listed[number] for number in nx.lexicographical_topological_sort(graph))
+    sources = [{source for name in reads_of(operation) for source in written.get(name, ())} for operation in listed]
+    followers: list[list[int]] = [[] for _ in listed]
+    for number, before in enumerate(sources):
+        for source in before:
+            followers[source].append(number)
+    missing = [len(before) for before in sources]
+    ready = [number for number, count in enumerate(missing) if not count]
+    ordered = []
+    while ready:
+        number = heapq.heappop(ready)
+        ordered.append(listed[number])
+        for follower in followers[number]:
+            missing[follower] -= 1
+            if not missing[follower]:
+                heapq.heappush(ready, follower)
+    assert len(ordered) == len(listed), "operations in a circle"
+    return tuple(ordered)
 
 
 def rebuilt(module: Module, operations: Iterable[Operation], new_tensors: Iterable[Tensor] = ()) -> Module:
