@@ -30,7 +30,7 @@ def cost_host(region: HostRegion, module: Module, arch: Arch) -> LayerCounts:
         dram["output"] = Transfer(0, written)
     return LayerCounts(
         name=region.name,
-        op="host",
+        op=region.operators[0] if len(region.operators) == 1 else "host",
         where="host",
         cycles=arch.queues.dispatch_cycles + host_cycles,
         instructions={"host": 1},
@@ -63,7 +63,8 @@ def cost_module(module: Module, arch: Arch) -> list[LayerCounts]:
         plain = nameless(operation)
         if plain not in counted:
             counted[plain] = cost_nest(plain, arch)
-        layers.append(replace(counted[plain], name=operation.name, op=operation.operator))
+        op = operation.operator or operation.body.op.value
+        layers.append(replace(counted[plain], name=operation.name, op=op))
     return layers
 
 

@@ -51,10 +51,10 @@ def cost_nest(nest: Nest, arch: Arch) -> LayerCounts:
     assert schedule is not None, f"nest {nest.name!r} has no schedule"
     layer = LayerCounts(
         name=nest.name,
-        op=nest.operator,
+        op=nest.operator or nest.body.op.value,
         where="accelerator",
         dataflow=None if schedule.dataflow is Dataflow.VECTOR else schedule.dataflow.value,
-        im2col=None if schedule.im2col == "none" else schedule.im2col,
+        im2col=schedule.im2col,
     )
     traffic = Traffic()
     if any(dim.extent == 0 for dim in nest.domain) or 0 in nest.write.shape:
