@@ -46,7 +46,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--passes", metavar='"A,B"', help="run only these passes; dnnc opt --help lists them")
     parser.add_argument("--dump-ir", metavar="DIR", help="write the module as text after each pass")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of synthetic calibration data (default: 0)")
+    parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="of synthetic calibration data (default: 0)")
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -88,8 +88,15 @@ def limits(texts: Sequence[str]) -> dict[str, float]:
 
 def _positive(text: str) -> int:
     value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not positive")
+    if not 1 <= value < 1 << 31:
+        raise argparse.ArgumentTypeError(f"{text} is not in 1..{(1 << 31) - 1}")
+    return value
+
+
+def _seed(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 1 << 64:
+        raise argparse.ArgumentTypeError(f"{text} is not in 0..{(1 << 64) - 1}")
     return value
 
 

@@ -29,13 +29,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from ..ir.container import program_parts
     from ..ir.dump import write_dump
-    from ..ir.files import save_whole
+    from ..ir.files import refuse_unwritable, save_whole
     from .request import prepare
     from .session import cost_document, with_program
     from .stats import json_text, write_text
 
     suffix = {"program": ".dnnx", "asm": ".s", "ir": ".dnnir"}[arguments.emit]
     output = Path(arguments.output or Path(arguments.model).stem + suffix)
+    refuse_unwritable([output, None if arguments.json == "-" else arguments.json])
     module, arch, report = prepare(arguments)
     if arguments.emit == "ir":
         print(write_dump(module, output.parent, output.name.removesuffix(suffix)))

@@ -30,6 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from ..ir.diagnostics import CompileError, Diagnostic
+    from ..ir.files import refuse_unwritable
     from .mapping_file import mapping_text
     from .request import prepare
     from .session import cost_document
@@ -39,6 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.masks:
         raise CompileError(Diagnostic("`--masks` comes later: block pruning is not built yet"))
     bounds = limits(arguments.limit)
+    refuse_unwritable(each for each in (arguments.json, arguments.html, arguments.save_mapping) if each != "-")
     module, arch, _ = prepare(arguments)
     stats = cost_document(module, arch)
     if arguments.json:

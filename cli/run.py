@@ -36,6 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from ..ir.container import read_program
     from ..ir.diagnostics import CompileError, Diagnostic
+    from ..ir.files import refuse_unwritable
     from ..ir.types import HostType
     from ..runtime.machine import RunOptions
     from . import session
@@ -48,6 +49,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.save_masks:
         raise CompileError(Diagnostic("`--save-masks` comes later: block pruning is not built yet"))
+    files = [arguments.json, arguments.trace]
+    files += [arguments.outputs] if (arguments.outputs or "").endswith(".npz") else []
+    refuse_unwritable(each for each in files if each != "-")
     program = read_program(arguments.program)
     tolerance = parse_tolerance(arguments.tolerance or program.tolerance)
     placements = {each.name: each for each in program.placements}

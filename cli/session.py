@@ -16,7 +16,7 @@ from ..backends.cost.module import cost_module
 from ..backends.cost.price import energy_pj
 from ..frontend.arch_yaml import bundled, load_arch, parse_arch
 from ..ir.arch import Arch
-from ..ir.diagnostics import CompileError, Diagnostic
+from ..ir.diagnostics import BrokenPass, CompileError, Diagnostic
 from ..ir.dump import read_dump, write_dump
 from ..ir.graph import Node
 from ..ir.module import Header, Module
@@ -130,9 +130,18 @@ def transform(
     report: Report = silent,
 ) -> Module:
     """`module` after `passes`, verified after each; with `dump_dir`, its text after each as NN-pass.dnnir."""
+    usual = tuple(passes) == remaining(module.header.last_pass)[: len(passes)]
     for each in passes:
         report(each.name)
-        before, module = module, run_passes(module, arch, options, (each,))
+        before = module
+        try:
+            module = run_passes(module, arch, options, (each,))
+        except BrokenPass as broken:
+            if usual:
+                raise
+            help = f"the order of the pipeline is {', '.join(known.name for known in PIPELINE)}"
+            unfit = Diagnostic(f"pass {each.name!r} does not fit the module that it was given", help=help)
+            raise CompileError([unfit, *broken.faults]) from None
         if dump_dir is not None:
             same = replace(before, header=module.header) == module
             report(f"{dump(module, dump_dir)}{' (unchanged)' if same else ''}")

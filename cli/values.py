@@ -46,6 +46,8 @@ def read_npz(path: Path) -> dict[str, Array]:
     faults: list[Diagnostic] = []
     place = Span(str(path), 1, 1)
     arrays: dict[str, Array] = {}
+    if not path.is_file():  # a folder, or a device that never ends
+        raise CompileError(Diagnostic("there is no such file", place))
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()

@@ -6,13 +6,12 @@ Dumps of one compilation share a folder, so that a blob is written once however 
 from __future__ import annotations
 
 import hashlib
-import os
 import stat
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from .diagnostics import CompileError, Diagnostic, Span
+from .files import save_whole
 from .graph import HostRegion
 from .module import Module
 from .parser import TEXT_LIMIT, parse_with_references, with_blobs
@@ -41,21 +40,24 @@ def blob_references(module: Module) -> Iterator[BlobRef]:
 def write_dump(module: Module, folder: Path, name: str) -> Path:
     """Write `module` as `folder`/`name`.dnnir, and those of its blobs that are not there yet; returns the text's path.
 
-    `name` is a file's name, such as `03-tile`. Each file appears whole or not at all.
+    `name` is a file's name, such as `03-tile`. Each file appears whole or not at all. Raises CompileError where the
+    system refuses.
     """
     if not name or name != Path(name).name or name.startswith("."):
-        raise ValueError(f"not a file's name: {name!r}")
-    folder.mkdir(parents=True, exist_ok=True)
+        raise CompileError(Diagnostic(f"{name!r} is no name for a dump", Span(str(folder))))
     blobs = folder / BLOB_FOLDER
-    blobs.mkdir(exist_ok=True)
+    try:
+        blobs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CompileError(Diagnostic(f"cannot make the folder: {error.strerror or error}", Span(str(blobs)))) from None
     program_blobs = module.program.blobs if module.program is not None else {}
     for reference in dict.fromkeys(blob_references(module)):
         path = blobs / reference.sha256
         if not path.exists():
             data = module.blobs[reference] if reference in module.blobs else program_blobs[reference]
-            _write_whole(path, data)
+            save_whole(path, data)
     path = folder / f"{name}{SUFFIX}"
-    _write_whole(path, print_module(module).encode())
+    save_whole(path, print_module(module).encode())
     return path
 
 
@@ -89,19 +91,6 @@ def read_dump(path: Path) -> Module:
     if faults:
         raise CompileError(faults)
     return with_blobs(module, blobs)
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    """Write a file that appears under its name only once it is complete."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".dnnc-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def _read_regular(path: Path, limit: int, what: str) -> bytes:

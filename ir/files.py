@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Iterable
@@ -28,13 +29,65 @@ def save_whole(path: str | Path, data: bytes | Iterable[bytes]) -> None:
         raise CompileError(Diagnostic(f"cannot write: {error.strerror or error}", Span(str(path)))) from error
 
 
+def refuse_unwritable(paths: Iterable[str | Path | None]) -> None:
+    """Look before long work is done for nothing, and before the first of several files is written: raise CompileError
+    for every path that is a folder, or whose folder is not there or not ours to write to. None stands for no file."""
+    faults = []
+    for path in paths:
+        if path is None:
+            continue
+        try:
+            reason = _obstacle(path)
+        except OSError as error:
+            reason = str(error.strerror)
+        if reason:
+            faults.append(Diagnostic(f"cannot write: {reason}", Span(str(path))))
+    if faults:
+        raise CompileError(faults)
+
+
+def _obstacle(path: str | Path) -> str:
+    target = Path(os.path.realpath(path))
+    if not str(path) or target.is_dir():
+        return "this is a folder, not a file"
+    if not target.parent.is_dir():
+        return f"there is no folder {str(target.parent)!r}"
+    if not os.access(target if target.exists() and not target.is_file() else target.parent, os.W_OK):
+        return "no permission to write here"
+    return ""
+
+
 def _replace(target: Path, parts: Iterable[bytes]) -> None:
     temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(8)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    descriptor, named = _temporary(temporary)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.writelines(parts)
+            stream.flush()
+            if not named:
+                _link(descriptor, temporary)
         temporary.replace(target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _link(descriptor: int, path: Path) -> None:
+    """Give a file without a name its name. Only with a folder's descriptor does os.link follow the link in /proc."""
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.link(f"/proc/self/fd/{descriptor}", path.name, dst_dir_fd=folder, follow_symlinks=True)
+    finally:
+        os.close(folder)
+
+
+def _temporary(path: Path) -> tuple[int, bool]:
+    """A new file, and whether it has its name yet: where the system can, it gets one only once it is complete, so that
+    a process that is killed while it writes leaves nothing behind."""
+    if hasattr(os, "O_TMPFILE") and Path("/proc/self/fd").is_dir():
+        try:
+            return os.open(path.parent, os.O_WRONLY | os.O_TMPFILE, 0o666), False
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL):
+                raise
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666), True
