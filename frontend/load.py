@@ -31,6 +31,9 @@ LARGEST_DENSE_BYTES = 1 << 28
 # Where values lie that are not raw; other types are in int32_data.
 # numpy's own limit, in its oldest version that we run on.
 MOST_AXES = 32
+# Of a path and of each name in it: what file systems take.
+MOST_PATH_BYTES = 2048
+MOST_NAME_BYTES = 255
 
 _TYPED_FIELDS = {
     "FLOAT": "float_data",
@@ -257,11 +260,14 @@ class _TensorReader:
         if not location or "\0" in location or wanted.is_absolute() or ".." in wanted.parts:
             self._fault(tensor, f"names external data outside the model's folder: {location!r}", help)
             return None
+        if len(os.fsencode(location)) > MOST_PATH_BYTES:
+            self._fault(tensor, f"names external data by {len(location)} characters", help)
+            return None
         real = Path(os.path.realpath(folder / wanted))
         if not real.is_relative_to(folder):
             self._fault(tensor, f"names external data that leads outside the model's folder: {location!r}", help)
             return None
-        if not real.is_file():
+        if any(len(os.fsencode(part)) > MOST_NAME_BYTES for part in wanted.parts) or not real.is_file():
             self._fault(tensor, f"names external data that does not exist: {location!r}", help)
             return None
         return real

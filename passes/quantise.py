@@ -187,7 +187,7 @@ class _Narrowing:
 
     def _constant_twin(self, tensor: Tensor) -> Tensor:
         """A constant operand of an elementwise operator or of a product's data side: one scale for all of it."""
-        array = np.asarray(constant_array(tensor, self.module.blobs), np.float32)
+        array = self._reals(tensor)
         if self.target.is_integer:
             low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
             parameters = activation_parameters(low, high, self.target)
@@ -262,8 +262,17 @@ class _Narrowing:
         else:  # the accumulator, scaled, is the float result
             self.operations.append(node)
 
-    def _weights(self, node: Node, tensor: Tensor) -> Tensor:
+    def _reals(self, tensor: Tensor) -> NDArray[np.float32]:
+        """The values of a constant; a fault where they are to become integers and are not finite."""
         array = np.asarray(constant_array(tensor, self.module.blobs), np.float32)
+        if self.target.is_integer and not np.isfinite(array).all():
+            message = f"constant {tensor.name!r} holds values that are not finite, which no integer stands for"
+            self.faults.append(Diagnostic(message, help="--precision keep leaves the model as it is"))
+            return np.zeros_like(array)
+        return array
+
+    def _weights(self, node: Node, tensor: Tensor) -> Tensor:
+        array = self._reals(tensor)
         if not self.target.is_integer:
             return self._constant(tensor, self._narrow_floats(array), self.target, None)
         axis: int | None = 0
@@ -280,8 +289,15 @@ class _Narrowing:
             return bias.name
         assert data.quantization is not None and weights.quantization is not None
         assert bias.constant is not None and bias.shape is not None, "partition takes constant biases only"
-        array = np.asarray(constant_array(bias, self.module.blobs), np.float32)
+        array = self._reals(bias)
         scales = np.float32(data.quantization.scale[0]) * np.asarray(weights.quantization.scale, np.float32)
+        if not np.isfinite(scales).all():
+            self.faults.append(
+                Diagnostic(
+                    f"node {node.name!r}: operands as large as these cannot be quantised", help="--precision keep"
+                )
+            )
+            scales = np.ones_like(scales)
         axis = None if len(scales) == 1 or array.ndim == 0 or array.shape[-1] == 1 else array.ndim - 1
         if axis is None and len(scales) > 1:
             array = np.broadcast_to(array.reshape(-1)[:1], (len(scales),))
@@ -316,7 +332,7 @@ class _Narrowing:
         """a - constant is a + (-constant): codes have an addition, but no subtraction."""
         constant = self.module.tensor(node.inputs[1])
         assert constant.constant is not None, "partition takes differences with a constant only"
-        negated = -np.asarray(constant_array(constant, self.module.blobs), np.float32)
+        negated = -self._reals(constant)
         name = fresh_name(self.taken, f"{constant.name}.negated")
         reference = self.module.blobs.add_array(negated.transpose(constant.storage_order))
         operand = self._constant_twin_of(replace(constant, name=name, constant=reference), negated)
