@@ -42,6 +42,7 @@ from dnnc.benchmarks.fuzz_seeds import MODELS, RUN, make_seeds
 SECONDS = 10.0
 BYTES = 2 << 30
 CASES_PER_WORKER = 400
+WARM_SECONDS = 600.0  # of the first run on a machine, which compiles the interpreter
 TIME_LIMIT = "5"  # --time-limit of the commands that have one
 MACHINES = ("edge8", "gemmini16", "f32_8", "bf16_32")
 
@@ -257,9 +258,11 @@ class Worker:
             folder = _fresh(self.work / "warm")
             words = [
                 ["compile", str(self.seeds / "integer_network.onnx"), "--arch", "edge8", "-o", "p.dnnx"],
-                _run_words(str(program), str(self.seeds / "integer_network.npz")),
+                ["run", str(program), "--inputs", str(self.seeds / "integer_network.npz")],
             ]
-            self._ask({"folder": str(folder), "commands": [{"words": each} for each in words]}, 120.0)
+            warm = self._ask({"folder": str(folder), "commands": [{"words": each} for each in words]}, WARM_SECONDS)
+            if warm.get("status") != 0:
+                raise SystemExit(f"a sound program does not run: {json.dumps(warm, indent=1)}")
             self._ask({"limit": True}, 10.0)
 
     def stop(self) -> None:
@@ -362,7 +365,7 @@ def violations(answer: dict[str, Any], case: Case, folder: Path) -> list[str]:
     return found
 
 
-def _write(case: Case, folder: Path) -> None:
+def write_case(case: Case, folder: Path) -> None:
     for name, data in case.files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -373,12 +376,12 @@ def _write(case: Case, folder: Path) -> None:
 
 def run_case(worker: Worker, case: Case, folder: Path) -> tuple[dict[str, Any], list[str]]:
     """Run a case; one that took too long is run again in a worker of its own."""
-    _write(case, _fresh(folder))
+    write_case(case, _fresh(folder))
     answer = worker.run(folder, case)
     found = violations(answer, case, folder)
     if answer.get("killed") == "time" or (answer.get("seconds", 0) > SECONDS and "crashed" not in answer):
         worker.stop()
-        _write(case, _fresh(folder))
+        write_case(case, _fresh(folder))
         answer = worker.run(folder, case)
         found = violations(answer, case, folder)
     return answer, found
@@ -400,7 +403,7 @@ class Tally:
 
 def _keep(folder: Path, keep: Path, name: str, case: Case, answer: dict[str, Any], found: list[str]) -> None:
     kept = _fresh(keep / name)
-    _write(case, kept)
+    write_case(case, kept)
     lines = [" ".join(("dnnc", *words)) for words, _ in case.commands]
     report = {"violations": found, **answer}
     (kept / "REPORT.txt").write_text("\n".join((*lines, "", json.dumps(report, indent=1))))
@@ -421,7 +424,7 @@ def _table(tallies: Mapping[str, Tally]) -> str:
 
 def _seed_runner(worker: Worker, folder: Path) -> Callable[[list[str]], None]:
     def dnnc(words: list[str]) -> None:
-        answer = worker.run(folder, Case({}, [(words, [])]), 120.0)
+        answer = worker.run(folder, Case({}, [(words, [])]), WARM_SECONDS)
         if answer.get("status") != 0:
             raise SystemExit(f"a sound file is refused: dnnc {' '.join(words)}\n{json.dumps(answer, indent=1)}")
 

@@ -12,6 +12,7 @@ import json
 import random
 import re
 import struct
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -97,7 +98,7 @@ def mutate_model(model: onnx.ModelProto, rng: Rng, operators: list[str]) -> onnx
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
     for _ in range(rng.choice((1, 1, 1, 2, 4))):
-        if rng.random() < 0.25:
+        if rng.random() < 0.4:
             rng.choice(_MODEL)(changed, rng, operators)
         else:
             _mutate_field(changed, rng)
@@ -292,11 +293,37 @@ def _outside(model: onnx.ModelProto, rng: Rng, _: list[str]) -> None:
         tensor.external_data.add(key="length", value=str(rng.choice((*INTEGERS, "", "0x10"))))
 
 
+_LISTS = ("strides", "dilations", "kernel_shape", "pads", "perm", "axes", "split", "output_shape", "output_padding")
+_NUMBERS = ("group", "axis", "blocksize", "keepdims", "to", "ceil_mode", "num_scan_inputs", "channels_last", "transA")
+
+
+def _attribute(model: onnx.ModelProto, rng: Rng, _: list[str]) -> None:
+    """An attribute that sizes and strides come from, with values that make no sense."""
+    nodes = [each for each in _messages(model) if isinstance(each, onnx.NodeProto)]
+    if not nodes:
+        return
+    node = rng.choice(nodes)
+    held = [each.name for each in node.attribute if each.name in (*_LISTS, *_NUMBERS)]
+    name = rng.choice(held) if held and rng.random() < 0.8 else rng.choice((*_LISTS, *_NUMBERS))
+    kept = [each for each in node.attribute if each.name != name]
+    value: Any = rng.choice(INTEGERS)
+    if name in _LISTS:
+        value = [
+            rng.choice((0, 1, 1, 2, 3, -1, rng.choice(INTEGERS))) for _ in range(rng.choice((0, 1, 2, 2, 4, 4, 64)))
+        ]
+    made = onnx.helper.make_attribute(name, value, attr_type=onnx.AttributeProto.INTS if name in _LISTS else None)
+    del node.attribute[:]
+    node.attribute.extend([*kept, made])
+
+
 _MODEL: tuple[Callable[[onnx.ModelProto, Rng, list[str]], None], ...] = (
     _huge_dimension,
     _huge_initialiser,
     _other_operator,
     _other_operator,
+    _attribute,
+    _attribute,
+    _attribute,
     _cycle,
     _nest_deeply,
     _recursive_function,
@@ -358,7 +385,7 @@ def _tree_value(old: Any, rng: Rng) -> Any:
     return rng.choice((*INTEGERS, *FLOATS, 10**40, None, True, "", "nan", "x" * 5000, [], {}, [[[]]], {"a": 1}))
 
 
-_BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+ALIAS_BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
 )
 
@@ -375,7 +402,7 @@ def mutate_yaml(text: str, rng: Rng) -> bytes:
         return "\n".join(lines).encode()
     return rng.choice(
         (
-            (_BOMB + text).encode(),
+            (ALIAS_BOMB + text).encode(),
             (text + "x: " + "[" * 100_000).encode(),
             (text + "".join("  " * level + "k:\n" for level in range(400))).encode(),
             (text + "x: {" * 5000).encode(),
@@ -526,8 +553,24 @@ def mutate_code(data: bytes, rng: Rng) -> bytes:
         else:
             words[at] = _field_set(words[at], rng)
     code = b"".join(words)
-    index["code"] = {"bytes": len(code), "sha256": hashlib.sha256(code).hexdigest()}
-    return pack_program(index, code, blobs)
+    return pack_program(with_code(index, code), code, blobs)
+
+
+def with_code(index: dict[str, Any], code: bytes) -> dict[str, Any]:
+    """The index of a program whose code is now `code`, which has as many instructions."""
+    return index | {"code": {"bytes": len(code), "sha256": hashlib.sha256(code).hexdigest()}}
+
+
+def with_field(word: bytes, name: str, value: int) -> bytes:
+    """An instruction with a field (its first entry, if it has several) set to the low bits of `value`."""
+    at = 0
+    for field in FIELDS[Opcode(word[0])]:
+        if field.name == name:
+            mask = (1 << field.bits) - 1
+            changed = int.from_bytes(word, "little") & ~(mask << at) | (value & mask) << at
+            return changed.to_bytes(INSTRUCTION_BYTES, "little")
+        at += field.bits * field.count
+    raise KeyError(name)
 
 
 def _field_value(field: Field, rng: Rng) -> int:
@@ -593,7 +636,8 @@ def mutate_archive(data: bytes, rng: Rng) -> bytes:
         else:
             members[at] = (name, _header_changed(body, rng))
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", compression) as archive:
+    with zipfile.ZipFile(buffer, "w", compression) as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of names that come twice, which is the point
         for name, body in members:
             archive.writestr(zipfile.ZipInfo(name), body, compression)
     packed = buffer.getvalue()
