@@ -3,8 +3,8 @@ that compute: the array, in any of its dataflows, or the vector unit.
 
 * Tile sizes. Along each dimension: the whole extent, and for each number of tiles the size that balances them, in
   multiples of what the array or the vector unit holds of that dimension; reduced dimensions other than the longest are
-  whole or one by one (implicit im2col never splits a tile across a kernel tap). Lists are thinned evenly where their
-  product exceeds CELLS. Where none of these fits, sizes below a multiple are added.
+  whole or one by one (implicit im2col never splits a tile across a kernel tap). Lists are thinned where they
+  exceed SIZES or their product CELLS. Where none of these fits, sizes below a multiple are added.
 * Loop order. Batch dimensions outermost, then columns within points or points within columns; reduced dimensions
   innermost.
 * Copies. Every largest set of operands that can have two copies within the memories; an operand that never changes has
@@ -35,6 +35,7 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 CELLS = 30_000
+SIZES = 64  # along one dimension
 TILES = 1 << 18  # along one dimension
 EXTENT_LIMIT = 65535  # of a counter and of an axis of a box
 FEWEST_SIZES = 3
@@ -188,6 +189,10 @@ def _candidates(nest: Nest, arch: Arch, dataflow: Dataflow, pin: Pin, small: boo
         fitting = {min(size, extent) for size in lists[name] if min(size, extent) <= EXTENT_LIMIT}
         few = {size for size in fitting if -(-extent // size) <= TILES}
         lists[name] = sorted(few or fitting or {EXTENT_LIMIT}, reverse=True)
+    for name, listed in lists.items():
+        while len(listed) > SIZES:
+            listed = _thinned(listed)  # noqa: PLW2901
+        lists[name] = listed
     while prod(len(sizes) for sizes in lists.values()) > CELLS:
         name = max(lists, key=lambda dim: len(lists[dim]))
         if len(lists[name]) <= FEWEST_SIZES:
