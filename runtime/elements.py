@@ -1,4 +1,7 @@
-"""Typed elements of local memory: gathered into blocks of float32 or int64, and written back. Compiled.
+"""Typed elements of local memory: gathered into blocks of float64, and written back. Compiled.
+
+One working type for all: float64 holds every element type exactly (64-bit integers up to 2^53), so that each function
+is compiled once. Arithmetic of floats is float32 all the same: see `product`, `vector` and `post`.
 
 Callers have checked that every address lies inside local memory and that bases are aligned; offsets are in elements.
 """
@@ -14,8 +17,10 @@ from .compiled import compiled
 from .fma import bits_of_float32, float32_from_bf16, float32_of_bits, wrap_scalar
 from .layout import K_BF16, K_F16, K_F32, K_I8, K_I16, K_I32, K_I64, K_U8, K_U16, Integers
 
-BLOCK = 256  # points, columns and reduce counters of a product's block: three of float32 stay in a second-level cache
+BLOCK = 256  # points and columns of a product's block
+PIECE = 128  # reduce counters of a product's block: all blocks together stay in a second-level cache
 LANES = 2048  # elements of a block of elementwise work
+EXACT = 2.0**53  # integers up to here are exact in float64; commands whose sums could leave this range are refused
 
 
 class Local(NamedTuple):
@@ -35,28 +40,31 @@ def local_memory(capacities: list[int]) -> Local:
 
 
 class Blocks(NamedTuple):
-    """Where compiled code works; the contents mean nothing between commands. Squares of BLOCK x BLOCK for products,
-    rows of LANES for elementwise work, each as float32 and as int64; rows of LANES for offsets, short ones for
-    counters.
+    """Where compiled code works; the contents mean nothing between commands: blocks of operands and results of
+    products, rows of LANES for elementwise work and for offsets, short rows for counters.
 
-    Compiled code allocates nothing and uses no numpy expression on arrays: each would be compiled with its errors."""
+    Compiled code allocates nothing and uses no numpy expression on arrays: each would be compiled with its errors.
+    """
 
-    floats: NDArray[np.float32]
-    integers: Integers
-    float_rows: NDArray[np.float32]
-    integer_rows: Integers
+    left: NDArray[np.float64]
+    right: NDArray[np.float64]
+    total: NDArray[np.float64]
+    left32: NDArray[np.float32]
+    right32: NDArray[np.float32]
+    part32: NDArray[np.float32]
+    rows: NDArray[np.float64]
     offsets: Integers
     counters: Integers
 
 
 def work_blocks() -> Blocks:
+    left, right, total = (BLOCK, PIECE), (PIECE, BLOCK), (BLOCK, BLOCK)
     return Blocks(
-        np.zeros((4, BLOCK, BLOCK), np.float32),
-        np.zeros((4, BLOCK, BLOCK), np.int64),
-        np.zeros((3, 1, LANES), np.float32),
-        np.zeros((3, 1, LANES), np.int64),
-        np.zeros((8, LANES), np.int64),
-        np.zeros((8, 16), np.int64),
+        *(np.zeros(shape, np.float64) for shape in (left, right, total)),
+        *(np.zeros(shape, np.float32) for shape in (left, right, total)),
+        rows=np.zeros((3, 1, LANES), np.float64),
+        offsets=np.zeros((8, LANES), np.int64),
+        counters=np.zeros((8, 16), np.int64),
     )
 
 
@@ -133,74 +141,76 @@ def fill_offsets(
 
 
 @compiled
-def gather(local: Local, kind: int, base: int, zero: int, rows: Integers, columns: Integers, out: Any) -> None:
+def gather(
+    local: Local, kind: int, base: int, zero: int, rows: Integers, columns: Integers, out: NDArray[np.float64]
+) -> None:
     """out[i, j] = the element at byte `base` + size * (rows[i] + columns[j]), minus `zero` where it is an integer.
 
-    `out` is float32 (every type; integers of more than 16 bits are rounded after the exact subtraction) or int64
-    (integers).
+    Every type is exact in float64 but 64-bit integers beyond EXACT.
     """
-    number = out.dtype.type
-    shift = number(zero)
+    shift = float(zero)
     if kind == K_I8:
         i8 = local.data.view(np.int8)
         for i in range(len(rows)):
             start = base + rows[i]
             for j in range(len(columns)):
-                out[i, j] = number(i8[start + columns[j]]) - shift
+                out[i, j] = np.float64(i8[start + columns[j]]) - shift
     elif kind == K_U8:
         u8 = local.data
         for i in range(len(rows)):
             start = base + rows[i]
             for j in range(len(columns)):
-                out[i, j] = number(u8[start + columns[j]]) - shift
+                out[i, j] = np.float64(u8[start + columns[j]]) - shift
     elif kind == K_I16:
         i16 = local.data.view(np.int16)
         for i in range(len(rows)):
             start = (base >> 1) + rows[i]
             for j in range(len(columns)):
-                out[i, j] = number(i16[start + columns[j]]) - shift
+                out[i, j] = np.float64(i16[start + columns[j]]) - shift
     elif kind == K_U16:
         u16 = local.data.view(np.uint16)
         for i in range(len(rows)):
             start = (base >> 1) + rows[i]
             for j in range(len(columns)):
-                out[i, j] = number(u16[start + columns[j]]) - shift
+                out[i, j] = np.float64(u16[start + columns[j]]) - shift
     elif kind == K_I32:
         i32 = local.data.view(np.int32)
         for i in range(len(rows)):
             start = (base >> 2) + rows[i]
             for j in range(len(columns)):
-                out[i, j] = number(np.int64(i32[start + columns[j]]) - zero)
+                out[i, j] = np.float64(i32[start + columns[j]]) - shift
     elif kind == K_I64:
         i64 = local.data.view(np.int64)
         for i in range(len(rows)):
             start = (base >> 3) + rows[i]
             for j in range(len(columns)):
-                out[i, j] = number(i64[start + columns[j]] - zero)
+                out[i, j] = np.float64(i64[start + columns[j]]) - shift
     elif kind == K_F32:
         f32 = local.data.view(np.float32)
         for i in range(len(rows)):
             start = (base >> 2) + rows[i]
             for j in range(len(columns)):
-                out[i, j] = number(f32[start + columns[j]])
+                out[i, j] = f32[start + columns[j]]
     elif kind == K_BF16:
         u16 = local.data.view(np.uint16)
         for i in range(len(rows)):
             start = (base >> 1) + rows[i]
             for j in range(len(columns)):
-                out[i, j] = number(float32_from_bf16(u16[start + columns[j]]))
+                out[i, j] = float32_from_bf16(u16[start + columns[j]])
     elif kind == K_F16:
         u16 = local.data.view(np.uint16)
         for i in range(len(rows)):
             start = (base >> 1) + rows[i]
             for j in range(len(columns)):
-                out[i, j] = number(float32_from_f16(u16[start + columns[j]]))
+                out[i, j] = float32_from_f16(u16[start + columns[j]])
 
 
 @compiled
-def scatter(local: Local, kind: int, bits: int, base: int, rows: Integers, columns: Integers, values: Any) -> int:
-    """Write values[i, j] to the element at `base` + size * (rows[i] + columns[j]): int64 reduced to `bits` in two's
-    complement, or float32. Returns how many integers did not fit."""
+def scatter(
+    local: Local, kind: int, bits: int, base: int, rows: Integers, columns: Integers, values: NDArray[np.float64]
+) -> int:
+    """Write values[i, j] to the element at `base` + size * (rows[i] + columns[j]): integers reduced to `bits` in two's
+    complement, or rounded to float32. Returns how many integers did not fit."""
     overflows = 0
     if kind == K_F32:
         f32 = local.data.view(np.float32)
@@ -232,6 +242,16 @@ def scatter(local: Local, kind: int, bits: int, base: int, rows: Integers, colum
                 else:
                     i64[(base >> 3) + place] = kept
     return overflows
+
+
+@compiled
+def largest(block: NDArray[np.float64], rows: int, columns: int) -> float:
+    """The greatest absolute value of a block."""
+    found = 0.0
+    for i in range(rows):
+        for j in range(columns):
+            found = max(found, abs(block[i, j]))
+    return found
 
 
 @compiled

@@ -1,7 +1,7 @@
 """Stores: accumulator elements, the steps of the post chain, the stored type, main memory. Compiled.
 
-A block of positions at a time. The running value is an int64 or a float32; which one follows from the accumulator type
-and the steps before, and is worked out (and checked) once a command.
+A block of positions at a time. The running value is an integer or a float32, held in float64; which one follows from
+the accumulator type and the steps before. That the chain is sound is checked once a command.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from .faults import BAD_POST, BOX_TOO_LARGE, NOT_CONFIGURED, OK, OUTSIDE_MAIN, S
 from .fma import (
     bf16_from_float32,
     bits_of_float32,
-    dequantize_scalar,
     float32_of_bits,
     qadd_scalar,
     quantize_scalar,
@@ -91,6 +90,14 @@ def needs_operand(op: int) -> bool:
 
 
 @compiled
+def yields_float(op: int, real: bool) -> bool:
+    """Whether the running value is a float after a step; `real` is whether it was one before."""
+    if op in (P_BIAS, P_CLAMP):
+        return real
+    return op in (P_ADD, P_MUL, P_SCALE, P_DIVIDE, P_LEAKY, P_DEQUANTIZE)
+
+
+@compiled
 def check_chain(config: Integers, fault: Integers) -> int:
     """Whether the configured steps fit together and the stored type: a code or OK."""
     store = config[CONFIG_STORE]
@@ -109,16 +116,13 @@ def check_chain(config: Integers, fault: Integers) -> int:
             bad = bad or (not real and operand_real)
         elif op in (P_REQUANTIZE, P_QUANTIZE, P_QADD):
             bad = bad or type_real
-            real = False
         elif op == P_TABLE:
             bad = bad or real or type_real or TYPES[step[POST_TYPE], TYPE_BYTES] != 1
         elif op == P_SATURATE:
             bad = bad or type_real or real
         elif op == P_DEQUANTIZE:
             bad = bad or real
-            real = True
-        elif op != P_CLAMP:
-            real = True
+        real = yields_float(op, real)
         if bad:
             return fail(fault, BAD_POST, number, op, 0, 0)
     if real and not TYPES[store[STORE_TYPE], TYPE_FLOAT]:
@@ -176,96 +180,82 @@ def check_store(
 
 
 @compiled
-def _to_float(blocks: Blocks, count: int) -> None:
-    for j in range(count):
-        blocks.float_rows[0, 0, j] = np.float32(blocks.integer_rows[0, 0, j])
-
-
-@compiled
-def _float_step(op: int, step: Integers, blocks: Blocks, count: int) -> None:
-    """v32 = the step of v32 and x32, for the steps that yield a float."""
-    v, x = blocks.float_rows[0], blocks.float_rows[1]
+def _float_step(op: int, step: Integers, v: NDArray[np.float64], x: NDArray[np.float64], count: int) -> None:
+    """v = the step of v and x in float32, for the steps that yield a float."""
     s0, s1 = scalar_of(step[POST_SCALAR]), scalar_of(step[POST_SCALAR + 1])
-    if op in (P_BIAS, P_ADD):
-        for j in range(count):
-            v[0, j] += x[0, j]
-    elif op in (P_MUL, P_SCALE):
-        for j in range(count):
-            v[0, j] *= x[0, j]
-    elif op == P_DIVIDE:
-        for j in range(count):
-            v[0, j] /= x[0, j]
-    elif op == P_LEAKY:
-        for j in range(count):
-            if not v[0, j] >= 0:
-                v[0, j] *= s0
-    elif op == P_CLAMP:
-        for j in range(count):
-            v[0, j] = max(v[0, j], s0)
-            v[0, j] = min(v[0, j], s1)
+    zero = step[POST_ZERO]
+    for j in range(count):
+        value, operand = np.float32(v[0, j]), np.float32(x[0, j])
+        if op in (P_BIAS, P_ADD):
+            value = value + operand
+        elif op in (P_MUL, P_SCALE):
+            value = value * operand
+        elif op == P_DIVIDE:
+            value = value / operand
+        elif op == P_LEAKY:
+            if not value >= 0:
+                value = value * s0
+        elif op == P_DEQUANTIZE:
+            value = np.float32(v[0, j] - zero) * s0
+        elif op == P_CLAMP:
+            if value < s0:  # noqa: PLR1730 - a NaN stays
+                value = s0
+            if value > s1:  # noqa: PLR1730
+                value = s1
+        v[0, j] = value
 
 
 @compiled
-def _look_up(local: Local, base: int, step: Integers, blocks: Blocks, count: int) -> int:
-    """v64 = the table's entry of v64; returns the index of an entry that no table has, else -1."""
-    signed = TYPES[step[POST_TYPE], TYPE_KIND] == K_I8
-    v = blocks.integer_rows[0]
+def _integer_step(
+    op: int, step: Integers, wide: bool, v: NDArray[np.float64], x: NDArray[np.float64], count: int
+) -> None:
+    """v = the step of v (an integer or a float32) and x, for the steps that yield an integer."""
+    s0, s1, s2 = scalar_of(step[POST_SCALAR]), scalar_of(step[POST_SCALAR + 1]), scalar_of(step[POST_SCALAR + 2])
+    zero = step[POST_ZERO]
+    low, high = TYPES[step[POST_TYPE], TYPE_LOW], TYPES[step[POST_TYPE], TYPE_HIGH]
+    if op == P_CLAMP:
+        low, high = step[POST_LOW], step[POST_HIGH]
     for j in range(count):
-        entry = v[0, j] - step[POST_LOW]
-        if entry < 0 or entry >= TABLE_ENTRIES or base + entry >= len(local.data):
+        value, operand = np.float32(v[0, j]), np.float32(x[0, j])
+        if op == P_BIAS:
+            total = np.int64(v[0, j]) + np.int64(x[0, j])
+            v[0, j] = total if wide else np.int64(np.int32(total))
+        elif op in (P_CLAMP, P_SATURATE):
+            v[0, j] = min(max(np.int64(v[0, j]), low), high)
+        elif op == P_REQUANTIZE:
+            v[0, j] = requantize_scalar(value, operand, zero, low, high)
+        elif op == P_QUANTIZE:
+            v[0, j] = quantize_scalar(value, s0, zero, low, high)
+        elif op == P_QADD:
+            v[0, j] = saturate_float32(qadd_scalar(value, operand, s0, s1, s2), 0, low, high)
+
+
+@compiled
+def _look_up(local: Local, base: int, step: Integers, v: NDArray[np.float64], count: int) -> int:
+    """v = the table's entry of v; returns the index of an entry that no table has, else -1."""
+    signed = TYPES[step[POST_TYPE], TYPE_KIND] == K_I8
+    for j in range(count):
+        entry = np.int64(v[0, j]) - step[POST_LOW]
+        if entry < 0 or entry >= TABLE_ENTRIES or base + entry >= len(local.marks):
             return int(entry if entry >= 0 else TABLE_ENTRIES - entry)
-        v[0, j] = np.int64(np.int8(local.data[base + entry])) if signed else np.int64(local.data[base + entry])
+        found = local.data[base + entry]
+        v[0, j] = np.int8(found) if signed else found
     return -1
 
 
 @compiled
-def _integer_step(op: int, step: Integers, real: bool, wide: bool, blocks: Blocks, count: int) -> None:
-    """v64 = the step of v (v32 where `real`) and its operand, for the steps that yield an integer."""
-    v, n = blocks.integer_rows[0], blocks.integer_rows[1]
-    f, x = blocks.float_rows[0], blocks.float_rows[1]
-    s0, s1, s2 = (
-        scalar_of(step[POST_SCALAR]), scalar_of(step[POST_SCALAR + 1]), scalar_of(step[POST_SCALAR + 2]),
-    )  # fmt: skip
-    zero = step[POST_ZERO]
-    low, high = TYPES[step[POST_TYPE], TYPE_LOW], TYPES[step[POST_TYPE], TYPE_HIGH]
-    if op == P_BIAS:
-        for j in range(count):
-            total = v[0, j] + n[0, j]
-            v[0, j] = total if wide else np.int64(np.int32(total))
-    elif op == P_CLAMP:
-        for j in range(count):
-            v[0, j] = min(max(v[0, j], step[POST_LOW]), step[POST_HIGH])
-    elif op == P_SATURATE:
-        for j in range(count):
-            v[0, j] = min(max(v[0, j], low), high)
-    else:
-        if not real:
-            _to_float(blocks, count)
-        if op == P_REQUANTIZE:
-            for j in range(count):
-                v[0, j] = requantize_scalar(f[0, j], x[0, j], zero, low, high)
-        elif op == P_QUANTIZE:
-            for j in range(count):
-                v[0, j] = quantize_scalar(f[0, j], s0, zero, low, high)
-        elif op == P_QADD:
-            for j in range(count):
-                v[0, j] = saturate_float32(qadd_scalar(f[0, j], x[0, j], s0, s1, s2), 0, low, high)
-
-
-@compiled
-def _write(main: NDArray[np.uint8], kind: int, size: int, offsets: Integers, blocks: Blocks, real: bool) -> None:
-    """Store the running values at byte offsets of main memory."""
+def _write(main: NDArray[np.uint8], kind: int, size: int, offsets: Integers, v: NDArray[np.float64]) -> None:
+    """Store the running values at byte offsets of main memory, floats rounded to nearest even."""
     for j in range(len(offsets)):
-        if kind in (K_F32, K_BF16, K_F16):
-            value = blocks.float_rows[0, 0, j] if real else np.float32(blocks.integer_rows[0, 0, j])
-            if kind == K_F32:
-                pattern = np.int64(bits_of_float32(value))
-            elif kind == K_BF16:
-                pattern = np.int64(bf16_from_float32(value))
-            else:
-                pattern = np.int64(f16_from_float32(value))
+        value = np.float32(v[0, j])
+        if kind == K_F32:
+            pattern = np.int64(bits_of_float32(value))
+        elif kind == K_BF16:
+            pattern = np.int64(bf16_from_float32(value))
+        elif kind == K_F16:
+            pattern = np.int64(f16_from_float32(value))
         else:
-            pattern = blocks.integer_rows[0, 0, j]
+            pattern = np.int64(v[0, j])
         for k in range(size):
             main[offsets[j] + k] = (pattern >> (8 * k)) & 0xFF
 
@@ -291,6 +281,7 @@ def run_store(
     wide = TYPES[accumulator, TYPE_BYTES] == 8
     origin = blocks.offsets[1, :1]
     origin[0] = 0
+    v, x = blocks.rows[0], blocks.rows[1]
     for first in range(0, positions, LANES):
         if stop[0]:
             return fail(fault, STOPPED, 0, 0, 0, 0)
@@ -300,43 +291,28 @@ def run_store(
             extents, store[STORE_LOCAL_STRIDE : STORE_LOCAL_STRIDE + AXES], order, AXES, 0, first, index, offsets
         )
         real = TYPES[accumulator, TYPE_FLOAT] != 0
-        if real:
-            gather(local, TYPES[accumulator, TYPE_KIND], row[STORE_LOCAL], 0, origin, offsets, blocks.float_rows[0])
-        else:
-            gather(local, TYPES[accumulator, TYPE_KIND], row[STORE_LOCAL], 0, origin, offsets, blocks.integer_rows[0])
+        gather(local, TYPES[accumulator, TYPE_KIND], row[STORE_LOCAL], 0, origin, offsets, v)
         for number in range(store[STORE_STEPS]):
             step = config[CONFIG_POST + number]
             op, slot = step[POST_OP], step[POST_SLOT]
-            becomes_real = op in (P_ADD, P_MUL, P_SCALE, P_DIVIDE, P_LEAKY) or (real and op in (P_BIAS, P_CLAMP))
             if op == P_TABLE:
-                wrong = _look_up(local, row[STORE_AUX + slot], step, blocks, count)
+                wrong = _look_up(local, row[STORE_AUX + slot], step, v, count)
                 if wrong >= 0:
                     return fail(fault, TABLE_INDEX, number, wrong, 0, 0)
                 continue
             if slot < SLOTS:
                 fill_offsets(extents, step[POST_STRIDE : POST_STRIDE + AXES], order, AXES, 0, first, index, offsets)
                 kind = TYPES[step[POST_OPERAND_TYPE], TYPE_KIND]
-                if op == P_BIAS and not real:
-                    gather(local, kind, row[STORE_AUX + slot], 0, origin, offsets, blocks.integer_rows[1])
-                else:
-                    gather(local, kind, row[STORE_AUX + slot], 0, origin, offsets, blocks.float_rows[1])
+                gather(local, kind, row[STORE_AUX + slot], 0, origin, offsets, x)
             else:
                 for j in range(count):
-                    blocks.float_rows[1, 0, j] = scalar_of(step[POST_SCALAR])
-            if op == P_DEQUANTIZE:
-                scale, zero = scalar_of(step[POST_SCALAR]), step[POST_ZERO]
-                for j in range(count):
-                    blocks.float_rows[0, 0, j] = dequantize_scalar(blocks.integer_rows[0, 0, j], scale, zero)
-                real = True
-            elif becomes_real:
-                if not real:
-                    _to_float(blocks, count)
-                _float_step(op, step, blocks, count)
-                real = True
+                    x[0, j] = scalar_of(step[POST_SCALAR])
+            real = yields_float(op, real)
+            if real:
+                _float_step(op, step, v, x, count)
             else:
-                _integer_step(op, step, real, wide, blocks, count)
-                real = False
+                _integer_step(op, step, wide, v, x, count)
         strides = store[STORE_MAIN_STRIDE : STORE_MAIN_STRIDE + AXES]
         fill_offsets(extents, strides, order, AXES, row[STORE_MAIN], first, index, offsets)
-        _write(main, TYPES[code, TYPE_KIND], TYPES[code, TYPE_BYTES], offsets, blocks, real)
+        _write(main, TYPES[code, TYPE_KIND], TYPES[code, TYPE_BYTES], offsets, v)
     return OK

@@ -1,8 +1,8 @@
 """The array's command `compute`: out[c] += a * b over blocks of points, columns and reduce counters. Compiled.
 
-Integers are exact: where blocks of at least 64 products are sure to stay below 2^24 they are summed in float32 (every
-partial sum is an integer that float32 holds), and the blocks in int64; else all in int64. Floats are float32 in exactly
-the order of specs/isa.md, section 4.
+Integers are exact: products and sums are integers that float64 holds, whatever their order (operands of up to 16 bits
+give less than 2^53 in any command; wider ones are watched). Floats are float32 in exactly the order of specs/isa.md,
+section 4.
 """
 
 from __future__ import annotations
@@ -13,8 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compiled import compiled
-from .elements import BLOCK, Blocks, Local, any_mark, count_unmarked, fill_offsets, gather, scatter
-from .faults import BAD_CLASS, BEYOND_64_BITS, OK, SHARED_OUTPUT, STOPPED, fail
+from .elements import (
+    BLOCK,
+    EXACT,
+    PIECE,
+    Blocks,
+    Local,
+    any_mark,
+    count_unmarked,
+    fill_offsets,
+    gather,
+    largest,
+    scatter,
+)
+from .faults import BAD_CLASS, BEYOND_53_BITS, OK, SHARED_OUTPUT, STOPPED, fail
 from .layout import (
     BATCH,
     C_CLASS,
@@ -27,7 +39,6 @@ from .layout import (
     COMPUTE_C,
     COMPUTE_EXTENT,
     FLOW_OS,
-    K_I64,
     K_U8,
     K_U16,
     OPERAND_STRIDE,
@@ -48,9 +59,6 @@ from .transfer import span
 
 COUNTERS = 10
 MAX_POINTS = 1 << 44
-EXACT_FLOAT32 = (1 << 24) - 1
-SHORTEST_FLOAT32_BLOCK = 64
-GUARD = 2.0**62  # sums of integers beyond this are refused: they could leave 64 bits
 
 
 class Operand(NamedTuple):
@@ -162,13 +170,6 @@ def count_points(extents: Integers) -> int:
 
 
 @compiled
-def clear(block: Any, rows: int, columns: int) -> None:
-    for i in range(rows):
-        for j in range(columns):
-            block[i, j] = 0
-
-
-@compiled
 def multiply(a: Any, b: Any, rows: int, first: int, last: int, columns: int, out: Any) -> None:
     """out[i, j] += sum over k in first..last-1 of a[i, k] * b[k, j], added one after another in the order of k."""
     i = 0
@@ -197,108 +198,64 @@ def multiply(a: Any, b: Any, rows: int, first: int, last: int, columns: int, out
 
 
 @compiled
-def add_block(part: Any, rows: int, columns: int, real: bool, f_total: NDArray[np.float32], i_total: Integers) -> None:
-    """Add a finished part, which is integral where the total is an integer."""
-    for i in range(rows):
-        if real:
-            for j in range(columns):
-                f_total[i, j] += np.float32(part[i, j])
-        else:
-            for j in range(columns):
-                i_total[i, j] += np.int64(part[i, j])
-
-
-@compiled
-def largest(block: Any, rows: int, columns: int) -> float:
-    """The greatest absolute value, as a float."""
-    found = 0.0
+def _narrow(wide: NDArray[np.float64], rows: int, columns: int, out: NDArray[np.float32]) -> None:
     for i in range(rows):
         for j in range(columns):
-            found = max(found, abs(float(block[i, j])))
-    return found
+            out[i, j] = np.float32(wide[i, j])
 
 
 @compiled
-def _products(
+def _multiply_floats(
+    blocks: Blocks, rows: int, columns: int, k0: int, length: int, reduces: int, run: int, chunk: int
+) -> None:
+    """The products k0 .. k0 + length - 1 of all `reduces`, in float32. A sum starts anew at every multiple of `run` and
+    within a run every `chunk`; finished sums are added to the total in order."""
+    part, total = blocks.part32, blocks.total
+    _narrow(blocks.left, rows, length, blocks.left32)
+    _narrow(blocks.right, length, columns, blocks.right32)
+    k = 0
+    while k < length:
+        place = (k0 + k) % run
+        if place % chunk == 0:
+            for i in range(rows):
+                for j in range(columns):
+                    part[i, j] = np.float32(0.0)
+        end = min(length, k + min(chunk - place % chunk, run - place))
+        multiply(blocks.left32, blocks.right32, rows, k, end, columns, part)
+        if (k0 + end) % run % chunk == 0 or k0 + end == reduces:
+            for i in range(rows):
+                for j in range(columns):
+                    total[i, j] = np.float32(total[i, j]) + part[i, j]
+        k = end
+
+
+@compiled
+def _count_valid(
     local: Local,
     left: Operand,
     right: Operand,
     left_rows: Integers,
+    left_columns: Integers,
+    right_rows: Integers,
     right_columns: Integers,
-    extents: Integers,
     offsets: Integers,
-    index: Integers,
-    reduce_order: Integers,
-    reduce_axes: int,
-    reduces: int,
-    piece: int,
-    run: int,
-    chunk: int,
-    guarded: bool,
-    stop: NDArray[np.uint8],
-    a: Any,
-    b: Any,
-    part: Any,
-    real: bool,
-    f_total: NDArray[np.float32],
-    i_total: Integers,
 ) -> int:
-    """f_total (where `real`) or i_total += the products of one block of rows and columns over all reduce counters;
-    returns the products whose operands are no padding, -1 where a sum could exceed 64 bits.
-
-    Reduce counters are taken `piece` at a time. A sum starts anew at every multiple of `run` and within a run every
-    `chunk`; finished sums are added to the total in order.
-    """
-    rows, columns = len(left_rows), len(right_columns)
-    left_offsets, right_offsets, seen_left, seen_right = offsets[4], offsets[5], offsets[6], offsets[7]
+    """How many products of a block have operands that are no padding."""
+    rows, columns, length = len(left_rows), len(right_columns), len(left_columns)
+    if not left.marked and not right.marked:
+        return rows * columns * length
+    seen_left, seen_right = offsets[6], offsets[7]
+    for k in range(length):
+        seen_left[k], seen_right[k] = rows, columns
+    if left.marked:
+        count_unmarked(local, left.size, left.base, left_rows, left_columns, seen_left)
+    if right.marked:
+        # The same count with the roles of rows and columns exchanged: offsets only add up.
+        count_unmarked(local, right.size, right.base, right_columns, right_rows, seen_right)
     valid = 0
-    bound = 0.0
-    k0 = 0
-    while k0 < reduces and not stop[0]:
-        length = min(piece, reduces - k0)
-        left_columns, right_rows = left_offsets[:length], right_offsets[:length]
-        fill_offsets(extents, left.strides, reduce_order, reduce_axes, 0, k0, index, left_columns)
-        fill_offsets(extents, right.strides, reduce_order, reduce_axes, 0, k0, index, right_rows)
-        gather(local, left.kind, left.base, left.zero, left_rows, left_columns, a)
-        gather(local, right.kind, right.base, right.zero, right_rows, right_columns, b)
-        if guarded:
-            bound += largest(a, rows, length) * largest(b, length, columns) * length
-            if bound > GUARD:
-                return -1
-        if left.marked or right.marked:
-            for k in range(length):
-                seen_left[k], seen_right[k] = rows, columns
-            if left.marked:
-                count_unmarked(local, left.size, left.base, left_rows, left_columns, seen_left)
-            if right.marked:
-                # The same count with the roles of rows and columns exchanged: offsets only add up.
-                count_unmarked(local, right.size, right.base, right_columns, right_rows, seen_right)
-            for k in range(length):
-                valid += seen_left[k] * seen_right[k]
-        else:
-            valid += rows * columns * length
-        k = 0
-        while k < length:
-            place = (k0 + k) % run
-            if place % chunk == 0:
-                clear(part, rows, columns)
-            end = min(length, k + min(chunk - place % chunk, run - place))
-            multiply(a, b, rows, k, end, columns, part)
-            after = (k0 + end) % run
-            if after % chunk == 0 or k0 + end == reduces:
-                add_block(part, rows, columns, real, f_total, i_total)
-            k = end
-        k0 += length
+    for k in range(length):
+        valid += seen_left[k] * seen_right[k]
     return valid
-
-
-@compiled
-def _start(local: Local, kind: int, base: int, accumulate: int, rows: Integers, columns: Integers, total: Any) -> None:
-    """What a block of sums starts from: the output elements, or 0."""
-    if accumulate:
-        gather(local, kind, base, 0, rows, columns, total)
-    else:
-        clear(total, len(rows), len(columns))
 
 
 @compiled
@@ -331,78 +288,63 @@ def run_compute(
     columns, reduces = class_extent(extents, classes, COLUMN), class_extent(extents, classes, REDUCE)
     # The row counter runs fastest on ws and is; on os the array has no blocks along it.
     reduce_axes = members(extents, classes, REDUCE, COUNTERS if flow == FLOW_OS else row_counter, orders[3])
-    piece = BLOCK
-    exact_in_32 = False
-    if real:
-        run = reduces if flow == FLOW_OS else (extents[row_counter] if row_counter < COUNTERS else 1)
-        chunk = run if flow == FLOW_OS else array_rows
-    else:
-        longest = EXACT_FLOAT32 // (a.largest * b.largest) if a.largest < 1 << 24 and b.largest < 1 << 24 else 0
-        exact_in_32 = longest >= SHORTEST_FLOAT32_BLOCK
-        if exact_in_32:
-            piece = min(BLOCK, longest)
-        run = chunk = piece
-    guarded = float(a.largest) * float(b.largest) * reduces > GUARD
+    run, chunk = reduces, reduces
+    if flow != FLOW_OS:
+        run, chunk = (extents[row_counter] if row_counter < COUNTERS else 1), array_rows
     # A narrow block of columns beside many points is computed transposed, so that the inner loop is long.
     transposed = columns < 32 and points > columns
-    f_left, f_right, f_part, f_total = blocks.floats[0], blocks.floats[1], blocks.floats[2], blocks.floats[3]
-    i_left, i_right, i_part, i_total = blocks.integers[0], blocks.integers[1], blocks.integers[2], blocks.integers[3]
+    left, right = (b, a) if transposed else (a, b)
+    left_axes, right_axes = (column_axes, point_axes) if transposed else (point_axes, column_axes)
+    left_order, right_order = (orders[2], orders[1]) if transposed else (orders[1], orders[2])
+    left_extent, right_extent = (columns, points) if transposed else (points, columns)
+    careful = not real and float(a.largest) * float(b.largest) * reduces + 2.0**32 > EXACT
+    offsets, one, total = blocks.offsets, blocks.offsets[0, :1], blocks.total
     overflows = valid = 0
-    offsets, one = blocks.offsets, blocks.offsets[0, :1]
     for group in range(groups):
-        fill_offsets(extents, a.strides, orders[0], group_axes, 0, group, index, one)
-        a_group = one[0]
-        fill_offsets(extents, b.strides, orders[0], group_axes, 0, group, index, one)
-        b_group = one[0]
+        fill_offsets(extents, left.strides, orders[0], group_axes, 0, group, index, one)
+        left_start = one[0]
+        fill_offsets(extents, right.strides, orders[0], group_axes, 0, group, index, one)
+        right_start = one[0]
         fill_offsets(extents, c_strides, orders[0], group_axes, 0, group, index, one)
-        c_group = one[0]
-        for p0 in range(0, points, BLOCK):
-            p_size = min(BLOCK, points - p0)
-            for m0 in range(0, columns, BLOCK):
-                if stop[0]:
-                    return fail(fault, STOPPED, 0, 0, 0, 0)
-                m_size = min(BLOCK, columns - m0)
-                a_points, b_columns = offsets[0, :p_size], offsets[1, :m_size]
-                c_points, c_cols = offsets[2, :p_size], offsets[3, :m_size]
-                fill_offsets(extents, a.strides, orders[1], point_axes, a_group, p0, index, a_points)
-                fill_offsets(extents, b.strides, orders[2], column_axes, b_group, m0, index, b_columns)
-                fill_offsets(extents, c_strides, orders[1], point_axes, c_group, p0, index, c_points)
-                fill_offsets(extents, c_strides, orders[2], column_axes, 0, m0, index, c_cols)
-                if transposed:
-                    left, right, left_rows, right_columns, out_rows, out_columns = (
-                        b, a, b_columns, a_points, c_cols, c_points,
-                    )  # fmt: skip
+        c_start = one[0]
+        for i0 in range(0, left_extent, BLOCK):
+            rows = min(BLOCK, left_extent - i0)
+            left_rows, c_rows = offsets[0, :rows], offsets[1, :rows]
+            fill_offsets(extents, left.strides, left_order, left_axes, left_start, i0, index, left_rows)
+            fill_offsets(extents, c_strides, left_order, left_axes, c_start, i0, index, c_rows)
+            for j0 in range(0, right_extent, BLOCK):
+                width = min(BLOCK, right_extent - j0)
+                right_columns, c_columns = offsets[2, :width], offsets[3, :width]
+                fill_offsets(extents, right.strides, right_order, right_axes, right_start, j0, index, right_columns)
+                fill_offsets(extents, c_strides, right_order, right_axes, 0, j0, index, c_columns)
+                if row[COMPUTE_ACCUMULATE]:
+                    gather(local, kind, c_base, 0, c_rows, c_columns, total)
                 else:
-                    left, right, left_rows, right_columns, out_rows, out_columns = (
-                        a, b, a_points, b_columns, c_points, c_cols,
-                    )  # fmt: skip
-                if real:
-                    _start(local, kind, c_base, row[COMPUTE_ACCUMULATE], out_rows, out_columns, f_total)
-                else:
-                    _start(local, kind, c_base, row[COMPUTE_ACCUMULATE], out_rows, out_columns, i_total)
-                    if kind == K_I64 and largest(i_total, len(out_rows), len(out_columns)) > GUARD:
-                        return fail(fault, BEYOND_64_BITS, 0, 0, 0, 0)
-                if real or exact_in_32:
-                    found = _products(
-                        local, left, right, left_rows, right_columns, extents, offsets, index, orders[3],
-                        reduce_axes, reduces, piece, run, chunk, False, stop, f_left, f_right, f_part,
-                        real, f_total, i_total,
-                    )  # fmt: skip
-                else:
-                    found = _products(
-                        local, left, right, left_rows, right_columns, extents, offsets, index, orders[3],
-                        reduce_axes, reduces, piece, run, chunk, guarded, stop, i_left, i_right, i_part,
-                        real, f_total, i_total,
-                    )  # fmt: skip
-                if found < 0:
-                    return fail(fault, BEYOND_64_BITS, 0, 0, 0, 0)
-                if real:
-                    scatter(local, kind, bits, c_base, out_rows, out_columns, f_total)
-                else:
-                    overflows += scatter(local, kind, bits, c_base, out_rows, out_columns, i_total)
-                valid += found
-    if stop[0]:
-        return fail(fault, STOPPED, 0, 0, 0, 0)
+                    for i in range(rows):
+                        for j in range(width):
+                            total[i, j] = 0.0
+                bound = largest(total, rows, width) if careful else 0.0
+                for k0 in range(0, reduces, PIECE):
+                    if stop[0]:
+                        return fail(fault, STOPPED, 0, 0, 0, 0)
+                    length = min(PIECE, reduces - k0)
+                    left_columns, right_rows = offsets[4, :length], offsets[5, :length]
+                    fill_offsets(extents, left.strides, orders[3], reduce_axes, 0, k0, index, left_columns)
+                    fill_offsets(extents, right.strides, orders[3], reduce_axes, 0, k0, index, right_rows)
+                    gather(local, left.kind, left.base, left.zero, left_rows, left_columns, blocks.left)
+                    gather(local, right.kind, right.base, right.zero, right_rows, right_columns, blocks.right)
+                    if careful:
+                        bound += largest(blocks.left, rows, length) * largest(blocks.right, length, width) * length
+                        if bound > EXACT:
+                            return fail(fault, BEYOND_53_BITS, 0, 0, 0, 0)
+                    valid += _count_valid(
+                        local, left, right, left_rows, left_columns, right_rows, right_columns, offsets
+                    )
+                    if real:
+                        _multiply_floats(blocks, rows, width, k0, length, reduces, run, chunk)
+                    else:
+                        multiply(blocks.left, blocks.right, rows, 0, length, width, total)
+                overflows += scatter(local, kind, bits, c_base, c_rows, c_columns, total)
     plan[PLAN_OVERFLOWS] = overflows
     plan[PLAN_MACS] = valid
     return OK

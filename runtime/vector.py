@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from .compiled import compiled
-from .elements import LANES, Blocks, Local, count_unmarked, fill_offsets, gather, scatter
-from .faults import BEYOND_64_BITS, OK, STOPPED, fail
+from .elements import EXACT, LANES, Blocks, Local, count_unmarked, fill_offsets, gather, largest, scatter
+from .faults import BEYOND_53_BITS, OK, STOPPED, fail
 from .fma import float32_of_bits, qadd_scalar
 from .layout import (
     BODY_ADD,
@@ -41,7 +39,7 @@ from .layout import (
     TYPES,
     Integers,
 )
-from .product import COUNTERS, GUARD, Operand, largest
+from .product import COUNTERS, Operand
 
 
 @compiled
@@ -56,105 +54,85 @@ def reduces_output(body: int) -> bool:
 
 
 @compiled
-def _rounded_code(value: float, low: int, high: int) -> int:
-    """An integral float32 of any size as an integer: one past the range where it lies outside (an overflow; at 64 bits
-    the bound itself); NaN gives `low`."""
-    past = 0 if high >= 1 << 62 else 1
-    if value >= float(high) + 1.0:
-        return high + past
-    if value >= float(low):
-        return int(value)
-    return low if np.isnan(value) else low - past
+def _rounded_code(value: float, low: int, high: int) -> float:
+    """A rounded qadd as an integer that an accumulator of low..high takes: one past the range (an overflow) where it
+    lies outside; `low` for NaN."""
+    if np.isnan(value):
+        return float(low)
+    return min(max(value, float(low) - 1.0), float(high) + 1.0)
 
 
 @compiled
-def _apply(body: int, a: Any, b: Any, c: Any, count: int, scalars: NDArray[np.float32], low: int, high: int) -> None:
-    """c op= body(a, b) for one point of each output element of the block."""
-    number = c.dtype.type
-    if body == BODY_MAC:
-        for j in range(count):
-            c[0, j] += a[0, j] * b[0, j]
-    elif body == BODY_SUM:
-        for j in range(count):
-            c[0, j] += a[0, j]
-    elif body == BODY_MAX:
-        for j in range(count):
-            x = a[0, j]
-            if x > c[0, j] or x != x:  # noqa: PLR0124 - a NaN wins and stays
-                c[0, j] = x
-    elif body == BODY_COPY:
-        for j in range(count):
-            c[0, j] = a[0, j]
-    elif body == BODY_ADD:
-        for j in range(count):
-            c[0, j] = a[0, j] + b[0, j]
-    elif body == BODY_SUB:
-        for j in range(count):
-            c[0, j] = a[0, j] - b[0, j]
-    elif body == BODY_MUL:
-        for j in range(count):
-            c[0, j] = a[0, j] * b[0, j]
-    else:
-        for j in range(count):
-            rounded = qadd_scalar(a[0, j], b[0, j], scalars[0], scalars[1], scalars[2])
-            c[0, j] = number(rounded) if high == 0 else number(_rounded_code(rounded, low, high))
-
-
-@compiled
-def _reduce_block(
-    local: Local,
+def _apply_floats(
     body: int,
-    a: Operand,
-    b: Operand,
-    extents: Integers,
-    order: Integers,
-    axes: int,
-    reduces: int,
-    offsets: Integers,
-    index: Integers,
-    a_offsets: Integers,
-    b_offsets: Integers,
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    z: NDArray[np.float64],
+    count: int,
+    scalars: NDArray[np.float32],
+) -> None:
+    """z op= body(x, y) in float32 for one point of each output element of the block."""
+    for j in range(count):
+        a, b, c = np.float32(x[0, j]), np.float32(y[0, j]), np.float32(z[0, j])
+        if body == BODY_MAC:
+            c = c + a * b
+        elif body == BODY_SUM:
+            c = c + a
+        elif body == BODY_MAX:
+            if a > c or np.isnan(a):  # a NaN wins and stays
+                c = a
+        elif body == BODY_COPY:
+            c = a
+        elif body == BODY_ADD:
+            c = a + b
+        elif body == BODY_SUB:
+            c = a - b
+        elif body == BODY_MUL:
+            c = a * b
+        else:
+            c = qadd_scalar(a, b, scalars[0], scalars[1], scalars[2])
+        z[0, j] = c
+
+
+@compiled
+def _apply_integers(
+    body: int,
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    z: NDArray[np.float64],
+    count: int,
     scalars: NDArray[np.float32],
     low: int,
     high: int,
-    stop: NDArray[np.uint8],
-    x: Any,
-    y: Any,
-    z: Any,
-) -> int:
-    """All points of one block of output elements, in the order of the reduce counters; z holds the results. Returns
-    the points of a mac whose operands are no padding, -1 where an integer could exceed 64 bits."""
-    count = len(a_offsets)
-    a_row, b_row, seen_a, seen_b = offsets[3, :1], offsets[4, :1], offsets[5], offsets[6]
-    valid = 0
-    bound = largest(z, 1, count)
-    may_grow = high != 0 and body not in (BODY_MAX, BODY_COPY, BODY_QADD)
-    guarded = may_grow and float(a.largest) * float(max(1, b.largest)) * reduces + bound > GUARD
-    for k in range(reduces):
-        if stop[0]:
-            return valid
-        fill_offsets(extents, a.strides, order, axes, 0, k, index, a_row)
-        gather(local, a.kind, a.base, a.zero, a_row, a_offsets, x)
-        if uses_b(body):
-            fill_offsets(extents, b.strides, order, axes, 0, k, index, b_row)
-            gather(local, b.kind, b.base, b.zero, b_row, b_offsets, y)
-        if guarded:
-            scale = largest(y, 1, count) if body in (BODY_MAC, BODY_MUL) else 1.0
-            bound += largest(x, 1, count) * scale
-            if body in (BODY_ADD, BODY_SUB):
-                bound += largest(y, 1, count)
-            if bound > GUARD:
-                return -1
-        _apply(body, x, y, z, count, scalars, low, high)
+) -> None:
+    """The same for integers, exact."""
+    for j in range(count):
+        a, b, c = x[0, j], y[0, j], z[0, j]
         if body == BODY_MAC:
-            if a.marked or b.marked:
-                count_unmarked(local, a.size, a.base, a_row, a_offsets, seen_a)
-                count_unmarked(local, b.size, b.base, b_row, b_offsets, seen_b)
-                for j in range(count):
-                    valid += seen_a[j] * seen_b[j]
-            else:
-                valid += count
-    return valid
+            c = c + a * b
+        elif body == BODY_SUM:
+            c = c + a
+        elif body == BODY_MAX:
+            c = max(a, c)
+        elif body == BODY_COPY:
+            c = a
+        elif body == BODY_ADD:
+            c = a + b
+        elif body == BODY_SUB:
+            c = a - b
+        elif body == BODY_MUL:
+            c = a * b
+        else:
+            c = _rounded_code(float(qadd_scalar(a, b, scalars[0], scalars[1], scalars[2])), low, high)
+        z[0, j] = c
+
+
+@compiled
+def _growth(body: int, x: float, y: float) -> float:
+    """How much larger one point can make an integer result, given the largest operands."""
+    if body in (BODY_MAC, BODY_MUL):
+        return x * y
+    return x + y
 
 
 @compiled
@@ -170,9 +148,12 @@ def run_vector(
     fault: Integers,
 ) -> int:
     """Carry out one vector command whose ranges have been checked: a fault's code or OK. Notes in `plan` the overflows
-    and the points of a mac whose operands are no padding."""
+    and the points of a mac whose operands are no padding.
+
+    Every reduction goes over its counters in counter order.
+    """
     config_c, c_base = config[CONFIG_C], row[COMPUTE_C]
-    scalars = blocks.floats[0, 0]
+    scalars = blocks.part32[0]
     for k in range(3):
         scalars[k] = float32_of_bits(np.uint32(config[CONFIG_SCALARS, SCALARS + k]))
     extents = row[COMPUTE_EXTENT : COMPUTE_EXTENT + COUNTERS]
@@ -196,10 +177,15 @@ def run_vector(
             if extents[counter] > 1:
                 out_order[out_axes] = counter
                 out_axes += 1
+    start = 0.0
+    if body == BODY_MAX:
+        start = -np.inf if real else float(low)
     start_from_output = row[COMPUTE_ACCUMULATE] != 0 and reduces_output(body)
-    offsets, base_row = blocks.offsets, blocks.offsets[7, :1]
-    base_row[0] = 0
-    floats, integers = blocks.float_rows, blocks.integer_rows
+    wide = float(a.largest) * float(max(1, b.largest)) * reduces + 2.0**32 > EXACT
+    careful = wide and not real and body != BODY_QADD
+    offsets, origin, a_row, b_row = blocks.offsets, blocks.offsets[7, :1], blocks.offsets[3, :1], blocks.offsets[4, :1]
+    origin[0] = 0
+    x, y, z = blocks.rows[0], blocks.rows[1], blocks.rows[2]
     overflows = valid = 0
     for first in range(0, outputs, LANES):
         count = min(LANES, outputs - first)
@@ -207,34 +193,55 @@ def run_vector(
         fill_offsets(extents, a.strides, out_order, out_axes, 0, first, index, a_offsets)
         fill_offsets(extents, b.strides, out_order, out_axes, 0, first, index, b_offsets)
         fill_offsets(extents, c_strides, out_order, out_axes, 0, first, index, c_offsets)
-        if real:
-            if start_from_output:
-                gather(local, kind, c_base, 0, base_row, c_offsets, floats[2])
-            else:
-                least = np.float32(-np.inf) if body == BODY_MAX else np.float32(0.0)
-                for j in range(count):
-                    floats[2, 0, j] = least
-            found = _reduce_block(
-                local, body, a, b, extents, reduce_order, reduce_axes, reduces, offsets, index, a_offsets, b_offsets,
-                scalars, 0, 0, stop, floats[0], floats[1], floats[2],
-            )  # fmt: skip
-            scatter(local, kind, bits, c_base, base_row, c_offsets, floats[2])
+        if start_from_output:
+            gather(local, kind, c_base, 0, origin, c_offsets, z)
         else:
-            if start_from_output:
-                gather(local, kind, c_base, 0, base_row, c_offsets, integers[2])
+            for j in range(count):
+                z[0, j] = start
+        bound = largest(z, 1, count) if careful and body != BODY_MAX else 0.0
+        for k in range(reduces):
+            if stop[0]:
+                return fail(fault, STOPPED, 0, 0, 0, 0)
+            fill_offsets(extents, a.strides, reduce_order, reduce_axes, 0, k, index, a_row)
+            gather(local, a.kind, a.base, a.zero, a_row, a_offsets, x)
+            if uses_b(body):
+                fill_offsets(extents, b.strides, reduce_order, reduce_axes, 0, k, index, b_row)
+                gather(local, b.kind, b.base, b.zero, b_row, b_offsets, y)
+            if careful:
+                bound += _growth(body, largest(x, 1, count), largest(y, 1, count) if uses_b(body) else 0.0)
+                if bound > EXACT:
+                    return fail(fault, BEYOND_53_BITS, 0, 0, 0, 0)
+            if real:
+                _apply_floats(body, x, y, z, count, scalars)
             else:
-                for j in range(count):
-                    integers[2, 0, j] = low if body == BODY_MAX else 0
-            found = _reduce_block(
-                local, body, a, b, extents, reduce_order, reduce_axes, reduces, offsets, index, a_offsets, b_offsets,
-                scalars, low, high, stop, integers[0], integers[1], integers[2],
-            )  # fmt: skip
-            overflows += scatter(local, kind, bits, c_base, base_row, c_offsets, integers[2])
-        if stop[0]:
-            return fail(fault, STOPPED, 0, 0, 0, 0)
-        if found < 0:
-            return fail(fault, BEYOND_64_BITS, 0, 0, 0, 0)
-        valid += found
+                _apply_integers(body, x, y, z, count, scalars, low, high)
+            if body == BODY_MAC:
+                valid += _valid_points(local, a, b, a_row, a_offsets, b_row, b_offsets, offsets)
+        overflows += scatter(local, kind, bits, c_base, origin, c_offsets, z)
     plan[PLAN_OVERFLOWS] = overflows
     plan[PLAN_MACS] = valid
     return OK
+
+
+@compiled
+def _valid_points(
+    local: Local,
+    a: Operand,
+    b: Operand,
+    a_row: Integers,
+    a_offsets: Integers,
+    b_row: Integers,
+    b_offsets: Integers,
+    offsets: Integers,
+) -> int:
+    """How many points of one step of a mac have operands that are no padding."""
+    count = len(a_offsets)
+    if not a.marked and not b.marked:
+        return count
+    seen_a, seen_b = offsets[5], offsets[6]
+    count_unmarked(local, a.size, a.base, a_row, a_offsets, seen_a)
+    count_unmarked(local, b.size, b.base, b_row, b_offsets, seen_b)
+    valid = 0
+    for j in range(count):
+        valid += seen_a[j] * seen_b[j]
+    return valid
