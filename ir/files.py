@@ -47,13 +47,19 @@ def refuse_unwritable(paths: Iterable[str | Path | None]) -> None:
 
 
 def _obstacle(path: str | Path) -> str:
+    """Why `path` cannot be written, or nothing. Raises OSError for what the system says."""
     target = Path(os.path.realpath(path))
     if not str(path) or target.is_dir():
         return "this is a folder, not a file"
     if not target.parent.is_dir():
         return f"there is no folder {str(target.parent)!r}"
-    if not os.access(target if target.exists() and not target.is_file() else target.parent, os.W_OK):
-        return "no permission to write here"
+    if target.exists() and not target.is_file():
+        return "" if os.access(target, os.W_OK) else "no permission to write here"
+    trial = target.with_name(f".{target.name[:200]}.{secrets.token_hex(8)}")
+    descriptor, named = _temporary(trial)
+    os.close(descriptor)
+    if named:
+        trial.unlink()
     return ""
 
 
