@@ -294,7 +294,8 @@ def _check_words(arch: Arch, top: Fields, spans: list[Span]) -> None:
             continue
         widest = 1
         if {"input", "weight"} & set(memory.holds):
-            widest = max((each.bytes for each in (*arch.array.inputs, *arch.array.weights)), default=1)
+            read = (*arch.array.inputs, *arch.array.weights, *(arch.vector.inputs if arch.vector else ()))
+            widest = max((each.bytes for each in read), default=1)
         if {"bias", "aux"} & set(memory.holds):
             widest = max(widest, 4)
         if "output" in memory.holds:

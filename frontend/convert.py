@@ -183,8 +183,9 @@ def _scaled_bias(draft: Draft, c: str, beta: float, kind: ElementType) -> str:
         return draft.value(c)
     if c in draft.network.constants and kind is ElementType.F32:
         return draft.constant(f"{c}.scaled", _scaled(draft.network, c, beta), kind)
-    scale = draft.constant(f"{c}.beta", _scalar(beta, kind), kind)
-    scaled = draft.temporary(f"{c}.scaled", kind, known_shape(draft.network, c))
+    shape = known_shape(draft.network, c)
+    scale = draft.constant(f"{c}.beta", _scalar(beta, kind).reshape((1,) if shape else ()), kind)
+    scaled = draft.temporary(f"{c}.scaled", kind, shape)
     draft.add("mul", [draft.value(c), scale], scaled)
     return scaled
 

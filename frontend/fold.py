@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import onnx
 from onnx import TensorProto
 
 from ..ir.diagnostics import CompileError, Diagnostic
@@ -156,6 +157,9 @@ def _fold_round(network: Network, keep: Callable[[OnnxNode], bool]) -> bool:
         if shape is not None:
             folded[node.outputs[0]] = shape
             continue
+        if nothing := _empty_values(network, node):
+            folded.update(nothing)
+            continue
         if keep(node):
             continue
         if not all(name in known or name in chosen_outputs for name in node.reads):
@@ -188,6 +192,18 @@ def _shape_value(network: Network, node: OnnxNode) -> Constant | None:
         return Constant(TensorProto.INT64, np.array(int(np.prod(shape, dtype=object)), np.int64))
     start, end = node.attribute("start", 0), node.attribute("end", None)
     return Constant(TensorProto.INT64, np.array(shape[start:end], np.int64))
+
+
+def _empty_values(network: Network, node: OnnxNode) -> dict[str, Constant]:
+    """The results of a node that yields no elements at all: known whatever it reads, and safe, where onnxruntime's
+    kernels are not (QLinearAdd of two empty vectors ends its process)."""
+    infos = {name: network.info(name) for name in node.writes}
+    if any(info.elements != 0 or info.elem_type not in _FOLDED_TYPES for info in infos.values()):
+        return {}
+    return {
+        name: Constant(info.elem_type, np.zeros(info.shape or (), onnx.helper.tensor_dtype_to_np_dtype(info.elem_type)))
+        for name, info in infos.items()
+    }
 
 
 def _bounded_bytes(network: Network, node: OnnxNode) -> int | None:

@@ -153,6 +153,7 @@ def test_all_faults_at_once_with_their_places() -> None:
         ("bias, aux]", "bias]", "12:3 no local memory holds operands of role 'aux'"),
         ("[output]", "[output, bias]", "12:3 'spad' and 'acc' all hold operands of role 'bias'"),
         ("word_bytes: 24", "word_bytes: 3", "14:5 words of 'acc' (3 bytes) do not hold whole elements of 4 bytes"),
+        ("word_bytes: 4,", "word_bytes: 2,", "13:5 words of 'spad' (2 bytes) do not hold whole elements of 4 bytes"),
         ("8 GB/s", "9 GB/s", "15:89 a bus of 8 bytes at 1000000000 Hz carries at most 8000000000 bytes/s"),
         ("burst_bytes: 64", "burst_bytes: 60", "15:34 a burst of 60 bytes is no multiple of the bus of 8 bytes"),
         ("load: 4", "load: 256", "16:16 'queues.load' is '256'; it must lie between 1 and 255"),
