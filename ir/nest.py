@@ -265,6 +265,13 @@ def counter_class(nest: Nest, dim: str) -> CounterClass:
     return CounterClass.COLUMN if in_b else CounterClass.POINT
 
 
+def sum_has_an_order(nest: Nest) -> bool:
+    """Whether the value depends on the order of a float sum in a way that is defined: an average of codes adds them
+    row-major over its window (specs/arithmetic.md, section 5). The order of other float sums is the schedule's."""
+    codes = any(step.op is PostOp.QUANTIZE for step in nest.post)
+    return nest.body.op is BodyOp.SUM and nest.accumulator.is_float and codes
+
+
 @dataclass(frozen=True, slots=True)
 class AxisBox:
     """What a tile touches along one axis of an access: `count` positions start, start + step, ... in view coordinates,

@@ -24,6 +24,7 @@ from .nest import (
     counter_class,
     local_layout,
     main_memory_loops,
+    sum_has_an_order,
     tile_sizes,
 )
 from .nest_rules import extents_of, fault
@@ -47,6 +48,7 @@ def schedule_faults(nest: Nest, arch: Arch | None) -> Iterator[Diagnostic]:
         return
     yield from every_dimension_is_covered(nest, schedule)
     yield from reductions_are_innermost(nest, schedule)
+    yield from ordered_sums_keep_their_order(nest, schedule)
     yield from spatial_loops_follow_the_dataflow(nest, schedule)
     yield from output_tiles_have_no_gaps(nest, schedule)
     yield from commands_fit_their_fields(nest)
@@ -149,6 +151,22 @@ def reductions_are_innermost(nest: Nest, schedule: Schedule) -> Iterator[Diagnos
         elif outside:
             message = f"the loop over {dim} at dram is inside of the loop over {', '.join(outside)}, which is reduced"
             yield fault(nest, message, "loops over reduced dimensions are the innermost at dram")
+
+
+def ordered_sums_keep_their_order(nest: Nest, schedule: Schedule) -> Iterator[Diagnostic]:
+    """Where the order of a sum is defined, loops at main memory over what is reduced are in the order of the domain,
+    and a dimension is tiled only if those before it are in tiles of one point."""
+    if not sum_has_an_order(nest):
+        return
+    reduced = [dim.name for dim in nest.domain if dim.name not in nest.write.dims and dim.extent > 1]
+    sizes = tile_sizes(nest)
+    tiled = [dim for loop in main_memory_loops(schedule) for dim in loop.dims if dim in reduced]
+    tiled = [dim for dim in tiled if sizes[dim] < nest.extent(dim)]
+    if tiled:
+        last = max(reduced.index(dim) for dim in tiled)
+        if tiled != reduced[: last + 1] or any(sizes[dim] > 1 for dim in tiled[:-1]):
+            message = f"the loops over {', '.join(tiled)} at dram change the order of a sum of codes"
+            yield fault(nest, message, f"its order is {', '.join(reduced)}: the outer ones one by one")
 
 
 def spatial_loops_follow_the_dataflow(nest: Nest, schedule: Schedule) -> Iterator[Diagnostic]:

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from ..ir.affine import Affine
 from ..ir.arch import Arch
-from ..ir.nest import VALUE, Access, CounterClass, Dataflow, Nest, axis_step, counter_class
+from ..ir.nest import VALUE, Access, CounterClass, Dataflow, Nest, axis_step, counter_class, sum_has_an_order
 from .mapping import Pin
 from .schedule import blocked_dims, buffer_order, dims_of
 
@@ -237,9 +237,24 @@ def _legal(space: MapSpace) -> Bools:
             reduced |= tiled
         else:
             legal &= ~(reduced & tiled)
+    if sum_has_an_order(nest):
+        legal &= _row_major(space, order)
     for tables in space.tables.values():
         for table in tables:
             legal &= space.at(table, table.count) <= EXTENT_LIMIT
+    return legal
+
+
+def _row_major(space: MapSpace, order: tuple[str, ...]) -> Bools:
+    """Where tiles visit what is reduced in the order of the domain: what is before a tiled one goes one by one."""
+    reduced = dims_of(space.nest, CounterClass.REDUCE)
+    legal = np.ones(len(space), bool)
+    for place, dim in enumerate(reduced):
+        tiled = space.tiles(dim) > 1
+        for before in reduced[:place]:
+            legal &= ~tiled | (space.size(before) == 1)
+            if order.index(before) > order.index(dim):
+                legal &= ~tiled | (space.tiles(before) == 1)
     return legal
 
 
