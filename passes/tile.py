@@ -5,13 +5,15 @@ after:   nests with schedules; those that take explicit im2col are two: a copy i
 
 Requires: a lowered module. Nests that have a schedule keep it.
 Ensures:  every schedule fits the machine; what a user pinned is as pinned. Nests that differ in names alone are mapped
-          once, so that equal modules get equal schedules.
+          once, so that equal modules get equal schedules; what earlier compilations found is taken from the user's
+          cache (passes/map_cache.py) after it has been checked and counted again, with the same result as a search.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ..backends.cost.module import nameless
 from ..backends.cost.nest import cost_nest
@@ -19,10 +21,12 @@ from ..backends.cost.price import energy_pj
 from ..ir.arch import Arch
 from ..ir.diagnostics import NOWHERE, CompileError, Diagnostic
 from ..ir.module import Module
-from ..ir.nest import Dataflow, Nest, Schedule
+from ..ir.nest import Dataflow, Nest, Schedule, main_memory_loops
+from ..ir.schedule_rules import schedule_faults
 from .dataflow import dataflows_for
 from .im2col import explicit_alternative, explicit_refusal, im2col_kind, with_explicit
-from .map_search import Found, lower_bound, objective_floor, search, units_of
+from .map_cache import MapCache
+from .map_search import ROUNDING, Found, lower_bound, objective_floor, objective_of, search, units_of
 from .map_space import nearest_miss
 from .mapping import MappingOptions, Pin
 from .schedule import make_schedule
@@ -33,7 +37,7 @@ UNITS = {"latency": "cycles", "energy": "pJ", "edp": "pJ x cycles"}
 
 def choose_schedules(module: Module, arch: Arch, options: MappingOptions) -> Module:
     """The module with a schedule for every nest. Raises CompileError for every pin or option that no mapping meets."""
-    mapper = Mapper(arch, options)
+    mapper = Mapper(arch, options, MapCache.of_user())
     pins = dict(options.pins)
     faults = [
         Diagnostic(f"there is no layer {name!r} to map", pin.span, _layers(module))
@@ -57,6 +61,7 @@ def choose_schedules(module: Module, arch: Arch, options: MappingOptions) -> Mod
             label = "explicit" if operation.name in explicit else im2col_kind(operation)
             operation = mapper.map(operation, pins.get(operation.name), label)  # noqa: PLW2901
         operations.append(operation)
+    mapper.cache.close()
     return replace(module, operations=tuple(operations)).after(NAME)
 
 
@@ -76,18 +81,63 @@ def map_nest(nest: Nest, arch: Arch, options: MappingOptions, pin: Pin | None = 
 
 @dataclass
 class Mapper:
-    """Mappings for one machine and one set of options; remembers what it has mapped."""
+    """Mappings for one machine and one set of options; remembers what it has mapped, and keeps it in `cache`."""
 
     arch: Arch
     options: MappingOptions
+    cache: MapCache = field(default_factory=lambda: MapCache(None))
     _known: dict[tuple[Nest, Pin | None, str], Schedule] = field(default_factory=dict)
+    _explicit: dict[tuple[Nest, Pin | None, str], bool] = field(default_factory=dict)
 
     def map(self, nest: Nest, pin: Pin | None, label: str) -> Nest:
         """The nest with its schedule; `label` is its im2col."""
         key = self._key(nest, pin, label)
         if key not in self._known:
-            self._known[key] = self._schedule(nest, pin or Pin(), label)
+            entry = self._entry("mapping", key)
+            schedule = self._restored(nest, pin or Pin(), label, self.cache.read(entry))
+            if schedule is None:
+                schedule = self._schedule(nest, pin or Pin(), label)
+                self.cache.write(entry, _decisions(schedule))
+            self._known[key] = schedule
         return replace(nest, schedule=self._known[key])
+
+    def _entry(self, kind: str, key: tuple[Nest, Pin | None, str]) -> str:
+        arch = replace(self.arch, text="", digest="", sources=())
+        return self.cache.key(kind, key, arch, self.options.dataflow, self.options.objective)
+
+    def _restored(self, nest: Nest, pin: Pin, label: str, entry: dict[str, Any] | None) -> Schedule | None:
+        """The schedule that a cache's entry stands for, if it is one that the search may have found: legal, as pinned,
+        with the figures that it claims. How it was found (the bound, the evaluations, the reason) is taken on trust."""
+        if entry is None:
+            return None
+        match entry:
+            case {
+                "dataflow": str(name),
+                "tiles": list(tiles),
+                "copies": list(copies),
+                "reason": str(reason),
+                "objective": int() | float() as objective,
+                "lower_bound": int() | float() as bound,
+                "evaluated": int(evaluated),
+            } if all(map(_is_count, (*tiles, *copies, ["", evaluated]))) and reason.isprintable():
+                tiled = tuple((dim, size) for dim, size in tiles)
+                copied = {operand: count for operand, count in copies}  # noqa: C416
+            case _:
+                return None
+        wanted = pin.dataflow or self.options.dataflow
+        allowed = {each.value: each for each in dataflows_for(nest, self.arch, wanted)[0]}
+        free = Pin(tiles=tiled, copies=tuple(copied.items()))
+        if name not in allowed or any(pin_faults(nest, free)) or _is_empty(nest):
+            return None
+        schedule = make_schedule(nest, self.arch, allowed[name], tiled, copied, label, reason)
+        found = replace(nest, schedule=schedule)
+        as_pinned = tiled[: len(pin.tiles)] == pin.tiles and dict(pin.copies).items() <= copied.items()
+        if not as_pinned or (pin.complete and tiled != pin.tiles) or any(schedule_faults(found, self.arch)):
+            return None
+        if not 0 <= bound <= objective == objective_of(found, self.arch, self.options.objective):
+            return None
+        optimal = bound >= objective * (1 - ROUNDING)
+        return replace(schedule, objective=objective, lower_bound=bound, evaluated=evaluated, optimal=optimal)
 
     @staticmethod
     def _key(nest: Nest, pin: Pin | None, label: str) -> tuple[Nest, Pin | None, str]:
@@ -165,6 +215,18 @@ class Mapper:
         return self._explicit_is_better(nest, pin, implicit)
 
     def _explicit_is_better(self, nest: Nest, pin: Pin | None, implicit: Nest) -> bool:
+        key = self._key(nest, pin, "auto")
+        if key not in self._explicit:
+            entry = self._entry("explicit", key)
+            match self.cache.read(entry):
+                case {"explicit": bool(better)}:
+                    self._explicit[key] = better
+                case _:
+                    self._explicit[key] = self._compared(nest, pin, implicit)
+                    self.cache.write(entry, {"explicit": self._explicit[key]})
+        return self._explicit[key]
+
+    def _compared(self, nest: Nest, pin: Pin | None, implicit: Nest) -> bool:
         alternative = explicit_alternative(nest, self.arch)
         if alternative is None:
             return False
@@ -191,6 +253,27 @@ class Mapper:
                 return False
             left -= found.objective
         return True
+
+
+def _decisions(schedule: Schedule) -> dict[str, Any]:
+    """What the search decided about a schedule, for the cache."""
+    return {
+        "dataflow": schedule.dataflow.value,
+        "tiles": [[*loop.dims, loop.size] for loop in main_memory_loops(schedule)],
+        "copies": [[buffer.operand, buffer.copies] for buffer in schedule.buffers],
+        "reason": schedule.reason,
+        "objective": schedule.objective,
+        "lower_bound": schedule.lower_bound,
+        "evaluated": schedule.evaluated,
+    }
+
+
+def _is_count(pair: object) -> bool:
+    """Whether it is a name with a whole number that is not negative."""
+    match pair:
+        case [str(), int(number)]:
+            return not isinstance(number, bool) and number >= 0
+    return False
 
 
 def edp(nests: Sequence[Nest], arch: Arch) -> float:
