@@ -25,7 +25,7 @@ from dnnc.passes.pipeline import Options
 from dnnc.runtime.machine import RunOptions
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.equality import checked, module_of
+from support.equality import Proof
 from support.machines import float_machine, machine
 from support.mixed_models import MODELS, Case
 from support.nests import conv_nest, matmul_nest, max_pool_nest
@@ -138,8 +138,8 @@ def test_nests(name: str, data: st.DataObject) -> None:
     """Cost, machine and literal counter say the same of any nest; values are the interpreter's; nothing races."""
     arch = MACHINES[name]
     kinds = st.one_of(convolutions(arch), products(arch), pools(arch))
-    module = module_of(data.draw(st.lists(kinds, min_size=1, max_size=3)), arch)
-    assert checked(module, arch) == []
+    nests = data.draw(st.lists(kinds, min_size=1, max_size=3))
+    assert list(Proof(nests, arch).faults()) == []
 
 
 @settings(max_examples=10, deadline=None)
@@ -147,4 +147,4 @@ def test_nests(name: str, data: st.DataObject) -> None:
 def test_float_nests(data: st.DataObject) -> None:
     arch = float_machine(3, 4)
     nest = data.draw(products(arch, element=ElementType.F32, accumulator=ElementType.F32))
-    assert checked(module_of([nest], arch), arch) == []
+    assert list(Proof([nest], arch).faults()) == []

@@ -1,13 +1,14 @@
 """Scheduled nests through every witness of their figures: cost, machine, literal counter; race check; values.
 
-`checked` is the proof that the project rests on. The emitter and the cost model can be handed in, so that mutated ones
-can be shown to fail it.
+`Proof` is what the project rests on. The emitter and the cost model can be handed in, so that mutated ones can be shown
+to fail it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -88,15 +89,31 @@ def wrong_values(found: Mapping[str, Any], expected: Mapping[str, NDArray[Any]])
     return [name for name, value in expected.items() if found[name].tobytes() != value.tobytes()]
 
 
-def checked(module: Module, arch: Arch, emitter: Emitter = emit_program, coster: Coster = cost_module) -> list[str]:
-    """What does not hold, each with the check that says so: `cost`, `counter`, `race`, `values` or `refused`."""
-    try:
-        result = run_module(module, arch, emitter)
-    except (CompileError, AssertionError) as error:
-        return [f"refused: {error}"]
-    faults = [f"cost: {each}" for each in differences(coster(module, arch), result.layers)]
-    counted = [count_nest(nest, arch) for nest in nests_of(module)]
-    faults += [f"counter: {each}" for each in differences(counted, result.layers)]
-    faults += [f"race: {each}" for each in result.races]
-    faults += [f"values: {each}" for each in wrong_values(result.outputs, expected_values(module, arch))]
-    return faults
+class Proof:
+    """Nests on a machine with what does not depend on who emits and who costs: counted and interpreted once."""
+
+    def __init__(self, nests: Iterable[Nest], arch: Arch) -> None:
+        self.arch = arch
+        self.module = module_of(nests, arch)
+
+    @cached_property
+    def expected(self) -> dict[str, NDArray[Any]]:
+        return expected_values(self.module, self.arch)
+
+    @cached_property
+    def counted(self) -> list[LayerCounts]:
+        """By the literal counter."""
+        return [count_nest(nest, self.arch) for nest in nests_of(self.module)]
+
+    def faults(self, emitter: Emitter = emit_program, coster: Coster = cost_module) -> Iterator[str]:
+        """What does not hold, each with the check that says so: `refused`, `cost`, `counter`, `race` or `values`."""
+        try:
+            result = run_module(self.module, self.arch, emitter)
+            costed = coster(self.module, self.arch)
+        except (CompileError, AssertionError) as error:
+            yield f"refused: {error}"
+            return
+        yield from (f"cost: {each}" for each in differences(costed, result.layers))
+        yield from (f"race: {each}" for each in result.races)
+        yield from (f"counter: {each}" for each in differences(self.counted, result.layers))
+        yield from (f"values: {each}" for each in wrong_values(result.outputs, self.expected))
