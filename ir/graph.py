@@ -44,8 +44,8 @@ OPERATORS: dict[str, OperatorSpec] = {
     "pool": OperatorSpec(
         ("x",),
         (("kind", str), ("kernel", tuple), *_WINDOW, ("count_include_pad", bool)),
-        "kind is max, average or global_average (the kernel is the image, no pads); pads already include what ceil_mode "
-        "adds at the end; an average that counts padding divides by the whole kernel",
+        "kind is max, average or global_average (the kernel is the image, no pads); pads already include what "
+        "ceil_mode adds at the end; an average that counts padding divides by the whole kernel",
     ),
     "add": OperatorSpec(("a", "b"), (), "elementwise with numpy broadcasting"),
     "sub": OperatorSpec(("a", "b"), (), "elementwise with numpy broadcasting; float only"),

@@ -43,7 +43,7 @@ class Dim:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How an operand is indexed: one affine expression per axis of `shape`, the operand's storage view, outermost first.
+    """How an operand is indexed: an affine expression per axis of `shape`, the operand's storage view, outermost first.
 
     The view covers the bytes of `tensor` exactly, row-major. A point outside the view reads `pad`; where `pad` is None
     no point may lie outside. `type` is the stored type. `zero_point` is subtracted by a `mac subtract` body.
@@ -256,7 +256,7 @@ class CounterClass(Enum):
 
 
 def counter_class(nest: Nest, dim: str) -> CounterClass:
-    """The class of `dim` in the body of `nest`. A dimension of the output that neither operand has counts as a point."""
+    """The class of `dim` in the body of `nest`. An output dimension that neither operand has counts as a point."""
     if dim not in nest.write.dims:
         return CounterClass.REDUCE
     in_b = nest.body.b is not None and dim in nest.access(nest.body.b).dims
@@ -314,7 +314,7 @@ def axis_box(
 
 
 def tile_sizes(nest: Nest) -> dict[str, int]:
-    """Points per dimension of a full tile: the size of the innermost main-memory loop over it, else the whole extent."""
+    """Points per dimension of a full tile: the size of the main-memory loop over it, else the whole extent."""
     assert nest.schedule is not None
     sizes = {dim.name: dim.extent for dim in nest.domain}
     for loop in main_memory_loops(nest.schedule):
