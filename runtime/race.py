@@ -1,16 +1,17 @@
 """Proof that a program's commands do not race: every two conflicting accesses are ordered by waits, not by luck.
 
 Two commands conflict where they touch the same word and one of them writes. They are ordered if they belong to the same
-engine, if a fence or host call lies between them, or if the later one waits, directly or through others, for the
-earlier one. That the bus is granted in program order is no order: another machine may grant it otherwise. Each command
-carries a vector clock: the last command of each engine that is known to be complete when it starts.
+engine (but a compute that reads an operand which an earlier one writes must wait for it), if a fence or host call lies
+between them, or if the later one waits, directly or through others, for the earlier one. That the bus is granted in
+program order is no order: another machine may grant it otherwise. Each command carries a vector clock: the last command
+of each engine that is known to be complete when it starts.
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from math import gcd
+from math import gcd, inf
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from ..ir.arch import Arch
 from ..ir.diagnostics import Diagnostic
-from ..ir.program import Program
+from ..ir.program import MNEMONICS, Opcode, Program
 from .compiled import compiled, compiled_entry
 from .faults import RunError
 from .interpreter import keep_configuration
@@ -89,32 +90,30 @@ _MOST_REPORTS = 1000
 _GRANULE_BYTES = 64  # of main memory, where the tensors' addresses allow; never less than 16
 _LEAST_GRANULE_BYTES = 16
 _BATCH = 4096  # instructions between two looks at the clock
-_REPORT_FIELDS = 6
+_REPORT_FIELDS = 4
 LOCAL, MAIN = 0, 1  # address spaces
 
 
 @dataclass(frozen=True, slots=True)
 class Race:
-    """Two instructions that touch byte `address` (of main or of local memory) in no certain order. `earlier` comes
-    first in the program; the accesses are `read` or `write`."""
+    """Instruction `second` may start before `first` has completed, and both touch byte `address` of `memory`."""
 
-    earlier: int
-    later: int
-    earlier_access: str
-    later_access: str
+    first: int
+    second: int
     memory: str
     address: int
+    mnemonics: tuple[str, str]
 
     def __str__(self) -> str:
         return (
-            f"instruction {self.later} may {self.later_access} {self.memory} byte {self.address} before "
-            f"instruction {self.earlier} has finished its {self.earlier_access}"
+            f"instruction {self.second} ({self.mnemonics[1]}) does not wait for {self.first} ({self.mnemonics[0]}); "
+            f"both touch byte {self.address} of `{self.memory}`"
         )
 
 
 class Memory(NamedTuple):
-    """Who touched each word last: `writer` is 4 * command + engine (0: nobody), `reader` the last command per engine.
-    Commands of an engine are numbered from 1."""
+    """Who touched each word: the last command of each engine that wrote it and that read it. Commands of an engine are
+    numbered from 1; 0 is nobody. The last one is enough: engines complete in order."""
 
     writer: NDArray[np.int32]
     reader: NDArray[np.int32]
@@ -143,35 +142,34 @@ def _touch(watch: Watch, memory: Memory, space: int, unit: int, word: int, engin
     """One access of the command that `engine` issued last to one word."""
     number = watch.issued[engine]
     known = watch.known[engine, number % HISTORY]
-    writer = memory.writer[word]
-    other = writer & 3
-    if writer and other != engine and known[other] < writer >> 2:
-        _report(watch, other, writer >> 2, engine, 1, write, space, word * unit)
+    for other in range(ENGINES):
+        # A command may start before the one ahead of it in its engine has completed: what it reads must be there.
+        if other != engine or (engine == EXECUTE and not write):
+            last = memory.writer[word, other]
+            if write:
+                last = max(last, memory.reader[word, other])
+            if last > known[other]:
+                _report(watch, other, last, engine, space, word * unit)
     if write:
-        for other in range(ENGINES):
-            reader = memory.reader[word, other]
-            if other != engine and known[other] < reader:
-                _report(watch, other, reader, engine, 0, write, space, word * unit)
-            memory.reader[word, other] = 0
-        memory.writer[word] = 4 * number + engine
+        memory.writer[word, engine] = number
     else:
         memory.reader[word, engine] = number
 
 
 @compiled
-def _report(
-    watch: Watch, other: int, command: int, engine: int, other_writes: int, write: bool, space: int, address: int
-) -> None:
+def _report(watch: Watch, other: int, command: int, engine: int, space: int, address: int) -> None:
     earlier, later = watch.instruction[other, command], watch.instruction[engine, watch.issued[engine]]
     count = watch.report[0, 0]
-    if count and watch.report[count, 0] == earlier and watch.report[count, 1] == later:
-        return
+    for place in range(count, 0, -1):  # one report a pair: those of this command are the last ones
+        if watch.report[place, 1] != later:
+            break
+        if watch.report[place, 0] == earlier:
+            return
     if count + 1 < len(watch.report):
         count += 1
         watch.report[0, 0] = count
         watch.report[count, 0], watch.report[count, 1] = earlier, later
-        watch.report[count, 2], watch.report[count, 3] = other_writes, 1 if write else 0
-        watch.report[count, 4], watch.report[count, 5] = space, address
+        watch.report[count, 2], watch.report[count, 3] = space, address
 
 
 @compiled
@@ -299,9 +297,9 @@ def _store_accesses(watch: Watch, row: Integers, box: Integers) -> None:
 @compiled
 def _touch_table(watch: Watch, base: int) -> None:
     """Which entries are read depends on data: count all that the command which brought the first one has written."""
-    writer = watch.local.writer[base // watch.word_bytes]
+    writer = watch.local.writer[base // watch.word_bytes, LOAD]
     for word in range(base // watch.word_bytes, (base + TABLE_ENTRIES - 1) // watch.word_bytes + 1):
-        if word >= len(watch.local.writer) or watch.local.writer[word] != writer:
+        if word >= len(watch.local.writer) or watch.local.writer[word, LOAD] != writer:
             return
         _touch(watch, watch.local, LOCAL, watch.word_bytes, word, STORE, False)
 
@@ -329,11 +327,11 @@ def _check(watch: Watch, table: Integers, first: int, last: int) -> None:
             keep_configuration(watch.config, row)
 
 
-def find_races(program: Program, table: Integers, arch: Arch, deadline: float) -> tuple[Race, ...]:
-    """All pairs of racing instructions (at most 1000) of a program that has run to its end without a fault."""
-    granule = _granule_bytes(program)
-    # Copies of a buffer start at whole words of their memory, and words of 12 and of 56 bytes meet at neither.
-    word = gcd(*(size for memory in arch.local for size in (memory.word_bytes, memory.capacity_bytes)))
+def find_races(program: Program, table: Integers, arch: Arch, deadline: float = inf) -> tuple[Race, ...]:
+    """The pairs of racing instructions, at most 1000, of a program that runs to its end without a fault; none means
+    that there is none. `table` is `layout.instruction_table` of its code; `deadline` is in the time of
+    time.monotonic()."""
+    word, granule = _word_bytes(arch), _granule_bytes(program)
     local_bytes = sum(memory.capacity_bytes for memory in arch.local)
     issued = [int(np.isin(table[:, 0], codes).sum()) for codes in ([OP_LOAD], [OP_COMPUTE, OP_VECTOR], [OP_STORE])]
     watch = Watch(
@@ -353,18 +351,27 @@ def find_races(program: Program, table: Integers, arch: Arch, deadline: float) -
         if time.monotonic() > deadline:
             raise RunError(Diagnostic("the search for races did not end within the time limit"))
         _check(watch, table, first, min(len(table), first + _BATCH))
-    accesses, spaces = ("read", "write"), ("local", "main")
-    return tuple(
-        dict.fromkeys(
-            Race(earlier, later, accesses[before], accesses[after], spaces[space], address)
-            for earlier, later, before, after, space, address in watch.report[1 : 1 + watch.report[0, 0]].tolist()
-        )
-    )
+    reports = watch.report[1 : 1 + watch.report[0, 0]].tolist()
+    return tuple(_race(table, arch, first, second, space, address) for first, second, space, address in reports)
+
+
+def _race(table: Integers, arch: Arch, first: int, second: int, space: int, address: int) -> Race:
+    names = (MNEMONICS[Opcode(int(table[first, 0]))], MNEMONICS[Opcode(int(table[second, 0]))])
+    memory, base = arch.main, 0
+    if space == LOCAL:
+        bases = [(each, arch.base_address(each.name)) for each in arch.local]
+        memory, base = max(((each, start) for each, start in bases if start <= address), key=lambda pair: pair[1])
+    return Race(first, second, memory.name, address - base, names)
 
 
 def _memory(size: int, unit: int) -> Memory:
     words = -(-size // unit)
-    return Memory(np.zeros(words, np.int32), np.zeros((words, ENGINES), np.int32))
+    return Memory(np.zeros((words, ENGINES), np.int32), np.zeros((words, ENGINES), np.int32))
+
+
+def _word_bytes(arch: Arch) -> int:
+    """The largest unit that divides the words and the first bytes of all local memories: tiles are whole words."""
+    return gcd(*(each.word_bytes for each in arch.local), *(arch.base_address(each.name) for each in arch.local))
 
 
 def _granule_bytes(program: Program) -> int:
