@@ -37,6 +37,7 @@ from dnnc.frontend.arch_yaml import bundled, load_arch
 from dnnc.frontend.importer import Finding, ImportOptions, classify
 from dnnc.ir.arch import Arch
 from dnnc.ir.diagnostics import CompileError
+from dnnc.ir.types import ElementType
 from dnnc.passes.partition import acceptance
 from dnnc.passes.pipeline import Options
 from dnnc.passes.quantise import target_type
@@ -200,9 +201,11 @@ def _placed(result: Result, path: Path, findings: Sequence[Finding]) -> None:
 
 
 def types_allow(arch: Arch, path: Path, precision: str) -> bool:
-    """Whether the machine computes on the model's own types, or the compilation narrows them to some that it does."""
-    kinds = {each.value for each in arch.array.inputs}
-    return "u8" in kinds if is_integer_model(path) else "f32" in kinds or target_type(arch, precision) is not None
+    """Whether the machine can run all of a model: integers in an integer accumulator (a float one holds them only while
+    their sums are small), floats as they are or narrowed."""
+    if is_integer_model(path):
+        return not arch.array.accumulator.is_float
+    return ElementType.F32 in arch.array.inputs or target_type(arch, precision) is not None
 
 
 def refused(path: Path, arch: Arch, reason: str) -> list[str]:
@@ -239,6 +242,7 @@ def main() -> int:
     arches = [load_arch(name) for name in arguments.arch or bundled()]
     faults: list[str] = []
     missing: dict[tuple[str, str, str], list[str]] = {}
+    left: dict[tuple[str, str, str], list[str]] = {}
     paths = [each for each in sorted(arguments.folder.rglob("*.onnx")) if arguments.only in str(each)]
     print(f"{'model':28} {'machine':10} {'precision':9} {'nodes':>9} {'MACs':>7} {'s':>5}  against onnxruntime")
     for path in paths:
@@ -255,17 +259,22 @@ def main() -> int:
                 result = check(path, arch, precision, inputs, wanted)
                 _print(result, arguments.why)
                 faults += [f"{result.model} on {arch.name} ({precision}): {each}" for each in result.faults]
-                if types_allow(arch, path, precision):
-                    for each in result.missing:
-                        missing.setdefault((result.model, each.op, each.reason), []).append(f"{arch.name}: {each.node}")
+                for each in result.missing if precision == "auto" else ():
+                    where = missing if types_allow(arch, path, precision) else left
+                    where.setdefault((result.model, each.op, each.reason), []).append(arch.name)
     print(f"\n{len(paths)} models; {len(faults)} faults")
     for fault in faults:
         print(f"  {fault}")
-    print(f"required on the accelerator, but on the host: {len(missing)}")
-    for (model, op, reason), places in missing.items():
-        machines = ", ".join(f"{name} x{count}" for name, count in Counter(p.split(":")[0] for p in places).items())
-        print(f"  {model}: {op} ({machines}): {reason}")
+    _print_missing("required on the accelerator, but on the host", missing)
+    _print_missing("on the host of a machine whose types do not allow more", left)
     return int(bool(faults) or bool(missing))
+
+
+def _print_missing(title: str, nodes: Mapping[tuple[str, str, str], Sequence[str]]) -> None:
+    print(f"{title}: {len(nodes)}")
+    for (model, op, reason), places in nodes.items():
+        machines = ", ".join(f"{name} x{count}" for name, count in Counter(places).items())
+        print(f"  {model}: {op} ({machines}): {reason}")
 
 
 def _print(result: Result, why: bool) -> None:

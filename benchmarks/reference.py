@@ -84,10 +84,10 @@ def _to_onnxruntime(value: Any, spelling: str) -> Any:
         return onnxruntime.OrtValue.ortvalue_from_numpy(np.asarray(value))
     number, _, packing = _OTHER_TYPES[spelling]
     target = onnxruntime.OrtValue.ortvalue_from_shape_and_type(list(value.shape), number)
-    codes = np.ascontiguousarray(value).view(np.uint8).reshape(-1)
+    codes: NDArray[np.uint8] = np.ascontiguousarray(value).view(np.uint8).reshape(-1)
     if packing == 2:
-        codes = np.append(codes & 15, np.zeros(codes.size % 2, np.uint8))
-        codes = codes[0::2] | codes[1::2] << 4
+        padded = np.append(codes & 15, np.zeros(codes.size % 2, np.uint8))
+        codes = (padded[0::2] | padded[1::2] << 4).astype(np.uint8)
     ctypes.memmove(target.data_ptr(), codes.tobytes(), codes.nbytes)
     return target
 
@@ -104,7 +104,8 @@ def _from_onnxruntime(value: Any) -> NDArray[Any]:
     if packing == 2:
         codes = np.stack([codes & 15, codes >> 4], axis=-1).reshape(-1)[:count]
         codes = (codes.astype(np.int8) << 4 >> 4).view(np.uint8) if kind is ml_dtypes.int4 else codes
-    return codes.view(kind).reshape(value.shape())
+    found: NDArray[Any] = codes.view(kind).reshape(value.shape())
+    return found
 
 
 class InProcessHost:
