@@ -36,7 +36,8 @@ def reference_outputs(path: str, inputs: Mapping[str, Any], time_limit_s: float)
     model_bytes = os.path.getsize(path) + sum(each.array.nbytes for each in network.constants.values())
     request = b"".join(encode({"path": path, "inputs": list(inputs)}, list(inputs.values())))
     limit = _BASE_BYTES + _COPIES * (model_bytes + len(request))
-    command = [sys.executable, "-m", __name__, str(limit)]
+    # -P: modules are never taken from the folder that dnnc happens to be called in.
+    command = [sys.executable, "-P", "-m", __name__, str(limit)]
     try:
         done = subprocess.run(command, input=request, capture_output=True, timeout=time_limit_s, check=False)
     except subprocess.TimeoutExpired:

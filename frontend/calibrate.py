@@ -283,7 +283,8 @@ def _calibrate_in_child(
         arrays: dict[str, Any] = {f"input{index}": data[name] for index, name in enumerate(network.inputs)}
         np.savez(place / "data.npz", **arrays)
         (place / "names.json").write_text(json.dumps(network.inputs))
-        command = [sys.executable, "-m", f"{__package__}.worker", folder]
+        # -P: modules are never taken from the folder that dnnc happens to be called in.
+        command = [sys.executable, "-P", "-m", f"{__package__}.worker", folder]
         try:
             done = subprocess.run(command, timeout=options.time_limit_s, check=False, capture_output=True)
         except subprocess.TimeoutExpired:

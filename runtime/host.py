@@ -136,7 +136,8 @@ class _Child:
         self._deadline = deadline
         self._largest = memory_limit_bytes
         seconds = int(max(0.0, deadline - time.monotonic())) * (os.cpu_count() or 1) + _GRACE_SECONDS
-        command = [sys.executable, "-m", f"{__package__}.host_child", str(memory_limit_bytes), str(seconds)]
+        # -P: modules are never taken from the folder that dnnc happens to be called in.
+        command = [sys.executable, "-P", "-m", f"{__package__}.host_child", str(memory_limit_bytes), str(seconds)]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
         )

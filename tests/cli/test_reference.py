@@ -46,3 +46,12 @@ def test_a_model_that_asks_for_all_memory_is_stopped(tmp_path: Path) -> None:
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "m.onnx")
     with pytest.raises(CompileError, match="onnxruntime"):
         reference_outputs(str(tmp_path / "m.onnx"), {}, 60)
+
+
+def test_modules_of_the_folder_that_dnnc_is_called_in_are_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = product(tmp_path / "p.onnx")
+    (tmp_path / "onnxruntime.py").write_text("raise SystemExit(9)")
+    monkeypatch.chdir(tmp_path)
+    assert list(reference_outputs(str(model), {"x": np.zeros((2, 3), np.int8)}, 60.0)) == ["y"]
