@@ -220,10 +220,11 @@ def emit_program(module: Module, arch: Arch) -> Program:
         regions.append(_region(operation, emitted, emitted + count - 1))
         emitted += count
     placements = tuple(_placements(module))
+    # A constant without bytes shares its address with the next one, and has nothing to put there.
     constants = {
         addresses[tensor.name]: tensor.constant
         for tensor in module.tensors
-        if tensor.constant is not None and tensor.name in addresses
+        if tensor.constant is not None and tensor.name in addresses and tensor.bytes
     }
     blobs = {*constants.values(), *(call.model for call in calls)}
     return Program(

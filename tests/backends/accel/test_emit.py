@@ -14,10 +14,11 @@ from dnnc.ir.affine import Affine
 from dnnc.ir.arch import Arch
 from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.encoding import decode, pack
-from dnnc.ir.graph import Node
+from dnnc.ir.graph import HostRegion, Node
+from dnnc.ir.module import Header, Module
 from dnnc.ir.nest import VALUE, Access, Loop, Nest, Post, PostOp, Role, axis_box, local_layout, main_memory_loops
 from dnnc.ir.program import FIELDS, NO_COUNTER, NO_SLOT, Instruction, Opcode
-from dnnc.ir.types import ElementType
+from dnnc.ir.types import Blobs, ElementType, Tensor
 from dnnc.passes.allocate import allocate, allocate_buffers
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -428,6 +429,19 @@ def test_the_program_holds_only_the_blobs_that_it_needs() -> None:
     assert emitted.header.last_pass == "emit"
     assert emitted.program is not None
     assert len(emitted.program.blobs) == 4
+
+
+def test_constants_without_bytes_leave_others_where_they_are() -> None:
+    """Two of one (empty) blob around a constant that lies at their address."""
+    blobs = Blobs()
+    nothing, codes = blobs.add(b""), blobs.add(bytes(range(64)))
+    shapes = {"before": ((0,), nothing), "codes": ((64,), codes), "after": ((0,), nothing)}
+    constants = [Tensor(name, ElementType.I8, shape, constant=blob) for name, (shape, blob) in shapes.items()]
+    region = HostRegion("host", tuple(shapes), ("y",), blobs.add(b"a model"))
+    tensors = (*constants, Tensor("y", ElementType.I8, (4,)))
+    module = Module(Header("m", "", ""), tensors, (region,), (), ("y",), blobs=blobs)
+    program = emit_program(allocate(module, machine()), machine())
+    assert program.constants == ((dict(allocate(module, machine()).addresses)["codes"], codes),)
 
 
 def test_tolerance_follows_from_the_types_that_are_summed() -> None:
