@@ -93,11 +93,17 @@ def named(names: str) -> tuple[Pass, ...]:
 
 
 def remaining(last_pass: str) -> tuple[Pass, ...]:
-    """What is left of the pipeline after `last_pass`; all of it after `import` or nothing."""
-    names = [each.name for each in PIPELINE]
-    if last_pass in names:
-        return PIPELINE[names.index(last_pass) + 1 :]
-    return PIPELINE
+    """What is left of the pipeline after `last_pass`: all of it after `import` or nothing, none of it after `emit`.
+
+    Raises CompileError for a name that no pass has: a text may say anything.
+    """
+    if not last_pass:
+        return PIPELINE
+    names = ["import", *(each.name for each in PIPELINE), "emit"]
+    if last_pass not in names:
+        message = f"the module stands after the pass {last_pass[:80]!r}, which there is not"
+        raise CompileError(Diagnostic(message, help=f"passes are: {', '.join(names)}"))
+    return PIPELINE[names.index(last_pass) :]
 
 
 def run_passes(
@@ -105,18 +111,15 @@ def run_passes(
     arch: Arch,
     options: Options,
     passes: Sequence[Pass] = PIPELINE,
-    on_pass: Callable[[Pass, Module, Module], None] | None = None,
 ) -> Module:
-    """Run `passes` in order, verifying after each; `on_pass` sees each pass with the module before and after it.
+    """Run `passes` in order, verifying after each.
 
     Raises CompileError for what is wrong with the input, BrokenPass where a pass of ours wrote an illegal module.
     """
     for each in passes:
-        before, module = module, each.run(module, arch, options)
+        module = each.run(module, arch, options)
         if module.header.last_pass != each.name:
             module = module.after(each.name)
         if faults := verify(module, arch):
             raise BrokenPass(each.name, faults)
-        if on_pass is not None:
-            on_pass(each, before, module)
     return module
