@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 from pathlib import Path
 
 _EXAMPLES = """\
@@ -27,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     import numpy as np
 
     from ..ir.container import program_parts, read_program
-    from ..ir.files import save_whole
+    from ..ir.files import make_folder, save_whole
     from ..passes.pipeline import Options
     from ..runtime.machine import RunOptions
     from . import session
@@ -38,9 +37,9 @@ def run(arguments: argparse.Namespace) -> int:
     from .values import read_npz, write_values
 
     folder = Path(arguments.output)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     model = folder / "digits.onnx"
-    shutil.copyfile(MODELS / "digits.onnx", model)
+    save_whole(model, (MODELS / "digits.onnx").read_bytes())
     digits = read_npz(MODELS / "digits.npz")
     write_values(folder / "calibration.npz", {"image": digits["calibration"]})
     write_values(folder / "test.npz", {"image": digits["test"]})

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..ir.diagnostics import CompileError, Diagnostic, Span
-from ..ir.files import save_whole
+from ..ir.files import make_folder, save_whole
 
 LARGEST_BYTES = 1 << 30  # of all values of a file together, unpacked
 MOST_MEMBERS = 10_000
@@ -125,6 +125,9 @@ def _read_folder(path: Path, wanted: Mapping[str, str]) -> dict[str, Any]:
     names = list(wanted)
     for file in sorted(path.glob("*.pb"))[:MOST_MEMBERS]:
         place = Span(str(file), 1, 1)
+        if not file.is_file():  # a folder, a pipe, or a link to nothing
+            faults.append(Diagnostic("this is no file", place))
+            continue
         total += file.stat().st_size
         if total > LARGEST_BYTES:
             raise CompileError(Diagnostic(f"the files are larger than {LARGEST_BYTES} bytes together", place))
@@ -193,10 +196,7 @@ def write_values(path: str | Path, values: Mapping[str, Any]) -> None:
         return
     from onnx import numpy_helper
 
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CompileError(Diagnostic(f"cannot make the folder: {error}", Span(str(path)))) from None
+    make_folder(path)
     for number, (name, value) in enumerate(values.items()):
         proto = (
             numpy_helper.from_list(value, name)

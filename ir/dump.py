@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .diagnostics import CompileError, Diagnostic, Span
-from .files import save_whole
+from .files import make_folder, save_whole
 from .graph import HostRegion
 from .module import Module
 from .parser import TEXT_LIMIT, parse_with_references, with_blobs
@@ -46,10 +46,7 @@ def write_dump(module: Module, folder: Path, name: str) -> Path:
     if not name or name != Path(name).name or name.startswith("."):
         raise CompileError(Diagnostic(f"{name!r} is no name for a dump", Span(str(folder))))
     blobs = folder / BLOB_FOLDER
-    try:
-        blobs.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CompileError(Diagnostic(f"cannot make the folder: {error.strerror or error}", Span(str(blobs)))) from None
+    make_folder(blobs)
     program_blobs = module.program.blobs if module.program is not None else {}
     for reference in dict.fromkeys(blob_references(module)):
         path = blobs / reference.sha256

@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all."""
+"""Writing a file whole or not at all, and the folder that it lies in."""
 
 from __future__ import annotations
 
@@ -27,6 +27,14 @@ def save_whole(path: str | Path, data: bytes | Iterable[bytes]) -> None:
         _replace(target, parts)
     except OSError as error:
         raise CompileError(Diagnostic(f"cannot write: {error.strerror or error}", Span(str(path)))) from error
+
+
+def make_folder(path: Path) -> None:
+    """The folder, with those above it. Raises CompileError where the system refuses, or where a file has its name."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CompileError(Diagnostic(f"cannot make the folder: {error.strerror or error}", Span(str(path)))) from None
 
 
 def refuse_unwritable(paths: Iterable[str | Path | None]) -> None:

@@ -49,6 +49,14 @@ def test_npz_comes_back_and_is_the_same_each_time(tmp_path: Path) -> None:
     assert npz_bytes(found) == npz_bytes(found)
 
 
+def test_what_is_no_file_in_a_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "input_0.pb").symlink_to(tmp_path / "missing")
+    (tmp_path / "input_1.pb").mkdir()
+    with pytest.raises(CompileError) as caught:
+        read_values(tmp_path, {})
+    assert [each.message for each in caught.value.diagnostics] == ["this is no file"] * 2
+
+
 def test_folder_of_protos_comes_back(tmp_path: Path) -> None:
     given_values = {
         "x": np.ones((2, 2), np.float32),
