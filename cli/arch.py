@@ -47,7 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
         print_table(["name", "array", "types", "clock", "local memories", "main memory", "kind"], rows)
         return 0
     arch = load_arch(arguments.arch)
-    print(arch.text if arguments.action == "show" else f"{arguments.arch}: {arch.name} is a sound description", end="")
-    if arguments.action == "check":
-        print()
+    if arguments.action == "show":
+        print(arch.text, end="")
+    else:
+        print(f"{arguments.arch}: {arch.name} is a sound description")
     return 0

@@ -87,21 +87,28 @@ def limits(texts: Sequence[str]) -> dict[str, float]:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if not 1 <= value < 1 << 31:
-        raise argparse.ArgumentTypeError(f"{text} is not in 1..{(1 << 31) - 1}")
-    return value
+    return _whole(text, 1, (1 << 31) - 1)
 
 
 def _seed(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 1 << 64:
-        raise argparse.ArgumentTypeError(f"{text} is not in 0..{(1 << 64) - 1}")
+    return _whole(text, 0, (1 << 64) - 1)
+
+
+def _whole(text: str, least: int, most: int) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = least - 1
+    if not least <= value <= most:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no whole number in {least}..{most}")
     return value
 
 
 def seconds(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value < 1e9:
-        raise argparse.ArgumentTypeError(f"{text} is no number of seconds")
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no number of seconds")
     return value

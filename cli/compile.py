@@ -30,6 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..ir.container import program_parts
     from ..ir.dump import write_dump
     from ..ir.files import refuse_unwritable, save_whole
+    from .report import words_beside
     from .request import prepare
     from .session import cost_document, with_program
     from .stats import json_text, write_text
@@ -38,8 +39,14 @@ def run(arguments: argparse.Namespace) -> int:
     output = Path(arguments.output or Path(arguments.model).stem + suffix)
     refuse_unwritable([output, None if arguments.json == "-" else arguments.json])
     module, arch, report = prepare(arguments)
+    # What can be refused comes before the first file is written.
+    stats = json_text(cost_document(module, arch)) if arguments.json else ""
     if arguments.emit == "ir":
-        print(write_dump(module, output.parent, output.name.removesuffix(suffix)))
+        dump = write_dump(module, output.parent, output.name.removesuffix(suffix))
+        if stats:
+            write_text(arguments.json, stats)
+        with words_beside(arguments.json):
+            print(dump)
         return 0
     module = with_program(module, arch, dump_dir=arguments.dump_ir, report=report)
     program = module.program
@@ -50,11 +57,12 @@ def run(arguments: argparse.Namespace) -> int:
         save_whole(output, disassemble(program).encode())
     else:
         save_whole(output, program_parts(program))
-    if arguments.json:
-        write_text(arguments.json, json_text(cost_document(module, arch)))
+    if stats:
+        write_text(arguments.json, stats)
     on_host = sum(region.where == "host" for region in program.regions)
-    print(
-        f"{output}: {program.instruction_count} instructions, {len(program.regions)} layers"
-        f" ({on_host} on the host), {program.main_bytes} bytes of main memory, for {arch.name}"
-    )
+    with words_beside(arguments.json):
+        print(
+            f"{output}: {program.instruction_count} instructions, {len(program.regions)} layers"
+            f" ({on_host} on the host), {program.main_bytes} bytes of main memory, for {arch.name}"
+        )
     return 0

@@ -32,6 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..ir.diagnostics import CompileError, Diagnostic
     from ..ir.files import refuse_unwritable
     from .mapping_file import mapping_text
+    from .report import words_beside
     from .request import prepare
     from .session import cost_document
     from .show import explain, html_page, print_report
@@ -49,15 +50,16 @@ def run(arguments: argparse.Namespace) -> int:
         write_text(arguments.html, html_page(stats))
     if arguments.save_mapping:
         write_text(arguments.save_mapping, mapping_text(module))
-    if arguments.json != "-":
-        print_report(stats)
-        if arguments.explain:
-            explain(stats, module, arch)
     exceeded = []
     for name, limit in bounds.items():
         value = stats["total"][name]
         if value is None or value > limit:
             exceeded.append(f"{name} is {'not known' if value is None else value}; the limit is {limit:g}")
-    for text in exceeded:
-        print(text)
+    with words_beside(arguments.json, arguments.html, arguments.save_mapping):
+        if arguments.json != "-":
+            print_report(stats)
+            if arguments.explain:
+                explain(stats, module, arch)
+        for text in exceeded:
+            print(text)
     return int(bool(exceeded))

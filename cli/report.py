@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> None:
@@ -54,6 +54,11 @@ def progress(text: str) -> Iterator[Callable[[str], object]]:
 
     with Console(stderr=True).status(text) as status:
         yield status.update
+
+
+def words_beside(*files: str | None) -> AbstractContextManager[object]:
+    """Words for people go to standard error while one of `files` is standard output, so that it stays what it is."""
+    return redirect_stdout(sys.stderr) if "-" in files else nullcontext()
 
 
 def warn(text: str, help: str = "") -> None:

@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     from . import session
     from .compare import check_outputs, parse_tolerance, print_checks
     from .reference import reference_outputs
-    from .report import progress
+    from .report import progress, words_beside
     from .show import print_report
     from .stats import json_text, write_text
     from .values import read_values, write_values
@@ -81,13 +81,12 @@ def run(arguments: argparse.Namespace) -> int:
         from ..runtime.trace import perfetto_json
 
         write_text(arguments.trace, perfetto_json(program, session.program_arch(program), result))
-    if arguments.json != "-":
-        print_report(stats)
-    status = 0
-    if arguments.races:
-        print("\n".join(str(race) for race in result.races) or "no races")
-        status = int(bool(result.races))
-    if checks is not None:
-        print_checks(checks, tolerance)
-        status |= int(not all(check.holds for check in checks))
-    return status
+    with words_beside(arguments.json, arguments.trace):
+        if arguments.json != "-":
+            print_report(stats)
+        if arguments.races:
+            print("\n".join(str(race) for race in result.races) or "no races")
+        if checks is not None:
+            print_checks(checks, tolerance)
+    failed = checks is not None and not all(check.holds for check in checks)
+    return int(failed or bool(result.races))

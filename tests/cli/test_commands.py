@@ -105,6 +105,15 @@ def test_opt_runs_passes_on_text(work: Path, capsys: pytest.CaptureFixture[str])
     assert main(["opt", str(lowered), "--passes", "shedule"]) == 2
 
 
+def test_a_dump_after_a_pass_that_there_is_not_is_refused(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lowered = next((work / "dumps").glob("*-lower.dnnir"))
+    renamed = work / "dumps" / "renamed.dnnir"
+    renamed.write_text(lowered.read_text().replace('after  "lower"', 'after  "lowered"'))
+    assert main(["compile", str(renamed), "-o", str(work / "never.dnnx")]) == 2
+    assert "the module stands after the pass 'lowered', which there is not" in capsys.readouterr().err
+    assert not (work / "never.dnnx").exists()
+
+
 def test_check_tells_where_each_node_runs(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", DIGITS, "--arch", "edge8", "--batch-size", "4"]) == 0
     assert "accelerator: 7 of 7 nodes, 100.00% of 336896 MACs" in capsys.readouterr().out
@@ -129,6 +138,21 @@ def test_cost_writes_what_it_is_asked_for(work: Path, capsys: pytest.CaptureFixt
     assert stats(work / "e.json")["total"] == stats(work / "d.json")["total"]
 
 
+def test_statistics_on_standard_output_are_json_and_no_more(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert main(compile_words(work, "b.dnnir", "--emit", "ir", "--json", "-")) == 0
+    compiled = json.loads(capsys.readouterr().out)
+    words = ["run", str(work / "a.dnnx"), "--inputs", str(work / "image.npz"), "--json", "-", "--races"]
+    assert main([*words, "--check", DIGITS, "--tolerance", "range:0.1"]) == 0
+    found = capsys.readouterr()
+    assert json.loads(found.out)["total"] == compiled["total"]
+    assert "against onnxruntime" in found.err
+    assert main(["cost", str(work / "b.dnnir"), "--json", "-", "--limit", "cycles=1"]) == 1
+    found = capsys.readouterr()
+    assert json.loads(found.out)["total"] == compiled["total"]
+    assert "the limit is 1" in found.err
+
+
 def test_a_limit_that_does_not_hold_ends_with_1(work: Path) -> None:
     base = ["cost", DIGITS, "--arch", "edge8", "--calibrate", str(work / "calibration.npz")]
     assert main([*base, "--limit", "cycles=1e9"]) == 0
@@ -151,6 +175,9 @@ def test_a_check_that_does_not_hold_ends_with_1(work: Path) -> None:
         (["compile", "image.npz", "--arch", "edge8"], "error"),
         (["compile", "dumps/04-lower.dnnir", "--arch", "gemmini16"], "was made for a machine 'edge8'"),
         (["disasm", "c.json"], "this is no dnnx program"),
+        (["demo", "-o", "c.json"], "cannot make the folder"),
+        (["check", DIGITS, "--batch-size", "many"], "'many' is no whole number in 1..2147483647"),
+        (["run", "a.dnnx", "--inputs", "image.npz", "--time-limit", "soon"], "'soon' is no number of seconds"),
         (["asm", "c.json", "-o", "x.dnnx"], "error"),
     ],
 )
