@@ -20,8 +20,9 @@ def cost_host(region: HostRegion, module: Module, arch: Arch) -> LayerCounts:
     Values count that lie in main memory: those with an address once the module is allocated, before that those of an
     accelerator type and a known shape.
     """
-    read = sum(_main_bytes(module, name) for name in region.inputs)
-    written = sum(_main_bytes(module, name) for name in region.outputs)
+    addressed = {name for name, _ in module.addresses}
+    read = sum(_main_bytes(module, name, addressed) for name in region.inputs)
+    written = sum(_main_bytes(module, name, addressed) for name in region.outputs)
     host_cycles = arch.host.call_cycles - (-(read + written) * arch.clock_hz // arch.host.bytes_per_second)
     dram = {"instruction": Transfer(INSTRUCTION_BYTES, 0)}
     if read:
@@ -39,13 +40,10 @@ def cost_host(region: HostRegion, module: Module, arch: Arch) -> LayerCounts:
     )
 
 
-def _main_bytes(module: Module, name: str) -> int:
+def _main_bytes(module: Module, name: str, addressed: set[str]) -> int:
     tensor = module.tensor(name)
-    if module.addresses:
-        placed = name in dict(module.addresses)
-    else:
-        placed = isinstance(tensor.type, ElementType) and tensor.shape is not None
-    return tensor.bytes if placed else 0
+    placeable = isinstance(tensor.type, ElementType) and tensor.shape is not None
+    return tensor.bytes if (name in addressed if addressed else placeable) else 0
 
 
 def cost_module(module: Module, arch: Arch) -> list[LayerCounts]:
