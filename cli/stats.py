@@ -120,12 +120,6 @@ def bound(counts: LayerCounts, arch: Arch) -> str:
     return "memory" if moved * arch.clock_hz > busy * arch.dma.bandwidth_bytes_per_second else "compute"
 
 
-def intensity(counts: LayerCounts) -> float | None:
-    """Operational intensity: MACs per byte of main-memory traffic."""
-    moved = sum(each.read_bytes + each.write_bytes for each in counts.traffic.get("dram", {}).values())
-    return counts.macs / moved if moved else None
-
-
 def ridge(arch: Arch) -> float:
     """MACs per byte of main-memory traffic above which the array is the limit."""
     return arch.array.rows * arch.array.cols * arch.clock_hz / arch.dma.bandwidth_bytes_per_second

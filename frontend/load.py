@@ -25,16 +25,13 @@ from .wellformed import order_nodes, structural_faults
 LARGEST_FILE_BYTES = 2**31 - 1
 # Nodes, initialisers and attributes are hundreds of bytes each once parsed; no known network comes near this.
 MOST_NODES = 1_000_000
-# Bytes that a Constant of a graph may take beyond those in the file (a sparse constant made dense).
-LARGEST_DENSE_BYTES = 1 << 28
-
-# Where values lie that are not raw; other types are in int32_data.
 # numpy's own limit, in its oldest version that we run on.
 MOST_AXES = 32
 # Of a path and of each name in it: what file systems take.
 MOST_PATH_BYTES = 2048
 MOST_NAME_BYTES = 255
 
+# Where values lie that are not raw; other types are in int32_data.
 _TYPED_FIELDS = {
     "FLOAT": "float_data",
     "COMPLEX64": "float_data",

@@ -19,8 +19,6 @@ from .lower_build import Operand, Plan, Unwalkable, build
 from .lower_view import View
 from .rewrite import fresh_name
 
-Float32 = NDArray[np.float32]
-
 
 def accumulator_of(element: ElementType) -> ElementType:
     """The type in which the vector unit holds results of operands of this type."""

@@ -15,7 +15,6 @@ Ensures:  the schedule of specs/isa.md, section 5, with every operand in the mem
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import prod
 
 from ..ir.arch import Arch
 from ..ir.nest import Buffer, CounterClass, Dataflow, Loop, Nest, Schedule, counter_class, local_layout
@@ -134,8 +133,3 @@ def overfull(nest: Nest, arch: Arch) -> list[str]:
         for name, needed in needed_bytes(nest, arch).items()
         if needed > arch.memory(name).capacity_bytes
     ]
-
-
-def tile_count(nest: Nest, tiles: Sequence[tuple[str, int]]) -> int:
-    """Iterations of the main-memory loops."""
-    return prod(-(-nest.extent(dim) // size) for dim, size in tiles)

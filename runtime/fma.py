@@ -99,12 +99,6 @@ def quantize_scalar(value: Any, scale: Any, zero_point: Any, low: Any, high: Any
 
 
 @numba.njit(inline="always")
-def dequantize_scalar(code: Any, scale: Any, zero_point: Any) -> Any:
-    """float32(code - zero_point) * scale."""
-    return np.float32(code - zero_point) * np.float32(scale)
-
-
-@numba.njit(inline="always")
 def qadd_scalar(a: Any, b: Any, ra: Any, rb: Any, base: Any) -> Any:
     """rint(fma(a, ra, fma(b, rb, base))) as an integral float32, not yet saturated; a and b are codes."""
     return rint32(fma32(np.float32(a), ra, fma32(np.float32(b), rb, base)))

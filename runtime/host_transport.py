@@ -42,10 +42,7 @@ def _tree(value: Any, buffers: list[bytes]) -> dict[str, Any]:
         return {"kind": "plain", "value": value}
     array = np.asarray(value)
     if array.dtype.char not in _NUMBERS:
-        strings = [
-            each.decode(errors="surrogateescape") if isinstance(each, bytes) else str(each) for each in array.flat
-        ]
-        return {"kind": "strings", "shape": array.shape, "items": strings}
+        return {"kind": "strings", "shape": array.shape, "items": [_text(each) for each in array.flat]}
     buffers.append(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
     return {"kind": "array", "type": array.dtype.newbyteorder("<").str, "shape": array.shape}
 
