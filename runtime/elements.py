@@ -58,11 +58,14 @@ class Blocks(NamedTuple):
 
 
 def work_blocks() -> Blocks:
-    left, right, total = (BLOCK, PIECE), (PIECE, BLOCK), (BLOCK, BLOCK)
     return Blocks(
-        *(np.zeros(shape, np.float64) for shape in (left, right, total)),
-        *(np.zeros(shape, np.float32) for shape in (left, right, total)),
-        rows=np.zeros((3, 1, LANES), np.float64),
+        left=np.zeros((BLOCK, PIECE)),
+        right=np.zeros((PIECE, BLOCK)),
+        total=np.zeros((BLOCK, BLOCK)),
+        left32=np.zeros((BLOCK, PIECE), np.float32),
+        right32=np.zeros((PIECE, BLOCK), np.float32),
+        part32=np.zeros((BLOCK, BLOCK), np.float32),
+        rows=np.zeros((3, 1, LANES)),
         offsets=np.zeros((8, LANES), np.int64),
         counters=np.zeros((8, 16), np.int64),
     )

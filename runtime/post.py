@@ -79,8 +79,8 @@ TABLE_ENTRIES = 256
 
 
 @compiled
-def scalar_of(bits: int) -> float:
-    value: float = float32_of_bits(np.uint32(bits))
+def scalar_of(bits: int) -> np.float32:
+    value: np.float32 = float32_of_bits(np.uint32(bits))
     return value
 
 

@@ -136,7 +136,7 @@ def compute_elements(
 @compiled
 def vector_cycles(arch: Integers, total: int, lane_extent: int) -> int:
     """T of a vector command of `total` points whose lane counter has `lane_extent`."""
-    return arch[A_COMMAND] + arch[A_STARTUP] + (total // lane_extent) * ceil_div(lane_extent, arch[A_LANES])
+    return int(arch[A_COMMAND] + arch[A_STARTUP] + (total // lane_extent) * ceil_div(lane_extent, arch[A_LANES]))
 
 
 @compiled
