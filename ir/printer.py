@@ -283,7 +283,12 @@ def _dims(dims: Sequence[str]) -> str:
 def _schedule(nest: Nest, schedule: Schedule) -> list[str]:
     lines = [f"  schedule {DATAFLOW_WORDS[schedule.dataflow]} {IM2COL_WORDS[schedule.im2col]} {{"]
     lines += _loops(nest, schedule)
-    if schedule.optimal or schedule.objective or schedule.lower_bound or schedule.evaluated:
+    # By spelling: -0.0 is another value than the 0.0 that an absent certificate stands for.
+    if (
+        schedule.optimal
+        or schedule.evaluated
+        or (real(schedule.objective), real(schedule.lower_bound)) != (real(0.0),) * 2
+    ):
         certificate = f"objective {real(schedule.objective)} bound {real(schedule.lower_bound)}"
         optimal = "optimal " if schedule.optimal else ""
         lines.append(f"    mapping {optimal}{certificate} evaluated {schedule.evaluated}")
