@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from ..ir.arch import Arch, AreaRow, Array, ComponentRow, Dma, Host, Memory, PostUnit, Queues, VectorUnit
+from ..ir.arch import Arch, AreaRow, Array, Dma, EnergyRow, Host, Memory, PostUnit, Queues, VectorUnit
 from ..ir.diagnostics import CompileError, Diagnostic, Span
 from ..ir.program import BODY_CODES, POST_CODES
 from ..ir.types import ElementType
@@ -350,7 +350,7 @@ def _from_tables(top: Fields, arch: Arch) -> list[components.Figures]:
     return figures + [components.sram(memory, technology) for memory in arch.local]
 
 
-def _energy(top: Fields, arch: Arch, figures: Sequence[components.Figures]) -> tuple[ComponentRow, ...]:
+def _energy(top: Fields, arch: Arch, figures: Sequence[components.Figures]) -> tuple[EnergyRow, ...]:
     """Rows from the tables, replaced or completed by those given in place, in a fixed order."""
     legal = _priced(arch)
     rows = {(row.component, row.action): row for each in figures for row in each.energy}
@@ -358,7 +358,7 @@ def _energy(top: Fields, arch: Arch, figures: Sequence[components.Figures]) -> t
     for entry in top.list_of_fields("energy", required=False):
         component = entry.choice("component", tuple(legal))
         action = entry.choice("action", legal.get(component, ("mac",)))
-        row = ComponentRow(component, action, entry.number("energy_pj", 0, 1e12), entry.text("source"))
+        row = EnergyRow(component, action, entry.number("energy_pj", 0, 1e12), entry.text("source"))
         if (component, action) in in_place:
             entry.fault("action", f"{component}.{action} is priced twice")
         in_place.add((component, action))

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ..ir.arch import AreaRow, Array, ComponentRow, Memory, PostUnit, VectorUnit
+from ..ir.arch import AreaRow, Array, EnergyRow, Memory, PostUnit, VectorUnit
 from ..ir.program import INSTRUCTION_BYTES
 
 TABLES = Path(__file__).parents[1] / "specs" / "components"
@@ -24,7 +24,7 @@ WIDEST_BITS = 128  # of the words in the SRAM table; wider words are several arr
 class Figures:
     """What one component adds to a machine."""
 
-    energy: tuple[ComponentRow, ...]
+    energy: tuple[EnergyRow, ...]
     area: AreaRow | None = None
 
 
@@ -107,8 +107,8 @@ def sram(memory: Memory, technology_nm: int) -> Figures:
     )
     return Figures(
         (
-            ComponentRow(memory.name, "read_word", _rounded(read * narrow), source),
-            ComponentRow(memory.name, "write_word", _rounded(write * narrow), source),
+            EnergyRow(memory.name, "read_word", _rounded(read * narrow), source),
+            EnergyRow(memory.name, "write_word", _rounded(write * narrow), source),
         ),
         AreaRow(memory.name, _rounded(area * 1e6), source),
     )
@@ -118,9 +118,7 @@ def dram(memory: Memory, kind: str) -> Figures:
     """Energy per bit of main memory; no area."""
     row = next(each for each in _table("dram")["rows"] if each["type"] == kind)
     energy = float(row["energy_pj_per_bit"])
-    return Figures(
-        tuple(ComponentRow(memory.name, action, energy, row["source"]) for action in ("read_bit", "write_bit"))
-    )
+    return Figures(tuple(EnergyRow(memory.name, action, energy, row["source"]) for action in ("read_bit", "write_bit")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +153,7 @@ class _Sum:
     def figures(self, component: str, action: str, count: int) -> Figures:
         area = None if self.um2 is None else _rounded(self.um2 * count)
         return Figures(
-            (ComponentRow(component, action, _rounded(self.pj), self.source),),
+            (EnergyRow(component, action, _rounded(self.pj), self.source),),
             AreaRow(component, area, f"{count} times: {self.area_source}"),
         )
 
@@ -189,7 +187,7 @@ def post(unit: PostUnit) -> Figures:
 def host() -> Figures:
     """One byte that a host call reads or writes: an access of the host's cache; its computation is not priced."""
     row = _Sum().plus("cache_access", 8)
-    return Figures((ComponentRow("host", "byte", _rounded(row.pj), row.source),))
+    return Figures((EnergyRow("host", "byte", _rounded(row.pj), row.source),))
 
 
 def control() -> Figures:

@@ -46,12 +46,8 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Dma:
-    """The path between main memory and local memories, one resource granted in program order.
-
-    A command of `runs` contiguous runs of `run_bytes` takes
-    max(runs * ceil(run_bytes / bus_bytes), ceil(beats * bus_bytes * clock / bandwidth),
-        ceil(runs * ceil(run_bytes / burst_bytes) * latency / requests_in_flight)) cycles of the bus.
-    """
+    """The path between main memory and local memories, one resource granted in program order; how long a command holds
+    it is specs/isa.md, section 3."""
 
     bus_bytes: int
     burst_bytes: int
@@ -98,8 +94,8 @@ class Host:
 
 
 @dataclass(frozen=True, slots=True)
-class ComponentRow:
-    """Energy per action and area of one component, with where the figures come from."""
+class EnergyRow:
+    """Energy per action of one component, with where the figure comes from."""
 
     component: str
     action: str
@@ -109,6 +105,8 @@ class ComponentRow:
 
 @dataclass(frozen=True, slots=True)
 class AreaRow:
+    """Area of one component, whole, with where the figure comes from; None where nobody knows it."""
+
     component: str
     area_um2: float | None
     source: str
@@ -129,7 +127,7 @@ class Arch:
     post: PostUnit
     host: Host
     vector: VectorUnit | None
-    energy: tuple[ComponentRow, ...]
+    energy: tuple[EnergyRow, ...]
     area: tuple[AreaRow, ...]
     text: str
     digest: str

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from dnnc.backends.cost.nest import cost_nest
 from dnnc.backends.cost.price import energy_pj
-from dnnc.ir.arch import Arch, ComponentRow
+from dnnc.ir.arch import Arch, EnergyRow
 from dnnc.ir.nest import Dataflow, Nest
 from dnnc.passes.map_search import best_leaves, lower_bound, objective_floor, units_of
 from dnnc.passes.map_space import needed_by_memory, space
@@ -19,16 +19,16 @@ from support.machines import machine
 from support.nests import conv_nest, matmul_nest, max_pool_nest
 
 ROWS = (
-    ComponentRow("array", "mac", 0.5, "test"),
-    ComponentRow("vector", "op", 0.75, "test"),
-    ComponentRow("post", "element", 1.25, "test"),
-    ComponentRow("control", "instruction", 4.0, "test"),
-    ComponentRow("spad", "read_word", 3.0, "test"),
-    ComponentRow("spad", "write_word", 5.0, "test"),
-    ComponentRow("acc", "read_word", 7.0, "test"),
-    ComponentRow("acc", "write_word", 11.0, "test"),
-    ComponentRow("dram", "read_bit", 8.0, "test"),
-    ComponentRow("dram", "write_bit", 9.0, "test"),
+    EnergyRow("array", "mac", 0.5, "test"),
+    EnergyRow("vector", "op", 0.75, "test"),
+    EnergyRow("post", "element", 1.25, "test"),
+    EnergyRow("control", "instruction", 4.0, "test"),
+    EnergyRow("spad", "read_word", 3.0, "test"),
+    EnergyRow("spad", "write_word", 5.0, "test"),
+    EnergyRow("acc", "read_word", 7.0, "test"),
+    EnergyRow("acc", "write_word", 11.0, "test"),
+    EnergyRow("dram", "read_bit", 8.0, "test"),
+    EnergyRow("dram", "write_bit", 9.0, "test"),
 )
 ALL = (Dataflow.WS, Dataflow.OS, Dataflow.IS, Dataflow.VECTOR)
 

@@ -10,7 +10,7 @@ from dnnc.backends.cost.invariants import broken_invariants
 from dnnc.backends.cost.module import cost_host, cost_module
 from dnnc.backends.cost.nest import cost_nest
 from dnnc.backends.cost.price import action_counts, area_um2, energy_pj
-from dnnc.ir.arch import AreaRow, ComponentRow
+from dnnc.ir.arch import AreaRow, EnergyRow
 from dnnc.ir.graph import HostRegion
 from dnnc.ir.module import Header, Module
 from dnnc.ir.stats import LayerCounts, Transfer
@@ -21,11 +21,11 @@ from support.nests import conv_nest, matmul_nest, max_pool_nest
 
 def test_energy_is_actions_times_rows() -> None:
     rows = (
-        ComponentRow("array", "mac", 0.5, "test"),
-        ComponentRow("spad", "read_word", 3.0, "test"),
-        ComponentRow("spad", "write_word", 4.0, "test"),
-        ComponentRow("dram", "read_bit", 8.0, "test"),
-        ComponentRow("control", "instruction", 2.0, "test"),
+        EnergyRow("array", "mac", 0.5, "test"),
+        EnergyRow("spad", "read_word", 3.0, "test"),
+        EnergyRow("spad", "write_word", 4.0, "test"),
+        EnergyRow("dram", "read_bit", 8.0, "test"),
+        EnergyRow("control", "instruction", 2.0, "test"),
     )
     arch = replace(machine(), energy=rows)
     counts = LayerCounts(
