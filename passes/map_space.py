@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from ..ir.affine import Affine
 from ..ir.arch import Arch
 from ..ir.nest import VALUE, Access, CounterClass, Dataflow, Nest, axis_step, counter_class, sum_has_an_order
+from ..ir.schedule_rules import EXTENT_LIMIT
 from .mapping import Pin
 from .schedule import blocked_dims, buffer_order, dims_of
 
@@ -37,7 +38,6 @@ Bools = NDArray[np.bool_]
 CELLS = 30_000
 SIZES = 64  # along one dimension
 TILES = 1 << 18  # along one dimension
-EXTENT_LIMIT = 65535  # of a counter and of an axis of a box
 FEWEST_SIZES = 3
 
 

@@ -18,6 +18,7 @@ from ..ir.arch import Arch
 from ..ir.diagnostics import Diagnostic
 from ..ir.graph import Node, ValueType
 from ..ir.module import Module
+from ..ir.nest_rules import FLOAT32_EXACT
 from ..ir.program import BOX_AXES
 from ..ir.types import BlobRef, ElementType, Quantization, Tensor, constant_array
 from .lower_post import SMALL_BITS
@@ -25,7 +26,6 @@ from .lower_product import with_one_zero_point, zero_points
 from .partition_needs import bodies_needed, post_steps_needed
 from .quantise import target_type
 
-EXACT_IN_FLOAT32 = 2**24  # every integer up to here is a float32
 UNKNOWN_BIAS = 2**23  # room that a bias of unknown value is given on a float accumulator
 
 _PRODUCTS = ("conv", "conv_transpose", "matmul")
@@ -371,8 +371,8 @@ def _sums_fit_the_accumulator(question: Question) -> Iterator[str]:
     bound = _magnitude(question.tensor(0), raw) * _weight_sum(question, raw)
     if accumulator.is_float:
         bound += _bias_magnitude(question)
-        if bound >= EXACT_IN_FLOAT32:
-            limit = f"integers are exact in {accumulator} only below {EXACT_IN_FLOAT32}"
+        if bound >= FLOAT32_EXACT:
+            limit = f"integers are exact in {accumulator} only below {FLOAT32_EXACT}"
             yield f"its sums may reach {bound}, and {limit}"
     elif bound > accumulator.maximum:
         yield f"its sums may reach {bound}, and {accumulator} holds up to {accumulator.maximum}"
