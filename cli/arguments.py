@@ -18,7 +18,9 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=1,3,224,224",
         help="bind the shape of an input; may be repeated",
     )
-    parser.add_argument("--time-limit", type=seconds, metavar="S", help="seconds for constant folding and calibration")
+    parser.add_argument(
+        "--time-limit", type=seconds, metavar="S", default=300.0, help="seconds for calibration (default: 300)"
+    )
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

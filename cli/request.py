@@ -24,7 +24,7 @@ def prepare(arguments: argparse.Namespace) -> tuple[Module, Arch, Report]:
         calibration=read_npz(Path(arguments.calibrate)) if arguments.calibrate else None,
         method=arguments.calibration,
         seed=arguments.seed,
-        time_limit_s=arguments.time_limit or 300.0,
+        time_limit_s=arguments.time_limit,
     )
     passes = named(arguments.passes) if arguments.passes is not None else None
 

@@ -34,7 +34,7 @@ Accepts = Callable[[Node, Mapping[str, Tensor]], str]
 @dataclass(frozen=True, slots=True)
 class ImportOptions:
     """`batch_size` binds symbolic leading axes of inputs (1 if None), `shapes` whole inputs by name; `time_limit_s`
-    bounds what is evaluated on the user's model."""
+    bounds calibration. (Constants are folded without a clock: `fold` bounds the work of each node beforehand.)"""
 
     batch_size: int | None = None
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
