@@ -58,8 +58,6 @@ def _imports(path: Path) -> list[str]:
 def test_imports_run_one_way(path: Path) -> None:
     owner = _owner(path.relative_to(ROOT).parent.parts)
     legal = ARROWS.get(owner, set()) | {owner, "backends" if owner.startswith("backends") else owner}
-    if path == ROOT / "cli" / "session.py":
-        legal |= {"dnnc"}
     assert {folder for folder in _imports(path) if folder not in legal} == set()
 
 

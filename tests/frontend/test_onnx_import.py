@@ -332,7 +332,6 @@ SHARED = {
     "silero_vad": {"input": (1, 512), "state": (2, 1, 128)},
     "scan_rnn_cntk": {"Input13165": (7, 1, 3)},
 }
-NUMPY = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(bool)": np.bool_}
 REFUSED = {"self_attention_illtyped", "tfc_2w2a_qonnx"}
 # Fused there and not here, or the other way round, at the level of optimisation that the comparison uses.
 APART = {"qdq_multi_consumer_edgetpu", "microkws_qdq"}
