@@ -102,3 +102,10 @@ def test_invariants_hold_and_are_told() -> None:
     assert broken_invariants(replace(counts, macs=counts.macs + 1), arch)
     less = {**counts.traffic, "dram": {**counts.traffic["dram"], "weight": Transfer(1, 0)}}
     assert broken_invariants(replace(counts, traffic=less), arch, nest)
+
+
+def test_a_layer_on_the_vector_unit_is_not_held_to_the_array_whatever_it_is_called() -> None:
+    arch = machine(1, 1, lanes=64)
+    counts = LayerCounts("l", "conv", "accelerator", "ws", macs=640, macs_issued=640, cycles=12)
+    assert broken_invariants(replace(counts, actions={"array.mac": 640}), arch)
+    assert broken_invariants(replace(counts, actions={"vector.op": 640}), arch) == []
