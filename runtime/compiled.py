@@ -31,12 +31,12 @@ def compiled(function: Function) -> Function:
     """`function` in nopython mode, for calls from compiled functions only: an entry from Python takes as long to
     compile as many a function. Never fastmath: every rounding is part of the definition. Division by zero gives numpy's
     values, so compiled code never raises; faults are returned as numbers (see `runtime.faults`)."""
-    return _compile(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+    return _compile(function, no_cpython_wrapper=True, no_cfunc_wrapper=True, cache=False)
 
 
 def compiled_entry(function: Function) -> Function:
-    """The same, to be called from Python."""
-    return _compile(function, no_cpython_wrapper=False, no_cfunc_wrapper=True)
+    """The same, to be called from Python, and kept on disk with all the code that it calls."""
+    return _compile(function, no_cpython_wrapper=False, no_cfunc_wrapper=True, cache=True)
 
 
 def _compile(function: Function, **options: bool) -> Function:
@@ -45,7 +45,7 @@ def _compile(function: Function, **options: bool) -> Function:
     before = config.CACHE_DIR
     config.CACHE_DIR = str(_cache_folder())
     try:
-        decorated: Function = njit(cache=True, nogil=True, error_model="numpy", **options)(function)
+        decorated: Function = njit(nogil=True, error_model="numpy", **options)(function)
     finally:
         config.CACHE_DIR = before
     _forget_literals(decorated)
