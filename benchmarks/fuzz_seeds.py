@@ -95,7 +95,11 @@ def qdq_network() -> onnx.ModelProto:
         helper.make_node("DequantizeLinear", ["q2", "s2", "z"], ["y"]),
     ]
     weights = np.random.default_rng(2).integers(-99, 99, (3, 2, 3, 3)).astype(np.int8)
-    constants = {"s": np.array(0.03, np.float32), "s2": np.array(0.2, np.float32), "z": np.array(3, np.int8)}
+    constants: dict[str, np.ndarray[Any, Any]] = {
+        "s": np.array(0.03, np.float32),
+        "s2": np.array(0.2, np.float32),
+        "z": np.array(3, np.int8),
+    }
     constants |= {"w": weights, "ws": np.full(3, 0.01, np.float32), "wz": np.zeros(3, np.int8)}
     return model(nodes, _image(), ["y"], constants)
 
