@@ -28,6 +28,7 @@ from ..ir.nest import (
     PostOp,
     counter_class,
     main_memory_loops,
+    sum_has_an_order,
 )
 from ..ir.types import ElementType
 from . import arithmetic
@@ -98,16 +99,18 @@ def tile_key(nest: Nest, access: Access, tile: Tile) -> tuple[int, ...]:
 def run_nest(nest: Nest, tensors: Tensors, out: Array) -> Array:
     """The unscheduled meaning: `out` (flat, storage order) with the elements that the nest writes replaced.
 
-    Integer sums are exact and wrap once, at the end; float sums are taken in float64 and rounded once.
+    Integer sums are exact and wrap once, at the end. Float sums are taken in float64 and rounded once, but for those
+    whose order is defined (`sum_has_an_order`): they are float32, in the order of the domain.
     """
     result = out.copy()
+    exact = not sum_has_an_order(nest)
     if 0 in nest.write.shape or any(nest.extent(dim) == 0 for dim in nest.write.dims):
         return result
     region = _Region(nest, tensors, whole(nest))
     reduce_dims = tuple(dim.name for dim in nest.domain if dim.name not in nest.write.dims)
-    total = region.identity(exact=True)
+    total = region.identity(exact=exact)
     for point in region.points(reduce_dims):
-        total = region.step(total, point, exact=True)
+        total = region.step(total, point, exact=exact)
     if nest.accumulator.is_float:
         with np.errstate(over="ignore"):
             total = total.astype(F32)
