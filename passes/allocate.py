@@ -39,18 +39,29 @@ def allocate(module: Module, arch: Arch) -> Module:
             operations.append(operation if found else allocate_buffers(operation, arch))
         else:
             operations.append(operation)
+    faults += _larger_than_main_memory(module, arch)
+    if faults:
+        raise CompileError(faults)
     addresses = allocate_tensors(module)
     needed = max((address + module.tensor(name).bytes for name, address in addresses.items()), default=0)
     if needed > arch.main.capacity_bytes:
-        faults.append(
+        raise CompileError(
             Diagnostic(
                 f"the tensors need {needed} B, `{arch.main.name}` has {arch.main.capacity_bytes} B",
                 help="use a smaller batch, or a machine with more main memory",
             )
         )
-    if faults:
-        raise CompileError(faults)
     return replace(module, operations=tuple(operations), addresses=tuple(sorted(addresses.items()))).after(NAME)
+
+
+def _larger_than_main_memory(module: Module, arch: Arch) -> Iterator[Diagnostic]:
+    """Tensors that fit nowhere. A shape is the user's: its product may exceed any fixed width."""
+    for tensor in module.tensors:
+        if in_main_memory(tensor) and tensor.bytes > arch.main.capacity_bytes:
+            yield Diagnostic(
+                f"tensor {tensor.name!r} needs {tensor.bytes} B, `{arch.main.name}` has {arch.main.capacity_bytes} B",
+                help="use a smaller batch, or a machine with more main memory",
+            )
 
 
 def buffer_bytes(nest: Nest, arch: Arch) -> dict[str, int]:

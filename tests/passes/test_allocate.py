@@ -147,3 +147,8 @@ def test_a_nest_without_schedule_or_buffer_is_refused() -> None:
         "nest 'conv' has no schedule",
         "nest 'lame' has 0 buffers for 'x'; it needs 1",
     ]
+
+
+def test_a_tensor_beyond_any_fixed_width_is_refused_by_name() -> None:
+    with pytest.raises(CompileError, match=r"'t1' needs 18446744073709551616 B"):
+        allocate(chain(2, 1 << 64), machine())
