@@ -39,18 +39,19 @@ def allocate(module: Module, arch: Arch) -> Module:
             operations.append(operation if found else allocate_buffers(operation, arch))
         else:
             operations.append(operation)
-    faults += _larger_than_main_memory(module, arch)
-    if faults:
-        raise CompileError(faults)
+    if oversized := list(_larger_than_main_memory(module, arch)):
+        raise CompileError(faults + oversized)
     addresses = allocate_tensors(module)
     needed = max((address + module.tensor(name).bytes for name, address in addresses.items()), default=0)
     if needed > arch.main.capacity_bytes:
-        raise CompileError(
+        faults.append(
             Diagnostic(
                 f"the tensors need {needed} B, `{arch.main.name}` has {arch.main.capacity_bytes} B",
                 help="use a smaller batch, or a machine with more main memory",
             )
         )
+    if faults:
+        raise CompileError(faults)
     return replace(module, operations=tuple(operations), addresses=tuple(sorted(addresses.items()))).after(NAME)
 
 
