@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -28,6 +29,7 @@ MOST_ENTRIES = 8192
 MOST_BYTES = 32 << 20
 LARGEST_ENTRY_BYTES = 1 << 14
 KEPT = 0.75  # of the bounds, once they are exceeded
+_ENTRY = re.compile("[0-9a-f]{64}")  # the name of an entry's file: its key
 _SOURCES = (".", "../ir", "../backends/cost")
 
 
@@ -83,7 +85,7 @@ class MapCache:
             self._written = True
 
     def close(self) -> None:
-        """Drop the oldest entries where there are too many after what was written."""
+        """Drop the oldest entries where there are too many after what was written; files of other names stay."""
         if self.folder is None or not self._written:
             return
         self._written = False
@@ -91,6 +93,8 @@ class MapCache:
             found = []
             with os.scandir(self.folder) as listed:
                 for each in listed:
+                    if not _ENTRY.fullmatch(each.name):
+                        continue
                     status = each.stat(follow_symlinks=False)
                     found.append((status.st_mtime_ns, each.name, status.st_size))
             left, size = len(found), sum(entry[2] for entry in found)

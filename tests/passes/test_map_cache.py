@@ -175,6 +175,23 @@ def test_the_folder_is_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert cache.read(cache.key("nothing")) is None
 
 
+def test_files_that_are_no_entries_stay(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DNNC_CACHE_DIR may name a folder that holds other things, older than any entry."""
+    monkeypatch.setattr(map_cache, "MOST_ENTRIES", 1)
+    cache = MapCache.of_user()
+    key = cache.key("old")
+    others = [folder / name for name in ("thesis.tex", key[:-1], f"{key}.bak", key.upper() + "0")]
+    cache.write(key, {"number": 0})
+    for path in others:
+        path.write_text("not ours")
+        os.utime(path, ns=(0, 0))
+    os.utime(folder / key, ns=(1, 1))
+    cache.write(cache.key("new"), {"number": 1})
+    cache.close()
+    assert sorted(path.name for path in folder.iterdir()) == sorted(path.name for path in others)
+    assert all(path.read_text() == "not ours" for path in others)
+
+
 def test_without_a_folder_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("a file, no folder")
