@@ -57,7 +57,7 @@ def _total_rows(stats: Json) -> list[tuple[str, str]]:
         return "not known" if value is None else f"{value * factor:.5g} {unit}"
 
     return [
-        ("cycles", "not known" if total["cycles"] is None else str(total["cycles"])),
+        ("cycles", str(total["cycles"])),
         ("time", shown("seconds", 1e3, "ms")),
         ("inferences", shown("inferences_per_second", 1, "per second")),
         ("MACs", str(total["macs"])),
@@ -69,16 +69,14 @@ def _total_rows(stats: Json) -> list[tuple[str, str]]:
     ]
 
 
-def print_report(stats: Json) -> None:
-    """Layers, then totals."""
-    title = f"{stats['model']} on {stats['arch']}, batch {stats['batch']} ({stats['source']})"
+def print_report(stats: Json, kind: str = "executable") -> None:
+    """Layers, then totals. The kind of the machine is told where no program can be made for it."""
+    machine = stats["arch"] if kind == "executable" else f"{stats['arch']} ({kind})"
+    title = f"{stats['model']} on {machine}, batch {stats['batch']} ({stats['source']})"
     print_table(_LAYER, _layer_rows(stats), title)
     print()
     for name, value in _total_rows(stats):
         print(f"{name:14}{value}")
-    for layer in stats["layers"]:
-        if "unknown" in layer:
-            print(f"not known: {layer['name']}: {layer['unknown']}")
 
 
 def explain(stats: Json, module: Module, arch: Arch) -> None:
@@ -105,14 +103,14 @@ def explain(stats: Json, module: Module, arch: Arch) -> None:
 
 def html_page(stats: Json) -> str:
     """The report as one file without scripts or links; bars show each layer's share of the cycles."""
-    most = max((layer["cycles"] or 0 for layer in stats["layers"]), default=0) or 1
+    most = max((layer["cycles"] for layer in stats["layers"]), default=0) or 1
     head = "".join(f"<th>{html.escape(name)}</th>" for name in (*_LAYER, "cycles"))
     body = ""
     for layer, row in zip(stats["layers"], _layer_rows(stats), strict=True):
         cells = "".join(
             f"<td>{html.escape(f'{cell:.4g}' if isinstance(cell, float) else str(cell))}</td>" for cell in row
         )
-        width = 100 * (layer["cycles"] or 0) / most
+        width = 100 * layer["cycles"] / most
         body += f'<tr>{cells}<td class="bar"><div style="width:{width:.1f}%"></div></td></tr>\n'
     totals = "".join(
         f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in _total_rows(stats)

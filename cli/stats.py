@@ -24,10 +24,7 @@ def document(
     energies_pj: Sequence[Mapping[str, float]],
     schedules: Mapping[str, Schedule],
 ) -> Json:
-    """The whole document. `energies_pj` is by component, one entry a layer; `schedules` by layer name (none for run).
-
-    A figure that only a run can know makes the totals that need it null.
-    """
+    """The document. `energies_pj` is by component, one entry a layer; `schedules` by layer name (none for run)."""
     rows = [
         _layer(counts, arch, energy, schedules.get(counts.name))
         for counts, energy in zip(layers, energies_pj, strict=True)
@@ -67,8 +64,6 @@ def _layer(counts: LayerCounts, arch: Arch, energy_pj: Mapping[str, float], sche
             for memory, roles in sorted(counts.traffic.items())
         },
     }
-    if counts.unknown:
-        row["unknown"] = counts.unknown
     if counts.overflows:
         row["overflows"] = counts.overflows
     if schedule is not None:
@@ -82,11 +77,10 @@ def _layer(counts: LayerCounts, arch: Arch, energy_pj: Mapping[str, float], sche
 
 
 def _total(arch: Arch, batch: int, layers: Sequence[LayerCounts], energies_pj: Sequence[Mapping[str, float]]) -> Json:
-    known = all(counts.cycles is not None for counts in layers)
-    cycles = sum(counts.cycles or 0 for counts in layers) if known else None
-    seconds = cycles / arch.clock_hz if cycles is not None else None
+    cycles = sum(counts.cycles for counts in layers)
+    seconds = cycles / arch.clock_hz
     macs = sum(counts.macs for counts in layers)
-    energy_pj = sum(sum(energy.values()) for energy in energies_pj) if known and arch.energy else None
+    energy_pj = sum(sum(energy.values()) for energy in energies_pj) if arch.energy else None
     power_w = energy_pj * 1e-12 / seconds if energy_pj is not None and seconds else None
     gops = 2 * macs / seconds / 1e9 if seconds else None
     return {
@@ -125,9 +119,7 @@ def ridge(arch: Arch) -> float:
     return arch.array.rows * arch.array.cols * arch.clock_hz / arch.dma.bandwidth_bytes_per_second
 
 
-def _utilization(macs: int, cycles: int | None, arch: Arch) -> float | None:
-    if cycles is None:
-        return None
+def _utilization(macs: int, cycles: int, arch: Arch) -> float:
     return macs / (arch.array.rows * arch.array.cols * cycles) if cycles else 0.0
 
 

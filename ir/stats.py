@@ -19,8 +19,7 @@ class Transfer:
 class LayerCounts:
     """Counts of one layer, as `specs/counts.md` defines them. `traffic` is by memory, then by role; only pairs that
     moved something are present. `instructions` is by mnemonic. `actions` holds further countable events that are
-    priced, such as vector operations (see specs/counts.md). `cycles` is None where only a run can know it; then
-    `unknown` says why."""
+    priced, such as vector operations (see specs/counts.md)."""
 
     name: str
     op: str
@@ -30,12 +29,11 @@ class LayerCounts:
     macs: int = 0
     macs_issued: int = 0
     macs_skipped: int = 0
-    cycles: int | None = 0
+    cycles: int = 0
     instructions: Mapping[str, int] = field(default_factory=dict)
     traffic: Mapping[str, Mapping[str, Transfer]] = field(default_factory=dict)
     actions: Mapping[str, int] = field(default_factory=dict)
     overflows: int = 0
-    unknown: str = ""
 
 
 # What `cost` and `run` must agree on, layer by layer.
@@ -43,18 +41,13 @@ COMPARED = ("name", "where", "macs", "macs_issued", "macs_skipped", "cycles", "i
 
 
 def differences(expected: Sequence[LayerCounts], found: Sequence[LayerCounts]) -> list[str]:
-    """What two countings of the same layers contradict each other in, in words; empty if nothing.
-
-    `cycles` that only a run can know do not contradict any (`unknown` says why they are not known).
-    """
+    """What two countings of the same layers contradict each other in, in words; empty if nothing."""
     faults = []
     for number, (one, other) in enumerate(zip_longest(expected, found)):
         if one is None or other is None:
             faults.append(f"layer {number}: {'missing' if other is None else 'one too many'}: {(one or other).name!r}")
             continue
         for figure in COMPARED:
-            if figure == "cycles" and one.cycles is None and one.unknown:
-                continue
             for place, a, b in _unequal(getattr(one, figure), getattr(other, figure)):
                 faults.append(f"{one.name}: {' '.join((figure, *place))} is {a}, not {b}")
     return faults

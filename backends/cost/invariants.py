@@ -11,7 +11,7 @@ def broken_invariants(counts: LayerCounts, arch: Arch, nest: Nest | None = None)
     """What the counts of a layer contradict, in words; empty if nothing. With the layer's `nest`, also that traffic is
     at least compulsory: every element that the operator needs is read once, every element of the output written."""
     faults = []
-    figures = {"macs": counts.macs, "macs_issued": counts.macs_issued, "cycles": counts.cycles or 0, **counts.actions}
+    figures = {"macs": counts.macs, "macs_issued": counts.macs_issued, "cycles": counts.cycles, **counts.actions}
     figures.update({f"instructions of {name}": count for name, count in counts.instructions.items()})
     for memory, roles in counts.traffic.items():
         for role, moved in roles.items():
@@ -19,7 +19,7 @@ def broken_invariants(counts: LayerCounts, arch: Arch, nest: Nest | None = None)
     faults += [f"{name} is {count}" for name, count in figures.items() if count < 0]
     units = arch.array.rows * arch.array.cols
     # By what was done, not by the dataflow that a layer is said to have: a program's tags are its writer's.
-    if not counts.actions.get("vector.op") and counts.cycles is not None:
+    if not counts.actions.get("vector.op"):
         if counts.macs > units * counts.cycles:
             faults.append(f"{counts.macs} macs in {counts.cycles} cycles of {units} units")
         if counts.macs > counts.macs_issued:

@@ -18,7 +18,7 @@ def cost_host(region: HostRegion, module: Module, arch: Arch) -> LayerCounts:
     """What a host call moves and how long it takes (specs/isa.md, section 3).
 
     Values count that lie in main memory: those with an address once the module is allocated, before that those of an
-    accelerator type and a known shape.
+    accelerator type and a known shape. All others count as nothing, so that no figure depends on a run.
     """
     addressed = {name for name, _ in module.addresses}
     read = sum(_main_bytes(module, name, addressed) for name in region.inputs)

@@ -13,7 +13,7 @@ from dnnc.backends.cost.price import action_counts, area_um2, energy_pj
 from dnnc.ir.arch import AreaRow, EnergyRow
 from dnnc.ir.graph import HostRegion
 from dnnc.ir.module import Header, Module
-from dnnc.ir.stats import LayerCounts, Transfer
+from dnnc.ir.stats import LayerCounts, Transfer, differences
 from dnnc.ir.types import BlobRef, ElementType, HostType, Tensor
 from support.machines import machine
 from support.nests import conv_nest, matmul_nest, max_pool_nest
@@ -77,6 +77,29 @@ def test_host_call() -> None:
     assert counts.actions == {"host.byte": 43}
     allocated = replace(module, addresses=(("a", 0),))
     assert cost_host(region, allocated, arch).cycles == 1 + 100 + 15
+
+
+def test_what_has_no_address_counts_as_nothing() -> None:
+    """Whatever a run finds its size to be, the figures are known before (specs/counts.md)."""
+    arch = machine()
+    region, module = host_module()
+    unknown = (Tensor("a", ElementType.I8, None), Tensor("s", HostType("tensor(string)"), (3,)))
+    counts = cost_host(region, replace(module, tensors=(*unknown, *module.tensors[2:])), arch)
+    assert counts.actions == {"host.byte": 28}
+    assert counts.cycles == 1 + 100 + 28
+    nothing = cost_host(replace(region, outputs=()), replace(module, tensors=unknown), arch)
+    assert nothing.cycles == 1 + 100
+    assert nothing.actions == {}
+    ran = replace(counts, cycles=counts.cycles + 1)
+    assert differences([counts], [ran]) == ["h: cycles is 130, not 129"]
+
+
+def test_banks_ports_and_latencies_of_memories_do_not_enter_time_yet() -> None:
+    """As specs/arch.md says."""
+    arch = machine()
+    slow = replace(arch, memories=tuple(replace(each, banks=8, ports=4, latency_cycles=99) for each in arch.memories))
+    for nest in (conv_nest(arch), matmul_nest(arch), max_pool_nest(arch)):
+        assert cost_nest(nest, slow) == cost_nest(nest, arch)
 
 
 def test_equal_nests_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
