@@ -170,6 +170,7 @@ def _memory(fields: Fields) -> Memory:
         capacity_bytes=fields.integer("capacity_bytes", 1, _MAIN_BYTES if is_main else _LOCAL_BYTES, example="64 KiB"),
         word_bytes=fields.integer("word_bytes", 1, 1 << 16, example="16"),
         holds=fields.words("holds", ROLES, ROLES if is_main else None),
+        # The next three are read and checked, but do not enter the time model yet (specs/arch.md).
         banks=fields.integer("banks", 1, 1 << 16, 1),
         ports=fields.integer("ports", 1, 64, 1),
         latency_cycles=fields.integer("latency_cycles", 0, 10**6, 0),

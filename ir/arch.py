@@ -33,6 +33,7 @@ class Memory:
     follow one another in the flat local address space, in the order of the description.
 
     `holds` lists the roles of the operands that may live here: input, weight, bias, aux, output (as accumulators).
+    `banks`, `ports` and `latency_cycles` do not enter the time model yet (specs/arch.md).
     """
 
     name: str
