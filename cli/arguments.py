@@ -25,7 +25,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """What decides about a compilation: `compile` and `cost` have the same."""
-    parser.add_argument("--arch", metavar="A", help="a bundled architecture (dnnc arch list) or a file")
+    add_decisions(parser)
     parser.add_argument("--calibrate", metavar="DATA.npz", help="inputs that a float model is quantised by")
     parser.add_argument(
         "--calibration",
@@ -33,6 +33,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default="minmax",
         help="how ranges follow from the data (default: minmax)",
     )
+    parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="of synthetic calibration data (default: 0)")
+
+
+def add_decisions(parser: argparse.ArgumentParser) -> None:
+    """What decides about the passes, once a model is imported: `opt` has these alone."""
+    parser.add_argument("--arch", metavar="A", help="a bundled architecture (dnnc arch list) or a file")
     parser.add_argument(
         "--precision",
         choices=["auto", "keep", "int8"],
@@ -48,7 +54,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--passes", metavar='"A,B"', help="run only these passes; dnnc opt --help lists them")
     parser.add_argument("--dump-ir", metavar="DIR", help="write the module as text after each pass")
-    parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="of synthetic calibration data (default: 0)")
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
             exceeded.append(f"{name} is {'not known' if value is None else value}; the limit is {limit:g}")
     with words_beside(arguments.json, arguments.html, arguments.save_mapping):
         if arguments.json != "-":
-            print_report(stats)
+            print_report(stats, arch.kind)
             if arguments.explain:
                 explain(stats, module, arch)
         for text in exceeded:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .arguments import add_options
+from .arguments import add_decisions
 
 _EXAMPLES = """\
 examples:
@@ -22,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = f"passes, in the order of the pipeline:\n{passes}\n\n{_EXAMPLES}"
     parser.add_argument("module", metavar="IN.dnnir")
     parser.add_argument("-o", "--output", metavar="F", help="where to write the module, with its blobs beside it")
-    add_options(parser)
+    add_decisions(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -32,12 +32,12 @@ def run(arguments: argparse.Namespace) -> int:
     from ..ir.printer import print_module
     from ..passes.pipeline import named
     from .options import given_options
-    from .session import read_module, transform
+    from .session import read_module, transform, with_options
 
     module, arch = read_module(arguments.module, arguments.arch)
     options = given_options(arguments, module.header.options)
     passes = named(arguments.passes or "")
-    module = transform(module, arch, options, passes, dump_dir=arguments.dump_ir)
+    module = transform(with_options(module, options), arch, options, passes, dump_dir=arguments.dump_ir)
     if arguments.output:
         path = Path(arguments.output)
         write_dump(module, path.parent, path.name.removesuffix(".dnnir"))

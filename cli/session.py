@@ -156,7 +156,9 @@ def read_module(path: str, arch_name: str | Arch | None) -> tuple[Module, Arch]:
     module = read_dump(Path(path))
     arch = arch_name if isinstance(arch_name, Arch) else arch_of(module.header, arch_name)
     if faults := verify(module, arch):
-        raise CompileError(faults[:MOST_FAULTS])
+        more = len(faults) - MOST_FAULTS
+        rest = [Diagnostic(f"{more} more fault{'s' * (more > 1)} of {path} not shown")] if more > 0 else []
+        raise CompileError([*faults[:MOST_FAULTS], *rest])
     return module, arch
 
 
@@ -164,6 +166,12 @@ def dump(module: Module, folder: str) -> Path:
     """Write `module` as NN-pass.dnnir; NN is the place of its last pass in the pipeline, 00 after the import."""
     names = [IMPORTED, *(each.name for each in PIPELINE), EMITTED]
     return write_dump(module, Path(folder), f"{names.index(module.header.last_pass):02}-{module.header.last_pass}")
+
+
+def with_options(module: Module, options: Options) -> Module:
+    """The module of a dump with the options that it is continued by in its header."""
+    pairs = dict(module.header.options) | dict(spelled(options))
+    return replace(module, header=replace(module.header, options=tuple(sorted(pairs.items()))))
 
 
 def scheduled(
@@ -184,8 +192,7 @@ def scheduled(
     if path.endswith(".dnnir"):
         module, arch = read_module(path, arch_name)
         options = options_of(module.header)
-        pairs = dict(module.header.options) | dict(spelled(options))
-        module = replace(module, header=replace(module.header, options=tuple(sorted(pairs.items()))))
+        module = with_options(module, options)
     else:
         report("import")
         empty = Header("", "", "")
@@ -201,7 +208,11 @@ def scheduled(
 
 
 def with_program(module: Module, arch: Arch, *, dump_dir: str | None = None, report: Report = silent) -> Module:
-    """`module` with the program of its scheduled nests, emitted if it has none yet."""
+    """`module` with the program of its scheduled nests, emitted if it has none yet.
+
+    Raises CompileError for a machine that is described for its cost alone.
+    """
+    _must_execute(arch)
     if module.program is not None:
         return module
     from ..backends.accel.emit import emit
@@ -211,6 +222,12 @@ def with_program(module: Module, arch: Arch, *, dump_dir: str | None = None, rep
     if dump_dir is not None:
         report(str(dump(module, dump_dir)))
     return module
+
+
+def _must_execute(arch: Arch) -> None:
+    if arch.kind != "executable":
+        message = f"{arch.name!r} is a machine of kind `{arch.kind}`: there are no programs for it"
+        raise CompileError(Diagnostic(message, help="`dnnc cost` counts for it; programs need `kind: executable`"))
 
 
 def cost_document(module: Module, arch: Arch) -> Json:
@@ -252,6 +269,7 @@ def run(program: Program, inputs: Mapping[str, Any], options: RunOptions) -> tup
     from ..runtime.machine import run_program
 
     arch = program_arch(program)
+    _must_execute(arch)
     result = run_program(program, arch, inputs, options)
     _must_be_sound(result.layers, arch, {})
     prices = [energy_pj(counts, arch) for counts in result.layers]

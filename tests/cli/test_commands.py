@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import dnnc
 import numpy as np
 import pytest
+from dnnc.cli import session
 from dnnc.cli.main import main
+from dnnc.frontend.arch_yaml import load_arch
+from dnnc.ir.container import read_program
+from dnnc.ir.diagnostics import Diagnostic
+from dnnc.ir.dump import read_dump
 
 MODELS = Path(__file__).parents[2] / "specs" / "models"
 DIGITS = str(MODELS / "digits.onnx")
@@ -103,6 +109,52 @@ def test_opt_runs_passes_on_text(work: Path, capsys: pytest.CaptureFixture[str])
     assert main(["opt", str(scheduled)]) == 0
     assert capsys.readouterr().out == scheduled.read_text()
     assert main(["opt", str(lowered), "--passes", "shedule"]) == 2
+
+
+def test_opt_records_what_it_is_given(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """So that a later command continues with it, as `compile` and `cost` do."""
+    lowered = next((work / "dumps").glob("*-lower.dnnir"))
+    capsys.readouterr()
+    words = ["--passes", "schedule", "--dataflow", "os", "--objective", "energy"]
+    assert main(["opt", str(lowered), *words, "-o", str(work / "dumps" / "os.dnnir")]) == 0
+    options = dict(read_dump(work / "dumps" / "os.dnnir").header.options)
+    assert (options["dataflow"], options["objective"], options["im2col"]) == ("os", "energy", "auto")
+
+
+@pytest.mark.parametrize("option", ["--calibrate", "--calibration", "--seed"])
+def test_opt_does_not_offer_what_has_no_effect_there(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["opt", "--help"]) == 0
+    assert option not in capsys.readouterr().out
+    assert main(["opt", "m.dnnir", option, "1"]) == 2
+
+
+def test_faults_that_are_not_shown_are_counted(
+    work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lowered = next((work / "dumps").glob("*-lower.dnnir"))
+    for count, last in ((100, "fault 99"), (101, "1 more fault of"), (150, "50 more faults of")):
+        faults = [Diagnostic(f"fault {number}") for number in range(count)]
+        monkeypatch.setattr(session, "verify", lambda module, arch, faults=faults: faults)
+        assert main(["opt", str(lowered)]) == 2
+        shown = capsys.readouterr().err.splitlines()
+        assert last in shown[-1]
+        assert len(shown) == min(count, 101)
+
+
+def test_a_machine_for_cost_alone_has_no_programs(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (MODELS.parent / "arch" / "edge8.yaml").read_text()
+    (work / "paper.yaml").write_text(text.replace("name: edge8\n", "name: paper\nkind: cost_only\n"))
+    base = [DIGITS, "--arch", str(work / "paper.yaml"), "--batch-size", "4"]
+    base += ["--calibrate", str(work / "calibration.npz")]
+    assert main(["cost", *base]) == 0
+    assert "on paper (cost_only), batch 4 (cost)" in capsys.readouterr().out
+    assert main(["compile", *base, "-o", str(work / "never.dnnx")]) == 2
+    assert "'paper' is a machine of kind `cost_only`: there are no programs for it" in capsys.readouterr().err
+    assert not (work / "never.dnnx").exists()
+    arch_text = load_arch(str(work / "paper.yaml")).text
+    program = replace(read_program(work / "a.dnnx"), arch_text=arch_text)
+    with pytest.raises(dnnc.CompileError, match="there are no programs for it"):
+        dnnc.run(program, {})
 
 
 def test_a_dump_after_a_pass_that_there_is_not_is_refused(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
