@@ -473,7 +473,8 @@ def mutate_words(text: str, rng: Rng) -> bytes:
             numbers = [index for index in visible if words[index][:1].isdigit()] or visible
             at = rng.choice(numbers)
             values = (*INTEGERS, "0.5", "1e400", "inf", "nan", "0x10", "9" * 30, "9" * 5000, "1 x999999999")
-            near = (int(words[at]) + rng.choice((-1, 1)), int(words[at]) * 2) if words[at].isdecimal() and len(words[at]) < 100 else values
+            is_number = words[at].isdecimal() and len(words[at]) < 100
+            near = (int(words[at]) + rng.choice((-1, 1)), int(words[at]) * 2) if is_number else values
             words[at] = str(rng.choice(near if rng.random() < 0.5 else values))
     return "".join(words).encode()
 
