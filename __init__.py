@@ -111,10 +111,11 @@ def _scheduled(
     import warnings
 
     from .cli import session
+    from .cli.options import checked
     from .passes.mapping import MappingOptions
     from .passes.pipeline import Options
 
-    options = Options(precision, MappingOptions(dataflow, im2col, objective))
+    options = checked(Options(precision, MappingOptions(dataflow, im2col, objective)))
     given = session.ModelInputs(batch_size, shapes or {}, calibration, calibration_method)
     return session.scheduled(
         fspath(model), arch, lambda header: options, given, warn=lambda text: warnings.warn(text, stacklevel=4)

@@ -7,6 +7,14 @@ from collections.abc import Sequence
 
 from ..ir.diagnostics import CompileError, Diagnostic
 
+# What the options that decide about a compilation may be.
+LEGAL = {
+    "precision": ("auto", "keep", "int8"),
+    "dataflow": ("auto", "ws", "os", "is"),
+    "im2col": ("auto", "explicit", "implicit"),
+    "objective": ("energy", "latency", "edp"),
+}
+
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="an .onnx file, or a .dnnir dump to continue from")
@@ -41,14 +49,14 @@ def add_decisions(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--arch", metavar="A", help="a bundled architecture (dnnc arch list) or a file")
     parser.add_argument(
         "--precision",
-        choices=["auto", "keep", "int8"],
+        choices=LEGAL["precision"],
         default=None,
         help="auto: the array's own type; keep: narrow nothing, the host computes the rest (default: auto)",
     )
     parser.add_argument("--prune", metavar="SPEC", help="block pruning (comes later)")
-    parser.add_argument("--dataflow", choices=["auto", "ws", "os", "is"], default=None, help="default: auto")
-    parser.add_argument("--im2col", choices=["auto", "explicit", "implicit"], default=None, help="default: auto")
-    parser.add_argument("--objective", choices=["energy", "latency", "edp"], default=None, help="default: latency")
+    parser.add_argument("--dataflow", choices=LEGAL["dataflow"], default=None, help="default: auto")
+    parser.add_argument("--im2col", choices=LEGAL["im2col"], default=None, help="default: auto")
+    parser.add_argument("--objective", choices=LEGAL["objective"], default=None, help="default: latency")
     parser.add_argument(
         "--mapping", metavar="FILE", help="decisions that are fixed, as `cost --save-mapping` writes them"
     )

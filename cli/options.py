@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from ..ir.diagnostics import CompileError, Diagnostic
 from ..passes.mapping import MappingOptions
 from ..passes.pipeline import Options
+from .arguments import LEGAL
 from .mapping_file import read_mapping
 
 
@@ -27,7 +28,20 @@ def given_options(arguments: argparse.Namespace, earlier: Sequence[tuple[str, st
         objective=chosen("objective", "latency"),
         pins=read_mapping(arguments.mapping) if arguments.mapping else (),
     )
-    return Options(chosen("precision", "auto"), mapping)
+    return checked(Options(chosen("precision", "auto"), mapping))
+
+
+def checked(options: Options) -> Options:
+    """`options`, which may come from a text or a program. Raises CompileError naming every value that is not legal."""
+    resolved = "exact"  # what the driver makes of `auto` for a model that is quantised already
+    faults = [
+        Diagnostic(f"option {name!r} is {value!r}", help=f"legal: {', '.join(LEGAL[name])}")
+        for name, value in spelled(options)
+        if value not in LEGAL[name] and (name, value) != ("precision", resolved)
+    ]
+    if faults:
+        raise CompileError(faults)
+    return options
 
 
 def spelled(options: Options) -> tuple[tuple[str, str], ...]:

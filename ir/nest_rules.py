@@ -262,10 +262,18 @@ def _step_faults(nest: Nest, step: Post) -> Iterator[tuple[str, str]]:
             if value not in [each.value for each in ElementType]:
                 yield f"there is no type {value!r}", close_match(str(value), [each.value for each in ElementType])
         elif name == "zero_point" or (step.op is PostOp.TABLE and name == "minimum"):
-            if type(value) is not int:
-                yield f"attribute {name!r} is {value!r}", "a whole number"
-        elif step.op is not PostOp.CLAMP and not _is_float32(value):
+            if not _is_int32(value):
+                yield f"attribute {name!r} is {value!r}", "a whole number of 32 bits"
+        elif step.op is PostOp.CLAMP:
+            if type(value) is int and not _is_int32(value):
+                yield f"attribute {name!r} is {value!r}", "a whole number of 32 bits"
+        elif not _is_float32(value):
             yield f"attribute {name!r} is {value!r}", "a float32 value"
+
+
+def _is_int32(value: object) -> bool:
+    """Whether the field of an instruction holds it."""
+    return type(value) is int and ElementType.I32.minimum <= value <= ElementType.I32.maximum
 
 
 def _running_faults(nest: Nest, step: Post, is_float: bool) -> Iterator[tuple[str, str]]:

@@ -270,3 +270,10 @@ def test_the_python_api() -> None:
     assert stats["total"] == result.stats["total"]
     with pytest.raises(dnnc.CompileError, match="there is no bundled architecture"):
         dnnc.compile(DIGITS, "edge9")
+
+
+def test_an_illegal_option_is_told_with_what_is_legal(tmp_path: Path) -> None:
+    import dnnc
+
+    with pytest.raises(dnnc.CompileError, match="latency"):
+        dnnc.compile(tmp_path / "absent.onnx", "edge8", objective="speed")

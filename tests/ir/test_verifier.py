@@ -635,3 +635,16 @@ def test_all_faults_are_reported_at_once() -> None:
     faults = verify(replace(module_of(NEST), operations=(nest, replace(nest, name="other"))), MACHINE)
     assert len([fault for fault in faults if "the pad of %x is 200" in fault.message]) == 2
     assert any("a sum may reach" in fault.message for fault in faults)
+
+
+def test_whole_numbers_of_a_post_chain_fit_their_fields() -> None:
+    nest = conv_nest(MACHINE)
+    bias, requantize, clamp = nest.post
+    wide = (("type", "i8"), ("zero_point", 1 << 40))
+    post = (
+        bias,
+        replace(requantize, attributes=wide),
+        replace(clamp, attributes=(("minimum", -(1 << 40)), ("maximum", 1))),
+    )
+    for value in (1 << 40, -(1 << 40)):
+        assert_fault(module_of(replace(nest, post=post)), str(value))
