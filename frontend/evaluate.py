@@ -21,7 +21,9 @@ from .network import Constant
 
 # Constants of at least this many elements are handed to a session as they lie, without a copy.
 _SHARED_ELEMENTS = 1024
-_SHARED_TYPES = frozenset(
+
+# Types whose elements numpy holds and computes on as they are; strings and narrower kinds are not among them.
+NUMPY_TYPES = frozenset(
     {
         TensorProto.FLOAT,
         TensorProto.DOUBLE,
@@ -72,7 +74,7 @@ def create_session(model: onnx.ModelProto, constants: Mapping[str, Constant], *,
     whole = onnx.ModelProto()
     whole.CopyFrom(model)
     for name, constant in constants.items():
-        if constant.array.size >= _SHARED_ELEMENTS and constant.elem_type in _SHARED_TYPES:
+        if constant.array.size >= _SHARED_ELEMENTS and constant.elem_type in NUMPY_TYPES:
             stub = whole.graph.initializer.add(
                 name=name, data_type=constant.elem_type, dims=constant.shape, data_location=TensorProto.EXTERNAL
             )

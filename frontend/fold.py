@@ -17,7 +17,7 @@ import onnx
 from onnx import TensorProto
 
 from ..ir.diagnostics import CompileError, Diagnostic
-from .evaluate import create_session, onnxruntime_message
+from .evaluate import NUMPY_TYPES, create_session, onnxruntime_message
 from .network import Constant, Network, OnnxNode, serialised
 from .shapes import infer
 
@@ -113,23 +113,6 @@ _LINEAR = frozenset(
         "Xor",
     ]
 )
-# Constants that keep their data in strings or in types that numpy does not compute on are left to onnxruntime's hosts.
-_FOLDED_TYPES = frozenset(
-    {
-        TensorProto.FLOAT,
-        TensorProto.DOUBLE,
-        TensorProto.FLOAT16,
-        TensorProto.INT8,
-        TensorProto.UINT8,
-        TensorProto.INT16,
-        TensorProto.UINT16,
-        TensorProto.INT32,
-        TensorProto.UINT32,
-        TensorProto.INT64,
-        TensorProto.UINT64,
-        TensorProto.BOOL,
-    }
-)
 
 
 def is_dequantize(node: OnnxNode) -> bool:
@@ -198,7 +181,7 @@ def _empty_values(network: Network, node: OnnxNode) -> dict[str, Constant]:
     """The results of a node that yields no elements at all: known whatever it reads, and safe, where onnxruntime's
     kernels are not (QLinearAdd of two empty vectors ends its process)."""
     infos = {name: network.info(name) for name in node.writes}
-    if any(info.elements != 0 or info.elem_type not in _FOLDED_TYPES for info in infos.values()):
+    if any(info.elements != 0 or info.elem_type not in NUMPY_TYPES for info in infos.values()):
         return {}
     return {
         name: Constant(info.elem_type, np.zeros(info.shape or (), onnx.helper.tensor_dtype_to_np_dtype(info.elem_type)))
@@ -229,7 +212,7 @@ def _bounded_bytes(network: Network, node: OnnxNode) -> int | None:
         elements = info.elements
         if operator in _SELECTING:
             elements = operands * max(1, len(network.info(node.input(0)).shape or ()))
-        if elements is None or info.elem_type not in _FOLDED_TYPES:
+        if elements is None or info.elem_type not in NUMPY_TYPES:
             return None
         size = 8 * elements
         if size > LARGEST_VALUE_BYTES:
