@@ -1,47 +1,74 @@
-"""Tables on a terminal, plain text in a pipe; progress on standard error, and only to a terminal."""
+"""Tables; progress on standard error, and only to a terminal."""
 
 from __future__ import annotations
 
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
+
+_GAP = "  "  # between columns
+_NARROWEST = 20  # for words, however narrow the terminal
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> None:
     """Rows of cells; numbers (and None, shown as -) stand to the right.
 
-    In a pipe: aligned columns, two spaces apart, never cut.
+    In a pipe: aligned columns, two spaces apart, however wide. On a terminal: within its width (`table_lines`).
     """
-    cells = [[_cell(value) for value in row] for row in rows]
-    right = [any(isinstance(row[k], int | float) for row in rows) for k in range(len(headers))]
-    if sys.stdout.isatty():
-        from rich.console import Console
-        from rich.table import Table
-
-        table = Table(title=title or None, title_justify="left")
-        for header, is_number in zip(headers, right, strict=True):
-            table.add_column(header, justify="right" if is_number else "left")
-        for row in cells:
-            table.add_row(*(cell.replace("[", "\\[") for cell in row))
-        Console().print(table)
-        return
     if title:
         print(title)
-    widths = [max(len(row[k]) for row in [list(headers), *cells]) for k in range(len(headers))]
-    for row in [list(headers), *cells]:
-        aligned = (
-            cell.rjust(width) if is_number else cell.ljust(width)
-            for cell, width, is_number in zip(row, widths, right, strict=True)
-        )
-        print("  ".join(aligned).rstrip())
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    print("\n".join(table_lines(headers, rows, width)))
+
+
+def table_lines(headers: Sequence[str], rows: Sequence[Sequence[object]], width: int | None) -> list[str]:
+    """The lines of a table, in blocks of whole columns where they do not fit beside each other in `width`: each block
+    repeats the first column, so that its rows can be told. Words wrap where a block of their own is too narrow for
+    them; nothing is cut, numbers least of all.
+    """
+    cells = [list(headers), *([_cell(value) for value in row] for row in rows)]
+    right = [any(isinstance(row[k], int | float) for row in rows) for k in range(len(headers))]
+    widths = [max(len(row[k]) for row in cells) for k in range(len(headers))]
+    if width is not None:
+        widths[0] = widths[0] if right[0] else min(widths[0], max(len(headers[0]), width // 3))
+        room = max(width - widths[0] - len(_GAP), _NARROWEST)
+        widths[1:] = [each if number else min(each, room) for each, number in zip(widths[1:], right[1:], strict=True)]
+    lines: list[str] = []
+    for block in _blocks(widths, width):
+        lines += [""] if lines else []
+        for row in cells:
+            parts = [[row[k]] if right[k] else _wrapped(row[k], widths[k]) for k in block]
+            for number in range(max(map(len, parts))):
+                words = [part[number] if number < len(part) else "" for part in parts]
+                aligned = (
+                    word.rjust(widths[k]) if right[k] else word.ljust(widths[k])
+                    for k, word in zip(block, words, strict=True)
+                )
+                lines.append(_GAP.join(aligned).rstrip())
+    return lines
+
+
+def _blocks(widths: Sequence[int], width: int | None) -> list[list[int]]:
+    """Columns by number: the first one in every block, the others in order, as many as fit."""
+    blocks = [[0]]
+    for column in range(1, len(widths)):
+        taken = sum(widths[k] + len(_GAP) for k in blocks[-1]) + widths[column]
+        if width is not None and taken > width and len(blocks[-1]) > 1:
+            blocks.append([0])
+        blocks[-1].append(column)
+    return blocks
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width) if len(text) > width else [text]
 
 
 def _cell(value: object) -> str:
     if value is None:
         return "-"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return str(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 @contextmanager
