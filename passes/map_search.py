@@ -14,7 +14,7 @@ from math import prod
 
 import numpy as np
 
-from ..backends.cost.nest import cost_nest
+from ..backends.cost.module import counted
 from ..backends.cost.price import energy_pj, price
 from ..ir.arch import Arch
 from ..ir.nest import Dataflow, Nest, Schedule
@@ -57,7 +57,7 @@ class Found:
 
 def objective_of(nest: Nest, arch: Arch, objective: str) -> float:
     """The objective of a scheduled nest: cycles for latency, pJ for energy, pJ x cycles for edp."""
-    counts = cost_nest(nest, arch)
+    counts = counted(nest, arch)
     if objective == "latency":
         return float(counts.cycles)
     energy = sum(energy_pj(counts, arch).values())

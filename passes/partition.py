@@ -368,13 +368,17 @@ def _sums_fit_the_accumulator(question: Question) -> Iterator[str]:
     if node.op not in _PRODUCTS or not integers or not question.element(1).is_integer:
         return
     raw = "subtract" not in question.arch.array.mac_forms
-    bound = _magnitude(question.tensor(0), raw) * _weight_sum(question, raw)
+    magnitude = _magnitude(question.tensor(0), raw)
+    largest = FLOAT32_EXACT - 1 if accumulator.is_float else accumulator.maximum
+    bias = _bias_magnitude(question) if accumulator.is_float else 0
+    if magnitude * _terms(question) * _magnitude(question.tensor(1), raw) + bias <= largest:
+        return  # whatever the weights are, and they need not be read
+    bound = magnitude * _weight_sum(question, raw) + bias
+    if bound <= largest:
+        return
     if accumulator.is_float:
-        bound += _bias_magnitude(question)
-        if bound >= FLOAT32_EXACT:
-            limit = f"integers are exact in {accumulator} only below {FLOAT32_EXACT}"
-            yield f"its sums may reach {bound}, and {limit}"
-    elif bound > accumulator.maximum:
+        yield f"its sums may reach {bound}, and integers are exact in {accumulator} only below {FLOAT32_EXACT}"
+    else:
         yield f"its sums may reach {bound}, and {accumulator} holds up to {accumulator.maximum}"
 
 

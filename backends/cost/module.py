@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 from ...ir.arch import Arch
 from ...ir.graph import HostRegion
@@ -47,23 +48,27 @@ def _main_bytes(module: Module, name: str, addressed: set[str]) -> int:
 
 
 def cost_module(module: Module, arch: Arch) -> list[LayerCounts]:
-    """Counts layer by layer. Requires a module that is lowered and scheduled: nests and host regions only.
-
-    Nests that differ in names alone are counted once.
-    """
+    """Counts layer by layer. Requires a module that is lowered and scheduled: nests and host regions only."""
     layers = []
-    counted: dict[Nest, LayerCounts] = {}
     for operation in module.operations:
         if isinstance(operation, HostRegion):
             layers.append(cost_host(operation, module, arch))
             continue
         assert isinstance(operation, Nest), f"{operation.name!r} is not lowered"
-        plain = nameless(operation)
-        if plain not in counted:
-            counted[plain] = cost_nest(plain, arch)
         op = operation.operator or operation.body.op.value
-        layers.append(replace(counted[plain], name=operation.name, op=op))
+        layers.append(replace(counted(operation, arch), name=operation.name, op=op))
     return layers
+
+
+def counted(nest: Nest, arch: Arch) -> LayerCounts:
+    """`cost_nest` of a nest without its names: nests that differ in names alone are counted once in a process, and what
+    the choice of schedules has counted is not counted again. Holds the last 1024, some 10 KiB each."""
+    return _counted(nameless(nest), arch)
+
+
+@lru_cache(maxsize=1024)
+def _counted(nest: Nest, arch: Arch) -> LayerCounts:
+    return cost_nest(nest, arch)
 
 
 def nameless(nest: Nest) -> Nest:
