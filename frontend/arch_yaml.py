@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..ir.arch import Arch, AreaRow, Array, Dma, EnergyRow, Host, Memory, PostUnit, Queues, VectorUnit
-from ..ir.diagnostics import CompileError, Diagnostic, Span
+from ..ir.diagnostics import CompileError, Diagnostic, Span, closest
 from ..ir.program import BODY_CODES, POST_CODES
 from ..ir.types import ElementType
 from . import components
-from .yaml_reader import LARGEST_BYTES, Faults, Fields, ListNode, MapNode, ScalarNode, closest, read_yaml
+from .yaml_reader import LARGEST_BYTES, Faults, Fields, ListNode, MapNode, ScalarNode, read_yaml
 
 BUNDLED = Path(__file__).parents[1] / "specs" / "arch"
 

@@ -7,13 +7,12 @@ time and memory. All faults are reported at once; only a fault of syntax ends th
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from ..ir.diagnostics import CompileError, Diagnostic, Span
+from ..ir.diagnostics import CompileError, Diagnostic, Span, closest
 
 LARGEST_BYTES = 256 * 1024
 LARGEST_DEPTH = 16
@@ -368,13 +367,6 @@ class Fields:
                 self.faults.add(f"unknown key {key[:80]!r}{where}", span, closest(key, self._known))
         if len(self.faults) > self._faults_before:
             self.faults.unsound.add(self.path)
-
-
-def closest(word: str, legal: Iterable[str]) -> str:
-    """A help line: the legal word that was probably meant, else all of them."""
-    names = sorted(set(legal))
-    near = difflib.get_close_matches(word[:80], names, 1, 0.6)
-    return f"did you mean {near[0]!r}?" if near else f"legal: {', '.join(names)}"
 
 
 def _show(node: YamlNode | None) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -67,3 +68,10 @@ class BrokenPass(AssertionError):
         self.name = name
         self.faults = tuple(faults)
         super().__init__(f"after pass {name!r}:\n" + "\n".join(str(each) for each in faults))
+
+
+def closest(word: str, legal: Iterable[str]) -> str:
+    """A help line: the legal word that was probably meant, else all of them."""
+    names = sorted(set(legal))
+    near = difflib.get_close_matches(word[:80], names, 1, 0.6)
+    return f"did you mean {near[0]!r}?" if near else f"legal: {', '.join(names)}"
