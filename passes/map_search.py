@@ -7,6 +7,7 @@ After `budget` leaves the search gives up the proof and keeps the best.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -42,6 +43,7 @@ class Leaf:
 class Found:
     """The outcome of a search: the best schedule with its objective, a lower bound of the objective in the whole space,
     how many leaves were costed, and for each dataflow the best that is known of it: its objective, or (False) a bound.
+    `stopped` says that the time limit ended the search before its proof.
     """
 
     schedule: Schedule
@@ -49,6 +51,7 @@ class Found:
     lower_bound: float
     evaluated: int
     by_dataflow: Mapping[Dataflow, tuple[float, bool]]
+    stopped: bool = False
 
     @property
     def optimal(self) -> bool:
@@ -73,14 +76,23 @@ def search(
     im2col: str,
     limit: float = float("inf"),
     budget: int = BUDGET,
+    deadline: float = float("inf"),
 ) -> Found | None:
-    """The best mapping of a nest that is not empty; None where nothing fits, or where nothing is below `limit`."""
+    """The best mapping of a nest that is not empty; None where nothing fits, or where nothing is below `limit`.
+
+    After the `deadline` (of time.monotonic) no leaf is costed once there is a mapping, or where there is a `limit`.
+    """
     best: Found | None = None
     known: dict[Dataflow, tuple[float, bool]] = {}
-    least, passed_over, evaluated = limit, float("inf"), 0
+    least, passed_over, evaluated, stopped = limit, float("inf"), 0, False
+
+    def late() -> bool:
+        return least < float("inf") and time.monotonic() >= deadline
+
     for unit in units_of(dataflows):
         floor = objective_floor(nest, arch, unit[0], objective)
-        if floor >= least:
+        if floor >= least or late():
+            stopped = stopped or floor < least
             known.update(dict.fromkeys(unit, (floor, False)))
             passed_over = min(passed_over, floor)
             continue
@@ -90,8 +102,10 @@ def search(
         for dataflow in unit if leaves else ():
             known.setdefault(dataflow, (leaves[-1].bound, False))
         for number, leaf in enumerate(leaves):
-            if leaf.bound >= least * (1 - ROUNDING) or number == budget:
+            proven = leaf.bound >= least * (1 - ROUNDING)
+            if proven or number == budget or late():
                 passed_over = min(passed_over, leaf.bound)
+                stopped = stopped or (not proven and number < budget)
                 break
             schedule = make_schedule(nest, arch, leaf.dataflow, leaf.tiles, dict(leaf.copies), im2col)
             value = objective_of(replace(nest, schedule=schedule), arch, objective)
@@ -102,7 +116,7 @@ def search(
                 best, least = Found(schedule, value, 0.0, 0, known), value
     if best is None:
         return None
-    return replace(best, lower_bound=min(passed_over, least), evaluated=evaluated)
+    return replace(best, lower_bound=min(passed_over, least), evaluated=evaluated, stopped=stopped)
 
 
 def units_of(dataflows: Sequence[Dataflow]) -> list[tuple[Dataflow, ...]]:

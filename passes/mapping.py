@@ -28,10 +28,12 @@ class Pin:
 class MappingOptions:
     """`dataflow` is auto, ws, os or is; `im2col` auto, explicit or implicit; `objective` latency, energy or edp.
 
-    `pins` are by nest name.
+    `pins` are by nest name. After `time_limit_s` seconds the search costs one mapping for each nest that is left, the
+    one with the lowest bound, and says so.
     """
 
     dataflow: str = "auto"
     im2col: str = "auto"
     objective: str = "latency"
     pins: tuple[tuple[str, Pin], ...] = ()
+    time_limit_s: float | None = None

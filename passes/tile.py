@@ -11,6 +11,7 @@ Ensures:  every schedule fits the machine; what a user pinned is as pinned. Nest
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -32,12 +33,14 @@ from .mapping import MappingOptions, Pin
 from .schedule import make_schedule
 
 NAME = "schedule"
+STOPPED = "stopped by the time limit"  # stands in the reasons of schedules for which that holds
 UNITS = {"latency": "cycles", "energy": "pJ", "edp": "pJ x cycles"}
 
 
 def choose_schedules(module: Module, arch: Arch, options: MappingOptions) -> Module:
     """The module with a schedule for every nest. Raises CompileError for every pin or option that no mapping meets."""
-    mapper = Mapper(arch, options, MapCache.of_user())
+    deadline = float("inf") if options.time_limit_s is None else time.monotonic() + options.time_limit_s
+    mapper = Mapper(arch, options, MapCache.of_user(), deadline)
     pins = dict(options.pins)
     faults = [
         Diagnostic(f"there is no layer {name!r} to map", pin.span, _layers(module))
@@ -81,11 +84,13 @@ def map_nest(nest: Nest, arch: Arch, options: MappingOptions, pin: Pin | None = 
 
 @dataclass
 class Mapper:
-    """Mappings for one machine and one set of options; remembers what it has mapped, and keeps it in `cache`."""
+    """Mappings for one machine and one set of options; remembers what it has mapped, and keeps it in `cache`, but for
+    what the `deadline` (of time.monotonic) may have cut short."""
 
     arch: Arch
     options: MappingOptions
     cache: MapCache = field(default_factory=lambda: MapCache(None))
+    deadline: float = float("inf")
     _known: dict[tuple[Nest, Pin | None, str], Schedule] = field(default_factory=dict)
     _explicit: dict[tuple[Nest, Pin | None, str], bool] = field(default_factory=dict)
 
@@ -97,9 +102,13 @@ class Mapper:
             schedule = self._restored(nest, pin or Pin(), label, self.cache.read(entry))
             if schedule is None:
                 schedule = self._schedule(nest, pin or Pin(), label)
-                self.cache.write(entry, _decisions(schedule))
+                if not self._is_late():
+                    self.cache.write(entry, _decisions(schedule))
             self._known[key] = schedule
         return replace(nest, schedule=self._known[key])
+
+    def _is_late(self) -> bool:
+        return time.monotonic() >= self.deadline
 
     def _entry(self, kind: str, key: tuple[Nest, Pin | None, str]) -> str:
         arch = replace(self.arch, text="", digest="", sources=())
@@ -149,7 +158,7 @@ class Mapper:
         dataflows = self._dataflows(nest, pin)
         if _is_empty(nest):
             return make_schedule(nest, self.arch, dataflows[0], (), {}, label, "the nest has no points")
-        found = search(nest, self.arch, dataflows, pin, self.options.objective, label)
+        found = search(nest, self.arch, dataflows, pin, self.options.objective, label, deadline=self.deadline)
         if found is None:
             raise CompileError(self._misfit(nest, dataflows, pin))
         return self._certified(found, pin)
@@ -189,6 +198,8 @@ class Mapper:
             parts.append("partly pinned")
         elif self.options.dataflow != "auto" and chosen.value == self.options.dataflow:
             parts.append("dataflow as asked")
+        if found.stopped:
+            parts.append(STOPPED)
         return "; ".join(parts)
 
     def takes_explicit(self, nest: Nest, pin: Pin | None) -> bool:
@@ -223,8 +234,17 @@ class Mapper:
                     self._explicit[key] = better
                 case _:
                     self._explicit[key] = self._compared(nest, pin, implicit)
-                    self.cache.write(entry, {"explicit": self._explicit[key]})
+                    if self._is_late():
+                        self._note_stopped(self._key(nest, pin, im2col_kind(nest)))
+                    else:
+                        self.cache.write(entry, {"explicit": self._explicit[key]})
         return self._explicit[key]
+
+    def _note_stopped(self, key: tuple[Nest, Pin | None, str]) -> None:
+        """Of an implicit im2col: it may have been kept because the time for the explicit one was out."""
+        schedule = self._known[key]
+        if STOPPED not in schedule.reason:
+            self._known[key] = replace(schedule, reason=f"{schedule.reason}; {STOPPED}")
 
     def _compared(self, nest: Nest, pin: Pin | None, implicit: Nest) -> bool:
         alternative = explicit_alternative(nest, self.arch)
@@ -248,7 +268,8 @@ class Mapper:
             return False
         least = [lower_bound(part, self.arch, flows, pins, objective) for part, flows, pins, _ in parts]
         for number, (part, flows, pins, label) in enumerate(parts):
-            found = search(part, self.arch, flows, pins, objective, label, left - sum(least[number + 1 :]))
+            limit = left - sum(least[number + 1 :])
+            found = search(part, self.arch, flows, pins, objective, label, limit, deadline=self.deadline)
             if found is None:
                 return False
             left -= found.objective

@@ -48,9 +48,9 @@ def searches(monkeypatch: pytest.MonkeyPatch) -> list[Nest]:
     seen: list[Nest] = []
     original = map_search.search
 
-    def search(nest: Nest, *rest: Any) -> Any:
+    def search(nest: Nest, *rest: Any, **named: Any) -> Any:
         seen.append(nest)
-        return original(nest, *rest)
+        return original(nest, *rest, **named)
 
     monkeypatch.setattr(tile, "search", search)
     return seen
