@@ -1,7 +1,7 @@
 """dnnc compiles ONNX models for accelerators that you describe, costs them and runs them bit for bit.
 
     program = dnnc.compile("model.onnx", "gemmini16")
-    stats = dnnc.cost("model.onnx", "gemmini16")
+    stats = dnnc.cost("model.onnx", "gemmini16", dnnc.Options(dataflow="ws", batch_size=4))
     result = dnnc.run(program, {"image": image})
 
 Wrong input raises `CompileError`, which carries every fault. Nothing heavy is imported before a function is called.
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
+from .cli.decisions import Options
 from .ir.diagnostics import CompileError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from .ir.module import Module
     from .ir.program import Program
 
-__all__ = ["CompileError", "Result", "compile", "cost", "run"]
+__all__ = ["CompileError", "Options", "Result", "compile", "cost", "run"]
 
 
 @dataclass(frozen=True)
@@ -35,28 +36,15 @@ class Result:
 def compile(
     model: str | PathLike[str],
     arch: str | Arch,
-    *,
-    calibration: Mapping[str, Any] | None = None,
-    calibration_method: str = "minmax",
-    batch_size: int | None = None,
-    shapes: Mapping[str, tuple[int, ...]] | None = None,
-    precision: str = "auto",
-    dataflow: str = "auto",
-    im2col: str = "auto",
-    objective: str = "latency",
+    options: Options = Options(),  # noqa: B008  (a value that nothing changes)
 ) -> Program:
     """The program of an ONNX file (or of a .dnnir dump) for a machine.
 
-    `arch` is a bundled name, the path of a description, or an `Arch`. `calibration` has samples by input name, the
-    first axis counting them, by which a float model is quantised where the machine needs it; `calibration_method` is
-    minmax, percentile or entropy. `batch_size` binds a
-    symbolic batch axis, `shapes` whole inputs. The other options are those of `dnnc compile`.
+    `arch` is a bundled name, the path of a description, or an `Arch`; `options` are those of `dnnc compile`.
     """
     from .cli import session
 
-    module, machine = _scheduled(
-        model, arch, calibration, calibration_method, batch_size, shapes, precision, dataflow, im2col, objective
-    )
+    module, machine = _scheduled(model, arch, options)
     program = session.with_program(module, machine).program
     assert program is not None
     return program
@@ -65,58 +53,45 @@ def compile(
 def cost(
     model: str | PathLike[str],
     arch: str | Arch,
-    *,
-    calibration: Mapping[str, Any] | None = None,
-    calibration_method: str = "minmax",
-    batch_size: int | None = None,
-    shapes: Mapping[str, tuple[int, ...]] | None = None,
-    precision: str = "auto",
-    dataflow: str = "auto",
-    im2col: str = "auto",
-    objective: str = "latency",
+    options: Options = Options(),  # noqa: B008
 ) -> dict[str, Any]:
     """What a model costs on a machine, in the schema `dnnc.stats/1`, without a program; arguments as for `compile`."""
     from .cli import session
 
-    module, machine = _scheduled(
-        model, arch, calibration, calibration_method, batch_size, shapes, precision, dataflow, im2col, objective
-    )
-    return session.cost_document(module, machine)
+    return session.cost_document(*_scheduled(model, arch, options))
 
 
-def run(program: Program | str | PathLike[str], inputs: Mapping[str, Any], *, time_limit_s: float = 600.0) -> Result:
-    """Execute a program (or a .dnnx file) on the machine that it embeds; `inputs` by the model's own names."""
+def run(
+    program: Program | str | PathLike[str],
+    inputs: Mapping[str, Any] | str | PathLike[str],
+    *,
+    time_limit_s: float = 600.0,
+) -> Result:
+    """Execute a program (or a .dnnx file) on the machine that it embeds.
+
+    `inputs` are by the model's own names, or a path as `dnnc run --inputs` takes it: a .npz file, or a folder.
+    """
     from .cli import session
+    from .cli.values import program_inputs
     from .ir.container import read_program
     from .ir.program import Program as Compiled
     from .runtime.machine import RunOptions
 
     loaded = program if isinstance(program, Compiled) else read_program(fspath(program))
-    result, stats = session.run(loaded, inputs, RunOptions(time_limit_s=time_limit_s))
+    values = program_inputs(fspath(inputs), loaded) if isinstance(inputs, str | PathLike) else inputs
+    result, stats = session.run(loaded, values, RunOptions(time_limit_s=time_limit_s))
     return Result(result.outputs, stats)
 
 
-def _scheduled(
-    model: str | PathLike[str],
-    arch: str | Arch,
-    calibration: Mapping[str, Any] | None,
-    calibration_method: str,
-    batch_size: int | None,
-    shapes: Mapping[str, tuple[int, ...]] | None,
-    precision: str,
-    dataflow: str,
-    im2col: str,
-    objective: str,
-) -> tuple[Module, Arch]:
+def _scheduled(model: str | PathLike[str], arch: str | Arch, options: Options) -> tuple[Module, Arch]:
     import warnings
 
-    from .cli import session
-    from .cli.options import checked
-    from .passes.mapping import MappingOptions
-    from .passes.pipeline import Options
+    from .cli.files import refuse_other_kind
+    from .cli.request import scheduled_model
 
-    options = checked(Options(precision, MappingOptions(dataflow, im2col, objective)))
-    given = session.ModelInputs(batch_size, shapes or {}, calibration, calibration_method)
-    return session.scheduled(
-        fspath(model), arch, lambda header: options, given, warn=lambda text: warnings.warn(text, stacklevel=4)
-    )
+    refuse_other_kind(fspath(model), (".onnx", ".dnnir"))
+    said: list[str] = []
+    found = scheduled_model(fspath(model), arch, options, warn=said.append)
+    for text in said:
+        warnings.warn(text, stacklevel=3)
+    return found

@@ -88,10 +88,12 @@ def judge(case: Case, shared: Path, arch: str, limit: int, method: str | None) -
     program = dnnc.compile(
         path,
         arch,
-        calibration={name: x[calibration]},
-        calibration_method=method or case.method,
-        batch_size=None if isinstance(fixed, int) else batch,
-        precision="int8",
+        dnnc.Options(
+            calibrate={name: x[calibration]},
+            calibration=method or case.method,
+            batch_size=None if isinstance(fixed, int) else batch,
+            precision="int8",
+        ),
     )
     floats, integers = [], []
     for start in range(0, len(held_out), batch):

@@ -81,7 +81,7 @@ def _model_case(seeds: Path, name: str, data: bytes, rng: random.Random) -> Case
     arch = ["--arch", _machine(rng)]
     action = rng.random()
     if action < 0.15:
-        return Case(files, [(["check", "m.onnx", *arch, *precision, *limit], [])])
+        return Case(files, [(["check", "m.onnx", *arch, *precision], [])])
     if action < 0.3:
         return Case(files, [(["cost", "m.onnx", *arch, *precision, *limit, "--json", "c.json"], ["c.json"])])
     if action < 0.4:

@@ -58,7 +58,7 @@ def main() -> int:
             for size, cycles in zip(SIZES, published, strict=True):
                 path = Path(folder) / f"{size}.onnx"
                 product(size, path)
-                program = dnnc.compile(path, gemmini(side), dataflow=dataflow, precision="keep")
+                program = dnnc.compile(path, gemmini(side), dnnc.Options(dataflow=dataflow, precision="keep"))
                 inputs = {name: rng.integers(-128, 128, (size, size)).astype(np.int8) for name in "ab"}
                 ours = dnnc.run(program, inputs).stats["total"]["cycles"]
                 print(f"{dataflow:8} {f'{side}x{side}':>7} {size:5} {cycles:10} {ours:8} {ours / cycles:15.2f}")

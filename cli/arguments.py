@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import Any
 
 from ..ir.diagnostics import CompileError, Diagnostic
-
-# What the options that decide about a compilation may be.
-LEGAL = {
-    "precision": ("auto", "keep", "int8"),
-    "dataflow": ("auto", "ws", "os", "is"),
-    "im2col": ("auto", "explicit", "implicit"),
-    "objective": ("energy", "latency", "edp"),
-}
+from .decisions import LEGAL, METHODS, Options
+from .files import model_file
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="an .onnx file, or a .dnnir dump to continue from")
+    parser.add_argument(
+        "model", type=model_file, metavar="MODEL", help="an .onnx file, or a .dnnir dump to continue from"
+    )
     parser.add_argument("--batch-size", type=_positive, metavar="N", help="bind a symbolic batch axis")
     parser.add_argument(
         "--shape",
@@ -25,9 +22,6 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME=1,3,224,224",
         help="bind the shape of an input; may be repeated",
-    )
-    parser.add_argument(
-        "--time-limit", type=seconds, metavar="S", default=300.0, help="seconds for calibration (default: 300)"
     )
 
 
@@ -37,11 +31,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--calibrate", metavar="DATA.npz", help="inputs that a float model is quantised by")
     parser.add_argument(
         "--calibration",
-        choices=["minmax", "percentile", "entropy"],
-        default="minmax",
+        choices=METHODS,
         help="how ranges follow from the data (default: minmax)",
     )
-    parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="of synthetic calibration data (default: 0)")
+    parser.add_argument(
+        "--seed",
+        type=_seed,
+        metavar="N",
+        help="of synthetic calibration data (default: 0); the search of mappings draws nothing at random",
+    )
 
 
 def add_decisions(parser: argparse.ArgumentParser) -> None:
@@ -60,12 +58,42 @@ def add_decisions(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mapping", metavar="FILE", help="decisions that are fixed, as `cost --save-mapping` writes them"
     )
+    parser.add_argument(
+        "--time-limit",
+        type=seconds,
+        metavar="S",
+        help="seconds for the search of mappings, which then keeps the best so far (default: none), and for"
+        " calibration, which then fails (default: 300)",
+    )
     parser.add_argument("--passes", metavar='"A,B"', help="run only these passes; dnnc opt --help lists them")
     parser.add_argument("--dump-ir", metavar="DIR", help="write the module as text after each pass")
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="F", help="statistics in the schema dnnc.stats/1; - is standard output")
+
+
+def options(arguments: argparse.Namespace) -> Options:
+    """What the command line decides; a command that lacks an option has not decided it."""
+
+    def given(name: str) -> Any:
+        return getattr(arguments, name, None)
+
+    if given("prune"):
+        raise CompileError(Diagnostic("`--prune` comes later: block pruning is not built yet"))
+    return Options(
+        calibrate=given("calibrate"),
+        calibration=given("calibration"),
+        batch_size=given("batch_size"),
+        shapes=shapes(arguments) if given("shape") else {},
+        precision=given("precision"),
+        dataflow=given("dataflow"),
+        im2col=given("im2col"),
+        objective=given("objective"),
+        mapping=given("mapping"),
+        seed=given("seed"),
+        time_limit_s=given("time_limit"),
+    )
 
 
 def shapes(arguments: argparse.Namespace) -> dict[str, tuple[int, ...]]:
@@ -97,6 +125,8 @@ def limits(texts: Sequence[str]) -> dict[str, float]:
             number = -1.0
         if name not in ("cycles", "energy_pj") or not 0 <= number < float("inf"):
             raise CompileError(Diagnostic(f"--limit {text!r} is neither cycles=N nor energy_pj=N, with a number N"))
+        if name in found:
+            raise CompileError(Diagnostic(f"--limit gives {name} twice"))
         found[name] = number
     return found
 

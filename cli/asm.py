@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .files import read_text
+from .files import read_text, refuse_other_kind
 
 _EXAMPLES = """\
 examples:
@@ -24,6 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..ir.container import program_parts
     from ..ir.files import save_whole
 
+    refuse_other_kind(arguments.source, (".s",))
     program = assemble(read_text(arguments.source, MAX_SOURCE_CHARACTERS), arguments.source)
     save_whole(arguments.output, program_parts(program))
     return 0

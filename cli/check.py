@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _check_dump(arguments.model)
     arch = load_arch(arguments.arch)
     precision = resolved_precision(arguments.model, arguments.precision)
-    options = ImportOptions(arguments.batch_size, shapes(arguments), arguments.time_limit)
+    options = ImportOptions(arguments.batch_size, shapes(arguments))
     with progress("import"):
         judge, blobs = acceptance(arch, precision), Blobs()
         findings = classify(Path(arguments.model), lambda node, tensors: judge(node, tensors, blobs), options, blobs)

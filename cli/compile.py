@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 
+from ..ir.diagnostics import CompileError, Diagnostic
 from .arguments import add_json, add_model, add_options
+from .files import refuse_outputs, write_files
+
+_SUFFIXES = {"program": ".dnnx", "asm": ".s", "ir": ".dnnir"}
 
 _EXAMPLES = """\
 examples:
@@ -22,45 +27,52 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     add_options(parser)
     parser.add_argument("-o", "--output", metavar="OUT.dnnx", help="default: the model's name in this folder")
-    parser.add_argument("--emit", choices=["program", "asm", "ir"], default="program")
+    parser.add_argument(
+        "--emit",
+        choices=_SUFFIXES,
+        default="program",
+        help="what goes to -o: the program (.dnnx), its assembly text (.s) or the module's (.dnnir)",
+    )
     add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     from ..ir.container import program_parts
     from ..ir.dump import write_dump
-    from ..ir.files import refuse_unwritable, save_whole
+    from ..passes.pipeline import PIPELINE
     from .report import words_beside
     from .request import prepare
     from .session import cost_document, with_program
-    from .stats import json_text, write_text
+    from .stats import json_bytes
 
-    suffix = {"program": ".dnnx", "asm": ".s", "ir": ".dnnir"}[arguments.emit]
+    suffix = _SUFFIXES[arguments.emit]
     output = Path(arguments.output or Path(arguments.model).stem + suffix)
-    refuse_unwritable([output, None if arguments.json == "-" else arguments.json])
+    refuse_outputs([output, arguments.json])
     module, arch, report = prepare(arguments)
     # What can be refused comes before the first file is written.
-    stats = json_text(cost_document(module, arch)) if arguments.json else ""
     if arguments.emit == "ir":
+        files = [(arguments.json, json_bytes(cost_document(module, arch)))] if arguments.json else []
         dump = write_dump(module, output.parent, output.name.removesuffix(suffix))
-        if stats:
-            write_text(arguments.json, stats)
+        write_files(files)
         with words_beside(arguments.json):
             print(dump)
         return 0
+    if module.program is None and module.header.last_pass != PIPELINE[-1].name:
+        message = f"the module stands after {module.header.last_pass!r}: there is no program of it yet"
+        raise CompileError(Diagnostic(message, help=f"--emit ir, or let --passes end with {PIPELINE[-1].name}"))
     module = with_program(module, arch, dump_dir=arguments.dump_ir, report=report)
     program = module.program
     assert program is not None
     if arguments.emit == "asm":
         from ..backends.accel.disassembler import disassemble
 
-        save_whole(output, disassemble(program).encode())
+        main: bytes | Iterable[bytes] = disassemble(program).encode()
     else:
-        save_whole(output, program_parts(program))
-    if stats:
-        write_text(arguments.json, stats)
+        main = program_parts(program)
+    stats = [(arguments.json, json_bytes(cost_document(module, arch)))] if arguments.json else []
+    write_files([(output, main), *stats])
     on_host = sum(region.where == "host" for region in program.regions)
-    with words_beside(arguments.json):
+    with words_beside(arguments.json, str(output)):
         print(
             f"{output}: {program.instruction_count} instructions, {len(program.regions)} layers"
             f" ({on_host} on the host), {program.main_bytes} bytes of main memory, for {arch.name}"

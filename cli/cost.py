@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 
+from ..ir.diagnostics import CompileError, Diagnostic
 from .arguments import add_json, add_model, add_options, limits
+from .files import STANDARD_OUTPUT, refuse_outputs, write_files
 
 _EXAMPLES = """\
 examples:
@@ -29,37 +31,32 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from ..ir.diagnostics import CompileError, Diagnostic
-    from ..ir.files import refuse_unwritable
     from .mapping_file import mapping_text
     from .report import words_beside
     from .request import prepare
     from .session import cost_document
     from .show import explain, html_page, print_report
-    from .stats import json_text, write_text
+    from .stats import json_bytes
 
     if arguments.masks:
         raise CompileError(Diagnostic("`--masks` comes later: block pruning is not built yet"))
     bounds = limits(arguments.limit)
-    refuse_unwritable(each for each in (arguments.json, arguments.html, arguments.save_mapping) if each != "-")
+    outputs = [arguments.json, arguments.html, arguments.save_mapping]
+    refuse_outputs(outputs)
     module, arch, _ = prepare(arguments)
     stats = cost_document(module, arch)
-    if arguments.json:
-        write_text(arguments.json, json_text(stats))
-    if arguments.html:
-        write_text(arguments.html, html_page(stats))
-    if arguments.save_mapping:
-        write_text(arguments.save_mapping, mapping_text(module))
+    written = (json_bytes(stats), html_page(stats).encode(), mapping_text(module).encode())
+    write_files((path, data) for path, data in zip(outputs, written, strict=True) if path)
     exceeded = []
     for name, limit in bounds.items():
         value = stats["total"][name]
         if value is None or value > limit:
             exceeded.append(f"{name} is {'not known' if value is None else value}; the limit is {limit:g}")
-    with words_beside(arguments.json, arguments.html, arguments.save_mapping):
-        if arguments.json != "-":
-            print_report(stats, arch.kind)
-            if arguments.explain:
-                explain(stats, module, arch)
+    with words_beside(*outputs):
+        if arguments.json != STANDARD_OUTPUT:
+            print_report(stats)
+        if arguments.explain:
+            explain(stats, module, arch)
         for text in exceeded:
             print(text)
     return int(bool(exceeded))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 _EXAMPLES = """\
@@ -25,9 +26,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     import numpy as np
 
+    from ..frontend.arch_yaml import load_arch
     from ..ir.container import program_parts, read_program
     from ..ir.files import make_folder, save_whole
     from ..passes.pipeline import Options
+    from ..passes.quantise import target_type
     from ..runtime.machine import RunOptions
     from . import session
     from .compare import check_outputs, parse_tolerance, print_checks
@@ -45,10 +48,18 @@ def run(arguments: argparse.Namespace) -> int:
     write_values(folder / "test.npz", {"image": digits["test"]})
     images = len(digits["test"])
 
-    print(f"1. compile: {model} (float32), quantised to int8 with {len(digits['calibration'])} images, batch {images}")
-    given = session.ModelInputs(batch_size=images, calibration={"image": digits["calibration"]})
+    arch = load_arch(arguments.arch)
+    narrowed = target_type(arch, "auto")
+    computed, how = str(narrowed), f"narrowed to {narrowed}"
+    given = session.ModelInputs(batch_size=images)
+    if narrowed is None:
+        computed, how = "float32", "computed in float32"
+    elif narrowed.is_integer:
+        how = f"quantised to {narrowed} with {len(digits['calibration'])} images"
+        given = replace(given, calibration={"image": digits["calibration"]})
+    print(f"1. compile: {model} (float32), {how}, batch {images}")
     with progress("compile") as update:
-        module, arch = session.scheduled(str(model), arguments.arch, lambda header: Options(), given, report=update)
+        module, _ = session.scheduled(str(model), arch, lambda header: Options(), given, report=update)
         module = session.with_program(module, arch, report=update)
     assert module.program is not None
     save_whole(folder / "digits.dnnx", program_parts(module.program))
@@ -73,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
     print_checks(checks, tolerance)
     for name, scores in (
         ("float32, onnxruntime", reference["scores"]),
-        (f"int8, {arch.name}", result.outputs["scores"]),
+        (f"{computed}, {arch.name}", result.outputs["scores"]),
     ):
         print(f"   accuracy on {images} test images: {np.mean(scores.argmax(1) == digits['labels']):.2%} ({name})")
 

@@ -6,15 +6,20 @@
 from __future__ import annotations
 
 import argparse
+import difflib
+import errno
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from ..ir.diagnostics import BrokenPass, CompileError
+from ..ir.diagnostics import BrokenPass, CompileError, closest
 
 DONE, CHECK_FAILED, WRONG_INPUT, OUR_FAULT, INTERRUPTED = 0, 1, 2, 3, 130
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 # Command, module, what it is for. The order is that of the help.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -56,7 +61,10 @@ class Parser(argparse.ArgumentParser):
     """argparse with diagnostics in the form of all others."""
 
     def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: error: {message}\nhelp: {self.prog} --help", file=sys.stderr)
+        wrong = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
+        near = difflib.get_close_matches(wrong[1], re.findall(r"\w+", wrong[2]), 1) if wrong else []
+        help = f"did you mean {near[0]!r}?" if near else f"{self.prog} --help"
+        print(f"{self.prog}: error: {message}\nhelp: {help}", file=sys.stderr)
         sys.exit(WRONG_INPUT)
 
 
@@ -72,8 +80,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as end:  # argparse has printed what there is to say
         return end.code if isinstance(end.code, int) else DONE
     except BrokenPipeError:  # the reader of our output has gone; nobody is left to be told
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_standard_output()
         return DONE
+    except OSError as error:  # files have diagnostics of their own, so that this is standard output
+        if debug or error.errno not in _FULL:
+            return _our_fault(error, debug)
+        _drop_standard_output()
+        print(f"<standard output>: error: cannot write: {error.strerror}", file=sys.stderr)
+        return WRONG_INPUT
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -89,11 +103,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("error: this needs more memory than there is", file=sys.stderr)
         return WRONG_INPUT
     except Exception as error:  # the last resort: the user is owed an answer, not a traceback
-        if debug:
-            raise
-        kind = "a pass wrote an illegal module" if isinstance(error, BrokenPass) else type(error).__name__
-        print(f"internal error: {kind}: {error}\nhelp: this is a fault of dnnc; --debug shows where", file=sys.stderr)
-        return OUR_FAULT
+        return _our_fault(error, debug)
+
+
+def _our_fault(error: Exception, debug: bool) -> int:
+    if debug:
+        raise error
+    kind = "a pass wrote an illegal module" if isinstance(error, BrokenPass) else type(error).__name__
+    print(f"internal error: {kind}: {error}\nhelp: this is a fault of dnnc; --debug shows where", file=sys.stderr)
+    return OUR_FAULT
+
+
+def _drop_standard_output() -> None:
+    """So that the interpreter does not try again, at its end, to write what could not be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _dispatch(words: list[str]) -> int:
@@ -109,11 +132,7 @@ def _dispatch(words: list[str]) -> int:
         return DONE
     name, *rest = words
     if name not in COMMANDS:
-        import difflib
-
-        near = difflib.get_close_matches(name, COMMANDS, 1)
-        hint = f"did you mean {near[0]!r}?" if near else "dnnc --help lists the commands"
-        print(f"dnnc: error: there is no command {name!r}\nhelp: {hint}", file=sys.stderr)
+        print(f"dnnc: error: there is no command {name!r}\nhelp: {closest(name, COMMANDS)}", file=sys.stderr)
         return WRONG_INPUT
     module_name, summary = COMMANDS[name]
     command = importlib.import_module(f".{module_name}", __package__)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 
+from ..ir.diagnostics import CompileError, Diagnostic
 from .arguments import add_decisions
+from .files import refuse_other_kind
 
 _EXAMPLES = """\
 examples:
@@ -28,19 +30,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from ..ir.dump import write_dump
+    from ..ir.dump import SUFFIX, write_dump
     from ..ir.printer import print_module
     from ..passes.pipeline import named
-    from .options import given_options
+    from . import arguments as command_line
+    from .request import resolved
     from .session import read_module, transform, with_options
 
-    module, arch = read_module(arguments.module, arguments.arch)
-    options = given_options(arguments, module.header.options)
+    refuse_other_kind(arguments.module, (SUFFIX,))
     passes = named(arguments.passes or "")
+    if arguments.dump_ir and not passes:
+        raise CompileError(Diagnostic("--dump-ir writes after each pass, and no --passes are given"))
+    module, arch = read_module(arguments.module, arguments.arch)
+    options = resolved(command_line.options(arguments), module.header, arguments.module, passes, arguments.dump_ir)
     module = transform(with_options(module, options), arch, options, passes, dump_dir=arguments.dump_ir)
     if arguments.output:
         path = Path(arguments.output)
-        write_dump(module, path.parent, path.name.removesuffix(".dnnir"))
+        write_dump(module, path.parent, path.name.removesuffix(SUFFIX))
     else:
         print(print_module(module), end="")
     return 0

@@ -1,50 +1,58 @@
-"""What a user decides, from the command line or from the header of a dump that is continued."""
+"""From what a user decides to the options of the passes, with those that the header of a continued dump holds."""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
+from os import fspath
 
-from ..ir.diagnostics import CompileError, Diagnostic
+from ..ir.diagnostics import CompileError, Diagnostic, Span, closest
+from ..ir.module import Header
 from ..passes.mapping import MappingOptions
-from ..passes.pipeline import Options
-from .arguments import LEGAL
+from ..passes.pipeline import Options as PassOptions
+from .decisions import LEGAL, METHODS, NOTED, RESOLVED, Options
 from .mapping_file import read_mapping
 
 
-def given_options(arguments: argparse.Namespace, earlier: Sequence[tuple[str, str]]) -> Options:
-    """The options on the command line, completed by those of the dump that is continued."""
-    if arguments.prune:
-        raise CompileError(Diagnostic("`--prune` comes later: block pruning is not built yet"))
-    before = dict(earlier)
+def pass_options(options: Options, header: Header, file: str = "") -> PassOptions:
+    """The options of the passes: what is given, else what the header holds, else the defaults.
 
-    def chosen(name: str, default: str) -> str:
-        value = getattr(arguments, name)
-        return value if value is not None else before.get(name, default)
-
-    mapping = MappingOptions(
-        dataflow=chosen("dataflow", "auto"),
-        im2col=chosen("im2col", "auto"),
-        objective=chosen("objective", "latency"),
-        pins=read_mapping(arguments.mapping) if arguments.mapping else (),
-    )
-    return checked(Options(chosen("precision", "auto"), mapping))
-
-
-def checked(options: Options) -> Options:
-    """`options`, which may come from a text or a program. Raises CompileError naming every value that is not legal."""
-    resolved = "exact"  # what the driver makes of `auto` for a model that is quantised already
+    Raises CompileError naming every option that there is not, and every value that is not legal; `file` is whose header
+    it is.
+    """
+    known = (*LEGAL, *NOTED)
     faults = [
-        Diagnostic(f"option {name!r} is {value!r}", help=f"legal: {', '.join(LEGAL[name])}")
-        for name, value in spelled(options)
-        if value not in LEGAL[name] and (name, value) != ("precision", resolved)
+        Diagnostic(
+            f"the module's header has an option {name[:80]!r}, which there is not", Span(file), closest(name, known)
+        )
+        for name, _ in header.options
+        if name not in known
     ]
+    recorded = dict(header.options)
+    chosen = {}
+    for name, legal in LEGAL.items():
+        given = getattr(options, name)
+        chosen[name] = recorded.get(name, legal[0]) if given is None else given
+        resolved = name == "precision" and recorded.get(name) == RESOLVED
+        if resolved and given in (None, legal[0]):
+            chosen[name] = RESOLVED
+        elif chosen[name] not in legal:
+            place = Span(file) if given is None else Span()
+            faults.append(Diagnostic(f"option {name!r} is {chosen[name]!r}", place, closest(chosen[name], legal)))
+    if options.calibration is not None and options.calibration not in METHODS:
+        help = closest(options.calibration, METHODS)
+        faults.append(Diagnostic(f"option 'calibration' is {options.calibration!r}", help=help))
     if faults:
         raise CompileError(faults)
-    return options
+    mapping = MappingOptions(
+        chosen["dataflow"],
+        chosen["im2col"],
+        chosen["objective"],
+        pins=read_mapping(fspath(options.mapping)) if options.mapping is not None else (),
+        time_limit_s=options.time_limit_s,
+    )
+    return PassOptions(chosen["precision"], mapping)
 
 
-def spelled(options: Options) -> tuple[tuple[str, str], ...]:
+def spelled(options: PassOptions) -> tuple[tuple[str, str], ...]:
     """Options as the header of a module holds them. Pins are not among them: a mapping file is given anew."""
     mapping = options.mapping
     pairs = {

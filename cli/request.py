@@ -1,36 +1,104 @@
-"""From the command line of `compile` and `cost` to a scheduled module."""
+"""From a model and what a user decides to a scheduled module: what the commands and the Python API share."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
+from os import PathLike, fspath
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..ir.arch import Arch
-from ..ir.module import Module
-from ..passes.pipeline import named
-from .arguments import shapes
-from .options import given_options
+from ..ir.diagnostics import CompileError, Diagnostic
+from ..ir.dump import SUFFIX
+from ..ir.module import Header, Module
+from ..ir.nest import Nest
+from ..passes.pipeline import Options as PassOptions
+from ..passes.pipeline import Pass, named, remaining
+from ..passes.tile import STOPPED
+from . import arguments as command_line
+from .decisions import Options, refuse_unread
+from .options import pass_options
 from .report import progress, warn
-from .session import ModelInputs, Report, scheduled
+from .session import ORDER, ModelInputs, Report, scheduled, silent
 from .values import read_npz
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def scheduled_model(
+    model: str,
+    arch: str | Arch | None,
+    options: Options,
+    *,
+    passes: Sequence[Pass] | None = None,
+    dump_dir: str | None = None,
+    report: Report = silent,
+    warn: Report = silent,
+) -> tuple[Module, Arch]:
+    """The module of an `.onnx` file or of a dump after `passes` (all that are left, if None), and its machine.
+
+    Raises CompileError with every fault; options that nothing reads are among them.
+    """
+    data, data_file = samples(options.calibrate)
+    given = ModelInputs(
+        batch_size=options.batch_size,
+        shapes=options.shapes,
+        calibration=data,
+        calibration_file=data_file,
+        method=options.calibration,
+        seed=options.seed,
+        time_limit_s=options.time_limit_s,
+    )
+    module, machine = scheduled(
+        model,
+        arch,
+        lambda header: resolved(options, header, model, passes, dump_dir),
+        given,
+        passes=passes,
+        dump_dir=dump_dir,
+        report=report,
+        warn=warn,
+    )
+    nests = [each for each in module.operations if isinstance(each, Nest) and each.schedule is not None]
+    stopped = [each for each in nests if each.schedule is not None and STOPPED in each.schedule.reason]
+    if stopped and options.time_limit_s is not None:
+        warn(
+            f"the search of mappings stopped at the time limit of {options.time_limit_s:g} s: {len(stopped)} of"
+            f" {len(nests)} layers have a mapping that is not proven to be the best"
+        )
+    return module, machine
+
+
+def resolved(
+    options: Options, header: Header, file: str, passes: Sequence[Pass] | None, dump_dir: str | None
+) -> PassOptions:
+    """The options of the passes, for a module with this header. Raises CompileError for what nothing would read."""
+    run = remaining(header.last_pass) if passes is None else passes
+    found = pass_options(options, header, file)
+    dump = file if file.endswith(SUFFIX) else ""
+    refuse_unread(options, header, ORDER, [each.name for each in run], dump)
+    if dump_dir is not None and dump and header.last_pass == ORDER[-1]:
+        raise CompileError(Diagnostic("--dump-ir has nothing to write: no pass is left to run", help="leave it out"))
+    return found
+
+
+def samples(given: str | PathLike[str] | Mapping[str, Any] | None) -> tuple[Mapping[str, Any] | None, str]:
+    """Arrays by name, and the file that has them."""
+    if given is None or not isinstance(given, str | PathLike):
+        return given, ""
+    return read_npz(Path(given)), fspath(given)
 
 
 def prepare(arguments: argparse.Namespace) -> tuple[Module, Arch, Report]:
-    """The module after its passes, its machine, and the reporter that says what is being done."""
-    given = ModelInputs(
-        batch_size=arguments.batch_size,
-        shapes=shapes(arguments),
-        calibration=read_npz(Path(arguments.calibrate)) if arguments.calibrate else None,
-        method=arguments.calibration,
-        seed=arguments.seed,
-        time_limit_s=arguments.time_limit,
-    )
+    """The module that a command line asks for, its machine, and the reporter that says what is being done."""
     passes = named(arguments.passes) if arguments.passes is not None else None
 
     def show(text: str) -> None:
         """Files of --dump-ir are told on standard error; passes only where progress is shown."""
-        if ".dnnir" in text:
+        if SUFFIX in text:
             print(text, file=sys.stderr)
 
     with progress("import") as update:
@@ -39,11 +107,10 @@ def prepare(arguments: argparse.Namespace) -> tuple[Module, Arch, Report]:
             show(text)
             update(text)
 
-        module, arch = scheduled(
+        module, arch = scheduled_model(
             arguments.model,
             arguments.arch,
-            lambda header: given_options(arguments, header.options),
-            given,
+            command_line.options(arguments),
             passes=passes,
             dump_dir=arguments.dump_ir,
             report=report,

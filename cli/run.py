@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 
+from ..ir.diagnostics import CompileError, Diagnostic
 from .arguments import add_json, seconds
+from .files import STANDARD_OUTPUT, program_file, refuse_other_kind, refuse_outputs, write_files
 
 _EXAMPLES = """\
 examples:
@@ -17,7 +19,7 @@ examples:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EXAMPLES
-    parser.add_argument("program", metavar="OUT.dnnx")
+    parser.add_argument("program", metavar="OUT.dnnx", type=program_file)
     parser.add_argument("--inputs", metavar="IN.npz|DIR", required=True)
     parser.add_argument("--outputs", metavar="OUT.npz|DIR")
     add_json(parser)
@@ -35,31 +37,29 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from ..ir.container import read_program
-    from ..ir.diagnostics import CompileError, Diagnostic
-    from ..ir.files import refuse_unwritable
-    from ..ir.types import HostType
     from ..runtime.machine import RunOptions
     from . import session
     from .compare import check_outputs, parse_tolerance, print_checks
     from .reference import reference_outputs
     from .report import progress, words_beside
     from .show import print_report
-    from .stats import json_text, write_text
-    from .values import read_values, write_values
+    from .stats import json_bytes
+    from .values import npz_bytes, program_inputs, refuse_npz, write_values
 
     if arguments.save_masks:
         raise CompileError(Diagnostic("`--save-masks` comes later: block pruning is not built yet"))
-    files = [arguments.json, arguments.trace]
-    files += [arguments.outputs] if (arguments.outputs or "").endswith(".npz") else []
-    refuse_unwritable(each for each in files if each != "-")
+    if arguments.tolerance and not arguments.check:
+        raise CompileError(
+            Diagnostic("--tolerance is not used without --check", help="name the model: --check MODEL.onnx")
+        )
+    if arguments.check:
+        help = "onnxruntime runs the model itself: give the .onnx file that this program was compiled from"
+        refuse_other_kind(arguments.check, (".onnx",), help)
+    archive = arguments.outputs if (arguments.outputs or "").endswith(".npz") else None
+    refuse_outputs([arguments.json, arguments.trace, archive])
     program = read_program(arguments.program)
     tolerance = parse_tolerance(arguments.tolerance or program.tolerance)
-    placements = {each.name: each for each in program.placements}
-    wanted = {
-        name: kind.spelling if isinstance(kind := placements[name].type, HostType) else "tensor"
-        for name in program.inputs
-    }
-    inputs = read_values(arguments.inputs, wanted)
+    inputs = program_inputs(arguments.inputs, program)
     options = RunOptions(
         time_limit_s=arguments.time_limit,
         check_races=arguments.races,
@@ -73,16 +73,20 @@ def run(arguments: argparse.Namespace) -> int:
             reference = reference_outputs(arguments.check, inputs, arguments.time_limit)
         checks = check_outputs(result.outputs, reference, tolerance)
     # Nothing that can be refused comes after the first file is written.
-    if arguments.outputs:
-        write_values(arguments.outputs, result.outputs)
-    if arguments.json:
-        write_text(arguments.json, json_text(stats))
+    files = [(arguments.json, json_bytes(stats))] if arguments.json else []
     if arguments.trace:
         from ..runtime.trace import perfetto_json
 
-        write_text(arguments.trace, perfetto_json(program, session.program_arch(program), result))
+        trace = perfetto_json(program, session.program_arch(program), result)
+        files.append((arguments.trace, trace.encode()))
+    if archive:
+        refuse_npz(result.outputs)
+        files.append((archive, npz_bytes(result.outputs)))
+    elif arguments.outputs:
+        write_values(arguments.outputs, result.outputs)
+    write_files(files)
     with words_beside(arguments.json, arguments.trace):
-        if arguments.json != "-":
+        if arguments.json != STANDARD_OUTPUT:
             print_report(stats)
         if arguments.races:
             print("\n".join(str(race) for race in result.races) or "no races")

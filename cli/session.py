@@ -27,6 +27,7 @@ from ..ir.types import Blobs, ElementType
 from ..ir.verifier import verify
 from ..passes.pipeline import PIPELINE, Options, Pass, remaining, run_passes
 from ..passes.quantise import target_type
+from .decisions import METHODS
 from .options import spelled
 from .stats import Json, document
 
@@ -37,6 +38,8 @@ Report = Callable[[str], object]
 IMPORTED = "import"
 EMITTED = "emit"
 MOST_FAULTS = 100  # of a module, that are told
+CALIBRATION_LIMIT_S = 300.0
+ORDER = (IMPORTED, *(each.name for each in PIPELINE), EMITTED)
 
 
 def silent(text: str) -> None:
@@ -47,15 +50,17 @@ def silent(text: str) -> None:
 class ModelInputs:
     """What is known about a model beside its file: bound axes, and data to calibrate a float model by.
 
-    `calibration` holds samples by input name; without it a float model is calibrated by synthetic data from `seed`.
+    `calibration` holds samples by input name, which lie in `calibration_file` if it is named; without samples a float
+    model is calibrated by synthetic data from `seed`. None stands for the default.
     """
 
     batch_size: int | None = None
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     calibration: Mapping[str, Any] | None = None
-    method: str = "minmax"
-    seed: int = 0
-    time_limit_s: float = 300.0
+    calibration_file: str = ""
+    method: str | None = None
+    seed: int | None = None
+    time_limit_s: float | None = None
 
 
 def arch_of(header: Header, given: str | None) -> Arch:
@@ -96,7 +101,8 @@ def load_model(path: str, arch: Arch, options: Options, given: ModelInputs, warn
     from ..frontend.importer import ImportOptions, import_model
     from ..passes.partition import acceptance
 
-    settings = ImportOptions(given.batch_size, given.shapes, given.time_limit_s)
+    time_limit_s = CALIBRATION_LIMIT_S if given.time_limit_s is None else given.time_limit_s
+    settings = ImportOptions(given.batch_size, given.shapes, time_limit_s)
     judge, blobs = acceptance(arch, options.precision), Blobs()
     # With the constants themselves sums are bounded as they are, not as their types would allow.
     module = import_model(Path(path), lambda node, tensors: judge(node, tensors, blobs), settings, blobs)
@@ -106,8 +112,15 @@ def load_model(path: str, arch: Arch, options: Options, given: ModelInputs, warn
             warn(
                 "the model is quantised by synthetic data: expect no accuracy (--calibrate DATA.npz gives real inputs)"
             )
-            data = synthetic_data(Path(path), settings, given.seed)
-        module = with_ranges(module, calibrate(Path(path), data, given.method, settings))
+            data = synthetic_data(Path(path), settings, given.seed or 0)
+        elif given.seed is not None:
+            warn("--seed is not used: the samples are given")
+        method = given.method or METHODS[0]
+        module = with_ranges(module, calibrate(Path(path), data, method, settings, source=given.calibration_file))
+    else:
+        unused = {"--calibrate": given.calibration, "--calibration": given.method, "--seed": given.seed}
+        for option in [name for name, value in unused.items() if value is not None]:
+            warn(f"{option} is not used: nothing of the model is quantised for {arch.name}")
     header = replace(module.header, arch=arch.name, arch_digest=arch.digest, options=spelled(options))
     return replace(module, header=header).after(IMPORTED)
 
@@ -129,23 +142,60 @@ def transform(
     dump_dir: str | None = None,
     report: Report = silent,
 ) -> Module:
-    """`module` after `passes`, verified after each; with `dump_dir`, its text after each as NN-pass.dnnir."""
+    """`module` after `passes`, verified after each; with `dump_dir`, its text after each as NN-pass.dnnir.
+
+    Raises CompileError for passes that have run already, or that need others before them.
+    """
+    _must_be_in_order(module.header, [each.name for each in passes])
     usual = tuple(passes) == remaining(module.header.last_pass)[: len(passes)]
     for each in passes:
         report(each.name)
         before = module
+        _must_be_ready(module, each.name)
         try:
             module = run_passes(module, arch, options, (each,))
         except BrokenPass as broken:
             if usual:
                 raise
-            help = f"the order of the pipeline is {', '.join(known.name for known in PIPELINE)}"
-            unfit = Diagnostic(f"pass {each.name!r} does not fit the module that it was given", help=help)
+            message = f"pass {each.name!r} does not fit the module that it was given"
+            unfit = Diagnostic(message, help=_order_of_passes())
             raise CompileError([unfit, *broken.faults]) from None
         if dump_dir is not None:
             same = replace(before, header=module.header) == module
             report(f"{dump(module, dump_dir)}{' (unchanged)' if same else ''}")
     return module
+
+
+def _must_be_in_order(header: Header, names: Sequence[str]) -> None:
+    stands = ORDER.index(header.last_pass) if header.last_pass else 0
+    faults = []
+    for name in names:
+        at = ORDER.index(name)
+        if at <= stands and header.last_pass and at <= ORDER.index(header.last_pass):
+            help = f"start from {dump_name(ORDER[at - 1])}.dnnir or an earlier dump"
+            faults.append(
+                Diagnostic(f"pass {name!r} comes too late: the module stands after {header.last_pass!r}", help=help)
+            )
+        elif at <= stands:
+            faults.append(Diagnostic(f"pass {name!r} is named after {ORDER[stands]!r}", help=_order_of_passes()))
+        stands = max(stands, at)
+    if faults:
+        raise CompileError(faults)
+
+
+def _must_be_ready(module: Module, name: str) -> None:
+    """Refuse a pass that works on what another one makes, where that one has been left out."""
+    needed = ""
+    if name in ORDER[ORDER.index("schedule") :] and any(isinstance(each, Node) for each in module.operations):
+        needed = "lower"
+    elif name == "allocate" and any(isinstance(each, Nest) and each.schedule is None for each in module.operations):
+        needed = "schedule"
+    if needed:
+        raise CompileError(Diagnostic(f"pass {name!r} needs the pass {needed!r} before it", help=_order_of_passes()))
+
+
+def _order_of_passes() -> str:
+    return f"the order of the pipeline is {', '.join(each.name for each in PIPELINE)}"
 
 
 def read_module(path: str, arch_name: str | Arch | None) -> tuple[Module, Arch]:
@@ -164,8 +214,11 @@ def read_module(path: str, arch_name: str | Arch | None) -> tuple[Module, Arch]:
 
 def dump(module: Module, folder: str) -> Path:
     """Write `module` as NN-pass.dnnir; NN is the place of its last pass in the pipeline, 00 after the import."""
-    names = [IMPORTED, *(each.name for each in PIPELINE), EMITTED]
-    return write_dump(module, Path(folder), f"{names.index(module.header.last_pass):02}-{module.header.last_pass}")
+    return write_dump(module, Path(folder), dump_name(module.header.last_pass))
+
+
+def dump_name(last_pass: str) -> str:
+    return f"{ORDER.index(last_pass):02}-{last_pass}"
 
 
 def with_options(module: Module, options: Options) -> Module:
@@ -197,12 +250,11 @@ def scheduled(
         report("import")
         empty = Header("", "", "")
         arch = arch_name if isinstance(arch_name, Arch) else arch_of(empty, arch_name)
-        options = replace(options_of(empty), precision=resolved_precision(path, options_of(empty).precision))
+        options = options_of(empty)
+        options = replace(options, precision=resolved_precision(path, options.precision))
         module = load_model(path, arch, options, given, warn)
         if dump_dir is not None:
             report(str(dump(module, dump_dir)))
-    if module.program is not None:
-        return module, arch
     left = remaining(module.header.last_pass) if passes is None else passes
     return transform(module, arch, options, left, dump_dir=dump_dir, report=report), arch
 

@@ -57,6 +57,7 @@ def _total_rows(stats: Json) -> list[tuple[str, str]]:
         return "not known" if value is None else f"{value * factor:.5g} {unit}"
 
     return [
+        ("machine", stats["kind"]),
         ("cycles", str(total["cycles"])),
         ("time", shown("seconds", 1e3, "ms")),
         ("inferences", shown("inferences_per_second", 1, "per second")),
@@ -69,11 +70,15 @@ def _total_rows(stats: Json) -> list[tuple[str, str]]:
     ]
 
 
-def print_report(stats: Json, kind: str = "executable") -> None:
-    """Layers, then totals. The kind of the machine is told where no program can be made for it."""
-    machine = stats["arch"] if kind == "executable" else f"{stats['arch']} ({kind})"
-    title = f"{stats['model']} on {machine}, batch {stats['batch']} ({stats['source']})"
-    print_table(_LAYER, _layer_rows(stats), title)
+def _title(stats: Json) -> str:
+    """The kind of the machine is told where no program can be made for it."""
+    machine = stats["arch"] if stats["kind"] == "executable" else f"{stats['arch']} ({stats['kind']})"
+    return f"{stats['model']} on {machine}, batch {stats['batch']} ({stats['source']})"
+
+
+def print_report(stats: Json) -> None:
+    """Layers, then totals."""
+    print_table(_LAYER, _layer_rows(stats), _title(stats))
     print()
     for name, value in _total_rows(stats):
         print(f"{name:14}{value}")
@@ -119,7 +124,7 @@ def html_page(stats: Json) -> str:
         f"<tr><td>{html.escape(name)}</td><td>{html.escape(source)}</td></tr>"
         for name, source in stats["provenance"].items()
     )
-    title = html.escape(f"{stats['model']} on {stats['arch']}, batch {stats['batch']}")
+    title = html.escape(_title(stats))
     return f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{title}</title>
 <style>

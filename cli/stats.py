@@ -24,7 +24,10 @@ def document(
     energies_pj: Sequence[Mapping[str, float]],
     schedules: Mapping[str, Schedule],
 ) -> Json:
-    """The document. `energies_pj` is by component, one entry a layer; `schedules` by layer name (none for run)."""
+    """The document. `energies_pj` is by component, one entry a layer; `schedules` by layer name (none for run).
+
+    Every key is there whatever the source; what is not known is null.
+    """
     rows = [
         _layer(counts, arch, energy, schedules.get(counts.name))
         for counts, energy in zip(layers, energies_pj, strict=True)
@@ -34,6 +37,7 @@ def document(
         "source": source,
         "model": model,
         "arch": arch.name,
+        "kind": arch.kind,
         "batch": batch,
         "total": _total(arch, batch, layers, energies_pj),
         "layers": rows,
@@ -42,7 +46,7 @@ def document(
 
 
 def _layer(counts: LayerCounts, arch: Arch, energy_pj: Mapping[str, float], schedule: Schedule | None) -> Json:
-    row: Json = {
+    return {
         "name": counts.name,
         "op": counts.op,
         "where": counts.where,
@@ -63,17 +67,20 @@ def _layer(counts: LayerCounts, arch: Arch, energy_pj: Mapping[str, float], sche
             }
             for memory, roles in sorted(counts.traffic.items())
         },
+        "overflows": counts.overflows,
+        "mapping": _mapping(schedule),
     }
-    if counts.overflows:
-        row["overflows"] = counts.overflows
-    if schedule is not None:
-        row["mapping"] = {
-            "optimal": schedule.optimal,
-            "objective": schedule.objective,
-            "lower_bound": schedule.lower_bound,
-            "evaluated": schedule.evaluated,
-        }
-    return row
+
+
+def _mapping(schedule: Schedule | None) -> Json | None:
+    if schedule is None:
+        return None
+    return {
+        "optimal": schedule.optimal,
+        "objective": schedule.objective,
+        "lower_bound": schedule.lower_bound,
+        "evaluated": schedule.evaluated,
+    }
 
 
 def _total(arch: Arch, batch: int, layers: Sequence[LayerCounts], energies_pj: Sequence[Mapping[str, float]]) -> Json:
@@ -132,6 +139,7 @@ def _provenance(arch: Arch) -> dict[str, str]:
         "gops": "two operations a MAC",
         "bound": "main-memory bytes / bandwidth against cycles of the busiest unit",
         "power_w": "energy / time; leakage is not modelled",
+        "mapping": "the compiler's search; null on the host, and in a run: programs do not tell how they were found",
     }
     energy = {f"energy_pj.{row.component}.{row.action}": f"{row.energy_pj:g} pJ: {row.source}" for row in arch.energy}
     area = {f"area_um2.{row.component}": row.source for row in arch.area}
@@ -139,16 +147,6 @@ def _provenance(arch: Arch) -> dict[str, str]:
     return {**fixed, **energy, **area, **machine}
 
 
-def json_text(stats: Json) -> str:
+def json_bytes(stats: Json) -> bytes:
     """The document as text: the same for the same figures."""
-    return json.dumps(stats, indent=1, allow_nan=False) + "\n"
-
-
-def write_text(path: str, text: str) -> None:
-    """To a file, whole, or to standard output for `-`."""
-    from ..ir.files import save_whole
-
-    if path == "-":
-        print(text, end="")
-    else:
-        save_whole(path, text.encode())
+    return (json.dumps(stats, indent=1, allow_nan=False) + "\n").encode()

@@ -11,6 +11,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,8 @@ from numpy.typing import NDArray
 
 from ..ir.diagnostics import CompileError, Diagnostic, Span
 from ..ir.files import make_folder, save_whole
+from ..ir.program import Program
+from ..ir.types import HostType
 
 LARGEST_BYTES = 1 << 30  # of all values of a file together, unpacked
 MOST_MEMBERS = 10_000
@@ -39,6 +42,23 @@ def read_values(path: str | Path, wanted: Mapping[str, str]) -> dict[str, Any]:
     if not path.is_file():
         raise CompileError(Diagnostic("there is no such file or folder", Span(str(path), 1, 1)))
     return dict(read_npz(path))
+
+
+def program_inputs(path: str | Path, program: Program) -> dict[str, Any]:
+    """The inputs of a program from a file or a folder. Raises CompileError, naming it, for all that does not fit."""
+    from ..runtime.values import check_inputs
+
+    placements = {each.name: each for each in program.placements}
+    wanted = {
+        name: kind.spelling if isinstance(kind := placements[name].type, HostType) else "tensor"
+        for name in program.inputs
+    }
+    values = read_values(path, wanted)
+    try:
+        check_inputs(program, values)
+    except CompileError as error:
+        raise CompileError([replace(each, span=Span(str(path))) for each in error.diagnostics]) from None
+    return values
 
 
 def read_npz(path: Path) -> dict[str, Array]:
@@ -182,16 +202,7 @@ def write_values(path: str | Path, values: Mapping[str, Any]) -> None:
     """To a `.npz` file if the path ends so, else to a folder of `.pb` files. A file appears whole or not at all."""
     path = Path(path)
     if path.suffix == ".npz":
-        other = [
-            name
-            for name, value in values.items()
-            if not isinstance(value, np.ndarray) or value.dtype.kind not in "biufcU"
-        ]
-        if other:
-            message = f"a .npz file cannot hold {', '.join(map(repr, other))}"
-            raise CompileError(
-                Diagnostic(message, help="give a folder: it gets one TensorProto or SequenceProto a value")
-            )
+        refuse_npz(values)
         save_whole(path, npz_bytes(values))
         return
     from onnx import numpy_helper
@@ -204,6 +215,16 @@ def write_values(path: str | Path, values: Mapping[str, Any]) -> None:
             else numpy_helper.from_array(np.asarray(value), name)
         )
         save_whole(path / f"output_{number}.pb", proto.SerializeToString())
+
+
+def refuse_npz(values: Mapping[str, Any]) -> None:
+    """Raise CompileError for values that a `.npz` file cannot hold."""
+    other = [
+        name for name, value in values.items() if not isinstance(value, np.ndarray) or value.dtype.kind not in "biufcU"
+    ]
+    if other:
+        message = f"a .npz file cannot hold {', '.join(map(repr, other))}"
+        raise CompileError(Diagnostic(message, help="give a folder: it gets one TensorProto or SequenceProto a value"))
 
 
 def npz_bytes(arrays: Mapping[str, Array]) -> bytes:

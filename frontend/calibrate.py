@@ -22,7 +22,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from ..ir.diagnostics import CompileError
+from ..ir.diagnostics import CompileError, Diagnostic, Span
 from ..ir.graph import Node
 from ..ir.module import Module
 from ..ir.types import ElementType, Tensor, constant_array
@@ -50,16 +50,19 @@ def calibrate(
     method: str,
     options: ImportOptions | None = None,
     percentile: float = 99.99,
+    source: str = "",
 ) -> dict[str, tuple[float, float]]:
     """Minimum and maximum of every float32 value of the model by name, over all samples of `data`.
 
     `data` has an array per input; its first axis counts samples, whose shape is the input's without its leading axis,
     or the input's whole shape. `method` is minmax (what was seen), percentile (less the outermost values) or entropy
-    (least Kullback-Leibler divergence). Raises CompileError where data and inputs do not fit, or a limit is reached.
+    (least Kullback-Leibler divergence). `source` is the data's file. Raises CompileError where data and inputs do not
+    fit, or a limit is reached.
     """
     assert method in METHODS
     options = options or ImportOptions()
     network = prepare(path, options)
+    _checked(network, data, source)
     if not _bounded(network):
         return _calibrate_in_child(network, data, method, options, percentile)
     return calibrate_here(path, data, method, options, percentile)
@@ -137,31 +140,37 @@ def _runs(network: Network, name: str, array: Array) -> int:
     return -(-len(array) // max(1, _input_shape(network, name)[0]))
 
 
-def _checked(network: Network, data: Mapping[str, Array]) -> int:
-    """The number of samples. Raises CompileError with every way in which data and inputs do not fit."""
+def _checked(network: Network, data: Mapping[str, Array], source: str = "") -> int:
+    """The number of samples. Raises CompileError with every way in which data and inputs do not fit; the place is
+    `source`, the data's file, where they come from one."""
+
+    def fault(message: str, help: str = "") -> Diagnostic:
+        return Diagnostic(message, Span(source), help) if source else network.fault(message, help)
+
+    inputs = ", ".join(map(repr, network.inputs)) or "none"
     faults = [
-        network.fault(f"calibration data names {name!r}, which is no input")
+        fault(f"calibration data names {name!r}, which is no input", f"inputs of {network.path.name} are: {inputs}")
         for name in data
         if name not in network.inputs
     ]
     for name in network.inputs:
         array = data.get(name)
         if array is None:
-            faults.append(network.fault(f"calibration data has nothing for input {name!r}"))
+            faults.append(fault(f"calibration data has nothing for input {name!r}"))
             continue
         wanted = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(network.info(name).elem_type or TensorProto.FLOAT))
         if not _fits(network, name, array):
             shape = ", ".join(str(extent) for extent in ("samples", *_input_shape(network, name)[1:]))
-            faults.append(network.fault(f"calibration data for {name!r} has shape {list(array.shape)}, not [{shape}]"))
+            faults.append(fault(f"calibration data for {name!r} has shape {list(array.shape)}, not [{shape}]"))
         elif not np.can_cast(array.dtype, wanted, "same_kind"):
-            faults.append(network.fault(f"calibration data for {name!r} is {array.dtype}, not {wanted}"))
+            faults.append(fault(f"calibration data for {name!r} is {array.dtype}, not {wanted}"))
         elif not len(array):
-            faults.append(network.fault(f"calibration data for {name!r} has no samples"))
+            faults.append(fault(f"calibration data for {name!r} has no samples"))
     if not faults and network.inputs:
         runs = {name: _runs(network, name, data[name]) for name in network.inputs}
         if len(set(runs.values())) > 1:
             counts = ", ".join(f"{name!r}: {len(data[name])}" for name in network.inputs)
-            faults.append(network.fault(f"inputs have different numbers of samples: {counts}"))
+            faults.append(fault(f"inputs have different numbers of samples: {counts}"))
     if faults:
         raise CompileError(faults)
     return max((len(array) for array in data.values()), default=1)

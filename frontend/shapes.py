@@ -7,6 +7,7 @@ one, so that a user hears of all faults at once.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -31,6 +32,7 @@ from .network import (
 _SMALL_ELEMENTS = 1024
 # Larger ones are not shown to onnxruntime by value unless it asks for them.
 _LARGE_ELEMENTS = 1 << 18
+EXAMPLE_EXTENT = 16  # of a symbolic axis, in the option that a diagnostic shows
 _POOLS = ("AveragePool", "LpPool", "MaxPool", "QLinearAveragePool")
 
 
@@ -109,11 +111,12 @@ def _resolved(
         elif dim in symbols or (axis == 0 and not dim):
             shape.append(symbols[dim or f"\0{name}"])
         else:
-            known = ",".join(str(symbols.get(each, each) if isinstance(each, str) else each) or "N" for each in dims)
+            extents = [symbols.get(each, EXAMPLE_EXTENT) if isinstance(each, str) else each for each in dims]
+            option = f"--shape {shlex.quote(name)}={','.join(map(str, extents))}"
             spelled = dim or "without a name"
             return None, network.fault(
                 f"axis {axis} of input {name!r} is symbolic ({spelled}) and not bound",
-                f"bind it: --shape {name}={known} with numbers for the names",
+                f"bind it to what you need: {option}",
             )
     return tuple(shape), None
 

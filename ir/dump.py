@@ -71,6 +71,9 @@ def read_dump(path: Path) -> Module:
         column = error.start - (text.rfind(b"\n", 0, error.start) + 1) + 1
         raise CompileError(Diagnostic("the text is not UTF-8", Span(str(path), line, column))) from None
     module, references = parse_with_references(decoded.replace("\r\n", "\n"), str(path))
+    if references and not (path.parent / BLOB_FOLDER).is_dir():
+        message = f"the text names {len(references)} blobs, and there is no folder {BLOB_FOLDER}/ beside it"
+        raise CompileError(Diagnostic(message, Span(str(path)), f"keep {path.name} and {BLOB_FOLDER}/ together"))
     blobs: dict[BlobRef, bytes] = {}
     faults = []
     left = BLOBS_LIMIT

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from .diagnostics import CompileError, Diagnostic, Span
@@ -17,14 +18,34 @@ def save_whole(path: str | Path, data: bytes | Iterable[bytes]) -> None:
     A temporary file in the same folder is renamed over `path`; a symbolic link stays one. What is no regular file (a
     pipe, a terminal) is written to directly. Raises CompileError where the system refuses.
     """
-    parts = [data] if isinstance(data, bytes) else data
-    target = Path(os.path.realpath(path))
-    try:
-        if target.exists() and not target.is_file():
-            with target.open("wb") as stream:
+    save_all([(path, data)])
+
+
+def save_all(files: Iterable[tuple[str | Path, bytes | Iterable[bytes]]]) -> None:
+    """`save_whole` for files that belong together: none of them appears where one of them cannot be written."""
+    with ExitStack() as kept:
+        direct, staged = [], []
+        for path, data in files:
+            parts = [data] if isinstance(data, bytes) else data
+            target = Path(os.path.realpath(path))
+            with _refusals(path):
+                if target.exists() and not target.is_file():
+                    direct.append((path, target, parts))
+                else:
+                    staged.append((path, kept.enter_context(_staged(target, parts))))
+        for path, target, parts in direct:  # these cannot be taken back, so that they come once all else is certain
+            with _refusals(path), target.open("wb") as stream:
                 stream.writelines(parts)
-            return
-        _replace(target, parts)
+        for path, replace in staged:
+            with _refusals(path):
+                replace()
+
+
+@contextmanager
+def _refusals(path: str | Path) -> Iterator[None]:
+    """What the system refuses about `path`, as a diagnostic."""
+    try:
+        yield
     except OSError as error:
         raise CompileError(Diagnostic(f"cannot write: {error.strerror or error}", Span(str(path)))) from error
 
@@ -71,19 +92,24 @@ def _obstacle(path: str | Path) -> str:
     return ""
 
 
-def _replace(target: Path, parts: Iterable[bytes]) -> None:
+@contextmanager
+def _staged(target: Path, parts: Iterable[bytes]) -> Iterator[Callable[[], None]]:
+    """A temporary file with `parts`, and what renames it over `target`; gone at the end if that has not been called."""
     temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(8)}")
     descriptor, named = _temporary(temporary)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.writelines(parts)
             stream.flush()
-            if not named:
-                _link(descriptor, temporary)
-        temporary.replace(target)
-    except BaseException:
+
+            def replace() -> None:
+                if not named:
+                    _link(descriptor, temporary)
+                temporary.replace(target)
+
+            yield replace
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
 
 
 def _link(descriptor: int, path: Path) -> None:

@@ -91,7 +91,8 @@ def check_inputs(program: Program, inputs: Mapping[str, Any]) -> dict[str, Any]:
         if name in inputs:
             value, message = _checked(placement, inputs[name])
             if message:
-                faults.append(Diagnostic(f"input {name!r} {message}", help=f"expected {describe(placement)}"))
+                hint = _batch_hint(placement, np.shape(value)) if "shape" in message else ""
+                faults.append(Diagnostic(f"input {name!r} {message}", help=f"expected {describe(placement)}{hint}"))
             checked[name] = value
     if faults:
         raise CompileError(faults)
@@ -104,6 +105,16 @@ def describe(placement: Placement) -> str:
     if isinstance(placement.type, HostType):
         return f"{placement.type.spelling} of {shape}"
     return f"{' or '.join(_accepted(placement.type))} of {shape}"
+
+
+def _batch_hint(placement: Placement, found: tuple[int, ...]) -> str:
+    """For a value that differs in its leading axis alone."""
+    wanted = placement.shape or ()
+    if len(found) != len(wanted) or not found or found[1:] != tuple(wanted[1:]) or not found[0]:
+        return ""
+    return (
+        f"; a symbolic batch axis is bound when the model is compiled: --batch-size {found[0]} (1 if it is not given)"
+    )
 
 
 def _accepted(element: ElementType) -> tuple[str, ...]:

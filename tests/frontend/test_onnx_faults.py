@@ -89,8 +89,8 @@ def test_axes_that_nobody_binds(tmp_path: Path) -> None:
         [("y", FLOAT, None)],
     )
     assert faults(path) == [
-        "axis 1 of input 'a' is symbolic (t) and not bound | bind it: --shape a=1,t,4 with numbers for the names",
-        "axis 1 of input 'b' is symbolic (u) and not bound | bind it: --shape b=1,u,4 with numbers for the names",
+        "axis 1 of input 'a' is symbolic (t) and not bound | bind it to what you need: --shape a=1,16,4",
+        "axis 1 of input 'b' is symbolic (u) and not bound | bind it to what you need: --shape b=1,16,4",
     ]
     assert "which is no input" in faults(path, shapes={"c": (1,), "a": (1, 2, 4), "b": (1, 2, 4)})[0]
     assert "axis 'n' is bound to 1, too" in faults(path, shapes={"a": (1, 2, 4), "b": (3, 2, 4)})[0]

@@ -1,0 +1,125 @@
+"""What a user decides about a compilation, and until when a decision can be taken.
+
+The same values come from the command line (cli/arguments.py) and from Python (`dnnc.Options`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+from ..ir.diagnostics import CompileError, Diagnostic, Span
+
+if TYPE_CHECKING:
+    from ..ir.module import Header
+
+# What the options that a module's header records may be, the default first.
+LEGAL = {
+    "precision": ("auto", "keep", "int8"),
+    "dataflow": ("auto", "ws", "os", "is"),
+    "im2col": ("auto", "explicit", "implicit"),
+    "objective": ("latency", "energy", "edp"),
+}
+NOTED = ("tolerance",)  # what passes add to the header's options for later: no user gives it
+METHODS = ("minmax", "percentile", "entropy")
+RESOLVED = "exact"  # what the driver makes of precision `auto` for a model that is quantised already
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of `dnnc compile` and `dnnc cost`, under the same names; None stands for what is not given.
+
+    calibrate    samples by input name, the first axis counting them, or the .npz file that has them: by these a float
+                 model is quantised where the machine needs it
+    calibration  how ranges follow from the samples: minmax, percentile or entropy
+    batch_size   binds a symbolic batch axis; `shapes` binds whole inputs by name
+    precision    auto, keep or int8
+    dataflow     auto, ws, os or is
+    im2col       auto, explicit or implicit
+    objective    latency, energy or edp
+    mapping      a mapping file (specs/mapping.md)
+    seed         of synthetic calibration data
+    time_limit_s for calibration, and for the search of mappings, which then keeps the best that it has found
+    """
+
+    calibrate: Mapping[str, Any] | str | PathLike[str] | None = None
+    calibration: str | None = None
+    batch_size: int | None = None
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    precision: str | None = None
+    dataflow: str | None = None
+    im2col: str | None = None
+    objective: str | None = None
+    mapping: str | PathLike[str] | None = None
+    seed: int | None = None
+    time_limit_s: float | None = None
+
+    def given(self) -> Iterator[tuple[str, Any]]:
+        """Names and values of those that are given."""
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if value is not None and (each.name != "shapes" or value):
+                yield each.name, value
+
+
+# The last pass that an option reaches: a module that stands after it has been decided.
+LAST_READER = {
+    "calibrate": "import",
+    "calibration": "import",
+    "batch_size": "import",
+    "shapes": "import",
+    "seed": "import",
+    "precision": "import",
+    "dataflow": "schedule",
+    "im2col": "schedule",
+    "objective": "schedule",
+    "mapping": "schedule",
+    "time_limit_s": "schedule",
+}
+_SPELLING = {"shapes": "--shape", "time_limit_s": "--time-limit"}
+
+
+def spelling(name: str) -> str:
+    """How the command line spells an option."""
+    return _SPELLING.get(name, f"--{name.replace('_', '-')}")
+
+
+def refuse_unread(options: Options, header: Header, order: Sequence[str], passes: Sequence[str], dump: str) -> None:
+    """Raise CompileError for every given option that nothing will read: the module stands after the pass that would,
+    or that pass is not among `passes` and the header of a module does not hold the option.
+
+    `order` is the pipeline, from `import` to `emit`; `dump` is the text that is continued, or empty. What an earlier
+    command decided may be said again.
+    """
+    stands = order.index(header.last_pass) if header.last_pass else 0 if dump else -1
+    recorded = dict(header.options)
+    faults = []
+    for name, value in options.given():
+        at = order.index(LAST_READER[name])
+        if at <= stands:
+            if name in LEGAL and (not header.last_pass or _same(recorded.get(name, LEGAL[name][0]), value)):
+                continue
+            if name == "batch_size" and value == header.batch:
+                continue
+            earlier = (
+                f"{at - 1:02}-{order[at - 1]}.dnnir or an earlier dump" if at else f"the model: {header.model}.onnx"
+            )
+            was = f" (it was {recorded[name]})" if name in recorded else ""
+            stand = f"stands after {header.last_pass!r}" if header.last_pass else "has been imported"
+            message = f"{spelling(name)} {_shown(value)}comes too late{was}: the module {stand}"
+            faults.append(Diagnostic(message, Span(dump), f"{order[at]!r} decides that: start from {earlier}"))
+        elif at and name not in LEGAL and order[at] not in passes and (dump or name != "time_limit_s"):
+            message = f"{spelling(name)} is for the pass {order[at]!r}, which does not run here"
+            faults.append(Diagnostic(message, Span(dump), f"name that pass in --passes, or leave {spelling(name)} out"))
+    if faults:
+        raise CompileError(faults)
+
+
+def _shown(value: object) -> str:
+    return f"{value} " if isinstance(value, str | int | float) else ""
+
+
+def _same(recorded: str, given: str) -> bool:
+    return recorded == given or (recorded, given) == (RESOLVED, LEGAL["precision"][0])
