@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+FAULT_LIMIT = 100  # faults of one text that are reported
+
 
 @dataclass(frozen=True, slots=True)
 class Span:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from math import prod
 
 from .diagnostics import Diagnostic
@@ -29,9 +30,11 @@ _SAME_BYTES = ("reshape", "transpose", "im2col")  # operators that move values a
 
 def node_faults(module: Module, node: Node) -> Iterator[Diagnostic]:
     """All faults of one operator. Rules about shapes apply once its operands, types and attributes are as declared."""
-    structural = [*operands_are_declared(module, node), *attributes_are_declared(module, node)]
-    yield from structural
-    if structural:
+    sound = True
+    for found in chain(operands_are_declared(module, node), attributes_are_declared(module, node)):
+        yield found
+        sound = False
+    if not sound:
         return
     yield from shapes_follow(module, node)
     yield from types_agree(module, node)

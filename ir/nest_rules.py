@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from itertools import chain
 from math import isfinite, prod
 
 import numpy as np
 
 from .affine import Affine
 from .diagnostics import Diagnostic
+from .isl_questions import IslQuestions
 from .module import Module
 from .nest import POST_ATTRIBUTES, VALUE, Access, BodyOp, Nest, Post, PostOp, Role, axis_step
 from .program import AUX_SLOTS, BOX_AXES, COUNTERS, FORM_CODES, MULTIPLIER_CODES, POST_STEPS, STREAMS
@@ -24,25 +25,27 @@ _NEED_OPERAND = (PostOp.BIAS, PostOp.TABLE, PostOp.QADD, PostOp.ADD, PostOp.MUL)
 _MAY_HAVE_OPERAND = (PostOp.REQUANTIZE, PostOp.SCALE, PostOp.DIVIDE)
 
 
-def nest_faults(module: Module, nest: Nest) -> Iterator[Diagnostic]:
-    """All faults of one nest but those of its schedule. Rules about values apply once the structure is sound."""
-    structural = [
-        *domain_is_legal(nest),
-        *operands_exist(nest),
-        *accesses_fit_the_domain(nest),
-        *instruction_limits_hold(nest),
-        *roles_are_legal(nest),
-    ]
-    yield from structural
-    if structural:
-        return
+def nest_faults(module: Module, nest: Nest, questions: IslQuestions | None = None) -> Iterator[Diagnostic]:
+    """All faults of one nest but those of its schedule. Rules about values apply once the structure is sound, rules
+    about structure once there is no more of anything than an instruction can say."""
+    sound = True
+    for structure in (
+        (instruction_limits_hold,),
+        (domain_is_legal, operands_exist, accesses_fit_the_domain, roles_are_legal),
+    ):
+        for rule in structure:
+            for found in rule(nest):
+                yield found
+                sound = False
+        if not sound:
+            return
     yield from every_read_is_used(nest)
     yield from views_cover_their_tensors(module, nest)
     yield from points_stay_inside(nest)
     yield from body_is_legal(nest)
     yield from post_chain_is_legal(nest)
     yield from post_operands_follow_the_output(nest)
-    yield from write_is_injective(nest)
+    yield from write_is_injective(nest, questions or IslQuestions())
     yield from every_output_is_computed(nest)
     yield from accumulator_holds_the_sum(module, nest)
 
@@ -238,7 +241,7 @@ def post_chain_is_legal(nest: Nest) -> Iterator[Diagnostic]:
     is stored."""
     is_float = nest.accumulator.is_float
     for number, step in enumerate(nest.post):
-        for message, help in (*_step_faults(nest, step), *_running_faults(nest, step, is_float)):
+        for message, help in chain(_step_faults(nest, step), _running_faults(nest, step, is_float)):
             yield fault(nest, f"post step {number} ({step.op.value}): {message}", help)
         is_float = _runs_as_float(step, is_float)
     if is_float != nest.write.type.is_float:
@@ -255,7 +258,8 @@ def _step_faults(nest: Nest, step: Post) -> Iterator[tuple[str, str]]:
     declared = [name.rstrip("?") for name in POST_ATTRIBUTES[step.op] if not (has_operand and name.endswith("?"))]
     names = [name for name, _ in step.attributes]
     if sorted(names) != sorted(declared):
-        guess = "".join(close_match(name, declared) for name in names if name not in declared)
+        strange = next((name for name in names if name not in declared), "")
+        guess = close_match(strange, declared)
         yield f"it has attributes {', '.join(names) or 'none'}", f"{guess}it has {', '.join(declared) or 'none'}"
     for name, value in step.attributes:
         if name == "type":
@@ -332,15 +336,18 @@ def post_operands_follow_the_output(nest: Nest) -> Iterator[Diagnostic]:
 # ---------------------------------------------------------------------------------------------- output
 
 
-def write_is_injective(nest: Nest) -> Iterator[Diagnostic]:
+def write_is_injective(nest: Nest, questions: IslQuestions) -> Iterator[Diagnostic]:
     """Two points that differ in a dimension of the output write different elements."""
     extents = extents_of(nest)
     dims = tuple((dim, extents[dim]) for dim in sorted(nest.write.dims))
     if 0 in extents.values() or _is_mixed_radix(nest.write, extents):
         return
-    if not is_injective(nest.write.index, dims):
+    injective = questions.is_injective(nest.write.index, dims)
+    if not injective:
         index = ", ".join(map(str, nest.write.index))
-        yield fault(nest, f"several points write one element at ({index})", "the output's index must be injective")
+        known = "several points write one element"
+        what = known if injective is False else "whether several points write one element is too hard to tell:"
+        yield fault(nest, f"{what} at ({index})", "the output's index must be injective")
 
 
 def _is_mixed_radix(access: Access, extents: Mapping[str, int]) -> bool:
@@ -354,25 +361,6 @@ def _is_mixed_radix(access: Access, extents: Mapping[str, int]) -> bool:
                     return False
                 reach += coefficient * (extents[dim] - 1)
     return True
-
-
-@lru_cache(maxsize=4096)
-def is_injective(index: tuple[Affine, ...], dims: tuple[tuple[str, int], ...]) -> bool:
-    """Whether the map from a box of dimensions (names and extents) to `index` is injective, by islpy."""
-    import islpy
-
-    return bool(islpy.Map(access_map(index, dims)).is_injective())
-
-
-def access_map(index: tuple[Affine, ...], dims: tuple[tuple[str, int], ...]) -> str:
-    """The access as a map in isl's notation; dimensions are numbered, so that their names cannot matter."""
-    number = {dim: f"d{position}" for position, (dim, _) in enumerate(dims)}
-    source = ", ".join(number.values())
-    target = ", ".join(
-        " + ".join([*(f"{c}*{number[dim]}" for dim, c in axis.terms), str(axis.constant)]) for axis in index
-    )
-    bounds = " and ".join(f"0 <= {number[dim]} < {extent}" for dim, extent in dims)
-    return f"{{ [{source}] -> [{target}]{' : ' + bounds if bounds else ''} }}"
 
 
 def every_output_is_computed(nest: Nest) -> Iterator[Diagnostic]:
@@ -454,10 +442,26 @@ def _constant_total(module: Module, nest: Nest, access: Access) -> int | None:
     return repeats * _total(module, tensor.constant, access.type, access.shape, zero, reduced)
 
 
+_TOTALS: dict[tuple[BlobRef, ElementType, tuple[int, ...], int, tuple[int, ...]], int] = {}
+_MOST_TOTALS = 1 << 14
+
+
 def _total(
     module: Module, blob: BlobRef, kind: ElementType, shape: tuple[int, ...], zero: int, reduced: tuple[int, ...]
 ) -> int:
-    values = np.frombuffer(module.blobs[blob], kind.container)
+    """A large constant that many nests read is summed once: the name of a blob says what its bytes are."""
+    key = (blob, kind, shape, zero, reduced)
+    if key not in _TOTALS:
+        if len(_TOTALS) >= _MOST_TOTALS:
+            _TOTALS.clear()
+        _TOTALS[key] = _sum_of_magnitudes(module.blobs[blob], kind, shape, zero, reduced)
+    return _TOTALS[key]
+
+
+def _sum_of_magnitudes(
+    data: bytes, kind: ElementType, shape: tuple[int, ...], zero: int, reduced: tuple[int, ...]
+) -> int:
+    values = np.frombuffer(data, kind.container)
     elements: int = prod(shape)
     if values.size != elements or not elements:
         return 0

@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .diagnostics import CompileError, Diagnostic, Span
+from .diagnostics import FAULT_LIMIT, CompileError, Diagnostic, Span
 from .graph import HostRegion, Node
 from .module import Header, Module, Operation
 from .nest import Nest
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 TEXT_LIMIT = 64 << 20  # characters of a text
 WORD_LIMIT = 500_000  # words and marks of a text; a list of numbers or a string is one
-FAULT_LIMIT = 100  # faults that are reported
 
 ITEMS = ("dnnir", "module", "input", "output", "tensor", "node", "host", "nest", "address", "program")
 

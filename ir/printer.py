@@ -58,17 +58,16 @@ def print_node(node: Node | HostRegion) -> str:
     return "\n".join(_node(node) if isinstance(node, Node) else _host(node)) + "\n"
 
 
-def implied_role(operand: str, body: Body, post: Sequence[Post]) -> Role:
-    """The role that the use of a read implies, where the text does not say another: input for the body's first operand
-    (and one without a use), weight for its second, bias for that of a bias step, else aux."""
-    if operand == body.a:
-        return Role.INPUT
-    if operand == body.b:
-        return Role.WEIGHT
-    steps = [step.op for step in post if step.operand == operand]
-    if not steps:
-        return Role.INPUT
-    return Role.BIAS if steps[0] is PostOp.BIAS else Role.AUX
+def implied_roles(body: Body, post: Sequence[Post]) -> dict[str, Role]:
+    """The roles that the uses of reads imply, where the text does not say another: input for the body's first operand,
+    weight for its second, bias for that of a bias step, else aux. A read without a use is an input."""
+    roles: dict[str, Role] = {body.a: Role.INPUT}
+    if body.b is not None:
+        roles.setdefault(body.b, Role.WEIGHT)
+    for step in post:
+        if step.operand is not None:
+            roles.setdefault(step.operand, Role.BIAS if step.op is PostOp.BIAS else Role.AUX)
+    return roles
 
 
 class TileCounter:
@@ -226,8 +225,9 @@ def _notes(source: Sequence[str], reason: str) -> list[str]:
 
 
 def _nest(nest: Nest) -> list[str]:
-    reduced = any(dim.name not in nest.write.dims for dim in nest.domain)
-    reads = [f"  read   {_access(read, implied_role(read.operand, nest.body, nest.post))}" for read in nest.reads]
+    kept, implied = nest.write.dims, implied_roles(nest.body, nest.post)
+    reduced = any(dim.name not in kept for dim in nest.domain)
+    reads = [f"  read   {_access(read, implied.get(read.operand, Role.INPUT))}" for read in nest.reads]
     operator = f" {word(nest.operator)}" if nest.operator else ""
     lines = [
         f"nest {symbol(nest.name, '@')}{operator} {{",

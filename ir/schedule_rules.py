@@ -31,6 +31,7 @@ from .nest_rules import extents_of, fault
 from .text import close_match, symbol
 from .types import ElementType
 
+LOOP_LIMIT = 64  # of a schedule
 EXTENT_LIMIT = 65535  # of a counter and of an axis of a box
 STRIDE_LIMIT = (1 << 32) - 1  # of a local stride, in elements
 MAIN_STRIDE_LIMIT = (1 << 39) - 1  # of a stride in main memory, in bytes
@@ -42,10 +43,14 @@ def schedule_faults(nest: Nest, arch: Arch | None) -> Iterator[Diagnostic]:
     """All faults of the schedule of a nest that is sound otherwise."""
     schedule = nest.schedule
     assert schedule is not None
-    structural = [*loops_are_legal(nest, schedule), *every_operand_has_a_buffer(nest, schedule)]
-    yield from structural
-    if structural:
-        return
+    sound = True
+    for structure in ((sizes_are_bounded,), (loops_are_legal, every_operand_has_a_buffer)):
+        for rule in structure:
+            for found in rule(nest, schedule):
+                yield found
+                sound = False
+        if not sound:
+            return
     yield from every_dimension_is_covered(nest, schedule)
     yield from reductions_are_innermost(nest, schedule)
     yield from ordered_sums_keep_their_order(nest, schedule)
@@ -64,6 +69,18 @@ def schedule_faults(nest: Nest, arch: Arch | None) -> Iterator[Diagnostic]:
 
 
 # ---------------------------------------------------------------------------------------------- loops
+
+
+def sizes_are_bounded(nest: Nest, schedule: Schedule) -> Iterator[Diagnostic]:
+    """No more loops, dimensions of a loop and buffers than a schedule can have use for."""
+    operands = len(nest.reads) + 1
+    for what, count, most in (
+        ("loops", len(schedule.loops), LOOP_LIMIT),
+        ("dimensions in a loop", max((len(loop.dims) for loop in schedule.loops), default=0), len(nest.domain)),
+        ("buffers", len(schedule.buffers), 2 * operands),
+    ):
+        if count > most:
+            yield fault(nest, f"a schedule with {count} {what}", f"at most {most}")
 
 
 def loops_are_legal(nest: Nest, schedule: Schedule) -> Iterator[Diagnostic]:

@@ -2,39 +2,48 @@
 
 `verify` reports everything at once. Rules about meaning are applied where the structure that they need is sound, so
 that one fault is not reported ten times. islpy is imported only where arithmetic on progressions does not decide.
+Every rule takes time that is linear in the module, up to a logarithm: a text may be anybody's.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from itertools import combinations
-from math import gcd, prod
+from collections.abc import Callable, Iterator
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .affine import Affine
 from .arch import Arch
-from .diagnostics import Diagnostic, Span
+from .cover_rules import nests_cover_the_value
+from .diagnostics import FAULT_LIMIT, NOWHERE, Diagnostic, Span
 from .graph import HostRegion, Node
 from .graph_rules import node_faults
+from .isl_questions import IslQuestions
 from .module import Module
-from .nest import Nest, axis_step
-from .nest_rules import access_map, extents_of, fault, last_index, nest_faults
+from .nest import Nest
+from .nest_rules import fault, nest_faults
 from .schedule_rules import schedule_faults
 from .text import close_match, symbol
 from .types import ElementType, Quantization, Tensor
+
+GUESSES = 8  # unknown values for which a name that was meant is looked for
+GUESSED_AMONG = 2000  # names
 
 Rule = Callable[[Module, Arch | None], Iterator[Diagnostic]]
 
 
 def verify(module: Module, arch: Arch | None = None) -> list[Diagnostic]:
-    """All faults of a module; on a machine, also what that machine cannot do. An empty list means that it is legal."""
-    structural = [found for rule in STRUCTURE for found in rule(module, arch)]
-    if structural:
-        return structural
-    return [found for rule in MEANING for found in rule(module, arch)]
+    """The faults of a module, the first FAULT_LIMIT of them; on a machine, also what that machine cannot do. An empty
+    list means that it is legal. Rules look for a further fault only when it is asked for, so that what a faulty text
+    costs is bounded too."""
+    for rules in (STRUCTURE, MEANING):
+        found = list(islice((fault for rule in rules for fault in rule(module, arch)), FAULT_LIMIT + 1))
+        if len(found) > FAULT_LIMIT:
+            return [*found[:FAULT_LIMIT], Diagnostic("there are more faults, which are not listed")]
+        if found:
+            return found
+    return []
 
 
 # ---------------------------------------------------------------------------------------------- structure
@@ -57,23 +66,24 @@ def names_are_unique(module: Module, arch: Arch | None) -> Iterator[Diagnostic]:
 
 def values_are_known(module: Module, arch: Arch | None) -> Iterator[Diagnostic]:
     """Every value that the module, an operation or an address names is a tensor of the module."""
+    known = module.tensor_by_name
+    among = list(islice(known, GUESSED_AMONG))
+    for number, (name, where, span) in enumerate(each for each in _named(module) if each[0] not in known):
+        guess = close_match(name, among) if number < GUESSES else ""
+        yield Diagnostic(f"{where} names {symbol(name)}, which is no tensor", span, guess.strip())
+
+
+def _named(module: Module) -> Iterator[tuple[str, str, Span]]:
+    """Every mention of a value: its name, by whom, and where that stands."""
     for what, names in (
         ("an input", module.inputs),
         ("an output", module.outputs),
         ("an address", [name for name, _ in module.addresses]),
     ):
-        for name in names:
-            if name not in module.tensor_by_name:
-                yield _unknown(module, name, f"{what} of the module")
+        yield from ((name, f"{what} of the module", NOWHERE) for name in names)
     for operation in module.operations:
         for name in dict.fromkeys((*_read(operation), *operation.outputs)):
-            if name not in module.tensor_by_name:
-                yield _unknown(module, name, f"operation {operation.name!r}", operation.span)
-
-
-def _unknown(module: Module, name: str, where: str, span: Span | None = None) -> Diagnostic:
-    guess = close_match(name, list(module.tensor_by_name)[:5000])
-    return Diagnostic(f"{where} names {symbol(name)}, which is no tensor", span or Span(), guess.strip())
+            yield name, f"operation {operation.name!r}", operation.span
 
 
 def _read(operation: Node | HostRegion | Nest) -> tuple[str, ...]:
@@ -156,32 +166,37 @@ def constants_are_there(module: Module, arch: Arch | None) -> Iterator[Diagnosti
 def values_are_defined_before_use(module: Module, arch: Arch | None) -> Iterator[Diagnostic]:
     """A value that is read is an input, a constant, or written by an earlier operation; only nests may write one value
     together, and then no operation reads it before the last of them."""
-    given = {*module.inputs, *(tensor.name for tensor in module.tensors if tensor.constant is not None)}
-    writers: defaultdict[str, list[int]] = defaultdict(list)
+    inputs = set(module.inputs)
+    given = inputs | {tensor.name for tensor in module.tensors if tensor.constant is not None}
+    writers: dict[str, list[int]] = {}  # the first and the last one
+    shared: dict[str, bool] = {}  # whether all of them are nests
     for number, operation in enumerate(module.operations):
         for name in dict.fromkeys(operation.outputs):
             if name in given:
-                what = "an input" if name in module.inputs else "a constant"
+                what = "an input" if name in inputs else "a constant"
                 yield Diagnostic(f"{operation.name!r} writes {symbol(name)}, which is {what}", operation.span)
-            elif writers[name] and not (
-                isinstance(operation, Nest) and all(isinstance(module.operations[each], Nest) for each in writers[name])
-            ):
-                first = module.operations[writers[name][0]].name
-                message = f"{operation.name!r} writes {symbol(name)}, which {first!r} has written"
+            if name not in writers:
+                writers[name], shared[name] = [number, number], isinstance(operation, Nest)
+                continue
+            first, _ = writers[name]
+            writers[name] = [first, number]
+            shared[name] = shared[name] and isinstance(operation, Nest)
+            if name not in given and not shared[name]:
+                message = (
+                    f"{operation.name!r} writes {symbol(name)}, which {module.operations[first].name!r} has written"
+                )
                 yield Diagnostic(message, operation.span, "only nests may write parts of one value")
-            writers[name].append(number)
     for number, operation in enumerate(module.operations):
         for name in dict.fromkeys(_read(operation)):
             if name in given:
                 continue
-            if not writers[name]:
+            if name not in writers:
                 yield Diagnostic(f"{operation.name!r} reads {symbol(name)}, which nothing writes", operation.span)
-            elif writers[name][-1] >= number:
-                late = module.operations[writers[name][-1]].name
-                message = f"{operation.name!r} reads {symbol(name)} before {late!r} writes it"
+            elif (last := writers[name][1]) >= number:
+                message = f"{operation.name!r} reads {symbol(name)} before {module.operations[last].name!r} writes it"
                 yield Diagnostic(message, operation.span, "operations follow what they read")
     for name in module.outputs:
-        if name not in given and not writers[name]:
+        if name not in given and name not in writers:
             yield Diagnostic(f"nothing writes {symbol(name)}, an output of the module")
 
 
@@ -197,71 +212,23 @@ def nests_are_legal(module: Module, arch: Arch | None) -> Iterator[Diagnostic]:
     value, together they write each of its elements once."""
     writers: defaultdict[str, list[Nest]] = defaultdict(list)
     broken: set[str] = set()
+    questions = IslQuestions()
     for operation in module.operations:
         if not isinstance(operation, Nest):
             continue
-        writers[operation.write.tensor].append(operation)
-        found = list(nest_faults(module, operation))
-        yield from found
-        if found:
-            broken.add(operation.write.tensor)
+        value = operation.write.tensor
+        writers[value].append(operation)
+        sound = True
+        for found in nest_faults(module, operation, questions):
+            yield found
+            sound = False
+        if not sound:
+            broken.add(value)
         elif operation.schedule is not None:
             yield from schedule_faults(operation, arch)
     for name, nests in writers.items():
         if name not in broken:
-            yield from nests_cover_the_value(module, name, nests)
-
-
-def nests_cover_the_value(module: Module, name: str, nests: Sequence[Nest]) -> Iterator[Diagnostic]:
-    """The nests of one value write disjoint parts of it, as many elements as it has: each element once."""
-    tensor = module.tensor(name)
-    written = sum(_points_written(nest) for nest in nests)
-    if written != tensor.elements:
-        help = f"it has {tensor.elements}"
-        yield fault(nests[0], f"{written} elements of {symbol(name)} are written by {len(nests)} nests", help)
-    for first, second in combinations(nests, 2):
-        if not _are_disjoint(first, second):
-            yield fault(second, f"{first.name!r} writes some of the same elements of {symbol(name)}")
-
-
-def _points_written(nest: Nest) -> int:
-    """Elements that a nest with an injective write writes."""
-    extents = extents_of(nest)
-    return 0 if 0 in extents.values() else prod(extents[dim] for dim in nest.write.dims)
-
-
-def _are_disjoint(first: Nest, second: Nest) -> bool:
-    """Whether two nests write no element both: decided by axes where possible, else by isl on flat offsets."""
-    ours, theirs = extents_of(first), extents_of(second)
-    if 0 in ours.values() or 0 in theirs.values():
-        return True
-    if first.write.shape == second.write.shape:
-        for one, other in zip(first.write.index, second.write.index, strict=True):
-            last, other_last = last_index(one, ours), last_index(other, theirs)
-            if last < other.constant or other_last < one.constant:
-                return True
-            if (one.constant - other.constant) % gcd(axis_step(one, ours), axis_step(other, theirs)):
-                return True
-    import islpy
-
-    images = []
-    for nest, extents in ((first, ours), (second, theirs)):
-        dims = tuple((dim, extents[dim]) for dim in sorted(nest.write.dims))
-        index = nest.write.index if first.write.shape == second.write.shape else (_flat(nest),)
-        images.append(islpy.Map(access_map(index, dims)).range())
-    return bool(images[0].is_disjoint(images[1]))
-
-
-def _flat(nest: Nest) -> Affine:
-    """The offset of the element that a point writes, in elements."""
-    terms: defaultdict[str, int] = defaultdict(int)
-    constant, stride = 0, 1
-    for axis, extent in zip(reversed(nest.write.index), reversed(nest.write.shape), strict=True):
-        constant += axis.constant * stride
-        for dim, coefficient in axis.terms:
-            terms[dim] += coefficient * stride
-        stride *= extent
-    return Affine.of(terms, constant)
+            yield from nests_cover_the_value(module, name, nests, questions)
 
 
 def addresses_are_legal(module: Module, arch: Arch | None) -> Iterator[Diagnostic]:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
+from itertools import islice
 from typing import NoReturn, TypeVar
 
 from ...ir.diagnostics import CompileError, Diagnostic, Span
@@ -221,8 +222,8 @@ class _Assembler:
     def _note(self, line_number: int, token: int, message: str, help: str = "") -> None:
         """A fault at a token of a line, both counted from 0."""
         text = self.lines[line_number] if line_number < len(self.lines) else ""
-        starts = [match.start() for match in _TOKEN.finditer(text) if not match[0].startswith("#")]
-        column = starts[token] if token < len(starts) else len(text.rstrip())
+        tokens = (match.start() for match in _TOKEN.finditer(text) if not match[0].startswith("#"))
+        column = next(islice(tokens, token, None), len(text.rstrip()))
         excerpt = text.rstrip() if len(text) <= 240 else ""
         span = Span(self.file, line_number + 1, column + 1)
         self.faults.append(Diagnostic(message, span, help=help, excerpt=excerpt))

@@ -76,7 +76,7 @@ def test_nests_of_the_page_are_legal_on_a_gemmini(text: str) -> None:
 def test_the_page_names_every_rule() -> None:
     """The table of rules is complete: every public generator of the rule files is in it."""
     page = (ROOT / "specs/ir.md").read_text(encoding="utf-8")
-    for name in ("graph_rules", "nest_rules", "schedule_rules"):
+    for name in ("graph_rules", "nest_rules", "cover_rules", "schedule_rules"):
         source = (ROOT / f"ir/{name}.py").read_text(encoding="utf-8")
         for rule in re.findall(r"^def ([a-z]\w+)\(.*\) -> Iterator\[Diagnostic\]", source, re.M):
             assert rule in page or rule.endswith("_faults")

@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from dnnc.ir.diagnostics import CompileError, Diagnostic
-from dnnc.ir.parser import FAULT_LIMIT, TEXT_LIMIT, parse_module, parse_nest
+from dnnc.ir.diagnostics import FAULT_LIMIT, CompileError, Diagnostic
+from dnnc.ir.parser import TEXT_LIMIT, parse_module, parse_nest
 from dnnc.ir.printer import print_module
 from dnnc.ir.text import LIST_LIMIT
 
