@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from dnnc.runtime import compiled
+from dnnc.runtime.layout import Integers
 
 
 def test_the_cache_falls_back_to_where_it_may_write(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -35,3 +40,74 @@ def test_the_temporary_cache_is_private(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert private.stat().st_mode & 0o077 == 0
     private.chmod(0o777)  # somebody else could put compiled code there
     assert private not in compiled._candidates(tmp_path)
+
+
+@pytest.fixture
+def cache_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    monkeypatch.setattr(compiled, "_candidates", lambda _: iter([tmp_path]))
+    compiled._cache_folder.cache_clear()
+    yield
+    compiled._cache_folder.cache_clear()
+
+
+def _add_first(numbers: Integers, more: Integers) -> int:
+    return int(numbers[0] + more[0])
+
+
+@pytest.mark.usefixtures("cache_elsewhere")
+def test_only_an_entry_becomes_machine_code() -> None:
+    inner = compiled.compiled(_add_first)
+
+    @compiled.compiled_entry
+    def entry(numbers: Integers) -> int:
+        return inner(numbers, numbers[1:])
+
+    assert entry(np.array([3, 4])) == 7
+    (linked,) = inner.overloads.values()  # type: ignore[attr-defined]
+    assert isinstance(linked.library, compiled._LinkedLibrary)
+    (called,) = entry.overloads.values()  # type: ignore[attr-defined]
+    assert not isinstance(called.library, compiled._LinkedLibrary)
+
+
+@pytest.mark.usefixtures("cache_elsewhere")
+def test_compiled_code_keeps_no_reference_to_what_it_was_given() -> None:
+    inner = compiled.compiled(_add_first)
+
+    @compiled.compiled_entry
+    def entry(numbers: Integers) -> int:
+        part = numbers[1:]
+        return inner(part, numbers)
+
+    numbers = np.array([3, 4])
+    entry(numbers)
+    before = sys.getrefcount(numbers)
+    for _ in range(5):
+        entry(numbers)
+    assert sys.getrefcount(numbers) == before
+
+
+@pytest.mark.usefixtures("cache_elsewhere")
+@pytest.mark.parametrize("collects", [True, False])
+def test_the_collector_rests_while_a_function_is_compiled(collects: bool) -> None:
+    seen = []
+
+    class Watch(compiled.event.Listener):
+        def on_start(self, _event: object) -> None:
+            seen.append(gc.isenabled())
+
+        def on_end(self, _event: object) -> None:
+            pass
+
+    @compiled.compiled_entry
+    def entry(numbers: Integers) -> int:
+        return len(numbers)
+
+    (gc.enable if collects else gc.disable)()
+    try:
+        with compiled.event.install_listener("numba:run_pass", Watch()):
+            entry(np.array([3, 4]))
+        assert seen
+        assert not any(seen)
+        assert gc.isenabled() == collects
+    finally:
+        gc.enable()
