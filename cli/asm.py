@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .files import read_text, refuse_other_kind
+from .files import refuse_other_kind
 
 _EXAMPLES = """\
 examples:
@@ -22,9 +22,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from ..backends.accel.assembler import MAX_SOURCE_CHARACTERS, assemble
     from ..ir.container import program_parts
-    from ..ir.files import save_whole
+    from ..ir.files import read_bounded, save_whole
 
     refuse_other_kind(arguments.source, (".s",))
-    program = assemble(read_text(arguments.source, MAX_SOURCE_CHARACTERS), arguments.source)
+    program = assemble(read_bounded(arguments.source, MAX_SOURCE_CHARACTERS), arguments.source)
     save_whole(arguments.output, program_parts(program))
     return 0

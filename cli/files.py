@@ -45,21 +45,6 @@ def program_file(path: str) -> str:
     return path
 
 
-def read_text(path: str, largest_bytes: int) -> bytes:
-    """The bytes of a regular file of bounded size."""
-    place = Span(path, 1, 1)
-    try:
-        if not Path(path).is_file():
-            raise CompileError(Diagnostic("there is no such file", place))
-        with Path(path).open("rb") as stream:
-            data = stream.read(largest_bytes + 1)
-    except OSError as error:
-        raise CompileError(Diagnostic(f"cannot read the file: {error}", place)) from None
-    if len(data) > largest_bytes:
-        raise CompileError(Diagnostic(f"the file is larger than {largest_bytes} bytes", place))
-    return data
-
-
 def refuse_outputs(paths: Iterable[str | Path | None]) -> None:
     """Raise CompileError, before long work is done for nothing, for files that cannot be written, and for two that
     would go to the same place. `-` is standard output; None stands for no file."""

@@ -14,10 +14,9 @@ Every key may be left out; the search decides what is not given.
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from ..frontend.yaml_reader import LARGEST_BYTES, Faults, Fields, MapNode, read_yaml
-from ..ir.diagnostics import CompileError, Diagnostic, Span
+from ..ir.files import read_text_bounded
 from ..ir.module import Module
 from ..ir.nest import Dataflow, Nest, main_memory_loops
 from ..passes.mapping import Pin
@@ -27,11 +26,7 @@ _LARGEST_EXTENT = 1 << 40
 
 def read_mapping(path: str) -> tuple[tuple[str, Pin], ...]:
     """Pins by layer. Raises CompileError with all faults."""
-    try:
-        with Path(path).open("rb") as stream:
-            text = stream.read(LARGEST_BYTES + 1).decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CompileError(Diagnostic(f"cannot read the mapping: {error}", Span(path, 1, 1))) from None
+    text = read_text_bounded(path, LARGEST_BYTES, "`dnnc cost --save-mapping` writes a mapping")
     faults = Faults(text, path)
     root = read_yaml(text, faults)
     if not isinstance(root, MapNode):

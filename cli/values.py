@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..ir.diagnostics import CompileError, Diagnostic, Span
-from ..ir.files import make_folder, save_whole
+from ..ir.files import make_folder, open_bounded, read_bounded, save_whole
 from ..ir.program import Program
 from ..ir.types import HostType
 
@@ -39,8 +39,6 @@ def read_values(path: str | Path, wanted: Mapping[str, str]) -> dict[str, Any]:
     path = Path(path)
     if path.is_dir():
         return _read_folder(path, wanted)
-    if not path.is_file():
-        raise CompileError(Diagnostic("there is no such file or folder", Span(str(path), 1, 1)))
     return dict(read_npz(path))
 
 
@@ -66,10 +64,8 @@ def read_npz(path: Path) -> dict[str, Array]:
     faults: list[Diagnostic] = []
     place = Span(str(path), 1, 1)
     arrays: dict[str, Array] = {}
-    if not path.is_file():  # a folder, or a device that never ends
-        raise CompileError(Diagnostic("there is no such file", place))
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_bounded(path, LARGEST_BYTES, "numpy.savez writes one") as stream, zipfile.ZipFile(stream) as archive:
             members = archive.infolist()
             total = sum(member.file_size for member in members)
             if total > LARGEST_BYTES or len(members) > MOST_MEMBERS:
@@ -80,8 +76,8 @@ def read_npz(path: Path) -> dict[str, Array]:
                 if name in arrays or name == member.filename:
                     faults.append(Diagnostic(f"member {member.filename[:80]!r} is no array, or given twice", place))
                     continue
-                with archive.open(member) as stream:
-                    data = stream.read(member.file_size)
+                with archive.open(member) as packed:
+                    data = packed.read(member.file_size)
                 try:
                     arrays[name] = _array(data)
                 except ValueError as error:
@@ -145,17 +141,17 @@ def _read_folder(path: Path, wanted: Mapping[str, str]) -> dict[str, Any]:
     names = list(wanted)
     for file in sorted(path.glob("*.pb"))[:MOST_MEMBERS]:
         place = Span(str(file), 1, 1)
-        if not file.is_file():  # a folder, a pipe, or a link to nothing
-            faults.append(Diagnostic("this is no file", place))
+        try:
+            data = read_bounded(file, LARGEST_BYTES - total)
+        except CompileError as error:
+            faults += error.diagnostics
             continue
-        total += file.stat().st_size
-        if total > LARGEST_BYTES:
-            raise CompileError(Diagnostic(f"the files are larger than {LARGEST_BYTES} bytes together", place))
+        total += len(data)
         numbered = re.fullmatch(r"input_(\d{1,4})", file.stem)
         name = names[int(numbered[1])] if numbered and int(numbered[1]) < len(names) else ""
         try:
-            own_name, value = _read_proto(file.read_bytes(), wanted.get(name or file.stem, "").startswith("seq"))
-        except (DecodeError, ValueError, TypeError, KeyError, OSError) as error:
+            own_name, value = _read_proto(data, wanted.get(name or file.stem, "").startswith("seq"))
+        except (DecodeError, ValueError, TypeError, KeyError) as error:
             faults.append(Diagnostic(f"no TensorProto or SequenceProto: {error}", place))
             continue
         values[name or own_name or file.stem] = value

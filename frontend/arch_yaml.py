@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from ..ir.arch import Arch, AreaRow, Array, Dma, EnergyRow, Host, Memory, PostUnit, Queues, VectorUnit
 from ..ir.diagnostics import CompileError, Diagnostic, Span, closest
+from ..ir.files import read_text_bounded
 from ..ir.program import BODY_CODES, POST_CODES
 from ..ir.types import ElementType
 from . import components
@@ -50,16 +51,11 @@ def load_arch(name_or_path: str) -> Arch:
         path = BUNDLED / f"{name_or_path}.yaml"
     else:
         path = Path(name_or_path)
-        if not path.is_file():
+        if not path.exists():
             looks_like_path = path.suffix in (".yaml", ".yml") or "/" in name_or_path
             what = "there is no file" if looks_like_path else "there is no bundled architecture"
             raise CompileError(Diagnostic(f"{what} {name_or_path!r}", help=closest(name_or_path, bundled())))
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(LARGEST_BYTES + 1)
-        text = data.decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CompileError(Diagnostic(f"cannot read the description: {error}", Span(str(path), 1, 1))) from None
+    text = read_text_bounded(path, LARGEST_BYTES, "`dnnc arch show gemmini16` prints a description")
     return parse_arch(text, path.name if name_or_path in bundled() else str(path))
 
 

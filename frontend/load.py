@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError, Message
 from onnx import TensorProto
 
 from ..ir.diagnostics import CompileError, Diagnostic, Span
+from ..ir.files import read_bounded
 from .network import Constant, Network, OnnxNode, captured_values, inner_names, subgraphs
 from .wellformed import order_nodes, structural_faults
 
@@ -70,21 +71,9 @@ def load_network(path: Path) -> Network:
 def parse(path: Path) -> onnx.ModelProto:
     """The message in the file, whatever it means. Raises CompileError."""
     place = Span(str(path))
-    try:
-        size = path.stat().st_size
-        if not path.is_file():
-            raise CompileError(Diagnostic("not a regular file", place))
-        if size > LARGEST_FILE_BYTES:
-            raise CompileError(
-                Diagnostic(
-                    f"the file has {size} bytes; an ONNX file has at most {LARGEST_FILE_BYTES}",
-                    place,
-                    "store the weights as external data: onnx.save(model, path, save_as_external_data=True)",
-                )
-            )
-        data = path.read_bytes()
-    except OSError as error:
-        raise CompileError(Diagnostic(f"cannot be read: {error.strerror}", place)) from error
+    help = "store the weights as external data: onnx.save(model, path, save_as_external_data=True)"
+    large = path.is_file() and path.stat().st_size > LARGEST_FILE_BYTES
+    data = read_bounded(path, LARGEST_FILE_BYTES, help if large else "")
     proto = onnx.ModelProto()
     try:
         proto.ParseFromString(data)

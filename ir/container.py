@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .diagnostics import CompileError, Diagnostic, Span
+from .files import open_bounded
 from .index import IndexReader, index_of, program_of
 from .program import Program
 from .program_rules import check_program, limited
@@ -30,6 +31,7 @@ MAGIC = b"\x89dnnx\r\n\x1a"
 VERSION = 1
 ALIGNMENT_BYTES = 64
 MAX_INDEX_BYTES = 1 << 25
+MAX_FILE_BYTES = 9 << 30
 
 _HEADER = struct.Struct("<8sIIQ32s8x")  # magic, version, zero, index length, index SHA-256
 assert _HEADER.size == ALIGNMENT_BYTES
@@ -66,11 +68,8 @@ def read_program(source: bytes | str | Path, name: str = "program") -> Program:
     if isinstance(source, bytes):
         return _Container(io.BytesIO(source), len(source), name).program()
     name = str(source)
-    try:
-        with open(source, "rb") as stream:
-            return _Container(stream, os.fstat(stream.fileno()).st_size, name).program()
-    except OSError as error:
-        raise CompileError(Diagnostic(f"cannot read: {error.strerror or error}", Span(name))) from error
+    with open_bounded(source, MAX_FILE_BYTES) as stream:
+        return _Container(stream, os.fstat(stream.fileno()).st_size, name).program()
 
 
 class _Container:

@@ -6,12 +6,11 @@ Dumps of one compilation share a folder, so that a blob is written once however 
 from __future__ import annotations
 
 import hashlib
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from .diagnostics import CompileError, Diagnostic, Span
-from .files import make_folder, save_whole
+from .files import make_folder, read_bounded, read_text_bounded, save_whole
 from .graph import HostRegion
 from .module import Module
 from .parser import TEXT_LIMIT, parse_with_references, with_blobs
@@ -63,13 +62,7 @@ def read_dump(path: Path) -> Module:
 
     Nothing in the text names a file: a blob's file is known by its hash alone.
     """
-    text = _read_regular(path, 4 * TEXT_LIMIT, "text")
-    try:
-        decoded = text.decode()
-    except UnicodeDecodeError as error:
-        line = text.count(b"\n", 0, error.start) + 1
-        column = error.start - (text.rfind(b"\n", 0, error.start) + 1) + 1
-        raise CompileError(Diagnostic("the text is not UTF-8", Span(str(path), line, column))) from None
+    decoded = read_text_bounded(path, 4 * TEXT_LIMIT)
     module, references = parse_with_references(decoded.replace("\r\n", "\n"), str(path))
     if references and not (path.parent / BLOB_FOLDER).is_dir():
         message = f"the text names {len(references)} blobs, and there is no folder {BLOB_FOLDER}/ beside it"
@@ -80,9 +73,10 @@ def read_dump(path: Path) -> Module:
     for reference, span in references.items():
         file = path.parent / BLOB_FOLDER / reference.sha256
         try:
-            data = _read_regular(file, left, "blob")
+            data = read_bounded(file, left)
         except CompileError as error:
-            faults += [Diagnostic(each.message, span, each.help) for each in error.diagnostics]
+            where = f"{BLOB_FOLDER}/{file.name}"
+            faults += [Diagnostic(f"{where}: {each.message}", span, each.help) for each in error.diagnostics]
             continue
         left -= len(data)
         if hashlib.sha256(data).hexdigest() != reference.sha256:
@@ -91,19 +85,3 @@ def read_dump(path: Path) -> Module:
     if faults:
         raise CompileError(faults)
     return with_blobs(module, blobs)
-
-
-def _read_regular(path: Path, limit: int, what: str) -> bytes:
-    """The bytes of a regular file of at most `limit` bytes; a device or a pipe is refused before it is opened."""
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise CompileError(Diagnostic(f"{path.name} is not a regular file", Span(str(path))))
-        if status.st_size > limit:
-            help = f"a {what} may have {limit} bytes here"
-            raise CompileError(Diagnostic(f"{path.name} has {status.st_size} bytes", Span(str(path)), help))
-        with path.open("rb") as file:
-            return file.read(limit + 1)
-    except OSError as error:
-        message = f"cannot read {what} {path.name}: {error.strerror or error}"
-        raise CompileError(Diagnostic(message, Span(str(path)))) from None

@@ -1,15 +1,82 @@
-"""Writing a file whole or not at all, and the folder that it lies in."""
+"""Reading a regular file of bounded size; writing a file whole or not at all, and the folder that it lies in."""
 
 from __future__ import annotations
 
 import errno
 import os
 import secrets
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from .diagnostics import CompileError, Diagnostic, Span
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+
+
+@contextmanager
+def open_bounded(path: str | Path, largest_bytes: int, help: str = "") -> Iterator[BinaryIO]:
+    """A regular file of at most `largest_bytes` bytes, open for reading.
+
+    Everything that names a file to be read comes through here: what is no regular file (a pipe nobody writes to, a
+    device that never ends) is refused before it can be waited for. Raises CompileError; `help` says what else would do.
+    """
+    place = Span(str(path))
+    with ExitStack() as opened:
+        try:
+            _refuse_irregular(os.stat(path), place, help)
+            stream = opened.enter_context(os.fdopen(os.open(path, os.O_RDONLY | _NEVER_WAIT), "rb"))
+            status = os.fstat(stream.fileno())
+        except FileNotFoundError:
+            raise CompileError(Diagnostic("there is no such file", place, help)) from None
+        except (OSError, ValueError) as error:  # ValueError: a path with a zero character
+            reason = error.strerror if isinstance(error, OSError) else None
+            raise CompileError(Diagnostic(f"cannot be read: {reason or error}", place, help)) from None
+        _refuse_irregular(status, place, help)  # it may be another file by now
+        if status.st_size > largest_bytes:
+            legal = f"at most {largest_bytes} bytes" + (f"; {help}" if help else "")
+            raise CompileError(Diagnostic(f"the file has {status.st_size} bytes", place, legal))
+        yield stream
+
+
+_NEVER_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+
+def _refuse_irregular(status: os.stat_result, place: Span, help: str) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "of another kind")
+        raise CompileError(Diagnostic(f"this is {kind}, not a regular file", place, help))
+
+
+def read_bounded(path: str | Path, largest_bytes: int, help: str = "") -> bytes:
+    """The bytes of a regular file of at most `largest_bytes` bytes. Raises CompileError."""
+    with open_bounded(path, largest_bytes, help) as stream:
+        try:
+            data = stream.read(largest_bytes + 1)
+        except OSError as error:
+            raise CompileError(Diagnostic(f"cannot be read: {error.strerror}", Span(str(path)), help)) from None
+    if len(data) > largest_bytes:  # it grew, or it is one of those that the system makes up while they are read
+        raise CompileError(Diagnostic(f"the file has more than {largest_bytes} bytes", Span(str(path)), help))
+    return data
+
+
+def read_text_bounded(path: str | Path, largest_bytes: int, help: str = "") -> str:
+    """The same for text in UTF-8."""
+    data = read_bounded(path, largest_bytes, help)
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        column = error.start - (data.rfind(b"\n", 0, error.start) + 1) + 1
+        raise CompileError(Diagnostic("the text is not UTF-8", Span(str(path), line, column), help)) from None
 
 
 def save_whole(path: str | Path, data: bytes | Iterable[bytes]) -> None:

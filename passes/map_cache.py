@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from ..ir.diagnostics import CompileError
-from ..ir.files import save_whole
+from ..ir.files import read_bounded, save_whole
 
 FORMAT = 1
 MOST_ENTRIES = 8192
@@ -56,14 +56,9 @@ class MapCache:
         """The entry, whose checksum is right, or None. Its values may still be anything that JSON can say."""
         if self.folder is None:
             return None
-        path = self.folder / key
         try:
-            if not path.is_file():
-                return None
-            with path.open("rb") as stream:
-                data = stream.read(LARGEST_ENTRY_BYTES + 1)
-            entry = json.loads(data) if len(data) <= LARGEST_ENTRY_BYTES else None
-        except (OSError, ValueError, RecursionError):
+            entry = json.loads(read_bounded(self.folder / key, LARGEST_ENTRY_BYTES))
+        except (CompileError, ValueError, RecursionError):
             return None
         if not isinstance(entry, dict) or entry.pop("checksum", None) != _checksum(key, entry):
             return None

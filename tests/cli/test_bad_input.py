@@ -184,11 +184,12 @@ def test_paths_that_are_no_files(
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder.npz").mkdir()
     (tmp_path / "bytes").write_bytes(bytes(range(256)))
+    os.mkfifo(tmp_path / "pipe")
     model, program = str(seeds / "integer_network.onnx"), str(seeds / "integer_network.dnnx")
     inputs = ["--inputs", str(seeds / "integer_network.npz")]
     compiling = ["compile", model, "--arch", "edge8"]
     before = sorted(tmp_path.rglob("*"))
-    for bad in ("folder", "none", "bytes", "/dev/zero", ""):
+    for bad in ("folder", "none", "bytes", "pipe", "/dev/zero", ""):
         refused(["compile", bad, "--arch", "edge8"], capsys)
         refused(["compile", model, "--arch", bad], capsys)
         refused(["check", bad], capsys)
@@ -198,7 +199,7 @@ def test_paths_that_are_no_files(
         refused(["run", bad, *inputs], capsys)
         refused(["run", program, "--inputs", bad], capsys)
         refused(["arch", "check", bad], capsys)
-    for bad in ("folder", "none", "bytes", "/dev/zero"):
+    for bad in ("folder", "none", "bytes", "pipe", "/dev/zero"):
         refused([*compiling, "--mapping", bad], capsys)
         refused([*compiling, "--calibrate", bad], capsys)
     for bad in ("folder", "none/x", "bytes/x", "x" * 300, "/proc/x"):

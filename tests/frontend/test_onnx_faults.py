@@ -223,7 +223,7 @@ def test_files_that_are_no_models(tmp_path: Path) -> None:
     (tmp_path / "empty.onnx").write_bytes(b"")
     assert "no ONNX file" in faults(tmp_path / "text.onnx")[0]
     assert "has no graph" in faults(tmp_path / "empty.onnx")[0]
-    assert "cannot be read" in faults(tmp_path / "absent.onnx")[0]
+    assert "there is no such file" in faults(tmp_path / "absent.onnx")[0]
     assert "not a regular file" in faults(tmp_path)[0]
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe.onnx")
