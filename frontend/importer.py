@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 
@@ -117,12 +117,14 @@ class _Import:
         self.graph = Graph(network, self.blobs)
         self.converters = {**CONVERTERS, **quantised_converters(CONVERTERS)}
         self.drafts: dict[int, Draft] = {}  # by id of each node that a draft covers
+        self.judged: dict[int, dict[str, Tensor]] = {}  # what each draft was accepted with, by its id
         self.reasons: dict[int, str] = {}  # by id of each node that stays on the host
         for unit in find_units(network):
             self._convert_unit(unit)
         for node in network.nodes:
             if id(node) not in self.drafts and id(node) not in self.reasons:
                 self._convert_node(node)
+        self._give_moved_codes_their_meaning()
         self.flow = self._settled_flow()
         assign_levels(self.flow)
 
@@ -166,8 +168,32 @@ class _Import:
             draft.discard()
             self.reasons.update((id(node), reason) for node in draft.covers)
             return
+        names = dict.fromkeys(name for node in draft.nodes for name in (*node.inputs, *node.outputs) if name)
+        self.judged[id(draft)] = {name: draft.visible[name] for name in names}
         draft.settle()
         self.drafts.update((id(node), draft) for node in draft.covers)
+
+    def _give_moved_codes_their_meaning(self) -> None:
+        """What only moves or selects codes keeps their scale: one that a reader has told of the result holds for the
+        operand, too, where whatever wrote that stays on the host and tells none. A draft that the accelerator does not
+        take, now that more is known of its operands, goes to the host."""
+        settled = self.graph.settled
+        drafts = list(dict.fromkeys(self.drafts[id(node)] for node in self.network.nodes if id(node) in self.drafts))
+        for draft in reversed(drafts):
+            for node in reversed(draft.nodes):
+                operand, result = settled[node.inputs[0]], settled[node.outputs[0]]
+                known = result.quantization
+                if _keeps_codes(node) and operand.quantization is None and known is not None and known.axis is None:
+                    settled[operand.name] = replace(operand, quantization=known)
+        for draft in drafts:
+            if all(settled[name] is tensor for name, tensor in self.judged[id(draft)].items()):
+                continue
+            draft.tensors = {name: settled[name] for name in draft.tensors}
+            if reason := self._refusal(draft):
+                draft.discard()
+                for node in draft.covers:
+                    del self.drafts[id(node)]
+                    self.reasons[id(node)] = reason
 
     # -- accelerator or host ----------------------------------------------------------------------------------------
 
@@ -284,6 +310,13 @@ class _Import:
             found.get(label) or Finding(label, op, "constant", "its result is known at compile time or not used", 0)
             for label, op in self.network.originals
         ]
+
+
+def _keeps_codes(node: Node) -> bool:
+    """Whether the results of a node are codes of its operand, as they are."""
+    if node.value is not None or node.post:
+        return False
+    return node.op in ("reshape", "transpose") or (node.op == "pool" and node.attribute("kind") == "max")
 
 
 def node_macs(network: Network, node: OnnxNode) -> int | None:

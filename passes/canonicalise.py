@@ -132,6 +132,8 @@ def _merge_activation(sweep: _Sweep, producer: Node, node: Node, value: str) -> 
     assert isinstance(result.type, ElementType) and isinstance(middle.type, ElementType)
     if node.op != "table" and (middle.type, middle.quantization) != (result.type, result.quantization):
         return None  # the activation requantises: that is a point of its own
+    if node.op == "leaky_relu" and producer.op in ("add", "sub", "mul") and middle.minimum is not None:
+        return None  # it has a range to be quantised by, and sums of codes are no floats for the activation to take
     table = node.inputs[1] if node.op == "table" else None
     stage = Stage(node.op, ValueType(result.type, result.quantization), table, node.attributes)
     own = producer.value or ValueType(middle.type, middle.quantization)

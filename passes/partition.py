@@ -23,7 +23,7 @@ from ..ir.program import BOX_AXES
 from ..ir.types import BlobRef, ElementType, Quantization, Tensor, constant_array
 from .lower_post import SMALL_BITS
 from .lower_product import with_one_zero_point, zero_points
-from .partition_needs import bodies_needed, post_steps_needed
+from .partition_needs import bodies_needed, post_steps_needed, types_read
 from .quantise import target_type
 
 UNKNOWN_BIAS = 2**23  # room that a bias of unknown value is given on a float accumulator
@@ -216,8 +216,12 @@ def _array_takes_operands(question: Question) -> Iterator[str]:
 
 def _needs_bias_of_our_own(question: Question) -> bool:
     """Where the accumulator holds floats, or where stored codes are multiplied and a correction joins the bias."""
-    array = question.arch.array
-    return array.accumulator.is_float or ("subtract" not in array.mac_forms and any(zero_points(question.tensor(0))))
+    return question.arch.array.accumulator.is_float or _is_corrected(question)
+
+
+def _is_corrected(question: Question) -> bool:
+    """Whether the bias makes up for zero points that the MACs do not subtract."""
+    return "subtract" not in question.arch.array.mac_forms and any(zero_points(question.tensor(0)))
 
 
 def _advice(question: Question, kind: ElementType) -> str:
@@ -251,15 +255,20 @@ def _vector_unit_runs_it(question: Question) -> Iterator[str]:
     for body in bodies:
         if body not in arch.vector.ops:
             yield f"{arch.name}'s vector unit has no {body}"
-    read = question.operands[:1] if node.op == "table" else question.operands
-    for kind in dict.fromkeys(tensor.type for tensor in read if isinstance(tensor.type, ElementType)):
+    for kind in types_read(node, question.tensors):
         if kind not in arch.vector.inputs:
             yield f"{kind} is not among the types of {arch.name}'s vector unit, {spelled(arch.vector.inputs)}"
 
 
 def _post_unit_has_the_steps(question: Question) -> Iterator[str]:
     arch = question.arch
-    for step in post_steps_needed(question.node, question.tensors, arch.array.accumulator.is_float):
+    steps = post_steps_needed(question.node, question.tensors, arch.array.accumulator.is_float)
+    if question.node.op == "leaky_relu" and question.narrowed is not None and question.narrowed.is_integer:
+        # On codes it is a table; behind a product or a pool it is computed on floats, which are rounded to codes.
+        steps = ("table", "scale", *steps)
+    if question.node.op in _PRODUCTS and question.element(0).is_integer and _is_corrected(question):
+        steps = ("bias", *steps)
+    for step in steps:
         if step not in arch.post.ops:
             yield f"{arch.name}'s post unit has no {step}"
 
@@ -469,11 +478,21 @@ def _conversions_are_of_codes(question: Question) -> Iterator[str]:
 
 
 def _moves_keep_the_value(question: Question) -> Iterator[str]:
-    data, result = question.tensor(0), question.result
-    if question.node.op not in _MOVES or question.narrowed is not None:
+    node, data, result = question.node, question.tensor(0), question.result
+    if node.op not in _MOVES or question.narrowed is not None:
         return
-    if data.type != result.type or zero_points(data) != zero_points(result):
-        yield f"a {question.node.op} does not convert {data.type} to {result.type}"
+    if data.type != result.type:
+        yield f"a {node.op} does not convert {data.type} to {result.type}"
+    elif data.quantization != result.quantization:
+        yield f"a {node.op} does not change what codes stand for"
+
+
+def _maxima_have_one_meaning(question: Question) -> Iterator[str]:
+    node, data, value = question.node, question.tensor(0), question.value
+    if node.op != "pool" or node.attribute("kind") != "max" or question.narrowed is not None:
+        return
+    if data.type == value.type and (data.quantization is None) != (value.quantization is None):
+        yield "its operand has no scale and its result has one, or the other way round"
 
 
 RULES: tuple[Rule, ...] = (
@@ -493,4 +512,5 @@ RULES: tuple[Rule, ...] = (
     _tables_cover_their_type,
     _conversions_are_of_codes,
     _moves_keep_the_value,
+    _maxima_have_one_meaning,
 )

@@ -28,6 +28,15 @@ def bodies_needed(node: Node, tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(body.value for body in _bodies(node, tensors)))
 
 
+def types_read(node: Node, tensors: Mapping[str, Tensor]) -> tuple[ElementType, ...]:
+    """Element types that the bodies read: those of the operands, and f32 where a pool dequantises first."""
+    operands = node.inputs[:1] if node.op == "table" else node.inputs
+    types = [tensors[name].type for name in operands if name]
+    if node.op == "pool" and node.attribute("kind") != "max" and _dequantises_first(node, tensors):
+        types.append(ElementType.F32)
+    return tuple(dict.fromkeys(each for each in types if isinstance(each, ElementType)))
+
+
 def _bodies(node: Node, tensors: Mapping[str, Tensor]) -> Iterator[BodyOp]:
     if node.op in _COPIES:
         yield BodyOp.COPY

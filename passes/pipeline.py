@@ -41,9 +41,10 @@ def _canonicalise(module: Module, arch: Arch, options: Options) -> Module:
 
 
 def _quantise(module: Module, arch: Arch, options: Options) -> Module:
+    from .host_conversion import with_conversions_on_host
     from .quantise import quantise
 
-    return quantise(module, arch, options.precision)
+    return with_conversions_on_host(quantise(module, arch, options.precision), arch)
 
 
 def _fuse(module: Module, arch: Arch, options: Options) -> Module:

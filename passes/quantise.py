@@ -5,8 +5,8 @@ after:   x.q: i8 = quantize(x); y.q: i8 = conv(x.q, w.q: i8 per channel, b.q: i3
 
 Requires: for int8, a calibrated range on every float activation (`Tensor.minimum`, `.maximum`).
 Ensures:  host regions and the module's own inputs and outputs keep their types. A product that only they read
-          leaves the accumulator as f32, without a rounding to int8. Operators that move or select values
-          (reshape, transpose, max pool, relu, clip) keep the parameters of their operand.
+          leaves the accumulator as f32, without a rounding to int8, where the post unit scales. Operators that move or
+          select values (reshape, transpose, max pool, relu, clip) keep the parameters of their operand.
 
 Activations are asymmetric over the calibrated range, widened to hold 0; weights are symmetric, per output channel;
 a bias is int32 in the scale of the product. (Jacob et al., CVPR 2018, sections 2.1 and 2.3; Wu et al. 2020, section 4.)
@@ -59,7 +59,7 @@ def quantise(module: Module, arch: Arch, precision: str) -> Module:
     target = target_type(arch, precision)
     if target is None:
         return module.after(NAME)
-    narrowed = _Narrowing(module, target).run().after(NAME)
+    narrowed = _Narrowing(module, target, "scale" in arch.post.ops).run().after(NAME)
     if target.is_integer and narrowed.operations != module.operations:
         options = dict(narrowed.header.options) | {"tolerance": INT8_TOLERANCE}
         narrowed = replace(narrowed, header=replace(narrowed.header, options=tuple(sorted(options.items()))))
@@ -124,6 +124,7 @@ class _Narrowing:
 
     module: Module
     target: ElementType
+    scales_sums: bool  # whether the post unit turns a sum into a float
     twins: dict[str, Tensor] = field(default_factory=dict)
     tensors: list[Tensor] = field(default_factory=list)
     operations: list[Operation] = field(default_factory=list)
@@ -256,7 +257,7 @@ class _Narrowing:
         if len(node.inputs) > 2:
             names.append(self._bias(node, self.module.tensor(node.inputs[2]), data, weights))
         node = replace(node, inputs=tuple(names))
-        if self._wanted_narrow(result.name):
+        if self._wanted_narrow(result.name) or (self.target.is_integer and not self.scales_sums):
             twin = self._new_twin(result, self._parameters(result))
             self._finish(replace(node, outputs=(twin.name,)), twin, result)
         else:  # the accumulator, scaled, is the float result

@@ -240,6 +240,25 @@ REFUSALS: Mapping[str, tuple[Graph, Arch, str, str]] = {
         "its sums have a zero point",
     ),
     "converting move": (unary("reshape", CODE, REAL), CODES, "keep", "a reshape does not convert i8 to f32"),
+    "rescaling move": (unary("reshape", CODE, OTHER), CODES, "keep", "does not change what codes stand for"),
+    "maximum of unknown codes": (
+        with_tensor(pool("max", (4,), (2,), (1,), (0, 0)), "x", lambda t: replace(t, quantization=None)),
+        CODES,
+        "keep",
+        "its operand has no scale and its result has one",
+    ),
+    "dequantised mean without floats": (
+        pool("average", (4,), (2,), (1,), (0, 0)),
+        replace(CODES, vector=replace(CODES.vector, inputs=(T.I8,))),
+        "keep",
+        "f32 is not among the types of small's vector unit, i8",
+    ),
+    "correction without bias": (
+        conv(bias=False),
+        replace(RAW, post=replace(RAW.post, ops=tuple(op for op in RAW.post.ops if op != "bias"))),
+        "keep",
+        "post unit has no bias",
+    ),
     "im2col of a batch": (
         unary("im2col", CODE, CODE, (2, 2, 3, 3), kernel=(2, 2), group=1),
         CODES,

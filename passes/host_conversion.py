@@ -1,0 +1,108 @@
+"""Conversions at the edges of a narrowed graph that the machine cannot run, as host regions.
+
+before:  x.i8 = quantize(x: f32); y.i8 = conv(x.i8, ...); y: f32 = dequantize(y.i8)      (no vector unit for f32)
+after:   x.i8 = host QuantizeLinear(x); y.i8 = conv(x.i8, ...); y = host DequantizeLinear(y.i8)
+
+Requires: `quantize` and `dequantize` between f32 and i8, u8 (one scale for all), bf16 or f16, without post chains: what
+          `passes.quantise` writes.
+Ensures:  every conversion that the machine runs stays; a region holds conversions of what one operation wrote, or of
+          inputs of the model, so that no path leaves it and comes back. Codes are those of the machine: QuantizeLinear
+          and DequantizeLinear compute `quantize` and `dequantize` to the last bit (specs/arithmetic.md).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..ir.arch import Arch
+from ..ir.graph import HostRegion, Node
+from ..ir.module import Module, Operation
+from ..ir.types import ElementType, Tensor
+from .partition import acceptance
+from .rewrite import rebuilt, writers
+
+_CONVERSIONS = ("quantize", "dequantize")
+_OPSET = 13  # the first with bfloat16 casts; QuantizeLinear and DequantizeLinear of 8 bits have not changed since
+_IR_VERSION = 8
+
+
+def with_conversions_on_host(module: Module, arch: Arch) -> Module:
+    """The module with every conversion that `arch` refuses in a host region; the region says why."""
+    judge = acceptance(arch, "keep")
+    written_by = writers(module)
+    groups: dict[tuple[str, str], list[Node]] = {}
+    reasons: dict[tuple[str, str], list[str]] = {}
+    group_of: dict[str, tuple[str, str]] = {}
+    for node in module.operations:
+        if isinstance(node, Node) and node.op in _CONVERSIONS and (why := judge(node, module.tensor_by_name)):
+            writer = written_by.get(node.inputs[0])
+            key = (node.op, writer.name if writer is not None else "")
+            groups.setdefault(key, []).append(node)
+            reasons.setdefault(key, []).append(why)
+            group_of[node.name] = key
+    if not groups:
+        return module
+    operations: list[Operation] = []
+    for operation in module.operations:
+        found = group_of.get(operation.name)
+        if found is None:
+            operations.append(operation)
+        elif operation is groups[found][0]:
+            operations.append(_region(module, groups[found], "; ".join(dict.fromkeys(reasons[found]))))
+    return rebuilt(module, operations)
+
+
+def _region(module: Module, nodes: list[Node], why: str) -> HostRegion:
+    """The conversions of one writer's values as one ONNX model."""
+    from onnx import TensorProto, ValueInfoProto, helper
+
+    element = {
+        ElementType.F32: TensorProto.FLOAT,
+        ElementType.BF16: TensorProto.BFLOAT16,
+        ElementType.F16: TensorProto.FLOAT16,
+        ElementType.I8: TensorProto.INT8,
+        ElementType.U8: TensorProto.UINT8,
+    }
+    protos, constants = [], []
+    for number, node in enumerate(nodes):
+        source, result = module.tensor(node.inputs[0]), module.tensor(node.outputs[0])
+        codes = result if node.op == "quantize" else source
+        if codes.quantization is None:
+            protos.append(helper.make_node("Cast", [source.name], [result.name], to=element[_type(result)]))
+            continue
+        assert len(codes.quantization.scale) == 1 and not node.post
+        taken = {each for other in nodes for each in (*other.inputs, *other.outputs)}
+        scale, zero_point = (_free(f"{word}{number}", taken) for word in ("scale", "zero_point"))
+        constants.append(helper.make_tensor(scale, TensorProto.FLOAT, [], np.float32(codes.quantization.scale)))
+        constants.append(helper.make_tensor(zero_point, element[_type(codes)], [], codes.quantization.zero_point))
+        operator = "QuantizeLinear" if node.op == "quantize" else "DequantizeLinear"
+        protos.append(helper.make_node(operator, [source.name, scale, zero_point], [result.name]))
+    reads = list(dict.fromkeys(node.inputs[0] for node in nodes))
+    writes = [node.outputs[0] for node in nodes]
+
+    def ends(names: list[str]) -> list[ValueInfoProto]:
+        tensors = [module.tensor(name) for name in names]
+        return [helper.make_tensor_value_info(each.name, element[_type(each)], each.shape) for each in tensors]
+
+    graph = helper.make_graph(protos, nodes[0].name, ends(reads), ends(writes), constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION)
+    kind = protos[0].op_type
+    return HostRegion(
+        name=nodes[0].name,
+        inputs=tuple(reads),
+        outputs=tuple(writes),
+        model=module.blobs.add(model.SerializeToString(deterministic=True)),
+        operators=tuple(each.op_type for each in protos),
+        reason=f"{kind}{f' x{len(nodes)}' if len(nodes) > 1 else ''}: {why}",
+    )
+
+
+def _type(tensor: Tensor) -> ElementType:
+    assert isinstance(tensor.type, ElementType)
+    return tensor.type
+
+
+def _free(wish: str, taken: set[str]) -> str:
+    while wish in taken:
+        wish += "_"
+    return wish
