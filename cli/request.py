@@ -14,6 +14,7 @@ from ..ir.diagnostics import CompileError, Diagnostic
 from ..ir.dump import SUFFIX
 from ..ir.module import Header, Module
 from ..ir.nest import Nest
+from ..passes.im2col import explicit_refusal
 from ..passes.pipeline import Options as PassOptions
 from ..passes.pipeline import Pass, named, remaining
 from ..passes.tile import STOPPED
@@ -23,6 +24,8 @@ from .options import pass_options
 from .report import progress, warn
 from .session import ORDER, ModelInputs, Report, scheduled, silent
 from .values import read_npz
+
+MOST_NAMED = 4  # layers, in a warning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,7 +45,8 @@ def scheduled_model(
 
     Raises CompileError with every fault; options that nothing reads are among them.
     """
-    data, data_file = samples(options.calibrate)
+    # A dump takes no samples any more; that is told before they are looked for.
+    data, data_file = (None, "") if model.endswith(SUFFIX) else samples(options.calibrate)
     given = ModelInputs(
         batch_size=options.batch_size,
         shapes=options.shapes,
@@ -62,6 +66,12 @@ def scheduled_model(
         report=report,
         warn=warn,
     )
+    _warn_of_layers(module, machine, options, warn)
+    return module, machine
+
+
+def _warn_of_layers(module: Module, arch: Arch, options: Options, warn: Report) -> None:
+    """What was asked of all layers and does not hold of some."""
     nests = [each for each in module.operations if isinstance(each, Nest) and each.schedule is not None]
     stopped = [each for each in nests if each.schedule is not None and STOPPED in each.schedule.reason]
     if stopped and options.time_limit_s is not None:
@@ -69,7 +79,11 @@ def scheduled_model(
             f"the search of mappings stopped at the time limit of {options.time_limit_s:g} s: {len(stopped)} of"
             f" {len(nests)} layers have a mapping that is not proven to be the best"
         )
-    return module, machine
+    implicit = [each for each in nests if each.schedule is not None and each.schedule.im2col == "implicit"]
+    if options.im2col == "explicit" and implicit and options.mapping is None:
+        names = ", ".join(f"{each.name} ({explicit_refusal(each, arch)})" for each in implicit[:MOST_NAMED])
+        more = ", ..." if len(implicit) > MOST_NAMED else ""
+        warn(f"im2col stays implicit in {len(implicit)} layers: {names}{more}")
 
 
 def resolved(
@@ -77,9 +91,9 @@ def resolved(
 ) -> PassOptions:
     """The options of the passes, for a module with this header. Raises CompileError for what nothing would read."""
     run = remaining(header.last_pass) if passes is None else passes
-    found = pass_options(options, header, file)
     dump = file if file.endswith(SUFFIX) else ""
     refuse_unread(options, header, ORDER, [each.name for each in run], dump)
+    found = pass_options(options, header, file)
     if dump_dir is not None and dump and header.last_pass == ORDER[-1]:
         raise CompileError(Diagnostic("--dump-ir has nothing to write: no pass is left to run", help="leave it out"))
     return found

@@ -1,0 +1,293 @@
+"""No option is ignored: it decides something, or is refused with what to do, or it is said that it changed nothing."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import warnings
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import dnnc
+import numpy as np
+import pytest
+from dnnc.cli import decisions, session
+from dnnc.cli.main import main
+from dnnc.cli.options import pass_options
+from dnnc.ir.diagnostics import CompileError
+from dnnc.ir.module import Header
+from onnx import helper
+from support.onnx_models import FLOAT, save_model
+
+MODELS = Path(__file__).parents[2] / "specs" / "models"
+DIGITS = str(MODELS / "digits.onnx")
+
+
+@pytest.fixture(scope="module")
+def dumps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dumps of the bundled model for edge8, a mapping, samples and a program, in one folder."""
+    folder = tmp_path_factory.mktemp("dumps")
+    digits = np.load(MODELS / "digits.npz")
+    np.savez(folder / "samples.npz", image=digits["calibration"])
+    calibrate = ["--calibrate", str(folder / "samples.npz")]
+    base = [DIGITS, "--arch", "edge8", *calibrate]
+    assert main(["compile", *base, "--dump-ir", str(folder), "-o", str(folder / "p.dnnx")]) == 0
+    assert main(["cost", *base, "--save-mapping", str(folder / "m.yaml")]) == 0
+    return folder
+
+
+def said(words: list[str], status: int, capsys: pytest.CaptureFixture[str]) -> str:
+    capsys.readouterr()
+    found = main(words)
+    text = capsys.readouterr().err
+    assert found == status, text
+    return text
+
+
+# A value of each option that differs from what the dumps were made with, and the pass that reads it last.
+VALUES = {
+    "calibrate": ["--calibrate", "samples.npz"],
+    "calibration": ["--calibration", "entropy"],
+    "batch_size": ["--batch-size", "7"],
+    "shapes": ["--shape", "image=1,1,8,8"],
+    "seed": ["--seed", "3"],
+    "precision": ["--precision", "keep"],
+    "dataflow": ["--dataflow", "ws"],
+    "im2col": ["--im2col", "explicit"],
+    "objective": ["--objective", "energy"],
+    "mapping": ["--mapping", "m.yaml"],
+    "time_limit_s": ["--time-limit", "100"],
+}
+
+
+def test_every_option_has_a_last_reader() -> None:
+    names = {each.name for each in fields(decisions.Options)}
+    assert names == set(decisions.LAST_READER) == set(VALUES)
+    assert set(decisions.LAST_READER.values()) <= set(session.ORDER)
+    assert all(words[0] == decisions.spelling(name) for name, words in VALUES.items())
+
+
+@pytest.mark.parametrize("name", VALUES)
+@pytest.mark.parametrize("number", range(8))
+def test_an_option_is_read_or_refused(
+    number: int, name: str, dumps: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(dumps)
+    dump = f"{number:02}-{session.ORDER[number]}.dnnir"
+    at = session.ORDER.index(decisions.LAST_READER[name])
+    words = ["cost", dump, *VALUES[name], "--json", "/dev/null"]
+    if number < at:
+        said(words, 0, capsys)
+        return
+    text = said(words, 2, capsys)
+    assert f"{dump}: error: {VALUES[name][0]} " in text
+    assert "comes too late" in text
+    earlier = "the model: digits.onnx" if at == 0 else f"{at - 1:02}-{session.ORDER[at - 1]}.dnnir or an earlier dump"
+    assert f"help: {session.ORDER[at]!r} decides that: start from {earlier}" in text
+
+
+def test_what_was_decided_may_be_said_again(dumps: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--precision", "auto", "--dataflow", "auto", "--objective", "latency", "--batch-size", "1"]
+    said(["cost", str(dumps / "06-allocate.dnnir"), *words], 0, capsys)
+
+
+@pytest.mark.parametrize("name", ["calibrate", "calibration", "batch_size", "shapes", "seed"])
+def test_a_text_that_was_never_imported_has_been_imported(
+    name: str, dumps: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(dumps)
+    text = (dumps / "00-import.dnnir").read_text()
+    (dumps / "hand.dnnir").write_text(text.replace('  after  "import"\n', ""))
+    assert "the module has been imported" in said(["cost", "hand.dnnir", *VALUES[name]], 2, capsys)
+
+
+def test_auto_does_not_undo_what_auto_became(capsys: pytest.CaptureFixture[str]) -> None:
+    header = Header("m", "edge8", "", 1, "import", (("precision", "exact"),))
+    assert pass_options(decisions.Options(precision="auto"), header).precision == "exact"
+    assert pass_options(decisions.Options(), header).precision == "exact"
+
+
+@pytest.mark.parametrize(
+    ("dump", "passes", "message", "help"),
+    [
+        ("04-lower", "quantise", "pass 'quantise' comes too late: the module stands after 'lower'", "01-canonicalise"),
+        ("04-lower", "lower", "pass 'lower' comes too late", "start from 03-fuse.dnnir or an earlier dump"),
+        ("07-emit", "schedule", "pass 'schedule' comes too late: the module stands after 'emit'", "04-lower"),
+        ("03-fuse", "schedule", "pass 'schedule' needs the pass 'lower' before it", "the order of the pipeline is"),
+        ("04-lower", "allocate", "pass 'allocate' needs the pass 'schedule' before it", "the order of the pipeline is"),
+        ("03-fuse", "schedule,lower", "pass 'lower' is named after 'schedule'", "the order of the pipeline is"),
+        ("03-fuse", "lower,lower", "pass 'lower' is named after 'lower'", "the order of the pipeline is"),
+        ("03-fuse", "shedule", "there is no pass 'shedule'", "did you mean 'schedule'?"),
+    ],
+)
+def test_passes_that_do_not_fit(
+    dump: str, passes: str, message: str, help: str, dumps: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = said(["opt", str(dumps / f"{dump}.dnnir"), "--passes", passes], 2, capsys)
+    assert message in text
+    assert help in text
+
+
+def test_passes_that_leave_the_lowering_out_of_a_model(
+    dumps: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = ["compile", DIGITS, "--arch", "edge8", "-o", str(tmp_path / "p.dnnx")]
+    assert "needs the pass 'lower' before it" in said([*base, "--passes", "schedule"], 2, capsys)
+    text = said([*base, "--passes", "canonicalise,quantise,lower"], 2, capsys)
+    assert "help: --emit ir, or let --passes end with allocate" in text
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["opt", "04-lower.dnnir", "--dump-ir", "x"], "--dump-ir writes after each pass, and no --passes are given"),
+        (["opt", "03-fuse.dnnir", "--passes", "lower", "--mapping", "m.yaml"], "--mapping is for the pass 'schedule'"),
+        (["opt", "03-fuse.dnnir", "--passes", "lower", "--time-limit", "9"], "--time-limit is for the pass 'schedule'"),
+        (["compile", "07-emit.dnnir", "--dump-ir", "x", "-o", "x.dnnx"], "--dump-ir has nothing to write"),
+        (["run", "p.dnnx", "--inputs", "i.npz", "--tolerance", "exact"], "--tolerance is not used without --check"),
+        (["cost", "04-lower.dnnir", "--limit", "cycles=1", "--limit", "cycles=2"], "--limit gives cycles twice"),
+        (["opt", "04-lower.dnnir", "--prune", "x"], "`--prune` comes later"),
+        (["check", DIGITS, "--time-limit", "9"], "unrecognized arguments: --time-limit 9"),
+    ],
+)
+def test_an_option_without_effect_is_refused(
+    words: list[str], message: str, dumps: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(dumps)
+    assert message in said(words, 2, capsys)
+    assert not (dumps / "x").exists()
+
+
+def test_an_option_of_a_header_that_there_is_not(dumps: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (dumps / "04-lower.dnnir").read_text()
+    (dumps / "odd.dnnir").write_text(text.replace('option "dataflow" = "auto"', 'option "datafow" = "ws"'))
+    found = said(["cost", str(dumps / "odd.dnnir")], 2, capsys)
+    assert "the module's header has an option 'datafow', which there is not" in found
+    assert "help: did you mean 'dataflow'?" in found
+
+
+def test_a_value_of_a_header_that_is_not_legal(dumps: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (dumps / "04-lower.dnnir").read_text()
+    (dumps / "odd.dnnir").write_text(text.replace('option "objective" = "latency"', 'option "objective" = "speed"'))
+    found = said(["cost", str(dumps / "odd.dnnir")], 2, capsys)
+    assert "odd.dnnir: error: option 'objective' is 'speed'\nhelp: legal: edp, energy, latency" in found
+
+
+def test_calibration_of_what_is_not_quantised_is_told(dumps: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--calibrate", str(dumps / "samples.npz"), "--calibration", "entropy", "--seed", "3"]
+    text = said(["cost", DIGITS, "--arch", "f32_8", *words], 0, capsys)
+    for option in ("--calibrate", "--calibration", "--seed"):
+        assert f"warning: {option} is not used: nothing of the model is quantised for f32_8" in text
+    assert "warning: --seed is not used: the samples are given" in said(
+        ["cost", DIGITS, "--arch", "edge8", "--calibrate", words[1], "--seed", "3"], 0, capsys
+    )
+
+
+def test_layers_that_cannot_take_an_explicit_im2col_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (MODELS.parent / "arch" / "edge8.yaml").read_text()
+    (tmp_path / "a.yaml").write_text(text.replace("vector: {", "vector: {ops: [add, max, sum], "))
+    words = ["cost", DIGITS, "--arch", str(tmp_path / "a.yaml"), "--im2col", "explicit"]
+    assert (
+        "warning: im2col stays implicit in 2 layers: conv1 (edge8 has no vector unit that copies i8), conv2 ("
+        in said(words, 0, capsys)
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "guess"),
+    [
+        (["compile", DIGITS, "--arch", "edge9"], "did you mean 'edge8'?"),
+        (["compile", DIGITS, "--arch", "edge8", "--dataflow", "wss"], "did you mean 'ws'?"),
+        (["compile", DIGITS, "--arch", "edge8", "--objective", "latncy"], "did you mean 'latency'?"),
+        (["cmpile"], "did you mean 'compile'?"),
+    ],
+)
+def test_guesses_at_what_was_meant(words: list[str], guess: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert f"help: {guess}" in said(words, 2, capsys)
+
+
+# -- a limit of time ---------------------------------------------------------------------------------------------
+
+
+def test_a_time_limit_keeps_the_best_so_far_and_says_so(dumps: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lowered = dumps / "04-lower.dnnir"
+    free = dnnc.cost(lowered, "edge8")
+    with pytest.warns(UserWarning, match="stopped at the time limit of 1e-09 s: . of 5 layers"):
+        bounded = dnnc.cost(lowered, "edge8", dnnc.Options(time_limit_s=1e-9))
+    for one, other in zip(bounded["layers"], free["layers"], strict=True):
+        assert one["mapping"]["lower_bound"] <= other["mapping"]["objective"] <= one["mapping"]["objective"]
+        assert one["mapping"]["evaluated"] <= other["mapping"]["evaluated"]
+    assert not all(each["mapping"]["optimal"] for each in bounded["layers"])
+    assert "stopped at the time limit" in said(["cost", str(lowered), "--time-limit", "1e-9", "--explain"], 0, capsys)
+
+
+def test_what_a_time_limit_cut_short_is_not_kept(dumps: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DNNC_CACHE_DIR", str(tmp_path / "cache"))
+    lowered = dumps / "04-lower.dnnir"
+    with pytest.warns(UserWarning, match="time limit"):
+        dnnc.cost(lowered, "edge8", dnnc.Options(time_limit_s=1e-9))
+    assert not list((tmp_path / "cache").rglob("*"))
+    free = dnnc.cost(lowered, "edge8", dnnc.Options(time_limit_s=1e6))
+    assert list((tmp_path / "cache").rglob("*"))
+    monkeypatch.setenv("DNNC_CACHE_DIR", "off")
+    assert free == dnnc.cost(lowered, "edge8")
+
+
+# -- Python --------------------------------------------------------------------------------------------------------
+
+
+def test_python_has_the_options_of_the_command_line(dumps: Path, tmp_path: Path) -> None:
+    options = dnnc.Options(
+        calibrate=dumps / "samples.npz", calibration="minmax", mapping=dumps / "m.yaml", time_limit_s=1e6
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = dnnc.cost(DIGITS, "edge8", options)
+    words = ["--calibrate", str(dumps / "samples.npz"), "--mapping", str(dumps / "m.yaml")]
+    assert main(["cost", DIGITS, "--arch", "edge8", *words, "--json", str(tmp_path / "c.json")]) == 0
+    assert json.loads((tmp_path / "c.json").read_text()) == found
+
+
+def test_a_warning_names_the_line_of_the_user() -> None:
+    with pytest.warns(UserWarning, match="synthetic data") as caught:
+        dnnc.cost(DIGITS, "edge8", dnnc.Options(seed=1))
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dataflow": "wss"}, "option 'dataflow' is 'wss'\nhelp: did you mean 'ws'?"),
+        ({"calibration": "entropie"}, "option 'calibration' is 'entropie'\nhelp: did you mean 'entropy'?"),
+        ({"mapping": "none.yaml"}, "none.yaml"),
+        ({"calibrate": "none.npz"}, "none.npz"),
+    ],
+)
+def test_python_gets_the_diagnostics_of_the_command_line(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(CompileError, match=message.replace("?", r"\?")):
+        dnnc.compile(DIGITS, "edge8", dnnc.Options(**options))
+
+
+def test_python_runs_files(dumps: Path, tmp_path: Path) -> None:
+    image = np.load(MODELS / "digits.npz")["test"][:1]
+    np.savez(tmp_path / "in.npz", image=image)
+    from_file = dnnc.run(dumps / "p.dnnx", str(tmp_path / "in.npz"))
+    np.testing.assert_array_equal(
+        from_file.outputs["scores"], dnnc.run(dumps / "p.dnnx", {"image": image}).outputs["scores"]
+    )
+    with pytest.raises(CompileError, match=r"this is no \.onnx or \.dnnir file, but a program"):
+        dnnc.compile(dumps / "p.dnnx", "edge8")
+
+
+def test_a_symbolic_axis_is_bound_by_the_option_that_is_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node = helper.make_node("Relu", ["a b"], ["y"])
+    path = str(save_model(tmp_path / "m.onnx", [node], [("a b", FLOAT, ["n", "t", 4])], [("y", FLOAT, None)]))
+    text = said(["compile", path, "--arch", "f32_8", "-o", str(tmp_path / "p.dnnx")], 2, capsys)
+    shown = text[text.index("--shape") :].strip()
+    assert main(["compile", path, "--arch", "f32_8", "-o", str(tmp_path / "p.dnnx"), *shlex.split(shown)]) == 0
