@@ -47,6 +47,7 @@ def open_bounded(path: str | Path, largest_bytes: int, help: str = "") -> Iterat
         yield stream
 
 
+_PIECE_BYTES = 1 << 24
 _NEVER_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -60,12 +61,19 @@ def read_bounded(path: str | Path, largest_bytes: int, help: str = "") -> bytes:
     """The bytes of a regular file of at most `largest_bytes` bytes. Raises CompileError."""
     with open_bounded(path, largest_bytes, help) as stream:
         try:
-            data = stream.read(largest_bytes + 1)
+            data = b"".join(_pieces(stream, largest_bytes + 1))
         except OSError as error:
             raise CompileError(Diagnostic(f"cannot be read: {error.strerror}", Span(str(path)), help)) from None
     if len(data) > largest_bytes:  # it grew, or it is one of those that the system makes up while they are read
         raise CompileError(Diagnostic(f"the file has more than {largest_bytes} bytes", Span(str(path)), help))
     return data
+
+
+def _pieces(stream: BinaryIO, most_bytes: int) -> Iterator[bytes]:
+    """At most so many bytes. One read of them all would take the room for them before it knows how many there are."""
+    while most_bytes and (piece := stream.read(min(most_bytes, _PIECE_BYTES))):
+        most_bytes -= len(piece)
+        yield piece
 
 
 def read_text_bounded(path: str | Path, largest_bytes: int, help: str = "") -> str:
