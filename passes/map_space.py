@@ -137,7 +137,8 @@ def space(nest: Nest, arch: Arch, dataflows: Sequence[Dataflow], pin: Pin) -> Ma
 
 
 def nearest_miss(nest: Nest, arch: Arch, dataflows: Sequence[Dataflow], pin: Pin) -> str:
-    """Of the choices that do not fit, the one that lacks least: "needs 9216 B, `acc` has 8192 B"."""
+    """Of the choices that do not fit, the one that lacks least, with what its buffers take, and its tiles:
+    "needs 9216 B, `acc` has 8192 B (y 2 x 4608 B); nearest are the tiles m 16 of 64"."""
     whole = _everything(nest, arch, tuple(dataflows), pin, small=True)
     legal = _legal(whole)
     if not legal.any():
@@ -145,11 +146,18 @@ def nearest_miss(nest: Nest, arch: Arch, dataflows: Sequence[Dataflow], pin: Pin
     needed = needed_by_memory(whole, dataflows[0])
     share = np.max([total / arch.memory(name).capacity_bytes for name, total in needed.items()], axis=0)
     cell = int(np.argmin(np.where(legal, share, np.inf)))
-    return "; ".join(
-        f"needs {int(total[cell])} B, `{name}` has {arch.memory(name).capacity_bytes} B"
+    copies = dict(pin.copies)
+    held: dict[str, list[str]] = {name: [] for name in needed}
+    for access in (*nest.reads, nest.write):
+        one = int(tile_bytes(whole, access.operand, dataflows[0])[cell])
+        held[arch.holder(access.role.value).name].append(f"{access.operand} {copies.get(access.operand, 1)} x {one} B")
+    lacking = [
+        f"needs {int(total[cell])} B, `{name}` has {arch.memory(name).capacity_bytes} B ({', '.join(held[name])})"
         for name, total in needed.items()
         if total[cell] > arch.memory(name).capacity_bytes
-    )
+    ]
+    tiles = ", ".join(f"{dim} {size} of {whole.extents[dim]}" for dim, size in whole.tiling(cell, tuple(whole.sizes)))
+    return "; ".join([*lacking, f"nearest are the tiles {tiles}" if tiles else "nearest is the whole nest as one tile"])
 
 
 def _everything(nest: Nest, arch: Arch, dataflows: tuple[Dataflow, ...], pin: Pin, small: bool) -> MapSpace:

@@ -162,7 +162,8 @@ def test_infeasible_pins_are_refused_with_the_nearest_miss() -> None:
     nest = plain(conv_nest(arch, m=64, p=12, q=12, c=8))
     pin = Pin(tiles=(("p", 3),), complete=True)
     text = message(lambda: map_nest(nest, arch, AUTO, pin))
-    assert "as pinned, needs 9216 B, `acc` has 8192 B" in text
+    expected = "as pinned, needs 9216 B, `acc` has 8192 B (y 1 x 9216 B); nearest are the tiles p 3 of 12"
+    assert expected in text  # 64 x 3 x 12 sums of 4 bytes
     text = message(lambda: map_nest(nest, arch, AUTO, Pin(tiles=(("c", 4), ("p", 3)))))
     assert "loops over reduced dimensions must be innermost" in text
 
