@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ..ir.arch import Arch
-from ..ir.diagnostics import BrokenPass, CompileError, Diagnostic
+from ..ir.diagnostics import BrokenPass, CompileError, Diagnostic, closest
 from ..ir.module import Module
 from ..ir.verifier import verify
 from .mapping import MappingOptions
@@ -88,7 +88,7 @@ def named(names: str) -> tuple[Pass, ...]:
     unknown = [name for name in wanted if name not in known]
     if unknown:
         raise CompileError(
-            [Diagnostic(f"there is no pass {name!r}", help=f"passes are: {', '.join(known)}") for name in unknown]
+            [Diagnostic(f"there is no pass {name[:80]!r}", help=closest(name, known)) for name in unknown]
         )
     return tuple(known[name] for name in wanted)
 
