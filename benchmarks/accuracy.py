@@ -17,6 +17,7 @@ from typing import Any
 import dnnc
 import numpy as np
 import onnxruntime
+from dnnc.cli.decisions import METHODS
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
@@ -74,12 +75,15 @@ CASES = (
 )
 
 
-def judge(case: Case, shared: Path, arch: str, limit: int, method: str | None) -> bool:
+def judge(case: Case, arguments: argparse.Namespace) -> bool:
     """Print the row of one model; whether int8 stays within a point of float."""
+    shared = arguments.shared
     path = shared / "models" / case.model
     x, labels = case.samples(shared)
-    order = np.random.default_rng(0).permutation(len(x))
-    calibration, held_out = order[: len(x) // 2], order[len(x) // 2 :][:limit]
+    order = np.random.default_rng(arguments.half).permutation(len(x))
+    if arguments.exchange:
+        order = np.roll(order, len(x) - len(x) // 2)
+    calibration, held_out = order[: len(x) // 2], order[len(x) // 2 :][: arguments.samples]
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     (name,) = (each.name for each in session.get_inputs())
     fixed = session.get_inputs()[0].shape[0]
@@ -87,10 +91,10 @@ def judge(case: Case, shared: Path, arch: str, limit: int, method: str | None) -
     held_out = held_out[: len(held_out) // batch * batch]
     program = dnnc.compile(
         path,
-        arch,
+        arguments.arch,
         dnnc.Options(
             calibrate={name: x[calibration]},
-            calibration=method or case.method,
+            calibration=arguments.method or case.method,
             batch_size=None if isinstance(fixed, int) else batch,
             precision="int8",
         ),
@@ -117,11 +121,13 @@ def main() -> int:
     parser.add_argument("--shared", type=Path, default=Path(__file__).parents[1] / ".." / "shared")
     parser.add_argument("--arch", default="gemmini16")
     parser.add_argument("--samples", type=int, default=1000, help="held-out samples at most (1000)")
-    parser.add_argument("--method", choices=["minmax", "percentile", "entropy"])
+    parser.add_argument("--method", choices=METHODS)
+    parser.add_argument("--half", type=int, default=0, metavar="SEED", help="which half is drawn to calibrate by (0)")
+    parser.add_argument("--exchange", action="store_true", help="calibrate by the other half")
     arguments = parser.parse_args()
     print(f"{'model':45} {'n':>6} {'float':>8} {'int8':>8} {'agreement':>10}")
     wanted = [each for each in CASES if not arguments.models or any(part in each.model for part in arguments.models)]
-    held = [judge(each, arguments.shared, arguments.arch, arguments.samples, arguments.method) for each in wanted]
+    held = [judge(each, arguments) for each in wanted]
     return 0 if all(held) else 1
 
 

@@ -32,7 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--calibration",
         choices=METHODS,
-        help="how ranges follow from the data (default: minmax)",
+        help="how ranges follow from the data (default: minmax; percentile is percentile:99.99)",
     )
     parser.add_argument(
         "--seed",

@@ -23,7 +23,7 @@ LEGAL = {
     "objective": ("latency", "energy", "edp"),
 }
 NOTED = ("tolerance",)  # what passes add to the header's options for later: no user gives it
-METHODS = ("minmax", "percentile", "entropy")
+METHODS = ("minmax", "percentile", "percentile:99.9", "percentile:99.99", "entropy", "mse")
 RESOLVED = "exact"  # what the driver makes of precision `auto` for a model that is quantised already
 
 
@@ -33,7 +33,7 @@ class Options:
 
     calibrate    samples by input name, the first axis counting them, or the .npz file that has them: by these a float
                  model is quantised where the machine needs it
-    calibration  how ranges follow from the samples: minmax, percentile or entropy
+    calibration  how ranges follow from the samples: minmax, percentile (99.99, or percentile:99.9), entropy or mse
     batch_size   binds a symbolic batch axis; `shapes` binds whole inputs by name
     precision    auto, keep or int8
     dataflow     auto, ws, os or is

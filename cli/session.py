@@ -97,8 +97,10 @@ def load_model(path: str, arch: Arch, options: Options, given: ModelInputs, warn
 
     Raises CompileError with every fault.
     """
-    from ..frontend.calibrate import calibrate, synthetic_data, with_ranges
+    from ..frontend.calibrate import calibrate, synthetic_data
     from ..frontend.importer import ImportOptions, import_model
+    from ..frontend.ranges import with_ranges
+    from ..passes.correct_bias import product_inputs, with_corrected_biases
     from ..passes.partition import acceptance
 
     time_limit_s = CALIBRATION_LIMIT_S if given.time_limit_s is None else given.time_limit_s
@@ -116,7 +118,9 @@ def load_model(path: str, arch: Arch, options: Options, given: ModelInputs, warn
         elif given.seed is not None:
             warn("--seed is not used: the samples are given")
         method = given.method or METHODS[0]
-        module = with_ranges(module, calibrate(Path(path), data, method, settings, source=given.calibration_file))
+        averaged = product_inputs(module) if given.calibration is not None else set()
+        seen = calibrate(Path(path), data, method, settings, averaged, given.calibration_file)
+        module = with_corrected_biases(with_ranges(module, seen.ranges), seen.means)
     else:
         unused = {"--calibrate": given.calibration, "--calibration": given.method, "--seed": given.seed}
         for option in [name for name, value in unused.items() if value is not None]:

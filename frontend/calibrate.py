@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -23,15 +23,20 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from ..ir.diagnostics import CompileError, Diagnostic, Span
-from ..ir.graph import Node
-from ..ir.module import Module
-from ..ir.types import ElementType, Tensor, constant_array
 from .evaluate import Session, create_session, onnxruntime_message
-from .histogram import Histogram
+from .histogram import Histogram, Range
 from .importer import ImportOptions, node_macs, prepare
 from .network import SPELLINGS, Network, Shape, serialised
 
-METHODS = ("minmax", "percentile", "entropy")
+# How ranges follow from what was seen; `percentile` alone is percentile:99.99.
+METHODS: dict[str, Callable[[Histogram], Range]] = {
+    "minmax": Histogram.extremes,
+    "percentile": lambda seen: seen.percentile(99.99),
+    "percentile:99.9": lambda seen: seen.percentile(99.9),
+    "percentile:99.99": lambda seen: seen.percentile(99.99),
+    "entropy": Histogram.entropy,
+    "mse": Histogram.mean_square,
+}
 # Samples that run together where the batch axis is symbolic.
 LARGEST_BATCH = 16
 # Bytes of values that one run hands out.
@@ -44,33 +49,42 @@ CHILD_BYTES = 3 << 29
 Array = NDArray[Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Of every float32 value by name its range; of those that were asked for also the mean over the leading axis and
+    all runs, where the shape of the rest stays the same."""
+
+    ranges: dict[str, Range]
+    means: dict[str, Array]
+
+
 def calibrate(
     path: Path,
     data: Mapping[str, Array],
     method: str,
     options: ImportOptions | None = None,
-    percentile: float = 99.99,
+    averaged: Collection[str] = (),
     source: str = "",
-) -> dict[str, tuple[float, float]]:
-    """Minimum and maximum of every float32 value of the model by name, over all samples of `data`.
+) -> Observed:
+    """Ranges of every float32 value of the model, and means of those in `averaged`, over all samples of `data`.
 
     `data` has an array per input; its first axis counts samples, whose shape is the input's without its leading axis,
-    or the input's whole shape. `method` is minmax (what was seen), percentile (less the outermost values) or entropy
-    (least Kullback-Leibler divergence). `source` is the data's file. Raises CompileError where data and inputs do not
-    fit, or a limit is reached.
+    or the input's whole shape. `method` is one of METHODS: minmax (what was seen), percentile (less the outermost
+    values), entropy (least Kullback-Leibler divergence) or mse (least mean square error). `source` is the data's file.
+    Raises CompileError where data and inputs do not fit, or a limit is reached.
     """
     assert method in METHODS
     options = options or ImportOptions()
     network = prepare(path, options)
     _checked(network, data, source)
     if not _bounded(network):
-        return _calibrate_in_child(network, data, method, options, percentile)
-    return calibrate_here(path, data, method, options, percentile)
+        return _calibrate_in_child(network, data, method, options, averaged)
+    return calibrate_here(path, data, method, options, averaged)
 
 
 def calibrate_here(
-    path: Path, data: Mapping[str, Array], method: str, options: ImportOptions, percentile: float
-) -> dict[str, tuple[float, float]]:
+    path: Path, data: Mapping[str, Array], method: str, options: ImportOptions, averaged: Collection[str]
+) -> Observed:
     """`calibrate` in this process, whatever the model."""
     deadline = time.monotonic() + options.time_limit_s
     network = prepare(path, options)
@@ -80,13 +94,9 @@ def calibrate_here(
         wide = _widened(path, options, larger)
         if wide is not None and all(_fits(wide, name, data[name]) for name in wide.inputs):
             network = wide
-    histograms = _observe(network, data, method != "minmax", deadline)
-    match method:
-        case "percentile":
-            return {name: each.percentile(percentile) for name, each in histograms.items()}
-        case "entropy":
-            return {name: each.entropy() for name, each in histograms.items()}
-    return {name: each.extremes() for name, each in histograms.items()}
+    histograms, means = _observe(network, data, method != "minmax", frozenset(averaged), deadline)
+    ranges = {name: METHODS[method](seen) for name, seen in histograms.items()}
+    return Observed(ranges, {name: mean.value() for name, mean in means.items() if mean.rows})
 
 
 def _widened(path: Path, options: ImportOptions, batch: int) -> Network | None:
@@ -196,8 +206,35 @@ def _feeds(network: Network, data: Mapping[str, Array]) -> Iterator[dict[str, Ar
 # -- observation ------------------------------------------------------------------------------------------------
 
 
-def _observe(network: Network, data: Mapping[str, Array], bins: bool, deadline: float) -> dict[str, Histogram]:
-    """A histogram of every float value; the values are asked for in groups that fit into memory."""
+@dataclass(slots=True)
+class _Mean:
+    """The sum over the leading axis of all arrays so far, which is dropped for good where their shapes differ."""
+
+    total: Array | None = None
+    rows: int = 0
+    shapes_differ: bool = False
+
+    def add(self, values: Array) -> None:
+        if not values.ndim or self.shapes_differ:
+            return
+        total = values.sum(axis=0, dtype=np.float64)
+        if self.total is not None and self.total.shape != total.shape:
+            self.total, self.rows, self.shapes_differ = None, 0, True
+            return
+        self.total = total if self.total is None else self.total + total
+        self.rows += len(values)
+
+    def value(self) -> Array:
+        assert self.total is not None
+        mean: Array = self.total / self.rows
+        return mean
+
+
+def _observe(
+    network: Network, data: Mapping[str, Array], bins: bool, averaged: Collection[str], deadline: float
+) -> tuple[dict[str, Histogram], dict[str, _Mean]]:
+    """A histogram of every float value and the mean of those in `averaged`; the values are asked for in groups that
+    fit into memory."""
     inputs = [name for name in network.inputs if network.info(name).elem_type == TensorProto.FLOAT]
     computed = [
         name
@@ -206,9 +243,16 @@ def _observe(network: Network, data: Mapping[str, Array], bins: bool, deadline: 
         if network.info(name).elem_type == TensorProto.FLOAT and name not in inputs
     ]
     histograms = {name: Histogram() for name in (*inputs, *computed)}
+    means = {name: _Mean() for name in histograms if name in averaged}
+
+    def see(name: str, values: Array) -> None:
+        histograms[name].add(values, bins=bins)
+        if name in means:
+            means[name].add(values)
+
     for feed in _feeds(network, data):
         for name in inputs:
-            histograms[name].add(feed[name], bins=bins)
+            see(name, feed[name])
     for group in _groups(network, computed):
         session = _session(network, group)
         for feed in _feeds(network, data):
@@ -223,8 +267,8 @@ def _observe(network: Network, data: Mapping[str, Array], bins: bool, deadline: 
                     network.fault(f"the model fails on the calibration data: {onnxruntime_message(error)}")
                 ) from error
             for name, value in zip(group, values, strict=True):
-                histograms[name].add(value, bins=bins)
-    return histograms
+                see(name, value)
+    return histograms, means
 
 
 def _groups(network: Network, names: Sequence[str]) -> Iterator[list[str]]:
@@ -265,7 +309,7 @@ class Job:
 
     path: str
     method: str
-    percentile: float
+    averaged: list[str]
     batch_size: int | None
     shapes: dict[str, list[int]]
     time_limit_s: float
@@ -273,14 +317,14 @@ class Job:
 
 
 def _calibrate_in_child(
-    network: Network, data: Mapping[str, Array], method: str, options: ImportOptions, percentile: float
-) -> dict[str, tuple[float, float]]:
+    network: Network, data: Mapping[str, Array], method: str, options: ImportOptions, averaged: Collection[str]
+) -> Observed:
     _checked(network, data)
     model_bytes = sum(value.array.nbytes for value in network.constants.values())
     job = Job(
         path=str(network.path.resolve()),
         method=method,
-        percentile=percentile,
+        averaged=list(averaged),
         batch_size=options.batch_size,
         shapes={name: list(shape) for name, shape in options.shapes.items()},
         time_limit_s=options.time_limit_s,
@@ -311,12 +355,14 @@ def _calibrate_in_child(
                 )
             )
         result = json.loads(answer.read_text())
-    if "faults" in result:
-        raise CompileError([network.fault(message) for message in result["faults"]])
-    return {name: (low, high) for name, (low, high) in result["ranges"].items()}
+        if "faults" in result:
+            raise CompileError([network.fault(message) for message in result["faults"]])
+        with np.load(place / "means.npz", allow_pickle=False) as stored:
+            means = {name: stored[f"mean{index}"] for index, name in enumerate(result["averaged"])}
+    return Observed({name: (low, high) for name, (low, high) in result["ranges"].items()}, means)
 
 
-# -- data that nobody gave, and ranges in a module ----------------------------------------------------------------
+# -- data that nobody gave --------------------------------------------------------------------------------------
 
 
 def synthetic_data(
@@ -350,45 +396,3 @@ def synthetic_data(
     if faults:
         raise CompileError(faults)
     return data
-
-
-def with_ranges(module: Module, ranges: Mapping[str, tuple[float, float]]) -> Module:
-    """The module with the ranges noted on its float tensors.
-
-    What has no name in the ONNX file gets its range from its reader, where that moves values or adds or multiplies a
-    constant: a bound, not what was seen.
-    """
-    found = {name: ranges[name] for name in module.tensor_by_name if name in ranges}
-    for operation in reversed(module.operations):
-        if isinstance(operation, Node) and operation.inputs[0] not in found and operation.outputs[0] in found:
-            bound = _bound_before(module, operation, found[operation.outputs[0]])
-            if bound is not None:
-                found[operation.inputs[0]] = bound
-    return replace(module, tensors=tuple(_ranged(tensor, found) for tensor in module.tensors))
-
-
-def _ranged(tensor: Tensor, found: Mapping[str, tuple[float, float]]) -> Tensor:
-    if tensor.name not in found or tensor.constant is not None or not isinstance(tensor.type, ElementType):
-        return tensor
-    low, high = found[tensor.name]
-    return replace(tensor, minimum=low, maximum=high) if tensor.type.is_float else tensor
-
-
-def _bound_before(module: Module, node: Node, after: tuple[float, float]) -> tuple[float, float] | None:
-    """Bounds of a node's first operand, from those of its result."""
-    if node.op in ("reshape", "transpose"):
-        return after
-    if node.op not in ("add", "mul"):
-        return None
-    constant = module.tensor(node.inputs[1])
-    if constant.constant is None or not isinstance(constant.type, ElementType) or constant.type is not ElementType.F32:
-        return None
-    values = constant_array(constant, module.blobs)
-    if not values.size:
-        return None
-    if node.op == "add":
-        return after[0] - float(values.max()), after[1] - float(values.min())
-    if values.size != 1 or float(values.ravel()[0]) == 0:
-        return None
-    ends = after[0] / float(values.ravel()[0]), after[1] / float(values.ravel()[0])
-    return min(ends), max(ends)

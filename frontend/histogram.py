@@ -13,6 +13,11 @@ BINS = 4096
 _ENTROPY_BINS = 2048
 _ENTROPY_STEP = 16
 LEVELS = 128
+# Candidate ends of the mean-square method are this part of the extreme apart, from LEAST_PART of it on.
+_PARTS = 100
+_LEAST_PART = 20
+
+Range = tuple[float, float]
 
 
 def _counts() -> NDArray[np.int64]:
@@ -65,10 +70,10 @@ class Histogram:
     def empty(self) -> bool:
         return self.minimum > self.maximum
 
-    def extremes(self) -> tuple[float, float]:
+    def extremes(self) -> Range:
         return (0.0, 0.0) if self.empty else (self.minimum, self.maximum)
 
-    def percentile(self, percent: float) -> tuple[float, float]:
+    def percentile(self, percent: float) -> Range:
         """The narrowest range that leaves out at most half of the rest at either end, to the width of a bin."""
         if self.empty:
             return 0.0, 0.0
@@ -82,7 +87,7 @@ class Histogram:
         high = min(self.maximum, float(edges[min(last, 2 * BINS - 1) + 1]))
         return min(low, high), max(low, high)
 
-    def entropy(self) -> tuple[float, float]:
+    def entropy(self) -> Range:
         """The symmetric threshold whose quantised distribution is nearest to the seen one in Kullback-Leibler
         divergence, cut to the extremes. (Migacz, 8-bit inference with TensorRT, GTC 2017.)"""
         if self.empty:
@@ -97,6 +102,42 @@ class Histogram:
         divergences = [_divergence(counts, candidate, levels) for candidate in candidates]
         threshold = candidates[int(np.argmin(divergences))] * self.span / _ENTROPY_BINS
         return max(self.minimum, -threshold), min(self.maximum, threshold)
+
+    def mean_square(self) -> Range:
+        """The range whose 256 levels have the least mean square error, rounding and clipping together.
+
+        An end is a multiple of a hundredth of its extreme; each end in turn takes its best place, until neither moves.
+        (As Choukroun et al., Low-bit quantization of neural networks for efficient inference, ICCVW 2019.)
+        """
+        low, high = min(self.extremes()[0], 0.0), max(self.extremes()[1], 0.0)
+        if low == high:
+            return self.extremes()
+        centres = (np.arange(BINS) + 0.5) * (self.span / BINS)
+        seen, below = self.positive > 0, self.negative > 0
+        values = np.concatenate([-centres[below][::-1], centres[seen]])
+        counts = np.concatenate([self.negative[below][::-1], self.positive[seen]])
+        parts = [part / _PARTS for part in range(_LEAST_PART, _PARTS + 1)]
+        lows, highs = [low * part for part in parts], [high * part for part in parts]
+        best = square_error(values, counts, low, high)
+        while True:
+            moved = False
+            for ends in ([(each, high) for each in lows], [(low, each) for each in highs]):
+                errors = [square_error(values, counts, *each) for each in ends]
+                least = int(np.argmin(errors))
+                if errors[least] < best:
+                    low, high = ends[least]
+                    moved, best = True, errors[least]
+            if not moved:
+                return low, high
+
+
+def square_error(values: NDArray[np.float64], counts: NDArray[np.int64], low: float, high: float) -> float:
+    """Sum of the square errors of `values`, each `counts` times, at 256 levels from `low` to `high`, 0 among them."""
+    scale = (high - low) / (2 * LEVELS - 1)
+    zero_point = round(-low / scale)
+    codes = np.clip(np.rint(values / scale) + zero_point, 0, 2 * LEVELS - 1)
+    errors = (codes - zero_point) * scale - values
+    return float(counts @ (errors * errors))
 
 
 def _divergence(counts: NDArray[np.float64], kept: int, levels: int) -> float:

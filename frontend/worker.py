@@ -10,6 +10,7 @@ import json
 import resource
 import sys
 from pathlib import Path
+from typing import Any
 
 
 def main(folder: Path) -> int:
@@ -30,8 +31,10 @@ def main(folder: Path) -> int:
         job["batch_size"], {name: tuple(shape) for name, shape in job["shapes"].items()}, job["time_limit_s"]
     )
     try:
-        ranges = calibrate_here(Path(job["path"]), data, job["method"], options, job["percentile"])
-        answer = json.dumps({"ranges": ranges})
+        observed = calibrate_here(Path(job["path"]), data, job["method"], options, job["averaged"])
+        means: dict[str, Any] = {f"mean{index}": mean for index, mean in enumerate(observed.means.values())}
+        np.savez(folder / "means.npz", **means)
+        answer = json.dumps({"ranges": observed.ranges, "averaged": list(observed.means)})
     except CompileError as error:
         answer = json.dumps({"faults": [each.message for each in error.diagnostics]})
     (folder / "ranges.json").write_text(answer)

@@ -32,7 +32,7 @@ NAME = "quantise"
 # accuracy of a model (benchmarks/accuracy.py) must confirm.
 INT8_TOLERANCE = "range:0.1"
 
-_WEIGHTED = ("conv", "conv_transpose", "matmul")
+PRODUCTS = ("conv", "conv_transpose", "matmul")
 _KEEPS_PARAMETERS = ("reshape", "transpose", "relu", "clip")
 
 
@@ -101,6 +101,25 @@ def _codes(array: NDArray[np.float32], quantization: Quantization, type: Element
     return codes.reshape(array.shape)  # a scalar has met a scale of shape [1]
 
 
+def rounded_weights(node: Node, array: NDArray[np.float32]) -> tuple[NDArray[np.generic], Quantization]:
+    """Codes and parameters of a product's weights: a scale for each output channel where weights have such an axis."""
+    axis: int | None = 0
+    if node.op == "matmul":
+        axis = None if array.ndim != 2 else 0 if node.attribute("transpose_b") else 1
+    elif node.op == "conv_transpose":
+        axis = 1 if node.attribute("group") == 1 else None
+    parameters = weight_parameters(array, axis)
+    return _codes(array, parameters, ElementType.I8), parameters
+
+
+def dequantised(codes: NDArray[np.generic], parameters: Quantization) -> NDArray[np.float32]:
+    """The real values of symmetric codes."""
+    shape = [1] * codes.ndim
+    if parameters.axis is not None:
+        shape[parameters.axis] = -1
+    return codes.astype(np.float32) * np.asarray(parameters.scale, np.float32).reshape(shape)
+
+
 def bf16_pattern(array: NDArray[np.float32]) -> NDArray[np.uint16]:
     """Bit patterns of the nearest bfloat16 values, ties to even; a NaN stays a NaN."""
     bits = np.ascontiguousarray(array, np.float32).view(np.uint32).reshape(np.shape(array))  # scalars stay scalars
@@ -112,7 +131,7 @@ def _is_bias(reader: Operation, name: str) -> bool:
     """Whether a product reads `name` as its bias and as nothing else."""
     return (
         isinstance(reader, Node)
-        and reader.op in _WEIGHTED
+        and reader.op in PRODUCTS
         and name in reader.inputs[2:]
         and name not in reader.inputs[:2]
     )
@@ -221,7 +240,7 @@ class _Narrowing:
 
     def _narrow(self, node: Node) -> None:
         result = self.module.tensor(node.outputs[0])
-        if node.op in _WEIGHTED:
+        if node.op in PRODUCTS:
             self._narrow_product(node, result)
         elif node.op == "leaky_relu" and self.target.is_integer:
             self._narrow_table(node, result)
@@ -276,13 +295,8 @@ class _Narrowing:
         array = self._reals(tensor)
         if not self.target.is_integer:
             return self._constant(tensor, self._narrow_floats(array), self.target, None)
-        axis: int | None = 0
-        if node.op == "matmul":
-            axis = None if array.ndim != 2 else 0 if node.attribute("transpose_b") else 1
-        elif node.op == "conv_transpose":
-            axis = 1 if node.attribute("group") == 1 else None
-        parameters = weight_parameters(array, axis)
-        return self._constant(tensor, _codes(array, parameters, ElementType.I8), ElementType.I8, parameters)
+        codes, parameters = rounded_weights(node, array)
+        return self._constant(tensor, codes, ElementType.I8, parameters)
 
     def _bias(self, node: Node, bias: Tensor, data: Tensor, weights: Tensor) -> str:
         """The bias in the scale of the product, one scale per channel or one for all."""

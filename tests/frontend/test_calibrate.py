@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dnnc.frontend.calibrate import calibrate, synthetic_data, with_ranges
-from dnnc.frontend.histogram import BINS, Histogram
+from dnnc.cli import decisions
+from dnnc.frontend.calibrate import METHODS, calibrate, synthetic_data
+from dnnc.frontend.histogram import BINS, Histogram, square_error
 from dnnc.frontend.importer import ImportOptions, import_model
+from dnnc.frontend.ranges import with_ranges
 from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.types import constant_array
 from hypothesis import given, settings
@@ -39,7 +41,7 @@ def test_extremes_over_all_samples(tmp_path: Path, batch: Any) -> None:
     """37 samples are no multiple of any batch."""
     path = network(tmp_path / "m.onnx", batch)
     x = RNG.standard_normal((37, 4)).astype(np.float32)
-    ranges = calibrate(path, {"x": x}, "minmax")
+    ranges = calibrate(path, {"x": x}, "minmax").ranges
     module = import_model(path, take_all)
     product = x @ constant_array(module.tensor("w"), module.blobs)
     np.testing.assert_allclose(ranges["m"], (product.min(), product.max()), rtol=1e-5)
@@ -51,13 +53,31 @@ def test_extremes_over_all_samples(tmp_path: Path, batch: Any) -> None:
     assert ranged.tensor("w").minimum is None
 
 
+@pytest.mark.parametrize("batch", ["n", 1, 4])
+def test_means_of_the_values_that_are_asked_for(tmp_path: Path, batch: Any) -> None:
+    path = network(tmp_path / "m.onnx", batch)
+    x = RNG.standard_normal((32, 4)).astype(np.float32)
+    means = calibrate(path, {"x": x}, "minmax", averaged=["x", "m", "nothing"]).means
+    module = import_model(path, take_all)
+    assert set(means) == {"x", "m"}
+    np.testing.assert_allclose(means["x"], x.mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(
+        means["m"], (x @ constant_array(module.tensor("w"), module.blobs)).mean(axis=0), atol=1e-6
+    )
+
+
+def test_the_command_line_knows_every_method() -> None:
+    assert tuple(METHODS) == decisions.METHODS
+
+
 def test_methods_cut_outliers(tmp_path: Path) -> None:
     path = network(tmp_path / "m.onnx")
     x = RNG.standard_normal((2000, 4)).astype(np.float32)
     x[7, 2] = 1000
-    minmax, percentile, entropy = (
-        calibrate(path, {"x": x}, method, percentile=99.9)["x"] for method in ("minmax", "percentile", "entropy")
-    )
+    found = {method: calibrate(path, {"x": x}, method).ranges["x"] for method in METHODS}
+    minmax, percentile, entropy = (found[method] for method in ("minmax", "percentile:99.9", "entropy"))
+    assert found["percentile"] == found["percentile:99.99"]
+    assert percentile[0] >= found["percentile"][0]
     assert minmax == (float(x.min()), 1000.0)
     assert percentile[1] < 5
     assert entropy[1] < 100
@@ -75,7 +95,7 @@ def test_ranges_of_values_that_the_file_does_not_name(tmp_path: Path) -> None:
         [("y", FLOAT, None)],
         {"s": ones, "t": ones},
     )
-    ranges = calibrate(path, {"x": RNG.standard_normal((8, 4)).astype(np.float32)}, "minmax")
+    ranges = calibrate(path, {"x": RNG.standard_normal((8, 4)).astype(np.float32)}, "minmax").ranges
     module = with_ranges(import_model(path, take_all), ranges)
     between = module.tensor("y.scaled")
     assert between.minimum is not None
@@ -107,7 +127,7 @@ def test_made_up_data_fits_and_repeats(tmp_path: Path) -> None:
     first, second = synthetic_data(path, seed=5), synthetic_data(path, seed=5)
     np.testing.assert_array_equal(first["x"], second["x"])
     assert first["x"].shape == (8, 4)
-    assert calibrate(path, first, "minmax") == calibrate(path, second, "minmax")
+    assert calibrate(path, first, "minmax").ranges == calibrate(path, second, "minmax").ranges
 
 
 def loop_model(path: Path, endless: bool) -> Path:
@@ -141,7 +161,9 @@ def loop_model(path: Path, endless: bool) -> Path:
 
 def test_control_flow_runs_in_a_child_that_is_stopped(tmp_path: Path) -> None:
     data = {"x": np.array([[1.0], [2.0]], np.float32)}
-    assert calibrate(loop_model(tmp_path / "a.onnx", False), data, "minmax")["y"] == (16.0, 32.0)
+    seen = calibrate(loop_model(tmp_path / "a.onnx", False), data, "minmax", averaged=["y", "z"])
+    assert seen.ranges["y"] == (16.0, 32.0)
+    assert {name: float(mean) for name, mean in seen.means.items()} == {"y": 24.0}
     with pytest.raises(CompileError, match=r"did not end within 2 s|failed with status"):
         calibrate(loop_model(tmp_path / "b.onnx", True), data, "minmax", ImportOptions(time_limit_s=2))
 
@@ -174,3 +196,49 @@ def test_entropy_keeps_what_is_uniform_and_cuts_a_long_tail() -> None:
     tailed.add(np.concatenate([RNG.standard_normal(50_000), [500.0]]), bins=True)
     assert uniform.entropy()[1] > 0.9
     assert tailed.entropy()[1] < 50
+
+
+def binned(values: np.ndarray) -> tuple[Histogram, np.ndarray, np.ndarray]:
+    """The histogram of `values`, and the centres and counts of its bins, read anew."""
+    histogram = Histogram()
+    histogram.add(values, bins=True)
+    places = np.floor(np.abs(values.astype(np.float32)) * np.float64(BINS / histogram.span)).clip(max=BINS - 1)
+    centres = np.where(values < 0, -1, 1) * (places + 0.5) * (histogram.span / BINS)
+    return histogram, centres, np.ones(len(values), np.int64)
+
+
+@pytest.mark.parametrize("tail", [0.0, 8.0, 30.0])
+def test_the_mean_square_range_is_the_least_of_all_one_sided_ones(tail: float) -> None:
+    values = np.maximum(np.concatenate([RNG.standard_normal(3000), [tail]]), 0).astype(np.float32)
+    histogram, centres, counts = binned(values)
+    errors = [square_error(centres, counts, 0.0, float(values.max()) * part / 100) for part in range(20, 101)]
+    assert histogram.mean_square() == (0.0, pytest.approx(float(values.max()) * (20 + int(np.argmin(errors))) / 100))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.floats(0.1, 30), st.floats(0.1, 30))
+def test_no_end_of_the_mean_square_range_can_be_improved(seed: int, first: float, last: float) -> None:
+    values = np.random.default_rng(seed).standard_normal(500)
+    histogram, centres, counts = binned(np.concatenate([values, [-first, last]]).astype(np.float32))
+    low, high = histogram.mean_square()
+    found = square_error(centres, counts, low, high)
+    for part in range(20, 101):
+        for ends in ((histogram.minimum * part / 100, high), (low, histogram.maximum * part / 100)):
+            assert found <= square_error(centres, counts, *ends) * (1 + 1e-9)
+
+
+def test_the_square_error_is_that_of_codes() -> None:
+    """Against quantisation value by value: 256 codes, 0 among them."""
+    values = RNG.uniform(-2, 3, 200)
+    scale = (2.5 + 1.5) / 255
+    zero_point = round(1.5 / scale)
+    codes = [min(max(round(value / scale) + zero_point, 0), 255) for value in values]
+    expected = sum(((code - zero_point) * scale - value) ** 2 for code, value in zip(codes, values, strict=True))
+    assert square_error(values, np.ones(200, np.int64), -1.5, 2.5) == pytest.approx(expected)
+
+
+def test_a_constant_keeps_its_range() -> None:
+    histogram = Histogram()
+    histogram.add(np.zeros(5, np.float32), bins=True)
+    assert histogram.mean_square() == (0.0, 0.0)
+    assert Histogram().mean_square() == (0.0, 0.0)

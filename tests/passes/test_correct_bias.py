@@ -1,0 +1,150 @@
+"""Biases are corrected by exactly the mean error of rounded weights, and by nothing where no mean is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from dnnc.ir.graph import Node
+from dnnc.ir.module import Module
+from dnnc.ir.types import constant_array
+from dnnc.passes.canonicalise import canonicalise
+from dnnc.passes.correct_bias import product_inputs, with_corrected_biases
+from dnnc.passes.quantise import dequantised, rounded_weights
+from dnnc.runtime.graph_interpreter import run_graph
+from support.graphs import Graph
+
+RNG = np.random.default_rng(11)
+SAMPLES = 6
+
+# operator, shape of x, of w, of the result, attributes
+PRODUCTS: dict[str, tuple[str, tuple[int, ...], tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
+    "matmul": ("matmul", (SAMPLES, 5), (5, 4), (SAMPLES, 4), {"transpose_a": False, "transpose_b": False}),
+    "rows": ("matmul", (SAMPLES, 3, 5), (4, 5), (SAMPLES, 3, 4), {"transpose_a": False, "transpose_b": True}),
+    "conv": (
+        "conv",
+        (SAMPLES, 4, 7, 6),
+        (6, 2, 3, 2),
+        (SAMPLES, 6, 4, 5),
+        {"strides": (2, 1), "dilations": (1, 2), "pads": (1, 0, 1, 1), "group": 2},
+    ),
+    "depthwise": (
+        "conv",
+        (SAMPLES, 3, 4),
+        (3, 1, 3),
+        (SAMPLES, 3, 4),
+        {"strides": (1,), "dilations": (1,), "pads": (1, 1), "group": 3},
+    ),
+    "conv_transpose": (
+        "conv_transpose",
+        (SAMPLES, 4, 3, 3),
+        (4, 3, 3, 2),
+        (SAMPLES, 3, 5, 8),
+        {"strides": (2, 3), "dilations": (1, 1), "pads": (1, 0, 1, 0), "group": 1},
+    ),
+    "cropped": (
+        "conv_transpose",
+        (SAMPLES, 2, 3),
+        (2, 3, 3),
+        (SAMPLES, 3, 8),
+        {"strides": (2,), "dilations": (1,), "pads": (-1, 0), "group": 1},
+    ),
+}
+
+
+def product(case: str, bias: bool) -> Graph:
+    op, x, w, y, attributes = PRODUCTS[case]
+    graph = Graph()
+    graph.input("x", x)
+    graph.tensor("y", y)
+    operands = ["x", graph.constant("w", RNG.normal(size=w))]
+    if bias:
+        operands.append(graph.constant("b", RNG.normal(size=y[1] if op != "matmul" else y[-1])))
+    graph.node(op, operands, "y", **attributes)
+    return graph
+
+
+def value(module: Module, x: np.ndarray) -> np.ndarray:
+    return np.asarray(run_graph(module, {"x": x}, lambda *_: [])["y"], np.float64)
+
+
+def with_rounded_weights(module: Module) -> Module:
+    """The module whose weights have been rounded to int8, in float."""
+    node = module.operations[0]
+    assert isinstance(node, Node)
+    weights = module.tensor(node.inputs[1])
+    rounded = dequantised(*rounded_weights(node, constant_array(weights, module.blobs).astype(np.float32)))
+    tensor = replace(weights, constant=module.blobs.add_array(rounded))
+    return replace(module, tensors=tuple(tensor if each is weights else each for each in module.tensors))
+
+
+def channel_means(case: str, result: np.ndarray) -> np.ndarray:
+    axis = result.ndim - 1 if PRODUCTS[case][0] == "matmul" else 1
+    return np.asarray(np.moveaxis(result, axis, 0).reshape(result.shape[axis], -1).mean(axis=1))
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("case", PRODUCTS)
+def test_the_mean_error_of_every_channel_is_zero(case: str, bias: bool) -> None:
+    before = product(case, bias).module(["y"])
+    x = (RNG.normal(size=PRODUCTS[case][1]) + 3).astype(np.float32)
+    assert product_inputs(before) == {"x"}
+    after = with_rounded_weights(with_corrected_biases(before, {"x": x.mean(axis=0, dtype=np.float64)}))
+    expected = channel_means(case, value(before, x))
+    uncorrected = np.abs(channel_means(case, value(with_rounded_weights(before), x)) - expected)
+    error = np.abs(channel_means(case, value(after, x)) - expected)
+    assert error.max() < 2e-6 * np.abs(expected).max()
+    assert uncorrected.max() > 100 * error.max()
+
+
+@pytest.mark.parametrize("case", ["conv", "conv_transpose", "matmul"])
+def test_it_holds_with_scales_that_are_folded_later(case: str) -> None:
+    graph = product(case, True)
+    shape = PRODUCTS[case][3]
+    per_channel = (shape[1], *(1,) * (len(shape) - 2)) if case != "matmul" else (shape[-1],)
+    for name in ("u", "v"):
+        graph.tensor(name, shape)
+    graph.node("mul", ["y", graph.constant("s", RNG.normal(size=per_channel))], "u")
+    graph.node("add", ["u", graph.constant("t", RNG.normal(size=per_channel))], "v")
+    before = graph.module(["v"])
+    x = (RNG.normal(size=PRODUCTS[case][1]) + 3).astype(np.float32)
+    after = canonicalise(with_corrected_biases(before, {"x": x.mean(axis=0, dtype=np.float64)}))
+    assert len(after.operations) == 1
+    found, expected = (
+        channel_means(case, np.asarray(run_graph(each, {"x": x}, lambda *_: [])["v"], np.float64))
+        for each in (with_rounded_weights(after), before)
+    )
+    np.testing.assert_allclose(found, expected, atol=5e-6 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(
+    "means", [{}, {"x": np.zeros(4)}, {"x": np.full(5, np.nan)}, {"y": np.ones(4)}], ids=["no", "shape", "nan", "other"]
+)
+def test_without_a_usable_mean_nothing_changes(means: dict[str, Any]) -> None:
+    before = product("matmul", True).module(["y"])
+    assert with_corrected_biases(before, means) == before
+
+
+def test_weights_with_one_scale_for_all_channels_are_left() -> None:
+    """Scales that are folded into them change how they are rounded."""
+    graph = Graph()
+    graph.input("x", (1, 4, 3))
+    graph.tensor("y", (1, 6, 5))
+    weights = graph.constant("w", RNG.normal(size=(4, 3, 3)))
+    graph.node("conv_transpose", ["x", weights], "y", strides=(1,), dilations=(1,), pads=(0, 0), group=2)
+    before = graph.module(["y"])
+    assert product_inputs(before) == set()
+    assert with_corrected_biases(before, {"x": np.ones((4, 3))}) == before
+
+
+def test_computed_weights_are_left() -> None:
+    graph = Graph()
+    for name, shape in {"x": (2, 3), "w": (3, 4)}.items():
+        graph.input(name, shape)
+    graph.tensor("y", (2, 4))
+    graph.node("matmul", ["x", "w"], "y", transpose_a=False, transpose_b=False)
+    before = graph.module(["y"])
+    assert product_inputs(before) == set()
+    assert with_corrected_biases(before, {"x": np.ones(3)}) == before
