@@ -14,7 +14,8 @@ from pathlib import Path
 import dnnc
 import numpy as np
 import onnx
-from dnnc.frontend.arch_yaml import BUNDLED, parse_arch
+from dnnc.frontend.arch_text import BUNDLED
+from dnnc.frontend.arch_yaml import parse_arch
 from dnnc.ir.arch import Arch
 from onnx import TensorProto, helper
 

@@ -7,23 +7,20 @@ program that embeds it needs no other file; parsing it gives an equal machine.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields as dataclass_fields
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from ..ir.arch import Arch, AreaRow, Array, Dma, EnergyRow, Host, Memory, PostUnit, Queues, VectorUnit
+from ..ir.arch import Arch, Array, Dma, Host, Memory, PostUnit, Queues, VectorUnit
 from ..ir.diagnostics import CompileError, Diagnostic, Span, closest
 from ..ir.files import read_text_bounded
 from ..ir.program import BODY_CODES, POST_CODES
 from ..ir.types import ElementType
-from . import components
+from .arch_prices import area_rows, energy_rows, from_tables
+from .arch_text import BUNDLED, example_line, normalised_text
 from .yaml_reader import LARGEST_BYTES, Faults, Fields, ListNode, MapNode, ScalarNode, read_yaml
-
-BUNDLED = Path(__file__).parents[1] / "specs" / "arch"
 
 DATAFLOWS = ("ws", "os", "is")
 MAC_FORMS = ("subtract", "raw")
@@ -64,23 +61,26 @@ def parse_arch(text: str, file: str) -> Arch:
     faults = Faults(text, file)
     root = read_yaml(text, faults)
     if not isinstance(root, MapNode):
-        faults.add("a description starts with keys such as `name: my_machine`", root.span)
+        help = "`dnnc arch show gemmini16` prints a description"
+        faults.add("a description starts with keys such as `name: my_machine`", root.span, help)
         faults.raise_if_any()
         raise AssertionError
-    top = Fields(root, faults)
+    top = Fields(root, faults, example=example_line)
     arch = _read(top)
     _check(arch, top)
-    figures = _from_tables(top, arch)
-    arch = replace(arch, energy=_energy(top, arch, figures), area=_area(top, arch, figures), sources=_sources(top))
+    figures = from_tables(top, arch)
+    arch = replace(
+        arch, energy=energy_rows(top, arch, figures), area=area_rows(top, arch, figures), sources=_sources(top)
+    )
     top.done()
     faults.raise_if_any()
-    normalised = _normalised(arch)
+    normalised = normalised_text(arch)
     return replace(arch, text=normalised, digest=hashlib.sha256(normalised.encode()).hexdigest())
 
 
 def _read(top: Fields) -> Arch:
     """Everything but prices and sources, each value checked on its own."""
-    name = top.text("name")
+    name = top.text("name", expected="my_machine")
     if top.has("name") and not _NAME.fullmatch(name):
         top.fault("name", f"'name' is {name[:40]!r}", "lower-case letters, digits and _, starting with a letter")
     return Arch(
@@ -88,7 +88,9 @@ def _read(top: Fields) -> Arch:
         kind=top.choice("kind", KINDS, "executable"),
         clock_hz=top.integer("clock_hz", 1, 10**12, example="1 GHz"),
         array=_section(top, "array", _array, Array(1, 1, (), (), (), (), ElementType.I64)),
-        memories=tuple(_memory(each) for each in top.list_of_fields("memories", most=16)),
+        memories=tuple(
+            _memory(each, first=not number) for number, each in enumerate(top.list_of_fields("memories", most=16))
+        ),
         dma=_section(top, "dma", _dma, Dma(1, 1, 1, 1, 0)),
         queues=_section(top, "queues", _queues, Queues(1, 1, 1)),
         post=_section(
@@ -154,13 +156,13 @@ def _types(fields: Fields, key: str) -> tuple[ElementType, ...]:
     return tuple(ElementType(word) for word in fields.words(key, legal))
 
 
-def _memory(fields: Fields) -> Memory:
+def _memory(fields: Fields, first: bool) -> Memory:
     name = fields.text("name")
     if fields.has("name") and (not _NAME.fullmatch(name) or name in _RESERVED):
         fields.fault(
             "name", f"a memory cannot be named {name[:40]!r}", "lower-case letters, digits and _; not a unit's name"
         )
-    is_main = name == "dram"
+    is_main = first or name == "dram"
     memory = Memory(
         name=name,
         capacity_bytes=fields.integer("capacity_bytes", 1, _MAIN_BYTES if is_main else _LOCAL_BYTES, example="64 KiB"),
@@ -216,25 +218,29 @@ def _check(arch: Arch, top: Fields) -> None:
     names = [memory.name for memory in arch.memories]
     nodes = top.node.entries.get("memories")
     spans = [item.span for item in nodes.items] if isinstance(nodes, ListNode) else []
-    if len(spans) != len(names):
+    if not names or len(spans) != len(names):
         return  # reported already
-    if names and names[0] != "dram":
-        top.faults.add(f"the first memory is {names[0]!r}; it must be main memory, named 'dram'", spans[0])
+    if names[0] != "dram":
+        if "memories[0].name" not in top.faults.wrong:
+            message = f"the first memory is {names[0]!r}; it must be main memory, named 'dram'"
+            top.faults.add(message, spans[0], f"for example {example_line('memories[0]')}")
+            top.faults.wrong.add("memories[0].name")
+        return  # what the others hold says nothing yet
     for number, (memory, span) in enumerate(zip(arch.memories, spans, strict=True)):
         if memory.name in names[:number]:
-            top.faults.add(f"there are two memories {memory.name!r}", span)
+            top.faults.add(f"there are two memories {memory.name!r}", span, "give each a name of its own")
         if number and _sound(top, number) and memory.capacity_bytes % memory.word_bytes:
             message = f"{memory.name!r} holds {memory.capacity_bytes} bytes, which is no whole number of its words"
             top.faults.add(message, span, f"words have {memory.word_bytes} bytes")
     if sum(memory.capacity_bytes for memory in arch.local) > _LOCAL_BYTES:
-        top.fault("memories", f"local memories together exceed {_LOCAL_BYTES} bytes, the reach of a local address")
+        message = f"local memories together exceed {_LOCAL_BYTES} bytes, the reach of a local address"
+        top.faults.add(message, top.span("memories"), "all memories but the first are local")
     for role in ROLES if all(_sound(top, number) for number in range(len(names))) else ():
         holders = [memory.name for memory in arch.local if role in memory.holds]
         if len(holders) != 1:
             found = f"{' and '.join(map(repr, holders))} all hold" if holders else "no local memory holds"
-            top.fault(
-                "memories", f"{found} operands of role {role!r}", "exactly one local memory must list it in 'holds'"
-            )
+            help = "exactly one local memory must list it in 'holds'"
+            top.faults.add(f"{found} operands of role {role!r}", top.span("memories"), help)
     _check_words(arch, top, spans)
 
 
@@ -245,14 +251,14 @@ def _check_dma(arch: Arch, top: Fields) -> None:
         return
     fields = Fields(section, top.faults, "dma")
     if dma.burst_bytes % dma.bus_bytes:
-        fields.fault(
-            "burst_bytes", f"a burst of {dma.burst_bytes} bytes is no multiple of the bus of {dma.bus_bytes} bytes"
-        )
+        message = f"a burst of {dma.burst_bytes} bytes is no multiple of the bus of {dma.bus_bytes} bytes"
+        fields.fault("burst_bytes", message, f"for example `burst_bytes: {4 * dma.bus_bytes}`")
     most = dma.bus_bytes * arch.clock_hz
-    if dma.bandwidth_bytes_per_second > most and top.has("clock_hz"):
+    if dma.bandwidth_bytes_per_second > most and "clock_hz" not in top.faults.wrong:
         fields.fault(
             "bandwidth_bytes_per_second",
             f"a bus of {dma.bus_bytes} bytes at {arch.clock_hz} Hz carries at most {most} bytes/s",
+            "less bandwidth, a wider bus or a faster clock",
         )
 
 
@@ -274,14 +280,14 @@ def _check_array(arch: Arch, top: Fields) -> None:
         if any(each.is_float for each in types) and array.accumulator.is_integer:
             fields.fault(key, f"float operands cannot be summed in {array.accumulator}", "set `accumulator: f32`")
         if any(each in (ElementType.I32, ElementType.I64) for each in types):
-            fields.fault(key, f"{key} of the array have at most 16 bits; i32 and i64 are for accumulators")
+            message = f"{key} of the array have at most 16 bits; i32 and i64 are for accumulators"
+            fields.fault(key, message, f"for example `{key}: [i8]`")
     if any(each.is_float for each in array.inputs) and "raw" not in array.mac_forms:
         fields.fault("mac_forms", "float operands have no zero point", "add `raw`")
     integers = [max((t.bits for t in types if t.is_integer), default=0) for types in (array.inputs, array.weights)]
     if array.accumulator.is_integer and all(integers) and sum(integers) > array.accumulator.bits:
-        fields.fault(
-            "accumulator", f"one product of {integers[0]} by {integers[1]} bits does not fit into {array.accumulator}"
-        )
+        message = f"one product of {integers[0]} by {integers[1]} bits does not fit into {array.accumulator}"
+        fields.fault("accumulator", message, "a wider accumulator, or narrower inputs and weights")
 
 
 def _check_words(arch: Arch, top: Fields, spans: list[Span]) -> None:
@@ -308,79 +314,8 @@ def _check_words(arch: Arch, top: Fields, spans: list[Span]) -> None:
             top.faults.add(
                 f"words of {memory.name!r} ({memory.word_bytes} bytes) do not hold whole elements of {widest} bytes",
                 span,
+                f"`word_bytes` is a multiple of {widest}",
             )
-
-
-def _priced(arch: Arch) -> dict[str, tuple[str, ...]]:
-    """Components and their actions, as specs/counts.md lists them."""
-    actions: dict[str, tuple[str, ...]] = {
-        "array": ("mac",),
-        "post": ("element",),
-        "host": ("byte",),
-        "control": ("instruction",),
-    }
-    if arch.vector is not None:
-        actions["vector"] = ("op",)
-    for number, memory in enumerate(arch.memories):
-        actions[memory.name] = ("read_word", "write_word") if number else ("read_bit", "write_bit")
-    return actions
-
-
-def _from_tables(top: Fields, arch: Arch) -> list[components.Figures]:
-    """The figures of the `components` section: a technology for local memories and a type of main memory."""
-    section = top.fields("components", required=False)
-    if section is None:
-        return []
-    legal = components.technologies()
-    technology = section.integer("technology_nm", legal[0], legal[-1], example="45")
-    if technology not in legal:
-        section.fault("technology_nm", f"there is no table for {technology} nm", f"legal: {', '.join(map(str, legal))}")
-        technology = legal[0]
-    kind = section.choice("dram", components.dram_types())
-    section.done()
-    if not arch.array.inputs or not arch.array.weights or not arch.memories:
-        return []  # reported already
-    figures = [components.array(arch.array), components.post(arch.post), components.host(), components.control()]
-    if arch.vector is not None:
-        figures.append(components.vector(arch.vector))
-    figures.append(components.dram(arch.main, kind))
-    return figures + [components.sram(memory, technology) for memory in arch.local]
-
-
-def _energy(top: Fields, arch: Arch, figures: Sequence[components.Figures]) -> tuple[EnergyRow, ...]:
-    """Rows from the tables, replaced or completed by those given in place, in a fixed order."""
-    legal = _priced(arch)
-    rows = {(row.component, row.action): row for each in figures for row in each.energy}
-    in_place: set[tuple[str, str]] = set()
-    for entry in top.list_of_fields("energy", required=False):
-        component = entry.choice("component", tuple(legal))
-        action = entry.choice("action", legal.get(component, ("mac",)))
-        row = EnergyRow(component, action, entry.number("energy_pj", 0, 1e12), entry.text("source"))
-        if (component, action) in in_place:
-            entry.fault("action", f"{component}.{action} is priced twice")
-        in_place.add((component, action))
-        rows[component, action] = row
-        entry.done()
-    if rows and (missing := [f"{c}.{a}" for c, actions in legal.items() for a in actions if (c, a) not in rows]):
-        top.fault("energy", f"no energy is given for {', '.join(missing)}", "price every action, or add `components`")
-    return tuple(rows[key] for key in sorted(rows))
-
-
-def _area(top: Fields, arch: Arch, figures: Sequence[components.Figures]) -> tuple[AreaRow, ...]:
-    legal = tuple(name for name in (*_priced(arch), "dma") if name not in ("dram", "host"))
-    rows = {each.area.component: each.area for each in figures if each.area is not None}
-    in_place: set[str] = set()
-    for entry in top.list_of_fields("area", required=False):
-        component = entry.choice("component", legal)
-        node = entry.node.entries.get("area_um2")
-        unknown = isinstance(node, ScalarNode) and node.value is None and entry.has("area_um2")
-        area = None if unknown else entry.number("area_um2", 0, 1e15)
-        if component in in_place:
-            entry.fault("component", f"the area of {component!r} is given twice")
-        in_place.add(component)
-        rows[component] = AreaRow(component, area, entry.text("source"))
-        entry.done()
-    return tuple(rows[key] for key in sorted(rows))
 
 
 def _figures(node: MapNode, prefix: str = "") -> Iterator[str]:
@@ -403,42 +338,20 @@ def _sources(top: Fields) -> tuple[tuple[str, str], ...]:
     section = top.fields("sources", required=False)
     if section is None:
         return ()
-    figures = list(_figures(top.node))
+    figures = dict.fromkeys(_figures(top.node))
     for key, span in section.node.key_spans.items():
-        if key not in figures:
-            top.faults.add(f"a source for {key[:80]!r}, which is not in the description", span, closest(key, figures))
+        if key not in figures and not _is_missing(key, top.faults.wrong):
+            unit = key.partition(".")[0]
+            alike = [each for each in figures if each.partition(".")[0] == unit] or [e for e in figures if "." not in e]
+            top.faults.add(f"a source for {key[:80]!r}, which is not in the description", span, closest(key, alike))
     sources = tuple(sorted((key, section.text(key)) for key in section.node.entries))
     section.done()
     return sources
 
 
-def _normalised(arch: Arch) -> str:
-    """The one spelling of a machine: keys in schema order, base units, rows resolved."""
-    lines = [f"name: {arch.name}", f"kind: {arch.kind}", f"clock_hz: {arch.clock_hz}"]
-    for key in ("array", "dma", "queues", "vector", "post", "host"):
-        if (unit := getattr(arch, key)) is not None:
-            lines += [f"{key}:", *(f"  {line}" for line in _spelled(unit))]
-    for section, rows in (("memories", arch.memories), ("energy", arch.energy), ("area", arch.area)):
-        if rows:
-            lines.append(f"{section}:")
-            lines += [f"  - {{{', '.join(_spelled(row))}}}" for row in rows]
-    if arch.sources:
-        lines += ["sources:", *(f"  {key}: {json.dumps(value)}" for key, value in arch.sources)]
-    return "\n".join(lines) + "\n"
-
-
-def _spelled(value: object) -> Iterator[str]:
-    for field in dataclass_fields(value):  # type: ignore[arg-type]
-        yield f"{field.name}: {_literal(getattr(value, field.name))}"
-
-
-def _literal(value: object) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, tuple):
-        return f"[{', '.join(_literal(each) for each in value)}]"
-    if isinstance(value, str) and not re.fullmatch(r"[a-z][a-z0-9_]*", value):
-        return json.dumps(value)
-    return str(value)
+def _is_missing(name: str, wrong: set[str]) -> bool:
+    """Whether a dotted name is not in the description because of a fault that has been told."""
+    parts = name.split(".")
+    if parts[0] == "memories" and any(re.fullmatch(r"memories\[\d+\](\.name)?", each) for each in wrong):
+        return True
+    return any(".".join(parts[:count]) in wrong for count in range(1, len(parts) + 1))

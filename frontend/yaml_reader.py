@@ -8,11 +8,11 @@ time and memory. All faults are reported at once; only a fault of syntax ends th
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from ..ir.diagnostics import CompileError, Diagnostic, Span, closest
+from ..ir.diagnostics import CompileError, Diagnostic, Span, closest, near
 
 LARGEST_BYTES = 256 * 1024
 LARGEST_DEPTH = 16
@@ -73,6 +73,7 @@ class Faults:
         self._lines = text.splitlines()
         self._found: list[Diagnostic] = []
         self.unsound: set[str] = set()  # paths of mappings with a fault inside, once they have been read
+        self.wrong: set[str] = set()  # dotted names of keys that are missing or whose values are of no use
 
     def __len__(self) -> int:
         return len(self._found)
@@ -102,7 +103,9 @@ def read_yaml(text: str, faults: Faults) -> YamlNode:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Span(faults.file, mark.line + 1, mark.column + 1) if mark else Span(faults.file, 1, 1)
-        faults.add(f"not valid YAML: {error.problem or error.context}", place)
+        faults.add(
+            f"not valid YAML: {error.problem or error.context}", place, "look at brackets and indentation before"
+        )
         faults.raise_if_any()
         raise
     except (yaml.YAMLError, UnicodeError) as error:
@@ -137,7 +140,7 @@ class _Builder:
             self._refuse(f"the tag {tag!r} is not allowed", span, "values have the type that they are written in")
         if isinstance(event, yaml.CollectionStartEvent):
             if len(self._open) == LARGEST_DEPTH:
-                self._refuse(f"nested deeper than {LARGEST_DEPTH} levels", span, "")
+                self._refuse(f"nested deeper than {LARGEST_DEPTH} levels", span, "no description needs that")
             self._open.append(_Open(isinstance(event, yaml.MappingStartEvent), span))
         elif isinstance(event, yaml.ScalarEvent):
             plain = event.style is None
@@ -154,7 +157,7 @@ class _Builder:
             parent.items.append(node)
         elif parent.key is None:
             if not isinstance(node, ScalarNode):
-                self._refuse("a key must be a plain word", node.span, "")
+                self._refuse("a key must be a plain word", node.span, "such as `rows: 16`")
                 return
             parent.key, parent.key_span = node.text, node.span
         else:
@@ -208,16 +211,22 @@ def _core_value(text: str) -> Scalar:
 
 class Fields:
     """The keys of one mapping, taken one by one. What is wrong goes to `faults` and a stand-in value is returned, so
-    that the rest is still checked; `done` reports keys that nobody asked for.
+    that the rest is still checked; `done` reports keys that are missing and those that nobody asked for: of a missing
+    key that is there under a name much like it, one fault.
 
-    `path` is the dotted name of the mapping, empty at the top.
+    `path` is the dotted name of the mapping, empty at the top. `example` gives a line that is legal for a dotted name,
+    or nothing.
     """
 
-    def __init__(self, node: MapNode, faults: Faults, path: str = "") -> None:
+    def __init__(
+        self, node: MapNode, faults: Faults, path: str = "", example: Callable[[str], str] = lambda name: ""
+    ) -> None:
         self.node = node
         self.faults = faults
         self.path = path
-        self._known: list[str] = []
+        self.example = example
+        self._known: dict[str, None] = {}
+        self._missing: dict[str, str] = {}
         self._faults_before = -1
 
     def name(self, key: str) -> str:
@@ -230,18 +239,25 @@ class Fields:
     def has(self, key: str) -> bool:
         if self._faults_before < 0:
             self._faults_before = len(self.faults)
-        self._known.append(key)
+        self._known[key] = None
         return key in self.node.entries
 
-    def fault(self, key: str, message: str, help: str = "") -> None:
-        self.faults.add(message, self.span(key), help)
+    def fault(self, key: str, message: str, help: str = "", expected: str = "") -> None:
+        """A fault of the value of `key`. Where `help` is not given it is an example: of `example`, else `expected`."""
+        self.faults.wrong.add(self.name(key))
+        self.faults.add(message, self.span(key), help or self._such_as(key, expected, "for example"))
+
+    def _such_as(self, key: str, expected: str, intent: str) -> str:
+        if line := self.example(self.name(key)) or (f"`{key}: {expected}`" if expected else ""):
+            return f"{intent} {line}"
+        return ""
 
     def _take(self, key: str, required: bool, expected: str) -> YamlNode | None:
         if self.has(key):
             return self.node.entries[key]
         if required:
-            where = f"{self.path!r} lacks" if self.path else "the description lacks"
-            self.faults.add(f"{where} the key {key!r}", self.node.span, f"add `{key}: {expected}`")
+            self.faults.wrong.add(self.name(key))
+            self._missing[key] = self._such_as(key, expected, "add")
         return None
 
     def integer(self, key: str, low: int, high: int, default: int | None = None, example: str = "") -> int:
@@ -255,10 +271,12 @@ class Fields:
         if found is None:
             return stand_in
         if found.denominator != 1:
-            self.fault(key, f"{self.name(key)!r} must be a whole number, found {_show(node)}")
+            message = f"{self.name(key)!r} must be a whole number, found {_show(node)}"
+            self.fault(key, message, expected=expected)
             return stand_in
         if not low <= found <= high:
-            self.fault(key, f"{self.name(key)!r} is {_show(node)}; it must lie between {low} and {high}")
+            message = f"{self.name(key)!r} is {_show(node)}; it must lie between {low} and {high}"
+            self.fault(key, message, expected=expected)
             return stand_in
         return int(found)
 
@@ -269,7 +287,8 @@ class Fields:
         if found is None:
             return low
         if not low <= found <= high:
-            self.fault(key, f"{self.name(key)!r} is {_show(node)}; it must lie between {low:g} and {high:g}")
+            message = f"{self.name(key)!r} is {_show(node)}; it must lie between {low:g} and {high:g}"
+            self.fault(key, message, expected="1.0")
             return low
         return float(found)
 
@@ -283,7 +302,7 @@ class Fields:
                 return Fraction(match[1].replace("_", "")) * units[match[2]]
             self.fault(key, f"{self.name(key)!r} has the unit {match[2]!r}", f"units: {', '.join(units)}")
             return None
-        self.fault(key, f"{self.name(key)!r} must be a number, found {_show(node)}", f"for example `{key}: {expected}`")
+        self.fault(key, f"{self.name(key)!r} must be a number, found {_show(node)}", expected=expected)
         return None
 
     def boolean(self, key: str, default: bool) -> bool:
@@ -292,22 +311,24 @@ class Fields:
             return default
         if isinstance(node, ScalarNode) and isinstance(node.value, bool):
             return node.value
-        self.fault(key, f"{self.name(key)!r} must be true or false, found {_show(node)}")
+        self.fault(key, f"{self.name(key)!r} must be true or false, found {_show(node)}", f"write `{key}: true`")
         return default
 
-    def text(self, key: str, default: str | None = None) -> str:
-        node = self._take(key, default is None, "...")
+    def text(self, key: str, default: str | None = None, expected: str = '"..."') -> str:
+        node = self._take(key, default is None, expected)
         if node is None:
             return default or ""
         if isinstance(node, ScalarNode) and node.value is not None and len(node.text) <= LARGEST_SCALAR:
             return node.text
-        self.fault(key, f"{self.name(key)!r} must be a text, found {_show(node)}")
+        long = isinstance(node, ScalarNode) and node.value is not None
+        message = f"{self.name(key)!r} must be a text, found {_show(node)}"
+        self.fault(key, message, f"at most {LARGEST_SCALAR} characters" if long else "", expected)
         return default or ""
 
     def choice(self, key: str, legal: Sequence[str], default: str | None = None) -> str:
         """One of `legal`; without a default the key must be there."""
-        found = self.text(key, default)
-        if not self.has(key):
+        found = self.text(key, default, legal[0])
+        if self.name(key) in self.faults.wrong or not self.has(key):
             return legal[0] if default is None else default
         if found in legal:
             return found
@@ -320,13 +341,14 @@ class Fields:
         if node is None:
             return default or ()
         if not isinstance(node, ListNode) or not node.items:
-            self.fault(key, f"{self.name(key)!r} must be a list such as [{', '.join(legal[:2])}], found {_show(node)}")
+            message = f"{self.name(key)!r} must be a list of words, found {_show(node)}"
+            self.fault(key, message, expected=f"[{', '.join(legal[:2])}]")
             return default or ()
         found: list[str] = []
         for item in node.items:
             word = item.text if isinstance(item, ScalarNode) else ""
             if word in found:
-                self.faults.add(f"{word!r} stands twice in {self.name(key)!r}", item.span)
+                self.faults.add(f"{word!r} stands twice in {self.name(key)!r}", item.span, "write it once")
             elif word in legal:
                 found.append(word)
             else:
@@ -335,37 +357,48 @@ class Fields:
 
     def fields(self, key: str, required: bool = True) -> Fields | None:
         """The mapping at `key`."""
-        node = self._take(key, required, "...")
+        node = self._take(key, required, "{...}")
         if node is None:
             return None
         if isinstance(node, MapNode):
-            return Fields(node, self.faults, self.name(key))
-        self.fault(key, f"{self.name(key)!r} must hold keys, found {_show(node)}")
+            return Fields(node, self.faults, self.name(key), self.example)
+        self.fault(key, f"{self.name(key)!r} must hold keys, found {_show(node)}", expected="{...}")
         return None
 
     def list_of_fields(self, key: str, required: bool = True, most: int = 1000) -> list[Fields]:
         """The mappings of the list at `key`."""
-        node = self._take(key, required, "...")
+        node = self._take(key, required, "[{...}]")
         if node is None:
             return []
         if not isinstance(node, ListNode) or not 0 < len(node.items) <= most:
-            self.fault(key, f"{self.name(key)!r} must be a list of 1 to {most} entries, found {_show(node)}")
+            message = f"{self.name(key)!r} must be a list of 1 to {most} entries, found {_show(node)}"
+            self.fault(key, message, expected="[{...}]")
             return []
         result = []
         for number, item in enumerate(node.items):
             if isinstance(item, MapNode):
-                result.append(Fields(item, self.faults, f"{self.name(key)}[{number}]"))
+                result.append(Fields(item, self.faults, f"{self.name(key)}[{number}]", self.example))
             else:
-                self.faults.add(f"an entry of {self.name(key)!r} must hold keys, found {_show(item)}", item.span)
+                self.faults.wrong.add(f"{self.name(key)}[{number}]")
+                help = self._such_as(f"{key}[{number}]", "", "for example") or "such as `- {name: value}`"
+                self.faults.add(f"an entry of {self.name(key)!r} must hold keys, found {_show(item)}", item.span, help)
         return result
 
     def done(self) -> None:
-        """Report the keys that were never asked for, and note whether this mapping is sound."""
+        """Report keys that are missing and those that were never asked for, and note whether this mapping is sound."""
+        where = f" in {self.path!r}" if self.path else ""
         for key, span in self.node.key_spans.items():
-            if key not in self._known:
-                where = f" in {self.path!r}" if self.path else ""
-                self.faults.add(f"unknown key {key[:80]!r}{where}", span, closest(key, self._known))
-        if len(self.faults) > self._faults_before:
+            if key in self._known:
+                continue
+            meant = near(key, list(self._missing))
+            if meant:  # one fault, not two
+                del self._missing[meant]
+            help = f"did you mean {meant!r}?" if meant else closest(key, self._known)
+            self.faults.add(f"unknown key {key[:80]!r}{where}", span, help)
+        who = f"{self.path!r} lacks" if self.path else "the description lacks"
+        for key, help in self._missing.items():
+            self.faults.add(f"{who} the key {key!r}", self.node.span, help)
+        if len(self.faults) > self._faults_before >= 0:
             self.faults.unsound.add(self.path)
 
 

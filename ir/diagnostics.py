@@ -72,8 +72,20 @@ class BrokenPass(AssertionError):
         super().__init__(f"after pass {name!r}:\n" + "\n".join(str(each) for each in faults))
 
 
+_GUESSED_AMONG = 1000  # names
+_LISTED = 16  # names in a help line
+
+
+def near(word: str, legal: Sequence[str]) -> str:
+    """The legal word that was probably meant; empty where none is like it."""
+    found = difflib.get_close_matches(word[:80], legal[:_GUESSED_AMONG], 1, 0.6)
+    return found[0] if found else ""
+
+
 def closest(word: str, legal: Iterable[str]) -> str:
-    """A help line: the legal word that was probably meant, else all of them."""
+    """A help line: the legal word that was probably meant, else those that there are, or the first of them."""
     names = sorted(set(legal))
-    near = difflib.get_close_matches(word[:80], names, 1, 0.6)
-    return f"did you mean {near[0]!r}?" if near else f"legal: {', '.join(names)}"
+    if meant := near(word, names):
+        return f"did you mean {meant!r}?"
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f"legal: {', '.join(names[:_LISTED])}{more}"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from dnnc.frontend.arch_yaml import BUNDLED, _figures, bundled, load_arch, parse_arch
+from dnnc.frontend.arch_text import BUNDLED
+from dnnc.frontend.arch_yaml import _figures, bundled, load_arch, parse_arch
 from dnnc.frontend.yaml_reader import Faults, MapNode, read_yaml
 from dnnc.ir.arch import AreaRow
 from dnnc.ir.diagnostics import CompileError
@@ -129,7 +130,6 @@ def test_all_faults_at_once_with_their_places() -> None:
         .replace("4 KiB", "4 KX")
     )
     assert faults_of(text) == [
-        "1:1 the description lacks the key 'clock_hz'",
         "2:1 unknown key 'clok_hz'",
         "13:34 'memories[1].capacity_bytes' has the unit 'KX'",
         "14:5 'acc' holds 10 bytes, which is no whole number of its words",
@@ -164,6 +164,107 @@ def test_all_faults_at_once_with_their_places() -> None:
 def test_a_wrong_machine_is_refused(old: str, new: str, message: str) -> None:
     assert old in SMALL
     assert message in faults_of(SMALL.replace(old, new, 1))
+
+
+GEMMINI = (BUNDLED / "gemmini16.yaml").read_text()
+
+
+def without(section: str, instead: str = "") -> str:
+    """The bundled machine with another text in the place of a section."""
+    text, count = re.subn(rf"(?m)^{section}:.*\n(?:[ #-].*\n)*", instead, GEMMINI)
+    assert count == 1
+    return text
+
+
+def changed(old: str, new: str) -> str:
+    assert old in GEMMINI
+    return GEMMINI.replace(old, new, 1)
+
+
+MISTAKES = {
+    "a section is missing": (without("array"), ["2:1 the description lacks the key 'array'"], "rows: 16, cols: 16"),
+    "memories are missing": (without("memories"), ["2:1 the description lacks the key 'memories'"], "{name: dram, "),
+    "the name is missing": (without("name"), ["2:1 the description lacks the key 'name'"], "add `name: my_machine`"),
+    "a section is misspelt": (changed("\narray:", "\narrays:"), ["5:1 unknown key 'arrays'"], "did you mean 'array'?"),
+    "memories are misspelt": (changed("\nmemories:", "\nmemory:"), ["18:1 unknown key 'memory'"], "'memories'?"),
+    "a key is misspelt": (changed("rows:", "row:"), ["6:3 unknown key 'row' in 'array'"], "did you mean 'rows'?"),
+    "a section is a number": (
+        without("array", "array: 16\n"),
+        ["5:8 'array' must hold keys, found '16'"],
+        "for example `array: {rows: 16, ",
+    ),
+    "a section is empty": (without("dma", "dma:\n"), ["23:5 'dma' must hold keys, found nothing"], "bus_bytes: 16"),
+    "memories are keys": (
+        without("memories", "memories: {dram: 1 GiB}\n"),
+        ["18:11 'memories' must be a list of 1 to 16 entries, found keys"],
+        "`memories: [{name: dram, ",
+    ),
+    "a memory is a word": (
+        changed("- {name: acc", "- acc\n  - {name: acc"),
+        ["21:5 an entry of 'memories' must hold keys, found 'acc'"],
+        "`- {name: acc, capacity_bytes: 64 KiB, ",
+    ),
+    "a unit is of another kind": (
+        changed("256 KiB,", "256 KHz,"),
+        ["20:34 'memories[1].capacity_bytes' has the unit 'KHz'"],
+        "units: B, kB, ",
+    ),
+    "a unit is misspelt": (changed("1 GHz", "1 Ghz"), ["3:11 'clock_hz' has the unit 'Ghz'"], "MHz, GHz"),
+    "a word for a number": (
+        changed("rows: 16", "rows: x"),
+        ["6:9 'array.rows' must be a number, found 'x'"],
+        "rows: 16",
+    ),
+    "a negative number": (
+        changed("rows: 16", "rows: -4"),
+        ["6:9 'array.rows' is '-4'; it must lie between 1 and 4096"],
+        "for example `rows: 16`, as gemmini16 has it",
+    ),
+    "a clock that stands": (
+        changed("clock_hz: 1 GHz", "clock_hz: 0"),
+        ["3:11 'clock_hz' is '0'; it must lie between 1 and 1000000000000"],
+        "`clock_hz: 1 GHz`",
+    ),
+    "main memory is not the first": (
+        changed("{name: dram,", "{name: l2,"),
+        ["19:5 the first memory is 'l2'; it must be main memory, named 'dram'"],
+        "`- {name: dram, capacity_bytes: 16 GiB",
+    ),
+    "an unknown type": (
+        changed("inputs: [i8, u8,", "inputs: [int8, u8,"),
+        ["12:12 'array.inputs' does not know 'int8'"],
+        "did you mean",
+    ),
+    "an unknown type of main memory": (
+        changed("dram: lpddr4", "dram: lpdr4"),
+        ["35:39 'components.dram' is 'lpdr4'"],
+        "did you mean 'lpddr4'?",
+    ),
+    "an unknown component": (
+        changed("components:", 'energy: [{component: arrray, action: mac, energy_pj: 1, source: "x"}]\ncomponents:'),
+        ["35:22 'energy[0].component' is 'arrray'"],
+        "did you mean 'array'?",
+    ),
+    "a source of a part that is not there": (
+        changed("  dma.latency_cycles:", "  dma.latency_cycle:"),
+        ["49:3 a source for 'dma.latency_cycle', which is not in the description"],
+        "did you mean 'dma.latency_cycles'?",
+    ),
+    "a bracket too few": (changed("lpddr4}", "lpddr4"), ["37:8 not valid YAML: "], "look at brackets"),
+}
+
+
+@pytest.mark.parametrize(("text", "faults", "help"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_one_fault_where_it_was_made(text: str, faults: list[str], help: str) -> None:
+    """What follows from a mistake alone is not told, and every fault says what would be legal."""
+    with pytest.raises(CompileError) as caught:
+        parse_arch(text, "m.yaml")
+    found = caught.value.diagnostics
+    assert len(found) == len(faults), caught.value
+    for fault, expected in zip(found, faults, strict=True):
+        assert f"{fault.span.line}:{fault.span.column} {fault.message}".startswith(expected)
+    assert help in found[0].help
+    assert all(fault.help for fault in found)
 
 
 def test_a_partly_priced_machine_is_refused() -> None:

@@ -1,0 +1,83 @@
+"""How descriptions are spelled: the normalised text of a machine, and the lines of a bundled one as examples."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import fields as dataclass_fields
+from functools import cache
+from pathlib import Path
+
+from ..ir.arch import Arch
+from .yaml_reader import Faults, ListNode, MapNode, ScalarNode, YamlNode, read_yaml
+
+BUNDLED = Path(__file__).parents[1] / "specs" / "arch"
+_EXAMPLE = "gemmini16"  # the bundled machine whose lines are shown where one is missing or wrong
+
+
+def normalised_text(arch: Arch) -> str:
+    """The one spelling of a machine: keys in schema order, base units, rows resolved."""
+    lines = [f"name: {arch.name}", f"kind: {arch.kind}", f"clock_hz: {arch.clock_hz}"]
+    for key in ("array", "dma", "queues", "vector", "post", "host"):
+        if (unit := getattr(arch, key)) is not None:
+            lines += [f"{key}:", *(f"  {line}" for line in _spelled(unit))]
+    for section, rows in (("memories", arch.memories), ("energy", arch.energy), ("area", arch.area)):
+        if rows:
+            lines.append(f"{section}:")
+            lines += [f"  - {{{', '.join(_spelled(row))}}}" for row in rows]
+    if arch.sources:
+        lines += ["sources:", *(f"  {key}: {json.dumps(value)}" for key, value in arch.sources)]
+    return "\n".join(lines) + "\n"
+
+
+def _spelled(value: object) -> Iterator[str]:
+    for field in dataclass_fields(value):  # type: ignore[arg-type]
+        yield f"{field.name}: {_literal(getattr(value, field.name))}"
+
+
+def _literal(value: object) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple):
+        return f"[{', '.join(_literal(each) for each in value)}]"
+    if isinstance(value, str) and not re.fullmatch(r"[a-z][a-z0-9_]*", value):
+        return json.dumps(value)
+    return str(value)
+
+
+@cache
+def _bundled_example() -> MapNode:
+    text = (BUNDLED / f"{_EXAMPLE}.yaml").read_text(encoding="utf-8")
+    root = read_yaml(text, Faults(text, _EXAMPLE))
+    assert isinstance(root, MapNode)
+    return root
+
+
+def example_line(name: str) -> str:
+    """What a bundled machine has for a dotted name, as a line of a description; nothing where it has none."""
+    if name == "name":
+        return ""
+    node: YamlNode = _bundled_example()
+    parts = re.findall(r"[^.\[\]]+", name)
+    for part in parts:
+        if isinstance(node, ListNode):
+            node = node.items[min(int(part), len(node.items) - 1)]
+        elif isinstance(node, MapNode) and part in node.entries:
+            node = node.entries[part]
+        else:
+            return ""
+    line = _spelled_node(node)
+    line = f"- {line}" if name.endswith("]") else line if parts[-1].isdecimal() else f"{parts[-1]}: {line}"
+    return f"`{line}`, as {_EXAMPLE} has it"
+
+
+def _spelled_node(node: YamlNode) -> str:
+    """A node on one line, without what only comments on it."""
+    if isinstance(node, ScalarNode):
+        return node.text
+    if isinstance(node, ListNode):
+        return f"[{', '.join(map(_spelled_node, node.items))}]"
+    return f"{{{', '.join(f'{key}: {_spelled_node(value)}' for key, value in node.entries.items())}}}"
