@@ -46,6 +46,11 @@ def im2col_kind(nest: Nest) -> str:
     return "none"
 
 
+def copy_name(name: str) -> str:
+    """The name of the copy into the matrix of windows that an explicit im2col of the nest `name` has in front."""
+    return f"{name}.im2col"
+
+
 def explicit_refusal(nest: Nest, arch: Arch) -> str:
     """Why the nest has no explicit form on this machine, in a user's words; empty if it has one."""
     if im2col_kind(nest) == "none":
@@ -69,7 +74,7 @@ def explicit_alternative(nest: Nest, arch: Arch) -> Explicit | None:
     """
     if explicit_refusal(nest, arch):
         return None
-    name = f"{nest.name}.im2col"
+    name = copy_name(nest.name)
     copy, product = _copy_and_product(nest, name)
     shape = copy.write.shape
     return Explicit(copy, product, Tensor(name, copy.write.type, shape, order=tuple(range(len(shape)))))
@@ -110,7 +115,7 @@ def _copy_and_product(nest: Nest, name: str) -> tuple[Nest, Nest]:
     matrix = Access("y", name, Role.OUTPUT, image.type, shape, index)
     copy = replace(
         nest,
-        name=f"{nest.name}.im2col",
+        name=copy_name(nest.name),
         domain=tuple(Dim(dim, extents[dim]) for dim in dims),
         reads=(replace(image, operand="x", zero_point=0),),
         write=matrix,

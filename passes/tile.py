@@ -25,7 +25,7 @@ from ..ir.module import Module
 from ..ir.nest import Dataflow, Nest, Schedule, main_memory_loops
 from ..ir.schedule_rules import schedule_faults
 from .dataflow import dataflows_for
-from .im2col import explicit_alternative, explicit_refusal, im2col_kind, with_explicit
+from .im2col import copy_name, explicit_alternative, explicit_refusal, im2col_kind, with_explicit
 from .map_cache import MapCache
 from .map_search import ROUNDING, Found, lower_bound, objective_floor, objective_of, search, units_of
 from .map_space import nearest_miss
@@ -42,22 +42,30 @@ def choose_schedules(module: Module, arch: Arch, options: MappingOptions) -> Mod
     deadline = float("inf") if options.time_limit_s is None else time.monotonic() + options.time_limit_s
     mapper = Mapper(arch, options, MapCache.of_user(), deadline)
     pins = dict(options.pins)
+    layers = _layers(module)
+    copies = {copy_name(name): name for name in layers}
     faults = [
-        Diagnostic(f"there is no layer {name!r} to map", pin.span, _layers(module))
+        Diagnostic(f"there is no layer {name!r} to map", pin.span, _listed(layers))
         for name, pin in pins.items()
-        if not any(isinstance(each, Nest) and each.name == name for each in module.operations)
+        if name not in layers and name not in copies
     ]
     explicit: set[str] = set()
     for operation in module.operations:
         if isinstance(operation, Nest) and operation.schedule is None:
             try:
-                if mapper.takes_explicit(operation, pins.get(operation.name)):
+                copy_pin = pins.get(copy_name(operation.name))
+                if mapper.takes_explicit(operation, pins.get(operation.name), copy_pin):
                     explicit.add(operation.name)
             except CompileError as error:
                 faults += error.diagnostics
     if faults:
         raise CompileError(list(dict.fromkeys(faults)))
     module = with_explicit(module, arch, lambda nest: nest.name in explicit)
+    layers = _layers(module)
+    if absent := [(name, pin) for name, pin in pins.items() if name not in layers]:
+        message = "there is no layer {!r} to map: {!r} takes no explicit im2col"
+        help = "pin `im2col: explicit` of that layer, too"
+        raise CompileError([Diagnostic(message.format(name, copies[name]), pin.span, help) for name, pin in absent])
     operations = []
     for operation in module.operations:
         if isinstance(operation, Nest) and operation.schedule is None:
@@ -68,8 +76,11 @@ def choose_schedules(module: Module, arch: Arch, options: MappingOptions) -> Mod
     return replace(module, operations=tuple(operations)).after(NAME)
 
 
-def _layers(module: Module) -> str:
-    names = [each.name for each in module.operations if isinstance(each, Nest)]
+def _layers(module: Module) -> list[str]:
+    return [each.name for each in module.operations if isinstance(each, Nest)]
+
+
+def _listed(names: Sequence[str]) -> str:
     shown = ", ".join(names[:12])
     return f"layers are: {shown}{', ...' if len(names) > 12 else ''}"
 
@@ -202,7 +213,7 @@ class Mapper:
             parts.append(STOPPED)
         return "; ".join(parts)
 
-    def takes_explicit(self, nest: Nest, pin: Pin | None) -> bool:
+    def takes_explicit(self, nest: Nest, pin: Pin | None, copy_pin: Pin | None = None) -> bool:
         """Whether the nest becomes a copy and a product. Maps it on the way, so that nothing is left to refuse."""
         wanted = (pin.im2col if pin else None) or self.options.im2col
         kind = im2col_kind(nest)
@@ -217,7 +228,7 @@ class Mapper:
             else:
                 alternative = explicit_alternative(nest, self.arch)
                 assert alternative is not None
-                self.map(alternative.copy, None, "none")
+                self.map(alternative.copy, copy_pin, "none")
                 self.map(alternative.product, pin, "explicit")
                 return True
         implicit = self.map(nest, pin, kind)
