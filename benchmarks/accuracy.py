@@ -17,7 +17,7 @@ from typing import Any
 import dnnc
 import numpy as np
 import onnxruntime
-from dnnc.cli.decisions import METHODS
+from dnnc.cli.decisions import METHODS, SWITCH
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
@@ -95,6 +95,7 @@ def judge(case: Case, arguments: argparse.Namespace) -> bool:
         dnnc.Options(
             calibrate={name: x[calibration]},
             calibration=arguments.method or case.method,
+            bias_correction=arguments.bias_correction,
             batch_size=None if isinstance(fixed, int) else batch,
             precision="int8",
         ),
@@ -122,6 +123,7 @@ def main() -> int:
     parser.add_argument("--arch", default="gemmini16")
     parser.add_argument("--samples", type=int, default=1000, help="held-out samples at most (1000)")
     parser.add_argument("--method", choices=METHODS)
+    parser.add_argument("--bias-correction", choices=SWITCH)
     parser.add_argument("--half", type=int, default=0, metavar="SEED", help="which half is drawn to calibrate by (0)")
     parser.add_argument("--exchange", action="store_true", help="calibrate by the other half")
     arguments = parser.parse_args()

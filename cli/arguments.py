@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..ir.diagnostics import CompileError, Diagnostic
-from .decisions import LEGAL, METHODS, Options
+from .decisions import LEGAL, METHODS, SWITCH, Options
 from .files import model_file
 
 
@@ -33,6 +33,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--calibration",
         choices=METHODS,
         help="how ranges follow from the data (default: minmax; percentile is percentile:99.99)",
+    )
+    parser.add_argument(
+        "--bias-correction",
+        choices=SWITCH,
+        help="take the mean error of rounded weights, over the samples of --calibrate, off the biases (default: on)",
     )
     parser.add_argument(
         "--seed",
@@ -84,6 +89,7 @@ def options(arguments: argparse.Namespace) -> Options:
     return Options(
         calibrate=given("calibrate"),
         calibration=given("calibration"),
+        bias_correction=given("bias_correction"),
         batch_size=given("batch_size"),
         shapes=shapes(arguments) if given("shape") else {},
         precision=given("precision"),

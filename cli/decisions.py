@@ -24,6 +24,7 @@ LEGAL = {
 }
 NOTED = ("tolerance",)  # what passes add to the header's options for later: no user gives it
 METHODS = ("minmax", "percentile", "percentile:99.9", "percentile:99.99", "entropy", "mse")
+SWITCH = ("on", "off")  # the default first
 RESOLVED = "exact"  # what the driver makes of precision `auto` for a model that is quantised already
 
 
@@ -34,6 +35,7 @@ class Options:
     calibrate    samples by input name, the first axis counting them, or the .npz file that has them: by these a float
                  model is quantised where the machine needs it
     calibration  how ranges follow from the samples: minmax, percentile (99.99, or percentile:99.9), entropy or mse
+    bias_correction  whether biases lose the mean error of rounded weights over the samples: on or off
     batch_size   binds a symbolic batch axis; `shapes` binds whole inputs by name
     precision    auto, keep or int8
     dataflow     auto, ws, os or is
@@ -46,6 +48,7 @@ class Options:
 
     calibrate: Mapping[str, Any] | str | PathLike[str] | None = None
     calibration: str | None = None
+    bias_correction: str | None = None
     batch_size: int | None = None
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     precision: str | None = None
@@ -68,6 +71,7 @@ class Options:
 LAST_READER = {
     "calibrate": "import",
     "calibration": "import",
+    "bias_correction": "import",
     "batch_size": "import",
     "shapes": "import",
     "seed": "import",

@@ -8,7 +8,7 @@ from ..ir.diagnostics import CompileError, Diagnostic, Span, closest
 from ..ir.module import Header
 from ..passes.mapping import MappingOptions
 from ..passes.pipeline import Options as PassOptions
-from .decisions import LEGAL, METHODS, NOTED, RESOLVED, Options
+from .decisions import LEGAL, METHODS, NOTED, RESOLVED, SWITCH, Options
 from .mapping_file import read_mapping
 
 
@@ -37,9 +37,10 @@ def pass_options(options: Options, header: Header, file: str = "") -> PassOption
         elif chosen[name] not in legal:
             place = Span(file) if given is None else Span()
             faults.append(Diagnostic(f"option {name!r} is {chosen[name]!r}", place, closest(chosen[name], legal)))
-    if options.calibration is not None and options.calibration not in METHODS:
-        help = closest(options.calibration, METHODS)
-        faults.append(Diagnostic(f"option 'calibration' is {options.calibration!r}", help=help))
+    for name, values in {"calibration": METHODS, "bias_correction": SWITCH}.items():
+        value = getattr(options, name)
+        if value is not None and value not in values:
+            faults.append(Diagnostic(f"option {name!r} is {value!r}", help=closest(value, values)))
     if faults:
         raise CompileError(faults)
     mapping = MappingOptions(

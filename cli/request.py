@@ -53,6 +53,7 @@ def scheduled_model(
         calibration=data,
         calibration_file=data_file,
         method=options.calibration,
+        bias_correction=options.bias_correction,
         seed=options.seed,
         time_limit_s=options.time_limit_s,
     )

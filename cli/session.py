@@ -27,7 +27,7 @@ from ..ir.types import Blobs, ElementType
 from ..ir.verifier import verify
 from ..passes.pipeline import PIPELINE, Options, Pass, remaining, run_passes
 from ..passes.quantise import target_type
-from .decisions import METHODS
+from .decisions import METHODS, SWITCH
 from .options import spelled
 from .stats import Json, document
 
@@ -59,6 +59,7 @@ class ModelInputs:
     calibration: Mapping[str, Any] | None = None
     calibration_file: str = ""
     method: str | None = None
+    bias_correction: str | None = None
     seed: int | None = None
     time_limit_s: float | None = None
 
@@ -118,11 +119,19 @@ def load_model(path: str, arch: Arch, options: Options, given: ModelInputs, warn
         elif given.seed is not None:
             warn("--seed is not used: the samples are given")
         method = given.method or METHODS[0]
-        averaged = product_inputs(module) if given.calibration is not None else set()
+        if given.bias_correction is not None and given.calibration is None:
+            warn("--bias-correction is not used: it needs real inputs (--calibrate DATA.npz)")
+        corrects = given.calibration is not None and given.bias_correction != SWITCH[1]
+        averaged = product_inputs(module) if corrects else set()
         seen = calibrate(Path(path), data, method, settings, averaged, given.calibration_file)
         module = with_corrected_biases(with_ranges(module, seen.ranges), seen.means)
     else:
-        unused = {"--calibrate": given.calibration, "--calibration": given.method, "--seed": given.seed}
+        unused = {
+            "--calibrate": given.calibration,
+            "--calibration": given.method,
+            "--bias-correction": given.bias_correction,
+            "--seed": given.seed,
+        }
         for option in [name for name, value in unused.items() if value is not None]:
             warn(f"{option} is not used: nothing of the model is quantised for {arch.name}")
     header = replace(module.header, arch=arch.name, arch_digest=arch.digest, options=spelled(options))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import warnings
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ import pytest
 from dnnc.cli import decisions, session
 from dnnc.cli.main import main
 from dnnc.cli.options import pass_options
+from dnnc.frontend.arch_yaml import load_arch
 from dnnc.ir.diagnostics import CompileError
+from dnnc.ir.graph import Node
 from dnnc.ir.module import Header
 from onnx import helper
 from support.onnx_models import FLOAT, save_model
@@ -49,6 +51,7 @@ def said(words: list[str], status: int, capsys: pytest.CaptureFixture[str]) -> s
 VALUES = {
     "calibrate": ["--calibrate", "samples.npz"],
     "calibration": ["--calibration", "entropy"],
+    "bias_correction": ["--bias-correction", "off"],
     "batch_size": ["--batch-size", "7"],
     "shapes": ["--shape", "image=1,1,8,8"],
     "seed": ["--seed", "3"],
@@ -177,12 +180,39 @@ def test_a_value_of_a_header_that_is_not_legal(dumps: Path, capsys: pytest.Captu
 
 def test_calibration_of_what_is_not_quantised_is_told(dumps: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--calibrate", str(dumps / "samples.npz"), "--calibration", "entropy", "--seed", "3"]
-    text = said(["cost", DIGITS, "--arch", "f32_8", *words], 0, capsys)
-    for option in ("--calibrate", "--calibration", "--seed"):
+    text = said(["cost", DIGITS, "--arch", "f32_8", *words, "--bias-correction", "on"], 0, capsys)
+    for option in ("--calibrate", "--calibration", "--bias-correction", "--seed"):
         assert f"warning: {option} is not used: nothing of the model is quantised for f32_8" in text
     assert "warning: --seed is not used: the samples are given" in said(
         ["cost", DIGITS, "--arch", "edge8", "--calibrate", words[1], "--seed", "3"], 0, capsys
     )
+
+
+def test_bias_correction_changes_biases_alone_and_needs_samples(
+    dumps: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    samples = dict(np.load(dumps / "samples.npz"))
+    default, on, off = (
+        session.load_model(
+            DIGITS,
+            load_arch("edge8"),
+            pass_options(decisions.Options(), Header("", "", "")),
+            session.ModelInputs(calibration=samples, bias_correction=value),
+        )
+        for value in (None, "on", "off")
+    )
+    assert default == on != off
+    for node, other in zip(off.operations, on.operations, strict=True):
+        assert isinstance(node, Node)
+        assert isinstance(other, Node)
+        product = node.op in ("conv", "matmul")
+        assert (other.inputs[2:] != node.inputs[2:]) == product
+        assert replace(other, inputs=node.inputs) == node
+        assert other.inputs[:2] == node.inputs[:2]
+    text = said(["cost", DIGITS, "--arch", "edge8", "--bias-correction", "on"], 0, capsys)
+    assert "warning: --bias-correction is not used: it needs real inputs (--calibrate DATA.npz)" in text
+    with pytest.raises(CompileError, match="option 'bias_correction' is 'maybe'"):
+        dnnc.cost(DIGITS, "edge8", dnnc.Options(bias_correction="maybe"))
 
 
 def test_layers_that_cannot_take_an_explicit_im2col_are_told(
