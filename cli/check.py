@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from ..ir.diagnostics import CompileError, Diagnostic, Span
+from ..ir.dump import SUFFIX
 from .arguments import add_model, shapes
+from .decisions import LEGAL, RESOLVED
 
+if TYPE_CHECKING:
+    from ..ir.module import Module, Operation
+    from ..ir.nest import Nest
+
+_DEFAULT_ARCH = "gemmini16"
 _EXAMPLES = """\
 examples:
   dnnc check model.onnx --arch edge8
+  dnnc check dumps/05-schedule.dnnir                            what the passes have decided
   dnnc check model.onnx --precision keep --arch gemmini16       as it is, without quantisation
 """
 
@@ -16,13 +27,17 @@ examples:
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EXAMPLES
     add_model(parser)
-    parser.add_argument("--arch", metavar="A", default="gemmini16", help="default: gemmini16")
-    parser.add_argument("--precision", choices=["auto", "keep", "int8"], default="auto")
+    parser.add_argument(
+        "--arch", metavar="A", help=f"default: {_DEFAULT_ARCH}, or the machine that a dump was made for"
+    )
+    parser.add_argument("--precision", choices=LEGAL["precision"], help="default: auto")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from pathlib import Path
+    return _check_dump(arguments) if arguments.model.endswith(SUFFIX) else _check_model(arguments)
 
+
+def _check_model(arguments: argparse.Namespace) -> int:
     from ..frontend.arch_yaml import load_arch
     from ..frontend.importer import ImportOptions, classify
     from ..ir.types import Blobs
@@ -30,10 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
     from .report import print_table, progress
     from .session import resolved_precision
 
-    if arguments.model.endswith(".dnnir"):
-        return _check_dump(arguments.model)
-    arch = load_arch(arguments.arch)
-    precision = resolved_precision(arguments.model, arguments.precision)
+    arch = load_arch(arguments.arch or _DEFAULT_ARCH)
+    precision = resolved_precision(arguments.model, arguments.precision or "auto")
     options = ImportOptions(arguments.batch_size, shapes(arguments))
     with progress("import"):
         judge, blobs = acceptance(arch, precision), Blobs()
@@ -44,32 +57,71 @@ def run(arguments: argparse.Namespace) -> int:
         f"{arguments.model} on {arch.name}",
     )
     computed = [each for each in findings if each.where != "constant"]
-    on_array = [each for each in computed if each.where == "accelerator"]
-    macs = sum(each.macs or 0 for each in computed)
-    share = sum(each.macs or 0 for each in on_array) / macs if macs else 0.0
-    print()
-    print(f"accelerator: {len(on_array)} of {len(computed)} nodes, {share:.2%} of {macs} MACs")
-    if unknown := sum(each.macs is None for each in computed):
-        print(f"the MACs of {unknown} nodes are known only at run time")
+    _print_shares("nodes", [(each.where, each.macs) for each in computed])
     return 0
 
 
-def _check_dump(path: str) -> int:
-    """Of a dump the decisions have been taken: what runs where, and the reasons that the passes wrote down."""
-    from pathlib import Path
+def _print_shares(noun: str, counted: list[tuple[str, int | None]]) -> None:
+    """How many nodes or layers, and how much of the MACs, the accelerator takes. `counted` has where each runs and its
+    MACs."""
+    on_array = [macs for where, macs in counted if where == "accelerator"]
+    total = sum(macs or 0 for _, macs in counted)
+    share = sum(macs or 0 for macs in on_array) / total if total else 0.0
+    print()
+    print(f"accelerator: {len(on_array)} of {len(counted)} {noun}, {share:.2%} of {total} MACs")
+    if unknown := sum(macs is None for _, macs in counted):
+        print(f"the MACs of {unknown} {noun} are known only at run time")
 
-    from ..ir.dump import read_dump
+
+def _check_dump(arguments: argparse.Namespace) -> int:
+    """Of a dump the decisions have been taken: what runs where, and the reasons that the passes wrote down."""
+    from .report import print_table
+    from .session import read_module
+
+    path = arguments.model
+    module, arch = read_module(path, arguments.arch)
+    _refuse_late_decisions(arguments, module)
+    rows = [_layer(each, module) for each in module.operations]
+    print_table(["layer", "operator", "where", "MACs", "why"], rows, f"{path}, made for {arch.name}")
+    _print_shares("layers", [(where, macs) for _, _, where, macs, _ in rows])
+    return 0
+
+
+def _layer(operation: Operation, module: Module) -> tuple[str, str, str, int | None, str]:
+    """Name, operator, place, MACs and reason of one layer."""
+    from ..frontend.macs import graph_node_macs, region_macs
     from ..ir.graph import HostRegion
     from ..ir.nest import Nest
-    from .report import print_table
 
-    module = read_dump(Path(path))
-    rows = []
-    for each in module.operations:
-        if isinstance(each, HostRegion):
-            rows.append([each.name, ", ".join(dict.fromkeys(each.operators)), "host", each.reason])
-        else:
-            operator = each.operator or each.body.op.value if isinstance(each, Nest) else each.op
-            rows.append([each.name, operator, "accelerator", each.reason])
-    print_table(["layer", "operator", "where", "why"], rows, f"{path}, made for {module.header.arch}")
-    return 0
+    if isinstance(operation, HostRegion):
+        operators = ", ".join(dict.fromkeys(operation.operators))
+        return operation.name, operators, "host", region_macs(module.blobs[operation.model]), operation.reason
+    if isinstance(operation, Nest):
+        operator = operation.operator or operation.body.op.value
+        return operation.name, operator, "accelerator", _nest_macs(operation), operation.reason
+    return operation.name, operation.op, "accelerator", graph_node_macs(module, operation), operation.reason
+
+
+def _nest_macs(nest: Nest) -> int:
+    from ..backends.cost.classes import inside_points
+    from ..ir.nest import BodyOp
+
+    if nest.body.op is not BodyOp.MAC or any(dim.extent == 0 for dim in nest.domain):
+        return 0
+    assert nest.body.b is not None
+    return inside_points(nest, (nest.body.a, nest.body.b))
+
+
+def _refuse_late_decisions(arguments: argparse.Namespace, module: Module) -> None:
+    """Raise CompileError for every option that would have decided about a model, and says otherwise than the dump."""
+    recorded = dict(module.header.options).get("precision", "auto")
+    given = arguments.precision
+    agreed = given in (None, recorded) or (given, recorded) == ("auto", RESOLVED)
+    late = [] if agreed else [f"--precision {given}"]
+    if arguments.batch_size not in (None, module.header.batch):
+        late.append(f"--batch-size {arguments.batch_size}")
+    late += [f"--shape {text}" for text in arguments.shape]
+    help = f"start from the model: {module.header.model}.onnx"
+    faults = [Diagnostic(f"{each} comes too late: the module is a dump", Span(arguments.model), help) for each in late]
+    if faults:
+        raise CompileError(faults)

@@ -25,7 +25,8 @@ from onnx import TensorProto
 from ..ir.diagnostics import CompileError, Diagnostic, Span
 from .evaluate import Session, create_session, onnxruntime_message
 from .histogram import Histogram, Range
-from .importer import ImportOptions, node_macs, prepare
+from .importer import ImportOptions, prepare
+from .macs import node_macs
 from .network import SPELLINGS, Network, Shape, serialised
 
 # How ranges follow from what was seen; `percentile` alone is percentile:99.99.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from math import prod
 from pathlib import Path
 
 import onnx
@@ -18,6 +17,7 @@ from .draft import Draft, Graph, Refused
 from .fold import fold, is_dequantize
 from .host import Flow, Item, assign_levels, build_region, demote
 from .load import load_network
+from .macs import node_macs
 from .network import CROSSING_TYPES, Network, OnnxNode
 from .normalise import expand_functions, normalise
 from .qdq import Unit, convert_unit, find_units
@@ -191,9 +191,9 @@ class _Import:
             draft.tensors = {name: settled[name] for name in draft.tensors}
             if reason := self._refusal(draft):
                 draft.discard()
-                for node in draft.covers:
-                    del self.drafts[id(node)]
-                    self.reasons[id(node)] = reason
+                for covered in draft.covers:
+                    del self.drafts[id(covered)]
+                    self.reasons[id(covered)] = reason
 
     # -- accelerator or host ----------------------------------------------------------------------------------------
 
@@ -317,24 +317,3 @@ def _keeps_codes(node: Node) -> bool:
     if node.value is not None or node.post:
         return False
     return node.op in ("reshape", "transpose") or (node.op == "pool" and node.attribute("kind") == "max")
-
-
-def node_macs(network: Network, node: OnnxNode) -> int | None:
-    """Products of a convolution or matrix product, padding included; 0 for other operators, None if not known."""
-    kind = node.kind.removeprefix("com.microsoft.")
-    if node.has_subgraph:
-        return None
-    weights = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3, "ConvTranspose": 1}.get(kind)
-    y, x = network.info(node.outputs[0]), network.info(node.input(0))
-    if weights is not None:
-        w = network.info(node.input(weights))
-        whole = x if kind == "ConvTranspose" else y
-        if whole.shape is None or w.shape is None:
-            return None
-        return prod(whole.shape) * prod(w.shape[1:])
-    if kind in ("MatMul", "MatMulInteger", "QLinearMatMul", "Gemm", "QGemm"):
-        if y.shape is None or x.shape is None:
-            return None
-        depth = x.shape[-2 if node.attribute("transA", 0) else -1] if x.shape else 1
-        return prod(y.shape) * depth
-    return 0

@@ -12,9 +12,9 @@ import pytest
 import yaml
 from dnnc.backends.accel.emit import emit
 from dnnc.frontend.arch_yaml import bundled, load_arch, parse_arch
-from dnnc.frontend.calibrate import with_ranges
 from dnnc.frontend.importer import import_model
 from dnnc.frontend.quantised import is_quantised
+from dnnc.frontend.ranges import with_ranges
 from dnnc.ir.arch import Arch
 from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.program import BODY_CODES, POST_CODES, Program
