@@ -1,0 +1,140 @@
+"""The schema `dnnc.stats/1`, key by key: `compile`, `cost` and `run` give all of it, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from dnnc.cli.main import main
+from onnx import helper
+from support.onnx_models import FLOAT, save_model
+
+MODELS = Path(__file__).parents[2] / "specs" / "models"
+
+INT, REAL, TEXT, BOOL = "int", "real", "text", "bool"
+NUMBER = {"read_bytes": INT, "write_bytes": INT}
+# `|` separates what a value may be; a table with the key `*` has any keys; a list has its one form for every entry.
+SCHEMA: dict[str, Any] = {
+    "schema": "dnnc.stats/1",
+    "source": "cost|run",
+    "model": TEXT,
+    "arch": TEXT,
+    "kind": "executable|cost_only",
+    "batch": INT,
+    "total": {
+        "cycles": INT,
+        "seconds": REAL,
+        "macs": INT,
+        "macs_issued": INT,
+        "macs_skipped": INT,
+        "energy_pj": "real|null",
+        "area_um2": "real|null",
+        "utilization": REAL,
+        "instructions": INT,
+        "inferences_per_second": "real|null",
+        "power_w": "real|null",
+        "gops": "real|null",
+        "gops_per_w": "real|null",
+    },
+    "layers": [
+        {
+            "name": TEXT,
+            "op": TEXT,
+            "where": "accelerator|host",
+            "dataflow": "ws|os|is|null",
+            "im2col": "explicit|implicit|null",
+            "macs": INT,
+            "macs_issued": INT,
+            "macs_skipped": INT,
+            "cycles": INT,
+            "bound": "compute|memory|host",
+            "utilization": REAL,
+            "energy_pj": {"*": REAL},
+            "instructions": {"*": INT},
+            "traffic": {"*": {"*": NUMBER}},
+            "overflows": INT,
+            "mapping": {"optimal": BOOL, "objective": REAL, "lower_bound": REAL, "evaluated": INT},
+        }
+    ],
+    "provenance": {"*": TEXT},
+}
+ROLES = {"input", "weight", "output", "partial", "bias", "aux", "instruction"}
+
+
+def differences(value: object, form: object, place: str = "$") -> list[str]:
+    """Where a document is not of a form."""
+    if place.endswith(".mapping") and value is None:
+        return []
+    if isinstance(form, dict):
+        if not isinstance(value, dict):
+            return [f"{place} is no table"]
+        keys = dict.fromkeys(value, form["*"]) if "*" in form else form
+        odd = [f"{place}.{key}: only one has it" for key in keys.keys() ^ value.keys()]
+        return odd + [
+            each for key in keys.keys() & value.keys() for each in differences(value[key], keys[key], f"{place}.{key}")
+        ]
+    if isinstance(form, list):
+        assert isinstance(value, list)
+        return [each for number, item in enumerate(value) for each in differences(item, form[0], f"{place}[{number}]")]
+    kinds = {bool: BOOL, int: INT, float: REAL, type(None): "null"}
+    found = kinds.get(type(value), TEXT)
+    allowed = str(form).split("|")
+    if found in allowed or value in allowed or (found == INT and REAL in allowed):
+        return []
+    return [f"{place} is {value!r}, not {form}"]
+
+
+def test_the_comparison_finds_what_differs() -> None:
+    form = {"a": INT, "b": {"*": REAL}, "c": [{"d": "x|null"}]}
+    assert differences({"a": 1, "b": {"z": 1.5}, "c": [{"d": None}, {"d": "x"}]}, form) == []
+    wrong = differences({"a": 1.5, "b": {"z": "1"}, "c": [{"d": "y"}, {}], "e": 1}, form)
+    assert len(wrong) == 5
+
+
+@pytest.fixture(scope="module")
+def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """What the commands say of a model with a layer on the host, by command."""
+    folder = tmp_path_factory.mktemp("documents")
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["a"]),
+        helper.make_node("Erf", ["a"], ["b"]),
+        helper.make_node("MatMul", ["b", "w"], ["y"]),
+    ]
+    weights = {"w": np.eye(8, dtype=np.float32)}
+    path = save_model(folder / "m.onnx", nodes, [("x", FLOAT, [4, 8])], [("y", FLOAT, [4, 8])], weights)
+    np.savez(folder / "x.npz", x=np.ones((4, 8), np.float32))
+    base = [str(path), "--arch", "f32_8", "--json"]
+    assert main(["compile", *base, str(folder / "compile.json"), "-o", str(folder / "m.dnnx")]) == 0
+    assert main(["cost", *base, str(folder / "cost.json"), "--html", str(folder / "m.html")]) == 0
+    run = ["run", str(folder / "m.dnnx"), "--inputs", str(folder / "x.npz"), "--json", str(folder / "run.json")]
+    assert main(run) == 0
+    found = {name: json.loads((folder / f"{name}.json").read_text()) for name in ("compile", "cost", "run")}
+    return {**found, "html": {"text": (folder / "m.html").read_text()}}
+
+
+@pytest.mark.parametrize("command", ["compile", "cost", "run"])
+def test_every_command_gives_the_whole_schema(command: str, documents: dict[str, dict[str, Any]]) -> None:
+    document = documents[command]
+    assert differences(document, SCHEMA) == []
+    assert {each["where"] for each in document["layers"]} == {"accelerator", "host"}
+    for layer in document["layers"]:
+        assert {role for roles in layer["traffic"].values() for role in roles} <= ROLES
+        on_host = layer["where"] == "host"
+        assert (layer["mapping"] is None) == (on_host or command == "run")
+        assert (layer["bound"] == "host") == on_host
+
+
+def test_the_page_names_the_kind_of_the_machine(documents: dict[str, dict[str, Any]]) -> None:
+    assert "<th>machine</th><td>executable</td>" in documents["html"]["text"]
+
+
+def test_what_is_compared_is_equal(documents: dict[str, dict[str, Any]]) -> None:
+    compared = ("name", "where", "macs", "macs_skipped", "instructions", "traffic", "cycles", "energy_pj")
+    rows = [
+        [[layer[key] for key in compared] for layer in documents[name]["layers"]] for name in ("compile", "cost", "run")
+    ]
+    assert rows[0] == rows[1] == rows[2]
+    assert documents["compile"] == documents["cost"]
