@@ -16,7 +16,7 @@ from ..backends.cost.module import cost_module
 from ..backends.cost.price import energy_pj
 from ..frontend.arch_yaml import bundled, load_arch, parse_arch
 from ..ir.arch import Arch
-from ..ir.diagnostics import BrokenPass, CompileError, Diagnostic
+from ..ir.diagnostics import BrokenPass, CompileError, Diagnostic, ensure
 from ..ir.dump import read_dump, write_dump
 from ..ir.graph import Node
 from ..ir.module import Header, Module
@@ -315,7 +315,7 @@ def _must_be_sound(layers: Sequence[LayerCounts], arch: Arch, nests: Mapping[str
     faults = [
         f"{each.name}: {fault}" for each in layers for fault in broken_invariants(each, arch, nests.get(each.name))
     ]
-    assert not faults, "; ".join(faults)
+    ensure(not faults, "; ".join(faults))
 
 
 def program_arch(program: Program) -> Arch:

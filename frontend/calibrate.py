@@ -22,7 +22,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from ..ir.diagnostics import CompileError, Diagnostic, Span
+from ..ir.diagnostics import CompileError, Diagnostic, Span, ensure
 from .evaluate import Session, create_session, onnxruntime_message
 from .histogram import Histogram, Range
 from .importer import ImportOptions, prepare
@@ -74,7 +74,7 @@ def calibrate(
     values), entropy (least Kullback-Leibler divergence) or mse (least mean square error). `source` is the data's file.
     Raises CompileError where data and inputs do not fit, or a limit is reached.
     """
-    assert method in METHODS
+    ensure(method in METHODS, f"no method {method!r}")
     options = options or ImportOptions()
     network = prepare(path, options)
     _checked(network, data, source)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
+from ..ir.diagnostics import ensure
 from ..ir.graph import OPERATORS, Attribute, Node
 from ..ir.types import Blobs, ElementType, Quantization, Tensor
 from .network import ELEMENT_TYPES, Constant, Network, OnnxNode, Shape
@@ -102,7 +103,7 @@ class Draft:
         self, name: str, array: NDArray[Any], element_type: ElementType, quantization: Quantization | None = None
     ) -> str:
         """A constant tensor; its name is `name` unless that names another one already."""
-        assert array.dtype == element_type.container
+        ensure(array.dtype == element_type.container, f"{name}: {array.dtype} for {element_type}")
         key = id(array)
         stored = self.graph._stored.get(key)
         if stored is None:
@@ -131,7 +132,8 @@ class Draft:
 
     def add(self, op: str, inputs: Sequence[str], output: str, **attributes: Attribute) -> None:
         spec = OPERATORS[op]
-        assert tuple(attributes) == tuple(name for name, _ in spec.attributes), (op, attributes)
+        declared = tuple(name for name, _ in spec.attributes)
+        ensure(tuple(attributes) == declared, f"{op} has the attributes {declared}, not {tuple(attributes)}")
         name = self.name if not self.nodes else f"{self.name}.{op}"
         self.nodes.append(
             Node(

@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from .diagnostics import CompileError, Diagnostic, Span
+from .diagnostics import CompileError, Diagnostic, Span, ensure
 from .files import open_bounded
 from .index import IndexReader, index_of, program_of
 from .program import Program
@@ -34,7 +34,7 @@ MAX_INDEX_BYTES = 1 << 25
 MAX_FILE_BYTES = 9 << 30
 
 _HEADER = struct.Struct("<8sIIQ32s8x")  # magic, version, zero, index length, index SHA-256
-assert _HEADER.size == ALIGNMENT_BYTES
+ensure(_HEADER.size == ALIGNMENT_BYTES, "the header is aligned")
 
 
 def write_program(program: Program) -> bytes:
@@ -50,7 +50,8 @@ def program_parts(program: Program) -> Iterator[bytes]:
     blobs = {reference: program.blobs[reference] for reference in sorted(program.blobs)}
     index = json.dumps(index_of(program), sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
     if len(index) > MAX_INDEX_BYTES:
-        raise CompileError(f"the index of the program has {len(index)} bytes; at most {MAX_INDEX_BYTES}")
+        message = f"the index of the program has {len(index)} bytes"
+        raise CompileError(Diagnostic(message, help=f"at most {MAX_INDEX_BYTES}"))
     yield _HEADER.pack(MAGIC, VERSION, 0, len(index), hashlib.sha256(index).digest())
     end = _HEADER.size
     for part in (index, program.code, *blobs.values()):

@@ -54,16 +54,23 @@ class Diagnostic:
 class CompileError(Exception):
     """The input is wrong (exit status 2). Carries every fault that was found, in source order."""
 
-    def __init__(self, diagnostics: Sequence[Diagnostic] | Diagnostic | str) -> None:
-        if isinstance(diagnostics, str):
-            diagnostics = [Diagnostic(diagnostics)]
-        elif isinstance(diagnostics, Diagnostic):
-            diagnostics = [diagnostics]
-        self.diagnostics: tuple[Diagnostic, ...] = tuple(diagnostics)
+    def __init__(self, diagnostics: Sequence[Diagnostic] | Diagnostic) -> None:
+        self.diagnostics = (diagnostics,) if isinstance(diagnostics, Diagnostic) else tuple(diagnostics)
         super().__init__("\n".join(str(each) for each in self.diagnostics))
 
 
-class BrokenPass(AssertionError):
+class OurBug(AssertionError):
+    """Something does not hold on which results for the user depend: our bug (exit status 3), never the user's."""
+
+
+def ensure(holds: object, message: str) -> None:
+    """Raise OurBug unless `holds`. Unlike an assertion it is there under `python -O` too; `assert` is for the types
+    that a checker cannot see."""
+    if not holds:
+        raise OurBug(message)
+
+
+class BrokenPass(OurBug):
     """A pass wrote a module that the verifier rejects: our bug (exit status 3), never the user's."""
 
     def __init__(self, name: str, faults: Sequence[Diagnostic]) -> None:

@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .diagnostics import CompileError, Diagnostic
+from .diagnostics import CompileError, Diagnostic, OurBug, ensure
 from .program import (
     AUX_SLOTS,
     BODY_CODES,
@@ -116,7 +116,7 @@ def _layout(opcode: Opcode) -> tuple[tuple[tuple[Field, tuple[int, ...]], ...], 
     for field in FIELDS[opcode]:
         layout.append((field, tuple(bit + k * field.bits for k in range(field.count))))
         bit += field.bits * field.count
-    assert bit <= 8 * INSTRUCTION_BYTES, f"{opcode.name} needs {bit} bits"
+    ensure(bit <= 8 * INSTRUCTION_BYTES, f"{opcode.name} needs {bit} bits")
     return tuple(layout), bit
 
 
@@ -128,7 +128,7 @@ def pack(opcode: Opcode, count: int, fields: Mapping[str, ArrayLike], core: int 
     """
     layout, _ = _layout(opcode)
     unknown = set(fields) - {field.name for field, _ in layout}
-    assert not unknown, f"{opcode.name} has no field {sorted(unknown)}"
+    ensure(not unknown, f"{opcode.name} has no field {sorted(unknown)}")
     values_of = {**fields, "opcode": int(opcode), "core": core}
     words: Words = np.zeros((WORDS, count), dtype="<u8")
     for field, bits in layout:
@@ -139,7 +139,7 @@ def pack(opcode: Opcode, count: int, fields: Mapping[str, ArrayLike], core: int 
         low, high = field_range(field)
         if values.size and (values.min() < low or values.max() > high):
             message = f"{MNEMONICS[opcode]}: {field.name} {values.min()}..{values.max()} does not fit {low}..{high}"
-            raise AssertionError(message)
+            raise OurBug(message)
         unsigned = np.broadcast_to(values, shape).reshape(count, field.count).astype(np.uint64)
         unsigned = unsigned & np.uint64((1 << field.bits) - 1)
         for k, bit in enumerate(bits):

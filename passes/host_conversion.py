@@ -12,9 +12,8 @@ Ensures:  every conversion that the machine runs stays; a region holds conversio
 
 from __future__ import annotations
 
-import numpy as np
-
 from ..ir.arch import Arch
+from ..ir.diagnostics import ensure
 from ..ir.graph import HostRegion, Node
 from ..ir.module import Module, Operation
 from ..ir.types import ElementType, Tensor
@@ -70,10 +69,10 @@ def _region(module: Module, nodes: list[Node], why: str) -> HostRegion:
         if codes.quantization is None:
             protos.append(helper.make_node("Cast", [source.name], [result.name], to=element[_type(result)]))
             continue
-        assert len(codes.quantization.scale) == 1 and not node.post
+        ensure(len(codes.quantization.scale) == 1 and not node.post, f"{node.name}: more than a conversion")
         taken = {each for other in nodes for each in (*other.inputs, *other.outputs)}
         scale, zero_point = (_free(f"{word}{number}", taken) for word in ("scale", "zero_point"))
-        constants.append(helper.make_tensor(scale, TensorProto.FLOAT, [], np.float32(codes.quantization.scale)))
+        constants.append(helper.make_tensor(scale, TensorProto.FLOAT, [], codes.quantization.scale))
         constants.append(helper.make_tensor(zero_point, element[_type(codes)], [], codes.quantization.zero_point))
         operator = "QuantizeLinear" if node.op == "quantize" else "DequantizeLinear"
         protos.append(helper.make_node(operator, [source.name, scale, zero_point], [result.name]))

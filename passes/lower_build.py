@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from math import prod
 
 from ..ir.affine import Affine
+from ..ir.diagnostics import ensure
 from ..ir.graph import Node
 from ..ir.nest import Access, Body, BodyOp, CounterClass, Dim, Nest, Post, Role, counter_class
 from ..ir.program import BOX_AXES, COUNTERS
@@ -143,7 +144,7 @@ def build(plan: Plan, repack: Repack) -> Nest:
         if len(access.index) > BOX_AXES or len(nest.domain) > COUNTERS:
             foreign = [each.view.value for each in plan.reads if each.view.value != each.view.tensor]
             own = [each.view.value for each in plan.reads if each.name == access.operand and each.view.value in foreign]
-            assert foreign, f"{plan.name}: {access.operand} has {len(access.index)} axes"
+            ensure(bool(foreign), f"{plan.name}: {access.operand} has {len(access.index)} axes")
             raise Unwalkable((own or binding.split or foreign)[-1])
     return nest
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..ir.affine import Affine
 from ..ir.arch import Arch
+from ..ir.diagnostics import ensure
 from ..ir.graph import Node, ValueType
 from ..ir.module import Module, Operation
 from ..ir.nest import Access, Body, BodyOp, Dim, Role
@@ -102,7 +103,7 @@ class Context:
     def copy(self, node: Node, source: View, target: View) -> None:
         """Append a nest that copies `source` to `target`, of the same logical shape."""
         shape = source.logical_shape
-        assert shape == target.logical_shape
+        ensure(shape == target.logical_shape, f"{node.name}: {shape} is copied to {target.logical_shape}")
         dims = tuple(Dim(f"d{axis}", extent) for axis, extent in enumerate(shape)) or (Dim("d0", 1),)
         index = tuple(Affine.of({f"d{axis}": 1}) for axis in range(len(shape)))
         self.emit(
@@ -171,7 +172,7 @@ class Context:
     def _copied_row_major(self, node: Node) -> View:
         """A reshape across the storage order: copy the source to row-major bytes, which have any shape."""
         source, result = node.inputs[0], node.outputs[0]
-        assert node.op == "reshape", f"{node.name}: a transpose of {source} needs more axes than a box has"
+        ensure(node.op == "reshape", f"{node.name}: a transpose of {source} needs more axes than a box has")
         self.tensors[result] = replace(self.tensors[result], order=tuple(range(len(self.shape(result)))))
         own = View.of(self.tensors[result])
         target = own.reshaped(self.shape(source))

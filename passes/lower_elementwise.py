@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..ir.affine import Affine
+from ..ir.diagnostics import ensure
 from ..ir.graph import Node, Stage, ValueType
 from ..ir.nest import Body, BodyOp, Dim, PostOp, Role
 from ..ir.types import ElementType
@@ -114,7 +115,8 @@ def lower_binary(context: Context, node: Node) -> None:
         chain.step(PostOp.SATURATE, None, type=str(target.type))
         points = (0, 0)
     else:
-        assert node.op == "mul" and target.quantization is not None
+        assert target.quantization is not None
+        ensure(node.op == "mul", f"{node.name}: {node.op} of codes")
         body = Body(BodyOp.MUL, "a", "b")
         points = zero_points(context.tensor(a))[0], zero_points(context.tensor(b))[0]
         real = scales(context.tensor(a)) * scales(context.tensor(b)) / F32(target.quantization.scale[0])

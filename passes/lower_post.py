@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..ir.affine import Affine
+from ..ir.diagnostics import ensure
 from ..ir.graph import Attribute, Node, Stage, ValueType
 from ..ir.nest import VALUE, Post, PostOp, Role
 from ..ir.program import AUX_SLOTS
@@ -154,7 +155,8 @@ class PostChain:
         self.converted(stage.result)
 
     def table(self, stage: Stage) -> None:
-        assert stage.operand is not None and self.running.type.is_integer
+        assert stage.operand is not None
+        ensure(self.running.type.is_integer, f"stage {stage.op} of a float")
         low = self.running.type.minimum
         index = (Affine.of({VALUE: 1}, -low),)
         name = self._added(Operand(self._free("table"), self.context.view(stage.operand), index, Role.AUX))
@@ -175,7 +177,8 @@ class PostChain:
         self.running = stage.result
 
     def mul(self, stage: Stage) -> None:
-        assert stage.operand is not None and self.running.type.is_float
+        assert stage.operand is not None
+        ensure(self.running.type.is_float, f"stage {stage.op} of codes")
         self.step(PostOp.MUL, self.broadcast("factor", self.context.view(stage.operand), Role.AUX))
         self.converted(stage.result)
 
@@ -195,7 +198,7 @@ class PostChain:
             else:
                 self._dequantize_channels(quantization)
         if target.quantization is not None and target.type.is_integer:
-            assert len(target.quantization.scale) == 1, "partition takes results with one scale only"
+            ensure(len(target.quantization.scale) == 1, "partition takes results with one scale only")
             scale = float(F32(target.quantization.scale[0]))
             self.step(PostOp.QUANTIZE, None, scale=scale, **_codes_of(target))
         self.running = target

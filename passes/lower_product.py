@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from ..ir.diagnostics import ensure
 from ..ir.graph import Node
 from ..ir.nest import Body, BodyOp, Dim, Post, PostOp, Role
 from ..ir.types import BlobRef, ElementType, Tensor, constant_array
@@ -142,7 +143,8 @@ class Product:
         """sum (x - zx) w = sum x w - zx sum w: what a raw product adds, where weights have zero point 0."""
         if self.form == "subtract" or self.x_zero_point == 0:
             return None
-        assert self.weight_sums is not None and self.w_zero_point == 0, "partition refuses other raw products"
+        assert self.weight_sums is not None
+        ensure(self.w_zero_point == 0, "partition refuses other raw products")
         return -self.x_zero_point * self.weight_sums
 
     def emit(self, name: str, dims: tuple[Dim, ...], x: Operand, w: Operand) -> None:

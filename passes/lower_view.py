@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
+from ..ir.diagnostics import ensure
 from ..ir.types import ElementType, Tensor
 
 
@@ -58,7 +59,7 @@ class View:
         before:  shape (8, 4), digits ((0,), (1,)); to (2, 4, 4)
         after:   shape (2, 4, 4), digits ((0,), (1,), (2,))
         """
-        assert prod(shape) == prod(self.logical_shape)
+        ensure(prod(shape) == prod(self.logical_shape), f"{self.logical_shape} is no {shape}")
         if prod(shape) == 0:
             return None
         runs = self._runs()

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from ..ir.diagnostics import ensure
 from ..ir.graph import Node
 from ..ir.module import Module, Operation
 from ..ir.types import Tensor
@@ -56,7 +57,7 @@ def in_order(operations: Iterable[Operation]) -> tuple[Operation, ...]:
             missing[follower] -= 1
             if not missing[follower]:
                 heapq.heappush(ready, follower)
-    assert len(ordered) == len(listed), "operations in a circle"
+    ensure(len(ordered) == len(listed), "operations in a circle")
     return tuple(ordered)
 
 

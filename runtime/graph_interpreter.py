@@ -15,6 +15,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from ..ir.diagnostics import ensure
 from ..ir.graph import HostRegion, Node, ValueType
 from ..ir.module import Module
 from ..ir.nest import Nest
@@ -29,7 +30,7 @@ RunHost = Callable[[HostRegion, list[Any]], list[Any]]
 
 def run_graph(module: Module, inputs: Mapping[str, Any], run_host: RunHost) -> dict[str, Any]:
     """The outputs of a module that holds no nests; see `run_module`."""
-    assert not any(isinstance(each, Nest) for each in module.operations)
+    ensure(not any(isinstance(each, Nest) for each in module.operations), "a module with nests is no graph")
     return run_module(module, inputs, run_host)
 
 
@@ -117,7 +118,7 @@ class _Value:
         """Scale and zero point, which must be one for all elements; none count as 1 and 0."""
         if self.quantization is None:
             return Scale(1.0, 0)
-        assert self.quantization.per_tensor, "this operand must have one scale"
+        ensure(self.quantization.per_tensor, "this operand must have one scale")
         return Scale(self.quantization.scale[0], self.quantization.zero_point[0])
 
     @property
@@ -155,7 +156,8 @@ def _run_node(module: Module, node: Node, values: Mapping[str, Any]) -> Array:
         operand = _value(module, stage.operand, values) if stage.operand is not None else None
         array = _elementwise(stage.op, running, operand, dict(stage.attributes), stage.result)
         running = _Value(array, stage.result.type, stage.result.quantization)
-    assert running.kind == ValueType(result.type, result.quantization), f"{node.name}: the post chain ends elsewhere"
+    ends = running.kind == ValueType(result.type, result.quantization)
+    ensure(ends, f"{node.name}: the post chain ends elsewhere")
     return running.array
 
 
@@ -216,7 +218,7 @@ def _weight_scale(w: _Value, axis: int, shape: tuple[int, ...]) -> Array:
     """The scales of weights: one, or one per output channel (`axis` of the weights), shaped for the result."""
     if w.quantization is None:
         return np.ones((), F32)
-    assert w.quantization.axis in (None, axis), "weights have one scale, or one per output channel"
+    ensure(w.quantization.axis in (None, axis), "weights have one scale, or one per output channel")
     scales = np.array(w.quantization.scale, F32)
     return scales.reshape(shape) if w.quantization.axis is not None else scales.reshape(())
 
@@ -268,7 +270,8 @@ def _pool(node: Node, operands: Sequence[_Value | None], own: ValueType, _result
 
 
 def _scale(kind: ValueType) -> Scale:
-    assert kind.quantization is not None and kind.quantization.per_tensor
+    assert kind.quantization is not None
+    ensure(kind.quantization.per_tensor, "one scale is needed")
     return Scale(kind.quantization.scale[0], kind.quantization.zero_point[0])
 
 

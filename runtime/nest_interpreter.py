@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ..ir.affine import Affine
 from ..ir.arch import Arch
+from ..ir.diagnostics import ensure
 from ..ir.nest import (
     VALUE,
     Access,
@@ -251,7 +252,8 @@ class _Region:
         access = self.nest.access(name)
         values = self.read(access, point)
         if access.type.is_integer:
-            assert centred or self.nest.body.form == "raw" or not access.zero_point, f"{name}: codes stay as they are"
+            stored = self.nest.body.form == "raw" or not access.zero_point
+            ensure(centred or stored, f"{name}: codes stay as they are")
             values = values.astype(np.int64) - (access.zero_point if centred else 0)
         if self.nest.accumulator.is_integer:
             return values
@@ -263,7 +265,8 @@ class _Region:
         inside: Array = np.ones((), bool)
         for coordinate, extent in zip(coordinates, access.shape, strict=True):
             inside = inside & (coordinate >= 0) & (coordinate < extent)
-        assert access.pad is not None or inside.all(), f"{access.operand} is read outside its view and has no pad value"
+        held = access.pad is not None or bool(inside.all())
+        ensure(held, f"{access.operand} is read outside its view and has no pad value")
         if 0 in access.shape:
             return np.full(inside.shape, access.pad)
         clipped = [np.clip(each, 0, extent - 1) for each, extent in zip(coordinates, access.shape, strict=True)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -13,7 +14,13 @@ import dnnc
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("backends", "cli", "frontend", "ir", "passes", "runtime")
+# What lies beside the package: checks, measurements, what the checks make.
+BESIDE = ("benchmarks", "build", "scripts", "tests")
+FOLDERS = sorted(
+    path.name
+    for path in ROOT.iterdir()
+    if path.is_dir() and path.name not in BESIDE and not path.name.startswith((".", "_")) and any(path.rglob("*.py"))
+)
 
 # Who may import whom, DESIGN's "The house". A folder may always import itself.
 ARROWS = {
@@ -25,12 +32,22 @@ ARROWS = {
     "passes": {"ir", "backends.cost"},
     "cli": {"ir", "frontend", "passes", "backends.accel", "backends.cost", "runtime"},
 }
-# Needed by some command only, so never by `dnnc --help`.
-HEAVY = ("islpy", "lark", "networkx", "numba", "numpy", "onnx", "onnxruntime", "rich", "yaml")
 
 
 def _modules() -> list[Path]:
     return sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+
+
+def _others() -> list[str]:
+    """Packages of others that some module imports, at the top or inside functions."""
+    found = set()
+    for path in _modules():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module or ""]
+            found |= {name.split(".")[0] for name in names}
+    return sorted(found - sys.stdlib_module_names)
 
 
 def _owner(parts: tuple[str, ...]) -> str:
@@ -74,14 +91,49 @@ def test_public_names() -> None:
     assert all(callable(getattr(dnnc, name)) for name in dnnc.__all__)
 
 
+def test_every_folder_has_its_arrows() -> None:
+    owners = {_owner(path.relative_to(ROOT).parent.parts) for path in _modules()} - {"backends"}
+    assert owners == set(ARROWS)
+
+
+def test_packages_of_others_are_required_and_no_others() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    required = {re.split(r"[^\w-]", each)[0].lower() for each in project["dependencies"]}
+    from_others = {"google": "onnx", "llvmlite": "numba"}  # what comes with one that is required
+    names_on_the_index = {"yaml": "pyyaml", **from_others}
+    assert {names_on_the_index.get(name, name) for name in _others()} == required
+
+
+def test_assertions_are_for_types_alone() -> None:
+    """They vanish under `python -O`: what results depend on is held by `ensure` (ir/diagnostics.py)."""
+
+    def narrows(test: ast.expr) -> bool:
+        match test:
+            case ast.BoolOp(op=ast.And(), values=values):
+                return all(map(narrows, values))
+            case ast.Compare(ops=[ast.Is() | ast.IsNot()]):
+                return True
+            case ast.UnaryOp(op=ast.Not(), operand=ast.Call(func=ast.Name(id="isinstance"))):
+                return True
+        return isinstance(test, ast.Call) and ast.unparse(test.func) in ("isinstance", "callable")
+
+    others = [
+        f"{path.relative_to(ROOT)}:{node.lineno}: {ast.unparse(node)}"
+        for path in _modules()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Assert) and not narrows(node.test)
+    ]
+    assert others == []
+
+
 def test_help_imports_nothing_heavy() -> None:
-    """`dnnc --help` must answer at once: what only some commands need is imported by those."""
+    """`dnnc --help` must answer at once: packages of others are imported by the commands that need them."""
     script = (
         "import json, sys\n"
         "from dnnc.cli.main import main\n"
         "try: main(['--help'])\n"
         "except SystemExit as end: assert not end.code\n"
-        f"print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))"
+        f"print(json.dumps([name for name in {_others()!r} if name in sys.modules]))"
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert json.loads(result.stdout.splitlines()[-1]) == []

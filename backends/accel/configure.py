@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ...ir.arch import Arch
+from ...ir.diagnostics import ensure
 from ...ir.encoding import Words, pack
 from ...ir.graph import Attribute
 from ...ir.nest import (
@@ -79,7 +80,7 @@ def fill_pattern(pad: int | float | None, element: ElementType) -> int:
         return int(np.float16(pad).view(np.uint16))
     if element is ElementType.F32:
         return float_bits(pad)
-    assert element.bytes <= 4 or 0 <= pad < 1 << 31, f"pad {pad} of {element}"
+    ensure(element.bytes <= 4 or 0 <= pad < 1 << 31, f"pad {pad} of {element}")
     return int(pad) & ((1 << 8 * min(4, element.bytes)) - 1)
 
 
@@ -202,7 +203,8 @@ def _post_strides(nest: Nest, operand: str, layout: LocalLayout) -> list[int]:
             if extents[dim] > 1
         ]
         found = {move / positions for move, positions in moves}
-        assert len(found) <= 1 and all(move % positions == 0 for move, positions in moves), f"{nest.name}: {operand}"
+        whole = all(move % positions == 0 for move, positions in moves)
+        ensure(len(found) <= 1 and whole, f"{nest.name}: {operand} does not move with the output")
         strides.append(moves[0][0] // moves[0][1] if moves else 0)
     return _box_strides(strides)
 

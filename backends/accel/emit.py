@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ...ir.arch import Arch
-from ...ir.diagnostics import CompileError, Diagnostic
+from ...ir.diagnostics import CompileError, Diagnostic, ensure
 from ...ir.encoding import Words, pack
 from ...ir.graph import HostRegion, Node
 from ...ir.module import Module
@@ -172,7 +172,7 @@ class _Commands:
         """Rows and words of all stores: one for each version of the output's tile, after its last compute."""
         last = self.output.last
         box: Boxes = boxes(self.tiles, self.nest.write.operand, last)
-        assert not (box.before.any() or box.after.any()), f"{self.nest.name}: the output leaves its view"
+        ensure(not (box.before.any() or box.after.any()), f"{self.nest.name}: the output leaves its view")
         aux = np.zeros((len(last), AUX_SLOTS), dtype=np.int64)
         for slot, operand in enumerate(self.post_operands):
             held = self.versions[operand]
@@ -189,7 +189,7 @@ class _Commands:
 
 def _distance(commands_back: NDArray[np.signedinteger]) -> Integers:
     """A wait's distance, which the encoding bounds: a nearer, later command is then waited for."""
-    assert (commands_back > 0).all(), "a wait points forwards"
+    ensure((commands_back > 0).all(), "a wait points forwards")
     capped: Integers = np.minimum(commands_back, FARTHEST).astype(np.int64)
     return capped
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ...ir.affine import Affine
 from ...ir.arch import Arch
-from ...ir.diagnostics import CompileError, Diagnostic
+from ...ir.diagnostics import CompileError, Diagnostic, ensure
 from ...ir.nest import VALUE, LocalLayout, Nest, axis_step, local_layout, main_memory_loops
 from ...ir.program import BOX_AXES
 from ...ir.program_rules import MAX_INSTRUCTIONS
@@ -50,7 +50,8 @@ def tiles_of(nest: Nest) -> Tiles:
     assert nest.schedule is not None
     loops = main_memory_loops(nest.schedule)
     dims = [loop.dims[0] for loop in loops]
-    assert all(len(loop.dims) == 1 for loop in loops) and len(set(dims)) == len(dims), f"{nest.name}: one loop per dim"
+    single = all(len(loop.dims) == 1 for loop in loops) and len(set(dims)) == len(dims)
+    ensure(single, f"{nest.name}: one loop per dim")
     trips = [-(-nest.extent(loop.dims[0]) // loop.size) for loop in loops]
     count = prod(trips)
     if count > MAX_ITERATIONS:
@@ -123,7 +124,8 @@ def boxes(tiles: Tiles, operand: str, at: Integers) -> Boxes:
         extent[:, first + k] = count
         before[:, first + k] = outside
         after[:, first + k] = beyond
-    assert access.pad is not None or not (before.any() or after.any()), f"{tiles.nest.name}: {operand} leaves its view"
+    padded = before.any() or after.any()
+    ensure(access.pad is not None or not padded, f"{tiles.nest.name}: {operand} leaves its view")
     return Boxes(offset, extent, before, after)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...ir.affine import Affine
-from ...ir.diagnostics import CompileError, Diagnostic
+from ...ir.diagnostics import CompileError, Diagnostic, ensure
 from ...ir.nest import VALUE, Access, Nest, axis_step, main_memory_loops
 
 Ints = NDArray[np.int64]
@@ -62,7 +62,7 @@ class Grid:
         extents = {dim.name: dim.extent for dim in nest.domain}
         sizes: dict[str, int] = {}
         for loop in main_memory_loops(nest.schedule):
-            assert loop.dims[0] not in sizes, f"two main-memory loops over {loop.dims[0]!r}"
+            ensure(loop.dims[0] not in sizes, f"two main-memory loops over {loop.dims[0]!r}")
             sizes[loop.dims[0]] = loop.size
         points = 1
         for extent in extents.values():
@@ -134,7 +134,7 @@ class Grid:
             loop = self.loops[number - 1]
             axis = number - 1
             if values.shape[axis] > 1:
-                assert number <= depth
+                ensure(number <= depth, "a figure varies along a loop inside of its own")
                 weights = np.array(loop.lengths, np.int64)
                 values = np.expand_dims(np.tensordot(values, weights, (axis, 0)), axis)
             elif number <= depth:
@@ -198,7 +198,7 @@ def _clipping_cuts(axis: Affine, view: int, dim: str, size: int, tiles: int, ext
 
 def _each(first: int, end: int, dim: str) -> range:
     if end - first > GRID_LIMIT:
-        raise CompileError(f"padding clips {end - first} tiles along {dim!r} in different ways")
+        raise CompileError(Diagnostic(f"padding clips {end - first} tiles along {dim!r} in different ways"))
     return range(first, end)
 
 
@@ -241,7 +241,7 @@ def _points_between(bounds: list[tuple[Affine, int]], dims: list[str], extents: 
     shape = tuple(extents[dim] for dim in enumerated)
     cells = int(np.prod(shape, dtype=object)) if shape else 1
     if cells > GRID_LIMIT:
-        raise CompileError(f"padding couples {cells} points of dimensions {', '.join(enumerated)}")
+        raise CompileError(Diagnostic(f"padding couples {cells} points of dimensions {', '.join(enumerated)}"))
     places = np.indices(shape, dtype=np.int64) if shape else np.zeros((0,), np.int64)
     low = np.zeros(shape, np.int64)
     high = np.full(shape, extents[last], np.int64)

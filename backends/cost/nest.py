@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...ir.arch import Arch
+from ...ir.diagnostics import ensure
 from ...ir.nest import BodyOp, Dataflow, Nest
 from ...ir.program import INSTRUCTION_BYTES
 from ...ir.stats import LayerCounts, Transfer
@@ -204,9 +205,10 @@ def make_plan(grid: Grid, arch: Arch, moved: list[Loads], done: Computes, stored
     commands = np.zeros((len(moved) + 3, mp.STRIDES + count + 1), np.int64)
     for each, command in zip(moved, commands, strict=False):
         copies = nest.schedule.buffer(each.operand).copies
-        assert copies in (1, 2)
+        ensure(copies in (1, 2), f"{copies} copies of {each.operand}")
         in_body, in_post = each.operand in (nest.body.a, nest.body.b), each.operand in post
-        assert not in_post or each.depth <= stored.depth, "an operand of the post chain varies along a reduction loop"
+        steady = not in_post or each.depth <= stored.depth
+        ensure(steady, f"{each.operand} of the post chain varies along a reduction loop")
         distance = grid.tiles(each.depth + 1, count)
         waits = [mp.WAIT_NONE, mp.WAIT_NONE]
         for kind, (used, far) in enumerate(((in_body, distance), (in_post, distance // outputs_run))):
@@ -243,7 +245,7 @@ def make_plan(grid: Grid, arch: Arch, moved: list[Loads], done: Computes, stored
     figures[mp.DISPATCH_CYCLES], figures[mp.LATENCY] = arch.queues.dispatch_cycles, arch.dma.latency_cycles
     figures[mp.OUTPUT_DEPTH] = stored.depth
     copies = nest.schedule.buffer(nest.write.operand).copies
-    assert copies in (1, 2)
+    ensure(copies in (1, 2), f"{copies} copies of the output")
     figures[mp.OUTPUT_FREE] = mp.STORED if copies == 1 else mp.STORED_BEFORE
     figures[mp.PATIENCE] = 64 + 2 * max(queues) + mp.HISTORY * sum(need_history)
     for engine, entries in enumerate(queues):

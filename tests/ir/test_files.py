@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from dnnc.ir.diagnostics import CompileError
+from dnnc.ir.diagnostics import CompileError, Diagnostic
 from dnnc.ir.files import open_bounded, read_bounded, read_text_bounded, save_whole
 
 
@@ -25,7 +25,7 @@ def test_what_fails_half_way_leaves_the_old_file_and_nothing_else(tmp_path: Path
 
     def parts() -> Iterator[bytes]:
         yield b"half"
-        raise CompileError("no more")
+        raise CompileError(Diagnostic("no more"))
 
     with pytest.raises(CompileError, match="no more"):
         save_whole(path, parts())
