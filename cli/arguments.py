@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..ir.diagnostics import CompileError, Diagnostic
-from .decisions import LEGAL, METHODS, SWITCH, Options
+from .decisions import LEGAL, METHODS, MOST_SECONDS, SWITCH, WHOLE, Options
 from .files import model_file
 
 
@@ -138,11 +138,11 @@ def limits(texts: Sequence[str]) -> dict[str, float]:
 
 
 def _positive(text: str) -> int:
-    return _whole(text, 1, (1 << 31) - 1)
+    return _whole(text, *WHOLE["batch_size"])
 
 
 def _seed(text: str) -> int:
-    return _whole(text, 0, (1 << 64) - 1)
+    return _whole(text, *WHOLE["seed"])
 
 
 def _whole(text: str, least: int, most: int) -> int:
@@ -160,6 +160,6 @@ def seconds(text: str) -> float:
         value = float(text)
     except ValueError:
         value = 0.0
-    if not 0 < value < 1e9:
+    if not 0 < value < MOST_SECONDS:
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is no number of seconds")
     return value

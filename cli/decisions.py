@@ -25,6 +25,9 @@ LEGAL = {
 NOTED = ("tolerance",)  # what passes add to the header's options for later: no user gives it
 METHODS = ("minmax", "percentile", "percentile:99.9", "percentile:99.99", "entropy", "mse")
 SWITCH = ("on", "off")  # the default first
+WHOLE = {"batch_size": (1, (1 << 31) - 1), "seed": (0, (1 << 64) - 1)}  # least and greatest
+MOST_SECONDS = 1e9
+MOST_EXTENT = 10**11  # of an axis
 RESOLVED = "exact"  # what the driver makes of precision `auto` for a model that is quantised already
 
 
@@ -59,12 +62,42 @@ class Options:
     seed: int | None = None
     time_limit_s: float | None = None
 
+    def __post_init__(self) -> None:
+        """Raise CompileError for every value that is of no legal type or out of range; words are judged with the header
+        of a dump that is continued (cli/options.py)."""
+        faults = []
+        for name, value in self.given():
+            if name in WHOLE:
+                least, most = WHOLE[name]
+                sound = isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+                wanted = f"a whole number in {least}..{most}"
+            elif name == "time_limit_s":
+                sound = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < MOST_SECONDS
+                wanted = "a number of seconds"
+            elif name == "shapes":
+                sound = isinstance(value, Mapping) and all(map(_is_shape, value.values()))
+                wanted = "tuples of whole numbers by input name"
+            else:
+                kinds = {"calibrate": (Mapping, str, PathLike), "mapping": (str, PathLike)}
+                sound, wanted = isinstance(value, kinds.get(name, str)), _WORDED.get(name, "a word")
+            if not sound:
+                faults.append(Diagnostic(f"option {name!r} is {str(value)[:80]!r}", help=f"it is {wanted}"))
+        if faults:
+            raise CompileError(faults)
+
     def given(self) -> Iterator[tuple[str, Any]]:
         """Names and values of those that are given."""
         for each in fields(self):
             value = getattr(self, each.name)
             if value is not None and (each.name != "shapes" or value):
                 yield each.name, value
+
+
+_WORDED = {"calibrate": "arrays by input name, or a path", "mapping": "a path"}
+
+
+def _is_shape(value: object) -> bool:
+    return isinstance(value, tuple | list) and all(isinstance(each, int) and 0 <= each < MOST_EXTENT for each in value)
 
 
 # The last pass that an option reaches: a module that stands after it has been decided.

@@ -34,7 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
     from ..ir.printer import print_module
     from ..passes.pipeline import named
     from . import arguments as command_line
-    from .request import resolved
+    from .report import warn
+    from .request import resolved, warn_of_layers
     from .session import read_module, transform, with_options
 
     refuse_other_kind(arguments.module, (SUFFIX,))
@@ -42,8 +43,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dump_ir and not passes:
         raise CompileError(Diagnostic("--dump-ir writes after each pass, and no --passes are given"))
     module, arch = read_module(arguments.module, arguments.arch)
-    options = resolved(command_line.options(arguments), module.header, arguments.module, passes, arguments.dump_ir)
+    given = command_line.options(arguments)
+    options = resolved(given, module.header, arguments.module, passes, arguments.dump_ir)
     module = transform(with_options(module, options), arch, options, passes, dump_dir=arguments.dump_ir)
+    warn_of_layers(module, arch, given, warn)
     if arguments.output:
         path = Path(arguments.output)
         write_dump(module, path.parent, path.name.removesuffix(SUFFIX))

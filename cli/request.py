@@ -9,6 +9,8 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..ir.arch import Arch
 from ..ir.diagnostics import CompileError, Diagnostic
 from ..ir.dump import SUFFIX
@@ -67,11 +69,11 @@ def scheduled_model(
         report=report,
         warn=warn,
     )
-    _warn_of_layers(module, machine, options, warn)
+    warn_of_layers(module, machine, options, warn)
     return module, machine
 
 
-def _warn_of_layers(module: Module, arch: Arch, options: Options, warn: Report) -> None:
+def warn_of_layers(module: Module, arch: Arch, options: Options, warn: Report) -> None:
     """What was asked of all layers and does not hold of some."""
     nests = [each for each in module.operations if isinstance(each, Nest) and each.schedule is not None]
     stopped = [each for each in nests if each.schedule is not None and STOPPED in each.schedule.reason]
@@ -102,8 +104,10 @@ def resolved(
 
 def samples(given: str | PathLike[str] | Mapping[str, Any] | None) -> tuple[Mapping[str, Any] | None, str]:
     """Arrays by name, and the file that has them."""
-    if given is None or not isinstance(given, str | PathLike):
-        return given, ""
+    if given is None:
+        return None, ""
+    if not isinstance(given, str | PathLike):
+        return {name: np.asarray(values) for name, values in given.items()}, ""
     return read_npz(Path(given)), fspath(given)
 
 

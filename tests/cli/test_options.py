@@ -253,6 +253,8 @@ def test_a_time_limit_keeps_the_best_so_far_and_says_so(dumps: Path, capsys: pyt
         assert one["mapping"]["evaluated"] <= other["mapping"]["evaluated"]
     assert not all(each["mapping"]["optimal"] for each in bounded["layers"])
     assert "stopped at the time limit" in said(["cost", str(lowered), "--time-limit", "1e-9", "--explain"], 0, capsys)
+    words = ["--passes", "schedule", "--time-limit", "1e-9"]
+    assert "stopped at the time limit" in said(["opt", str(lowered), *words], 0, capsys)
 
 
 def test_what_a_time_limit_cut_short_is_not_kept(dumps: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -300,6 +302,36 @@ def test_a_warning_names_the_line_of_the_user() -> None:
 def test_python_gets_the_diagnostics_of_the_command_line(options: dict[str, Any], message: str) -> None:
     with pytest.raises(CompileError, match=message.replace("?", r"\?")):
         dnnc.compile(DIGITS, "edge8", dnnc.Options(**options))
+
+
+@pytest.mark.parametrize(
+    ("options", "help"),
+    [
+        ({"batch_size": 0}, "a whole number in 1..2147483647"),
+        ({"batch_size": "4"}, "a whole number in 1..2147483647"),
+        ({"seed": -1}, "a whole number in 0..18446744073709551615"),
+        ({"time_limit_s": -1.0}, "a number of seconds"),
+        ({"time_limit_s": "x"}, "a number of seconds"),
+        ({"shapes": {"image": "1,1,8,8"}}, "tuples of whole numbers by input name"),
+        ({"dataflow": 3}, "a word"),
+        ({"calibrate": [1]}, "arrays by input name, or a path"),
+        ({"mapping": 1}, "a path"),
+    ],
+)
+def test_values_that_make_no_sense_are_refused_where_they_are_given(options: dict[str, Any], help: str) -> None:
+    (name,) = options
+    with pytest.raises(CompileError) as caught:
+        dnnc.Options(**options)
+    (fault,) = caught.value.diagnostics
+    assert fault.message.startswith(f"option {name!r} is ")
+    assert fault.help == f"it is {help}"
+
+
+def test_samples_may_be_lists() -> None:
+    samples = [[[[float(k)] * 8] * 8] for k in range(3)]
+    with pytest.raises(CompileError, match=r"calibration data for 'image' has shape \[\], not"):
+        dnnc.cost(DIGITS, "edge8", dnnc.Options(calibrate={"image": 3}))
+    assert dnnc.cost(DIGITS, "edge8", dnnc.Options(calibrate={"image": samples}))["total"]["cycles"]
 
 
 def test_python_runs_files(dumps: Path, tmp_path: Path) -> None:
