@@ -132,7 +132,7 @@ def _cache_folder() -> Path:
     digest = hashlib.sha256(numba.__version__.encode())
     for path in sorted(here.glob("*.py")):
         source = path.read_bytes()
-        if _MARK in source or path.name in ("compiled.py", "fma.py"):
+        if _MARK in source or path.name in ("access.py", "compiled.py", "fma.py"):
             digest.update(path.name.encode() + source)
     for parent in _candidates(here):
         folder = parent / digest.hexdigest()[:16]

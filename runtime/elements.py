@@ -13,9 +13,23 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .access import (
+    load_f32,
+    load_i8,
+    load_i16,
+    load_i32,
+    load_i64,
+    load_u8,
+    load_u16,
+    store_f32,
+    store_i8,
+    store_i16,
+    store_i32,
+    store_i64,
+)
 from .compiled import compiled
 from .fma import bits_of_float32, float32_from_bf16, float32_of_bits, wrap_scalar
-from .layout import K_BF16, K_F16, K_F32, K_I8, K_I16, K_I32, K_I64, K_U8, K_U16, Integers
+from .layout import K_BF16, K_F16, K_F32, K_I8, K_I16, K_I32, K_I64, K_U8, K_U16, KIND_BYTES, Integers
 
 BLOCK = 256  # points and columns of a product's block
 PIECE = 128  # reduce counters of a product's block: all blocks together stay in a second-level cache
@@ -144,6 +158,41 @@ def fill_offsets(
 
 
 @compiled
+def _gather_row(
+    data: NDArray[np.uint8], kind: int, start: int, shift: float, columns: Integers, out: NDArray[np.float64], i: int
+) -> None:
+    """Row i of `gather`, whose first byte is `start`. A loop for each type: one for all would take twice the time."""
+    count = len(columns)
+    if kind == K_I8:
+        for j in range(count):
+            out[i, j] = np.float64(load_i8(data, start + columns[j])) - shift
+    elif kind == K_U8:
+        for j in range(count):
+            out[i, j] = np.float64(load_u8(data, start + columns[j])) - shift
+    elif kind == K_I16:
+        for j in range(count):
+            out[i, j] = np.float64(load_i16(data, start + 2 * columns[j])) - shift
+    elif kind == K_U16:
+        for j in range(count):
+            out[i, j] = np.float64(load_u16(data, start + 2 * columns[j])) - shift
+    elif kind == K_I32:
+        for j in range(count):
+            out[i, j] = np.float64(load_i32(data, start + 4 * columns[j])) - shift
+    elif kind == K_I64:
+        for j in range(count):
+            out[i, j] = np.float64(load_i64(data, start + 8 * columns[j])) - shift
+    elif kind == K_F32:
+        for j in range(count):
+            out[i, j] = load_f32(data, start + 4 * columns[j])
+    elif kind == K_BF16:
+        for j in range(count):
+            out[i, j] = float32_from_bf16(load_u16(data, start + 2 * columns[j]))
+    elif kind == K_F16:
+        for j in range(count):
+            out[i, j] = float32_from_f16(load_u16(data, start + 2 * columns[j]))
+
+
+@compiled
 def gather(
     local: Local, kind: int, base: int, zero: int, rows: Integers, columns: Integers, out: NDArray[np.float64]
 ) -> None:
@@ -151,61 +200,9 @@ def gather(
 
     Every type is exact in float64 but 64-bit integers beyond EXACT.
     """
-    shift = float(zero)
-    if kind == K_I8:
-        i8 = local.data.view(np.int8)
-        for i in range(len(rows)):
-            start = base + rows[i]
-            for j in range(len(columns)):
-                out[i, j] = np.float64(i8[start + columns[j]]) - shift
-    elif kind == K_U8:
-        u8 = local.data
-        for i in range(len(rows)):
-            start = base + rows[i]
-            for j in range(len(columns)):
-                out[i, j] = np.float64(u8[start + columns[j]]) - shift
-    elif kind == K_I16:
-        i16 = local.data.view(np.int16)
-        for i in range(len(rows)):
-            start = (base >> 1) + rows[i]
-            for j in range(len(columns)):
-                out[i, j] = np.float64(i16[start + columns[j]]) - shift
-    elif kind == K_U16:
-        u16 = local.data.view(np.uint16)
-        for i in range(len(rows)):
-            start = (base >> 1) + rows[i]
-            for j in range(len(columns)):
-                out[i, j] = np.float64(u16[start + columns[j]]) - shift
-    elif kind == K_I32:
-        i32 = local.data.view(np.int32)
-        for i in range(len(rows)):
-            start = (base >> 2) + rows[i]
-            for j in range(len(columns)):
-                out[i, j] = np.float64(i32[start + columns[j]]) - shift
-    elif kind == K_I64:
-        i64 = local.data.view(np.int64)
-        for i in range(len(rows)):
-            start = (base >> 3) + rows[i]
-            for j in range(len(columns)):
-                out[i, j] = np.float64(i64[start + columns[j]]) - shift
-    elif kind == K_F32:
-        f32 = local.data.view(np.float32)
-        for i in range(len(rows)):
-            start = (base >> 2) + rows[i]
-            for j in range(len(columns)):
-                out[i, j] = f32[start + columns[j]]
-    elif kind == K_BF16:
-        u16 = local.data.view(np.uint16)
-        for i in range(len(rows)):
-            start = (base >> 1) + rows[i]
-            for j in range(len(columns)):
-                out[i, j] = float32_from_bf16(u16[start + columns[j]])
-    elif kind == K_F16:
-        u16 = local.data.view(np.uint16)
-        for i in range(len(rows)):
-            start = (base >> 1) + rows[i]
-            for j in range(len(columns)):
-                out[i, j] = float32_from_f16(u16[start + columns[j]])
+    size, shift = KIND_BYTES[kind], float(zero)
+    for i in range(len(rows)):
+        _gather_row(local.data, kind, base + size * rows[i], shift, columns, out, i)
 
 
 @compiled
@@ -214,36 +211,25 @@ def scatter(
 ) -> int:
     """Write values[i, j] to the element at `base` + size * (rows[i] + columns[j]): integers reduced to `bits` in two's
     complement, or rounded to float32. Returns how many integers did not fit."""
-    overflows = 0
-    if kind == K_F32:
-        f32 = local.data.view(np.float32)
-        for i in range(len(rows)):
-            start = (base >> 2) + rows[i]
-            for j in range(len(columns)):
-                f32[start + columns[j]] = np.float32(values[i, j])
-    elif kind == K_I32:
-        i32 = local.data.view(np.int32)
-        for i in range(len(rows)):
-            start = (base >> 2) + rows[i]
-            for j in range(len(columns)):
-                exact = np.int64(values[i, j])
-                kept = np.int32(exact)
-                overflows += np.int64(kept) != exact
-                i32[start + columns[j]] = kept
-    else:
-        i8, i16, i64 = local.data.view(np.int8), local.data.view(np.int16), local.data.view(np.int64)
-        for i in range(len(rows)):
-            for j in range(len(columns)):
+    overflows, size = 0, KIND_BYTES[kind]
+    for i in range(len(rows)):
+        start = base + size * rows[i]
+        for j in range(len(columns)):
+            at = start + size * columns[j]
+            if kind == K_F32:
+                store_f32(local.data, at, values[i, j])
+            else:
                 exact = np.int64(values[i, j])
                 kept = wrap_scalar(exact, bits)
                 overflows += kept != exact
-                place = rows[i] + columns[j]
-                if kind == K_I8:
-                    i8[base + place] = kept
-                elif kind == K_I16:
-                    i16[(base >> 1) + place] = kept
+                if size == 4:
+                    store_i32(local.data, at, kept)
+                elif size == 2:
+                    store_i16(local.data, at, kept)
+                elif size == 1:
+                    store_i8(local.data, at, kept)
                 else:
-                    i64[(base >> 3) + place] = kept
+                    store_i64(local.data, at, kept)
     return overflows
 
 

@@ -138,6 +138,7 @@ SLOTS = AUX_SLOTS
 # --- Element types: what compiled code must know of each ----------------------------------------------------------
 
 (K_U8, K_I8, K_U16, K_I16, K_I32, K_I64, K_F32, K_BF16, K_F16) = range(9)
+KIND_BYTES: Integers = np.array([1, 1, 2, 2, 4, 8, 4, 2, 2])
 TYPE_KIND, TYPE_BYTES, TYPE_BITS, TYPE_LOW, TYPE_HIGH, TYPE_FLOAT, TYPE_CODE_COLUMNS = range(7)
 
 
