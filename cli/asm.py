@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .files import refuse_other_kind
+from .files import refuse_other_kind, refuse_output_kind
 
 _EXAMPLES = """\
 examples:
@@ -25,6 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..ir.files import read_bounded, save_whole
 
     refuse_other_kind(arguments.source, (".s",))
+    refuse_output_kind(arguments.output, ".dnnx")
     program = assemble(read_bounded(arguments.source, MAX_SOURCE_CHARACTERS), arguments.source)
     save_whole(arguments.output, program_parts(program))
     return 0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..ir.diagnostics import CompileError, Diagnostic
 from .arguments import add_json, add_model, add_options
-from .files import refuse_outputs, write_files
+from .files import refuse_dump_name, refuse_output_kind, refuse_outputs, write_files
 
 _SUFFIXES = {"program": ".dnnx", "asm": ".s", "ir": ".dnnir"}
 
@@ -31,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--emit",
         choices=_SUFFIXES,
         default="program",
-        help="what goes to -o: the program (.dnnx), its assembly text (.s) or the module's (.dnnir)",
+        help="what goes to -o: the program (.dnnx), its assembly text (.s) or the module's, with its blobs (.dnnir)",
     )
     add_json(parser)
 
@@ -47,6 +47,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     suffix = _SUFFIXES[arguments.emit]
     output = Path(arguments.output or Path(arguments.model).stem + suffix)
+    refuse_output_kind(output, suffix)
+    if arguments.emit == "ir":
+        refuse_dump_name(output)
     refuse_outputs([output, arguments.json])
     module, arch, report = prepare(arguments)
     # What can be refused comes before the first file is written.

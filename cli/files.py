@@ -45,6 +45,22 @@ def program_file(path: str) -> str:
     return path
 
 
+def refuse_output_kind(path: str | Path, wanted: str) -> None:
+    """Raise CompileError for an output whose name says that it is of another kind than one that ends in `wanted`."""
+    kind = Path(path).suffix.lower()
+    if kind == wanted or kind not in _KINDS:
+        return
+    what = _KINDS[wanted][0]
+    raise CompileError(Diagnostic(f"{what} would be written to a {kind} file", Span(str(path)), f"name it *{wanted}"))
+
+
+def refuse_dump_name(path: str | Path) -> None:
+    """Raise CompileError for a text of a module that is not to end in `.dnnir`: it would not be found again."""
+    if Path(path).suffix != ".dnnir":
+        help = f"for example {Path(path).with_suffix('.dnnir')}" if Path(path).name else ""
+        raise CompileError(Diagnostic("the text of a module has a name that ends in .dnnir", Span(str(path)), help))
+
+
 def refuse_outputs(paths: Iterable[str | Path | None]) -> None:
     """Raise CompileError, before long work is done for nothing, for files that cannot be written, and for two that
     would go to the same place. `-` is standard output; None stands for no file."""

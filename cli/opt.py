@@ -6,7 +6,7 @@ import argparse
 
 from ..ir.diagnostics import CompileError, Diagnostic
 from .arguments import add_decisions
-from .files import refuse_other_kind
+from .files import refuse_dump_name, refuse_other_kind
 
 _EXAMPLES = """\
 examples:
@@ -39,6 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
     from .session import read_module, transform, with_options
 
     refuse_other_kind(arguments.module, (SUFFIX,))
+    if arguments.output:
+        refuse_dump_name(arguments.output)
     passes = named(arguments.passes or "")
     if arguments.dump_ir and not passes:
         raise CompileError(Diagnostic("--dump-ir writes after each pass, and no --passes are given"))

@@ -259,6 +259,20 @@ def test_the_demo_shows_the_whole_way(tmp_path: Path, capsys: pytest.CaptureFixt
     assert abs(accuracies[0] - accuracies[1]) <= 1.0
 
 
+@pytest.mark.parametrize(
+    ("arch", "how", "computed"),
+    [("f32_8", "computed in float32", "float32"), ("edge8", "quantised to i8 with 200 images", "i8")],
+)
+def test_the_demo_says_what_it_did(
+    arch: str, how: str, computed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["demo", "--arch", arch, "-o", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert f"digits.onnx (float32), {how}, batch 397" in text
+    assert f"({computed}, {arch})" in text
+    assert ("quantised" in text) == (computed == "i8")
+
+
 def test_the_python_api() -> None:
     digits = np.load(MODELS / "digits.npz")
     options = dnnc.Options(calibrate={"image": digits["calibration"]}, batch_size=8)

@@ -139,6 +139,27 @@ def test_files_of_another_kind_are_told_where_they_belong(
     assert f"help: {help}" in text
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([*COMPILE, "-o", "new.s"], "new.s: error: a program would be written to a .s file\nhelp: name it *.dnnx"),
+        ([*COMPILE, "--emit", "asm", "-o", "new.dnnx"], "new.dnnx: error: assembly text would be written to a .dnnx"),
+        ([*COMPILE, "--emit", "ir", "-o", "new.txt"], "new.txt: error: the text of a module has a name that ends in"),
+        (
+            ["opt", "dumps/04-lower.dnnir", "-o", "new"],
+            "new: error: the text of a module has a name that ends in .dnnir",
+        ),
+        (["asm", "p.s", "-o", "new.s"], "new.s: error: a program would be written to a .s file"),
+    ],
+)
+def test_a_name_says_what_is_in_the_file(
+    words: list[str], message: str, work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(work)
+    assert message in refused(words, capsys)
+    assert not list(work.glob("new*"))
+
+
 def test_what_does_not_fit_names_the_file(
     work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
