@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from dnnc.cli.main import main
+from dnnc.passes.map_search import BUDGET
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "specs" / "mapping.md").read_text()
@@ -62,3 +63,7 @@ def test_a_pin_of_a_copy_that_there_is_not(tmp_path: Path, capsys: pytest.Captur
     (tmp_path / "m.yaml").write_text("layers: {conv1.im2col: {copies: {x: 1}}, conv1: {im2col: implicit}}\n")
     assert main([*WORDS, "--mapping", str(tmp_path / "m.yaml")]) == 2
     assert "there is no layer 'conv1.im2col' to map: 'conv1' takes no explicit im2col" in capsys.readouterr().err
+
+
+def test_the_page_knows_when_the_search_gives_up() -> None:
+    assert f"after {BUDGET} evaluations" in PAGE
