@@ -2,7 +2,9 @@
 
 onnxruntime computes the values, in this process. That is safe because only nodes are folded whose work is bounded
 beforehand: no control flow, no randomness, results of known and moderate size, and no more operations than
-`MOST_OPERATIONS`. What is left out stays in the graph and is computed when the program runs.
+`MOST_OPERATIONS`. The whole model has bounds, too: on bytes, on operations, and on how often shapes are inferred anew.
+What is left out stays in the graph and is computed when the program runs; `Network.unfolded` says what a bound of the
+whole model has left out, and `dnnc check` shows it.
 
 DequantizeLinear of a constant is left alone as long as the caller says so, because the fusion of quantised operators
 needs it.
@@ -10,7 +12,7 @@ needs it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 import numpy as np
 import onnx
@@ -18,6 +20,7 @@ from onnx import TensorProto
 
 from ..ir.diagnostics import CompileError, Diagnostic
 from .evaluate import NUMPY_TYPES, create_session, onnxruntime_message
+from .macs import node_macs
 from .network import Constant, Network, OnnxNode, serialised
 from .shapes import infer
 
@@ -26,6 +29,13 @@ LARGEST_VALUE_BYTES = 1 << 28
 MOST_FOLDED_BYTES = 1 << 29
 # Bound on the multiplications of a node other than an elementwise one: operand elements times result elements.
 MOST_OPERATIONS = 10**10
+# Bound on the operations of all that one model may have folded: seconds on one slow core. Elements that an operator
+# passes over count as several, since most of them cost more than a multiplication.
+MOST_FOLDED_OPERATIONS = 10**10
+OPERATIONS_AN_ELEMENT = 8
+# Every round infers the shapes of all nodes that are left, at some 0.1 ms a node. Real models need a few rounds.
+MOST_INFERRED_NODES = 30_000
+LEAST_ROUNDS = 2
 
 _RANDOM = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
@@ -125,16 +135,33 @@ def fold(network: Network, keep: Callable[[OnnxNode], bool] = is_dequantize) -> 
     Requires: `shapes.infer` has run. Ensures: infos are up to date.
     Raises CompileError where a node fails on its constants: it would fail on every input.
     """
+    rounds = 0
     while _fold_round(network, keep):
+        rounds += 1
+        if rounds >= LEAST_ROUNDS and network.inferred_nodes + len(network.nodes) > MOST_INFERRED_NODES:
+            infer(network)
+            _leave_the_rest(network, keep)
+            return
+        network.inferred_nodes += len(network.nodes)
         infer(network)
+
+
+def _leave_the_rest(network: Network, keep: Callable[[OnnxNode], bool]) -> None:
+    """Note which nodes another round would have folded."""
+    for node in network.nodes:
+        if _shape_value(network, node) is not None or _is_ready(network, node, keep, network.constants):
+            network.unfolded[node.label] = "shapes have been inferred anew as often as a model of its size may ask for"
+
+
+def _is_ready(network: Network, node: OnnxNode, keep: Callable[[OnnxNode], bool], known: Container[str]) -> bool:
+    return not keep(node) and all(name in known for name in node.reads) and _bounded_bytes(network, node) is not None
 
 
 def _fold_round(network: Network, keep: Callable[[OnnxNode], bool]) -> bool:
     folded: dict[str, Constant] = {}
-    known = dict(network.constants)
+    known = set(network.constants)
     chosen: list[OnnxNode] = []
-    chosen_outputs: set[str] = set()
-    total = network.folded_bytes
+    total, operations = network.folded_bytes, network.folded_operations
     for node in network.nodes:
         shape = _shape_value(network, node)
         if shape is not None:
@@ -143,20 +170,26 @@ def _fold_round(network: Network, keep: Callable[[OnnxNode], bool]) -> bool:
         if nothing := _empty_values(network, node):
             folded.update(nothing)
             continue
-        if keep(node):
-            continue
-        if not all(name in known or name in chosen_outputs for name in node.reads):
+        if not _is_ready(network, node, keep, known):
             continue
         size = _bounded_bytes(network, node)
-        if size is not None and total + size <= MOST_FOLDED_BYTES:
-            total += size
+        work = _operations(network, node)
+        assert size is not None
+        if total + size > MOST_FOLDED_BYTES:
+            network.unfolded[node.label] = f"folded constants hold {total} bytes of at most {MOST_FOLDED_BYTES}"
+        elif operations + work > MOST_FOLDED_OPERATIONS:
+            network.unfolded[node.label] = (
+                f"folding has taken {operations} of at most {MOST_FOLDED_OPERATIONS} operations"
+            )
+        else:
+            total, operations = total + size, operations + work
             chosen.append(node)
-            chosen_outputs.update(node.writes)
+            known.update(node.writes)
     if chosen:
         folded.update(_evaluate(network, chosen))
     if not folded:
         return False
-    network.folded_bytes = total
+    network.folded_bytes, network.folded_operations = total, operations
     done = {id(node) for node in network.nodes if all(name in folded for name in node.writes)}
     network.nodes = [node for node in network.nodes if id(node) not in done]
     network.constants.update(folded)
@@ -222,6 +255,21 @@ def _bounded_bytes(network: Network, node: OnnxNode) -> int | None:
     if operator not in _LINEAR and operator not in _SELECTING and operands * max(1, results) > MOST_OPERATIONS:
         return None
     return total
+
+
+def _operations(network: Network, node: OnnxNode) -> int:
+    """Multiplications of a product, elements that a linear operator passes over, and for others a bound on either.
+
+    Requires: shapes are known, as `_bounded_bytes` demands.
+    """
+    operands, results = (
+        sum(network.info(name).elements or 0 for name in names) for names in (list(node.reads), list(node.writes))
+    )
+    passed = OPERATIONS_AN_ELEMENT * (operands + results)
+    if node.proto.op_type in _LINEAR or node.proto.op_type in _SELECTING:
+        return passed
+    macs = node_macs(network, node)
+    return passed + macs if macs else operands * max(1, results)
 
 
 def _plain_domain(domain: str) -> str:

@@ -220,7 +220,9 @@ class _Import:
         for place, node in enumerate(self.network.nodes):
             draft = self.drafts.get(id(node))
             if draft is None:
-                items.append(Item(None, node, self.reasons[id(node)], position=place))
+                left = self.network.unfolded.get(node.label)
+                reason = self.reasons[id(node)] + (f" (it could be folded, but {left})" if left else "")
+                items.append(Item(None, node, reason, position=place))
             elif last[id(draft)] == place:
                 items.append(Item(draft, None, position=place))
         return Flow(items, frozenset(self.network.outputs))

@@ -209,7 +209,7 @@ class Network:
     """A whole model. `inputs` and `outputs` are the file's own names, constants excluded; `nodes` are sorted.
 
     `infos` has what is known of inputs and node outputs. `originals` are the labels and operators of the file's nodes,
-    in its order, and `computed` those whose results are constants now.
+    in its order. `unfolded` are labels of nodes that depend on constants alone, with the bound that has left them in.
     """
 
     path: Path
@@ -225,6 +225,9 @@ class Network:
     output_protos: dict[str, onnx.ValueInfoProto] = field(default_factory=dict)
     batch: int = 1
     folded_bytes: int = 0
+    folded_operations: int = 0
+    inferred_nodes: int = 0
+    unfolded: dict[str, str] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
 
     def info(self, name: str) -> ValueInfo:
