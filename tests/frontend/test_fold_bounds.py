@@ -50,7 +50,7 @@ def test_bytes_of_a_model_are_bounded(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_rounds_of_a_model_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = shapes_of_shapes(tmp_path, 40)
-    assert len(prepare(path, ImportOptions()).nodes) == 1
+    assert len(prepare(path, ImportOptions()).nodes) == 1  # in 40 rounds, of 2460 nodes in all
     inferred = 0
     infer = fold.infer
 
@@ -61,8 +61,8 @@ def test_rounds_of_a_model_are_bounded(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(fold, "infer", counting)
     monkeypatch.setattr(fold, "MOST_INFERRED_NODES", 300)
-    nodes = prepare(path, ImportOptions()).nodes
-    assert 1 < len(nodes) < 121 and inferred <= 300 + 2 * 121
+    nodes = prepare(path, ImportOptions()).nodes  # which folds twice: the second time what dequantises
+    assert 1 < len(nodes) < 121 and inferred <= 300 + 2 * (fold.LEAST_ROUNDS + 1) * 121
 
 
 def test_check_says_what_was_not_folded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
