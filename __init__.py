@@ -72,12 +72,13 @@ def run(
     `inputs` are by the model's own names, or a path as `dnnc run --inputs` takes it: a .npz file, or a folder.
     """
     from .cli import session
+    from .cli.files import program_file
     from .cli.values import program_inputs
     from .ir.container import read_program
     from .ir.program import Program as Compiled
     from .runtime.machine import RunOptions
 
-    loaded = program if isinstance(program, Compiled) else read_program(fspath(program))
+    loaded = program if isinstance(program, Compiled) else read_program(program_file(fspath(program)))
     values = program_inputs(fspath(inputs), loaded) if isinstance(inputs, str | PathLike) else inputs
     result, stats = session.run(loaded, values, RunOptions(time_limit_s=time_limit_s))
     return Result(result.outputs, stats)
@@ -86,12 +87,11 @@ def run(
 def _scheduled(model: str | PathLike[str], arch: str | Arch, options: Options) -> tuple[Module, Arch]:
     import warnings
 
-    from .cli.files import refuse_other_kind
+    from .cli.files import model_file
     from .cli.request import scheduled_model
 
-    refuse_other_kind(fspath(model), (".onnx", ".dnnir"))
     said: list[str] = []
-    found = scheduled_model(fspath(model), arch, options, warn=said.append)
+    found = scheduled_model(model_file(fspath(model)), arch, options, warn=said.append)
     for text in said:
         warnings.warn(text, stacklevel=3)
     return found

@@ -34,13 +34,13 @@ def refuse_other_kind(path: str, wanted: Sequence[str], help: str = "") -> None:
 
 
 def model_file(path: str) -> str:
-    """The path of a MODEL, for argparse. Raises CompileError where it is plainly something else."""
+    """The path of a MODEL. Raises CompileError where it is plainly something else."""
     refuse_other_kind(path, (".onnx", ".dnnir"))
     return path
 
 
 def program_file(path: str) -> str:
-    """The path of a program, for argparse. Raises CompileError where it is plainly something else."""
+    """The path of a program. Raises CompileError where it is plainly something else."""
     refuse_other_kind(path, (".dnnx",))
     return path
 

@@ -343,6 +343,8 @@ def test_python_runs_files(dumps: Path, tmp_path: Path) -> None:
     )
     with pytest.raises(CompileError, match=r"this is no \.onnx or \.dnnir file, but a program"):
         dnnc.compile(dumps / "p.dnnx", "edge8")
+    with pytest.raises(CompileError, match=r"this is no \.dnnx file, but the text of a module"):
+        dnnc.run(dumps / "04-lower.dnnir", {"image": image})
 
 
 def test_a_symbolic_axis_is_bound_by_the_option_that_is_shown(
