@@ -99,7 +99,7 @@ def load_model(path: str, arch: Arch, options: Options, given: ModelInputs, warn
     Raises CompileError with every fault.
     """
     from ..frontend.calibrate import calibrate, synthetic_data
-    from ..frontend.importer import ImportOptions, import_model
+    from ..frontend.importer import ImportOptions, import_network, prepare
     from ..frontend.ranges import with_ranges
     from ..passes.correct_bias import product_inputs, with_corrected_biases
     from ..passes.partition import acceptance
@@ -107,15 +107,16 @@ def load_model(path: str, arch: Arch, options: Options, given: ModelInputs, warn
     time_limit_s = CALIBRATION_LIMIT_S if given.time_limit_s is None else given.time_limit_s
     settings = ImportOptions(given.batch_size, given.shapes, time_limit_s)
     judge, blobs = acceptance(arch, options.precision), Blobs()
+    network = prepare(Path(path), settings)
     # With the constants themselves sums are bounded as they are, not as their types would allow.
-    module = import_model(Path(path), lambda node, tensors: judge(node, tensors, blobs), settings, blobs)
+    module = import_network(network, lambda node, tensors: judge(node, tensors, blobs), blobs)
     if _is_quantised(module, arch, options.precision):
         data = given.calibration
         if data is None:
             warn(
                 "the model is quantised by synthetic data: expect no accuracy (--calibrate DATA.npz gives real inputs)"
             )
-            data = synthetic_data(Path(path), settings, given.seed or 0)
+            data = synthetic_data(network, settings, given.seed or 0)
         elif given.seed is not None:
             warn("--seed is not used: the samples are given")
         method = given.method or METHODS[0]
@@ -123,7 +124,7 @@ def load_model(path: str, arch: Arch, options: Options, given: ModelInputs, warn
             warn("--bias-correction is not used: it needs real inputs (--calibrate DATA.npz)")
         corrects = given.calibration is not None and given.bias_correction != SWITCH[1]
         averaged = product_inputs(module) if corrects else set()
-        seen = calibrate(Path(path), data, method, settings, averaged, given.calibration_file)
+        seen = calibrate(Path(path), data, method, settings, averaged, given.calibration_file, network)
         module = with_corrected_biases(with_ranges(module, seen.ranges), seen.means)
     else:
         unused = {

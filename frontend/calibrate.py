@@ -66,33 +66,34 @@ def calibrate(
     options: ImportOptions | None = None,
     averaged: Collection[str] = (),
     source: str = "",
+    network: Network | None = None,
 ) -> Observed:
     """Ranges of every float32 value of the model, and means of those in `averaged`, over all samples of `data`.
 
     `data` has an array per input; its first axis counts samples, whose shape is the input's without its leading axis,
     or the input's whole shape. `method` is one of METHODS: minmax (what was seen), percentile (less the outermost
-    values), entropy (least Kullback-Leibler divergence) or mse (least mean square error). `source` is the data's file.
+    values), entropy (least Kullback-Leibler divergence) or mse (least mean square error). `source` is the data's file,
+    `network` what `prepare` made of the model, where that is at hand.
     Raises CompileError where data and inputs do not fit, or a limit is reached.
     """
     ensure(method in METHODS, f"no method {method!r}")
     options = options or ImportOptions()
-    network = prepare(path, options)
+    network = network or prepare(path, options)
     _checked(network, data, source)
     if not _bounded(network):
         return _calibrate_in_child(network, data, method, options, averaged)
-    return calibrate_here(path, data, method, options, averaged)
+    return calibrate_here(network, data, method, options, averaged)
 
 
 def calibrate_here(
-    path: Path, data: Mapping[str, Array], method: str, options: ImportOptions, averaged: Collection[str]
+    network: Network, data: Mapping[str, Array], method: str, options: ImportOptions, averaged: Collection[str]
 ) -> Observed:
-    """`calibrate` in this process, whatever the model."""
+    """`calibrate` in this process, whatever the model; `options` are those that it was prepared with."""
     deadline = time.monotonic() + options.time_limit_s
-    network = prepare(path, options)
     samples = _checked(network, data)
     larger = min(LARGEST_BATCH, samples)
     if options.batch_size is None and network.batch < larger and _row_wise(network, data):
-        wide = _widened(path, options, larger)
+        wide = _widened(network.path, options, larger)
         if wide is not None and all(_fits(wide, name, data[name]) for name in wide.inputs):
             network = wide
     histograms, means = _observe(network, data, method != "minmax", frozenset(averaged), deadline)
@@ -367,13 +368,14 @@ def _calibrate_in_child(
 
 
 def synthetic_data(
-    path: Path, options: ImportOptions | None = None, seed: int = 0, samples: int = 8
+    model: Path | Network, options: ImportOptions | None = None, seed: int = 0, samples: int = 8
 ) -> dict[str, Array]:
     """Made-up samples for `calibrate`: normal floats, and zeros and ones for integers, which index tables.
 
-    Says nothing about accuracy. Raises CompileError for inputs of other types than numbers.
+    `model` is a file, or what `prepare` made of it. Says nothing about accuracy. Raises CompileError for inputs of
+    other types than numbers.
     """
-    network = prepare(path, options or ImportOptions())
+    network = model if isinstance(model, Network) else prepare(model, options or ImportOptions())
     generator = np.random.default_rng(seed)
     data: dict[str, Array] = {}
     faults = []

@@ -64,7 +64,11 @@ def import_model(
     Ensures: inputs and outputs keep the file's names; host regions are convex and as few as the order of operators
     allows. Raises CompileError with every fault that was found in the file or in `options`.
     """
-    network = prepare(path, options or ImportOptions())
+    return import_network(prepare(path, options or ImportOptions()), accepts, blobs)
+
+
+def import_network(network: Network, accepts: Accepts, blobs: Blobs | None = None) -> Module:
+    """`import_model` of what `prepare` made of a file; the network can be calibrated afterwards, or imported again."""
     return _Import(network, accepts, blobs).module()
 
 

@@ -22,7 +22,7 @@ def main(folder: Path) -> int:
 
     from ..ir.diagnostics import CompileError
     from .calibrate import calibrate_here
-    from .importer import ImportOptions
+    from .importer import ImportOptions, prepare
 
     names = json.loads((folder / "names.json").read_text())
     with np.load(folder / "data.npz", allow_pickle=False) as stored:
@@ -31,7 +31,8 @@ def main(folder: Path) -> int:
         job["batch_size"], {name: tuple(shape) for name, shape in job["shapes"].items()}, job["time_limit_s"]
     )
     try:
-        observed = calibrate_here(Path(job["path"]), data, job["method"], options, job["averaged"])
+        network = prepare(Path(job["path"]), options)
+        observed = calibrate_here(network, data, job["method"], options, job["averaged"])
         means: dict[str, Any] = {f"mean{index}": mean for index, mean in enumerate(observed.means.values())}
         np.savez(folder / "means.npz", **means)
         answer = json.dumps({"ranges": observed.ranges, "averaged": list(observed.means)})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -200,10 +199,7 @@ def test_what_would_take_for_ever_is_not_folded(tmp_path: Path) -> None:
             "wide": np.array([5000, 5000], np.int64),
         },
     )
-    start = time.monotonic()
-    module = import_model(path, take_all)
-    assert time.monotonic() - start < 5
-    assert operators(module) == ["host"]
+    assert operators(import_model(path, take_all)) == ["host"]
 
 
 def test_a_node_that_fails_on_constants_is_named(tmp_path: Path) -> None:

@@ -1,0 +1,43 @@
+"""A float model is read, shaped and folded once for its import and its calibration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from dnnc.cli.session import ModelInputs, load_model
+from dnnc.frontend import importer
+from dnnc.frontend.arch_yaml import load_arch
+from dnnc.frontend.calibrate import calibrate, synthetic_data
+from dnnc.frontend.importer import ImportOptions, import_model, import_network, prepare
+from dnnc.passes.pipeline import Options
+from support.mixed_models import floats
+from support.onnx_models import take_all
+
+DIGITS = Path(__file__).parents[2] / "specs" / "models" / "digits.onnx"
+
+
+def test_a_compilation_reads_the_model_once_for_each_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demo's batch axis is open: its calibration runs eight samples at once, the program one."""
+    batches: list[int | None] = []
+    bind = importer.bind_inputs
+
+    def noting(network: importer.Network, batch_size: int | None, shapes: dict[str, tuple[int, ...]]) -> None:
+        batches.append(batch_size)
+        bind(network, batch_size, shapes)
+
+    monkeypatch.setattr(importer, "bind_inputs", noting)
+    module = load_model(str(DIGITS), load_arch("edge8"), Options("int8"), ModelInputs())
+    assert any(each.minimum is not None for each in module.tensors)
+    assert batches == [None, 8]
+
+
+def test_what_is_prepared_once_is_imported_and_calibrated_as_from_the_file(tmp_path: Path) -> None:
+    path, _ = floats(tmp_path)
+    options = ImportOptions()
+    network = prepare(path, options)
+    data = synthetic_data(network, options)
+    first = import_network(network, take_all)
+    seen = calibrate(path, data, "minmax", options, network=network)
+    assert import_network(network, take_all) == first == import_model(path, take_all)
+    assert seen == calibrate(path, data, "minmax")
