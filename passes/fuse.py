@@ -24,18 +24,16 @@ _PRODUCERS = ("conv", "conv_transpose", "matmul")
 
 
 def fuse(module: Module, arch: Arch) -> Module:
-    """The module with every residual addition that the machine's post unit can do folded."""
-    while True:
-        fused = _fuse_once(module, arch)
-        if fused is module:
-            return module.after(NAME)
-        module = fused
+    """The module with every residual addition that the machine's post unit can do folded.
 
-
-def _fuse_once(module: Module, arch: Arch) -> Module:
-    read_by, written_by = readers(module), writers(module)
+    One sweep: a product that has taken one addition takes no other, and merging gives no value fewer readers that an
+    addition is among.
+    """
+    read_by, written_by = readers(module), dict(writers(module))
+    kept = set(module.outputs)
+    merged: dict[str, Node | None] = {}  # by name of an operation, what stands in its place
     for node in module.operations:
-        if not isinstance(node, Node) or node.op != "add":
+        if not isinstance(node, Node) or node.op != "add" or node.inputs[0] == node.inputs[1]:
             continue
         for position, value in enumerate(node.inputs):
             producer = written_by.get(value)
@@ -43,14 +41,17 @@ def _fuse_once(module: Module, arch: Arch) -> Module:
                 isinstance(producer, Node)
                 and producer.op in _PRODUCERS
                 and len(read_by[value]) == 1
-                and node.inputs[0] != node.inputs[1]
-                and value not in module.outputs
+                and value not in kept
                 and _legal(module, arch, producer, node, position)
             ):
-                merged = _merged(module, producer, node, node.inputs[1 - position], value)
-                operations = [merged if each is node else each for each in module.operations if each is not producer]
-                return rebuilt(module, operations)
-    return module
+                merged[producer.name] = None
+                product = merged[node.name] = _merged(module, producer, node, node.inputs[1 - position], value)
+                written_by[node.outputs[0]] = product
+                break
+    if not merged:
+        return module.after(NAME)
+    operations = [merged.get(each.name, each) for each in module.operations]
+    return rebuilt(module, [each for each in operations if each is not None]).after(NAME)
 
 
 def _legal(module: Module, arch: Arch, producer: Node, node: Node, position: int) -> bool:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 from dnnc.ir.module import Module
 from dnnc.ir.types import ElementType as T
 from dnnc.ir.types import Quantization
+from dnnc.passes import fuse as fuse_pass
 from dnnc.passes.fuse import fuse
 from dnnc.runtime.graph_interpreter import run_graph
 from support.graphs import Graph
@@ -68,3 +73,56 @@ def test_the_middle_keeps_its_quantise_point() -> None:
     (node,) = fuse(before, machine()).operations
     assert node.value.quantization == before.tensor("t").quantization  # type: ignore[union-attr]
     assert node.post[0].result.quantization == before.tensor("u").quantization  # type: ignore[union-attr]
+
+
+def residual_chain(blocks: int) -> Module:
+    """x + conv(x), again and again; every second sum has the product second, which in floats is the same."""
+    graph = Graph()
+    graph.input("v0", (1, 2, 1, 1), T.F32)
+    weights = graph.constant("w", RNG.normal(size=(2, 2, 1, 1)), T.F32)
+    for number in range(blocks):
+        graph.tensor(f"t{number}", (1, 2, 1, 1), T.F32)
+        graph.tensor(f"v{number + 1}", (1, 2, 1, 1), T.F32)
+        graph.conv([f"v{number}", weights], f"t{number}")
+        sum_of = [f"t{number}", f"v{number}"]
+        graph.node("add", sum_of[:: -1 if number % 2 else 1], f"v{number + 1}")
+    return graph.module([f"v{blocks}"])
+
+
+def test_a_long_chain_is_fused_in_one_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in proportion: the module is rebuilt once, and no pair is judged twice."""
+    before = residual_chain(5_000)
+    calls: Counter[str] = Counter()
+
+    def counting(name: str) -> Callable[..., Any]:
+        plain = getattr(fuse_pass, name)
+
+        def counted(*arguments: Any) -> Any:
+            calls[name] += 1
+            return plain(*arguments)
+
+        return counted
+
+    for name in ("rebuilt", "readers", "writers", "_legal"):
+        monkeypatch.setattr(fuse_pass, name, counting(name))
+    after = fuse(before, machine())
+    assert len(before.operations) == 10_000 and len(after.operations) == 5_000
+    assert calls == {"rebuilt": 1, "readers": 1, "writers": 1, "_legal": 5_000}
+
+
+def test_of_two_products_one_takes_the_sum_and_no_second_one() -> None:
+    graph = Graph()
+    graph.input("x", SHAPE, T.F32)
+    weights = graph.constant("w", RNG.normal(size=(4, 4, 1, 1)), T.F32)
+    for name in "abcuv":
+        graph.tensor(name, SHAPE, T.F32)
+    for name in "abc":
+        graph.conv(["x", weights], name)
+    graph.node("add", ["a", "b"], "u")
+    graph.node("add", ["u", "c"], "v")
+    before = graph.module(["v"])
+    after = fuse(before, machine())
+    assert [(each.op, len(each.post)) for each in after.operations] == [("conv", 0), ("conv", 1), ("conv", 1)]  # type: ignore[union-attr]
+    inputs = {"x": RNG.normal(size=SHAPE).astype(np.float32)}
+    old, new = (run_graph(module, inputs, lambda *_: [])["v"] for module in (before, after))
+    np.testing.assert_array_equal(old, new)
