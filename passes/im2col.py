@@ -6,6 +6,10 @@ after:   f[n,p,q,r, s*C + c] = x[n, p + r - 1, q + s - 1, c]                    
 
 Neighbouring taps of a row of pixels are neighbours in memory, so tap and channel are one dimension of the copy (where
 the dilation is 1). The matrix holds the padding too: the product counts MACs that the implicit form does not.
+
+Requires: an unscheduled nest; `explicit_refusal` says why one has no explicit form (a vector unit makes the copy).
+Ensures:  copy and product together write what the nest wrote, from the same operands; only that product reads the
+          matrix. A nest that is not chosen, or has no explicit form, stays as it is.
 """
 
 from __future__ import annotations

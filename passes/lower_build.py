@@ -1,4 +1,12 @@
-"""Build a nest from operands indexed by logical axes: choose storage axes, split dimensions, repack constants."""
+"""Build a nest from operands indexed by logical axes: choose storage axes, split dimensions, repack constants.
+
+before:  y at (d0), of x seen as [6] in bytes [2, 3]                  (a plan: logical axes)
+after:   for i in 2, j in 3:  y[3i + j] = x[i, j]                     (a nest: storage axes)
+
+Requires: every operand is a view of a tensor; indices are affine in the dimensions of the plan.
+Ensures:  each point of the plan is one point of the nest, and reads and writes the same elements; accesses have at most
+          the axes of a box. Raises Unwalkable naming a value that has no such access, which must be copied first.
+"""
 
 from __future__ import annotations
 

@@ -8,6 +8,10 @@ Output positions are p (1-D), p q (2-D), d p q (3-D); kernel taps r, r s, t r s;
 A transposed convolution of stride s is s convolutions along each axis, one for each remainder of the output position:
 position p*s + f is reached by the taps k with (f + pad - k*dilation) a multiple of s, and by no others. Each phase
 writes its own strided part of the output; zeros between input elements are never made, so they are no MACs.
+
+Requires: 1 to 3 spatial axes, and operand types that the array takes (passes/partition.py).
+Ensures:  a convolution is one nest, a transposed one a nest for each phase that any tap reaches; together they write
+          every element of the result once.
 """
 
 from __future__ import annotations

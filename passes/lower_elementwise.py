@@ -2,6 +2,9 @@
 
 before:  y[N,C,H,W] = add(a[N,C,H,W], b[C,1,1])
 after:   for d0, d1, d2, d3:  y[d0,d2,d3,d1] = a[d0,d2,d3,d1] + b[d1]
+
+Requires: operands of one kind, floats or codes with one scale for all; a vector unit that has the body.
+Ensures:  one nest for an operator; its sums and products are those of specs/arithmetic.md, in their order of roundings.
 """
 
 from __future__ import annotations

@@ -2,6 +2,13 @@
 
 Images are stored channels last: what a convolution or a pool reads and writes, and what is elementwise with it. All
 other tensors are row-major. A transposed value takes the order in which its bytes are those of its source.
+
+before:  %t: [1, 8, 4, 4] = transpose(%x: [1, 4, 4, 8])
+after:   %t: [1, 8, 4, 4] order (0, 2, 3, 1)                 the bytes of %x: nothing moves
+
+Requires: graph nodes and host regions, none lowered yet.
+Ensures:  every tensor has a storage order; constants are stored in theirs. What a host region reads or the module hands
+          out has bytes of its own.
 """
 
 from __future__ import annotations

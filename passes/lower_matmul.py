@@ -4,6 +4,9 @@ before:  y[B,P,M] = matmul(a[B,P,K], b[K,M])
 after:   for p, m, k:  y[p, m] += a[p, k] * b[k, m]          (batch axes that b does not have run with p)
 
 Batch axes are g, g1, g2; rows p, columns m, the summed axis k.
+
+Requires: at most three batch axes longer than 1; types that the array takes (passes/partition.py).
+Ensures:  one nest; where MACs multiply stored codes, its bias holds what their zero points leave over.
 """
 
 from __future__ import annotations

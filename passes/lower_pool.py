@@ -5,6 +5,10 @@ after:   for n, p, q, c, r, s:  y[n,p,q,c] = max(y[n,p,q,c], x[n, 2p + r - 1, 2q
 
 The quantised average pool of onnxruntime adds dequantised values in float32, so its codes are dequantised by a nest of
 their own first; the quantised global average pool requantises the integer sum. See specs/arithmetic.md.
+
+Requires: a window with a tap inside the image at every position; for codes, one scale for all.
+Ensures:  one nest, or two where codes are dequantised first; a maximum ignores the padding, a mean divides by the taps
+          that count.
 """
 
 from __future__ import annotations

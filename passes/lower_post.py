@@ -4,6 +4,9 @@ before:  value: i8 by QLinearConv's formula, then relu, then add %r
 after:   bias %b; requantize %m; clamp; qadd %r
 
 Formulas are those of specs/arithmetic.md; scalars are computed here in float32, in its order of roundings.
+
+Requires: every stage has a step on the store path (`first_inexpressible` is None) that the machine has.
+Ensures:  the steps compute the stages one by one: each point at which the graph quantises is a step of its own.
 """
 
 from __future__ import annotations

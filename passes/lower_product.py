@@ -1,4 +1,12 @@
-"""What every product (convolution, transposed convolution, matmul) shares: zero points, bias, scales."""
+"""What every product (convolution, transposed convolution, matmul) shares: zero points, bias, scales.
+
+before:  y: i8 = product(x: i8 zero 3, w: i8, b: i32)
+after:   mac subtract (x - 3)(w - 0); bias %b; requantize sx*sw/sy                        where the MACs subtract
+         mac raw x*w; bias %b - 3 * sum(w); requantize sx*sw/sy                           where they multiply codes
+
+Requires: one zero point for the weights; 0 where the MACs multiply codes, and then constant weights or data with 0.
+Ensures:  the accumulator holds the exact sum of (x - zx)(w - zw) before the bias step, or after it, modulo 2^32.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,12 @@
 """How a tensor's bytes are read: storage axes, and for each logical axis the storage axes that are its digits.
 
 A transpose or a reshape that moves no byte is a change of view, not a nest.
+
+before:  x stored [4, 6]; t = transpose(x); r = reshape(x, [2, 2, 6])
+after:   t: digits (1), (0) of [4, 6]; r: digits (0), (1), (2) of [2, 2, 6], the same bytes
+
+Requires: extents that are known. Ensures: a view that is found reads the element that the graph means at every index;
+None where no view of these bytes does.
 """
 
 from __future__ import annotations
