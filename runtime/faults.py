@@ -29,14 +29,11 @@ FAULT_FIELDS = 6  # code, four details, number of the instruction
     SHARED_OUTPUT,
     BAD_TYPES,
     BEYOND_53_BITS,
-    NO_VECTOR_UNIT,
-    BAD_BODY,
-    BAD_DATAFLOW,
     BAD_POST,
     TABLE_INDEX,
     TOO_LONG,
     NO_REGION,
-) = range(25)
+) = range(22)
 
 _WORDS = {
     NO_CORE: ("the machine has no core {0}", "cores are numbered from 0; this machine has one"),
@@ -60,9 +57,6 @@ _WORDS = {
         "integers go to integer accumulators of 8 to 64 bits, any number to an f32 accumulator",
     ),
     BEYOND_53_BITS: ("a sum could exceed 53 bits", "narrower operands or fewer products in a command"),
-    NO_VECTOR_UNIT: ("the machine has no vector unit", ""),
-    BAD_BODY: ("the unit does not execute body number {0}", ""),
-    BAD_DATAFLOW: ("the array does not run dataflow number {0}", ""),
     BAD_POST: ("step {0} of the post chain ({1}) does not fit the type of the value before it", ""),
     TABLE_INDEX: ("step {0} of the post chain looks up entry {1} of its table", "a table has 256 entries at most"),
     TOO_LONG: ("time would pass 2^61 cycles", ""),

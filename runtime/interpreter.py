@@ -15,13 +15,10 @@ from .compiled import compiled, compiled_entry
 from .elements import Blocks, Local
 from .faults import (
     AT_HOST,
-    BAD_BODY,
     BAD_COUNTER,
-    BAD_DATAFLOW,
     BAD_TYPES,
     LATE_CONFIGURE,
     NO_CORE,
-    NO_VECTOR_UNIT,
     NOT_CONFIGURED,
     OK,
     STOPPED,
@@ -31,7 +28,6 @@ from .faults import (
 from .layout import (
     A_COLS,
     A_COMMAND,
-    A_DATAFLOWS,
     A_LANES,
     A_LATENCY,
     A_POST_LANES,
@@ -323,12 +319,6 @@ def _plan_execute(state: State, number: int) -> int:
         missing = 3
     if missing >= 0:
         return fail(fault, NOT_CONFIGURED, -1, missing, -1, 0)
-    if on_array and body != BODY_MAC:
-        return fail(fault, BAD_BODY, body, 0, 0, 0)
-    if on_array and (flow > FLOW_IS or not (state.arch[A_DATAFLOWS] >> flow) & 1):
-        return fail(fault, BAD_DATAFLOW, flow, 0, 0, 0)
-    if not on_array and state.arch[A_LANES] == 0:
-        return fail(fault, NO_VECTOR_UNIT, 0, 0, 0, 0)
     a_code = config_a[OPERAND_TYPE]
     b_code = config_b[OPERAND_TYPE] if has_b else a_code
     if _check_types(fault, a_code, b_code, c_code) != OK:

@@ -177,9 +177,8 @@ TYPES: Integers = _type_table()
     A_REQUESTS,
     A_CLOCK,
     A_BANDWIDTH,
-    A_DATAFLOWS,
     A_FIELDS,
-) = range(16)
+) = range(15)
 
 # --- Counters of a layer ------------------------------------------------------------------------------------------
 

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from ..ir.arch import Arch
 from ..ir.diagnostics import CompileError, Diagnostic
-from ..ir.encoding import decode_columns
-from ..ir.program import DATAFLOW_CODES, MNEMONICS, ROLE_CODES, Opcode, Program
+from ..ir.encoding import Columns, decode_columns
+from ..ir.program import MNEMONICS, ROLE_CODES, Opcode, Program
+from ..ir.program_rules import limited
 from ..ir.stats import LayerCounts, Transfer
 from ..ir.types import ElementType
 from . import layout
@@ -27,6 +28,7 @@ from .faults import AT_HOST, FAULT_FIELDS, NO_REGION, OK, STOPPED, RunError, fau
 from .host import HostRunner
 from .interpreter import EVENT_FIELDS, READ, WRITE, State, host_done, step
 from .race import Race, find_races
+from .units import unit_faults
 from .values import byte_count, check_inputs, read_tensor, write_tensor
 
 BATCH_INSTRUCTIONS = 1 << 14  # between two looks at the keyboard
@@ -80,8 +82,10 @@ def run_program(
     options = options or RunOptions()
     deadline = time.monotonic() + options.time_limit_s
     _check_program(program, arch, options)
+    columns = decode_columns(program.code)
+    _check_units(program, arch, columns)
     values = check_inputs(program, inputs)
-    table = layout.instruction_table(decode_columns(program.code))
+    table = layout.instruction_table(columns)
     state = _initial_state(program, arch, table, options)
     placements = {each.name: each for each in program.placements}
     host_values: dict[str, Any] = {}
@@ -170,6 +174,18 @@ def _check_program(program: Program, arch: Arch, options: RunOptions) -> None:
         raise CompileError([Diagnostic(fault) for fault in faults])
 
 
+def _check_units(program: Program, arch: Arch, columns: Columns) -> None:
+    """The units of `arch` execute every command of the program; raises CompileError with all that they do not."""
+    layers = [*(region.name for region in program.regions), UNASSIGNED]
+    layer_of = region_of_instructions(program)
+    faults = [
+        Diagnostic(f"instruction {number} of layer {layers[layer_of[number]]!r}: {message}", help=help)
+        for number, message, help in unit_faults(columns, arch)
+    ]
+    if faults:
+        raise CompileError(limited(faults))
+
+
 def _placement_faults(
     name: str,
     kind: object,
@@ -240,7 +256,6 @@ def arch_array(arch: Arch) -> layout.Integers:
     values[layout.A_LATENCY], values[layout.A_REQUESTS] = arch.dma.latency_cycles, arch.dma.requests_in_flight
     values[layout.A_CLOCK] = arch.clock_hz // reduced
     values[layout.A_BANDWIDTH] = arch.dma.bandwidth_bytes_per_second // reduced
-    values[layout.A_DATAFLOWS] = sum(1 << DATAFLOW_CODES.index(each) for each in arch.array.dataflows)
     return values
 
 

@@ -328,7 +328,8 @@ def test_vector_bodies(kind: T, body: str) -> None:
         (Opcode.FENCE, {}),
     ]
     output = Placement("y", accumulator, (40,), None, 2048)
-    result = run_program(program_of(lines, constants={0: stored}, outputs=[output]), SMALL, {})
+    arch = machine(types=(kind,))
+    result = run_program(program_of(lines, constants={0: stored}, outputs=[output]), arch, {})
     a, b = x
     total = np.full(40, zero)
     if body == "max":
@@ -416,8 +417,6 @@ def test_other_wrong_commands() -> None:
     fails([*lines, (Opcode.VECTOR, {**vector, "extent": [65535] * 10})], "more than 2\\^44 points")
     fails([*lines, (Opcode.VECTOR, {**vector, "c": 65538})], "multiple of the element's 4 bytes")
     fails([*lines, (Opcode.VECTOR, {**vector, "a": 65535})], "not inside one local memory")
-    fails([*lines, (Opcode.VECTOR, vector)], "no vector unit", dataclasses.replace(SMALL, vector=None))
-    fails([*lines, (Opcode.COMPUTE, vector)], "does not execute body")
     shared = (Opcode.CONFIGURE_C, {**lines[2][1], "stride": counters(fill=0)})
     fails([*lines[:2], shared, (Opcode.VECTOR, vector)], "same output element")
     fails([*vector_lines("copy", T.F32, T.I32), (Opcode.VECTOR, vector)], "cannot combine types")
