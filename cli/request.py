@@ -17,9 +17,9 @@ from ..ir.dump import SUFFIX
 from ..ir.module import Header, Module
 from ..ir.nest import Nest
 from ..passes.im2col import explicit_refusal
+from ..passes.mapper import STOPPED
 from ..passes.pipeline import Options as PassOptions
 from ..passes.pipeline import Pass, named, remaining
-from ..passes.tile import STOPPED
 from . import arguments as command_line
 from .decisions import Options, refuse_unread
 from .options import pass_options

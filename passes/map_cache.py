@@ -3,7 +3,8 @@
 A key is the SHA-256 of everything that decides a mapping: the nest without its names, the machine, the options, the pin
 and the sources that search and count. A value is what the search decided, as JSON with a checksum. The folder is not
 trusted: an entry that is damaged or of another version, or whose figures are not those of the mapping that it names, is
-ignored and written again (passes/tile.py applies the rules of schedules and counts again). Writers replace whole files.
+ignored and written again (passes/mapper.py applies the rules of schedules and counts again). Writers replace whole
+files.
 
 The folder is `$DNNC_CACHE_DIR`, else `dnnc` in `$XDG_CACHE_HOME` or in `~/.cache`; `DNNC_CACHE_DIR=off` means none.
 """
@@ -24,7 +25,7 @@ import numpy as np
 from ..ir.diagnostics import CompileError
 from ..ir.files import read_bounded, save_whole
 
-FORMAT = 1
+FORMAT = 2
 MOST_ENTRIES = 8192
 MOST_BYTES = 32 << 20
 LARGEST_ENTRY_BYTES = 1 << 14

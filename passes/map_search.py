@@ -2,7 +2,8 @@
 
 Every cell of the space has a lower bound of the objective (passes/map_bound.py). Leaves are scheduled and costed
 exactly in the order of their bounds, until no bound is below the best leaf: then the mapping is optimal in its space.
-After `budget` leaves the search gives up the proof and keeps the best.
+After `budget` leaves the search gives up the proof and keeps the best. Where the space was thinned, the bound is that
+of what was left out as well.
 """
 
 from __future__ import annotations
@@ -41,9 +42,11 @@ class Leaf:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The outcome of a search: the best schedule with its objective, a lower bound of the objective in the whole space,
-    how many leaves were costed, and for each dataflow the best that is known of it: its objective, or (False) a bound.
-    `stopped` says that the time limit ended the search before its proof.
+    """The outcome of a search: the best schedule with its objective, a lower bound of the objective in the whole
+    declared space, how many leaves were costed, and for each dataflow the best that is known of it: its objective, or
+    (False) a bound over what was looked at.
+    `stopped` says that the time limit ended the search before its proof, `exhausted` that the budget did. `listed` of
+    `declared` choices of tile sizes were looked at.
     """
 
     schedule: Schedule
@@ -52,6 +55,9 @@ class Found:
     evaluated: int
     by_dataflow: Mapping[Dataflow, tuple[float, bool]]
     stopped: bool = False
+    exhausted: bool = False
+    listed: int = 0
+    declared: int = 0
 
     @property
     def optimal(self) -> bool:
@@ -85,6 +91,7 @@ def search(
     best: Found | None = None
     known: dict[Dataflow, tuple[float, bool]] = {}
     least, passed_over, evaluated, stopped = limit, float("inf"), 0, False
+    listed, declared, exhausted = 0, 0, False
 
     def late() -> bool:
         return least < float("inf") and time.monotonic() >= deadline
@@ -96,7 +103,11 @@ def search(
             known.update(dict.fromkeys(unit, (floor, False)))
             passed_over = min(passed_over, floor)
             continue
-        leaves = best_leaves(space(nest, arch, unit, pin), objective, budget + 1)
+        choices = space(nest, arch, unit, pin)
+        listed, declared = listed + choices.listed, declared + choices.declared
+        if choices.listed < choices.declared:
+            passed_over = min(passed_over, floor)  # all that is known of the choices that were left out
+        leaves = best_leaves(choices, objective, budget + 1)
         for leaf in leaves:
             known.setdefault(leaf.dataflow, (leaf.bound, False))
         for dataflow in unit if leaves else ():
@@ -105,6 +116,7 @@ def search(
             proven = leaf.bound >= least * (1 - ROUNDING)
             if proven or number == budget or late():
                 passed_over = min(passed_over, leaf.bound)
+                exhausted = exhausted or (not proven and number == budget)
                 stopped = stopped or (not proven and number < budget)
                 break
             schedule = make_schedule(nest, arch, leaf.dataflow, leaf.tiles, dict(leaf.copies), im2col)
@@ -116,7 +128,15 @@ def search(
                 best, least = Found(schedule, value, 0.0, 0, known), value
     if best is None:
         return None
-    return replace(best, lower_bound=min(passed_over, least), evaluated=evaluated, stopped=stopped)
+    return replace(
+        best,
+        lower_bound=min(passed_over, least),
+        evaluated=evaluated,
+        stopped=stopped,
+        exhausted=exhausted,
+        listed=listed,
+        declared=declared,
+    )
 
 
 def units_of(dataflows: Sequence[Dataflow]) -> list[tuple[Dataflow, ...]]:

@@ -3,14 +3,16 @@ that compute: the array, in any of its dataflows, or the vector unit.
 
 * Tile sizes. Along each dimension: the whole extent, and for each number of tiles the size that balances them, in
   multiples of what the array or the vector unit holds of that dimension; reduced dimensions other than the longest are
-  whole or one by one (implicit im2col never splits a tile across a kernel tap). Lists are thinned where they
-  exceed SIZES or their product CELLS. Where none of these fits, sizes below a multiple are added.
+  whole or one by one (implicit im2col never splits a tile across a kernel tap). Where none of these fits, sizes below
+  a multiple are added.
 * Loop order. Batch dimensions outermost, then columns within points or points within columns; reduced dimensions
   innermost.
 * Copies. Every largest set of operands that can have two copies within the memories; an operand that never changes has
   one.
 
-A pin takes choices away. What is left is enumerated whole: a search over it is exact in this space.
+A pin takes choices away. What is left is enumerated whole, unless it is too large: lists of sizes are thinned where
+they exceed SIZES or their product CELLS. A search over what is enumerated is exact in it; in a space that was thinned
+nothing is known of what was left out but the floor of any mapping, so that hardly anything is called optimal there.
 """
 
 from __future__ import annotations
@@ -65,7 +67,7 @@ class AxisTable:
 @dataclass(frozen=True)
 class MapSpace:
     """Cells are the choices of tile sizes whose buffers fit with one copy each in some of `dataflows`; arrays over
-    cells are one-dimensional."""
+    cells are one-dimensional. `declared` counts the choices before lists were thinned, fitting or not."""
 
     nest: Nest
     arch: Arch
@@ -73,12 +75,18 @@ class MapSpace:
     pin: Pin
     sizes: Mapping[str, Ints]
     orders: tuple[tuple[str, ...], ...]
+    declared: int
     cells: Mapping[str, Ints] = field(repr=False)  # position in `sizes` of each dimension, by cell
     tables: Mapping[str, tuple[AxisTable, ...]] = field(repr=False)
 
     @cached_property
     def extents(self) -> dict[str, int]:
         return {dim.name: dim.extent for dim in self.nest.domain}
+
+    @property
+    def listed(self) -> int:
+        """Choices of tile sizes that are enumerated, fitting or not."""
+        return prod(len(sizes) for sizes in self.sizes.values())
 
     def __len__(self) -> int:
         return len(next(iter(self.cells.values())))
@@ -161,22 +169,30 @@ def nearest_miss(nest: Nest, arch: Arch, dataflows: Sequence[Dataflow], pin: Pin
 
 
 def _everything(nest: Nest, arch: Arch, dataflows: tuple[Dataflow, ...], pin: Pin, small: bool) -> MapSpace:
-    sizes = _candidates(nest, arch, dataflows[0], pin, small)
+    sizes, declared = _candidates(nest, arch, dataflows[0], pin, small)
     extents = {dim.name: dim.extent for dim in nest.domain}
     tables = {each.operand: axis_tables(each, extents, sizes, arch) for each in (*nest.reads, nest.write)}
     shape = tuple(len(values) for values in sizes.values())
     indices = np.indices(shape, dtype=np.int64).reshape(len(shape), -1)
     cells = dict(zip(sizes, indices, strict=True))
-    return MapSpace(nest, arch, dataflows, pin, sizes, _orders(nest, pin), cells, tables)
+    return MapSpace(nest, arch, dataflows, pin, sizes, _orders(nest, pin), declared, cells, tables)
 
 
-def _candidates(nest: Nest, arch: Arch, dataflow: Dataflow, pin: Pin, small: bool) -> dict[str, Ints]:
+def is_thinned(nest: Nest, arch: Arch, dataflow: Dataflow, pin: Pin) -> bool:
+    """Whether the map space of the unit that runs `dataflow` lacks choices, with sizes below a multiple and without."""
+    spaces = [_candidates(nest, arch, dataflow, pin, small) for small in (False, True)]
+    return all(prod(len(listed) for listed in sizes.values()) < declared for sizes, declared in spaces)
+
+
+def _candidates(nest: Nest, arch: Arch, dataflow: Dataflow, pin: Pin, small: bool) -> tuple[dict[str, Ints], int]:
+    """Tile sizes of each dimension, and how many choices of them there were before lists were thinned."""
     reduce = dims_of(nest, CounterClass.REDUCE)
     blocked = blocked_dims(nest, arch, Dataflow.VECTOR if dataflow is Dataflow.VECTOR else Dataflow.WS)
     longest = blocked.get("rows") or max(reduce, key=nest.extent, default=None)
     columns = set(dims_of(nest, CounterClass.COLUMN))
     pinned = dict(pin.tiles)
     lists: dict[str, list[int]] = {}
+    declared = 1
     for dim in nest.domain:
         name, extent = dim.name, dim.extent
         unit = 1
@@ -195,6 +211,7 @@ def _candidates(nest: Nest, arch: Arch, dataflow: Dataflow, pin: Pin, small: boo
             if small:
                 lists[name] += smaller_sizes(extent, unit)
         fitting = {min(size, extent) for size in lists[name] if min(size, extent) <= EXTENT_LIMIT}
+        declared *= max(1, len(fitting))
         few = {size for size in fitting if -(-extent // size) <= TILES}
         lists[name] = sorted(few or fitting or {EXTENT_LIMIT}, reverse=True)
     for name, listed in lists.items():
@@ -206,15 +223,14 @@ def _candidates(nest: Nest, arch: Arch, dataflow: Dataflow, pin: Pin, small: boo
         if len(lists[name]) <= FEWEST_SIZES:
             break
         lists[name] = _thinned(lists[name])
-    return {name: np.array(sizes, np.int64) for name, sizes in lists.items()}
+    return {name: np.array(sizes, np.int64) for name, sizes in lists.items()}, declared
 
 
 def _thinned(sizes: list[int]) -> list[int]:
-    """About four fifths of `sizes`, the first four and the last kept: few tiles matter more than many."""
-    kept = [size for number, size in enumerate(sizes) if number < 4 or number % 5 != 4]
-    if len(kept) == len(sizes):
-        kept = sizes[:-2] + sizes[-1:]
-    return kept if kept[-1] == sizes[-1] else [*kept, sizes[-1]]
+    """About four fifths of `sizes`, and at least one less; the last is kept, and of many the first four: few tiles
+    matter more than many."""
+    kept = [size for number, size in enumerate(sizes[:-1]) if number < 4 or number % 5 != 4]
+    return [*(kept if len(kept) < len(sizes) - 1 else sizes[:-2]), sizes[-1]]
 
 
 def _orders(nest: Nest, pin: Pin) -> tuple[tuple[str, ...], ...]:

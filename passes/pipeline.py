@@ -60,7 +60,7 @@ def _lower(module: Module, arch: Arch, options: Options) -> Module:
 
 
 def _schedule(module: Module, arch: Arch, options: Options) -> Module:
-    from .tile import choose_schedules
+    from .choose_schedules import choose_schedules
 
     return choose_schedules(module, arch, options.mapping)
 

@@ -13,10 +13,10 @@ from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.module import Header, Module
 from dnnc.ir.nest import Nest
 from dnnc.ir.types import Tensor
-from dnnc.passes import map_cache, map_search, tile
+from dnnc.passes import map_cache, map_search, map_space, mapper
+from dnnc.passes.choose_schedules import choose_schedules
 from dnnc.passes.map_cache import MapCache
 from dnnc.passes.mapping import MappingOptions, Pin
-from dnnc.passes.tile import choose_schedules
 from support.machines import machine
 from support.nests import conv_nest, matmul_nest, max_pool_nest
 
@@ -52,7 +52,7 @@ def searches(monkeypatch: pytest.MonkeyPatch) -> list[Nest]:
         seen.append(nest)
         return original(nest, *rest, **named)
 
-    monkeypatch.setattr(tile, "search", search)
+    monkeypatch.setattr(mapper, "search", search)
     return seen
 
 
@@ -129,6 +129,8 @@ FORGERIES: list[dict[str, Any]] = [
     {"copies": [["a", 3]]},
     {"copies": [["no such", 1]]},
     {"evaluated": True},
+    {"optimal": None},
+    {"optimal": "proven"},
     {"evaluated": -1},
     {"reason": "\ud800"},
     {"reason": "\x1b[2J"},
@@ -141,17 +143,38 @@ def test_forged_entries_are_not_believed(folder: Path, searches: list[Nest], for
     """With a checksum that is right. What differs from the search's result is that, or its figures do not hold."""
     arch = machine(bus_bytes=1)
     nest = replace(matmul_nest(arch, p=300, m=40, k=600), schedule=None)
-    mapper = tile.Mapper(arch, MappingOptions(), MapCache.of_user())
-    first = mapper.map(nest, None, "none")
+    first_mapper = mapper.Mapper(arch, MappingOptions(), MapCache.of_user())
+    first = first_mapper.map(nest, None, "none")
     (path,) = folder.iterdir()
     entry = json.loads(path.read_bytes())
     del entry["checksum"]
-    mapper.cache.write(path.name, {**entry, **forged})
+    first_mapper.cache.write(path.name, {**entry, **forged})
     searches.clear()
-    again = tile.Mapper(arch, MappingOptions(), MapCache.of_user()).map(nest, None, "none")
+    again = mapper.Mapper(arch, MappingOptions(), MapCache.of_user()).map(nest, None, "none")
     assert again == first
     assert searches
     assert json.loads(path.read_bytes())["objective"] == entry["objective"]
+
+
+@pytest.mark.parametrize("thinned", [False, True])
+def test_nothing_unproven_is_called_optimal(
+    folder: Path, searches: list[Nest], monkeypatch: pytest.MonkeyPatch, thinned: bool
+) -> None:
+    """An entry whose bound was raised to its objective: the search had not said optimal, or the space was thinned."""
+    monkeypatch.setattr(map_space, "CELLS", 40 if thinned else 10**6)
+    arch = machine(bus_bytes=1)
+    nest = replace(matmul_nest(arch, p=300, m=40, k=600), schedule=None)
+    first = mapper.Mapper(arch, MappingOptions(), MapCache.of_user()).map(nest, None, "none")
+    assert first.schedule is not None
+    (path,) = folder.iterdir()
+    entry = json.loads(path.read_bytes())
+    del entry["checksum"]
+    assert not thinned or not entry["optimal"]
+    forged = {"lower_bound": entry["objective"], "optimal": thinned}
+    MapCache.of_user().write(path.name, {**entry, **forged})
+    searches.clear()
+    assert mapper.Mapper(arch, MappingOptions(), MapCache.of_user()).map(nest, None, "none") == first
+    assert searches
 
 
 def test_an_infeasible_pin_is_refused_again(folder: Path) -> None:
@@ -159,7 +182,7 @@ def test_an_infeasible_pin_is_refused_again(folder: Path) -> None:
     pin = Pin(tiles=(("p", 300),), complete=True)
     for _ in range(2):
         with pytest.raises(CompileError, match="no mapping fits"):
-            tile.Mapper(ARCH, MappingOptions(), MapCache.of_user()).map(nest, pin, "none")
+            mapper.Mapper(ARCH, MappingOptions(), MapCache.of_user()).map(nest, pin, "none")
 
 
 def test_the_folder_is_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,6 @@
-"""Choose a schedule for every nest: im2col, dataflow, tiles, loop order and copies, with the reason and a certificate.
-
-before:  nests without schedules
-after:   nests with schedules; those that take explicit im2col are two: a copy into the matrix of windows, a product
-
-Requires: a lowered module. Nests that have a schedule keep it.
-Ensures:  every schedule fits the machine; what a user pinned is as pinned. Nests that differ in names alone are mapped
-          once, so that equal modules get equal schedules; what earlier compilations found is taken from the user's
-          cache (passes/map_cache.py) after it has been checked and counted again, with the same result as a search.
+"""The best schedule that is found for a nest: what a pin leaves open is searched for, once for nests that differ in
+names alone, with the reason and a certificate. What earlier compilations found is taken from a cache
+(passes/map_cache.py) after it has been checked and counted again, with the same result as a search.
 """
 
 from __future__ import annotations
@@ -21,68 +15,18 @@ from ..backends.cost.nest import cost_nest
 from ..backends.cost.price import energy_pj
 from ..ir.arch import Arch
 from ..ir.diagnostics import NOWHERE, CompileError, Diagnostic
-from ..ir.module import Module
 from ..ir.nest import Dataflow, Nest, Schedule, main_memory_loops
 from ..ir.schedule_rules import schedule_faults
 from .dataflow import dataflows_for
-from .im2col import copy_name, explicit_alternative, explicit_refusal, im2col_kind, with_explicit
+from .im2col import explicit_alternative, explicit_refusal, im2col_kind
 from .map_cache import MapCache
 from .map_search import ROUNDING, Found, lower_bound, objective_floor, objective_of, search, units_of
-from .map_space import nearest_miss
+from .map_space import is_thinned, nearest_miss
 from .mapping import MappingOptions, Pin
 from .schedule import make_schedule
 
-NAME = "schedule"
 STOPPED = "stopped by the time limit"  # stands in the reasons of schedules for which that holds
 UNITS = {"latency": "cycles", "energy": "pJ", "edp": "pJ x cycles"}
-
-
-def choose_schedules(module: Module, arch: Arch, options: MappingOptions) -> Module:
-    """The module with a schedule for every nest. Raises CompileError for every pin or option that no mapping meets."""
-    deadline = float("inf") if options.time_limit_s is None else time.monotonic() + options.time_limit_s
-    mapper = Mapper(arch, options, MapCache.of_user(), deadline)
-    pins = dict(options.pins)
-    layers = _layers(module)
-    copies = {copy_name(name): name for name in layers}
-    faults = [
-        Diagnostic(f"there is no layer {name!r} to map", pin.span, _listed(layers))
-        for name, pin in pins.items()
-        if name not in layers and name not in copies
-    ]
-    explicit: set[str] = set()
-    for operation in module.operations:
-        if isinstance(operation, Nest) and operation.schedule is None:
-            try:
-                copy_pin = pins.get(copy_name(operation.name))
-                if mapper.takes_explicit(operation, pins.get(operation.name), copy_pin):
-                    explicit.add(operation.name)
-            except CompileError as error:
-                faults += error.diagnostics
-    if faults:
-        raise CompileError(list(dict.fromkeys(faults)))
-    module = with_explicit(module, arch, lambda nest: nest.name in explicit)
-    layers = _layers(module)
-    if absent := [(name, pin) for name, pin in pins.items() if name not in layers]:
-        message = "there is no layer {!r} to map: {!r} takes no explicit im2col"
-        help = "pin `im2col: explicit` of that layer, too"
-        raise CompileError([Diagnostic(message.format(name, copies[name]), pin.span, help) for name, pin in absent])
-    operations = []
-    for operation in module.operations:
-        if isinstance(operation, Nest) and operation.schedule is None:
-            label = "explicit" if operation.name in explicit else im2col_kind(operation)
-            operation = mapper.map(operation, pins.get(operation.name), label)  # noqa: PLW2901
-        operations.append(operation)
-    mapper.cache.close()
-    return replace(module, operations=tuple(operations)).after(NAME)
-
-
-def _layers(module: Module) -> list[str]:
-    return [each.name for each in module.operations if isinstance(each, Nest)]
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:12])
-    return f"layers are: {shown}{', ...' if len(names) > 12 else ''}"
 
 
 def map_nest(nest: Nest, arch: Arch, options: MappingOptions, pin: Pin | None = None) -> Nest:
@@ -127,7 +71,8 @@ class Mapper:
 
     def _restored(self, nest: Nest, pin: Pin, label: str, entry: dict[str, Any] | None) -> Schedule | None:
         """The schedule that a cache's entry stands for, if it is one that the search may have found: legal, as pinned,
-        with the figures that it claims. How it was found (the bound, the evaluations, the reason) is taken on trust."""
+        with the figures that it claims, and called optimal only where the search that wrote it had proven that and the
+        space is whole. The bound of such a search, its evaluations and its reason are taken on trust."""
         if entry is None:
             return None
         match entry:
@@ -139,6 +84,7 @@ class Mapper:
                 "objective": int() | float() as objective,
                 "lower_bound": int() | float() as bound,
                 "evaluated": int(evaluated),
+                "optimal": bool(optimal),
             } if all(map(_is_count, (*tiles, *copies, ["", evaluated]))) and reason.isprintable():
                 tiled = tuple((dim, size) for dim, size in tiles)
                 copied = {operand: count for operand, count in copies}  # noqa: C416
@@ -156,8 +102,17 @@ class Mapper:
             return None
         if not 0 <= bound <= objective == objective_of(found, self.arch, self.options.objective):
             return None
-        optimal = bound >= objective * (1 - ROUNDING)
+        if optimal != (bound >= objective * (1 - ROUNDING)) or not self._may_be_bound(nest, pin, wanted, bound):
+            return None
         return replace(schedule, objective=objective, lower_bound=bound, evaluated=evaluated, optimal=optimal)
+
+    def _may_be_bound(self, nest: Nest, pin: Pin, dataflow: str, bound: float) -> bool:
+        """Whether a search can have found this lower bound: beyond the floor of any mapping only in a whole space."""
+        for unit in units_of(dataflows_for(nest, self.arch, dataflow)[0]):
+            floor = objective_floor(nest, self.arch, unit[0], self.options.objective)
+            if floor < bound and is_thinned(nest, self.arch, unit[0], pin):
+                return False
+        return True
 
     @staticmethod
     def _key(nest: Nest, pin: Pin | None, label: str) -> tuple[Nest, Pin | None, str]:
@@ -209,8 +164,12 @@ class Mapper:
             parts.append("partly pinned")
         elif self.options.dataflow != "auto" and chosen.value == self.options.dataflow:
             parts.append("dataflow as asked")
+        if found.listed < found.declared:
+            parts.append(f"best of a thinned space, {found.listed} of {found.declared} choices of tile sizes")
         if found.stopped:
             parts.append(STOPPED)
+        elif found.exhausted:
+            parts.append(f"the proof was given up after {found.evaluated} mappings")
         return "; ".join(parts)
 
     def takes_explicit(self, nest: Nest, pin: Pin | None, copy_pin: Pin | None = None) -> bool:
@@ -297,6 +256,7 @@ def _decisions(schedule: Schedule) -> dict[str, Any]:
         "objective": schedule.objective,
         "lower_bound": schedule.lower_bound,
         "evaluated": schedule.evaluated,
+        "optimal": schedule.optimal,
     }
 
 

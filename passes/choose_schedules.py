@@ -1,0 +1,75 @@
+"""Choose a schedule for every nest: im2col, dataflow, tiles, loop order and copies, with the reason and a certificate.
+
+before:  nests without schedules
+after:   nests with schedules; those that take explicit im2col are two: a copy into the matrix of windows, a product
+
+Requires: a lowered module. Nests that have a schedule keep it.
+Ensures:  every schedule fits the machine; what a user pinned is as pinned. Nests that differ in names alone are mapped
+          once, so that equal modules get equal schedules; what earlier compilations found is taken from the user's
+          cache (passes/map_cache.py) after it has been checked and counted again, with the same result as a search.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..ir.arch import Arch
+from ..ir.diagnostics import CompileError, Diagnostic
+from ..ir.module import Module
+from ..ir.nest import Nest
+from .im2col import copy_name, im2col_kind, with_explicit
+from .map_cache import MapCache
+from .mapper import Mapper
+from .mapping import MappingOptions
+
+NAME = "schedule"
+
+
+def choose_schedules(module: Module, arch: Arch, options: MappingOptions) -> Module:
+    """The module with a schedule for every nest. Raises CompileError for every pin or option that no mapping meets."""
+    deadline = float("inf") if options.time_limit_s is None else time.monotonic() + options.time_limit_s
+    mapper = Mapper(arch, options, MapCache.of_user(), deadline)
+    pins = dict(options.pins)
+    layers = _layers(module)
+    copies = {copy_name(name): name for name in layers}
+    faults = [
+        Diagnostic(f"there is no layer {name!r} to map", pin.span, _listed(layers))
+        for name, pin in pins.items()
+        if name not in layers and name not in copies
+    ]
+    explicit: set[str] = set()
+    for operation in module.operations:
+        if isinstance(operation, Nest) and operation.schedule is None:
+            try:
+                copy_pin = pins.get(copy_name(operation.name))
+                if mapper.takes_explicit(operation, pins.get(operation.name), copy_pin):
+                    explicit.add(operation.name)
+            except CompileError as error:
+                faults += error.diagnostics
+    if faults:
+        raise CompileError(list(dict.fromkeys(faults)))
+    module = with_explicit(module, arch, lambda nest: nest.name in explicit)
+    layers = _layers(module)
+    if absent := [(name, pin) for name, pin in pins.items() if name not in layers]:
+        message = "there is no layer {!r} to map: {!r} takes no explicit im2col"
+        help = "pin `im2col: explicit` of that layer, too"
+        raise CompileError([Diagnostic(message.format(name, copies[name]), pin.span, help) for name, pin in absent])
+    operations = []
+    for operation in module.operations:
+        if isinstance(operation, Nest) and operation.schedule is None:
+            label = "explicit" if operation.name in explicit else im2col_kind(operation)
+            operation = mapper.map(operation, pins.get(operation.name), label)  # noqa: PLW2901
+        operations.append(operation)
+    mapper.cache.close()
+    return replace(module, operations=tuple(operations)).after(NAME)
+
+
+def _layers(module: Module) -> list[str]:
+    return [each.name for each in module.operations if isinstance(each, Nest)]
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:12])
+    return f"layers are: {shown}{', ...' if len(names) > 12 else ''}"
