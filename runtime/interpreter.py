@@ -217,15 +217,17 @@ def keep_configuration(config: Integers, row: Integers) -> None:
 
 
 @compiled
-def _note_event(state: State, number: int, dispatched: int, start: int, busy: int, finish: int) -> None:
-    place = state.event_count[0]
-    if place < len(state.events):
-        state.events[place, 0] = number
-        state.events[place, 1] = dispatched
-        state.events[place, 2] = start
-        state.events[place, 3] = start + busy
-        state.events[place, 4] = finish
-    state.event_count[0] = place + 1
+def _note_event(
+    events: Integers, event_count: Integers, number: int, dispatched: int, start: int, busy: int, finish: int
+) -> None:
+    place = event_count[0]
+    if place < len(events):
+        events[place, 0] = number
+        events[place, 1] = dispatched
+        events[place, 2] = start
+        events[place, 3] = start + busy
+        events[place, 4] = finish
+    event_count[0] = place + 1
 
 
 @compiled
@@ -239,47 +241,45 @@ def _timed(state: State, number: int, engine: int, ready: int, duration: int, la
     if code == OK and len(state.events):
         last = state.issued[engine] - 1
         start = state.started[engine, last % state.started.shape[1]]
-        _note_event(state, number, state.clock[T_DISPATCH], start, duration, state.completed[engine, last % HISTORY])
+        finish = state.completed[engine, last % HISTORY]
+        _note_event(state.events, state.event_count, number, state.clock[T_DISPATCH], start, duration, finish)
     return code
 
 
 @compiled
-def _load(state: State, number: int, region: int, ready: int) -> int:
-    """Counts and times of a load that `load_box` has carried out."""
-    row, plan = state.table[number], state.plan
-    stream = state.config[CONFIG_STREAMS + row[LOAD_STREAM]]
+def _load(stream: Integers, plan: Integers, arch: Integers, traffic: Integers) -> int:
+    """Cycles that a load which `load_box` has carried out holds the bus; its bytes are added to the layer's traffic."""
     size, inside = stream[STREAM_BYTES], plan[PLAN_INSIDE : PLAN_INSIDE + AXES]
     if plan[PLAN_POSITIONS]:
         moved = box_positions(inside, plan[PLAN_POSITIONS])
-        state.traffic[region, MAIN_MEMORY, stream[STREAM_ROLE], READ] += moved * size
-        state.traffic[region, 1 + plan[PLAN_MEMORY], stream[STREAM_ROLE], WRITE] += plan[PLAN_POSITIONS] * size
+        traffic[MAIN_MEMORY, stream[STREAM_ROLE], READ] += moved * size
+        traffic[1 + plan[PLAN_MEMORY], stream[STREAM_ROLE], WRITE] += plan[PLAN_POSITIONS] * size
     main_stride = stream[STREAM_MAIN_STRIDE : STREAM_MAIN_STRIDE + AXES]
-    duration = state.arch[A_COMMAND] + transfer_cycles(state.arch, inside, main_stride, size)
-    return _timed(state, number, LOAD, ready, duration, state.arch[A_LATENCY])
+    return int(arch[A_COMMAND] + transfer_cycles(arch, inside, main_stride, size))
 
 
 @compiled
-def _store(state: State, number: int, region: int, ready: int) -> int:
-    """Counts and times of a store that `run_store` has carried out; state.plan is what `check_store` noted."""
-    row, plan = state.table[number], state.plan
-    store = state.config[CONFIG_STORE]
+def _store(
+    row: Integers, config: Integers, plan: Integers, arch: Integers, traffic: Integers, counters: Integers
+) -> int:
+    """The same of a store that `run_store` has carried out; `plan` is what `check_store` noted."""
+    store = config[CONFIG_STORE]
     positions = plan[PLAN_POSITIONS]
     if positions:
-        traffic = state.traffic[region]
         size = TYPES[store[STORE_ACCUMULATOR], TYPE_BYTES]
         traffic[1 + plan[PLAN_MEMORY], ROLE_OUTPUT, READ] += positions * size
         traffic[MAIN_MEMORY, ROLE_OUTPUT, WRITE] += positions * TYPES[store[STORE_TYPE], TYPE_BYTES]
         for place in range(store[STORE_STEPS]):
-            step = state.config[CONFIG_POST + place]
+            step = config[CONFIG_POST + place]
             if step[POST_SLOT] < SLOTS:
                 size = TYPES[step[POST_OPERAND_TYPE], TYPE_BYTES]
                 traffic[1 + plan[PLAN_STEP_MEMORY + place], step[POST_ROLE], READ] += positions * size
-        state.counters[region, N_POST_ELEMENTS] += positions
+        counters[N_POST_ELEMENTS] += positions
     extents = row[STORE_EXTENT : STORE_EXTENT + AXES]
     main_stride = store[STORE_MAIN_STRIDE : STORE_MAIN_STRIDE + AXES]
-    busy = transfer_cycles(state.arch, extents, main_stride, TYPES[store[STORE_TYPE], TYPE_BYTES])
-    busy = max(busy, ceil_div(positions, state.arch[A_POST_LANES]))
-    return _timed(state, number, STORE, ready, state.arch[A_COMMAND] + busy, state.arch[A_LATENCY])
+    busy = transfer_cycles(arch, extents, main_stride, TYPES[store[STORE_TYPE], TYPE_BYTES])
+    busy = max(busy, ceil_div(positions, arch[A_POST_LANES]))
+    return int(arch[A_COMMAND] + busy)
 
 
 @compiled
@@ -294,18 +294,20 @@ def _check_types(fault: Integers, a_code: int, b_code: int, c_code: int) -> int:
 
 
 @compiled
-def _operand_memory(state: State, base: int, code: int, extents: Integers, strides: Integers) -> int:
+def _operand_memory(local: Local, base: int, code: int, extents: Integers, strides: Integers, fault: Integers) -> int:
     """Number of the memory that an operand of a command lies in, or -1 after a fault."""
     size = TYPES[code, TYPE_BYTES]
-    return check_local(state.local, base, base + size * (span(extents, strides) + 1), size, state.fault)
+    return check_local(local, base, base + size * (span(extents, strides) + 1), size, fault)
 
 
 @compiled
-def _plan_execute(state: State, number: int) -> int:
-    """Check a compute or vector command and note in state.plan where its operands lie: a fault's code or OK."""
-    row, fault, plan = state.table[number], state.fault, state.plan
+def _plan_execute(
+    local: Local, config: Integers, row: Integers, plan: Integers, room: Integers, fault: Integers
+) -> int:
+    """Check a compute or vector command and note in `plan` where its operands lie: a fault's code or OK. `room` is for
+    one number a counter."""
     on_array = row[0] == OP_COMPUTE
-    config_a, config_b, config_c = state.config[CONFIG_A], state.config[CONFIG_B], state.config[CONFIG_C]
+    config_a, config_b, config_c = config[CONFIG_A], config[CONFIG_B], config[CONFIG_C]
     body, flow, c_code = config_c[C_BODY], config_c[C_DATAFLOW], config_c[C_TYPE]
     has_b = uses_b(body)
     missing = -1
@@ -315,7 +317,7 @@ def _plan_execute(state: State, number: int) -> int:
         missing = 0
     elif has_b and config_b[0] == 0:
         missing = 1
-    elif body == BODY_QADD and state.config[CONFIG_SCALARS, 0] == 0:
+    elif body == BODY_QADD and config[CONFIG_SCALARS, 0] == 0:
         missing = 3
     if missing >= 0:
         return fail(fault, NOT_CONFIGURED, -1, missing, -1, 0)
@@ -335,45 +337,46 @@ def _plan_execute(state: State, number: int) -> int:
     b_strides = config_b[OPERAND_STRIDE : OPERAND_STRIDE + COUNTERS] if has_b else a_strides
     if check_classes(extents, classes, on_array, a_strides, b_strides, c_strides, fault) != OK:
         return int(fault[0])
-    if check_injective(extents, classes, c_strides, state.blocks.counters[0], fault) != OK:
+    if check_injective(extents, classes, c_strides, room, fault) != OK:
         return int(fault[0])
     if on_array and flow != FLOW_OS and config_c[C_ROW] < COUNTERS and classes[config_c[C_ROW]] != REDUCE:
         return fail(fault, BAD_COUNTER, config_c[C_ROW], 0, 0, 0)
     if on_array and flow != FLOW_IS and config_c[C_COL] < COUNTERS and classes[config_c[C_COL]] != COLUMN:
         return fail(fault, BAD_COUNTER, config_c[C_COL], 0, 0, 0)
-    plan[PLAN_MEMORY] = _operand_memory(state, row[COMPUTE_C], c_code, extents, c_strides)
-    plan[PLAN_MEMORY_A] = _operand_memory(state, row[COMPUTE_A], a_code, extents, a_strides)
+    plan[PLAN_MEMORY] = _operand_memory(local, row[COMPUTE_C], c_code, extents, c_strides, fault)
+    plan[PLAN_MEMORY_A] = _operand_memory(local, row[COMPUTE_A], a_code, extents, a_strides, fault)
     plan[PLAN_MEMORY_B] = 0
     if has_b:
-        plan[PLAN_MEMORY_B] = _operand_memory(state, row[COMPUTE_B], b_code, extents, b_strides)
+        plan[PLAN_MEMORY_B] = _operand_memory(local, row[COMPUTE_B], b_code, extents, b_strides, fault)
     if min(plan[PLAN_MEMORY], plan[PLAN_MEMORY_A], plan[PLAN_MEMORY_B]) < 0:
         return int(fault[0])
     return OK
 
 
 @compiled
-def _operands(state: State, number: int) -> tuple[Operand, Operand]:
+def _operands(local: Local, config: Integers, row: Integers) -> tuple[Operand, Operand]:
     """Both operands of a command that `_plan_execute` has passed; b is a where the body has none."""
-    row = state.table[number]
-    config_c = state.config[CONFIG_C]
+    config_c = config[CONFIG_C]
     body = config_c[C_BODY]
     as_codes = config_c[C_FORM] == FORM_RAW or not _subtracts(body)
     extents = row[COMPUTE_EXTENT : COMPUTE_EXTENT + COUNTERS]
-    a = operand_of(state.local, state.config[CONFIG_A], row[COMPUTE_A], as_codes, extents)
+    a = operand_of(local, config[CONFIG_A], row[COMPUTE_A], as_codes, extents)
     b = a
     if uses_b(body):
-        b = operand_of(state.local, state.config[CONFIG_B], row[COMPUTE_B], as_codes, extents)
+        b = operand_of(local, config[CONFIG_B], row[COMPUTE_B], as_codes, extents)
     return a, b
 
 
 @compiled
-def _execute(state: State, number: int, region: int, ready: int) -> int:
-    """Counts and times of a compute or vector command that has been carried out."""
-    row, plan, arch = state.table[number], state.plan, state.arch
+def _execute(
+    row: Integers, config: Integers, plan: Integers, arch: Integers, traffic: Integers, counters: Integers
+) -> tuple[int, int]:
+    """Duration and latency of a compute or vector command that has been carried out; what it did is added to the
+    traffic and counters of its layer."""
     total = plan[PLAN_POSITIONS]
     if total == 0:
-        return _timed(state, number, EXECUTE, ready, arch[A_COMMAND], 0)
-    config_a, config_b, config_c = state.config[CONFIG_A], state.config[CONFIG_B], state.config[CONFIG_C]
+        return int(arch[A_COMMAND]), 0
+    config_a, config_b, config_c = config[CONFIG_A], config[CONFIG_B], config[CONFIG_C]
     body, flow = config_c[C_BODY], config_c[C_DATAFLOW]
     extents = row[COMPUTE_EXTENT : COMPUTE_EXTENT + COUNTERS]
     classes = config_c[C_CLASS : C_CLASS + COUNTERS]
@@ -381,7 +384,6 @@ def _execute(state: State, number: int, region: int, ready: int) -> int:
     columns, reduces = class_extent(extents, classes, COLUMN), class_extent(extents, classes, REDUCE)
     outputs = groups * points * columns
     accumulates = row[COMPUTE_ACCUMULATE] != 0
-    counters, traffic = state.counters[region], state.traffic[region]
     row_counter, col_counter = config_c[C_ROW], config_c[C_COL]
     col_extent = extents[col_counter] if col_counter < COUNTERS else 1
     if row[0] == OP_COMPUTE:
@@ -414,7 +416,7 @@ def _execute(state: State, number: int, region: int, ready: int) -> int:
     if uses_b(body):
         size = TYPES[config_b[OPERAND_TYPE], TYPE_BYTES]
         traffic[1 + plan[PLAN_MEMORY_B], config_b[OPERAND_ROLE], READ] += reads_b * size
-    return _timed(state, number, EXECUTE, ready, duration, latency)
+    return duration, latency
 
 
 @compiled
@@ -424,12 +426,14 @@ def _subtracts(body: int) -> bool:
 
 
 @compiled
-def _close_region(state: State, number: int) -> None:
+def _close_region(
+    region: NDArray[np.int32], number: int, clock: Integers, completed: Integers, issued: Integers, counters: Integers
+) -> None:
     """Give the layer of an instruction its cycles if the next instruction belongs to another one."""
-    if number + 1 == len(state.table) or state.region[number + 1] != state.region[number]:
-        time = now(state.clock, state.completed, state.issued)
-        state.counters[state.region[number], N_CYCLES] += time - state.clock[T_REGION_START]
-        state.clock[T_REGION_START] = time
+    if number + 1 == len(region) or region[number + 1] != region[number]:
+        time = now(clock, completed, issued)
+        counters[region[number], N_CYCLES] += time - clock[T_REGION_START]
+        clock[T_REGION_START] = time
 
 
 @compiled_entry
@@ -438,8 +442,8 @@ def host_done(state: State, number: int, cycles: int) -> None:
     start = state.clock[T_DISPATCH]
     state.clock[T_DISPATCH] += cycles
     if len(state.events):
-        _note_event(state, number, start, start, cycles, state.clock[T_DISPATCH])
-    _close_region(state, number)
+        _note_event(state.events, state.event_count, number, start, start, cycles, state.clock[T_DISPATCH])
+    _close_region(state.region, number, state.clock, state.completed, state.issued, state.counters)
 
 
 @compiled
@@ -475,51 +479,55 @@ def step(state: State, first: int, last: int) -> int:
     Returns OK, AT_HOST (the clock stands at the call's start: the caller carries it out and says `host_done`), STOPPED
     or the code of a fault.
     """
-    plan = state.plan
+    config, plan, arch, fault = state.config, state.plan, state.arch, state.fault
     for number in range(first, last):
         row = state.table[number]
         opcode, region = row[0], state.region[number]
-        state.fault[5] = number
+        fault[5] = number
+        traffic, counters = state.traffic[region], state.counters[region]
         state.instructions[region, opcode] += 1
-        state.traffic[region, MAIN_MEMORY, ROLE_INSTRUCTION, READ] += 64
+        traffic[MAIN_MEMORY, ROLE_INSTRUCTION, READ] += 64
         code = _dispatched(state, row)
         if code == OK and OP_LOAD <= opcode <= OP_STORE:
-            ready = ready_time(row, state.completed, state.issued, state.fault)
+            engine, duration, latency = EXECUTE, 0, arch[A_LATENCY]
+            ready = ready_time(row, state.completed, state.issued, fault)
             if ready < 0:
-                code = int(state.fault[0])
+                code = int(fault[0])
             elif opcode == OP_LOAD:
-                stream = state.config[CONFIG_STREAMS + row[LOAD_STREAM]]
-                code = load_box(
-                    state.main, state.local, stream, row, plan, state.blocks.counters, state.stop, state.fault
-                )
+                stream = config[CONFIG_STREAMS + row[LOAD_STREAM]]
+                code = load_box(state.main, state.local, stream, row, plan, state.blocks.counters, state.stop, fault)
                 if code == OK:
-                    code = _load(state, number, region, ready)
+                    engine, duration = LOAD, _load(stream, plan, arch, traffic)
             elif opcode == OP_STORE:
-                code = check_store(
-                    len(state.main), state.local, state.config, row, plan, state.blocks.counters[0], state.fault
-                )
+                code = check_store(len(state.main), state.local, config, row, plan, state.blocks.counters[0], fault)
                 if code == OK:
-                    code = run_store(
-                        state.main, state.local, state.blocks, state.config, row, plan, state.stop, state.fault
-                    )
+                    code = run_store(state.main, state.local, state.blocks, config, row, plan, state.stop, fault)
                 if code == OK:
-                    code = _store(state, number, region, ready)
+                    engine, duration = STORE, _store(row, config, plan, arch, traffic, counters)
             else:
-                code = _plan_execute(state, number)
+                code = _plan_execute(state.local, config, row, plan, state.blocks.counters[0], fault)
                 if code == OK and plan[PLAN_POSITIONS]:
-                    a, b = _operands(state, number)
+                    a, b = _operands(state.local, config, row)
                     if opcode == OP_COMPUTE:
                         code = run_compute(
-                            state.local, state.blocks, state.config[CONFIG_C], a, b, row, state.arch[A_ROWS], plan,
-                            state.stop, state.fault,
-                        )  # fmt: skip
-                    else:
-                        code = run_vector(
-                            state.local, state.blocks, state.config, a, b, row, plan, state.stop, state.fault
+                            state.local,
+                            state.blocks,
+                            config[CONFIG_C],
+                            a,
+                            b,
+                            row,
+                            arch[A_ROWS],
+                            plan,
+                            state.stop,
+                            fault,
                         )
+                    else:
+                        code = run_vector(state.local, state.blocks, config, a, b, row, plan, state.stop, fault)
                 if code == OK:
-                    code = _execute(state, number, region, ready)
+                    duration, latency = _execute(row, config, plan, arch, traffic, counters)
+            if code == OK:
+                code = _timed(state, number, engine, ready, duration, latency)
         if code != OK:
             return code
-        _close_region(state, number)
+        _close_region(state.region, number, state.clock, state.completed, state.issued, state.counters)
     return OK
