@@ -15,8 +15,10 @@ from dnnc.ir.types import ElementType as T
 from dnnc.ir.types import HostType, Quantization, Tensor
 from dnnc.passes import partition
 from dnnc.passes.lower import lower
-from dnnc.passes.partition import acceptance, refusals, spelled
+from dnnc.passes.partition import acceptance, refusals
 from dnnc.passes.partition_needs import bodies_needed, post_steps_needed
+from dnnc.passes.partition_question import question_of
+from dnnc.passes.partition_units import spelled
 from support.convolutions import conv_graph
 from support.elementwise import CODE, OTHER, REAL, chain_graph, pool_graph
 from support.graphs import Graph
@@ -288,7 +290,7 @@ def test_each_rule_refuses_something() -> None:
             if name in module.tensor_by_name
         ):
             continue
-        question = partition._question(node, module.tensor_by_name, arch, precision, module.blobs)
+        question = question_of(node, module.tensor_by_name, arch, precision, module.blobs)
         silent -= {rule for rule in silent if list(rule(question))}
     assert not silent
 
