@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from dnnc.benchmarks import fuzz_mutators as mutate
+from dnnc.benchmarks import fuzz_bytes, fuzz_models, fuzz_programs, fuzz_texts
 from dnnc.benchmarks.fuzz_seeds import MODELS, RUN, make_seeds
 
 SECONDS = 10.0
@@ -93,12 +93,12 @@ def _model_case(seeds: Path, name: str, data: bytes, rng: random.Random) -> Case
 
 def onnx_bytes(seeds: Path, rng: random.Random) -> Case:
     name = rng.choice((*MODELS, "external"))
-    return _model_case(seeds, name, mutate.mutate_bytes((seeds / f"{name}.onnx").read_bytes(), rng), rng)
+    return _model_case(seeds, name, fuzz_bytes.mutate_bytes((seeds / f"{name}.onnx").read_bytes(), rng), rng)
 
 
 def onnx_fields(seeds: Path, rng: random.Random) -> Case:
     name = rng.choice((*MODELS, "external"))
-    changed = mutate.mutate_model(_model(seeds / f"{name}.onnx"), rng, _operators())
+    changed = fuzz_models.mutate_model(_model(seeds / f"{name}.onnx"), rng, _operators())
     return _model_case(seeds, name, changed.SerializeToString(), rng)
 
 
@@ -115,7 +115,7 @@ def _operators() -> list[str]:
 def machines(seeds: Path, rng: random.Random) -> Case:
     """Descriptions of machines, alone and with a model."""
     text = (seeds / f"{rng.choice((*MACHINES, 'tpu256'))}.yaml").read_text()
-    files = {"a.yaml": mutate.mutate_yaml(text, rng)}
+    files = {"a.yaml": fuzz_texts.mutate_yaml(text, rng)}
     if rng.random() < 0.5:
         return Case(files, [(["arch", rng.choice(("check", "show")), "a.yaml"], [])])
     name = rng.choice(("float_network", "integer_network"))
@@ -127,7 +127,7 @@ def machines(seeds: Path, rng: random.Random) -> Case:
 def mappings(seeds: Path, rng: random.Random) -> Case:
     """Mapping files, with the model that they belong to."""
     name = rng.choice(RUN)
-    files = {"m.yaml": mutate.mutate_yaml((seeds / f"{name}.mapping.yaml").read_text(), rng)}
+    files = {"m.yaml": fuzz_texts.mutate_yaml((seeds / f"{name}.mapping.yaml").read_text(), rng)}
     words = ["--arch", "edge8", "--precision", "keep", "--mapping", "m.yaml", "--time-limit", TIME_LIMIT]
     return Case(files, [(["cost", str(seeds / f"{name}.onnx"), *words, "--json", "c.json"], ["c.json"])])
 
@@ -147,11 +147,11 @@ def _ir(seeds: Path, rng: random.Random, change: Callable[[str, random.Random], 
 
 
 def ir_bytes(seeds: Path, rng: random.Random) -> Case:
-    return _ir(seeds, rng, lambda text, rng: mutate.mutate_bytes(text.encode(), rng))
+    return _ir(seeds, rng, lambda text, rng: fuzz_bytes.mutate_bytes(text.encode(), rng))
 
 
 def ir_words(seeds: Path, rng: random.Random) -> Case:
-    return _ir(seeds, rng, mutate.mutate_words)
+    return _ir(seeds, rng, fuzz_texts.mutate_words)
 
 
 def _assembly(seeds: Path, rng: random.Random, change: Callable[[str, random.Random], bytes]) -> Case:
@@ -162,11 +162,11 @@ def _assembly(seeds: Path, rng: random.Random, change: Callable[[str, random.Ran
 
 
 def asm_bytes(seeds: Path, rng: random.Random) -> Case:
-    return _assembly(seeds, rng, lambda text, rng: mutate.mutate_bytes(text.encode(), rng))
+    return _assembly(seeds, rng, lambda text, rng: fuzz_bytes.mutate_bytes(text.encode(), rng))
 
 
 def asm_words(seeds: Path, rng: random.Random) -> Case:
-    return _assembly(seeds, rng, mutate.mutate_words)
+    return _assembly(seeds, rng, fuzz_texts.mutate_words)
 
 
 def _program(seeds: Path, rng: random.Random, change: Callable[[bytes, random.Random], bytes]) -> Case:
@@ -181,19 +181,19 @@ def _program(seeds: Path, rng: random.Random, change: Callable[[bytes, random.Ra
 
 
 def dnnx_bytes(seeds: Path, rng: random.Random) -> Case:
-    return _program(seeds, rng, mutate.mutate_bytes)
+    return _program(seeds, rng, fuzz_bytes.mutate_bytes)
 
 
 def dnnx_index(seeds: Path, rng: random.Random) -> Case:
-    return _program(seeds, rng, mutate.mutate_index)
+    return _program(seeds, rng, fuzz_programs.mutate_index)
 
 
 def dnnx_blobs(seeds: Path, rng: random.Random) -> Case:
-    return _program(seeds, rng, mutate.mutate_blobs)
+    return _program(seeds, rng, fuzz_programs.mutate_blobs)
 
 
 def dnnx_code(seeds: Path, rng: random.Random) -> Case:
-    return _program(seeds, rng, mutate.mutate_code)
+    return _program(seeds, rng, fuzz_programs.mutate_code)
 
 
 def npz(seeds: Path, rng: random.Random) -> Case:
@@ -201,7 +201,7 @@ def npz(seeds: Path, rng: random.Random) -> Case:
     name = rng.choice(RUN)
     calibrates = rng.random() < 0.3
     source = seeds / f"{'float_network.samples' if calibrates else name}.npz"
-    change = rng.choice((mutate.mutate_bytes, mutate.mutate_archive, mutate.mutate_archive))
+    change = rng.choice((fuzz_bytes.mutate_bytes, fuzz_programs.mutate_archive, fuzz_programs.mutate_archive))
     files = {"in.npz": change(source.read_bytes(), rng)}
     if calibrates:
         words = ["compile", str(seeds / "float_network.onnx"), "--arch", "edge8", "--calibrate", "in.npz"]
@@ -215,7 +215,9 @@ def protos(seeds: Path, rng: random.Random) -> Case:
     name = rng.choice(RUN)
     data = (seeds / f"{name}.values" / "input_0.pb").read_bytes()
     file = rng.choice(("in/input_0.pb", "in/input_0.pb", "in/input_99.pb", "in/x.pb"))
-    return Case({file: mutate.mutate_bytes(data, rng)}, [(_run_words(str(seeds / f"{name}.dnnx"), "in"), ["out.npz"])])
+    return Case(
+        {file: fuzz_bytes.mutate_bytes(data, rng)}, [(_run_words(str(seeds / f"{name}.dnnx"), "in"), ["out.npz"])]
+    )
 
 
 KINDS: Mapping[str, Maker] = {

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from dnnc.benchmarks import fuzz, fuzz_mutators, fuzz_seeds
+from dnnc.benchmarks import fuzz, fuzz_programs, fuzz_seeds, fuzz_texts
 from dnnc.cli.main import main
 from dnnc.ir.program import INSTRUCTION_BYTES, Opcode
 from onnx import TensorProto, helper
@@ -142,11 +142,11 @@ def test_an_endless_loop_ends_at_the_time_limit(tmp_path: Path, capsys: pytest.C
 def test_a_program_cannot_reach_outside_the_memories(
     opcode: Opcode, field: str, value: int, seeds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    index, code, blobs = fuzz_mutators.unpack_program((seeds / "integer_network.dnnx").read_bytes())
+    index, code, blobs = fuzz_programs.unpack_program((seeds / "integer_network.dnnx").read_bytes())
     at = next(at for at in range(0, len(code), INSTRUCTION_BYTES) if code[at] == opcode)
-    word = fuzz_mutators.with_field(code[at : at + INSTRUCTION_BYTES], field, value)
+    word = fuzz_programs.with_field(code[at : at + INSTRUCTION_BYTES], field, value)
     code = code[:at] + word + code[at + INSTRUCTION_BYTES :]
-    (tmp_path / "p.dnnx").write_bytes(fuzz_mutators.pack_program(fuzz_mutators.with_code(index, code), code, blobs))
+    (tmp_path / "p.dnnx").write_bytes(fuzz_programs.pack_program(fuzz_programs.with_code(index, code), code, blobs))
     inputs = ["--inputs", str(seeds / "integer_network.npz"), "--outputs", str(tmp_path / "out.npz")]
     said = refused(["run", str(tmp_path / "p.dnnx"), *inputs], capsys)
     assert "instruction " in said
@@ -154,7 +154,7 @@ def test_a_program_cannot_reach_outside_the_memories(
 
 
 def test_an_alias_bomb_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "a.yaml").write_text(fuzz_mutators.ALIAS_BOMB)
+    (tmp_path / "a.yaml").write_text(fuzz_texts.ALIAS_BOMB)
     assert "anchors and aliases are not allowed" in refused(["arch", "check", str(tmp_path / "a.yaml")], capsys)
 
 
