@@ -37,8 +37,9 @@ from dnnc.ir.types import ElementType
 from dnnc.passes.mapping import MappingOptions
 from dnnc.passes.pipeline import PIPELINE, Options
 from dnnc.runtime.machine import RunOptions, RunResult, run_program
+from odd_draft import Case
 from odd_machines import AnySchedule, tiny_machines
-from odd_models import MODELS, Case, draw
+from odd_models import MODELS, draw
 from reference import reference
 
 OF_CODES = ("gemmini16", "edge8", "odd12x14", "tpu256", "tiny3x5", "tiny2x7", "f32_8")
