@@ -12,8 +12,9 @@ Ensures:  every schedule fits the machine; what a user pinned is as pinned. Nest
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import replace
+from itertools import islice
 
 from ..ir.arch import Arch
 from ..ir.diagnostics import CompileError, Diagnostic
@@ -66,10 +67,10 @@ def choose_schedules(module: Module, arch: Arch, options: MappingOptions) -> Mod
     return replace(module, operations=tuple(operations)).after(NAME)
 
 
-def _layers(module: Module) -> list[str]:
-    return [each.name for each in module.operations if isinstance(each, Nest)]
+def _layers(module: Module) -> dict[str, Nest]:
+    return {each.name: each for each in module.operations if isinstance(each, Nest)}
 
 
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:12])
+def _listed(names: Collection[str]) -> str:
+    shown = ", ".join(islice(names, 12))
     return f"layers are: {shown}{', ...' if len(names) > 12 else ''}"
