@@ -24,7 +24,6 @@ from ..ir.module import Module, Operation
 from ..ir.nest import Nest, local_layout
 from ..ir.types import BlobRef, ElementType, Tensor
 
-NAME = "allocate"
 ALIGNMENT_BYTES = 64
 
 
@@ -52,7 +51,7 @@ def allocate(module: Module, arch: Arch) -> Module:
         )
     if faults:
         raise CompileError(faults)
-    return replace(module, operations=tuple(operations), addresses=tuple(sorted(addresses.items()))).after(NAME)
+    return replace(module, operations=tuple(operations), addresses=tuple(sorted(addresses.items())))
 
 
 def _larger_than_main_memory(module: Module, arch: Arch) -> Iterator[Diagnostic]:

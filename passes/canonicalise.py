@@ -21,8 +21,6 @@ from ..ir.module import Module, Operation
 from ..ir.types import ElementType, Tensor, constant_array
 from .rewrite import fresh_name, readers, rebuilt, writers
 
-NAME = "canonicalise"
-
 _WEIGHTED = ("conv", "conv_transpose", "matmul")
 _ACTIVATIONS = ("relu", "clip", "leaky_relu", "table")
 _HAS_POST_CHAIN = (*_WEIGHTED, "pool", "add", "sub", "mul")
@@ -35,7 +33,7 @@ def canonicalise(module: Module) -> Module:
     for merge in (_merge_factors, _merge_activation):
         while (folded := _fold_once(module, merge)) is not module:
             module = folded
-    return module.after(NAME)
+    return module
 
 
 def _without_idle_reshapes(module: Module) -> Module:

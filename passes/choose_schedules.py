@@ -25,8 +25,6 @@ from .map_cache import MapCache
 from .mapper import Mapper
 from .mapping import MappingOptions
 
-NAME = "schedule"
-
 
 def choose_schedules(module: Module, arch: Arch, options: MappingOptions) -> Module:
     """The module with a schedule for every nest. Raises CompileError for every pin or option that no mapping meets."""
@@ -64,7 +62,7 @@ def choose_schedules(module: Module, arch: Arch, options: MappingOptions) -> Mod
             operation = mapper.map(operation, pins.get(operation.name), label)  # noqa: PLW2901
         operations.append(operation)
     mapper.cache.close()
-    return replace(module, operations=tuple(operations)).after(NAME)
+    return replace(module, operations=tuple(operations))
 
 
 def _layers(module: Module) -> dict[str, Nest]:

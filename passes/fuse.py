@@ -18,8 +18,6 @@ from ..ir.module import Module
 from ..ir.types import ElementType
 from .rewrite import readers, rebuilt, writers
 
-NAME = "fuse"
-
 _PRODUCERS = ("conv", "conv_transpose", "matmul")
 
 
@@ -49,9 +47,9 @@ def fuse(module: Module, arch: Arch) -> Module:
                 written_by[node.outputs[0]] = product
                 break
     if not merged:
-        return module.after(NAME)
+        return module
     operations = [merged.get(each.name, each) for each in module.operations]
-    return rebuilt(module, [each for each in operations if each is not None]).after(NAME)
+    return rebuilt(module, [each for each in operations if each is not None])
 
 
 def _legal(module: Module, arch: Arch, producer: Node, node: Node, position: int) -> bool:

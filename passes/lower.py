@@ -31,8 +31,6 @@ from .lower_pool import lower_pool
 from .lower_post import first_inexpressible
 from .rewrite import fresh_name, rebuilt
 
-NAME = "lower"
-
 _RULES: Mapping[str, Callable[[Context, Node], None]] = {
     "conv": lower_conv,
     "conv_transpose": lower_conv_transpose,
@@ -68,7 +66,7 @@ def lower(module: Module, arch: Arch) -> Module:
             _lower_node(context, operation)
     operations = _with_own_names(context.operations)
     lowered = replace(module, tensors=tuple(context.tensors.values()))
-    return rebuilt(lowered, operations).after(NAME)
+    return rebuilt(lowered, operations)
 
 
 def _lower_node(context: Context, node: Node) -> None:

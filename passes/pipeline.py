@@ -118,9 +118,7 @@ def run_passes(
     Raises CompileError for what is wrong with the input, BrokenPass where a pass of ours wrote an illegal module.
     """
     for each in passes:
-        module = each.run(module, arch, options)
-        if module.header.last_pass != each.name:
-            module = module.after(each.name)
+        module = each.run(module, arch, options).after(each.name)
         if faults := verify(module, arch):
             raise BrokenPass(each.name, faults)
     return module

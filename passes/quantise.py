@@ -26,8 +26,6 @@ from ..ir.module import Module, Operation
 from ..ir.types import ElementType, Quantization, Tensor, constant_array
 from .rewrite import fresh_name, readers, rebuilt
 
-NAME = "quantise"
-
 # What `run --check` holds a model to that was quantised here: of the range of each output, an assumption that the
 # accuracy of a model (benchmarks/accuracy.py) must confirm.
 INT8_TOLERANCE = "range:0.1"
@@ -58,8 +56,8 @@ def quantise(module: Module, arch: Arch, precision: str) -> Module:
     """
     target = target_type(arch, precision)
     if target is None:
-        return module.after(NAME)
-    narrowed = _Narrowing(module, target, "scale" in arch.post.ops).run().after(NAME)
+        return module
+    narrowed = _Narrowing(module, target, "scale" in arch.post.ops).run()
     if target.is_integer and narrowed.operations != module.operations:
         options = dict(narrowed.header.options) | {"tolerance": INT8_TOLERANCE}
         narrowed = replace(narrowed, header=replace(narrowed.header, options=tuple(sorted(options.items()))))

@@ -118,7 +118,6 @@ def test_allocating_again_changes_nothing() -> None:
     arch = machine()
     module = allocate(small_module(arch), arch)
     assert allocate(module, arch) == module
-    assert module.header.last_pass == "allocate"
 
 
 def test_what_does_not_fit_is_told_with_figures_for_every_memory() -> None:

@@ -24,7 +24,7 @@ from support.lowering import CODES
 def test_lowered_text(name: str, options: dict[str, object], explicit: bool) -> None:
     graph = conv_graph(**options)  # type: ignore[arg-type]
     assert graph is not None
-    module = lower(graph.module(["y"]), CODES)
+    module = lower(graph.module(["y"]), CODES).after("lower")
     if explicit:
         module = with_explicit(module, CODES, lambda nest: True)
     text = print_module(module)

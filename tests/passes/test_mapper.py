@@ -249,7 +249,6 @@ def test_equal_nests_are_mapped_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(calls) == 1
     assert len({each.schedule for each in mapped.operations[:3]}) == 1  # type: ignore[union-attr]
     assert mapped.operations[3] == kept
-    assert mapped.header.last_pass == "schedule"
     assert choose_schedules(mapped, arch, AUTO).operations == mapped.operations
 
 
