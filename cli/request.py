@@ -83,10 +83,12 @@ def warn_of_layers(module: Module, arch: Arch, options: Options, warn: Report) -
             f" {len(nests)} layers have a mapping that is not proven to be the best"
         )
     implicit = [each for each in nests if each.schedule is not None and each.schedule.im2col == "implicit"]
-    if options.im2col == "explicit" and implicit and options.mapping is None:
-        names = ", ".join(f"{each.name} ({explicit_refusal(each, arch)})" for each in implicit[:MOST_NAMED])
-        more = ", ..." if len(implicit) > MOST_NAMED else ""
-        warn(f"im2col stays implicit in {len(implicit)} layers: {names}{more}")
+    # A layer that has an explicit form and stays implicit is pinned so.
+    refused = [(each.name, why) for each in implicit if (why := explicit_refusal(each, arch))]
+    if options.im2col == "explicit" and refused:
+        names = ", ".join(f"{name} ({why})" for name, why in refused[:MOST_NAMED])
+        more = ", ..." if len(refused) > MOST_NAMED else ""
+        warn(f"im2col stays implicit in {len(refused)} layers: {names}{more}")
 
 
 def resolved(

@@ -220,11 +220,15 @@ def test_layers_that_cannot_take_an_explicit_im2col_are_told(
 ) -> None:
     text = (MODELS.parent / "arch" / "edge8.yaml").read_text()
     (tmp_path / "a.yaml").write_text(text.replace("vector: {", "vector: {ops: [add, max, sum], "))
-    words = ["cost", DIGITS, "--arch", str(tmp_path / "a.yaml"), "--im2col", "explicit"]
-    assert (
-        "warning: im2col stays implicit in 2 layers: conv1 (edge8 has no vector unit that copies i8), conv2 ("
-        in said(words, 0, capsys)
-    )
+    (tmp_path / "pins.yaml").write_text("layers: {dense: {dataflow: ws}}\n")
+    (tmp_path / "pinned.yaml").write_text("layers: {conv1: {im2col: implicit}}\n")
+    words = ["cost", DIGITS, "--im2col", "explicit", "--arch"]
+    less = [*words, str(tmp_path / "a.yaml")]
+    warning = "warning: im2col stays implicit in 2 layers: conv1 (edge8 has no vector unit that copies i8), conv2 ("
+    assert warning in said(less, 0, capsys)
+    assert warning in said([*less, "--mapping", str(tmp_path / "pins.yaml")], 0, capsys)
+    # A layer that could be explicit and is pinned implicit is as the user said.
+    assert "stays implicit" not in said([*words, "edge8", "--mapping", str(tmp_path / "pinned.yaml")], 0, capsys)
 
 
 @pytest.mark.parametrize(
