@@ -40,6 +40,7 @@ def _without_idle_reshapes(module: Module) -> Module:
     """Drop reshapes that change neither shape nor storage order: their readers read the source instead."""
     renamed: dict[str, str] = {}
     operations: list[Operation] = []
+    read_by_hosts = {name for each in module.operations if _is_host(each) for name in each.inputs}
     for operation in module.operations:
         if isinstance(operation, Node) and operation.op == "reshape" and operation.outputs[0] not in module.outputs:
             source, result = module.tensor(operation.inputs[0]), module.tensor(operation.outputs[0])
@@ -49,7 +50,7 @@ def _without_idle_reshapes(module: Module) -> Module:
                 result.type,
                 result.quantization,
             )
-            if same and not any(result.name in reader.inputs for reader in module.operations if _is_host(reader)):
+            if same and result.name not in read_by_hosts:
                 renamed[result.name] = renamed.get(source.name, source.name)
                 continue
         operations.append(_renamed(operation, renamed))
