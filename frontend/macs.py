@@ -105,9 +105,30 @@ def _convolution(x: Shape, w: Shape, y: Shape, found: WindowAttributes, transpos
 
 def _pairs(positions: int, extent: int, taps: int, stride: int, dilation: int, pad: int) -> int:
     """How many (p, t) with 0 <= p < positions, 0 <= t < taps have 0 <= p * stride + t * dilation - pad < extent."""
+    below = (_pairs_below(bound, positions, taps, stride, dilation) for bound in (pad + extent, pad))
+    return next(below) - next(below)
+
+
+def _pairs_below(bound: int, positions: int, taps: int, stride: int, dilation: int) -> int:
+    """How many of them have p * stride + t * dilation < bound."""
+    of_all_positions = min(max((bound - 1 - (positions - 1) * stride) // dilation + 1, 0), taps)
+    of_any_position = min(max((bound - 1) // dilation + 1, 0), taps)
+    rest = of_any_position - of_all_positions
+    last = bound - 1 - (of_any_position - 1) * dilation  # what is left for p * stride at the last of these taps
+    return of_all_positions * positions + rest + _floor_sum(rest, stride, dilation, last)
+
+
+def _floor_sum(count: int, divisor: int, factor: int, offset: int) -> int:
+    """Sum of (factor * i + offset) // divisor over 0 <= i < count, in the steps of Euclid's algorithm: shapes come from
+    a file and may be of any size. `offset` is not negative where `count` is positive. (Graham, Knuth, Patashnik,
+    Concrete Mathematics, section 3.5.)"""
     total = 0
-    for tap in range(taps):
-        shift = tap * dilation - pad
-        first, beyond = max(0, -(shift // stride)), min(positions, (extent - 1 - shift) // stride + 1)
-        total += max(0, beyond - first)
+    while count > 0:
+        total += count * (count - 1) // 2 * (factor // divisor) + count * (offset // divisor)
+        factor, offset = factor % divisor, offset % divisor
+        beyond = factor * count + offset
+        count, offset = beyond // divisor, beyond % divisor
+        divisor, factor = factor, divisor
+        if divisor == 0:
+            break
     return total

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from dnnc.backends.cost.classes import inside_points
 from dnnc.frontend.importer import classify, import_model
-from dnnc.frontend.macs import graph_node_macs, region_macs
+from dnnc.frontend.macs import _pairs, graph_node_macs, region_macs
 from dnnc.ir.graph import HostRegion, Node
 from dnnc.ir.nest import BodyOp, Nest
 from dnnc.passes.lower import lower
@@ -81,3 +81,17 @@ def test_check_counts_what_cost_counts(case: object, tmp_path: Path) -> None:
     nests = [each for each in lowered.operations if isinstance(each, Nest) and each.body.op is BodyOp.MAC]
     counted = sum(inside_points(each, (each.body.a, each.body.b or "")) for each in nests)
     assert counted == sum(each.macs or 0 for each in classify(path, take_all)) > 0
+
+
+@given(*(st.integers(1, most) for most in (9, 14, 8, 6, 5)), st.integers(-5, 25))
+def test_pairs_along_an_axis_are_those_that_one_counts(
+    positions: int, extent: int, taps: int, stride: int, dilation: int, pad: int
+) -> None:
+    pairs = [(p, t) for p in range(positions) for t in range(taps)]
+    inside = sum(0 <= p * stride + t * dilation - pad < extent for p, t in pairs)
+    assert _pairs(positions, extent, taps, stride, dilation, pad) == inside
+
+
+def test_pairs_of_shapes_of_any_size_are_counted_at_once() -> None:
+    n = 3 * 10**15
+    assert _pairs(n, n, n, 1, 1, 0) == n * (n + 1) // 2
