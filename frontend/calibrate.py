@@ -53,7 +53,8 @@ Array = NDArray[Any]
 @dataclass(frozen=True, slots=True)
 class Observed:
     """Of every float32 value by name its range; of those that were asked for also the mean over the leading axis and
-    all runs, where the shape of the rest stays the same."""
+    all samples, where the shape of the rest stays the same. (Where samples are no rows of a value, the runs of a last
+    batch that earlier samples fill up are left out of its mean.)"""
 
     ranges: dict[str, Range]
     means: dict[str, Array]
@@ -188,9 +189,29 @@ def _checked(network: Network, data: Mapping[str, Array], source: str = "") -> i
     return max((len(array) for array in data.values()), default=1)
 
 
-def _feeds(network: Network, data: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
-    """What the model is run on. The last batch is filled up with samples that came before."""
+@dataclass(frozen=True, slots=True)
+class _Feed:
+    """What the model is run on once. Of `batch` samples (0 where samples are no rows) the first `new` were not seen."""
+
+    inputs: dict[str, Array]
+    batch: int
+    new: int
+
+    @property
+    def is_filled_up(self) -> bool:
+        return self.new < self.batch
+
+    def unseen(self, values: Array) -> Array:
+        """Of values that the run computed those of new samples, where samples are still rows of them."""
+        return values[: self.new] if values.ndim and len(values) == self.batch else values
+
+
+def _feeds(network: Network, data: Mapping[str, Array]) -> Iterator[_Feed]:
+    """All runs of the model. The last batch is filled up with samples that came before."""
     runs = max((_runs(network, name, data[name]) for name in network.inputs), default=1)
+    batches = {_input_shape(network, name)[0] for name in network.inputs if _by_rows(network, name, data[name])}
+    batch = batches.pop() if len(batches) == 1 and _row_wise(network, data) else 0
+    samples = min((len(data[name]) for name in network.inputs), default=1)
     for run in range(runs):
         feed = {}
         for name in network.inputs:
@@ -202,7 +223,7 @@ def _feeds(network: Network, data: Mapping[str, Array]) -> Iterator[dict[str, Ar
                 chosen = array[run]
             wanted = onnx.helper.tensor_dtype_to_np_dtype(network.info(name).elem_type)
             feed[name] = np.ascontiguousarray(chosen, wanted).reshape(shape)
-        yield feed
+        yield _Feed(feed, batch, min(batch, samples - run * batch))
 
 
 # -- observation ------------------------------------------------------------------------------------------------
@@ -247,14 +268,16 @@ def _observe(
     histograms = {name: Histogram() for name in (*inputs, *computed)}
     means = {name: _Mean() for name in histograms if name in averaged}
 
-    def see(name: str, values: Array) -> None:
-        histograms[name].add(values, bins=bins)
-        if name in means:
-            means[name].add(values)
+    def see(feed: _Feed, name: str, values: Array) -> None:
+        unseen = feed.unseen(values)
+        histograms[name].add(unseen, bins=bins)
+        # Where samples are no rows, those that fill up the last batch would weigh twice.
+        if name in means and (len(unseen) == feed.new or not feed.is_filled_up):
+            means[name].add(unseen)
 
     for feed in _feeds(network, data):
         for name in inputs:
-            see(name, feed[name])
+            see(feed, name, feed.inputs[name])
     for group in _groups(network, computed):
         session = _session(network, group)
         for feed in _feeds(network, data):
@@ -263,13 +286,13 @@ def _observe(
                     network.fault("calibration reached its time limit", "give less data, or a larger --time-limit")
                 )
             try:
-                values = session.run(group, feed)
+                values = session.run(group, feed.inputs)
             except Exception as error:  # onnxruntime's errors share no base class
                 raise CompileError(
                     network.fault(f"the model fails on the calibration data: {onnxruntime_message(error)}")
                 ) from error
             for name, value in zip(group, values, strict=True):
-                see(name, value)
+                see(feed, name, value)
     return histograms, means
 
 
@@ -358,7 +381,7 @@ def _calibrate_in_child(
             )
         result = json.loads(answer.read_text())
         if "faults" in result:
-            raise CompileError([network.fault(message) for message in result["faults"]])
+            raise CompileError([network.fault(message, help) for message, help in result["faults"]])
         with np.load(place / "means.npz", allow_pickle=False) as stored:
             means = {name: stored[f"mean{index}"] for index, name in enumerate(result["averaged"])}
     return Observed({name: (low, high) for name, (low, high) in result["ranges"].items()}, means)

@@ -37,7 +37,7 @@ def main(folder: Path) -> int:
         np.savez(folder / "means.npz", **means)
         answer = json.dumps({"ranges": observed.ranges, "averaged": list(observed.means)})
     except CompileError as error:
-        answer = json.dumps({"faults": [each.message for each in error.diagnostics]})
+        answer = json.dumps({"faults": [(each.message, each.help) for each in error.diagnostics]})
     (folder / "ranges.json").write_text(answer)
     return 0
 
