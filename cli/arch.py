@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from ..ir.diagnostics import CompileError, Diagnostic
 from .report import print_table
 
+if TYPE_CHECKING:
+    from ..ir.arch import Arch
+
+_RESOLVED = """\
+# As programs embed this machine. The rows of `energy` and `area` are fixed: they stay the prices of this very machine
+# when other lines are changed. `dnnc arch show A`, without --resolved, is the text to change.
+"""
 _EXAMPLES = """\
 examples:
   dnnc arch list
-  dnnc arch show gemmini16 > my_machine.yaml     the normalised description, with energy and area rows and their sources
+  dnnc arch show gemmini16 > my_machine.yaml     a copy to change: prices follow from what it says
   dnnc arch check my_machine.yaml                every fault with its line and column
+  dnnc arch show gemmini16 --resolved            one fixed spelling, with every energy and area row and its source
 
 The schema is specs/arch.md.
 """
@@ -22,11 +31,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="list | show A | check FILE | import FILE")
     actions.add_parser("list", help="the bundled machines")
     for name, text in (("show", "print a machine"), ("check", "check a description"), ("import", "comes later")):
-        actions.add_parser(name, help=text).add_argument("arch", metavar="A", help="a bundled name or a file")
+        action = actions.add_parser(name, help=text)
+        action.add_argument("arch", metavar="A", help="a bundled name or a file")
+        if name == "show":
+            action.add_argument(
+                "--resolved",
+                action="store_true",
+                help="as programs embed it: one fixed spelling, every energy and area row in place",
+            )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from ..frontend.arch_yaml import bundled, load_arch
+    from ..frontend.arch_yaml import arch_source, bundled, load_arch, parse_arch
 
     if arguments.action == "import":
         raise CompileError(Diagnostic("`dnnc arch import` comes later", help="write the description by specs/arch.md"))
@@ -46,9 +62,34 @@ def run(arguments: argparse.Namespace) -> int:
         ]
         print_table(["name", "array", "types", "clock", "local memories", "main memory", "kind"], rows)
         return 0
-    arch = load_arch(arguments.arch)
+    text, file = arch_source(arguments.arch)
+    arch = parse_arch(text, file)
     if arguments.action == "show":
-        print(arch.text, end="")
-    else:
-        print(f"{arguments.arch}: {arch.name} is a sound description")
+        print(_RESOLVED + arch.text if arguments.resolved else text, end="")
+        return 0
+    print(f"{arguments.arch}: {arch.name} is a sound description")
+    if note := _float_models(arch):
+        print(f"note: {note}")
     return 0
+
+
+def _float_models(arch: Arch) -> str:
+    """Why no layer of a float model will run on the array, where that follows from the machine alone."""
+    from ..ir.types import ElementType
+    from ..passes.quantise import target_type
+
+    array = arch.array
+    if any(each.is_float for each in array.inputs):
+        return ""
+    if target_type(arch, "int8") is None:
+        found, legal = f"`array.inputs` is [{', '.join(each.value for each in array.inputs)}]", "i8 or u8"
+    elif ElementType.I8 not in array.weights:
+        found, legal = f"`array.weights` is [{', '.join(each.value for each in array.weights)}]", "i8"
+    elif target_type(arch, "auto") is None:
+        found, legal = f"`array.accumulator` is {array.accumulator}", "integers with --precision int8"
+    else:
+        return ""
+    return (
+        f"{found}, and float models are quantised to {legal} only: "
+        "this machine runs their convolutions and matrix products on the host"
+    )

@@ -44,6 +44,11 @@ def bundled() -> tuple[str, ...]:
 
 def load_arch(name_or_path: str) -> Arch:
     """A bundled machine by its name, else the description at a path. Raises CompileError naming every fault."""
+    return parse_arch(*arch_source(name_or_path))
+
+
+def arch_source(name_or_path: str) -> tuple[str, str]:
+    """The description as it is written, comments and all, and the file that it stands in."""
     if name_or_path in bundled():
         path = BUNDLED / f"{name_or_path}.yaml"
     else:
@@ -53,7 +58,7 @@ def load_arch(name_or_path: str) -> Arch:
             what = "there is no file" if looks_like_path else "there is no bundled architecture"
             raise CompileError(Diagnostic(f"{what} {name_or_path!r}", help=closest(name_or_path, bundled())))
     text = read_text_bounded(path, LARGEST_BYTES, "`dnnc arch show gemmini16` prints a description")
-    return parse_arch(text, path.name if name_or_path in bundled() else str(path))
+    return text, path.name if name_or_path in bundled() else str(path)
 
 
 def parse_arch(text: str, file: str) -> Arch:

@@ -73,7 +73,7 @@ def test_our_faults_are_ours(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
 def test_a_closed_pipe_is_no_fault() -> None:
     script = f"{sys.executable} -m dnnc.cli.main arch show gemmini16 | head -1"
     result = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
-    assert result.stdout == "name: gemmini16\n"
+    assert result.stdout.startswith("# Gemmini") and result.stdout.count("\n") == 1
     assert result.stderr == ""
 
 
