@@ -125,7 +125,7 @@ def load_model(path: str, arch: Arch, options: Options, given: ModelInputs, warn
         corrects = given.calibration is not None and given.bias_correction != SWITCH[1]
         averaged = product_inputs(module) if corrects else set()
         seen = calibrate(Path(path), data, method, settings, averaged, given.calibration_file, network)
-        module = with_corrected_biases(with_ranges(module, seen.ranges), seen.means)
+        module = with_corrected_biases(with_ranges(module, seen.ranges), seen.means, judge)
     else:
         unused = {
             "--calibrate": given.calibration,

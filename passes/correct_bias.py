@@ -16,6 +16,7 @@ Ensures:  where operands come without an error of their own, each output channel
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import replace
 from math import prod
@@ -27,6 +28,7 @@ from numpy.typing import NDArray
 from ..ir.graph import Node
 from ..ir.module import Module, Operation
 from ..ir.types import ElementType, Tensor, constant_array
+from .partition import Acceptance
 from .quantise import PRODUCTS, dequantised, rounded_weights
 from .rewrite import fresh_name, rebuilt
 
@@ -38,10 +40,12 @@ def product_inputs(module: Module) -> set[str]:
     return {node.inputs[0] for node in module.operations if isinstance(node, Node) and _has_weights(module, node)}
 
 
-def with_corrected_biases(module: Module, means: Mapping[str, Array]) -> Module:
+def with_corrected_biases(module: Module, means: Mapping[str, Array], judge: Acceptance) -> Module:
     """`module` with the biases of all float products with constant weights corrected, where `means` has their operand:
-    by name its mean over the leading axis and all calibration data."""
-    taken = set(module.tensor_by_name)
+    by name its mean over the leading axis and all calibration data. Products stay as they are that the machine does
+    not run with such a bias: it may add none."""
+    known = dict(module.tensor_by_name)
+    taken = set(known)
     tensors: list[Tensor] = []
     operations: list[Operation] = []
     for operation in module.operations:
@@ -50,9 +54,11 @@ def with_corrected_biases(module: Module, means: Mapping[str, Array]) -> Module:
             bias = _corrected(module, operation, np.asarray(means[operation.inputs[0]], np.float64))
             if bias is not None:
                 name = fresh_name(taken, f"{operation.name}.corrected_bias")
-                reference = module.blobs.add_array(bias)
-                tensors.append(Tensor(name, ElementType.F32, bias.shape, constant=reference))
-                operations[-1] = replace(operation, inputs=(*operation.inputs[:2], name))
+                tensor = Tensor(name, ElementType.F32, bias.shape, constant=module.blobs.add_array(bias))
+                changed = replace(operation, inputs=(*operation.inputs[:2], name))
+                if not judge(changed, ChainMap({name: tensor}, known), module.blobs):
+                    tensors.append(tensor)
+                    operations[-1] = changed
     return rebuilt(module, operations, tensors)
 
 

@@ -7,12 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dnnc.frontend.arch_yaml import load_arch
+from dnnc.frontend.ranges import with_ranges
+from dnnc.ir.arch import Arch
 from dnnc.ir.graph import Node
 from dnnc.ir.module import Module
 from dnnc.ir.types import constant_array
 from dnnc.passes.canonicalise import canonicalise
 from dnnc.passes.correct_bias import product_inputs, with_corrected_biases
-from dnnc.passes.quantise import dequantised, rounded_weights
+from dnnc.passes.partition import acceptance
+from dnnc.passes.quantise import dequantised, quantise, rounded_weights
 from dnnc.runtime.graph_interpreter import run_graph
 from support.graphs import Graph
 
@@ -66,6 +70,10 @@ def product(case: str, bias: bool) -> Graph:
     return graph
 
 
+def corrected(module: Module, means: dict[str, Any], arch: Arch | None = None) -> Module:
+    return with_corrected_biases(module, means, acceptance(arch or load_arch("gemmini16"), "int8"))
+
+
 def value(module: Module, x: np.ndarray) -> np.ndarray:
     return np.asarray(run_graph(module, {"x": x}, lambda *_: [])["y"], np.float64)
 
@@ -91,7 +99,7 @@ def test_the_mean_error_of_every_channel_is_zero(case: str, bias: bool) -> None:
     before = product(case, bias).module(["y"])
     x = (RNG.normal(size=PRODUCTS[case][1]) + 3).astype(np.float32)
     assert product_inputs(before) == {"x"}
-    after = with_rounded_weights(with_corrected_biases(before, {"x": x.mean(axis=0, dtype=np.float64)}))
+    after = with_rounded_weights(corrected(before, {"x": x.mean(axis=0, dtype=np.float64)}))
     expected = channel_means(case, value(before, x))
     uncorrected = np.abs(channel_means(case, value(with_rounded_weights(before), x)) - expected)
     error = np.abs(channel_means(case, value(after, x)) - expected)
@@ -110,7 +118,7 @@ def test_it_holds_with_scales_that_are_folded_later(case: str) -> None:
     graph.node("add", ["u", graph.constant("t", RNG.normal(size=per_channel))], "v")
     before = graph.module(["v"])
     x = (RNG.normal(size=PRODUCTS[case][1]) + 3).astype(np.float32)
-    after = canonicalise(with_corrected_biases(before, {"x": x.mean(axis=0, dtype=np.float64)}))
+    after = canonicalise(corrected(before, {"x": x.mean(axis=0, dtype=np.float64)}))
     assert len(after.operations) == 1
     found, expected = (
         channel_means(case, np.asarray(run_graph(each, {"x": x}, lambda *_: [])["v"], np.float64))
@@ -124,7 +132,7 @@ def test_it_holds_with_scales_that_are_folded_later(case: str) -> None:
 )
 def test_without_a_usable_mean_nothing_changes(means: dict[str, Any]) -> None:
     before = product("matmul", True).module(["y"])
-    assert with_corrected_biases(before, means) == before
+    assert corrected(before, means) == before
 
 
 def test_weights_with_one_scale_for_all_channels_are_left() -> None:
@@ -136,7 +144,7 @@ def test_weights_with_one_scale_for_all_channels_are_left() -> None:
     graph.node("conv_transpose", ["x", weights], "y", strides=(1,), dilations=(1,), pads=(0, 0), group=2)
     before = graph.module(["y"])
     assert product_inputs(before) == set()
-    assert with_corrected_biases(before, {"x": np.ones((4, 3))}) == before
+    assert corrected(before, {"x": np.ones((4, 3))}) == before
 
 
 def test_computed_weights_are_left() -> None:
@@ -147,4 +155,30 @@ def test_computed_weights_are_left() -> None:
     graph.node("matmul", ["x", "w"], "y", transpose_a=False, transpose_b=False)
     before = graph.module(["y"])
     assert product_inputs(before) == set()
-    assert with_corrected_biases(before, {"x": np.ones(3)}) == before
+    assert corrected(before, {"x": np.ones(3)}) == before
+
+
+def test_a_product_stays_as_it_is_where_the_machine_adds_no_bias() -> None:
+    arch = load_arch("gemmini16")
+    without = replace(arch, post=replace(arch.post, ops=tuple(each for each in arch.post.ops if each != "bias")))
+    before = product("conv", False).module(["y"])
+    mean = np.ones(PRODUCTS["conv"][1][1:])
+    assert corrected(before, {"x": mean}, without) == before
+    assert corrected(before, {"x": mean}, arch) != before
+
+
+@pytest.mark.parametrize("case", ["conv", "matmul", "conv_transpose"])
+def test_the_mean_holds_in_integers(case: str) -> None:
+    """Operands without an error of their own: what is left of the mean error is the rounding of the bias to i32."""
+    graph = product(case, True)
+    shape = PRODUCTS[case][1]
+    x = RNG.integers(-128, 128, shape).astype(np.float32)
+    x.reshape(-1)[:2] = -128, 127  # in codes of scale 1
+    before = with_ranges(graph.module(["y"]), {"x": (-128.0, 127.0), "y": (-1000.0, 1000.0)})
+    after = quantise(corrected(before, {"x": x.mean(axis=0, dtype=np.float64)}), load_arch("gemmini16"), "int8")
+    error = channel_means(case, value(after, x)) - channel_means(case, value(before, x))
+    weights = constant_array(before.tensor("w"), before.blobs)
+    node = before.operations[0]
+    assert isinstance(node, Node)
+    bias_steps = np.asarray(rounded_weights(node, weights.astype(np.float32))[1].scale)
+    assert (np.abs(error) <= 0.501 * bias_steps + 1e-5).all()

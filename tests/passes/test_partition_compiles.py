@@ -19,6 +19,7 @@ from dnnc.ir.arch import Arch
 from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.program import BODY_CODES, POST_CODES, Program
 from dnnc.ir.types import Blobs, ElementType
+from dnnc.passes.correct_bias import product_inputs, with_corrected_biases
 from dnnc.passes.partition import acceptance
 from dnnc.passes.pipeline import Options, run_passes
 from dnnc.runtime.machine import RunOptions, run_program
@@ -107,6 +108,8 @@ def compiled(path: Path, arch: Arch, precision: str = "auto") -> Program:
     judge, blobs = acceptance(arch, precision), Blobs()
     module = import_model(path, lambda node, tensors: judge(node, tensors, blobs), blobs=blobs)
     module = with_ranges(module, {each.name: (-3.0, 4.0) for each in module.tensors if each.type is ElementType.F32})
+    means = {name: np.ones((module.tensor(name).shape or ())[1:]) for name in product_inputs(module)}
+    module = with_corrected_biases(module, means, judge)
     module = replace(module, header=replace(module.header, arch=arch.name, arch_digest=arch.digest))
     program = emit(run_passes(module, arch, Options(precision)), arch).program
     assert program is not None
