@@ -179,6 +179,7 @@ class _Assembler:
             ".call": self._call,
             ".region": self._region,
             ".blob": self._blob,
+            ".end": lambda line: self._single("end", self.number),
         }
 
     def program(self) -> Program:
@@ -191,6 +192,10 @@ class _Assembler:
             for key, name in _REQUIRED.items():
                 if key not in self.single:
                     self._note(0, 0, f"there is no {name}")
+            if "end" not in self.single:
+                last = max((number for number, line in enumerate(self.lines) if line.strip()), default=0)
+                help = "the last line of a whole program is .end: the rest of this one may be lost"
+                self._note(last, len(_Line(self.lines[last]).tokens), "the text ends without .end", help)
         self._stop_on_faults()
         program = Program(
             model=str(self.single["model"]),
@@ -235,6 +240,9 @@ class _Assembler:
         started = self.number
         try:
             word = line.tokens[0]
+            if "end" in self.single:
+                self.number = len(self.lines)  # one fault says it
+                raise _Fault(0, f"{word[:40]!r} after .end", "the program ends there")
             if word in _MNEMONICS:
                 self._instruction(_MNEMONICS[word], line)
             elif word in self.directives:

@@ -16,7 +16,8 @@ _CHUNK = 1 << 14  # instructions that are decoded at once
 
 
 def disassemble(program: Program) -> str:
-    """The whole program: machine, memory map, host calls, instructions by region, and at the end the blobs in base64.
+    """The whole program: machine, memory map, host calls, instructions by region, the blobs in base64, and a last
+    line that says that nothing is missing.
 
     Raises CompileError where the code does not decode.
     """
@@ -55,6 +56,8 @@ def _lines(program: Program) -> Iterator[str]:
         yield f".blob {blob} {len(data)}"
         for start in range(0, len(data), _BLOB_LINE_BYTES):
             yield base64.b64encode(data[start : start + _BLOB_LINE_BYTES]).decode()
+    yield ""
+    yield ".end"
 
 
 def _quoted(text: str) -> str:

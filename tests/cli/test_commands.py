@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -176,6 +177,30 @@ def test_assembling_a_disassembly_gives_the_same_bytes(work: Path) -> None:
     assert main(["disasm", str(work / "a.dnnx"), "-o", str(work / "a.s")]) == 0
     assert main(["asm", str(work / "a.s"), "-o", str(work / "b.dnnx")]) == 0
     assert (work / "b.dnnx").read_bytes() == (work / "a.dnnx").read_bytes()
+
+
+@pytest.mark.parametrize("cut", [("|memories:\n", ""), ("\n.region", "\n")], ids=["in the machine", "no instructions"])
+def test_assembly_text_that_is_cut_off_is_no_program(
+    cut: tuple[str, str], work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["disasm", str(work / "a.dnnx"), "-o", str(work / "a.s")]) == 0
+    (work / "cut.s").write_text((work / "a.s").read_text().partition(cut[0])[0] + cut[1])
+    capsys.readouterr()
+    assert main(["asm", str(work / "cut.s"), "-o", str(work / "cut.dnnx")]) == 2
+    assert "the text ends without .end" in capsys.readouterr().err
+    assert not (work / "cut.dnnx").exists()
+
+
+def test_the_machine_in_assembly_text_is_checked(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["disasm", str(work / "a.dnnx"), "-o", str(work / "a.s")]) == 0
+    text = (work / "a.s").read_text()
+    line = text[: text.index("|  rows: ")].count("\n") + 1
+    (work / "wrong.s").write_text(re.sub(r"\|  rows: \d+", "|  rows: none", text))
+    capsys.readouterr()
+    assert main(["asm", str(work / "wrong.s"), "-o", str(work / "wrong.dnnx")]) == 2
+    said = capsys.readouterr().err
+    assert f"wrong.s:{line}:10: error: 'array.rows' must be a number, found 'none'\n  |  rows: none\n" in said
+    assert not (work / "wrong.dnnx").exists()
 
 
 def test_cost_writes_what_it_is_asked_for(work: Path, capsys: pytest.CaptureFixture[str]) -> None:

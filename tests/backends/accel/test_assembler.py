@@ -152,15 +152,35 @@ def test_blobs_are_verified() -> None:
     assert "bytes, not" in faults("\n".join([*lines[:start], *lines[start + 1 :]]))[0]
 
 
+def test_a_text_that_is_cut_off_is_refused_wherever_it_is_cut() -> None:
+    """At the end of every line, and within the last one; what is behind `.end` may be missing, and nothing else."""
+    lines = text().splitlines(keepends=True)
+    assert lines[-1] == ".end\n"
+    for count in range(len(lines)):
+        found = faults("".join(lines[:count]))
+        assert any("the text ends without .end" in each for each in found), found
+    for cut in (".en", ".e", "."):
+        assert any("is no instruction and no directive" in each for each in faults(text().replace(".end\n", cut)))
+    assert assemble(text().removesuffix("\n")) == program()
+
+
+def test_nothing_follows_the_end() -> None:
+    last = text().count("\n")
+    assert assemble(text() + "\n  # a comment\n\n") == program()
+    assert faults(text() + "\n.batch 1\nfence\n") == [f"x.s:{last + 2}:1: '.batch' after .end"]
+    assert faults(text().replace(".end", ".end 3")) == [f"x.s:{last}:6: '3' where the line should end"]
+
+
 def test_instructions_belong_to_a_region() -> None:
     assert faults(text().replace(".region", "#region"))[0].endswith("an instruction before the first .region")
-    assert any("before it starts" in each for each in faults(text() + '.region "r" "op" host\n'))
+    assert any("before it starts" in each for each in faults(text().replace(".end", '.region "r" "op" host\n.end')))
 
 
 def test_text_that_is_no_text_is_refused() -> None:
     assert faults(b"\n\xff") == ["x.s:2:1: the text is no valid UTF-8"]
     assert faults("") == [
-        f"x.s:1:1: there is no {each}" for each in (".dnnc", ".model", ".batch", ".tolerance", ".main", ".arch")
+        *(f"x.s:1:1: there is no {each}" for each in (".dnnc", ".model", ".batch", ".tolerance", ".main", ".arch")),
+        "x.s:1:1: the text ends without .end",
     ]
     assert len(faults("nonsense\n" * 100_000)) <= 102
 
