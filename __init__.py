@@ -3,6 +3,7 @@
     program = dnnc.compile("model.onnx", "gemmini16")
     stats = dnnc.cost("model.onnx", "gemmini16", dnnc.Options(dataflow="ws", batch_size=4))
     result = dnnc.run(program, {"image": image})
+    dnnc.save(program, "model.dnnx")  # dnnc.run takes the path as well
 
 Wrong input raises `CompileError`, which carries every fault. Nothing heavy is imported before a function is called.
 """
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from .ir.module import Module
     from .ir.program import Program
 
-__all__ = ["CompileError", "Options", "Result", "compile", "cost", "run"]
+__all__ = ["CompileError", "Options", "Result", "compile", "cost", "run", "save"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Result:
 
 def compile(
     model: str | PathLike[str],
-    arch: str | Arch,
+    arch: str | PathLike[str] | Arch,
     options: Options = Options(),  # noqa: B008  (a value that nothing changes)
 ) -> Program:
     """The program of an ONNX file (or of a .dnnir dump) for a machine.
@@ -52,7 +53,7 @@ def compile(
 
 def cost(
     model: str | PathLike[str],
-    arch: str | Arch,
+    arch: str | PathLike[str] | Arch,
     options: Options = Options(),  # noqa: B008
 ) -> dict[str, Any]:
     """What a model costs on a machine, in the schema `dnnc.stats/1`, without a program; arguments as for `compile`."""
@@ -78,20 +79,51 @@ def run(
     from .ir.program import Program as Compiled
     from .runtime.machine import RunOptions
 
+    _must_be(
+        "program", program, (Compiled, str, PathLike), "a program that dnnc.compile yields, or the path of a .dnnx"
+    )
+    arrays = "arrays by the names of the model's inputs, {'image': array}, or the path of a .npz file or of a folder"
+    _must_be("inputs", inputs, (Mapping, str, PathLike), arrays)
     loaded = program if isinstance(program, Compiled) else read_program(program_file(fspath(program)))
     values = program_inputs(fspath(inputs), loaded) if isinstance(inputs, str | PathLike) else inputs
     result, stats = session.run(loaded, values, RunOptions(time_limit_s=time_limit_s))
     return Result(result.outputs, stats)
 
 
-def _scheduled(model: str | PathLike[str], arch: str | Arch, options: Options) -> tuple[Module, Arch]:
+def save(program: Program, path: str | PathLike[str]) -> None:
+    """Write a program to a .dnnx file, which appears whole or not at all; `run` and the command line take it."""
+    from .cli.files import refuse_output_kind
+    from .ir.container import program_parts
+    from .ir.files import save_whole
+    from .ir.program import Program as Compiled
+
+    _must_be("program", program, (Compiled,), "a program that dnnc.compile yields")
+    _must_be("path", path, (str, PathLike), "the path of a .dnnx file")
+    refuse_output_kind(fspath(path), ".dnnx")
+    save_whole(fspath(path), program_parts(program))
+
+
+def _must_be(name: str, value: object, kinds: tuple[type, ...], wanted: str) -> None:
+    """Raise CompileError for an argument of another type than `kinds`."""
+    if not isinstance(value, kinds):
+        from .ir.diagnostics import Diagnostic
+
+        raise CompileError(Diagnostic(f"argument {name!r} is of type {type(value).__name__}", help=f"it is {wanted}"))
+
+
+def _scheduled(model: str | PathLike[str], arch: str | PathLike[str] | Arch, options: Options) -> tuple[Module, Arch]:
     import warnings
 
     from .cli.files import model_file
     from .cli.request import scheduled_model
+    from .ir.arch import Arch as Machine
 
+    _must_be("model", model, (str, PathLike), "the path of an .onnx or .dnnir file; onnx.save writes one")
+    _must_be("arch", arch, (str, PathLike, Machine), "a bundled name, the path of a description, or an Arch")
+    _must_be("options", options, (Options,), "dnnc.Options(...), with the options of dnnc compile")
+    machine = arch if isinstance(arch, Machine) else fspath(arch)
     said: list[str] = []
-    found = scheduled_model(model_file(fspath(model)), arch, options, warn=said.append)
+    found = scheduled_model(model_file(fspath(model)), machine, options, warn=said.append)
     for text in said:
         warnings.warn(text, stacklevel=3)
     return found

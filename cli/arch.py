@@ -32,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     actions.add_parser("list", help="the bundled machines")
     for name, text in (("show", "print a machine"), ("check", "check a description"), ("import", "comes later")):
         action = actions.add_parser(name, help=text)
-        action.add_argument("arch", metavar="A", help="a bundled name or a file")
+        action.add_argument("arch", metavar="A" if name == "show" else "FILE", help="a bundled name or a file")
         if name == "show":
             action.add_argument(
                 "--resolved",

@@ -44,6 +44,7 @@ def _check_model(arguments: argparse.Namespace) -> int:
     from ..passes.partition import acceptance
     from .report import print_table, progress
     from .session import resolved_precision
+    from .show import machine_name
 
     arch = load_arch(arguments.arch or _DEFAULT_ARCH)
     precision = resolved_precision(arguments.model, arguments.precision or "auto")
@@ -54,7 +55,7 @@ def _check_model(arguments: argparse.Namespace) -> int:
     print_table(
         ["node", "operator", "where", "MACs", "why"],
         [[each.node, each.op, each.where, each.macs, each.reason] for each in findings],
-        f"{arguments.model} on {arch.name}",
+        f"{arguments.model} on {machine_name(arch.name, arguments.arch)}",
     )
     computed = [each for each in findings if each.where != "constant"]
     _print_shares("nodes", [(each.where, each.macs) for each in computed])
@@ -77,12 +78,17 @@ def _check_dump(arguments: argparse.Namespace) -> int:
     """Of a dump the decisions have been taken: what runs where, and the reasons that the passes wrote down."""
     from .report import print_table
     from .session import read_module
+    from .show import machine_name
 
     path = arguments.model
     module, arch = read_module(path, arguments.arch)
     _refuse_late_decisions(arguments, module)
     rows = [_layer(each, module) for each in module.operations]
-    print_table(["layer", "operator", "where", "MACs", "why"], rows, f"{path}, made for {arch.name}")
+    print_table(
+        ["layer", "operator", "where", "MACs", "why"],
+        rows,
+        f"{path}, made for {machine_name(arch.name, arguments.arch)}",
+    )
     _print_shares("layers", [(where, macs) for _, _, where, macs, _ in rows])
     return 0
 

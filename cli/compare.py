@@ -17,7 +17,7 @@ KINDS = ("absolute", "relative", "range")
 @dataclass(frozen=True, slots=True)
 class Tolerance:
     """`exact`, or a bound on |found - expected|: absolute, relative to max(1, |expected|), or to the range of the
-    output (its greatest minus its least expected value)."""
+    output: its greatest less its least expected value, or the magnitude of that value where all are equal."""
 
     kind: str
     bound: float = 0.0
@@ -28,8 +28,8 @@ class Tolerance:
 
 @dataclass(frozen=True, slots=True)
 class OutputCheck:
-    """How one output compares. `largest` is the largest difference, `top1` the share of rows with the same greatest
-    element (None where there are no rows to rank)."""
+    """How one output compares. `largest` is the largest difference of elements that are finite in both, `top1` the
+    share of rows with the same greatest element (None where there are no rows to rank)."""
 
     name: str
     elements: int
@@ -85,22 +85,32 @@ def _check(name: str, found: np.ndarray[Any, Any], expected: np.ndarray[Any, Any
     both_nan = np.isnan(a) & np.isnan(b)
     with np.errstate(invalid="ignore", over="ignore"):
         difference = np.where((a == b) | both_nan, 0.0, np.abs(a - b))
-    difference = np.where(np.isnan(difference), np.inf, difference)
+    finite = np.isfinite(a) & np.isfinite(b)
+    strange = int(np.sum(~finite & ~(difference == 0)))
     equal = int(np.sum(difference == 0))
     if tolerance.kind == "exact":
         holds = equal == expected.size
     else:
-        finite = b[np.isfinite(b)]
         scale: Any = 1.0
         if tolerance.kind == "relative":
             scale = np.maximum(1.0, np.abs(np.where(np.isfinite(b), b, 0.0)))
-        elif tolerance.kind == "range" and finite.size:
-            scale = float(finite.max() - finite.min())
-        holds = bool(np.all(difference <= tolerance.bound * scale))
+        elif tolerance.kind == "range":
+            scale = _range(b[np.isfinite(b)])
+        holds = not strange and bool(np.all(difference <= tolerance.bound * scale, where=finite))
     top1 = None
     if expected.ndim >= 2 and expected.shape[-1] > 1 and expected.size:
         top1 = float(np.mean(a.argmax(-1) == b.argmax(-1)))
-    return OutputCheck(name, expected.size, equal, float(difference.max(initial=0.0)), top1, holds)
+    largest = float(difference.max(initial=0.0, where=finite))
+    note = f"{strange} elements are NaN or infinite, and not the same in both" if strange else ""
+    return OutputCheck(name, expected.size, equal, largest, top1, holds, note)
+
+
+def _range(expected: np.ndarray[Any, Any]) -> float:
+    """What `range:X` is a share of, of finite values."""
+    if not expected.size:
+        return 0.0
+    least, greatest = float(expected.min()), float(expected.max())
+    return abs(least) if least == greatest else greatest - least
 
 
 def _equal(a: Any, b: Any) -> bool:

@@ -43,14 +43,15 @@ def run(arguments: argparse.Namespace) -> int:
     from .report import words_beside
     from .request import prepare
     from .session import cost_document, with_program
-    from .stats import json_bytes
+    from .show import machine_name
+    from .stats import HOST_PRICE, json_bytes
 
     suffix = _SUFFIXES[arguments.emit]
     output = Path(arguments.output or Path(arguments.model).stem + suffix)
     refuse_output_kind(output, suffix)
     if arguments.emit == "ir":
         refuse_dump_name(output)
-    refuse_outputs([output, arguments.json])
+    refuse_outputs([output, arguments.json], arguments)
     module, arch, report = prepare(arguments)
     # What can be refused comes before the first file is written.
     if arguments.emit == "ir":
@@ -75,9 +76,12 @@ def run(arguments: argparse.Namespace) -> int:
     stats = [(arguments.json, json_bytes(cost_document(module, arch)))] if arguments.json else []
     write_files([(output, main), *stats])
     on_host = sum(region.where == "host" for region in program.regions)
+    machine = machine_name(arch.name, arguments.arch)
     with words_beside(arguments.json, str(output)):
         print(
             f"{output}: {program.instruction_count} instructions, {len(program.regions)} layers"
-            f" ({on_host} on the host), {program.main_bytes} bytes of main memory, for {arch.name}"
+            f" ({on_host} on the host), {program.main_bytes} bytes of main memory, for {machine}"
         )
+        if on_host:
+            print(HOST_PRICE)
     return 0

@@ -42,21 +42,28 @@ def run(arguments: argparse.Namespace) -> int:
         raise CompileError(Diagnostic("`--masks` comes later: block pruning is not built yet"))
     bounds = limits(arguments.limit)
     outputs = [arguments.json, arguments.html, arguments.save_mapping]
-    refuse_outputs(outputs)
+    refuse_outputs(outputs, arguments)
     module, arch, _ = prepare(arguments)
     stats = cost_document(module, arch)
-    written = (json_bytes(stats), html_page(stats).encode(), mapping_text(module).encode())
+    written = (json_bytes(stats), html_page(stats, arguments.arch).encode(), mapping_text(module).encode())
     write_files((path, data) for path, data in zip(outputs, written, strict=True) if path)
     exceeded = []
     for name, limit in bounds.items():
         value = stats["total"][name]
         if value is None or value > limit:
-            exceeded.append(f"{name} is {'not known' if value is None else value}; the limit is {limit:g}")
+            exceeded.append(
+                f"{name} is {'not known' if value is None else _digits(value)}; the limit is {_digits(limit)}"
+            )
     with words_beside(*outputs):
         if arguments.json != STANDARD_OUTPUT:
-            print_report(stats)
+            print_report(stats, arguments.arch)
         if arguments.explain:
             explain(stats, module, arch)
         for text in exceeded:
             print(text)
     return int(bool(exceeded))
+
+
+def _digits(value: float) -> str:
+    """Cycles to the last one, picojoules as far as a price means anything."""
+    return f"{value:.7g}" if value != int(value) else str(int(value))

@@ -40,6 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     from .values import read_npz, write_values
 
     folder = Path(arguments.output)
+    arch = load_arch(arguments.arch)
     make_folder(folder)
     model = folder / "digits.onnx"
     save_whole(model, (MODELS / "digits.onnx").read_bytes())
@@ -48,7 +49,6 @@ def run(arguments: argparse.Namespace) -> int:
     write_values(folder / "test.npz", {"image": digits["test"]})
     images = len(digits["test"])
 
-    arch = load_arch(arguments.arch)
     narrowed = target_type(arch, "auto")
     computed, how = str(narrowed), f"narrowed to {narrowed}"
     given = session.ModelInputs(batch_size=images)

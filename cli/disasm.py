@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .files import STANDARD_OUTPUT, program_file, write_files
+from .files import STANDARD_OUTPUT, program_file, refuse_overwriting, write_files
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -17,6 +17,8 @@ def run(arguments: argparse.Namespace) -> int:
     from ..backends.accel.disassembler import disassemble
     from ..ir.container import read_program
 
+    if arguments.output:
+        refuse_overwriting([arguments.output], arguments)
     text = disassemble(read_program(arguments.program))
     write_files([(arguments.output or STANDARD_OUTPUT, text.encode())])
     return 0

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
+import mmap
 import sys
 from collections.abc import Iterable, Sequence
+from os.path import exists, isdir, isfile
 from pathlib import Path
 
 from ..ir.diagnostics import CompileError, Diagnostic, Span
+from ..ir.dump import BLOB_FOLDER, SUFFIX
+from ..ir.files import open_bounded, refuse_unwritable, save_all
 
 STANDARD_OUTPUT = "-"
 
@@ -61,24 +66,75 @@ def refuse_dump_name(path: str | Path) -> None:
         raise CompileError(Diagnostic("the text of a module has a name that ends in .dnnir", Span(str(path)), help))
 
 
-def refuse_outputs(paths: Iterable[str | Path | None]) -> None:
-    """Raise CompileError, before long work is done for nothing, for files that cannot be written, and for two that
-    would go to the same place. `-` is standard output; None stands for no file."""
-    from ..ir.files import refuse_unwritable
-
+def refuse_outputs(paths: Iterable[str | Path | None], arguments: argparse.Namespace) -> None:
+    """Raise CompileError, before long work is done for nothing, for files that cannot be written, for those that the
+    command reads, and for two that would go to the same place. `-` is standard output; None stands for no file."""
     given = [str(path) for path in paths if path is not None]
-    refuse_unwritable(path for path in given if path != STANDARD_OUTPUT)
+    named = [path for path in given if path != STANDARD_OUTPUT]
+    refuse_unwritable(dict.fromkeys(named))
+    refuse_overwriting(named, arguments)
     places = [path if path == STANDARD_OUTPUT else str(Path(path).resolve()) for path in given]
     twice = [path for number, path in enumerate(given) if places[number] in places[:number]]
     if twice:
-        faults = [Diagnostic("two outputs of this command would be written here", Span(path)) for path in twice]
+        message = "two outputs of this command would be written here"
+        raise CompileError([Diagnostic(message, Span(path)) for path in dict.fromkeys(twice)])
+
+
+# The arguments of all commands that name what is read.
+_INPUTS = ("model", "module", "program", "source", "arch", "calibrate", "mapping", "inputs", "check")
+
+
+def refuse_overwriting(outputs: Iterable[str | Path], arguments: argparse.Namespace) -> None:
+    """Raise CompileError for every output that is one of the files that the command reads, however either is spelled:
+    the files that its arguments name, those in a folder of inputs, the blobs of a dump, the external data of a model.
+    """
+    places = [Path(each) for each in outputs]
+    existing = [each for each in places if isfile(each) or isdir(each)]
+    inputs = [Path(given) for name in _INPUTS if (given := getattr(arguments, name, None))]
+    faults = []
+    for output in existing:
+        if read := next((file for each in inputs if (file := _read_as(output, each)) is not None), None):
+            message = f"this would overwrite what the command reads: {read}"
+            faults.append(Diagnostic(message, Span(str(output)), "give the output another name"))
+    if faults:
         raise CompileError(faults)
+
+
+def _read_as(output: Path, given: Path) -> Path | None:
+    """The file (or folder) by which `output` is read where an argument names `given`; None where it is not."""
+    if not exists(given):
+        return None
+    if output.samefile(given):
+        return given
+    if not isfile(output):
+        return None
+    beside: Iterable[Path] = ()
+    if isdir(given):
+        beside = given.glob("*")
+    elif given.suffix == SUFFIX:
+        beside = (given.parent / BLOB_FOLDER).glob("*")
+    elif given.suffix == ".onnx" and isfile(given):
+        beside = _external_data(given)
+    return next((each for each in beside if isfile(each) and output.samefile(each)), None)
+
+
+def _external_data(model: Path) -> list[Path]:
+    """The files beside a model that hold its weights. Where nothing in the model names one, it is not parsed."""
+    with open_bounded(model, model.stat().st_size) as stream:
+        if not model.stat().st_size:
+            return []
+        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            if data.find(b"location") < 0:
+                return []
+    from ..frontend.load import parse
+
+    tensors = parse(model).graph.initializer
+    named = {each.value for tensor in tensors for each in tensor.external_data if each.key == "location"}
+    return [model.parent / name for name in sorted(named)]
 
 
 def write_files(files: Iterable[tuple[str | Path, bytes | Iterable[bytes]]]) -> None:
     """The outputs of one command: standard output for `-`, and files, of which none appears if one is refused."""
-    from ..ir.files import save_all
-
     named = []
     for path, data in files:
         if str(path) == STANDARD_OUTPUT:

@@ -6,7 +6,7 @@ import argparse
 
 from ..ir.diagnostics import CompileError, Diagnostic
 from .arguments import add_decisions
-from .files import refuse_dump_name, refuse_other_kind
+from .files import refuse_dump_name, refuse_other_kind, refuse_overwriting
 
 _EXAMPLES = """\
 examples:
@@ -41,6 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     refuse_other_kind(arguments.module, (SUFFIX,))
     if arguments.output:
         refuse_dump_name(arguments.output)
+        refuse_overwriting([arguments.output], arguments)
     passes = named(arguments.passes or "")
     if arguments.dump_ir and not passes:
         raise CompileError(Diagnostic("--dump-ir writes after each pass, and no --passes are given"))
@@ -48,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     given = command_line.options(arguments)
     options = resolved(given, module.header, arguments.module, passes, arguments.dump_ir)
     module = transform(with_options(module, options), arch, options, passes, dump_dir=arguments.dump_ir)
-    warn_of_layers(module, arch, given, warn)
+    warn_of_layers(module, arch, given, options.mapping.pins, warn)
     if arguments.output:
         path = Path(arguments.output)
         write_dump(module, path.parent, path.name.removesuffix(SUFFIX))

@@ -28,7 +28,7 @@ def table_lines(headers: Sequence[str], rows: Sequence[Sequence[object]], width:
     repeats the first column, so that its rows can be told. Words wrap where a block of their own is too narrow for
     them; nothing is cut, numbers least of all.
     """
-    cells = [list(headers), *([_cell(value) for value in row] for row in rows)]
+    cells = [list(headers), *([cell_text(value) for value in row] for row in rows)]
     right = [any(isinstance(row[k], int | float) for row in rows) for k in range(len(headers))]
     widths = [max(len(row[k]) for row in cells) for k in range(len(headers))]
     if width is not None:
@@ -65,7 +65,7 @@ def _wrapped(text: str, width: int) -> list[str]:
     return textwrap.wrap(text, width) if len(text) > width else [text]
 
 
-def _cell(value: object) -> str:
+def cell_text(value: object) -> str:
     if value is None:
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

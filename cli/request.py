@@ -18,6 +18,7 @@ from ..ir.module import Header, Module
 from ..ir.nest import Nest
 from ..passes.im2col import explicit_refusal
 from ..passes.mapper import STOPPED
+from ..passes.mapping import Pin
 from ..passes.pipeline import Options as PassOptions
 from ..passes.pipeline import Pass, named, remaining
 from . import arguments as command_line
@@ -59,22 +60,36 @@ def scheduled_model(
         seed=options.seed,
         time_limit_s=options.time_limit_s,
     )
+    taken = []
+
+    def decide(header: Header) -> PassOptions:
+        taken.append(resolved(options, header, model, passes, dump_dir))
+        return taken[-1]
+
     module, machine = scheduled(
         model,
         arch,
-        lambda header: resolved(options, header, model, passes, dump_dir),
+        decide,
         given,
         passes=passes,
         dump_dir=dump_dir,
         report=report,
         warn=warn,
     )
-    warn_of_layers(module, machine, options, warn)
+    warn_of_layers(module, machine, options, taken[-1].mapping.pins, warn)
     return module, machine
 
 
-def warn_of_layers(module: Module, arch: Arch, options: Options, warn: Report) -> None:
-    """What was asked of all layers and does not hold of some."""
+def warn_of_layers(module: Module, arch: Arch, options: Options, pins: Sequence[tuple[str, Pin]], warn: Report) -> None:
+    """What was asked of all layers and does not hold of some. `pins` are those of the mapping file."""
+    for option in ("dataflow", "im2col"):
+        wanted = getattr(options, option)
+        decided = [(name, getattr(pin, option)) for name, pin in pins]
+        other = [f"{name} ({value})" for name, value in decided if value not in (None, "none", wanted)]
+        if wanted not in (None, "auto") and other:
+            more = ", ..." if len(other) > MOST_NAMED else ""
+            listed = f"{', '.join(other[:MOST_NAMED])}{more}"
+            warn(f"--{option} {wanted} is not used where --mapping decides otherwise, in {len(other)} layers: {listed}")
     nests = [each for each in module.operations if isinstance(each, Nest) and each.schedule is not None]
     stopped = [each for each in nests if each.schedule is not None and STOPPED in each.schedule.reason]
     if stopped and options.time_limit_s is not None:

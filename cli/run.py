@@ -6,7 +6,7 @@ import argparse
 
 from ..ir.diagnostics import CompileError, Diagnostic
 from .arguments import add_json, seconds
-from .files import STANDARD_OUTPUT, program_file, refuse_other_kind, refuse_outputs, write_files
+from .files import STANDARD_OUTPUT, program_file, refuse_other_kind, refuse_outputs, refuse_overwriting, write_files
 
 _EXAMPLES = """\
 examples:
@@ -23,12 +23,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--inputs", metavar="IN.npz|DIR", required=True)
     parser.add_argument("--outputs", metavar="OUT.npz|DIR")
     add_json(parser)
-    parser.add_argument("--trace", metavar="F", help="when each command started and ended, for Perfetto")
+    parser.add_argument(
+        "--trace",
+        metavar="F",
+        help="for Perfetto: a bar from a command's start until its unit is free again; args.completed is when"
+        " its result is there",
+    )
     parser.add_argument("--check", metavar="MODEL.onnx", help="the model that the program was compiled from")
     parser.add_argument(
         "--tolerance",
         metavar="SPEC",
-        help="exact, absolute:X, relative:X or range:X (of the output's range); default: the program's own",
+        help="exact, absolute:X, relative:X or range:X; default: the program's own. A range is the greatest less the"
+        " least value of the reference output, or the magnitude of that value where all are equal",
     )
     parser.add_argument("--save-masks", metavar="F", help="masks of zero blocks (comes later)")
     parser.add_argument("--time-limit", type=seconds, metavar="S", default=600.0, help="default: 600")
@@ -56,7 +62,9 @@ def run(arguments: argparse.Namespace) -> int:
         help = "onnxruntime runs the model itself: give the .onnx file that this program was compiled from"
         refuse_other_kind(arguments.check, (".onnx",), help)
     archive = arguments.outputs if (arguments.outputs or "").endswith(".npz") else None
-    refuse_outputs([arguments.json, arguments.trace, archive])
+    refuse_outputs([arguments.json, arguments.trace, archive], arguments)
+    if arguments.outputs and not archive:
+        refuse_overwriting([arguments.outputs], arguments)
     program = read_program(arguments.program)
     tolerance = parse_tolerance(arguments.tolerance or program.tolerance)
     inputs = program_inputs(arguments.inputs, program)

@@ -116,6 +116,8 @@ def load_model(path: str, arch: Arch, options: Options, given: ModelInputs, warn
             warn(
                 "the model is quantised by synthetic data: expect no accuracy (--calibrate DATA.npz gives real inputs)"
             )
+            if given.method is not None:
+                warn(f"--calibration {given.method} chooses ranges of synthetic data: it needs real inputs to matter")
             data = synthetic_data(network, settings, given.seed or 0)
         elif given.seed is not None:
             warn("--seed is not used: the samples are given")

@@ -8,8 +8,8 @@ from ..ir.arch import Arch
 from ..ir.graph import HostRegion
 from ..ir.module import Module
 from ..ir.nest import Nest, Schedule, main_memory_loops
-from .report import print_table
-from .stats import Json, ridge
+from .report import cell_text, print_table
+from .stats import HOST_PRICE, Json, ridge
 
 _LAYER = (
     "layer",
@@ -71,18 +71,33 @@ def _total_rows(stats: Json) -> list[tuple[str, str]]:
     ]
 
 
-def _title(stats: Json) -> str:
+def machine_name(name: str, given: str | None) -> str:
+    """A machine as titles call it: a described name may be that of the machine which a file was copied from."""
+    from ..frontend.arch_yaml import bundled
+
+    return name if given is None or given in bundled() else f"{name} of {given}"
+
+
+def host_note(stats: Json) -> str:
+    """What the cycles of host layers leave out, where there are any."""
+    return HOST_PRICE if any(layer["where"] == "host" for layer in stats["layers"]) else ""
+
+
+def _title(stats: Json, arch_given: str | None) -> str:
     """The kind of the machine is told where no program can be made for it."""
-    machine = stats["arch"] if stats["kind"] == "executable" else f"{stats['arch']} ({stats['kind']})"
+    machine = machine_name(stats["arch"], arch_given)
+    machine += "" if stats["kind"] == "executable" else f" ({stats['kind']})"
     return f"{stats['model']} on {machine}, batch {stats['batch']} ({stats['source']})"
 
 
-def print_report(stats: Json) -> None:
-    """Layers, then totals."""
-    print_table(_LAYER, _layer_rows(stats), _title(stats))
+def print_report(stats: Json, arch_given: str | None = None) -> None:
+    """Layers, then totals. `arch_given` is the machine as it was asked for: a bundled name or a file."""
+    print_table(_LAYER, _layer_rows(stats), _title(stats, arch_given))
     print()
     for name, value in _total_rows(stats):
         print(f"{name:14}{value}")
+    if note := host_note(stats):
+        print(note)
 
 
 def explain(stats: Json, module: Module, arch: Arch) -> None:
@@ -120,15 +135,13 @@ def _certificate(schedule: Schedule) -> str:
     return f"not proven optimal: {bound}; {costed}"
 
 
-def html_page(stats: Json) -> str:
-    """The report as one file without scripts or links; bars show each layer's share of the cycles."""
+def html_page(stats: Json, arch_given: str | None = None) -> str:
+    """The report as one file without scripts or links; bars compare the layers' cycles."""
     most = max((layer["cycles"] for layer in stats["layers"]), default=0) or 1
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in (*_LAYER, "cycles"))
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in (*_LAYER, "cycles, of the longest layer"))
     body = ""
     for layer, row in zip(stats["layers"], _layer_rows(stats), strict=True):
-        cells = "".join(
-            f"<td>{html.escape(f'{cell:.4g}' if isinstance(cell, float) else str(cell))}</td>" for cell in row
-        )
+        cells = "".join(f"<td>{html.escape(cell_text(cell))}</td>" for cell in row)
         width = 100 * layer["cycles"] / most
         body += f'<tr>{cells}<td class="bar"><div style="width:{width:.1f}%"></div></td></tr>\n'
     totals = "".join(
@@ -138,7 +151,7 @@ def html_page(stats: Json) -> str:
         f"<tr><td>{html.escape(name)}</td><td>{html.escape(source)}</td></tr>"
         for name, source in stats["provenance"].items()
     )
-    title = html.escape(_title(stats))
+    title = html.escape(_title(stats, arch_given))
     return f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{title}</title>
 <style>
@@ -152,6 +165,7 @@ td, th {{ padding: 2px 8px; text-align: left; border-bottom: 1px solid #ddd }}
 <table>{totals}</table>
 <table><tr>{head}</tr>
 {body}</table>
+{f"<p>{html.escape(note)}</p>" if (note := host_note(stats)) else ""}
 <h2>Where the figures come from</h2>
 <table>{sources}</table>
 </html>

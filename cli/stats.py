@@ -12,6 +12,7 @@ from ..ir.nest import Schedule
 from ..ir.stats import LayerCounts
 
 SCHEMA = "dnnc.stats/1"
+HOST_PRICE = "host layers are priced by the bytes that they move; their arithmetic is not (specs/counts.md)"
 Json = dict[str, Any]
 
 
@@ -134,6 +135,7 @@ def _provenance(arch: Arch) -> dict[str, str]:
     """Where each figure comes from: definitions for counts, sources for prices, the description's own sources."""
     fixed = {
         "cycles": "specs/isa.md, section 3",
+        "cycles.host": f"call_cycles and bytes at the host's bytes_per_second: {HOST_PRICE}",
         "macs": "specs/counts.md",
         "traffic": "specs/counts.md",
         "gops": "two operations a MAC",

@@ -68,6 +68,7 @@ def bind_inputs(network: Network, batch_size: int | None, shapes: Mapping[str, S
                     "export the model with a symbolic batch axis",
                 )
             )
+    faults.extend(_unused_batch(network, batch_size, shapes, declared, symbols))
     for name, dims in declared.items():
         info = _type_info(network.input_protos[name])
         if not info.elem_type:
@@ -83,6 +84,26 @@ def bind_inputs(network: Network, batch_size: int | None, shapes: Mapping[str, S
         raise CompileError(faults)
     first = network.infos[network.inputs[0]].shape if network.inputs else None
     network.batch = max(1, first[0]) if first is not None and len(first) >= 2 else 1
+
+
+def _unused_batch(
+    network: Network,
+    batch_size: int | None,
+    shapes: Mapping[str, Shape],
+    declared: Mapping[str, list[int | str] | None],
+    symbols: Mapping[str, int],
+) -> Iterator[Diagnostic]:
+    """Where `shapes` says otherwise than `batch_size`: of the leading axis of the first input, and of symbolic ones."""
+    for name, dims in declared.items():
+        if batch_size is None or not dims:
+            continue
+        given, leading = shapes.get(name), dims[0]
+        bound = symbols.get(leading, batch_size) if isinstance(leading, str) else batch_size
+        if given is not None:
+            bound = given[0] if given and name == network.inputs[0] else batch_size
+        if bound != batch_size:
+            message = f"--batch-size {batch_size} and --shape contradict: the leading axis of input {name!r} is {bound}"
+            yield network.fault(message, "leave --batch-size out, or give the same number twice")
 
 
 def _bind_given(

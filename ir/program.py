@@ -259,6 +259,11 @@ class Program:
     tolerance: str
     blobs: Mapping[BlobRef, bytes]
 
+    def __repr__(self) -> str:
+        """In one line: the fields hold megabytes of code and constants."""
+        counted = f"{self.instruction_count} instructions, {len(self.regions)} layers, batch {self.batch}"
+        return f"<Program {self.model!r}: {counted}>"
+
     @property
     def instruction_count(self) -> int:
         return len(self.code) // INSTRUCTION_BYTES

@@ -87,7 +87,7 @@ def test_every_folder_is_a_listed_package() -> None:
 
 
 def test_public_names() -> None:
-    assert sorted(dnnc.__all__) == ["CompileError", "Options", "Result", "compile", "cost", "run"]
+    assert sorted(dnnc.__all__) == ["CompileError", "Options", "Result", "compile", "cost", "run", "save"]
     assert all(callable(getattr(dnnc, name)) for name in dnnc.__all__)
 
 

@@ -147,7 +147,7 @@ def test_a_machine_for_cost_alone_has_no_programs(work: Path, capsys: pytest.Cap
     base = [DIGITS, "--arch", str(work / "paper.yaml"), "--batch-size", "4"]
     base += ["--calibrate", str(work / "calibration.npz")]
     assert main(["cost", *base]) == 0
-    assert "on paper (cost_only), batch 4 (cost)" in capsys.readouterr().out
+    assert f"on paper of {work / 'paper.yaml'} (cost_only), batch 4 (cost)" in capsys.readouterr().out
     assert main(["compile", *base, "-o", str(work / "never.dnnx")]) == 2
     assert "'paper' is a machine of kind `cost_only`: there are no programs for it" in capsys.readouterr().err
     assert not (work / "never.dnnx").exists()

@@ -43,6 +43,22 @@ def test_nan_and_infinity() -> None:
     assert check(np.array([np.nan, -np.inf, 1.0]), expected, "range:1")[3] is False
 
 
+def test_elements_that_are_not_finite_are_counted_and_no_difference() -> None:
+    expected = np.array([np.nan, np.inf, 1.0, 2.0])
+    found = np.array([np.nan, np.nan, 1.5, np.inf])
+    (result,) = check_outputs({"y": found}, {"y": expected}, parse_tolerance("absolute:10"))
+    assert (result.equal, result.largest, result.holds) == (1, 0.5, False)
+    assert result.note == "2 elements are NaN or infinite, and not the same in both"
+
+
+@pytest.mark.parametrize(("difference", "holds"), [(0.19, True), (-0.21, False)])
+@pytest.mark.parametrize("expected", [np.array([[-2.0]]), np.full((2, 3), 2.0), np.array([2.0, np.nan, 2.0])])
+def test_the_range_of_one_value_is_its_magnitude(
+    expected: np.ndarray[tuple[int, ...], np.dtype[np.float64]], difference: float, holds: bool
+) -> None:
+    assert check(expected + difference, expected, "range:0.1")[3] is holds
+
+
 def test_other_kinds_of_values() -> None:
     assert check([np.ones(2), np.zeros(1)], [np.ones(2), np.zeros(1)])[3] is True
     assert check([np.ones(2)], [np.ones(2), np.zeros(1)])[3] is False
