@@ -54,10 +54,12 @@ Array = NDArray[Any]
 class Observed:
     """Of every float32 value by name its range; of those that were asked for also the mean over the leading axis and
     all samples, where the shape of the rest stays the same. (Where samples are no rows of a value, the runs of a last
-    batch that earlier samples fill up are left out of its mean.)"""
+    batch that earlier samples fill up are left out of its mean.) Of a value that is not finite everywhere,
+    the range is that of the rest, there is no mean, and `left_out` says how often it is not."""
 
     ranges: dict[str, Range]
     means: dict[str, Array]
+    left_out: dict[str, int]
 
 
 def calibrate(
@@ -75,7 +77,8 @@ def calibrate(
     or the input's whole shape. `method` is one of METHODS: minmax (what was seen), percentile (less the outermost
     values), entropy (least Kullback-Leibler divergence) or mse (least mean square error). `source` is the data's file,
     `network` what `prepare` made of the model, where that is at hand.
-    Raises CompileError where data and inputs do not fit, or a limit is reached.
+    Raises CompileError where data and inputs do not fit, where data (or a tensor throughout) are not finite, or where
+    a limit is reached.
     """
     ensure(method in METHODS, f"no method {method!r}")
     options = options or ImportOptions()
@@ -98,8 +101,22 @@ def calibrate_here(
         if wide is not None and all(_fits(wide, name, data[name]) for name in wide.inputs):
             network = wide
     histograms, means = _observe(network, data, method != "minmax", frozenset(averaged), deadline)
+    left_out = {name: seen.non_finite for name, seen in histograms.items() if seen.non_finite}
+    _refuse_no_range(network, [name for name in left_out if histograms[name].empty])
     ranges = {name: METHODS[method](seen) for name, seen in histograms.items()}
-    return Observed(ranges, {name: mean.value() for name, mean in means.items() if mean.rows})
+    kept = {name: mean.value() for name, mean in means.items() if mean.rows and name not in left_out}
+    return Observed(ranges, kept, left_out)
+
+
+def _refuse_no_range(network: Network, names: Sequence[str]) -> None:
+    """Raise CompileError for values, in the order in which they are computed, that are NaN or infinite throughout."""
+    if not names:
+        return
+    node = next((each for each in network.nodes if names[0] in each.writes), None)
+    of = f", the result of {node.kind} {node.label!r}," if node is not None else ""
+    more = f"; {len(names) - 1} more that come after it are so, too" if names[1:] else ""
+    message = f"{names[0]!r}{of} is NaN or infinite throughout the calibration data: it has no range{more}"
+    raise CompileError(network.fault(message, "run the float model on these data and look at this value"))
 
 
 def _widened(path: Path, options: ImportOptions, batch: int) -> Network | None:
@@ -179,6 +196,8 @@ def _checked(network: Network, data: Mapping[str, Array], source: str = "") -> i
             faults.append(fault(f"calibration data for {name!r} is {array.dtype}, not {wanted}"))
         elif not len(array):
             faults.append(fault(f"calibration data for {name!r} has no samples"))
+        elif message := _not_finite(name, array, wanted):
+            faults.append(fault(message, "ranges follow from finite values only: mend or drop these samples"))
     if not faults and network.inputs:
         runs = {name: _runs(network, name, data[name]) for name in network.inputs}
         if len(set(runs.values())) > 1:
@@ -187,6 +206,23 @@ def _checked(network: Network, data: Mapping[str, Array], source: str = "") -> i
     if faults:
         raise CompileError(faults)
     return max((len(array) for array in data.values()), default=1)
+
+
+def _not_finite(name: str, array: Array, wanted: np.dtype[Any]) -> str:
+    """What is wrong with samples that are not finite in the type of their input; nothing where all are."""
+    if array.dtype.kind in "biu":
+        return ""
+    with np.errstate(over="ignore"):  # too large for the type is one of the ways
+        wrong = ~np.isfinite(array.astype(wanted, copy=False))
+    samples = np.flatnonzero(wrong.reshape(len(array), -1).any(axis=1))
+    if not samples.size:
+        return ""
+    place = tuple(int(each) for each in np.argwhere(wrong[samples[0]])[0])
+    value = f"{array[samples[0]][place]} at {list(place)}"
+    return (
+        f"calibration data for {name!r} is NaN or infinite in {samples.size} of {len(array)} samples "
+        f"({np.count_nonzero(wrong)} of {wrong.size} values); the first is sample {samples[0]}, with {value}"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +276,8 @@ class _Mean:
     def add(self, values: Array) -> None:
         if not values.ndim or self.shapes_differ:
             return
-        total = values.sum(axis=0, dtype=np.float64)
+        with np.errstate(invalid="ignore"):  # infinities of both signs: such a mean is not used
+            total = values.sum(axis=0, dtype=np.float64)
         if self.total is not None and self.total.shape != total.shape:
             self.total, self.rows, self.shapes_differ = None, 0, True
             return
@@ -384,7 +421,8 @@ def _calibrate_in_child(
             raise CompileError([network.fault(message, help) for message, help in result["faults"]])
         with np.load(place / "means.npz", allow_pickle=False) as stored:
             means = {name: stored[f"mean{index}"] for index, name in enumerate(result["averaged"])}
-    return Observed({name: (low, high) for name, (low, high) in result["ranges"].items()}, means)
+    ranges = {name: (low, high) for name, (low, high) in result["ranges"].items()}
+    return Observed(ranges, means, result["left_out"])
 
 
 # -- data that nobody gave --------------------------------------------------------------------------------------

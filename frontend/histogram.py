@@ -26,7 +26,8 @@ def _counts() -> NDArray[np.int64]:
 
 @dataclass
 class Histogram:
-    """Magnitudes in [0, span) in BINS equal bins, negative and other values apart. Non-finite values are left out.
+    """Magnitudes in [0, span) in BINS equal bins, negative and other values apart.
+    Non-finite values are counted and left out.
 
     `span` doubles, and neighbouring bins merge, when a larger value comes: at least half of the bins are in use.
     """
@@ -34,6 +35,7 @@ class Histogram:
     minimum: float = float("inf")
     maximum: float = float("-inf")
     span: float = 0.0
+    non_finite: int = 0
     negative: NDArray[np.int64] = field(default_factory=_counts)
     positive: NDArray[np.int64] = field(default_factory=_counts)
 
@@ -44,7 +46,9 @@ class Histogram:
             return
         low, high = float(flat.min()), float(flat.max())
         if not (np.isfinite(low) and np.isfinite(high)):
-            flat = flat[np.isfinite(flat)]
+            finite = flat[np.isfinite(flat)]
+            self.non_finite += flat.size - finite.size
+            flat = finite
             if not flat.size:
                 return
             low, high = float(flat.min()), float(flat.max())

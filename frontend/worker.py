@@ -35,7 +35,8 @@ def main(folder: Path) -> int:
         observed = calibrate_here(network, data, job["method"], options, job["averaged"])
         means: dict[str, Any] = {f"mean{index}": mean for index, mean in enumerate(observed.means.values())}
         np.savez(folder / "means.npz", **means)
-        answer = json.dumps({"ranges": observed.ranges, "averaged": list(observed.means)})
+        found = {"ranges": observed.ranges, "averaged": list(observed.means), "left_out": observed.left_out}
+        answer = json.dumps(found)
     except CompileError as error:
         answer = json.dumps({"faults": [(each.message, each.help) for each in error.diagnostics]})
     (folder / "ranges.json").write_text(answer)

@@ -189,6 +189,51 @@ def test_histogram_leaves_out_what_is_not_finite() -> None:
     histogram.add(np.array([1.0, np.nan, np.inf, -2.0], np.float32), bins=True)
     histogram.add(np.array([np.nan], np.float32), bins=True)
     assert histogram.extremes() == (-2.0, 1.0)
+    assert histogram.non_finite == 3
+
+
+@pytest.mark.parametrize(
+    ("places", "value", "said"),
+    [
+        ([(2, 1)], np.nan, "1 of 7 samples (1 of 28 values); the first is sample 2, with nan at [1]"),
+        ([(6, 3), (5, 0), (5, 2)], -np.inf, "2 of 7 samples (3 of 28 values); the first is sample 5, with -inf at [0]"),
+        ([slice(None)], np.nan, "7 of 7 samples (28 of 28 values); the first is sample 0, with nan at [0]"),
+        ([(3, 0)], 1e300, "1 of 7 samples (1 of 28 values); the first is sample 3, with 1e+300 at [0]"),
+    ],
+)
+def test_data_that_are_not_finite_are_refused(tmp_path: Path, places: list[Any], value: float, said: str) -> None:
+    x = RNG.standard_normal((7, 4))
+    for place in places:
+        x[place] = value
+    with pytest.raises(CompileError) as caught:
+        calibrate(network(tmp_path / "m.onnx"), {"x": x}, "minmax", source="data.npz")
+    (fault,) = caught.value.diagnostics
+    assert str(fault.span) == "data.npz"
+    assert fault.message == f"calibration data for 'x' is NaN or infinite in {said}"
+
+
+@pytest.mark.parametrize("flow", [False, True], ids=["here", "in a child"])
+def test_a_value_without_a_finite_one_is_named(tmp_path: Path, flow: bool) -> None:
+    """Where some are finite, the others are left out of its range and counted; its mean is left out, too."""
+    nodes = [helper.make_node("Log", ["x"], ["l"], name="log"), helper.make_node("Relu", ["l"], ["y"])]
+    if flow:
+        result = helper.make_tensor_value_info("k", FLOAT, [1, 2])
+        kept = helper.make_graph([helper.make_node("Identity", ["y"], ["k"])], "g", [], [result])
+        nodes.append(helper.make_node("If", ["yes"], ["z"], then_branch=kept, else_branch=kept))
+    path = save_model(
+        tmp_path / "m.onnx",
+        nodes,
+        [("x", FLOAT, [1, 2])],
+        [("z" if flow else "y", FLOAT, None)],
+        {"yes": np.array(True)} if flow else {},
+    )
+    with pytest.raises(CompileError, match=r"'l', the result of Log 'log', is NaN or infinite throughout"):
+        calibrate(path, {"x": np.full((3, 2), -1, np.float32)}, "minmax")
+    some = np.array([[1.0, -1.0], [1.0, 1.0]], np.float32)
+    seen = calibrate(path, {"x": some}, "percentile", averaged=["x", "l"])
+    assert seen.left_out["l"] == 1 and "x" not in seen.left_out
+    assert seen.ranges["l"] == (0.0, 0.0)
+    assert set(seen.means) == {"x"}
 
 
 def test_entropy_keeps_what_is_uniform_and_cuts_a_long_tail() -> None:
