@@ -89,7 +89,7 @@ def parse_with_references(text: str, file: str = "") -> tuple[Module, dict[BlobR
     items: list[Any] = []
     builder = Builder(text, file, faults, WORD_LIMIT)
     for start, end, line in _cut(text, file, faults):
-        value = _parse_item(text[start:end], line, builder)
+        value = _parse_item(text[start:end], line, builder, end == len(text))
         if value is not None:
             items.append(value)
     if not faults:
@@ -119,7 +119,7 @@ def _parse_one(text: str, file: str, kinds: tuple[type, ...], what: str) -> Any:
 
     _refuse_large(text, file)
     faults: list[Diagnostic] = []
-    value = _parse_item(text, 1, Builder(text, file, faults, WORD_LIMIT))
+    value = _parse_item(text, 1, Builder(text, file, faults, WORD_LIMIT), True)
     if not faults and isinstance(value, kinds):
         return value
     raise CompileError(_sorted(faults or [Diagnostic(f"this is not {what}", Span(file, 1, 1))]))
@@ -155,8 +155,8 @@ def _cut(text: str, file: str, faults: list[Diagnostic]) -> list[tuple[int, int,
     return items
 
 
-def _parse_item(text: str, line: int, builder: Any) -> Any:
-    """The value of one item; None, and a fault more, where it is wrong."""
+def _parse_item(text: str, line: int, builder: Any, last: bool) -> Any:
+    """The value of one item, perhaps the last of the text; None, and a fault more, where it is wrong."""
     from lark.exceptions import UnexpectedInput
 
     builder.first_line = line
@@ -172,7 +172,7 @@ def _parse_item(text: str, line: int, builder: Any) -> Any:
                 )
         tree = parser.feed_eof()  # type: ignore[no-untyped-call]
     except UnexpectedInput as error:
-        builder.faults.append(_syntax_fault(error, parser.accepts(), text, builder))  # type: ignore[no-untyped-call]
+        builder.faults.append(_syntax_fault(error, parser.accepts(), text, builder, last))  # type: ignore[no-untyped-call]
         return None
     return builder.transform(tree)
 
@@ -242,8 +242,9 @@ def _found(text: str, position: int) -> str:
     return repr(found)
 
 
-def _syntax_fault(error: UnexpectedInput, legal: set[str], text: str, builder: Any) -> Diagnostic:
-    """A fault of the grammar in words: the place, what stands there, what could, what was probably meant."""
+def _syntax_fault(error: UnexpectedInput, legal: set[str], text: str, builder: Any, last: bool) -> Diagnostic:
+    """A fault of the grammar in words: the place, what stands there, what could, what was probably meant. Where the
+    text ends too early, that is the fault."""
     from lark.exceptions import UnexpectedCharacters, UnexpectedToken
 
     position = len(text)
@@ -263,14 +264,27 @@ def _syntax_fault(error: UnexpectedInput, legal: set[str], text: str, builder: A
         else:
             fixed.append(_fixed_word(terminal))
     match = _FOUND.match(text, position)
-    found = "the end of the item" if end else _found(text, position)
+    missing = _never_closed(text, position) if last else ""
+    if end:
+        found = "the end of the text" if last else "the end of the item"
+    else:
+        found = f"the end of the text before {missing!r}" if missing else _found(text, position)
     if line == 0 and text[:position].strip() == "":
         fixed, described = list(ITEMS), []
     guess = close_match(match[0], fixed) if match and not end else ""
     legal_words = [*(repr(each) for each in fixed), *described]
     expected = " or ".join(filter(None, [", ".join(legal_words[:-1]), *legal_words[-1:]])) or "nothing more"
     span = Span(builder.file, builder.first_line + line, column)
-    return Diagnostic(f"found {found}", span, f"{guess}expected {expected}", builder.excerpt(span.line))
+    in_last_line = last and "\n" not in text[position:]  # what the printer wrote ends with a newline
+    cut = "; the file may have been cut off" if missing or in_last_line or (end and last) else ""
+    return Diagnostic(f"found {found}", span, f"{guess}expected {expected}{cut}", builder.excerpt(span.line))
+
+
+def _never_closed(text: str, position: int) -> str:
+    """The mark that ends what begins at `position` (a list, a string, code), if the text ends before it."""
+    opening = next((each for each in ("(", "[", '"', "code") if text.startswith(each, position)), "")
+    closing = {"(": ")", "[": "]", '"': '"', "code": "}"}.get(opening, "")
+    return closing if closing and closing not in text[position + 1 :] else ""
 
 
 def _fixed_word(terminal: str) -> str:

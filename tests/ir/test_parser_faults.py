@@ -92,7 +92,12 @@ def test_a_fault_in_a_nest(old: str, new: str, line: int, column: int, message: 
         (HEAD + "node @n {\n  %y = covn(%x)\n}\n", 7, 8, "no operator 'covn'", "did you mean 'conv'?"),
         (HEAD + "node @n {\n  %y = relu(%x)\n  post rleu : f32\n}\n", 8, 8, "no stage 'rleu'", "did you mean 'relu'?"),
         (HEAD + "node @n {\n  %y = clip(%x) {minimum = (1, 1.0)}\n}\n", 7, 28, "not both", ""),
-        (HEAD + "node @n {\n  %y = relu(%x)\n", 7, 16, "found the end of the item", "'}'"),
+        (HEAD + "node @n {\n  %y = relu(%x)\ninput %x\n", 7, 16, "found the end of the item", "'}'"),
+        (HEAD + "node @n {\n  %y = relu(%x)\n", 7, 16, "found the end of the text", "; the file may have been cut off"),
+        (HEAD + "tensor %x : i8[1] scale 0.5 zero (0,\n  1", 6, 34, "found the end of the text before ')'", "cut off"),
+        (HEAD + "tensor %x : i8[1,\n", 6, 15, "found the end of the text before ']'", "cut off"),
+        (HEAD + 'module "name', 6, 8, "found the end of the text before '\"'", "cut off"),
+        (HEAD + "tensor %x : i8[1] = sha256:12", 6, 21, "found 'sha256'", "digits; the file may have been cut off"),
         (HEAD + 'program "p" {\n  code 64 bytes { 0 }\n}\n', 7, 3, "found 'code'", "'arch'"),
     ],
 )
