@@ -22,7 +22,7 @@ from ..passes.mapping import Pin
 from ..passes.pipeline import Options as PassOptions
 from ..passes.pipeline import Pass, named, remaining
 from . import arguments as command_line
-from .decisions import Options, refuse_unread
+from .decisions import LEGAL, Options, refuse_unread
 from .options import pass_options
 from .report import progress, warn
 from .session import ORDER, ModelInputs, Report, scheduled, silent
@@ -85,7 +85,7 @@ def warn_of_layers(module: Module, arch: Arch, options: Options, pins: Sequence[
     for option in ("dataflow", "im2col"):
         wanted = getattr(options, option)
         decided = [(name, getattr(pin, option)) for name, pin in pins]
-        other = [f"{name} ({value})" for name, value in decided if value not in (None, "none", wanted)]
+        other = [f"{name} ({value})" for name, value in decided if value in LEGAL[option] and value != wanted]
         if wanted not in (None, "auto") and other:
             more = ", ..." if len(other) > MOST_NAMED else ""
             listed = f"{', '.join(other[:MOST_NAMED])}{more}"

@@ -235,6 +235,8 @@ def test_layers_that_cannot_take_an_explicit_im2col_are_told(
     ("words", "guess"),
     [
         (["compile", DIGITS, "--arch", "edge9"], "did you mean 'edge8'?"),
+        (["compile", DIGITS, "--arch", "GEMMINI16"], "did you mean 'gemmini16'?"),
+        (["demo", "--arch", "gemini16"], "did you mean 'gemmini16'?"),
         (["compile", DIGITS, "--arch", "edge8", "--dataflow", "wss"], "did you mean 'ws'?"),
         (["compile", DIGITS, "--arch", "edge8", "--objective", "latncy"], "did you mean 'latency'?"),
         (["cmpile"], "did you mean 'compile'?"),
