@@ -127,6 +127,9 @@ def load_model(path: str, arch: Arch, options: Options, given: ModelInputs, warn
         corrects = given.calibration is not None and given.bias_correction != SWITCH[1]
         averaged = product_inputs(module) if corrects else set()
         seen = calibrate(Path(path), data, method, settings, averaged, given.calibration_file, network)
+        for name in list(seen.left_out)[:1]:  # what is computed from it may be so, too
+            count = f"{seen.left_out[name]} time{'s' * (seen.left_out[name] > 1)}"
+            warn(f"{name!r} is NaN or infinite {count} on the calibration data: its range leaves that out")
         module = with_corrected_biases(with_ranges(module, seen.ranges), seen.means, judge)
     else:
         unused = {

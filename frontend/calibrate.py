@@ -116,6 +116,11 @@ def _refuse_no_range(network: Network, names: Sequence[str]) -> None:
     of = f", the result of {node.kind} {node.label!r}," if node is not None else ""
     more = f"; {len(names) - 1} more that come after it are so, too" if names[1:] else ""
     message = f"{names[0]!r}{of} is NaN or infinite throughout the calibration data: it has no range{more}"
+    read = [name for name in node.reads if name in network.constants] if node is not None else []
+    arrays = {name: network.constants[name].array for name in read}
+    wrong = [name for name, array in arrays.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]
+    if wrong:
+        message += f"; constant {wrong[0]!r}, which it is computed from, holds values that are not finite"
     raise CompileError(network.fault(message, "run the float model on these data and look at this value"))
 
 

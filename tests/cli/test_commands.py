@@ -17,6 +17,8 @@ from dnnc.frontend.arch_yaml import load_arch
 from dnnc.ir.container import read_program
 from dnnc.ir.diagnostics import Diagnostic
 from dnnc.ir.dump import read_dump
+from onnx import helper
+from support.onnx_models import FLOAT, save_model
 
 MODELS = Path(__file__).parents[2] / "specs" / "models"
 DIGITS = str(MODELS / "digits.onnx")
@@ -177,6 +179,27 @@ def test_assembling_a_disassembly_gives_the_same_bytes(work: Path) -> None:
     assert main(["disasm", str(work / "a.dnnx"), "-o", str(work / "a.s")]) == 0
     assert main(["asm", str(work / "a.s"), "-o", str(work / "b.dnnx")]) == 0
     assert (work / "b.dnnx").read_bytes() == (work / "a.dnnx").read_bytes()
+
+
+def test_calibration_tells_what_is_not_finite(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A value that is so in part is a warning, data that are so are refused; nothing is compiled from them."""
+    save_model(
+        tmp_path / "m.onnx",
+        [helper.make_node("MatMul", ["x", "w"], ["m"]), helper.make_node("Log", ["m"], ["y"])],
+        [("x", FLOAT, [1, 2])],
+        [("y", FLOAT, None)],
+        {"w": np.eye(2, dtype=np.float32)},
+    )
+    words = ["compile", str(tmp_path / "m.onnx"), "--arch", "gemmini16", "--calibrate", str(tmp_path / "d.npz")]
+    words += ["-o", str(tmp_path / "m.dnnx")]
+    np.savez(tmp_path / "d.npz", x=np.array([[1, np.inf], [1, 2]], np.float32))
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert "d.npz: error: calibration data for 'x' is NaN or infinite in 1 of 2 samples" in said
+    assert not (tmp_path / "m.dnnx").exists()
+    np.savez(tmp_path / "d.npz", x=np.array([[1, -1], [1, 2]], np.float32))
+    assert main(words) == 0
+    assert "warning: 'y' is NaN or infinite 1 time on the calibration data" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("cut", [("|memories:\n", ""), ("\n.region", "\n")], ids=["in the machine", "no instructions"])
