@@ -23,9 +23,10 @@ from ..passes.pipeline import Options as PassOptions
 from ..passes.pipeline import Pass, named, remaining
 from . import arguments as command_line
 from .decisions import LEGAL, Options, refuse_unread
+from .files import refuse_overwriting
 from .options import pass_options
 from .report import progress, warn
-from .session import ORDER, ModelInputs, Report, scheduled, silent
+from .session import ORDER, ModelInputs, Report, dump_name, scheduled, silent
 from .values import read_npz
 
 MOST_NAMED = 4  # layers, in a warning
@@ -116,6 +117,9 @@ def resolved(
     found = pass_options(options, header, file)
     if dump_dir is not None and dump and header.last_pass == ORDER[-1]:
         raise CompileError(Diagnostic("--dump-ir has nothing to write: no pass is left to run", help="leave it out"))
+    if dump_dir is not None and dump:
+        written = (Path(dump_dir) / f"{dump_name(each)}{SUFFIX}" for each in (*(one.name for one in run), ORDER[-1]))
+        refuse_overwriting(written, argparse.Namespace(module=dump))
     return found
 
 

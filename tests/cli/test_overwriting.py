@@ -92,6 +92,22 @@ def test_what_a_command_reads_is_not_overwritten(
     assert contents(work) == before
 
 
+def test_a_dump_is_not_overwritten_by_those_that_follow_it(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A text may have the name of a later pass."""
+    shutil.copytree(work / "dumps", tmp_path / "dumps")
+    monkeypatch.chdir(tmp_path / "dumps")
+    shutil.copy("04-lower.dnnir", "05-schedule.dnnir")
+    before = contents(tmp_path)
+    for command in (["opt", "--passes", "schedule"], ["cost"], ["compile", "-o", "p.dnnx"]):
+        capsys.readouterr()
+        assert main([command[0], "05-schedule.dnnir", *command[1:], "--dump-ir", "../dumps"]) == 2
+        assert "05-schedule.dnnir: error: this would overwrite what the" in capsys.readouterr().err
+        assert contents(tmp_path) == before
+    assert main(["cost", "04-lower.dnnir", "--dump-ir", "."]) == 0
+
+
 def test_what_a_command_does_not_read_is_replaced(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files beside an input, and those of the run before."""
     monkeypatch.chdir(work)
