@@ -69,9 +69,13 @@ def _print_shares(noun: str, counted: list[tuple[str, int | None]]) -> None:
     total = sum(macs or 0 for _, macs in counted)
     share = sum(macs or 0 for macs in on_array) / total if total else 0.0
     print()
-    print(f"accelerator: {len(on_array)} of {len(counted)} {noun}, {share:.2%} of {total} MACs")
-    if unknown := sum(macs is None for _, macs in counted):
-        print(f"the MACs of {unknown} {noun} are known only at run time")
+    unknown = sum(macs is None for _, macs in counted)
+    rest = (
+        f"; those of {unknown} {noun if unknown > 1 else noun.removesuffix('s')} (-) are not counted" if unknown else ""
+    )
+    print(f"accelerator: {len(on_array)} of {len(counted)} {noun}, {share:.2%} of {total} MACs{rest}")
+    if unknown:
+        print("not counted: control flow, operators that consist of many products, shapes known only at run time")
 
 
 def _check_dump(arguments: argparse.Namespace) -> int:

@@ -44,7 +44,7 @@ class ImportOptions:
 @dataclass(frozen=True, slots=True)
 class Finding:
     """Where a node of the file runs: `accelerator`, `host` (and why), or `constant` where it is computed at compile
-    time, or not needed. `macs` is null where a shape is known at run time only."""
+    time, or not needed. `macs` is null where they are not counted: see `macs.node_macs`."""
 
     node: str
     op: str

@@ -1,11 +1,13 @@
 """`macs` of specs/counts.md, from shapes and windows alone: products of two elements that lie inside their tensors.
 
-`dnnc check` says them before anything is lowered, and they are those of `dnnc cost`, but for one choice of the mapper:
-a layer that takes explicit im2col reads its padding from memory, and counts it.
+`dnnc check` says them before anything is lowered, and they are those of `dnnc cost` for what the accelerator runs, but
+for one choice of the mapper: a layer that takes explicit im2col reads its padding from memory, and counts it. What the
+host runs has none in `cost`, and has them here, where its operator is a single convolution or matrix product.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from math import prod
 
@@ -19,10 +21,16 @@ from .window import WindowAttributes, transposed_window, window
 
 _WEIGHTS = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3, "ConvTranspose": 1}
 _PRODUCTS = ("MatMul", "MatMulInteger", "QLinearMatMul", "Gemm", "QGemm")
+# Other operators, of ONNX and of onnxruntime, that consist of products: their names tell it.
+_UNCOUNTED = re.compile(
+    "Conv|MatMul|Gemm|Attention|LSTM|GRU|MoE|ai.onnx.ml.Linear|ai.onnx.ml.SVM"
+    "|^(RNN|Einsum|AffineGrid|Det|DFT|STFT|Rfft|Irfft|Inverse|CDist|GatedDeltaNet)$"
+)
 
 
 def node_macs(network: Network, node: OnnxNode) -> int | None:
-    """Products of a convolution or matrix product; 0 for other operators, None if not known."""
+    """Products of a convolution or matrix product; None where they are not counted (control flow, operators that
+    consist of several, shapes that are not known); 0 for other operators."""
     return _macs(lambda name: network.info(name).shape, node)
 
 
@@ -31,7 +39,7 @@ def _macs(shape: Callable[[str], Shape | None], node: OnnxNode) -> int | None:
     if node.has_subgraph:
         return None
     if kind not in _WEIGHTS and kind not in _PRODUCTS:
-        return 0
+        return None if _UNCOUNTED.search(kind) else 0
     x, y = shape(node.input(0)), shape(node.outputs[0])
     if x is None or y is None:
         return None
@@ -62,7 +70,7 @@ def graph_node_macs(module: Module, node: Node) -> int:
 
 
 def region_macs(model: bytes) -> int | None:
-    """The same of the ONNX model of a host region; None where a shape does not follow from the model."""
+    """The same of the ONNX model of a host region; None where those of one of its nodes are not counted."""
     graph = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(model)).graph
     shapes = {each.name: _extents(each.type.tensor_type) for each in (*graph.value_info, *graph.input, *graph.output)}
     shapes |= {each.name: tuple(each.dims) for each in graph.initializer}

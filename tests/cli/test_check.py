@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from dnnc.cli.main import main
+from onnx import helper
+from support.onnx_models import FLOAT, save_model
 
 DIGITS = str(Path(__file__).parents[2] / "specs" / "models" / "digits.onnx")
 
@@ -43,6 +46,32 @@ def test_layers_on_the_host_have_their_macs(tmp_path: Path, capsys: pytest.Captu
     assert main(["check", str(tmp_path / "00-import.dnnir")]) == 0
     (share,) = shares(capsys.readouterr().out)
     assert share.endswith("0.00% of 70976 MACs")
+
+
+@pytest.mark.parametrize("op", ["LSTM", "GRU", "RNN"])
+def test_macs_that_are_not_counted_are_no_zero(op: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In a model and in its dump; the share says of how many it does not speak."""
+    gates = {"LSTM": 4, "GRU": 3, "RNN": 1}[op]
+    rng = np.random.default_rng(2)
+    constants = {
+        name: rng.standard_normal(shape).astype(np.float32)
+        for name, shape in (("w", (1, gates * 2, 5)), ("r", (1, gates * 2, 2)), ("m", (5, 5)))
+    }
+    nodes = [helper.make_node("MatMul", ["x", "m"], ["p"], "p"), helper.make_node(op, ["p", "w", "r"], ["y"], "cell")]
+    nodes[1].attribute.append(helper.make_attribute("hidden_size", 2))
+    model = save_model(tmp_path / "m.onnx", nodes, [("x", FLOAT, [2, 1, 5])], [("y", FLOAT, None)], constants)
+    assert (
+        main(["compile", str(model), "--arch", "f32_8", "--dump-ir", str(tmp_path), "-o", str(tmp_path / "m.dnnx")])
+        == 0
+    )
+    for path, noun in ((model, "node"), (tmp_path / "00-import.dnnir", "layer")):
+        capsys.readouterr()
+        assert main(["check", str(path), "--arch", "f32_8"]) == 0
+        said = capsys.readouterr().out
+        (share,) = shares(said)
+        assert share.endswith(f"of 2 {noun}s, 100.00% of 50 MACs; those of 1 {noun} (-) are not counted")
+        (row,) = [line for line in said.splitlines() if re.search(rf"\b{op}\b.*host", line)]
+        assert re.search(r"host +- ", row)
 
 
 def test_a_dump_is_verified(dumps: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

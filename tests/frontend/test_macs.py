@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from dnnc.backends.cost.classes import inside_points
 from dnnc.frontend.importer import classify, import_model
-from dnnc.frontend.macs import _pairs, graph_node_macs, region_macs
+from dnnc.frontend.macs import _macs, _pairs, graph_node_macs, region_macs
+from dnnc.frontend.network import OnnxNode
 from dnnc.ir.graph import HostRegion, Node
 from dnnc.ir.nest import BodyOp, Nest
 from dnnc.passes.lower import lower
@@ -81,6 +82,33 @@ def test_check_counts_what_cost_counts(case: object, tmp_path: Path) -> None:
     nests = [each for each in lowered.operations if isinstance(each, Nest) and each.body.op is BodyOp.MAC]
     counted = sum(inside_points(each, (each.body.a, each.body.b or "")) for each in nests)
     assert counted == sum(each.macs or 0 for each in classify(path, take_all)) > 0
+
+
+def test_what_consists_of_products_is_counted_or_said_not_to_be() -> None:
+    """None for every such operator that has no count here, 0 for the others."""
+    counted = {"Conv", "ConvInteger", "QLinearConv", "ConvTranspose"}
+    counted |= {"MatMul", "MatMulInteger", "QLinearMatMul", "Gemm", "QGemm"}
+    products = {
+        "LSTM",
+        "GRU",
+        "RNN",
+        "Einsum",
+        "Attention",
+        "DeformConv",
+        "FusedConv",
+        "MatMulNBits",
+        "STFT",
+        "Loop",
+        "If",
+    }
+    others = {"Add", "Relu", "Softmax", "MaxPool", "GridSample", "QLinearAdd", "BiasGelu", "DequantizeLinear", "CumSum"}
+    body = helper.make_graph([], "g", [], [])
+    found = {}
+    for op in counted | products | others:
+        node = helper.make_node(op, ["x", "w", "s", "v"], ["y"], **({"body": body} if op in ("Loop", "If") else {}))
+        found[op] = _macs(dict.fromkeys("xwsvy", (2, 2)).get, OnnxNode(op, node, ()))
+    assert {op for op, macs in found.items() if macs is None} == products
+    assert {op for op, macs in found.items() if macs == 0} == others
 
 
 @given(*(st.integers(1, most) for most in (9, 14, 8, 6, 5)), st.integers(-5, 25))
