@@ -169,6 +169,9 @@ def _fold_round(network: Network, keep: Callable[[OnnxNode], bool]) -> bool:
             continue
         if nothing := _empty_values(network, node):
             folded.update(nothing)
+            name, value = next(iter(nothing.items()))
+            reason = f"its result {name!r} is empty: its shape is {list(value.array.shape)}"
+            network.empty.update(dict.fromkeys(node.sources, reason))
             continue
         if not _is_ready(network, node, keep, known):
             continue

@@ -304,18 +304,31 @@ class _Import:
     def findings(self) -> list[Finding]:
         found: dict[str, Finding] = {}
         operators = dict(self.network.originals)
+        macs = self._macs_of_sources(operators)
         for item in self.flow.items:
             where = "host" if item.on_host else "accelerator"
             for node in item.covers:
                 for source in node.sources:
-                    macs = node_macs(self.network, node) if node.kind.split(".")[-1] == operators[source] else 0
                     known = found.get(source)
                     if known is None or (known.where == "host" and where == "accelerator"):
-                        found[source] = Finding(source, operators[source], where, item.reason, macs)
+                        found[source] = Finding(source, operators[source], where, item.reason, macs.get(source, 0))
+        gone = "its result is known at compile time or not used"
         return [
-            found.get(label) or Finding(label, op, "constant", "its result is known at compile time or not used", 0)
+            found.get(label) or Finding(label, op, "constant", self.network.empty.get(label, gone), 0)
             for label, op in self.network.originals
         ]
+
+    def _macs_of_sources(self, operators: Mapping[str, str]) -> dict[str, int | None]:
+        """MACs of the file's nodes. A node that stands for several has its own with the one of its operator (a product
+        that has taken in a scale, say); those of a function's nodes are together those of its call."""
+        found: dict[str, int | None] = {}
+        for node in {id(node): node for item in self.flow.items for node in item.covers}.values():
+            own = node.kind.split(".")[-1]
+            source = next((each for each in node.sources if operators[each] == own), next(iter(node.sources), None))
+            if source is not None:
+                before, macs = found.get(source, 0), node_macs(self.network, node)
+                found[source] = None if before is None or macs is None else before + macs
+        return found
 
 
 def _keeps_codes(node: Node) -> bool:

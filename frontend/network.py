@@ -209,7 +209,8 @@ class Network:
     """A whole model. `inputs` and `outputs` are the file's own names, constants excluded; `nodes` are sorted.
 
     `infos` has what is known of inputs and node outputs. `originals` are the labels and operators of the file's nodes,
-    in its order. `unfolded` are labels of nodes that depend on constants alone, with the bound that has left them in.
+    in its order. `unfolded` are labels of nodes that depend on constants alone, with the bound that has left them in;
+    `empty` are labels of the file's nodes whose results have no elements and are constants for it, with that reason.
     """
 
     path: Path
@@ -228,6 +229,7 @@ class Network:
     folded_operations: int = 0
     inferred_nodes: int = 0
     unfolded: dict[str, str] = field(default_factory=dict)
+    empty: dict[str, str] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
 
     def info(self, name: str) -> ValueInfo:

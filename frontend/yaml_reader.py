@@ -341,7 +341,7 @@ class Fields:
         if node is None:
             return default or ()
         if not isinstance(node, ListNode) or not node.items:
-            message = f"{self.name(key)!r} must be a list of words, found {_show(node)}"
+            message = f"{self.name(key)!r} must be a list of one word or more, found {_show(node)}"
             self.fault(key, message, expected=f"[{', '.join(legal[:2])}]")
             return default or ()
         found: list[str] = []
@@ -405,4 +405,6 @@ class Fields:
 def _show(node: YamlNode | None) -> str:
     if isinstance(node, ScalarNode):
         return repr(node.text[:60]) if node.text else "nothing"
-    return "a list" if isinstance(node, ListNode) else "keys"
+    if isinstance(node, ListNode):
+        return "a list" if node.items else "an empty list"
+    return "keys"

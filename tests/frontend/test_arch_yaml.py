@@ -158,6 +158,7 @@ def test_all_faults_at_once_with_their_places() -> None:
         ("burst_bytes: 64", "burst_bytes: 60", "15:34 a burst of 60 bytes is no multiple of the bus of 8 bytes"),
         ("load: 4", "load: 256", "16:16 'queues.load' is '256'; it must lie between 1 and 255"),
         ("post: {lanes: 4}", "post: 4", "17:7 'post' must hold keys, found '4'"),
+        ("[ws]", "[]", "6:14 'array.dataflows' must be a list of one word or more, found an empty list"),
         ("memories:", "memories: 3\nx:", "11:11 'memories' must be a list of 1 to 16 entries, found '3'"),
     ],
 )

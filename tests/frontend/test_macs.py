@@ -6,6 +6,8 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 from dnnc.backends.cost.classes import inside_points
 from dnnc.frontend.importer import classify, import_model
@@ -82,6 +84,30 @@ def test_check_counts_what_cost_counts(case: object, tmp_path: Path) -> None:
     nests = [each for each in lowered.operations if isinstance(each, Nest) and each.body.op is BodyOp.MAC]
     counted = sum(inside_points(each, (each.body.a, each.body.b or "")) for each in nests)
     assert counted == sum(each.macs or 0 for each in classify(path, take_all)) > 0
+
+
+def test_a_call_has_the_macs_of_its_function(tmp_path: Path) -> None:
+    """Two products, 2 x 3 x 5 and 2 x 3 x 3, in a local function."""
+    nodes = [
+        helper.make_node("MatMul", ["a", "b"], ["t"]),
+        helper.make_node("MatMul", ["t", "c"], ["u"]),
+        helper.make_node("Relu", ["u"], ["d"]),
+    ]
+    function = helper.make_function("local", "Twice", ["a", "b", "c"], ["d"], nodes, [helper.make_opsetid("", 17)])
+    model = onnx.load(
+        save_model(
+            tmp_path / "m.onnx",
+            [helper.make_node("Twice", ["x", "w", "v"], ["y"], "call", domain="local")],
+            [("x", FLOAT, [2, 5])],
+            [("y", FLOAT, None)],
+            {"w": np.ones((5, 3), np.float32), "v": np.ones((3, 3), np.float32)},
+        )
+    )
+    model.functions.append(function)
+    model.opset_import.extend([helper.make_opsetid("local", 1)])
+    onnx.save(model, tmp_path / "f.onnx")
+    for accepts in (take_all, take_none):
+        assert [(each.node, each.macs) for each in classify(tmp_path / "f.onnx", accepts)] == [("call", 48)]
 
 
 def test_what_consists_of_products_is_counted_or_said_not_to_be() -> None:

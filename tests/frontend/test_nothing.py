@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from dnnc.frontend.importer import ImportOptions, classify
 from onnx import helper
-from support.onnx_models import FLOAT, UINT8, check_import, operators, save_model
+from support.onnx_models import FLOAT, UINT8, check_import, operators, save_model, take_all
 
 
 def test_an_empty_result_is_a_constant(tmp_path: Path) -> None:
@@ -17,6 +18,17 @@ def test_an_empty_result_is_a_constant(tmp_path: Path) -> None:
     assert operators(module) == ["host"]
     (region,) = module.operations
     assert b"QLinearAdd" not in module.blobs[region.model]  # type: ignore[union-attr]
+
+
+def test_check_says_of_an_empty_result_that_it_is_empty(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Conv", ["x", "w"], ["c"], "conv", pads=[1] * 4), helper.make_node("Relu", ["c"], ["y"])]
+    constants = {"w": np.ones((4, 3, 3, 3), np.float32)}
+    path = save_model(tmp_path / "c.onnx", nodes, [("x", FLOAT, [1, 3, "h", 8])], [("y", FLOAT, None)], constants)
+    found = classify(path, take_all, ImportOptions(shapes={"x": (1, 3, 0, 8)}))
+    assert [(each.where, each.reason) for each in found] == [
+        ("constant", "its result 'c' is empty: its shape is [1, 4, 0, 8]"),
+        ("constant", "its result 'y' is empty: its shape is [1, 4, 0, 8]"),
+    ]
 
 
 def test_what_follows_an_empty_value_is_still_computed(tmp_path: Path) -> None:
