@@ -1,8 +1,8 @@
 """The one way in which this folder compiles functions: numba, cached, without the interpreter lock, exact floats.
 
 numba keeps what it compiled per source file and does not see when a function that is called, in another file, changes.
-So the cache lies in a folder named after the digest of all compiled sources of this folder: beside them where that is
-writable, else in the user's cache, else in a private temporary folder.
+So the cache lies in a folder named after the digest of all sources that compiled code may depend on: beside them where
+that is writable, else in the user's cache, else in a private temporary folder.
 
 The first run waits for the compiler. What keeps that short: functions are typed for int64, not for each constant that a
 caller passes; only entries become machine code, with all that they call; nothing counts references, as compiled code
@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 import numba
 from numba import types
@@ -31,7 +32,8 @@ from numba.core.compiler import CompilerBase, DefaultPassBuilder
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-_MARK = b"from .compiled import compiled"
+# Sources whose code or constants become machine code: the runtime's own and what it takes of the language.
+_SOURCES = ("*.py", "../ir/program.py", "../ir/encoding.py", "../ir/types.py")
 _KEPT_VERSIONS = 4  # folders of older sources that may still be in use by other processes
 
 
@@ -68,7 +70,7 @@ class _LinkedLibrary(JITCodeLibrary):
         return self
 
     def set_env(self, name: str, environment: object) -> None:
-        pass
+        """Nothing: the environment holds Python objects, and compiled code uses none."""
 
 
 class _LinkedCompiler(CompilerBase):
@@ -80,26 +82,34 @@ class _LinkedCompiler(CompilerBase):
 
 
 class _CollectorRests(event.Listener):
-    """No garbage collection while numba compiles: it makes many objects and few cycles, and a sixth of the time went
-    into looking for them. numba compiles one function (and those that it calls) at a time."""
+    """No garbage collection while numba compiles an entry of ours: it makes many objects and few cycles, and a sixth of
+    the time went into looking for them. numba compiles one function (and those that it calls) at a time."""
 
     def __init__(self) -> None:
         self._depth = 0
         self._collects = False
 
-    def on_start(self, _event: object) -> None:
+    def on_start(self, event: Any) -> None:
+        if event.data["dispatcher"].py_func not in _functions:
+            return
         if self._depth == 0:
             self._collects = gc.isenabled()
             gc.disable()
         self._depth += 1
 
-    def on_end(self, _event: object) -> None:
+    def on_end(self, event: Any) -> None:
+        if event.data["dispatcher"].py_func not in _functions:
+            return
         self._depth -= 1
         if self._depth == 0 and self._collects:
             gc.enable()
 
 
+_functions: WeakSet[Callable[..., Any]] = WeakSet()
+
+
 def _compile(function: Function, **options: Any) -> Function:
+    _functions.add(function)
     config: Any = numba_config
     njit: Any = numba.njit
     before = config.CACHE_DIR
@@ -130,10 +140,8 @@ def _forget_literals(decorated: Any) -> None:
 def _cache_folder() -> Path:
     here = Path(__file__).parent
     digest = hashlib.sha256(numba.__version__.encode())
-    for path in sorted(here.glob("*.py")):
-        source = path.read_bytes()
-        if _MARK in source or path.name in ("access.py", "compiled.py", "fma.py"):
-            digest.update(path.name.encode() + source)
+    for path in sorted(path for pattern in _SOURCES for path in here.glob(pattern)):
+        digest.update(path.name.encode() + path.read_bytes())
     for parent in _candidates(here):
         folder = parent / digest.hexdigest()[:16]
         try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import re
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +27,40 @@ def test_the_cache_falls_back_to_where_it_may_write(monkeypatch: pytest.MonkeyPa
         assert compiled._cache_folder() == folder  # of the same sources
     finally:
         compiled._cache_folder.cache_clear()
+
+
+def test_the_cache_is_that_of_all_sources_that_may_matter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Constants are frozen into compiled code, those of the instruction format among them."""
+    package = Path(compiled.__file__).parents[1]
+    shutil.copytree(package / "runtime", tmp_path / "runtime", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "ir").mkdir()
+    for name in ("program.py", "encoding.py", "types.py"):
+        shutil.copy(package / "ir" / name, tmp_path / "ir")
+    monkeypatch.setattr(compiled, "__file__", str(tmp_path / "runtime" / "compiled.py"))
+
+    def folder() -> Path:
+        compiled._cache_folder.cache_clear()
+        return compiled._cache_folder()
+
+    try:
+        before = folder()
+        assert folder() == before
+        for source in ("runtime/layout.py", "runtime/timing.py", "ir/program.py", "ir/types.py", "ir/encoding.py"):
+            path = tmp_path / source
+            path.write_text(path.read_text() + "\n# edited\n")
+            after = folder()
+            assert after != before, source
+            before = after
+    finally:
+        compiled._cache_folder.cache_clear()
+
+
+def test_compiled_code_takes_constants_of_digested_sources_only() -> None:
+    digested = {"program", "encoding", "types"}
+    folder = Path(compiled.__file__).parent
+    for path in [path for path in folder.glob("*.py") if "from .compiled import compiled" in path.read_text()]:
+        taken = set(re.findall(r"^from \.\.ir\.(\w+) import", path.read_text(), re.M))
+        assert taken <= digested | {"arch", "stats", "diagnostics"}, path.name
 
 
 def test_old_versions_are_dropped(tmp_path: Path) -> None:
@@ -111,3 +147,30 @@ def test_the_collector_rests_while_a_function_is_compiled(collects: bool) -> Non
         assert gc.isenabled() == collects
     finally:
         gc.enable()
+
+
+@pytest.mark.usefixtures("cache_elsewhere")
+def test_the_collector_does_not_rest_for_functions_of_others() -> None:
+    seen = []
+
+    class Watch(compiled.event.Listener):
+        def on_start(self, _event: object) -> None:
+            seen.append(gc.isenabled())
+
+        def on_end(self, _event: object) -> None:
+            pass
+
+    theirs = compiled.numba.njit(lambda number: number + 1)
+    with compiled.event.install_listener("numba:run_pass", Watch()):
+        assert theirs(1) == 2
+    assert seen
+    assert all(seen)
+
+
+def test_numba_still_has_what_is_overridden() -> None:
+    base = compiled.JITCodeLibrary
+    for name in ("_optimize_final_module", "_finalize_final_module", "_finalize_dynamic_globals", "codegen"):
+        assert hasattr(base, name)
+    for name in ("_optimize_final_module", "_finalize_final_module", "get_pointer_to_function", "codegen"):
+        assert name in vars(compiled._LinkedLibrary)
+        assert vars(compiled._LinkedLibrary)[name] is not vars(base).get(name)
