@@ -19,15 +19,15 @@ from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import TensorProto
 
-from ..ir.diagnostics import CompileError, Diagnostic, Span, ensure
+from ..ir.diagnostics import CompileError, ensure
 from .evaluate import Session, create_session, onnxruntime_message
 from .histogram import Histogram, Range
 from .importer import ImportOptions, prepare
 from .macs import node_macs
-from .network import SPELLINGS, Network, Shape, serialised
+from .network import SPELLINGS, Network, serialised
+from .samples import Array, Feed, checked, feeds, fits, row_wise
 
 # How ranges follow from what was seen; `percentile` alone is percentile:99.99.
 METHODS: dict[str, Callable[[Histogram], Range]] = {
@@ -46,8 +46,6 @@ MOST_BYTES_PER_RUN = 1 << 28
 MOST_MACS_IN_PROCESS = 2 * 10**10
 # Memory of the child beyond the model's own size.
 CHILD_BYTES = 3 << 29
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +81,7 @@ def calibrate(
     ensure(method in METHODS, f"no method {method!r}")
     options = options or ImportOptions()
     network = network or prepare(path, options)
-    _checked(network, data, source)
+    checked(network, data, source)
     if not _bounded(network):
         return _calibrate_in_child(network, data, method, options, averaged)
     return calibrate_here(network, data, method, options, averaged)
@@ -94,11 +92,11 @@ def calibrate_here(
 ) -> Observed:
     """`calibrate` in this process, whatever the model; `options` are those that it was prepared with."""
     deadline = time.monotonic() + options.time_limit_s
-    samples = _checked(network, data)
+    samples = checked(network, data)
     larger = min(LARGEST_BATCH, samples)
-    if options.batch_size is None and network.batch < larger and _row_wise(network, data):
+    if options.batch_size is None and network.batch < larger and row_wise(network, data):
         wide = _widened(network.path, options, larger)
-        if wide is not None and all(_fits(wide, name, data[name]) for name in wide.inputs):
+        if wide is not None and all(fits(wide, name, data[name]) for name in wide.inputs):
             network = wide
     histograms, means = _observe(network, data, method != "minmax", frozenset(averaged), deadline)
     left_out = {name: seen.non_finite for name, seen in histograms.items() if seen.non_finite}
@@ -140,131 +138,6 @@ def _bounded(network: Network) -> bool:
     if any(network.info(name).shape is None for node in network.nodes for name in node.writes):
         return False
     return sum(node_macs(network, node) or 0 for node in network.nodes) <= MOST_MACS_IN_PROCESS
-
-
-# -- data -------------------------------------------------------------------------------------------------------
-
-
-def _input_shape(network: Network, name: str) -> Shape:
-    shape = network.info(name).shape
-    if shape is None:
-        spelling = network.info(name).spelling
-        raise CompileError(network.fault(f"input {name!r} is of type {spelling}: it cannot be calibrated from arrays"))
-    return shape
-
-
-def _fits(network: Network, name: str, array: Array) -> bool:
-    shape = _input_shape(network, name)
-    return array.ndim >= 1 and (array.shape[1:] == shape or (bool(shape) and array.shape[1:] == shape[1:]))
-
-
-def _by_rows(network: Network, name: str, array: Array) -> bool:
-    """Whether samples are rows of the input's leading axis, and not whole inputs."""
-    shape = _input_shape(network, name)
-    return bool(shape) and array.shape[1:] == shape[1:]
-
-
-def _row_wise(network: Network, data: Mapping[str, Array]) -> bool:
-    return all(_by_rows(network, name, data[name]) for name in network.inputs)
-
-
-def _runs(network: Network, name: str, array: Array) -> int:
-    """How often the model must run to see all samples of an input."""
-    if not _by_rows(network, name, array):
-        return len(array)
-    return -(-len(array) // max(1, _input_shape(network, name)[0]))
-
-
-def _checked(network: Network, data: Mapping[str, Array], source: str = "") -> int:
-    """The number of samples. Raises CompileError with every way in which data and inputs do not fit; the place is
-    `source`, the data's file, where they come from one."""
-
-    def fault(message: str, help: str = "") -> Diagnostic:
-        return Diagnostic(message, Span(source), help) if source else network.fault(message, help)
-
-    inputs = ", ".join(map(repr, network.inputs)) or "none"
-    faults = [
-        fault(f"calibration data names {name!r}, which is no input", f"inputs of {network.path.name} are: {inputs}")
-        for name in data
-        if name not in network.inputs
-    ]
-    for name in network.inputs:
-        array = data.get(name)
-        if array is None:
-            faults.append(fault(f"calibration data has nothing for input {name!r}"))
-            continue
-        wanted = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(network.info(name).elem_type or TensorProto.FLOAT))
-        if not _fits(network, name, array):
-            shape = ", ".join(str(extent) for extent in ("samples", *_input_shape(network, name)[1:]))
-            faults.append(fault(f"calibration data for {name!r} has shape {list(array.shape)}, not [{shape}]"))
-        elif not np.can_cast(array.dtype, wanted, "same_kind"):
-            faults.append(fault(f"calibration data for {name!r} is {array.dtype}, not {wanted}"))
-        elif not len(array):
-            faults.append(fault(f"calibration data for {name!r} has no samples"))
-        elif message := _not_finite(name, array, wanted):
-            faults.append(fault(message, "ranges follow from finite values only: mend or drop these samples"))
-    if not faults and network.inputs:
-        runs = {name: _runs(network, name, data[name]) for name in network.inputs}
-        if len(set(runs.values())) > 1:
-            counts = ", ".join(f"{name!r}: {len(data[name])}" for name in network.inputs)
-            faults.append(fault(f"inputs have different numbers of samples: {counts}"))
-    if faults:
-        raise CompileError(faults)
-    return max((len(array) for array in data.values()), default=1)
-
-
-def _not_finite(name: str, array: Array, wanted: np.dtype[Any]) -> str:
-    """What is wrong with samples that are not finite in the type of their input; nothing where all are."""
-    if array.dtype.kind in "biu":
-        return ""
-    with np.errstate(over="ignore"):  # too large for the type is one of the ways
-        wrong = ~np.isfinite(array.astype(wanted, copy=False))
-    samples = np.flatnonzero(wrong.reshape(len(array), -1).any(axis=1))
-    if not samples.size:
-        return ""
-    place = tuple(int(each) for each in np.argwhere(wrong[samples[0]])[0])
-    value = f"{array[samples[0]][place]} at {list(place)}"
-    return (
-        f"calibration data for {name!r} is NaN or infinite in {samples.size} of {len(array)} samples "
-        f"({np.count_nonzero(wrong)} of {wrong.size} values); the first is sample {samples[0]}, with {value}"
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Feed:
-    """What the model is run on once. Of `batch` samples (0 where samples are no rows) the first `new` were not seen."""
-
-    inputs: dict[str, Array]
-    batch: int
-    new: int
-
-    @property
-    def is_filled_up(self) -> bool:
-        return self.new < self.batch
-
-    def unseen(self, values: Array) -> Array:
-        """Of values that the run computed those of new samples, where samples are still rows of them."""
-        return values[: self.new] if values.ndim and len(values) == self.batch else values
-
-
-def _feeds(network: Network, data: Mapping[str, Array]) -> Iterator[_Feed]:
-    """All runs of the model. The last batch is filled up with samples that came before."""
-    runs = max((_runs(network, name, data[name]) for name in network.inputs), default=1)
-    batches = {_input_shape(network, name)[0] for name in network.inputs if _by_rows(network, name, data[name])}
-    batch = batches.pop() if len(batches) == 1 and _row_wise(network, data) else 0
-    samples = min((len(data[name]) for name in network.inputs), default=1)
-    for run in range(runs):
-        feed = {}
-        for name in network.inputs:
-            array, shape = data[name], _input_shape(network, name)
-            if _by_rows(network, name, array):
-                rows = np.arange(run * shape[0], (run + 1) * shape[0])
-                chosen = array[np.where(rows < len(array), rows, rows % len(array))]
-            else:
-                chosen = array[run]
-            wanted = onnx.helper.tensor_dtype_to_np_dtype(network.info(name).elem_type)
-            feed[name] = np.ascontiguousarray(chosen, wanted).reshape(shape)
-        yield _Feed(feed, batch, min(batch, samples - run * batch))
 
 
 # -- observation ------------------------------------------------------------------------------------------------
@@ -310,19 +183,19 @@ def _observe(
     histograms = {name: Histogram() for name in (*inputs, *computed)}
     means = {name: _Mean() for name in histograms if name in averaged}
 
-    def see(feed: _Feed, name: str, values: Array) -> None:
+    def see(feed: Feed, name: str, values: Array) -> None:
         unseen = feed.unseen(values)
         histograms[name].add(unseen, bins=bins)
         # Where samples are no rows, those that fill up the last batch would weigh twice.
         if name in means and (len(unseen) == feed.new or not feed.is_filled_up):
             means[name].add(unseen)
 
-    for feed in _feeds(network, data):
+    for feed in feeds(network, data):
         for name in inputs:
             see(feed, name, feed.inputs[name])
     for group in _groups(network, computed):
         session = _session(network, group)
-        for feed in _feeds(network, data):
+        for feed in feeds(network, data):
             if time.monotonic() > deadline:
                 raise CompileError(
                     network.fault("calibration reached its time limit", "give less data, or a larger --time-limit")
@@ -386,7 +259,7 @@ class Job:
 def _calibrate_in_child(
     network: Network, data: Mapping[str, Array], method: str, options: ImportOptions, averaged: Collection[str]
 ) -> Observed:
-    _checked(network, data)
+    checked(network, data)
     model_bytes = sum(value.array.nbytes for value in network.constants.values())
     job = Job(
         path=str(network.path.resolve()),
