@@ -12,6 +12,7 @@ import importlib
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -62,7 +63,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         wrong = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
-        near = difflib.get_close_matches(wrong[1], re.findall(r"\w+", wrong[2]), 1) if wrong else []
+        near = difflib.get_close_matches(wrong[1], re.findall(r"[^\s',]+", wrong[2]), 1) if wrong else []
         help = f"did you mean {near[0]!r}?" if near else f"{self.prog} --help"
         print(f"{self.prog}: error: {message}\nhelp: {help}", file=sys.stderr)
         sys.exit(WRONG_INPUT)
@@ -82,11 +83,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has gone; nobody is left to be told
         _drop_standard_output()
         return DONE
-    except OSError as error:  # files have diagnostics of their own, so that this is standard output
+    except OSError as error:  # outputs have diagnostics of their own
         if debug or error.errno not in _FULL:
             return _our_fault(error, debug)
         _drop_standard_output()
-        print(f"<standard output>: error: cannot write: {error.strerror}", file=sys.stderr)
+        place = error.filename or f"<standard output, or a temporary file in {tempfile.gettempdir()}>"
+        print(f"{place}: error: cannot write: {error.strerror}", file=sys.stderr)
         return WRONG_INPUT
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 Report = Callable[[str], object]
 IMPORTED = "import"
 EMITTED = "emit"
-MOST_FAULTS = 100  # of a module, that are told
 CALIBRATION_LIMIT_S = 300.0
 ORDER = (IMPORTED, *(each.name for each in PIPELINE), EMITTED)
 
@@ -225,9 +224,7 @@ def read_module(path: str, arch_name: str | Arch | None) -> tuple[Module, Arch]:
     module = read_dump(Path(path))
     arch = arch_name if isinstance(arch_name, Arch) else arch_of(module.header, arch_name)
     if faults := verify(module, arch):
-        more = len(faults) - MOST_FAULTS
-        rest = [Diagnostic(f"{more} more fault{'s' * (more > 1)} of {path} not shown")] if more > 0 else []
-        raise CompileError([*faults[:MOST_FAULTS], *rest])
+        raise CompileError(faults)
     return module, arch
 
 

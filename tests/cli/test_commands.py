@@ -130,17 +130,15 @@ def test_opt_does_not_offer_what_has_no_effect_there(option: str, capsys: pytest
     assert main(["opt", "m.dnnir", option, "1"]) == 2
 
 
-def test_faults_that_are_not_shown_are_counted(
+def test_everything_that_the_verifier_lists_is_shown(
     work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """How many faults it lists, and that it says when there are more, is its own."""
     lowered = next((work / "dumps").glob("*-lower.dnnir"))
-    for count, last in ((100, "fault 99"), (101, "1 more fault of"), (150, "50 more faults of")):
-        faults = [Diagnostic(f"fault {number}") for number in range(count)]
-        monkeypatch.setattr(session, "verify", lambda module, arch, faults=faults: faults)
-        assert main(["opt", str(lowered)]) == 2
-        shown = capsys.readouterr().err.splitlines()
-        assert last in shown[-1]
-        assert len(shown) == min(count, 101)
+    faults = [Diagnostic(f"fault {number}") for number in range(101)]
+    monkeypatch.setattr(session, "verify", lambda module, arch: faults)
+    assert main(["opt", str(lowered)]) == 2
+    assert capsys.readouterr().err.splitlines() == [f"error: fault {number}" for number in range(101)]
 
 
 def test_a_machine_for_cost_alone_has_no_programs(work: Path, capsys: pytest.CaptureFixture[str]) -> None:

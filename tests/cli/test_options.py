@@ -361,3 +361,8 @@ def test_a_symbolic_axis_is_bound_by_the_option_that_is_shown(
     text = said(["compile", path, "--arch", "f32_8", "-o", str(tmp_path / "p.dnnx")], 2, capsys)
     shown = text[text.index("--shape") :].strip()
     assert main(["compile", path, "--arch", "f32_8", "-o", str(tmp_path / "p.dnnx"), *shlex.split(shown)]) == 0
+
+
+def test_a_guess_is_a_whole_choice(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compile", "m.onnx", "--calibration", "percentil:99.9"]) == 2
+    assert "did you mean 'percentile:99.9'?" in capsys.readouterr().err
