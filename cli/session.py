@@ -92,21 +92,27 @@ def resolved_precision(path: str, precision: str) -> str:
     return "exact" if precision == "auto" and is_quantised(Path(path)) else precision
 
 
-def load_model(path: str, arch: Arch, options: Options, given: ModelInputs, warn: Report = silent) -> Module:
-    """The module of an `.onnx` file, with calibrated ranges where `options` will need them.
+def load_model(
+    path: str, arch: Arch, options: Options, given: ModelInputs, warn: Report = silent
+) -> tuple[Module, Options]:
+    """The module of an `.onnx` file, with calibrated ranges where `options` will need them, and the options with the
+    precision that `auto` stands for.
 
     Raises CompileError with every fault.
     """
     from ..frontend.calibrate import calibrate, synthetic_data
     from ..frontend.importer import ImportOptions, import_network, prepare
+    from ..frontend.quantised import network_is_quantised
     from ..frontend.ranges import with_ranges
     from ..passes.correct_bias import product_inputs, with_corrected_biases
     from ..passes.partition import acceptance
 
     time_limit_s = CALIBRATION_LIMIT_S if given.time_limit_s is None else given.time_limit_s
     settings = ImportOptions(given.batch_size, given.shapes, time_limit_s)
-    judge, blobs = acceptance(arch, options.precision), Blobs()
     network = prepare(Path(path), settings)
+    if options.precision == "auto" and network_is_quantised(network):
+        options = replace(options, precision="exact")
+    judge, blobs = acceptance(arch, options.precision), Blobs()
     # With the constants themselves sums are bounded as they are, not as their types would allow.
     module = import_network(network, lambda node, tensors: judge(node, tensors, blobs), blobs)
     if _is_quantised(module, arch, options.precision):
@@ -140,7 +146,7 @@ def load_model(path: str, arch: Arch, options: Options, given: ModelInputs, warn
         for option in [name for name, value in unused.items() if value is not None]:
             warn(f"{option} is not used: nothing of the model is quantised for {arch.name}")
     header = replace(module.header, arch=arch.name, arch_digest=arch.digest, options=spelled(options))
-    return replace(module, header=header).after(IMPORTED)
+    return replace(module, header=header).after(IMPORTED), options
 
 
 def _is_quantised(module: Module, arch: Arch, precision: str) -> bool:
@@ -267,8 +273,7 @@ def scheduled(
         empty = Header("", "", "")
         arch = arch_name if isinstance(arch_name, Arch) else arch_of(empty, arch_name)
         options = options_of(empty)
-        options = replace(options, precision=resolved_precision(path, options.precision))
-        module = load_model(path, arch, options, given, warn)
+        module, options = load_model(path, arch, options, given, warn)
         if dump_dir is not None:
             report(str(dump(module, dump_dir)))
     left = remaining(module.header.last_pass) if passes is None else passes

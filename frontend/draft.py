@@ -180,7 +180,7 @@ def quantization(network: Network, scale: str, zero_point: str, axis: int | None
     if axis is None or extent != count or {values.size, codes.size} - {1, count}:
         raise Refused("its quantisation is neither per tensor nor per channel")
     return Quantization(
-        tuple(float(each) for each in np.broadcast_to(values, count)),
-        tuple(int(each) for each in np.broadcast_to(codes, count)),
+        tuple(np.broadcast_to(values, count).tolist()),
+        tuple(np.broadcast_to(codes, count).tolist()),
         axis,
     )

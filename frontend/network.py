@@ -87,7 +87,7 @@ class Constant:
         return np.asarray(self.array).astype(np.float64)
 
     def integers(self) -> tuple[int, ...]:
-        return tuple(int(each) for each in np.asarray(self.array).astype(np.int64).ravel())
+        return tuple(np.asarray(self.array).astype(np.int64).ravel().tolist())
 
     def proto(self, name: str) -> TensorProto:
         if self.elem_type == TensorProto.STRING:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from ..ir.diagnostics import CompileError
 from .load import parse
+from .network import Network
 
 _INTEGER_OPERATORS = {"ConvInteger", "MatMulInteger", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"}
 
@@ -16,5 +18,13 @@ def is_quantised(path: Path) -> bool:
         proto = parse(path)
     except CompileError:
         return False
-    kinds = {node.op_type for node in proto.graph.node}
-    return bool(kinds & _INTEGER_OPERATORS) or any(kind.startswith(("QLinear", "QGemm")) for kind in kinds)
+    return _any_quantised(node.op_type for node in proto.graph.node)
+
+
+def network_is_quantised(network: Network) -> bool:
+    """The same of a file that has been read."""
+    return _any_quantised(operator for _, operator in network.originals)
+
+
+def _any_quantised(operators: Iterable[str]) -> bool:
+    return any(each in _INTEGER_OPERATORS or each.startswith(("QLinear", "QGemm")) for each in operators)

@@ -20,7 +20,7 @@ class Affine:
 
     @property
     def dims(self) -> tuple[str, ...]:
-        return tuple(dim for dim, _ in self.terms)
+        return tuple([dim for dim, _ in self.terms])
 
     def coefficient(self, dim: str) -> int:
         return next((c for name, c in self.terms if name == dim), 0)

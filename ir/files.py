@@ -61,7 +61,8 @@ def read_bounded(path: str | Path, largest_bytes: int, help: str = "") -> bytes:
     """The bytes of a regular file of at most `largest_bytes` bytes. Raises CompileError."""
     with open_bounded(path, largest_bytes, help) as stream:
         try:
-            data = b"".join(_pieces(stream, largest_bytes + 1))
+            announced = os.fstat(stream.fileno()).st_size
+            data = b"".join(_pieces(stream, announced + 1, largest_bytes + 1))
         except OSError as error:
             raise CompileError(Diagnostic(f"cannot be read: {error.strerror}", Span(str(path)), help)) from None
     if len(data) > largest_bytes:  # it grew, or it is one of those that the system makes up while they are read
@@ -69,10 +70,13 @@ def read_bounded(path: str | Path, largest_bytes: int, help: str = "") -> bytes:
     return data
 
 
-def _pieces(stream: BinaryIO, most_bytes: int) -> Iterator[bytes]:
-    """At most so many bytes. One read of them all would take the room for them before it knows how many there are."""
-    while most_bytes and (piece := stream.read(min(most_bytes, _PIECE_BYTES))):
+def _pieces(stream: BinaryIO, announced_bytes: int, most_bytes: int) -> Iterator[bytes]:
+    """At most `most_bytes`, nearly always in one read of what the file says that it has. One read of the most would
+    take the room for it before it knows how much there is."""
+    piece_bytes = announced_bytes
+    while most_bytes and (piece := stream.read(min(most_bytes, piece_bytes))):
         most_bytes -= len(piece)
+        piece_bytes = _PIECE_BYTES
         yield piece
 
 

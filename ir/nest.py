@@ -61,7 +61,7 @@ class Access:
     @property
     def dims(self) -> frozenset[str]:
         """Dimensions that the operand depends on: its relevant dimensions. VALUE is none: a table never changes."""
-        return frozenset(dim for axis in self.index for dim in axis.dims if dim != VALUE)
+        return frozenset([dim for axis in self.index for dim, _ in axis.terms if dim != VALUE])
 
 
 class BodyOp(Enum):
@@ -291,7 +291,15 @@ class AxisBox:
 def axis_step(axis: Affine, extents: Mapping[str, int]) -> int:
     """Distance of neighbouring positions that a tile stores: the greatest common divisor of the coefficients of the
     dimensions that have more than one value in the whole domain, so that a stride beyond the kernel moves no gaps."""
-    return gcd(*(abs(c) for dim, c in axis.terms if dim != VALUE and extents[dim] > 1)) or 1
+    return gcd(*[c for dim, c in axis.terms if dim != VALUE and extents[dim] > 1]) or 1
+
+
+def axis_count(axis: Affine, view_extent: int, extents: Mapping[str, int], sizes: Mapping[str, int]) -> int:
+    """How many positions a tile with `sizes` points per dimension touches along one axis, wherever it starts: those of
+    its `axis_box`."""
+    if any(dim == VALUE for dim, _ in axis.terms):
+        return view_extent
+    return sum([c * (sizes[dim] - 1) for dim, c in axis.terms]) // axis_step(axis, extents) + 1
 
 
 def axis_box(
@@ -306,7 +314,7 @@ def axis_box(
         return AxisBox(0, 1, view_extent, 0, 0)
     step = axis_step(axis, extents)
     start = axis.at(starts)
-    count = sum(c * (sizes[dim] - 1) for dim, c in axis.terms) // step + 1
+    count = axis_count(axis, view_extent, extents, sizes)
     before = min(count, max(0, -(start // step))) if start < 0 else 0
     first_beyond = max(0, -(-(view_extent - start) // step))
     after = count - max(before, min(count, first_beyond))
@@ -347,9 +355,8 @@ def local_layout(nest: Nest, operand: str, word_bytes: int) -> LocalLayout:
     element = nest.accumulator.bytes if operand == nest.write.operand else access.type.bytes
     extents = {dim.name: dim.extent for dim in nest.domain}
     sizes = tile_sizes(nest)
-    zeros = dict.fromkeys(extents, 0)
     counts = tuple(
-        axis_box(axis, view, extents, zeros, sizes).count for axis, view in zip(access.index, access.shape, strict=True)
+        axis_count(axis, view, extents, sizes) for axis, view in zip(access.index, access.shape, strict=True)
     )
     order = nest.schedule.buffer(operand).order or tuple(range(len(counts)))
     strides = [0] * len(counts)

@@ -53,7 +53,7 @@ def _magnitude(tensor: Tensor, raw: bool) -> int:
     """The largest |code - zero point|, or |code| where the MAC multiplies stored codes."""
     assert isinstance(tensor.type, ElementType)
     points = (0,) if raw else zero_points(tensor)
-    return max(max(tensor.type.maximum - point, point - tensor.type.minimum) for point in points)
+    return max(tensor.type.maximum - min(points), max(points) - tensor.type.minimum)
 
 
 def _weight_sum(question: Question, raw: bool) -> int:

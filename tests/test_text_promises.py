@@ -152,7 +152,7 @@ def test_modules_in_memory_equal_their_dumps(tmp_path: Path) -> None:
     arch = load_arch("edge8")
     path = _drawn(tmp_path, "qlinear_residual", 5)
     options = Options("exact", MappingOptions())
-    module = session.load_model(str(path), arch, options, session.ModelInputs())
+    module, _ = session.load_model(str(path), arch, options, session.ModelInputs())
     modules: list[Module] = [module]
     for each in PIPELINE:
         modules.append(session.transform(modules[-1], arch, options, (each,)))

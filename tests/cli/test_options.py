@@ -198,7 +198,7 @@ def test_bias_correction_changes_biases_alone_and_needs_samples(
             load_arch("edge8"),
             pass_options(decisions.Options(), Header("", "", "")),
             session.ModelInputs(calibration=samples, bias_correction=value),
-        )
+        )[0]
         for value in (None, "on", "off")
     )
     assert default == on != off

@@ -27,7 +27,7 @@ def test_a_compilation_reads_the_model_once_for_each_batch(monkeypatch: pytest.M
         bind(network, batch_size, shapes)
 
     monkeypatch.setattr(importer, "bind_inputs", noting)
-    module = load_model(str(DIGITS), load_arch("edge8"), Options("int8"), ModelInputs())
+    module, _ = load_model(str(DIGITS), load_arch("edge8"), Options("int8"), ModelInputs())
     assert any(each.minimum is not None for each in module.tensors)
     assert batches == [None, 8]
 
