@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+import numpy as np
+
 from ..ir.graph import Node
 from ..ir.module import Module
 from ..ir.types import ElementType, Tensor, constant_array
@@ -49,4 +51,4 @@ def _bound_before(module: Module, node: Node, after: tuple[float, float]) -> tup
     if values.size != 1 or float(values.ravel()[0]) == 0:
         return None
     ends = after[0] / float(values.ravel()[0]), after[1] / float(values.ravel()[0])
-    return min(ends), max(ends)
+    return (min(ends), max(ends)) if np.isfinite(ends).all() else None

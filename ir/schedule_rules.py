@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
-from math import prod
+from math import isfinite, prod
 
 from .arch import Arch
 from .diagnostics import Diagnostic
@@ -51,6 +51,7 @@ def schedule_faults(nest: Nest, arch: Arch | None) -> Iterator[Diagnostic]:
                 sound = False
         if not sound:
             return
+    yield from certificate_is_of_counts(nest, schedule)
     yield from every_dimension_is_covered(nest, schedule)
     yield from reductions_are_innermost(nest, schedule)
     yield from ordered_sums_keep_their_order(nest, schedule)
@@ -66,6 +67,15 @@ def schedule_faults(nest: Nest, arch: Arch | None) -> Iterator[Diagnostic]:
     if not placed:
         yield from buffers_fit_their_memories(nest, schedule, arch)
         yield from addresses_are_apart(nest, schedule, arch)
+
+
+def certificate_is_of_counts(nest: Nest, schedule: Schedule) -> Iterator[Diagnostic]:
+    """Objective and bound are finite and not negative, as what is counted and priced is."""
+    for what, value in (("objective", schedule.objective), ("bound", schedule.lower_bound)):
+        if not (isfinite(value) and value >= 0):
+            yield fault(nest, f"the {what} of its mapping is {value}", "a finite number, at least 0")
+    if schedule.evaluated < 0:
+        yield fault(nest, f"{schedule.evaluated} mappings were evaluated for its schedule", "at least 0")
 
 
 # ---------------------------------------------------------------------------------------------- loops

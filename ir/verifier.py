@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from itertools import islice
+from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,7 +110,10 @@ def _tensor_faults(tensor: Tensor) -> Iterator[tuple[str, str]]:
         yield f"order {list(tensor.order)}", "a permutation of the axes"
     if tensor.quantization is not None:
         yield from _quantization_faults(tensor.quantization, tensor)
-    if tensor.minimum is not None and tensor.maximum is not None and not tensor.minimum <= tensor.maximum:
+    for what, value in (("minimum", tensor.minimum), ("maximum", tensor.maximum)):
+        if value is not None and not isfinite(value):
+            yield f"its {what} is {value}", "a finite number"
+    if tensor.minimum is not None and tensor.maximum is not None and tensor.minimum > tensor.maximum:
         yield f"its range is {tensor.minimum} to {tensor.maximum}", "the minimum comes first"
 
 

@@ -90,6 +90,8 @@ def with_tensor(name: str, **changes: Any) -> Module:
         (with_tensor("x", shape=(1, -3, 6, 6)), "shape [1, -3, 6, 6]"),
         (with_tensor("x", order=(0, 1, 2, 2)), "order [0, 1, 2, 2]"),
         (with_tensor("x", minimum=1.0, maximum=0.0), "its range is 1.0 to 0.0"),
+        (with_tensor("x", minimum=float("-inf"), maximum=0.0), "its minimum is -inf"),
+        (with_tensor("x", minimum=0.0, maximum=float("nan")), "its maximum is nan"),
         (with_tensor("x", quantization=Quantization((1.0,), (0,))), "type f32 has a quantisation"),
         (with_tensor("x", type=T.I8, quantization=Quantization((1.0,), (0,), 4)), "quantised along axis 4"),
         (with_tensor("x", type=T.I8, quantization=Quantization((1.0,) * 2, (0,) * 3, 1)), "2 scales and 3 zero points"),
