@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     from .report import words_beside
     from .request import prepare
     from .session import cost_document
-    from .show import explain, html_page, print_report
+    from .show import explain, print_report
     from .stats import json_bytes
 
     if arguments.masks:
@@ -45,8 +45,16 @@ def run(arguments: argparse.Namespace) -> int:
     refuse_outputs(outputs, arguments)
     module, arch, _ = prepare(arguments)
     stats = cost_document(module, arch)
-    written = (json_bytes(stats), html_page(stats, arguments.arch).encode(), mapping_text(module).encode())
-    write_files((path, data) for path, data in zip(outputs, written, strict=True) if path)
+    written = []
+    if arguments.json:
+        written.append((arguments.json, json_bytes(stats)))
+    if arguments.html:
+        from .page import html_page
+
+        written.append((arguments.html, html_page(stats, arguments.arch).encode()))
+    if arguments.save_mapping:
+        written.append((arguments.save_mapping, mapping_text(module).encode()))
+    write_files(written)
     exceeded = []
     for name, limit in bounds.items():
         value = stats["total"][name]

@@ -27,7 +27,6 @@ from .files import refuse_overwriting
 from .options import pass_options
 from .report import progress, warn
 from .session import ORDER, ModelInputs, Report, dump_name, scheduled, silent
-from .values import read_npz
 
 MOST_NAMED = 4  # layers, in a warning
 
@@ -129,6 +128,8 @@ def samples(given: str | PathLike[str] | Mapping[str, Any] | None) -> tuple[Mapp
         return None, ""
     if not isinstance(given, str | PathLike):
         return {name: np.asarray(values) for name, values in given.items()}, ""
+    from .values import read_npz
+
     return read_npz(Path(given)), fspath(given)
 
 

@@ -100,11 +100,8 @@ def load_model(
 
     Raises CompileError with every fault.
     """
-    from ..frontend.calibrate import calibrate, synthetic_data
     from ..frontend.importer import ImportOptions, import_network, prepare
     from ..frontend.quantised import network_is_quantised
-    from ..frontend.ranges import with_ranges
-    from ..passes.correct_bias import product_inputs, with_corrected_biases
     from ..passes.partition import acceptance
 
     time_limit_s = CALIBRATION_LIMIT_S if given.time_limit_s is None else given.time_limit_s
@@ -116,6 +113,10 @@ def load_model(
     # With the constants themselves sums are bounded as they are, not as their types would allow.
     module = import_network(network, lambda node, tensors: judge(node, tensors, blobs), blobs)
     if _is_quantised(module, arch, options.precision):
+        from ..frontend.calibrate import calibrate, synthetic_data
+        from ..frontend.ranges import with_ranges
+        from ..passes.correct_bias import product_inputs, with_corrected_biases
+
         data = given.calibration
         if data is None:
             warn(

@@ -1,17 +1,15 @@
-"""Statistics for people: a table, explanations, a page."""
+"""Statistics for people: a table, explanations."""
 
 from __future__ import annotations
-
-import html
 
 from ..ir.arch import Arch
 from ..ir.graph import HostRegion
 from ..ir.module import Module
 from ..ir.nest import Nest, Schedule, main_memory_loops
-from .report import cell_text, print_table
+from .report import print_table
 from .stats import HOST_PRICE, Json, ridge
 
-_LAYER = (
+LAYER_COLUMNS = (
     "layer",
     "op",
     "where",
@@ -26,7 +24,7 @@ _LAYER = (
 )
 
 
-def _layer_rows(stats: Json) -> list[list[object]]:
+def layer_rows(stats: Json) -> list[list[object]]:
     return [
         [
             layer["name"],
@@ -50,7 +48,7 @@ def dram_bytes(layer: Json) -> int:
     return sum(moved["read_bytes"] + moved["write_bytes"] for moved in roles)
 
 
-def _total_rows(stats: Json) -> list[tuple[str, str]]:
+def total_rows(stats: Json) -> list[tuple[str, str]]:
     total = stats["total"]
 
     def shown(key: str, factor: float, unit: str) -> str:
@@ -83,7 +81,7 @@ def host_note(stats: Json) -> str:
     return HOST_PRICE if any(layer["where"] == "host" for layer in stats["layers"]) else ""
 
 
-def _title(stats: Json, arch_given: str | None) -> str:
+def title_of(stats: Json, arch_given: str | None) -> str:
     """The kind of the machine is told where no program can be made for it."""
     machine = machine_name(stats["arch"], arch_given)
     machine += "" if stats["kind"] == "executable" else f" ({stats['kind']})"
@@ -92,9 +90,9 @@ def _title(stats: Json, arch_given: str | None) -> str:
 
 def print_report(stats: Json, arch_given: str | None = None) -> None:
     """Layers, then totals. `arch_given` is the machine as it was asked for: a bundled name or a file."""
-    print_table(_LAYER, _layer_rows(stats), _title(stats, arch_given))
+    print_table(LAYER_COLUMNS, layer_rows(stats), title_of(stats, arch_given))
     print()
-    for name, value in _total_rows(stats):
+    for name, value in total_rows(stats):
         print(f"{name:14}{value}")
     if note := host_note(stats):
         print(note)
@@ -133,40 +131,3 @@ def _certificate(schedule: Schedule) -> str:
     if schedule.objective:
         bound += f", {1 - schedule.lower_bound / schedule.objective:.2%} below"
     return f"not proven optimal: {bound}; {costed}"
-
-
-def html_page(stats: Json, arch_given: str | None = None) -> str:
-    """The report as one file without scripts or links; bars compare the layers' cycles."""
-    most = max((layer["cycles"] for layer in stats["layers"]), default=0) or 1
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in (*_LAYER, "cycles, of the longest layer"))
-    body = ""
-    for layer, row in zip(stats["layers"], _layer_rows(stats), strict=True):
-        cells = "".join(f"<td>{html.escape(cell_text(cell))}</td>" for cell in row)
-        width = 100 * layer["cycles"] / most
-        body += f'<tr>{cells}<td class="bar"><div style="width:{width:.1f}%"></div></td></tr>\n'
-    totals = "".join(
-        f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in _total_rows(stats)
-    )
-    sources = "".join(
-        f"<tr><td>{html.escape(name)}</td><td>{html.escape(source)}</td></tr>"
-        for name, source in stats["provenance"].items()
-    )
-    title = html.escape(_title(stats, arch_given))
-    return f"""<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>{title}</title>
-<style>
-body {{ font: 14px sans-serif; margin: 2em }}
-table {{ border-collapse: collapse; margin-bottom: 2em }}
-td, th {{ padding: 2px 8px; text-align: left; border-bottom: 1px solid #ddd }}
-.bar {{ width: 20em }}
-.bar div {{ background: #48a; height: 1em }}
-</style>
-<h1>{title}</h1>
-<table>{totals}</table>
-<table><tr>{head}</tr>
-{body}</table>
-{f"<p>{html.escape(note)}</p>" if (note := host_note(stats)) else ""}
-<h2>Where the figures come from</h2>
-<table>{sources}</table>
-</html>
-"""

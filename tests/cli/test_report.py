@@ -6,7 +6,7 @@ import re
 
 import pytest
 from dnnc.cli import report
-from dnnc.cli.show import _LAYER
+from dnnc.cli.show import LAYER_COLUMNS
 
 HEADERS = ["layer", "op", "where", "MACs", "cycles", "bytes", "energy", "why"]
 REASON = "the array of gemmini16 has no form raw, and the host computes it with 987654321 of 123456789"
@@ -65,6 +65,6 @@ def test_the_terminal_says_how_wide_it_is(monkeypatch: pytest.MonkeyPatch, capsy
 def test_the_report_of_a_large_model_fits(width: int) -> None:
     row = ["blocks.11.attention.query", "matmul", "accelerator", "vector", "explicit", 9876543210123, 98765432101]
     row += ["compute", 0.98765, 1234567890123, 12345678.9]
-    lines = report.table_lines(_LAYER, [row], width)
+    lines = report.table_lines(LAYER_COLUMNS, [row], width)
     assert max(map(len, lines)) <= width
     assert {"9876543210123", "98765432101", "1234567890123"} <= set(" ".join(lines).split())
