@@ -38,7 +38,7 @@ def allocate(module: Module, arch: Arch) -> Module:
             operations.append(operation if found else allocate_buffers(operation, arch))
         else:
             operations.append(operation)
-    if oversized := list(_larger_than_main_memory(module, arch)):
+    if oversized := list(larger_than_main_memory(module, arch)):
         raise CompileError(faults + oversized)
     addresses = allocate_tensors(module)
     needed = max((address + module.tensor(name).bytes for name, address in addresses.items()), default=0)
@@ -54,7 +54,7 @@ def allocate(module: Module, arch: Arch) -> Module:
     return replace(module, operations=tuple(operations), addresses=tuple(sorted(addresses.items())))
 
 
-def _larger_than_main_memory(module: Module, arch: Arch) -> Iterator[Diagnostic]:
+def larger_than_main_memory(module: Module, arch: Arch) -> Iterator[Diagnostic]:
     """Tensors that fit nowhere. A shape is the user's: its product may exceed any fixed width."""
     for tensor in module.tensors:
         if in_main_memory(tensor) and tensor.bytes > arch.main.capacity_bytes:

@@ -20,6 +20,7 @@ from ..ir.arch import Arch
 from ..ir.diagnostics import CompileError, Diagnostic
 from ..ir.module import Module
 from ..ir.nest import Nest
+from .allocate import larger_than_main_memory
 from .im2col import copy_name, im2col_kind, with_explicit
 from .map_cache import MapCache
 from .mapper import Mapper
@@ -27,7 +28,10 @@ from .mapping import MappingOptions
 
 
 def choose_schedules(module: Module, arch: Arch, options: MappingOptions) -> Module:
-    """The module with a schedule for every nest. Raises CompileError for every pin or option that no mapping meets."""
+    """The module with a schedule for every nest. Raises CompileError for every pin or option that no mapping meets, and
+    for tensors that main memory does not hold: the search grows with extents, and only those are bounded."""
+    if oversized := list(larger_than_main_memory(module, arch)):
+        raise CompileError(oversized)
     deadline = float("inf") if options.time_limit_s is None else time.monotonic() + options.time_limit_s
     mapper = Mapper(arch, options, MapCache.of_user(), deadline)
     pins = dict(options.pins)

@@ -13,6 +13,8 @@ from dnnc.ir.module import Header, Module
 from dnnc.ir.nest import Nest, local_layout
 from dnnc.ir.types import BlobRef, Blobs, ElementType, HostType, Tensor
 from dnnc.passes.allocate import ALIGNMENT_BYTES, Lifetime, allocate, allocate_tensors, lifetimes, pack_lifetimes
+from dnnc.passes.choose_schedules import choose_schedules
+from dnnc.passes.mapping import MappingOptions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.machines import machine
@@ -151,3 +153,16 @@ def test_a_nest_without_schedule_or_buffer_is_refused() -> None:
 def test_a_tensor_beyond_any_fixed_width_is_refused_by_name() -> None:
     with pytest.raises(CompileError, match=r"'t1' needs 18446744073709551616 B"):
         allocate(chain(2, 1 << 64), machine())
+
+
+def test_what_main_memory_does_not_hold_is_refused_before_mappings_are_searched() -> None:
+    """The search lists the tile sizes of an extent: of 2^62 it would take years."""
+    arch = machine()
+    nest = conv_nest(arch)
+    wide = replace(nest, domain=tuple(replace(dim, extent=1 << 62) if dim.name == "q" else dim for dim in nest.domain))
+    huge = replace(
+        wide, schedule=None, write=replace(nest.write, shape=(*nest.write.shape[:2], 1 << 62, nest.write.shape[3]))
+    )
+    module = module_of([huge])
+    with pytest.raises(CompileError, match="`dram` has"):
+        choose_schedules(module, arch, MappingOptions())
