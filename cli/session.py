@@ -229,6 +229,7 @@ def read_module(path: str, arch_name: str | Arch | None) -> tuple[Module, Arch]:
     Raises CompileError with every fault.
     """
     module = read_dump(Path(path))
+    remaining(module.header.last_pass)  # raises for a pass that there is not
     arch = arch_name if isinstance(arch_name, Arch) else arch_of(module.header, arch_name)
     if faults := verify(module, arch):
         raise CompileError(faults)

@@ -336,3 +336,14 @@ def test_an_illegal_option_is_told_with_what_is_legal(tmp_path: Path) -> None:
 
     with pytest.raises(dnnc.CompileError, match="latency"):
         dnnc.compile(tmp_path / "absent.onnx", "edge8", dnnc.Options(objective="speed"))
+
+
+@pytest.mark.parametrize("words", [["opt"], ["opt", "--passes", "schedule"], ["check"], ["cost"]])
+def test_a_dump_of_a_pass_that_there_is_not_is_refused(
+    words: list[str], work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lowered = next((work / "dumps").glob("*-lower.dnnir"))
+    text = lowered.read_text(encoding="utf-8")
+    (work / "dumps" / "lowr.dnnir").write_text(text.replace('"lower"', '"lowr"', 1), encoding="utf-8")
+    assert main([words[0], str(work / "dumps" / "lowr.dnnir"), *words[1:]]) == 2
+    assert "after the pass 'lowr', which there is not" in capsys.readouterr().err
