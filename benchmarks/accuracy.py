@@ -1,8 +1,10 @@
-"""Accuracy of float models as the machine runs them in int8: `python benchmarks/accuracy.py [MODEL...] [--samples N]`.
+"""Accuracy of float models as the machine narrows them: `python benchmarks/accuracy.py [MODEL...] [--samples N]`.
 
-Each model is calibrated on one half of its data and judged on the other, sample for sample beside onnxruntime in float.
-Models and data are read from a folder beside the checkout (--shared); nothing of them is kept.
-Exits with 1 where int8 loses more than one point of accuracy (or of agreement with float, where there are no labels).
+On a machine of integers each model is calibrated on one half of its data; on one of floats (`--arch bf16_32`) nothing
+is calibrated. It is judged on the other half, sample for sample beside onnxruntime in float; `error` is the largest of
+any output and sample, over the range of all of them. Models and data are read from a folder beside the checkout
+(--shared); nothing of them is kept. Exits with 1 where more than one point of accuracy is lost (or of agreement with
+float, where there are no labels).
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ import dnnc
 import numpy as np
 import onnxruntime
 from dnnc.cli.decisions import METHODS, SWITCH
+from dnnc.frontend.arch_yaml import load_arch
+from dnnc.passes.quantise import target_type
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
@@ -89,30 +93,34 @@ def judge(case: Case, arguments: argparse.Namespace) -> bool:
     fixed = session.get_inputs()[0].shape[0]
     batch = fixed if isinstance(fixed, int) else 50
     held_out = held_out[: len(held_out) // batch * batch]
-    program = dnnc.compile(
-        path,
-        arguments.arch,
-        dnnc.Options(
+    options = dnnc.Options(batch_size=None if isinstance(fixed, int) else batch)
+    target = target_type(load_arch(arguments.arch), "auto")
+    if target is not None and target.is_integer:
+        options = replace(
+            options,
             calibrate={name: x[calibration]},
             calibration=arguments.method or case.method,
             bias_correction=arguments.bias_correction,
-            batch_size=None if isinstance(fixed, int) else batch,
             precision="int8",
-        ),
-    )
-    floats, integers = [], []
+        )
+    program = dnnc.compile(path, arguments.arch, options)
+    floats, narrow = [], []
     for start in range(0, len(held_out), batch):
         inputs = {name: x[held_out[start : start + batch]]}
         floats.append(session.run(None, inputs)[0])
-        integers.append(dnnc.run(program, inputs).outputs[session.get_outputs()[0].name])
-    float_top, integer_top = (np.concatenate(each).argmax(axis=1) for each in (floats, integers))
-    agreement = float((float_top == integer_top).mean())
+        narrow.append(dnnc.run(program, inputs).outputs[session.get_outputs()[0].name])
+    expected, found = np.concatenate(floats), np.concatenate(narrow)
+    float_top, narrow_top = expected.argmax(axis=1), found.argmax(axis=1)
+    agreement = float((float_top == narrow_top).mean())
+    error = f"{float(np.abs(expected - found).max() / np.ptp(expected)):8.4f}"
     if labels is None:
-        print(f"{case.model:45} {len(held_out):6} {'-':>8} {'-':>8} {agreement:10.4f}", flush=True)
+        print(f"{case.model:45} {len(held_out):6} {'-':>8} {'-':>8} {agreement:10.4f} {error}", flush=True)
         return agreement >= 0.99
     truth = labels[held_out]
-    float_accuracy, accuracy = float((float_top == truth).mean()), float((integer_top == truth).mean())
-    print(f"{case.model:45} {len(held_out):6} {float_accuracy:8.4f} {accuracy:8.4f} {agreement:10.4f}", flush=True)
+    float_accuracy, accuracy = float((float_top == truth).mean()), float((narrow_top == truth).mean())
+    print(
+        f"{case.model:45} {len(held_out):6} {float_accuracy:8.4f} {accuracy:8.4f} {agreement:10.4f} {error}", flush=True
+    )
     return accuracy >= float_accuracy - 0.01
 
 
@@ -127,7 +135,7 @@ def main() -> int:
     parser.add_argument("--half", type=int, default=0, metavar="SEED", help="which half is drawn to calibrate by (0)")
     parser.add_argument("--exchange", action="store_true", help="calibrate by the other half")
     arguments = parser.parse_args()
-    print(f"{'model':45} {'n':>6} {'float':>8} {'int8':>8} {'agreement':>10}")
+    print(f"{'model':45} {'n':>6} {'float':>8} {'narrow':>8} {'agreement':>10} {'error':>8}")
     wanted = [each for each in CASES if not arguments.models or any(part in each.model for part in arguments.models)]
     held = [judge(each, arguments) for each in wanted]
     return 0 if all(held) else 1
