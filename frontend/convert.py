@@ -154,6 +154,8 @@ def _gemm(draft: Draft, node: OnnxNode) -> None:
     kind = require_floats(network, a, b, c, y)
     alpha, beta = float(node.attribute("alpha", 1.0)), float(node.attribute("beta", 1.0))
     y_shape = known_shape(network, y)
+    if c and beta != 0.0:
+        refuse_wide_bias(known_shape(network, c), y_shape)
     transposed = {"transpose_a": bool(node.attribute("transA", 0)), "transpose_b": bool(node.attribute("transB", 0))}
     factor = 1.0
     right = draft.value(b)
@@ -176,6 +178,14 @@ def _gemm(draft: Draft, node: OnnxNode) -> None:
     scaled = draft.temporary(f"{y}.scaled", kind, y_shape)
     draft.add("mul", [product, scale], scaled)
     draft.add("add", [scaled, bias[0]], draft.value(y))
+
+
+def refuse_wide_bias(bias: Shape, result: Shape) -> None:
+    """Of a product's addend: it broadcasts to the result, and not the other way round. (onnxruntime finds out when it
+    runs.)"""
+    padded = (1,) * (len(result) - len(bias)) + bias
+    if len(bias) > len(result) or any(own not in (1, extent) for own, extent in zip(padded, result, strict=True)):
+        raise Refused(f"its operand C of shape {list(bias)} does not broadcast to {list(result)}")
 
 
 def _scaled_bias(draft: Draft, c: str, beta: float, kind: ElementType) -> str:

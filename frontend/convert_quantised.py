@@ -20,6 +20,7 @@ from .convert import (
     add_pool,
     element_type,
     known_shape,
+    refuse_wide_bias,
     single_output,
 )
 from .draft import Draft, Operand, Refused, quantization
@@ -130,6 +131,8 @@ def add_quantised_gemm(
     require_codes(draft.network, a.name, b.name)
     require_uniform_zero_point(b)
     names = [draft.value(a.name, a.quantization), draft.value(b.name, b.quantization), *bias_name(draft, bias, a, b)]
+    for name in names[2:]:
+        refuse_wide_bias(draft.visible[name].shape or (), draft.visible[y].shape or ())
     draft.add("matmul", names, y, transpose_a=transpose_a, transpose_b=transpose_b)
 
 

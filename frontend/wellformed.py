@@ -99,6 +99,12 @@ class _Checker:
             label = _label(node, index)
             labels[index] = label
             self._check_operator(node, label + where)
+            for attribute in node.attribute:
+                if attribute.ref_attr_name:
+                    self.fault(
+                        f"node {label!r}{where}: attribute {attribute.name!r} is that of a function's call",
+                        "only the body of a local function refers to the attributes of its call",
+                    )
             for name in node.output:
                 if name in defined:
                     self.fault(f"node {label!r}{where} defines {name!r}, which is already defined by {defined[name]}")

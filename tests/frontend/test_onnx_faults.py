@@ -264,3 +264,25 @@ def test_shared_models_that_onnxruntime_refuses() -> None:
     assert only.startswith("node '/attention/Equal' (Equal) is not valid: Type Error")
     found = faults(SHARED_MODELS / "quantized" / "tfc_2w2a_qonnx.onnx")
     assert [each.split("'")[1] for each in found] == [f"Quant_{index}" for index in (13, 18, 25, 30, 37, 42, 49, 54)]
+
+
+def test_attributes_of_a_call_are_for_the_bodies_of_functions(tmp_path: Path) -> None:
+    node = helper.make_node("LeakyRelu", ["x"], ["y"], name="leak")
+    node.attribute.add(name="alpha", ref_attr_name="a", type=onnx.AttributeProto.FLOAT)
+    assert faults(chain(tmp_path / "m.onnx", node)) == [
+        "node 'leak': attribute 'alpha' is that of a function's call | "
+        "only the body of a local function refers to the attributes of its call"
+    ]
+
+
+@pytest.mark.parametrize("addend", [[4], [3, 3], [1, 1, 3]])
+def test_a_gemm_whose_addend_does_not_broadcast_stays_on_the_host(tmp_path: Path, addend: list[int]) -> None:
+    """onnxruntime refuses it when it runs, and not before."""
+    path = save_model(
+        tmp_path / "m.onnx",
+        [helper.make_node("Gemm", ["x", "w", "c"], ["y"])],
+        [("x", FLOAT, [2, 3])],
+        [("y", FLOAT, None)],
+        {"w": np.ones((3, 3), np.float32), "c": np.ones(addend, np.float32)},
+    )
+    assert operators(import_model(path, take_all)) == ["host"]
