@@ -40,6 +40,8 @@ METHODS: dict[str, Callable[[Histogram], Range]] = {
 }
 # Samples that run together where the batch axis is symbolic.
 LARGEST_BATCH = 16
+# Made-up samples take at most this much room, all inputs together, as they are drawn (8 bytes an element).
+MADE_UP_BYTES = 1 << 29
 # Bytes of values that one run hands out.
 MOST_BYTES_PER_RUN = 1 << 28
 # Multiplications of one run in this process: some 20 seconds on one slow core.
@@ -318,11 +320,19 @@ def synthetic_data(
     generator = np.random.default_rng(seed)
     data: dict[str, Array] = {}
     faults = []
-    runs = -(-samples // max(1, network.batch))
-    for name in network.inputs:
+    sizes = [8 * prod(network.info(name).shape or ()) for name in network.inputs]
+    runs = min(-(-samples // max(1, network.batch)), max(1, MADE_UP_BYTES // max(1, sum(sizes))))
+    for name, size in zip(network.inputs, sizes, strict=True):
         info = network.info(name)
         if info.shape is None or info.elem_type == TensorProto.STRING:
             faults.append(network.fault(f"no data can be made up for input {name!r} of type {info.spelling}"))
+            continue
+        if size > MADE_UP_BYTES:
+            message = f"input {name!r} of shape {list(info.shape)} is too large for made-up samples to calibrate by"
+            help = (
+                f"at most {MADE_UP_BYTES // 8} elements; --calibrate DATA.npz gives real inputs, --precision keep none"
+            )
+            faults.append(network.fault(message, help))
             continue
         wanted = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(info.elem_type))
         rows = bool(info.shape) and info.shape[0] == network.batch

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from dnnc.cli import decisions
+from dnnc.frontend import calibrate as calibrate_module
 from dnnc.frontend.calibrate import METHODS, calibrate, synthetic_data
 from dnnc.frontend.histogram import BINS, Histogram, square_error
 from dnnc.frontend.importer import ImportOptions, import_model
@@ -288,3 +289,15 @@ def test_a_constant_keeps_its_range() -> None:
     histogram.add(np.zeros(5, np.float32), bins=True)
     assert histogram.mean_square() == (0.0, 0.0)
     assert Histogram().mean_square() == (0.0, 0.0)
+
+
+def test_no_samples_are_made_up_beyond_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def relu(extent: int) -> Path:
+        node = helper.make_node("Relu", ["x"], ["y"])
+        return save_model(tmp_path / f"{extent}.onnx", [node], [("x", FLOAT, [1, extent])], [("y", FLOAT, None)], {})
+
+    with pytest.raises(CompileError, match=r"input 'x' of shape \[1, 4611686018427387904\] is too large") as caught:
+        synthetic_data(relu(1 << 62))
+    assert "--calibrate" in caught.value.diagnostics[0].help
+    monkeypatch.setattr(calibrate_module, "MADE_UP_BYTES", 8 * 25)
+    assert [len(synthetic_data(relu(extent))["x"]) for extent in (1, 5, 12, 13, 25)] == [8, 5, 2, 1, 1]
