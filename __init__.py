@@ -67,10 +67,12 @@ def run(
     inputs: Mapping[str, Any] | str | PathLike[str],
     *,
     time_limit_s: float = 600.0,
+    memory_limit_bytes: int | None = None,
 ) -> Result:
     """Execute a program (or a .dnnx file) on the machine that it embeds.
 
     `inputs` are by the model's own names, or a path as `dnnc run --inputs` takes it: a .npz file, or a folder.
+    `memory_limit_bytes` is for memories, values and host regions; None: 1.5 GiB and 16 times the program's size.
     """
     from .cli import session
     from .cli.files import program_file
@@ -86,7 +88,7 @@ def run(
     _must_be("inputs", inputs, (Mapping, str, PathLike), arrays)
     loaded = program if isinstance(program, Compiled) else read_program(program_file(fspath(program)))
     values = program_inputs(fspath(inputs), loaded) if isinstance(inputs, str | PathLike) else inputs
-    result, stats = session.run(loaded, values, RunOptions(time_limit_s=time_limit_s))
+    result, stats = session.run(loaded, values, RunOptions(time_limit_s, memory_limit_bytes))
     return Result(result.outputs, stats)
 
 

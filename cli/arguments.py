@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..ir.diagnostics import CompileError, Diagnostic
-from .decisions import LEGAL, METHODS, MOST_SECONDS, SWITCH, WHOLE, Options
+from .decisions import LEGAL, METHODS, MOST_MEBIBYTES, MOST_SECONDS, SWITCH, WHOLE, Options
 from .files import model_file
 
 
@@ -163,3 +163,8 @@ def seconds(text: str) -> float:
     if not 0 < value < MOST_SECONDS:
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is no number of seconds")
     return value
+
+
+def mebibytes(text: str) -> int:
+    """A number of MiB, as bytes."""
+    return _whole(text, 1, MOST_MEBIBYTES) << 20

@@ -26,6 +26,7 @@ NOTED = ("tolerance",)  # what passes add to the header's options for later: no 
 METHODS = ("minmax", "percentile", "percentile:99.9", "percentile:99.99", "entropy", "mse")
 SWITCH = ("on", "off")  # the default first
 WHOLE = {"batch_size": (1, (1 << 31) - 1), "seed": (0, (1 << 64) - 1)}  # least and greatest
+MOST_MEBIBYTES = 1 << 30
 MOST_SECONDS = 1e9
 MOST_EXTENT = 10**11  # of an axis
 RESOLVED = "exact"  # what the driver makes of precision `auto` for a model that is quantised already

@@ -27,7 +27,7 @@ def reference_outputs(path: str, inputs: Mapping[str, Any], time_limit_s: float)
     Raises CompileError where it refuses the model or the inputs, or takes too long or too much memory.
     """
     from ..frontend.load import load_network
-    from ..runtime.host_transport import decode, encode
+    from ..runtime.host_transport import decode, encode, filling
 
     place = Span(path, 1, 1)
     if not Path(path).is_file():
@@ -47,7 +47,7 @@ def reference_outputs(path: str, inputs: Mapping[str, Any], time_limit_s: float)
     if done.returncode:
         message = f"onnxruntime ended with status {done.returncode}: it crashed, or needs more than {limit >> 20} MiB"
         raise CompileError(Diagnostic(message, place))
-    answer, values = decode(io.BytesIO(done.stdout).read, _LARGEST_ANSWER)
+    answer, values = decode(filling(io.BytesIO(done.stdout)), _LARGEST_ANSWER)
     if "error" in answer:
         raise CompileError(Diagnostic(f"onnxruntime refuses the model or the inputs: {answer['error']}", place))
     return dict(zip(answer["outputs"], values, strict=True))
@@ -89,9 +89,9 @@ def main(memory_bytes: int) -> int:
     _bound(memory_bytes)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    from ..runtime.host_transport import decode, encode
+    from ..runtime.host_transport import decode, encode, filling
 
-    request, values = decode(sys.stdin.buffer.read, _LARGEST_ANSWER)
+    request, values = decode(filling(os.fdopen(os.dup(0), "rb")), _LARGEST_ANSWER)
     try:
         model = _session(request["path"])
         names = [each.name for each in model.get_outputs()]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 
 from ..ir.diagnostics import CompileError, Diagnostic
-from .arguments import add_json, seconds
+from .arguments import add_json, mebibytes, seconds
 from .files import STANDARD_OUTPUT, program_file, refuse_other_kind, refuse_outputs, refuse_overwriting, write_files
 
 _EXAMPLES = """\
@@ -38,6 +39,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--save-masks", metavar="F", help="masks of zero blocks (comes later)")
     parser.add_argument("--time-limit", type=seconds, metavar="S", default=600.0, help="default: 600")
+    parser.add_argument(
+        "--memory-limit",
+        type=mebibytes,
+        metavar="MIB",
+        help="of memories, values and host regions; default: 1536 and 16 times the size of the program",
+    )
     parser.add_argument("--races", action="store_true", help="prove that no two commands race")
 
 
@@ -50,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     from .report import progress, words_beside
     from .show import print_report
     from .stats import json_bytes
-    from .values import npz_bytes, program_inputs, refuse_npz, write_values
+    from .values import npz_parts, program_inputs, refuse_npz, write_values
 
     if arguments.save_masks:
         raise CompileError(Diagnostic("`--save-masks` comes later: block pruning is not built yet"))
@@ -70,6 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     inputs = program_inputs(arguments.inputs, program)
     options = RunOptions(
         time_limit_s=arguments.time_limit,
+        memory_limit_bytes=arguments.memory_limit,
         check_races=arguments.races,
         trace_events=1_000_000 if arguments.trace else 0,
     )
@@ -81,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
             reference = reference_outputs(arguments.check, inputs, arguments.time_limit)
         checks = check_outputs(result.outputs, reference, tolerance)
     # Nothing that can be refused comes after the first file is written.
-    files = [(arguments.json, json_bytes(stats))] if arguments.json else []
+    files: list[tuple[str, bytes | Iterator[bytes]]] = [(arguments.json, json_bytes(stats))] if arguments.json else []
     if arguments.trace:
         from ..runtime.trace import perfetto_json
 
@@ -89,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
         files.append((arguments.trace, trace.encode()))
     if archive:
         refuse_npz(result.outputs)
-        files.append((archive, npz_bytes(result.outputs)))
+        files.append((archive, npz_parts(result.outputs)))
     elif arguments.outputs:
         write_values(arguments.outputs, result.outputs)
     write_files(files)

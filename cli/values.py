@@ -10,11 +10,11 @@ import io
 import re
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from math import prod
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ from ..ir.diagnostics import CompileError, Diagnostic, Span
 from ..ir.files import make_folder, open_bounded, read_bounded, save_whole
 from ..ir.program import Program
 from ..ir.types import HostType
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 LARGEST_BYTES = 1 << 30  # of all values of a file together, unpacked
 MOST_MEMBERS = 10_000
@@ -199,7 +202,7 @@ def write_values(path: str | Path, values: Mapping[str, Any]) -> None:
     path = Path(path)
     if path.suffix == ".npz":
         refuse_npz(values)
-        save_whole(path, npz_bytes(values))
+        save_whole(path, npz_parts(values))
         return
     from onnx import numpy_helper
 
@@ -223,12 +226,37 @@ def refuse_npz(values: Mapping[str, Any]) -> None:
         raise CompileError(Diagnostic(message, help="give a folder: it gets one TensorProto or SequenceProto a value"))
 
 
-def npz_bytes(arrays: Mapping[str, Array]) -> bytes:
-    """A `.npz` file's bytes: the same for the same arrays, whatever the time."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+_PIECE_BYTES = 1 << 22
+
+
+def npz_parts(arrays: Mapping[str, Array]) -> Iterator[bytes]:
+    """A `.npz` file's bytes, in parts: the same for the same arrays, whatever the time. No array is copied whole."""
+    written = _Parts()
+    with zipfile.ZipFile(written, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
-            member = io.BytesIO()
-            np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), member.getvalue())
-    return buffer.getvalue()
+            plain = np.ascontiguousarray(array).reshape(np.shape(array))
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=plain.nbytes >= 1 << 30) as member:
+                np.lib.format.write_array_header_1_0(member, np.lib.format.header_data_from_array_1_0(plain))
+                content = plain.reshape(-1).view(np.uint8).data if plain.size else memoryview(b"")
+                for start in range(0, len(content), _PIECE_BYTES):
+                    member.write(content[start : start + _PIECE_BYTES])
+                    yield from written.taken()
+    yield from written.taken()
+
+
+class _Parts(io.RawIOBase):
+    """What `zipfile` writes to where it cannot go back; `taken` empties it."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: ReadableBuffer) -> int:
+        self._parts.append(bytes(data))
+        return len(self._parts[-1])
+
+    def taken(self) -> list[bytes]:
+        parts, self._parts = self._parts, []
+        return parts

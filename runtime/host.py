@@ -7,6 +7,7 @@ and is killed at the deadline.
 
 from __future__ import annotations
 
+import io
 import os
 import selectors
 import subprocess
@@ -15,14 +16,14 @@ import threading
 import time
 from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from ..ir.diagnostics import Diagnostic
 from ..ir.program import HostCall, Program
 from .faults import RunError
-from .host_transport import BadMessage, decode, encode
+from .host_transport import BadMessage, Buffer, TooLarge, decode, encode
 
 if TYPE_CHECKING:
     from .host_session import HostSession
@@ -73,7 +74,8 @@ class HostRunner:
                 message = {"do": "run", "region": region, "inputs": list(feeds), "outputs": call.outputs}
                 values = self._ask(message, list(feeds.values()))
         except (HostRefused, _ChildError) as error:
-            raise RunError(Diagnostic(f"host region {call.name!r} failed: {error}")) from error
+            help = "--memory-limit sets another limit" if "memory" in str(error) else ""
+            raise RunError(Diagnostic(f"host region {call.name!r} failed: {error}", help=help)) from error
         except _Expired as error:
             raise RunError(
                 Diagnostic(
@@ -134,15 +136,16 @@ class _Child:
 
     def __init__(self, memory_limit_bytes: int, deadline: float) -> None:
         self._deadline = deadline
-        self._largest = memory_limit_bytes
+        self._largest_answer = memory_limit_bytes // 2  # it is held there and, on its way, here
         seconds = int(max(0.0, deadline - time.monotonic())) * (os.cpu_count() or 1) + _GRACE_SECONDS
         # -P: modules are never taken from the folder that dnnc happens to be called in.
         command = [sys.executable, "-P", "-m", f"{__package__}.host_child", str(memory_limit_bytes), str(seconds)]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
         )
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._input, self._output = self._process.stdin.fileno(), self._process.stdout.fileno()
+        assert self._process.stdin is not None
+        self._input = self._process.stdin.fileno()
+        self._output = cast(io.RawIOBase, self._process.stdout)  # what bufsize=0 makes
         os.set_blocking(self._input, False)
 
     def ask(self, message: dict[str, Any], values: list[Any]) -> tuple[dict[str, Any], list[Any]]:
@@ -150,11 +153,15 @@ class _Child:
         try:
             for part in encode(message, values):
                 self._write(part)
-            return decode(self._read, self._largest)
+            return decode(self._read_into, self._largest_answer)
         except (OSError, EOFError) as error:
             raise _ChildError(f"its process died: {self._last_words()}") from error
         except BadMessage as error:
             raise _ChildError(f"its process answered nonsense: {error}") from error
+        except TooLarge as error:
+            raise _ChildError(
+                f"its results take {error}; the memory left for them is {self._largest_answer}"
+            ) from error
 
     def end(self) -> None:
         """Kill the process, whatever it does."""
@@ -171,22 +178,19 @@ class _Child:
                 self._process.kill()
                 raise _Expired
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: Buffer) -> None:
         rest = memoryview(data)
         while rest:
             self._wait(self._input, selectors.EVENT_WRITE)
             rest = rest[os.write(self._input, rest[:_CHUNK]) :]
 
-    def _read(self, count: int) -> bytes:
-        parts = []
-        while count:
-            self._wait(self._output, selectors.EVENT_READ)
-            part = os.read(self._output, min(count, _CHUNK))
-            if not part:
+    def _read_into(self, buffer: memoryview) -> None:
+        while buffer:
+            self._wait(self._output.fileno(), selectors.EVENT_READ)
+            count = self._output.readinto(buffer[:_CHUNK]) or 0
+            if not count:
                 raise EOFError
-            parts.append(part)
-            count -= len(part)
-        return b"".join(parts)
+            buffer = buffer[count:]
 
     def _last_words(self) -> str:
         code = self._process.wait()

@@ -43,15 +43,10 @@ def main() -> None:
     import onnxruntime
 
     from .host_session import HostRefused, HostSession, parse_region
-    from .host_transport import decode, encode
+    from .host_transport import decode, encode, filling
 
+    read_into = filling(questions)
     sessions: dict[int, HostSession] = {}
-
-    def read(count: int) -> bytes:
-        data = questions.read(count)
-        if len(data) < count:
-            raise SystemExit(0)  # nobody asks any more
-        return data
 
     def answer(message: dict[str, Any], values: list[Any]) -> None:
         for part in encode(message, values):
@@ -61,7 +56,10 @@ def main() -> None:
     options = onnxruntime.RunOptions()
     options.log_severity_level = 4
     while True:
-        message, values = decode(read, sys.maxsize)
+        try:
+            message, values = decode(read_into, sys.maxsize)
+        except EOFError:  # nobody asks any more
+            return
         region = message["region"]
         try:
             if message["do"] == "load":

@@ -35,20 +35,21 @@ BATCH_INSTRUCTIONS = 1 << 14  # between two looks at the keyboard
 UNASSIGNED = "(no layer)"
 _LARGEST_PARAMETER = 1 << 44
 _LARGEST_LOCAL_BYTES = 1 << 31
-_HOST_BYTES = 3 << 29
-_HOST_COPIES = 16
+_RUN_BYTES = 3 << 29
+_RUN_COPIES = 16
 
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
     """How a run is bounded and what else it reports.
 
-    `trace_events` is the number of commands whose times are kept for a trace. With `count_overflows` an accumulator
-    overflow is only counted; else it fails the run, after its end.
+    `memory_limit_bytes` is for memories, values and host regions together, without the interpreter and its libraries;
+    None stands for `default_memory_limit_bytes`. `trace_events` is the number of commands whose times are kept for a
+    trace. With `count_overflows` an accumulator overflow is only counted; else it fails the run, after its end.
     """
 
     time_limit_s: float = 600.0
-    memory_limit_bytes: int = 8 << 30
+    memory_limit_bytes: int | None = None
     check_races: bool = False
     trace_events: int = 0
     count_overflows: bool = False
@@ -81,7 +82,8 @@ def run_program(
     """
     options = options or RunOptions()
     deadline = time.monotonic() + options.time_limit_s
-    _check_program(program, arch, options)
+    _check_program(program, arch)
+    host_memory_bytes = _host_memory_bytes(program, arch, options)
     columns = decode_columns(program.code)
     _check_units(program, arch, columns)
     values = check_inputs(program, inputs)
@@ -95,8 +97,8 @@ def run_program(
         else:
             write_tensor(state.main, placements[name], value)
     host_bytes: dict[int, tuple[int, int]] = {}
-    with HostRunner(program, deadline, min(options.memory_limit_bytes, host_memory_bytes(program))) as host:
-        _run(program, arch, state, host, host_values, host_bytes, deadline, options)
+    with HostRunner(program, deadline, host_memory_bytes) as host:
+        _run(program, arch, state, host, host_values, host_bytes, host_memory_bytes, deadline, options)
     races = find_races(program, table, arch, deadline) if options.check_races else ()
     layers = _layers(program, arch, state, host_bytes)
     overflowed = [layer for layer in layers if layer.overflows]
@@ -127,15 +129,30 @@ def run_program(
     )
 
 
-def host_memory_bytes(program: Program) -> int:
-    """What host regions may allocate: in proportion to the program, so that a small one cannot ask for all there is."""
-    return _HOST_BYTES + _HOST_COPIES * (program.main_bytes + sum(len(blob) for blob in program.blobs.values()))
+def default_memory_limit_bytes(program: Program) -> int:
+    """In proportion to the program, so that a small file cannot ask for all the memory that there is."""
+    return _RUN_BYTES + _RUN_COPIES * (len(program.code) + sum(len(blob) for blob in program.blobs.values()))
+
+
+def _host_memory_bytes(program: Program, arch: Arch, options: RunOptions) -> int:
+    """What memories and values leave of the limit, two thirds of it: a result is held by the process of host regions
+    and by this one. Raises CompileError where they leave nothing."""
+    limit = options.memory_limit_bytes or default_memory_limit_bytes(program)
+    local = sum(memory.capacity_bytes for memory in arch.local)
+    placed = [each for each in program.placements if each.address is not None and isinstance(each.type, ElementType)]
+    edge = sum(byte_count(each) for each in placed if each.name in program.inputs or each.name in program.outputs)
+    needed = program.main_bytes + 2 * local + edge
+    if needed >= limit:
+        message = f"a run takes {needed} bytes (main memory {program.main_bytes}, local memories twice {local}, inputs "
+        message += f"and outputs {edge}); the limit is {limit}"
+        raise CompileError(Diagnostic(message, help="--memory-limit sets another limit"))
+    return (limit - needed) * 2 // 3
 
 
 # --- What must hold before the first instruction ------------------------------------------------------------------
 
 
-def _check_program(program: Program, arch: Arch, options: RunOptions) -> None:
+def _check_program(program: Program, arch: Arch) -> None:
     """Every range that the program states must lie inside the machine; raises CompileError with all that do not."""
     faults: list[str] = []
     size = program.main_bytes
@@ -144,10 +161,6 @@ def _check_program(program: Program, arch: Arch, options: RunOptions) -> None:
     local = sum(memory.capacity_bytes for memory in arch.local)
     if local > _LARGEST_LOCAL_BYTES or not arch.local:
         faults.append(f"local memories of {local} bytes; at least 1 and at most {_LARGEST_LOCAL_BYTES} can be run")
-    if size + 2 * local > options.memory_limit_bytes:
-        faults.append(
-            f"the machine's memories take {size + 2 * local} bytes; the limit is {options.memory_limit_bytes}"
-        )
     for reference in {constant for _, constant in program.constants} | {call.model for call in program.host_calls}:
         if reference not in program.blobs:
             faults.append(f"the blob {reference} is missing")
@@ -310,6 +323,7 @@ def _run(
     host: HostRunner,
     host_values: dict[str, Any],
     host_bytes: dict[int, tuple[int, int]],
+    host_memory_bytes: int,
     deadline: float,
     options: RunOptions,
 ) -> None:
@@ -333,6 +347,7 @@ def _run(
                 state.fault[1] = region
                 raise _fault(program, state, NO_REGION, number, options)
             read, written = _call_host(program, state, host, host_values, region)
+            _refuse_hoard(host_values, host_memory_bytes, program.host_calls[region].name)
             layer = int(state.region[number])
             before = host_bytes.get(layer, (0, 0))
             host_bytes[layer] = (before[0] + read, before[1] + written)
@@ -391,6 +406,18 @@ def _call_host(
         write_tensor(state.main, placement, value)
         written += byte_count(placement)
     return read, written
+
+
+def _refuse_hoard(values: Mapping[str, Any], limit: int, name: str) -> None:
+    """The values that have no place in main memory must not grow call by call; raises RunError."""
+    held = sum(value.nbytes for value in values.values() if isinstance(value, np.ndarray))
+    if held > limit:
+        raise RunError(
+            Diagnostic(
+                f"after host region {name!r} the values that only the host has take {held} bytes; the limit is {limit}",
+                help="--memory-limit sets another limit",
+            )
+        )
 
 
 # --- Counts -------------------------------------------------------------------------------------------------------

@@ -47,10 +47,7 @@ def read_tensor(main: NDArray[np.uint8], placement: Placement) -> Array:
     """A copy of a tensor in logical axis order; bf16 as float32, every other type in its container."""
     assert isinstance(placement.type, ElementType)
     assert placement.address is not None and placement.shape is not None
-    order = _order(placement)
-    raw = main[placement.address : placement.address + byte_count(placement)].tobytes()
-    stored = np.frombuffer(raw, placement.type.container).reshape([placement.shape[axis] for axis in order])
-    logical = np.array(stored.transpose(np.argsort(order)), order="C")  # ascontiguousarray would give a scalar an axis
+    logical = np.array(_in_place(main, placement), order="C")  # ascontiguousarray would give a scalar an axis
     return bf16_values(logical) if placement.type is ElementType.BF16 else logical
 
 
@@ -61,9 +58,18 @@ def write_tensor(main: NDArray[np.uint8], placement: Placement, value: Array) ->
         converted: Array = bf16_bits(value.astype(np.float32))
     else:
         with np.errstate(over="ignore"):
-            converted = value.astype(placement.type.container)
-    stored = converted.transpose(_order(placement)).tobytes()
-    main[placement.address : placement.address + len(stored)] = np.frombuffer(stored, np.uint8)
+            converted = value.astype(placement.type.container, copy=False)
+    _in_place(main, placement)[...] = converted
+
+
+def _in_place(main: NDArray[np.uint8], placement: Placement) -> Array:
+    """A tensor where it lies, with its axes in logical order."""
+    assert isinstance(placement.type, ElementType)
+    assert placement.address is not None and placement.shape is not None
+    order = _order(placement)
+    raw = main[placement.address : placement.address + byte_count(placement)]
+    stored = raw.view(placement.type.container).reshape([placement.shape[axis] for axis in order])
+    return stored.transpose(np.argsort(order))
 
 
 def _order(placement: Placement) -> tuple[int, ...]:

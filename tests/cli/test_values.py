@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import tracemalloc
 import zipfile
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dnnc.cli import values
-from dnnc.cli.values import npz_bytes, read_npz, read_values, write_values
+from dnnc.cli.values import npz_parts, read_npz, read_values, write_values
 from dnnc.ir.diagnostics import CompileError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -46,7 +47,19 @@ def test_npz_comes_back_and_is_the_same_each_time(tmp_path: Path) -> None:
     for name, value in arrays.items():
         np.testing.assert_array_equal(found[name], value)
     np.testing.assert_array_equal(np.load(tmp_path / "v.npz")["a/b:0"], arrays["a/b:0"])
-    assert npz_bytes(found) == npz_bytes(found)
+    assert b"".join(npz_parts(found)) == b"".join(npz_parts(found))
+
+
+def test_an_archive_is_written_without_a_copy_of_an_array() -> None:
+    array = np.arange(24 << 20, dtype=np.uint8).reshape(3, -1)
+    tracemalloc.start()
+    try:
+        size = sum(len(part) for part in npz_parts({"a": array}))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert array.nbytes < size < array.nbytes + 1000
+    assert peak < array.nbytes // 2
 
 
 def test_what_is_no_file_in_a_folder_is_refused(tmp_path: Path) -> None:
@@ -137,7 +150,9 @@ def test_hostile_protos_are_refused(tmp_path: Path, proto: object) -> None:
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_npz_files_end_in_arrays_or_diagnostics(tmp_path: Path, data: st.DataObject) -> None:
-    content = bytearray(npz_bytes({"image": np.arange(12, dtype=np.float32).reshape(3, 4), "k": np.int64([7])}))
+    content = bytearray(
+        b"".join(npz_parts({"image": np.arange(12, dtype=np.float32).reshape(3, 4), "k": np.int64([7])}))
+    )
     for _ in range(data.draw(st.integers(1, 5))):
         at = data.draw(st.integers(0, len(content) - 1))
         content[at] = data.draw(st.integers(0, 255))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,11 +11,16 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.program import HostCall, Opcode, Placement, Program, Region
 from dnnc.ir.types import Blobs, ElementType, HostType
 from dnnc.runtime.faults import RunError
 from dnnc.runtime.host_session import parse_region, runs_inside
+from dnnc.runtime.host_transport import HEADER, BadMessage, TooLarge, decode, encode, filling
 from dnnc.runtime.machine import RunOptions, RunResult, run_program
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
 from onnx import TensorProto as P
 from onnx import helper
 from support.code import code_of
@@ -158,6 +164,106 @@ def test_memory_is_bounded() -> None:
     types = {"shape": "tensor(int64)", "y": "tensor(float)"}
     with pytest.raises(RunError, match="host region 'rest' failed"):
         run(model, types, {"shape": np.array([100_000, 200_000])})
+
+
+def test_results_must_fit_in_the_memory_that_is_left() -> None:
+    """What a region yields by its inputs alone: 32 MB fit in the default, but not in a limit of 40 MiB (two copies)."""
+    model = model_of(
+        [node("ConstantOfShape", ["shape"], ["y"])], [value("shape", P.INT64, [2])], [value("y", P.FLOAT, None)]
+    )
+    types = {"shape": "tensor(int64)", "y": "tensor(float)"}
+    inputs = {"shape": np.array([2000, 4000])}
+    assert run(model, types, inputs).outputs["y"].shape == (2000, 4000)
+    with pytest.raises(RunError, match=r"its results take 320000\d\d bytes") as refused:
+        run(model, types, inputs, RunOptions(memory_limit_bytes=40 << 20))
+    assert refused.value.diagnostics[0].help == "--memory-limit sets another limit"
+
+
+def test_values_of_many_calls_share_one_limit() -> None:
+    """Each of four calls yields 8 MB that only the host has; 32 MB are more than two thirds of 24 MiB."""
+    model = model_of([node("Expand", ["x", "s"], ["y"])], [value("x", P.FLOAT, [1])], [value("y", P.FLOAT, [2000000])])
+    model.graph.initializer.append(helper.make_tensor("s", P.INT64, [1], [2000000]))
+    program = program_of(model, [])
+    blob = program.host_calls[0].model
+    outputs = [f"y{number}" for number in range(4)]
+    models = []
+    for name in outputs:
+        own = onnx.ModelProto()
+        own.CopyFrom(model)
+        own.graph.node[0].output[0] = own.graph.output[0].name = name
+        models.append(own.SerializeToString())
+    blobs = Blobs()
+    calls = tuple(HostCall(f"r{n}", ("x",), (name,), blobs.add(models[n])) for n, name in enumerate(outputs))
+    many = replace(
+        program,
+        code=code_of([(Opcode.HOST, {"region": number}) for number in range(4)]),
+        regions=tuple(Region(f"r{number}", "host", "host", number, number) for number in range(4)),
+        placements=tuple(Placement(name, HostType("tensor(float)"), None, None, None) for name in ("x", *outputs)),
+        host_calls=calls,
+        outputs=tuple(outputs),
+        blobs=blobs,
+    )
+    assert blob not in blobs
+    inputs = {"x": np.ones(1, np.float32)}
+    assert len(run_program(many, machine(), inputs).outputs) == 4
+    with pytest.raises(RunError, match="after host region 'r2' the values that only the host has take 24000004 bytes"):
+        run_program(many, machine(), inputs, RunOptions(memory_limit_bytes=24 << 20))
+
+
+def test_memories_and_values_must_fit_in_the_limit() -> None:
+    values = [Placement(name, HostType("tensor(float)"), None, None, None) for name in ("x0", "go", "y")]
+    program = program_of(ENDLESS, values, main_bytes=3 << 30)
+    with pytest.raises(
+        CompileError, match=r"a run takes \d+ bytes \(main memory 3221225472, .*; the limit is 16106\d+"
+    ):
+        run_program(program, machine(), {})
+
+
+NUMBERS = ("?", "i1", "u1", "<i2", ">i4", "<u8", "<f2", "<f4", ">f8", "<c16")
+
+
+@given(st.data())
+def test_values_travel_unchanged(data: st.DataObject) -> None:
+    """Whatever comes, in any memory order; arrays that are received may be written to."""
+    leaves = st.one_of(
+        st.none(),
+        st.integers(-9, 9),
+        st.text(max_size=3),
+        npst.arrays(st.sampled_from(NUMBERS).map(np.dtype), npst.array_shapes(min_dims=0, max_dims=3, min_side=0)),
+    )
+    trees = st.recursive(leaves, lambda inner: st.lists(inner, max_size=3), max_leaves=6)
+    sent = data.draw(st.lists(trees, max_size=4))
+    sent = [each.T if isinstance(each, np.ndarray) else each for each in sent]
+    stream = io.BytesIO(b"".join(encode({"do": "run"}, sent)))
+    message, received = decode(filling(stream), 1 << 20)
+    assert message == {"do": "run"}
+    assert not stream.read()
+    assert _same(sent, received)
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, list):
+        return isinstance(other, list) and len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, np.ndarray):
+        assert other.flags.writeable
+        return (
+            one.shape == other.shape
+            and one.dtype.kind == other.dtype.kind
+            and one.tobytes() == (other.astype(one.dtype).tobytes())
+        )
+    return bool(one == other)
+
+
+def test_messages_that_lie_are_refused() -> None:
+    whole = b"".join(encode({}, [np.arange(4)]))
+    with pytest.raises(EOFError):
+        decode(filling(io.BytesIO(whole[:-1])), 1 << 20)
+    with pytest.raises(TooLarge, match=f"{len(whole) - HEADER.size} bytes"):
+        decode(filling(io.BytesIO(whole)), 8)
+    text_bytes, data_bytes = HEADER.unpack(whole[: HEADER.size])
+    for claimed, message in ((data_bytes - 8, "of which 24 are there"), (data_bytes + 8, "8 bytes belong to no value")):
+        with pytest.raises(BadMessage, match=message):
+            decode(filling(io.BytesIO(HEADER.pack(text_bytes, claimed) + whole[HEADER.size :] + bytes(8))), 1 << 20)
 
 
 def test_what_onnxruntime_says_is_passed_on() -> None:
