@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +23,6 @@ from ..ir.diagnostics import CompileError, Diagnostic, Span
 from ..ir.files import make_folder, open_bounded, read_bounded, save_whole
 from ..ir.program import Program
 from ..ir.types import HostType
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
 
 LARGEST_BYTES = 1 << 30  # of all values of a file together, unpacked
 MOST_MEMBERS = 10_000
@@ -253,7 +250,7 @@ class _Parts(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, data: ReadableBuffer) -> int:
+    def write(self, data: Any) -> int:
         self._parts.append(bytes(data))
         return len(self._parts[-1])
 
