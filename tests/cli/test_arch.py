@@ -10,14 +10,13 @@ import pytest
 from dnnc.cli.main import main
 from dnnc.frontend.arch_yaml import bundled, load_arch, parse_arch
 from onnx import TensorProto, helper
+from support.commands import printed
 
 SPELLED = "[i8, u8, i2..i7, u2..u7]"  # the operands of gemmini16
 
 
 def shown(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    capsys.readouterr()
-    assert main(["arch", "show", *words]) == 0
-    return capsys.readouterr().out
+    return printed(["arch", "show", *words], capsys)
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ from dnnc.benchmarks import fuzz, fuzz_programs, fuzz_seeds, fuzz_texts
 from dnnc.cli.main import main
 from dnnc.ir.program import INSTRUCTION_BYTES, Opcode
 from onnx import TensorProto, helper
+from support.commands import refused
 
 CASES = 4  # of each kind
 
@@ -36,17 +37,6 @@ def seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # Once without a limit of time: the first run on a machine compiles the interpreter.
     dnnc(["run", str(folder / "integer_network.dnnx"), "--inputs", str(folder / "integer_network.npz")])
     return folder
-
-
-def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """What is said of a command that ends with status 2."""
-    capsys.readouterr()
-    status = main(words)
-    said = capsys.readouterr().err
-    assert status == 2, said
-    assert "error: " in said
-    assert "Traceback" not in said
-    return said
 
 
 @pytest.mark.parametrize("kind", fuzz.KINDS)

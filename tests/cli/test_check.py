@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from dnnc.cli.main import main
 from onnx import helper
+from support.commands import DIGITS
 from support.onnx_models import FLOAT, save_model
-
-DIGITS = str(Path(__file__).parents[2] / "specs" / "models" / "digits.onnx")
 
 
 @pytest.fixture(scope="module")

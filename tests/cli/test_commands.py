@@ -18,10 +18,8 @@ from dnnc.ir.container import read_program
 from dnnc.ir.diagnostics import Diagnostic
 from dnnc.ir.dump import read_dump
 from onnx import helper
+from support.commands import DIGITS, MODELS, SPECS
 from support.onnx_models import FLOAT, save_model
-
-MODELS = Path(__file__).parents[2] / "specs" / "models"
-DIGITS = str(MODELS / "digits.onnx")
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +140,7 @@ def test_everything_that_the_verifier_lists_is_shown(
 
 
 def test_a_machine_for_cost_alone_has_no_programs(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text = (MODELS.parent / "arch" / "edge8.yaml").read_text()
+    text = (SPECS / "arch" / "edge8.yaml").read_text()
     (work / "paper.yaml").write_text(text.replace("name: edge8\n", "name: paper\nkind: cost_only\n"))
     base = [DIGITS, "--arch", str(work / "paper.yaml"), "--batch-size", "4"]
     base += ["--calibrate", str(work / "calibration.npz")]

@@ -5,19 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from dnnc.cli.main import main
 from onnx import helper
+from support.commands import DIGITS, said
 from support.onnx_models import FLOAT, save_model
-
-DIGITS = str(Path(__file__).parents[2] / "specs" / "models" / "digits.onnx")
-
-
-def said(words: list[str], status: int, capsys: pytest.CaptureFixture[str]) -> str:
-    capsys.readouterr()
-    found = main(words)
-    text = capsys.readouterr().err
-    assert found == status, text
-    return text
 
 
 def test_a_mapping_file_that_decides_otherwise_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,10 +20,8 @@ from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.graph import Node
 from dnnc.ir.module import Header
 from onnx import helper
+from support.commands import DIGITS, MODELS, SPECS, said
 from support.onnx_models import FLOAT, save_model
-
-MODELS = Path(__file__).parents[2] / "specs" / "models"
-DIGITS = str(MODELS / "digits.onnx")
 
 
 @pytest.fixture(scope="module")
@@ -37,14 +35,6 @@ def dumps(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert main(["compile", *base, "--dump-ir", str(folder), "-o", str(folder / "p.dnnx")]) == 0
     assert main(["cost", *base, "--save-mapping", str(folder / "m.yaml")]) == 0
     return folder
-
-
-def said(words: list[str], status: int, capsys: pytest.CaptureFixture[str]) -> str:
-    capsys.readouterr()
-    found = main(words)
-    text = capsys.readouterr().err
-    assert found == status, text
-    return text
 
 
 # A value of each option that differs from what the dumps were made with, and the pass that reads it last.
@@ -218,7 +208,7 @@ def test_bias_correction_changes_biases_alone_and_needs_samples(
 def test_layers_that_cannot_take_an_explicit_im2col_are_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = (MODELS.parent / "arch" / "edge8.yaml").read_text()
+    text = (SPECS / "arch" / "edge8.yaml").read_text()
     (tmp_path / "a.yaml").write_text(text.replace("vector: {", "vector: {ops: [add, max, sum], "))
     (tmp_path / "pins.yaml").write_text("layers: {dense: {dataflow: ws}}\n")
     (tmp_path / "pinned.yaml").write_text("layers: {conv1: {im2col: implicit}}\n")

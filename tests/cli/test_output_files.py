@@ -12,9 +12,8 @@ import pytest
 from dnnc.cli.main import main
 from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.files import save_all
+from support.commands import DIGITS, MODELS, refused
 
-MODELS = Path(__file__).parents[2] / "specs" / "models"
-DIGITS = str(MODELS / "digits.onnx")
 FULL = Path("/dev/full")
 needs_full = pytest.mark.skipif(not FULL.exists(), reason="the system has no /dev/full")
 
@@ -30,14 +29,6 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert main(["compile", DIGITS, "--arch", "f32_8", *words]) == 0
     assert main(["disasm", str(folder / "p.dnnx"), "-o", str(folder / "p.s")]) == 0
     return folder
-
-
-def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    capsys.readouterr()
-    assert main(words) == 2
-    text = capsys.readouterr().err
-    assert "Traceback" not in text
-    return text
 
 
 COMPILE = ["compile", DIGITS, "--arch", "f32_8"]

@@ -10,9 +10,9 @@ import numpy as np
 import onnx
 import pytest
 from dnnc.cli.main import main
+from support.commands import MODELS, SPECS
 
-MODELS = Path(__file__).parents[2] / "specs" / "models"
-EDGE8 = MODELS.parent / "arch" / "edge8.yaml"
+EDGE8 = SPECS / "arch" / "edge8.yaml"
 
 
 @pytest.fixture(scope="module")

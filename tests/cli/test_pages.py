@@ -10,16 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dnnc.cli.main import main
+from support.commands import DIGITS, SPECS, printed
 
-SPECS = Path(__file__).parents[2] / "specs"
-DIGITS = str(SPECS / "models" / "digits.onnx")
 HOST = "host layers are priced by the bytes that they move; their arithmetic is not (specs/counts.md)"
-
-
-def printed(words: list[str], capsys: pytest.CaptureFixture[str], status: int = 0) -> str:
-    capsys.readouterr()
-    assert main(words) == status
-    return capsys.readouterr().out
 
 
 def test_the_page_has_the_cells_of_the_table(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import onnx
 import pytest
 from dnnc.cli.main import main
 from dnnc.ir.program import Program
+from support.commands import MODELS, SPECS
 
-MODELS = Path(__file__).parents[2] / "specs" / "models"
 DIGITS = MODELS / "digits.onnx"
 IMAGE = np.load(MODELS / "digits.npz")["test"][:1]
 
@@ -47,7 +47,7 @@ def test_inputs_of_another_type(program: Program, tmp_path: Path) -> None:
 
 
 def test_a_description_may_be_named_by_a_path(program: Program) -> None:
-    assert dnnc.compile(DIGITS, MODELS.parent / "arch" / "f32_8.yaml") == program
+    assert dnnc.compile(DIGITS, SPECS / "arch" / "f32_8.yaml") == program
 
 
 def test_a_program_is_kept_in_a_file(program: Program, tmp_path: Path) -> None:

@@ -11,10 +11,9 @@ from dnnc.frontend.arch_yaml import load_arch
 from dnnc.frontend.calibrate import calibrate, synthetic_data
 from dnnc.frontend.importer import ImportOptions, import_model, import_network, prepare
 from dnnc.passes.pipeline import Options
+from support.commands import DIGITS
 from support.mixed_models import floats
 from support.onnx_models import take_all
-
-DIGITS = Path(__file__).parents[2] / "specs" / "models" / "digits.onnx"
 
 
 def test_a_compilation_reads_the_model_once_for_each_batch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,7 +26,7 @@ def test_a_compilation_reads_the_model_once_for_each_batch(monkeypatch: pytest.M
         bind(network, batch_size, shapes)
 
     monkeypatch.setattr(importer, "bind_inputs", noting)
-    module, _ = load_model(str(DIGITS), load_arch("edge8"), Options("int8"), ModelInputs())
+    module, _ = load_model(DIGITS, load_arch("edge8"), Options("int8"), ModelInputs())
     assert any(each.minimum is not None for each in module.tensors)
     assert batches == [None, 8]
 

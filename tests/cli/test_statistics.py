@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,6 @@ import pytest
 from dnnc.cli.main import main
 from onnx import helper
 from support.onnx_models import FLOAT, save_model
-
-MODELS = Path(__file__).parents[2] / "specs" / "models"
 
 INT, REAL, TEXT, BOOL = "int", "real", "text", "bool"
 NUMBER = {"read_bytes": INT, "write_bytes": INT}
