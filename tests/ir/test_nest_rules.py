@@ -8,16 +8,7 @@ import numpy as np
 import pytest
 from dnnc.ir.isl_questions import IslQuestions
 from dnnc.ir.module import Module
-from dnnc.ir.nest import (
-    Access,
-    Body,
-    BodyOp,
-    Dim,
-    Nest,
-    Post,
-    PostOp,
-    Role,
-)
+from dnnc.ir.nest import Access, Body, BodyOp, Dim, Nest, Post, PostOp, Role
 from dnnc.ir.nest_rules import sum_bound
 from dnnc.ir.types import Blobs
 from dnnc.ir.verifier import verify

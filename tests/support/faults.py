@@ -9,15 +9,7 @@ from typing import Any
 from dnnc.ir.affine import Affine
 from dnnc.ir.arch import Arch
 from dnnc.ir.module import Module
-from dnnc.ir.nest import (
-    Access,
-    Body,
-    BodyOp,
-    Dim,
-    Nest,
-    Post,
-    Role,
-)
+from dnnc.ir.nest import Access, Body, BodyOp, Dim, Nest, Post, Role
 from dnnc.ir.types import ElementType
 from dnnc.ir.verifier import verify
 
