@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -69,6 +69,9 @@ class _Checker:
                 sizes[name] = self._expanded(bodies[name].node, lambda called: size(called, (*stack, name)))
             return sizes[name]
 
+        for function in self.model.functions:
+            for index, node in _with_inner_nodes(function.node):
+                self._check_scan(node, f"{_label(node, index)} (in the function {function.name!r})")
         if not bodies:
             return
         total = self._expanded(self.model.graph.node, lambda called: size(called, ()))
@@ -85,6 +88,17 @@ class _Checker:
                 total += self._expanded(graph.node, size_of)
         return total
 
+    def _check_scan(self, node: onnx.NodeProto, label: str) -> None:
+        """onnxruntime takes room for as many scan inputs as the attribute says before it looks at the node."""
+        if node.op_type != "Scan" or _plain(node.domain):
+            return
+        for attribute in node.attribute:
+            if attribute.name == "num_scan_inputs" and not 1 <= attribute.i <= len(node.input):
+                stated = (
+                    f"those of the attribute {attribute.ref_attr_name!r}" if attribute.ref_attr_name else attribute.i
+                )
+                self.fault(f"node {label!r}: num_scan_inputs is {stated}", f"it is 1 to {len(node.input)}, its inputs")
+
     def check_graph(self, graph: onnx.GraphProto, outer: frozenset[str], inside: str) -> None:
         """Names of one graph; `outer` are those that it may read from around it."""
         where = f" (in {inside})" if inside else ""
@@ -99,6 +113,7 @@ class _Checker:
             label = _label(node, index)
             labels[index] = label
             self._check_operator(node, label + where)
+            self._check_scan(node, label + where)
             for attribute in node.attribute:
                 if attribute.ref_attr_name:
                     self.fault(
@@ -177,6 +192,14 @@ class _Checker:
             )
         elif max(usable)[1]:
             self.fault(f"node {label!r}: operator {full!r} was removed in opset {max(usable)[0]}")
+
+
+def _with_inner_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[tuple[int, onnx.NodeProto]]:
+    """Nodes with their places in their graph, and those of their bodies."""
+    for index, node in enumerate(nodes):
+        yield index, node
+        for graph in subgraphs(node):
+            yield from _with_inner_nodes(graph.node)
 
 
 def _is_type(proto: onnx.TypeProto) -> bool:

@@ -286,3 +286,28 @@ def test_a_gemm_whose_addend_does_not_broadcast_stays_on_the_host(tmp_path: Path
         {"w": np.ones((3, 3), np.float32), "c": np.ones(addend, np.float32)},
     )
     assert operators(import_model(path, take_all)) == ["host"]
+
+
+@pytest.mark.parametrize("count", [0, -1, 3, 1 << 28, 1 << 40])
+def test_a_scan_has_at_most_its_inputs_to_scan(tmp_path: Path, count: int) -> None:
+    """onnxruntime would take memory for as many."""
+    body = helper.make_graph(
+        [helper.make_node("Add", ["s", "v"], ["t"]), helper.make_node("Identity", ["t"], ["u"])],
+        "body",
+        [helper.make_tensor_value_info(name, FLOAT, [3]) for name in "sv"],
+        [helper.make_tensor_value_info(name, FLOAT, [3]) for name in "tu"],
+    )
+    scan = helper.make_node("Scan", ["s0", "x"], ["last", "y"], name="scan", body=body, num_scan_inputs=count)
+    inputs: list[Any] = [("s0", FLOAT, [3]), ("x", FLOAT, [4, 3])]
+    path = save_model(tmp_path / "m.onnx", [scan], inputs, [("y", FLOAT, None)], {})
+    assert faults(path) == [f"node 'scan': num_scan_inputs is {count} | it is 1 to 2, its inputs"]
+
+    calls = helper.make_function("own", "f", ["s0", "x"], ["last", "y"], [scan], [helper.make_opsetid("", 17)])
+    model = onnx.load(path)
+    del model.graph.node[:]
+    model.graph.node.append(helper.make_node("f", ["s0", "x"], ["last", "y"], domain="own"))
+    model.functions.append(calls)
+    model.opset_import.add(domain="own", version=1)
+    onnx.save(model, path)
+    message = f"node \"scan (in the function 'f')\": num_scan_inputs is {count} | it is 1 to 2, its inputs"
+    assert faults(path) == [message]
