@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.machines import machine
 from support.nests import conv_nest, matmul_nest, max_pool_nest
+from support.random_machines import machines
 
 ROWS = (
     EnergyRow("array", "mac", 0.5, "test"),
@@ -34,32 +35,8 @@ ALL = (Dataflow.WS, Dataflow.OS, Dataflow.IS, Dataflow.VECTOR)
 
 
 @st.composite
-def machines(draw: st.DrawFn) -> Arch:
-    arch = machine(
-        draw(st.integers(1, 5)),
-        draw(st.integers(1, 5)),
-        spad_bytes=draw(st.sampled_from((256, 1024, 1 << 16))),
-        acc_bytes=draw(st.sampled_from((128, 512, 1 << 15))),
-        bus_bytes=draw(st.sampled_from((1, 4, 16))),
-        latency_cycles=draw(st.integers(0, 90)),
-        queues=(draw(st.integers(1, 9)), draw(st.integers(1, 9)), draw(st.integers(1, 4))),
-        lanes=draw(st.integers(1, 5)),
-        command_cycles=draw(st.integers(0, 7)),
-    )
-    dma = replace(
-        arch.dma,
-        bandwidth_bytes_per_second=draw(st.sampled_from((700_000_000, 10**9, 10**11))),
-        requests_in_flight=draw(st.integers(1, 9)),
-        burst_bytes=draw(st.sampled_from((1, 8, 64))),
-    )
-    array = replace(arch.array, drain_cycles=draw(st.integers(0, 40)))
-    queues = replace(arch.queues, dispatch_cycles=draw(st.integers(0, 5)))
-    return replace(arch, dma=dma, array=array, queues=queues, energy=ROWS)
-
-
-@st.composite
 def cases(draw: st.DrawFn) -> tuple[Arch, Nest]:
-    arch = draw(machines())
+    arch = replace(draw(machines((256, 1024, 1 << 16), (128, 512, 1 << 15))), energy=ROWS)
     kind = draw(st.sampled_from(("conv", "conv", "matmul", "pool")))
     number = st.integers
     if kind == "conv":

@@ -62,6 +62,17 @@ CONVOLUTIONS = [
 ]
 
 
+def attributes_of(window: Window, group: int) -> dict[str, Any]:
+    """How ONNX spells a convolution's window."""
+    return {
+        "kernel_shape": window.kernel,
+        "strides": window.strides,
+        "dilations": window.dilations,
+        "pads": window.pads,
+        "group": group,
+    }
+
+
 @pytest.mark.parametrize("pair", PAIRS)
 @pytest.mark.parametrize("case", range(len(CONVOLUTIONS)))
 @pytest.mark.parametrize("per_channel", [False, True])
@@ -82,13 +93,7 @@ def test_qlinear_conv(pair: tuple[Any, Any], case: int, per_channel: bool) -> No
     if per_channel:
         sw = sw * draw.rng.choice([0.5, 1, 1 / 3], group * m).astype(F32)
         zw = np.full(group * m, zw)
-    attributes: dict[str, Any] = {
-        "kernel_shape": kernel,
-        "strides": strides,
-        "dilations": dilations,
-        "pads": pads,
-        "group": group,
-    }
+    attributes = attributes_of(window, group)
     expected = run_operator("QLinearConv", [x, sx, zx, w, sw, zw, sy, zy, bias], code, constants=8, **attributes)
     accumulators, overflows = arithmetic.wrap(total + bias.reshape(channel), T.I32)
     factor = arithmetic.multiplier(sx, sw.reshape(channel) if per_channel else sw, sy)
@@ -218,13 +223,7 @@ def test_float_conv_and_its_transpose(case: int) -> None:
     kernel, strides, dilations, pads, image, group, c, m = CONVOLUTIONS[case]
     rng = np.random.default_rng(case)
     window = Window(kernel, strides, dilations, pads)
-    attributes: dict[str, Any] = {
-        "kernel_shape": kernel,
-        "strides": strides,
-        "dilations": dilations,
-        "pads": pads,
-        "group": group,
-    }
+    attributes = attributes_of(window, group)
     x = rng.standard_normal((2, group * c, *image)).astype(F32)
     w = rng.standard_normal((group * m, c, *kernel)).astype(F32)
     expected = run_operator("Conv", [x, w], F32, **attributes)

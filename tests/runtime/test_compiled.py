@@ -122,28 +122,32 @@ def test_compiled_code_keeps_no_reference_to_what_it_was_given() -> None:
     assert sys.getrefcount(numbers) == before
 
 
+class CollectorWatch(compiled.event.Listener):
+    """Notes of every pass of numba whether the collector may run."""
+
+    def __init__(self) -> None:
+        self.seen: list[bool] = []
+
+    def on_start(self, _event: object) -> None:
+        self.seen.append(gc.isenabled())
+
+    def on_end(self, _event: object) -> None:
+        pass
+
+
 @pytest.mark.usefixtures("cache_elsewhere")
 @pytest.mark.parametrize("collects", [True, False])
 def test_the_collector_rests_while_a_function_is_compiled(collects: bool) -> None:
-    seen = []
-
-    class Watch(compiled.event.Listener):
-        def on_start(self, _event: object) -> None:
-            seen.append(gc.isenabled())
-
-        def on_end(self, _event: object) -> None:
-            pass
-
     @compiled.compiled_entry
     def entry(numbers: Integers) -> int:
         return len(numbers)
 
     (gc.enable if collects else gc.disable)()
     try:
-        with compiled.event.install_listener("numba:run_pass", Watch()):
+        with compiled.event.install_listener("numba:run_pass", CollectorWatch()) as watch:
             entry(np.array([3, 4]))
-        assert seen
-        assert not any(seen)
+        assert watch.seen
+        assert not any(watch.seen)
         assert gc.isenabled() == collects
     finally:
         gc.enable()
@@ -151,20 +155,11 @@ def test_the_collector_rests_while_a_function_is_compiled(collects: bool) -> Non
 
 @pytest.mark.usefixtures("cache_elsewhere")
 def test_the_collector_does_not_rest_for_functions_of_others() -> None:
-    seen = []
-
-    class Watch(compiled.event.Listener):
-        def on_start(self, _event: object) -> None:
-            seen.append(gc.isenabled())
-
-        def on_end(self, _event: object) -> None:
-            pass
-
     theirs = compiled.numba.njit(lambda number: number + 1)
-    with compiled.event.install_listener("numba:run_pass", Watch()):
+    with compiled.event.install_listener("numba:run_pass", CollectorWatch()) as watch:
         assert theirs(1) == 2
-    assert seen
-    assert all(seen)
+    assert watch.seen
+    assert all(watch.seen)
 
 
 def test_numba_still_has_what_is_overridden() -> None:

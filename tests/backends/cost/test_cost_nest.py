@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from support.literal import Walk
 from support.machines import machine
 from support.nests import conv_nest, matmul_nest, max_pool_nest
+from support.random_machines import machines
 
 
 def check(nest: Nest, arch: Arch, points: bool = False) -> None:
@@ -29,27 +30,6 @@ def check(nest: Nest, arch: Arch, points: bool = False) -> None:
     assert counts.cycles == walk.dispatch
     if points:
         assert counts.macs == walk.macs()
-
-
-@st.composite
-def machines(draw: st.DrawFn) -> Arch:
-    arch = machine(
-        draw(st.integers(1, 6)),
-        draw(st.integers(1, 6)),
-        bus_bytes=draw(st.sampled_from((1, 2, 4, 16))),
-        latency_cycles=draw(st.integers(0, 90)),
-        queues=(draw(st.integers(1, 9)), draw(st.integers(1, 9)), draw(st.integers(1, 4))),
-        lanes=draw(st.integers(1, 5)),
-        command_cycles=draw(st.integers(0, 7)),
-    )
-    dma = replace(
-        arch.dma,
-        bandwidth_bytes_per_second=draw(st.sampled_from((700_000_000, 10**9, 3 * 10**9, 10**11))),
-        requests_in_flight=draw(st.integers(1, 9)),
-        burst_bytes=draw(st.sampled_from((1, 8, 64))),
-    )
-    array = replace(arch.array, drain_cycles=draw(st.integers(0, 40)))
-    return replace(arch, dma=dma, array=array, queues=replace(arch.queues, dispatch_cycles=draw(st.integers(0, 5))))
 
 
 COPIES = st.integers(1, 2)
