@@ -25,7 +25,7 @@ from .map_space import is_thinned, nearest_miss
 from .mapping import MappingOptions, Pin
 from .schedule import make_schedule
 
-STOPPED = "stopped by the time limit"  # stands in the reasons of schedules for which that holds
+STOPPED = "stopped at the time limit"  # stands in the reasons of schedules for which that holds
 UNITS = {"latency": "cycles", "energy": "pJ", "edp": "pJ x cycles"}
 
 
@@ -173,8 +173,13 @@ class Mapper:
         return "; ".join(parts)
 
     def takes_explicit(self, nest: Nest, pin: Pin | None, copy_pin: Pin | None = None) -> bool:
-        """Whether the nest becomes a copy and a product. Maps it on the way, so that nothing is left to refuse."""
+        """Whether the nest becomes a copy and a product. Maps it on the way, so that nothing is left to refuse.
+
+        A pin of the copy asks for it: a comparison could only take it away.
+        """
         wanted = (pin.im2col if pin else None) or self.options.im2col
+        if wanted == "auto" and copy_pin is not None:
+            wanted = "explicit"
         kind = im2col_kind(nest)
         if pin is not None and pin.im2col is not None and (pin.im2col == "none") != (kind == "none"):
             message = "it slides no window" if kind == "none" else "it slides a window"
@@ -187,6 +192,9 @@ class Mapper:
             else:
                 alternative = explicit_alternative(nest, self.arch)
                 assert alternative is not None
+                pinned = ((alternative.copy, copy_pin or Pin()), (alternative.product, pin or Pin()))
+                if faults := [fault for part, own in pinned for fault in pin_faults(part, own)]:
+                    raise CompileError(faults)
                 self.map(alternative.copy, copy_pin, "none")
                 self.map(alternative.product, pin, "explicit")
                 return True

@@ -15,6 +15,7 @@ from dnnc.ir.schedule_rules import schedule_faults
 from dnnc.ir.types import Tensor
 from dnnc.passes import map_space, mapper
 from dnnc.passes.choose_schedules import choose_schedules
+from dnnc.passes.im2col import copy_name
 from dnnc.passes.map_search import search
 from dnnc.passes.map_space import balanced_sizes, smaller_sizes
 from dnnc.passes.mapper import map_nest
@@ -278,6 +279,32 @@ def test_im2col_is_chosen_by_cost() -> None:
     nest = plain(conv_nest(arch, m=16, p=12, q=12, c=16))
     mapped = choose_schedules(module_of(nest), arch, AUTO)
     assert [each.schedule.im2col for each in mapped.operations] == ["implicit"]  # type: ignore[union-attr]
+
+
+def test_a_pinned_copy_asks_for_explicit_im2col() -> None:
+    """As pinned it costs far more than the implicit form, which the search would choose."""
+    arch = machine()
+    nest = plain(conv_nest(arch, m=16, p=12, q=12, c=16))
+    free = choose_schedules(module_of(nest), arch, MappingOptions(dataflow="ws"))
+    assert [each.schedule.im2col for each in free.operations] == ["implicit"]  # type: ignore[union-attr]
+    single = Pin(tiles=(("p", 1), ("q", 1)), complete=True)
+    pins = ((copy_name(nest.name), single),)
+    mapped = choose_schedules(module_of(nest), arch, MappingOptions(dataflow="ws", pins=pins))
+    copy, product = (each.schedule for each in mapped.operations)  # type: ignore[union-attr]
+    assert [loop.dim for loop in main_memory_loops(copy)] == ["p", "q"]
+    assert product.im2col == "explicit"
+    implicit = MappingOptions(dataflow="ws", im2col="implicit", pins=pins)
+    with pytest.raises(CompileError, match="takes no explicit im2col"):
+        choose_schedules(module_of(nest), arch, implicit)
+
+
+def test_faults_of_a_pinned_copy_and_of_its_product_come_together() -> None:
+    arch = machine()
+    nest = plain(conv_nest(arch, m=16, p=12, q=12, c=16))
+    pins = ((copy_name(nest.name), Pin(tiles=(("zz", 1),))), (nest.name, Pin(copies=(("nothing", 1),))))
+    with pytest.raises(CompileError) as refused:
+        choose_schedules(module_of(nest), arch, MappingOptions(pins=pins))
+    assert len(refused.value.diagnostics) == 2
 
 
 def test_im2col_pins_that_do_not_apply_are_refused() -> None:
