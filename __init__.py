@@ -75,6 +75,7 @@ def run(
     `memory_limit_bytes` is for memories, values and host regions; None: 1.5 GiB and 16 times the program's size.
     """
     from .cli import session
+    from .cli.decisions import MOST_SECONDS
     from .cli.files import program_file
     from .cli.values import program_inputs
     from .ir.container import read_program
@@ -86,9 +87,14 @@ def run(
     )
     arrays = "arrays by the names of the model's inputs, {'image': array}, or the path of a .npz file or of a folder"
     _must_be("inputs", inputs, (Mapping, str, PathLike), arrays)
+    seconds, limits = f"a number of seconds, more than 0 and less than {MOST_SECONDS:g}", "a number of bytes, or None"
+    _must_be("time_limit_s", time_limit_s, (int, float), seconds, 0 < _number(time_limit_s) < MOST_SECONDS)
+    _must_be("memory_limit_bytes", memory_limit_bytes, (int, type(None)), limits, _number(memory_limit_bytes) > 0)
     loaded = program if isinstance(program, Compiled) else read_program(program_file(fspath(program)))
     values = program_inputs(fspath(inputs), loaded) if isinstance(inputs, str | PathLike) else inputs
-    result, stats = session.run(loaded, values, RunOptions(time_limit_s, memory_limit_bytes))
+    result, stats = session.run(
+        loaded, values, RunOptions(time_limit_s=time_limit_s, memory_limit_bytes=memory_limit_bytes)
+    )
     return Result(result.outputs, stats)
 
 
@@ -105,12 +111,18 @@ def save(program: Program, path: str | PathLike[str]) -> None:
     save_whole(fspath(path), program_parts(program))
 
 
-def _must_be(name: str, value: object, kinds: tuple[type, ...], wanted: str) -> None:
-    """Raise CompileError for an argument of another type than `kinds`."""
-    if not isinstance(value, kinds):
+def _must_be(name: str, value: object, kinds: tuple[type, ...], wanted: str, is_sound: bool = True) -> None:
+    """Raise CompileError for an argument of another type than `kinds`, or that is not `is_sound`."""
+    if not isinstance(value, kinds) or not is_sound:
         from .ir.diagnostics import Diagnostic
 
-        raise CompileError(Diagnostic(f"argument {name!r} is of type {type(value).__name__}", help=f"it is {wanted}"))
+        found = repr(value) if isinstance(value, kinds) else f"of type {type(value).__name__}"
+        raise CompileError(Diagnostic(f"argument {name!r} is {found}", help=f"it is {wanted}"))
+
+
+def _number(value: object) -> float:
+    """The value where it is a number, else 1, of which no range complains."""
+    return value if isinstance(value, int | float) else 1
 
 
 def _scheduled(model: str | PathLike[str], arch: str | PathLike[str] | Arch, options: Options) -> tuple[Module, Arch]:

@@ -122,7 +122,7 @@ class InProcessHost:
     def __exit__(self, *_: object) -> None:
         self.sessions.clear()
 
-    def run(self, call: HostCall, feeds: Mapping[str, Any]) -> dict[str, Any]:
+    def run(self, call: HostCall, feeds: Mapping[str, Any], held_bytes: int) -> dict[str, Any]:
         if call.name not in self.sessions:
             self.sessions[call.name] = HostSession(parse_region(self.blobs[call.model]), 1, fold_constants=True)
         values = self.sessions[call.name].run(call.outputs, feeds, onnxruntime.RunOptions())

@@ -107,7 +107,7 @@ def _layer(operation: Operation, module: Module) -> tuple[str, str, str, int | N
         operators = ", ".join(dict.fromkeys(operation.operators))
         return operation.name, operators, "host", region_macs(module.blobs[operation.model]), operation.reason
     if isinstance(operation, Nest):
-        operator = operation.operator or operation.body.op.value
+        operator = operation.label
         return operation.name, operator, "accelerator", _nest_macs(operation), operation.reason
     return operation.name, operation.op, "accelerator", graph_node_macs(module, operation), operation.reason
 

@@ -43,7 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--memory-limit",
         type=mebibytes,
         metavar="MIB",
-        help="of memories, values and host regions; default: 1536 and 16 times the size of the program",
+        help="of memories, values and host regions; default: 1536 MiB and 16 times the size of the program",
     )
     parser.add_argument("--races", action="store_true", help="prove that no two commands race")
 

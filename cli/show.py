@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..ir.arch import Arch
+from ..ir.arch import MAIN_MEMORY, Arch
 from ..ir.graph import HostRegion
 from ..ir.module import Module
 from ..ir.nest import Nest, Schedule, main_memory_loops
@@ -44,7 +44,7 @@ def layer_rows(stats: Json) -> list[list[object]]:
 
 
 def dram_bytes(layer: Json) -> int:
-    roles = layer["traffic"].get("dram", {}).values()
+    roles = layer["traffic"].get(MAIN_MEMORY, {}).values()
     return sum(moved["read_bytes"] + moved["write_bytes"] for moved in roles)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..backends.cost.price import area_um2
-from ..ir.arch import Arch
+from ..ir.arch import MAIN_MEMORY, Arch
 from ..ir.nest import Schedule
 from ..ir.stats import LayerCounts
 
@@ -115,7 +115,7 @@ def bound(counts: LayerCounts, arch: Arch) -> str:
     """
     if counts.where == "host":
         return "host"
-    moved = sum(each.read_bytes + each.write_bytes for each in counts.traffic.get("dram", {}).values())
+    moved = sum(each.read_bytes + each.write_bytes for each in counts.traffic.get(MAIN_MEMORY, {}).values())
     busy = counts.macs_issued / (arch.array.rows * arch.array.cols)
     if arch.vector is not None:
         busy = max(busy, counts.actions.get("vector.op", 0) / arch.vector.lanes)

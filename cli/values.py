@@ -227,7 +227,8 @@ _PIECE_BYTES = 1 << 22
 
 
 def npz_parts(arrays: Mapping[str, Array]) -> Iterator[bytes]:
-    """A `.npz` file's bytes, in parts: the same for the same arrays, whatever the time. No array is copied whole."""
+    """A `.npz` file's bytes in parts: the same for the same arrays, whatever the time. No contiguous array is copied
+    whole."""
     written = _Parts()
     with zipfile.ZipFile(written, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from ..ir.arch import Arch, Array, Dma, Host, Memory, PostUnit, Queues, VectorUnit
+from ..ir.arch import MAIN_MEMORY, Arch, Array, Dma, Host, Memory, PostUnit, Queues, VectorUnit
 from ..ir.diagnostics import CompileError, Diagnostic, Span, closest
 from ..ir.files import read_text_bounded
 from ..ir.program import BODY_CODES, POST_CODES
@@ -167,7 +167,7 @@ def _memory(fields: Fields, first: bool) -> Memory:
         fields.fault(
             "name", f"a memory cannot be named {name[:40]!r}", "lower-case letters, digits and _; not a unit's name"
         )
-    is_main = first or name == "dram"
+    is_main = first or name == MAIN_MEMORY
     memory = Memory(
         name=name,
         capacity_bytes=fields.integer("capacity_bytes", 1, _MAIN_BYTES if is_main else _LOCAL_BYTES, example="64 KiB"),
@@ -225,7 +225,7 @@ def _check(arch: Arch, top: Fields) -> None:
     spans = [item.span for item in nodes.items] if isinstance(nodes, ListNode) else []
     if not names or len(spans) != len(names):
         return  # reported already
-    if names[0] != "dram":
+    if names[0] != MAIN_MEMORY:
         if "memories[0].name" not in top.faults.wrong:
             message = f"the first memory is {names[0]!r}; it must be main memory, named 'dram'"
             top.faults.add(message, spans[0], f"for example {example_line('memories[0]')}")

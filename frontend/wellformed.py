@@ -93,11 +93,17 @@ class _Checker:
         if node.op_type != "Scan" or _plain(node.domain):
             return
         for attribute in node.attribute:
-            if attribute.name == "num_scan_inputs" and not 1 <= attribute.i <= len(node.input):
-                stated = (
-                    f"those of the attribute {attribute.ref_attr_name!r}" if attribute.ref_attr_name else attribute.i
+            if attribute.name != "num_scan_inputs":
+                continue
+            if attribute.ref_attr_name:
+                self.fault(
+                    f"node {label!r}: num_scan_inputs is that of a function's call, which is not supported",
+                    f"state it in the function: 1 to {len(node.input)}, its inputs",
                 )
-                self.fault(f"node {label!r}: num_scan_inputs is {stated}", f"it is 1 to {len(node.input)}, its inputs")
+            elif not 1 <= attribute.i <= len(node.input):
+                self.fault(
+                    f"node {label!r}: num_scan_inputs is {attribute.i}", f"it is 1 to {len(node.input)}, its inputs"
+                )
 
     def check_graph(self, graph: onnx.GraphProto, outer: frozenset[str], inside: str) -> None:
         """Names of one graph; `outer` are those that it may read from around it."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from .types import ElementType
 
+MAIN_MEMORY = "dram"  # the name of the outermost memory of every machine
+
 
 @dataclass(frozen=True, slots=True)
 class Array:

@@ -12,6 +12,7 @@ from enum import Enum
 from math import gcd
 
 from .affine import Affine
+from .arch import MAIN_MEMORY
 from .diagnostics import NOWHERE, Span
 from .graph import Attribute
 from .types import ElementType
@@ -75,6 +76,11 @@ class BodyOp(Enum):
     SUB = "sub"  # out = a - b                      (floats)
     MUL = "mul"  # out = a * b                      (floats), (a - za) * (b - zb) (integers)
     QADD = "qadd"  # out = rint(fma(a, ra, fma(b, rb, base)))  (codes; saturated by the post chain)
+
+    @property
+    def reduces(self) -> bool:
+        """Whether the points of one output element are combined; the others write a value each."""
+        return self in (BodyOp.MAC, BodyOp.SUM, BodyOp.MAX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +243,16 @@ class Nest:
     def outputs(self) -> tuple[str, ...]:
         return (self.write.tensor,)
 
+    @property
+    def label(self) -> str:
+        """What people call the operation: the operator that it was made of, or its body."""
+        return self.operator or self.body.op.value
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to compute: an empty domain, or an output without elements."""
+        return any(dim.extent == 0 for dim in self.domain) or 0 in self.write.shape
+
     def extent(self, dim: str) -> int:
         return next(each.extent for each in self.domain if each.name == dim)
 
@@ -331,8 +347,8 @@ def tile_sizes(nest: Nest) -> dict[str, int]:
 
 
 def main_memory_loops(schedule: Schedule) -> tuple[Loop, ...]:
-    """The temporal loops whose iterations are commands; by convention they are at the level named `dram`."""
-    return schedule.loops_at("dram")
+    """The temporal loops whose iterations are commands."""
+    return schedule.loops_at(MAIN_MEMORY)
 
 
 @dataclass(frozen=True, slots=True)

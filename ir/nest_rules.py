@@ -20,7 +20,6 @@ from .types import BlobRef, ElementType
 FLOAT32_EXACT = 1 << 24  # integers up to here are exact in float32
 
 _TWO_OPERANDS = (BodyOp.MAC, BodyOp.ADD, BodyOp.SUB, BodyOp.MUL, BodyOp.QADD)
-_REDUCING = (BodyOp.MAC, BodyOp.SUM, BodyOp.MAX)
 _NEED_OPERAND = (PostOp.BIAS, PostOp.TABLE, PostOp.QADD, PostOp.ADD, PostOp.MUL)
 _MAY_HAVE_OPERAND = (PostOp.REQUANTIZE, PostOp.SCALE, PostOp.DIVIDE)
 
@@ -208,7 +207,7 @@ def body_is_legal(nest: Nest) -> Iterator[Diagnostic]:
     for name, value in body.attributes:
         if not _is_float32(value):
             yield fault(nest, f"scalar {name!r} is {value!r}", "a float32 value")
-    if op not in _REDUCING:
+    if not op.reduces:
         for dim in nest.domain:
             if dim.extent > 1 and dim.name not in nest.write.dims:
                 yield fault(nest, f"body {op.value} overwrites, but the output does not depend on {dim.name!r}")

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from math import isfinite, prod
 
-from .arch import Arch
+from .arch import MAIN_MEMORY, Arch
 from .diagnostics import Diagnostic
 from .nest import (
     BodyOp,
@@ -111,7 +111,7 @@ def loops_are_legal(nest: Nest, schedule: Schedule) -> Iterator[Diagnostic]:
             yield fault(nest, f"{where} names a dimension twice")
         if loop.size < 1:
             yield fault(nest, f"{where} has tiles of {loop.size} points", "at least 1")
-        if loop.level != "dram":
+        if loop.level != MAIN_MEMORY:
             inside = True
             continue
         if inside:

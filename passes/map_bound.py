@@ -158,7 +158,7 @@ class BusFigures:
         return Transfers(times, cycles, main, local, first, command + self._bus(*ends[1]), later, most)
 
     def _most(self, operand: str) -> Ints:
-        """At least the cycles of any one load or store of the operand: a full box in which no axes merge."""
+        """Cycles that no load or store of the operand exceeds: those of a full box in which no axes merge."""
         access, dma = self.nest.access(operand), self.arch.dma
         pieces = [np.ones(len(self.space), np.int64)] * 2
         positions = pieces[0]
@@ -243,7 +243,7 @@ class Bounds:
             others = [dim for dim in names if dim != lane]
             cycles = times * fixed + self._whole(others) * self._sum_blocks(lane, arch.vector.lanes)
             points = zero + self._whole(names)
-            reduces = nest.body.op.value in ("mac", "sum", "max")
+            reduces = nest.body.op.reduces
             reduce = self._dims(CounterClass.REDUCE)
             partial = points // self._whole(reduce) * tiles_of(self.space, reduce) if reduces else points
             return Work(times, cycles, zero + fixed + 1, zero, points, points, partial)
@@ -396,7 +396,7 @@ class Bounds:
                 access = nest.access(operand)
                 touch(arch.holder(access.role.value).name, "read_word", elements * access.type.bytes)
         outputs = prod(self.space.extents[dim] for dim in write.dims)
-        overwrites = self.dataflow is Dataflow.VECTOR and nest.body.op.value not in ("mac", "sum", "max")
+        overwrites = self.dataflow is Dataflow.VECTOR and not nest.body.op.reduces
         touch(acc, "write_word", work.partial * nest.accumulator.bytes)
         if not overwrites:
             touch(acc, "read_word", (work.partial - outputs) * nest.accumulator.bytes)

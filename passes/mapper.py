@@ -93,7 +93,7 @@ class Mapper:
         wanted = pin.dataflow or self.options.dataflow
         allowed = {each.value: each for each in dataflows_for(nest, self.arch, wanted)[0]}
         free = Pin(tiles=tiled, copies=tuple(copied.items()))
-        if name not in allowed or any(pin_faults(nest, free)) or _is_empty(nest):
+        if name not in allowed or any(pin_faults(nest, free)) or nest.is_empty:
             return None
         schedule = make_schedule(nest, self.arch, allowed[name], tiled, copied, label, reason)
         found = replace(nest, schedule=schedule)
@@ -122,7 +122,7 @@ class Mapper:
         if faults := list(pin_faults(nest, pin)):
             raise CompileError(faults)
         dataflows = self._dataflows(nest, pin)
-        if _is_empty(nest):
+        if nest.is_empty:
             return make_schedule(nest, self.arch, dataflows[0], (), {}, label, "the nest has no points")
         found = search(nest, self.arch, dataflows, pin, self.options.objective, label, deadline=self.deadline)
         if found is None:
@@ -199,7 +199,7 @@ class Mapper:
                 self.map(alternative.product, pin, "explicit")
                 return True
         implicit = self.map(nest, pin, kind)
-        if wanted != "auto" or kind == "none" or _is_empty(nest) or (pin is not None and pin.tiles):
+        if wanted != "auto" or kind == "none" or nest.is_empty or (pin is not None and pin.tiles):
             return False
         return self._explicit_is_better(nest, pin, implicit)
 
@@ -281,10 +281,6 @@ def edp(nests: Sequence[Nest], arch: Arch) -> float:
     counts = [cost_nest(nest, arch) for nest in nests]
     energy = sum(sum(energy_pj(each, arch).values()) for each in counts)
     return energy * sum(each.cycles or 0 for each in counts)
-
-
-def _is_empty(nest: Nest) -> bool:
-    return any(dim.extent == 0 for dim in nest.domain) or 0 in nest.write.shape
 
 
 def pin_faults(nest: Nest, pin: Pin) -> Iterable[Diagnostic]:

@@ -29,13 +29,15 @@ if TYPE_CHECKING:
     from .host_session import HostSession
 
 _CHUNK = 1 << 20
+_LARGEST_WORDS = 1 << 20  # bytes of an answer without values
 _GRACE_SECONDS = 10  # of processor time beyond the deadline: the child is killed first
 
 
 class HostRunner:
     """Runs the host calls of one program run; a context manager, which ends the child.
 
-    `deadline` is in the time of time.monotonic(). Raises RunError naming the region where one cannot run.
+    `deadline` is in the time of time.monotonic(). `memory_limit_bytes` is for the child, and as much again for values
+    in this process. Raises RunError naming the region where one cannot run.
     """
 
     def __init__(self, program: Program, deadline: float, memory_limit_bytes: int) -> None:
@@ -55,11 +57,15 @@ class HostRunner:
         if self._child is not None:
             self._child.end()
 
-    def run(self, call: HostCall, feeds: Mapping[str, Any]) -> dict[str, Any]:
-        """The outputs of one call by name. `feeds` are arrays in logical axis order, or what onnxruntime takes."""
+    def run(self, call: HostCall, feeds: Mapping[str, Any], held_bytes: int) -> dict[str, Any]:
+        """The outputs of one call by name. `feeds` are arrays in logical axis order, or what onnxruntime takes;
+        `held_bytes` is what values take in this process."""
         from .host_session import HostRefused, HostSession, parse_region, runs_inside
 
         try:
+            if held_bytes > self._memory_limit_bytes:
+                words = f"values of the host take {held_bytes} bytes before it; {self._memory_limit_bytes} are for them"
+                raise _TooMuchMemory(words)
             if call not in self._inside and call not in self._in_child:
                 data = self._program.blobs[call.model]
                 model = parse_region(data)
@@ -72,9 +78,9 @@ class HostRunner:
             else:
                 region = self._in_child[call]
                 message = {"do": "run", "region": region, "inputs": list(feeds), "outputs": call.outputs}
-                values = self._ask(message, list(feeds.values()))
+                values = self._ask(message, list(feeds.values()), self._memory_limit_bytes - held_bytes)
         except (HostRefused, _ChildError) as error:
-            help = "--memory-limit sets another limit" if "memory" in str(error) else ""
+            help = "--memory-limit sets another limit" if isinstance(error, _TooMuchMemory) else ""
             raise RunError(Diagnostic(f"host region {call.name!r} failed: {error}", help=help)) from error
         except _Expired as error:
             raise RunError(
@@ -112,14 +118,14 @@ class HostRunner:
         if self._child is None:
             self._child = _Child(self._memory_limit_bytes, self._deadline)
         region = len(self._in_child)
-        self._ask({"do": "load", "region": region}, [np.frombuffer(data, np.uint8)])
+        self._ask({"do": "load", "region": region}, [np.frombuffer(data, np.uint8)], _LARGEST_WORDS)
         self._in_child[call] = region
 
-    def _ask(self, message: dict[str, Any], values: list[Any]) -> list[Any]:
+    def _ask(self, message: dict[str, Any], values: list[Any], room_bytes: int) -> list[Any]:
         assert self._child is not None
-        answer, results = self._child.ask(message, values)
+        answer, results = self._child.ask(message, values, room_bytes)
         if "error" in answer:
-            raise _ChildError(str(answer["error"]))
+            raise (_TooMuchMemory if answer.get("memory") else _ChildError)(str(answer["error"]))
         return results
 
 
@@ -131,12 +137,15 @@ class _ChildError(Exception):
     """The child could not do what it was asked, or is gone."""
 
 
+class _TooMuchMemory(_ChildError):
+    """It could not for want of memory, or its results do not fit here."""
+
+
 class _Child:
     """The other process, its pipes and its end."""
 
     def __init__(self, memory_limit_bytes: int, deadline: float) -> None:
         self._deadline = deadline
-        self._largest_answer = memory_limit_bytes // 2  # it is held there and, on its way, here
         seconds = int(max(0.0, deadline - time.monotonic())) * (os.cpu_count() or 1) + _GRACE_SECONDS
         # -P: modules are never taken from the folder that dnnc happens to be called in.
         command = [sys.executable, "-P", "-m", f"{__package__}.host_child", str(memory_limit_bytes), str(seconds)]
@@ -148,20 +157,22 @@ class _Child:
         self._output = cast(io.RawIOBase, self._process.stdout)  # what bufsize=0 makes
         os.set_blocking(self._input, False)
 
-    def ask(self, message: dict[str, Any], values: list[Any]) -> tuple[dict[str, Any], list[Any]]:
-        """Send a message and wait for the answer, no longer than until the deadline."""
+    def ask(self, message: dict[str, Any], values: list[Any], room_bytes: int) -> tuple[dict[str, Any], list[Any]]:
+        """Send a message and wait for the answer, no longer than until the deadline, and take it if it fits the room.
+
+        Only the words of an answer, which are few, may exceed it.
+        """
         try:
             for part in encode(message, values):
                 self._write(part)
-            return decode(self._read_into, self._largest_answer)
+            return decode(self._read_into, max(room_bytes, _LARGEST_WORDS))
         except (OSError, EOFError) as error:
             raise _ChildError(f"its process died: {self._last_words()}") from error
         except BadMessage as error:
             raise _ChildError(f"its process answered nonsense: {error}") from error
         except TooLarge as error:
-            raise _ChildError(
-                f"its results take {error}; the memory left for them is {self._largest_answer}"
-            ) from error
+            words = f"its results take {error}, and {max(0, room_bytes)} bytes are left for them"
+            raise _TooMuchMemory(words) from error
 
     def end(self) -> None:
         """Kill the process, whatever it does."""
@@ -193,5 +204,9 @@ class _Child:
             buffer = buffer[count:]
 
     def _last_words(self) -> str:
-        code = self._process.wait()
+        try:
+            code = self._process.wait(max(0.0, self._deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            raise _Expired from None
         return f"exit status {code}" if code >= 0 else f"signal {-code}, perhaps for want of memory"

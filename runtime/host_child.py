@@ -11,7 +11,12 @@ import os
 import sys
 from typing import Any
 
-_BASE_BYTES = 1 << 30  # what Python, numpy and onnxruntime reserve before the first region runs
+# What Python, numpy and onnxruntime take before the first region runs, and the stacks of their threads.
+_BASE_BYTES = 256 << 20
+_THREAD_BYTES = 16 << 20
+_MAPPED_BYTES = 1 << 30  # of files, and room that is reserved and not used
+# What onnxruntime says where it gets no memory; it has no class of its own for that.
+_NO_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory")
 
 
 def _bound(memory_bytes: int, cpu_seconds: int) -> None:
@@ -20,8 +25,10 @@ def _bound(memory_bytes: int, cpu_seconds: int) -> None:
         import resource
     except ImportError:  # not on Windows
         return
+    data_bytes = memory_bytes + _BASE_BYTES + _THREAD_BYTES * (os.cpu_count() or 1)
     for what, limit in (
-        (resource.RLIMIT_AS, memory_bytes + _BASE_BYTES),
+        (resource.RLIMIT_DATA, data_bytes),
+        (resource.RLIMIT_AS, data_bytes + _MAPPED_BYTES),
         (resource.RLIMIT_CPU, cpu_seconds),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),
@@ -45,6 +52,7 @@ def main() -> None:
     from .host_session import HostRefused, HostSession, parse_region
     from .host_transport import decode, encode, filling
 
+    no_memory = f"it needs more than {memory_bytes} bytes of memory"
     read_into = filling(questions)
     sessions: dict[int, HostSession] = {}
 
@@ -60,6 +68,9 @@ def main() -> None:
             message, values = decode(read_into, sys.maxsize)
         except EOFError:  # nobody asks any more
             return
+        except MemoryError:  # the rest of the question is lost, and with it the beginning of the next
+            answer({"error": no_memory, "memory": True}, [])
+            return
         region = message["region"]
         try:
             if message["do"] == "load":
@@ -70,9 +81,10 @@ def main() -> None:
                 feeds = dict(zip(message["inputs"], values, strict=True))
                 answer({}, sessions[region].run(message["outputs"], feeds, options))
         except HostRefused as error:
-            answer({"error": str(error)}, [])
+            wants_memory = any(words in str(error) for words in _NO_MEMORY)
+            answer({"error": no_memory if wants_memory else str(error), "memory": wants_memory}, [])
         except MemoryError:
-            answer({"error": f"it needs more than {memory_bytes} bytes of memory"}, [])
+            answer({"error": no_memory, "memory": True}, [])
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 
 HEADER = struct.Struct("<QQ")  # bytes of JSON, bytes of data
 _NUMBERS = "?bBhHiIlLqQefdgFD"
+_TYPE = re.compile(r"[<|][a-z]\d{1,2}")
 _DEEPEST = 16
 
 Buffer = bytes | memoryview
@@ -132,9 +134,13 @@ def _value(tree: dict[str, Any], arrays: _Arrays, depth: int) -> Any:
     if kind == "map":
         items = [_value(each, arrays, depth + 1) for each in tree["items"]]
         return dict(zip(tree["keys"], items, strict=True))
-    shape = tuple(int(each) for each in tree["shape"])
+    if not all(type(each) is int for each in tree["shape"]):
+        raise ValueError("an extent that is no whole number")
+    shape = tuple(tree["shape"])
     if kind == "strings":
         return np.array([str(each) for each in tree["items"]], dtype=object).reshape(shape)
+    if not _TYPE.fullmatch(tree["type"]):
+        raise ValueError("no type of numbers")
     dtype = np.dtype(tree["type"])
     if dtype.char not in _NUMBERS:
         raise ValueError(f"no type of numbers: {dtype}")

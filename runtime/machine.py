@@ -16,27 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..ir.arch import Arch
-from ..ir.diagnostics import CompileError, Diagnostic
-from ..ir.encoding import Columns, decode_columns
+from ..ir.diagnostics import Diagnostic
+from ..ir.encoding import decode_columns
 from ..ir.program import MNEMONICS, ROLE_CODES, Opcode, Program
-from ..ir.program_rules import limited
 from ..ir.stats import LayerCounts, Transfer
-from ..ir.types import ElementType
 from . import layout
 from .elements import local_memory, work_blocks
 from .faults import AT_HOST, FAULT_FIELDS, NO_REGION, OK, STOPPED, RunError, fault_error
 from .host import HostRunner
 from .interpreter import EVENT_FIELDS, READ, WRITE, State, host_done, step
+from .program_checks import check_program, check_units, host_memory_bytes
 from .race import Race, find_races
-from .units import unit_faults
-from .values import byte_count, check_inputs, read_tensor, write_tensor
+from .values import byte_count, check_inputs, read_tensor, value_bytes, write_tensor
 
 BATCH_INSTRUCTIONS = 1 << 14  # between two looks at the keyboard
 UNASSIGNED = "(no layer)"
-_LARGEST_PARAMETER = 1 << 44
-_LARGEST_LOCAL_BYTES = 1 << 31
-_RUN_BYTES = 3 << 29
-_RUN_COPIES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +38,8 @@ class RunOptions:
     """How a run is bounded and what else it reports.
 
     `memory_limit_bytes` is for memories, values and host regions together, without the interpreter and its libraries;
-    None stands for `default_memory_limit_bytes`. `trace_events` is the number of commands whose times are kept for a
+    None stands for `default_memory_limit_bytes`. Half of what the machine's memories leave is for the process of host
+    regions, half for their values in this one. `trace_events` is the number of commands whose times are kept for a
     trace. With `count_overflows` an accumulator overflow is only counted; else it fails the run, after its end.
     """
 
@@ -82,11 +77,11 @@ def run_program(
     """
     options = options or RunOptions()
     deadline = time.monotonic() + options.time_limit_s
-    _check_program(program, arch)
-    host_memory_bytes = _host_memory_bytes(program, arch, options)
+    check_program(program, arch)
     columns = decode_columns(program.code)
-    _check_units(program, arch, columns)
+    check_units(arch, columns, layers_of_instructions(program))
     values = check_inputs(program, inputs)
+    host_memory = host_memory_bytes(program, arch, options.memory_limit_bytes)
     table = layout.instruction_table(columns)
     state = _initial_state(program, arch, table, options)
     placements = {each.name: each for each in program.placements}
@@ -97,8 +92,8 @@ def run_program(
         else:
             write_tensor(state.main, placements[name], value)
     host_bytes: dict[int, tuple[int, int]] = {}
-    with HostRunner(program, deadline, host_memory_bytes) as host:
-        _run(program, arch, state, host, host_values, host_bytes, host_memory_bytes, deadline, options)
+    with HostRunner(program, deadline, host_memory // 2) as host:
+        _run(program, arch, state, host, host_values, host_bytes, deadline, options)
     races = find_races(program, table, arch, deadline) if options.check_races else ()
     layers = _layers(program, arch, state, host_bytes)
     overflowed = [layer for layer in layers if layer.overflows]
@@ -129,129 +124,6 @@ def run_program(
     )
 
 
-def default_memory_limit_bytes(program: Program) -> int:
-    """In proportion to the program, so that a small file cannot ask for all the memory that there is."""
-    return _RUN_BYTES + _RUN_COPIES * (len(program.code) + sum(len(blob) for blob in program.blobs.values()))
-
-
-def _host_memory_bytes(program: Program, arch: Arch, options: RunOptions) -> int:
-    """What memories and values leave of the limit, two thirds of it: a result is held by the process of host regions
-    and by this one. Raises CompileError where they leave nothing."""
-    limit = options.memory_limit_bytes or default_memory_limit_bytes(program)
-    local = sum(memory.capacity_bytes for memory in arch.local)
-    placed = [each for each in program.placements if each.address is not None and isinstance(each.type, ElementType)]
-    edge = sum(byte_count(each) for each in placed if each.name in program.inputs or each.name in program.outputs)
-    needed = program.main_bytes + 2 * local + edge
-    if needed >= limit:
-        message = f"a run takes {needed} bytes (main memory {program.main_bytes}, local memories twice {local}, inputs "
-        message += f"and outputs {edge}); the limit is {limit}"
-        raise CompileError(Diagnostic(message, help="--memory-limit sets another limit"))
-    return (limit - needed) * 2 // 3
-
-
-# --- What must hold before the first instruction ------------------------------------------------------------------
-
-
-def _check_program(program: Program, arch: Arch) -> None:
-    """Every range that the program states must lie inside the machine; raises CompileError with all that do not."""
-    faults: list[str] = []
-    size = program.main_bytes
-    if not 0 <= size <= arch.main.capacity_bytes:
-        faults.append(f"the program needs {size} bytes of main memory; {arch.name!r} has {arch.main.capacity_bytes}")
-    local = sum(memory.capacity_bytes for memory in arch.local)
-    if local > _LARGEST_LOCAL_BYTES or not arch.local:
-        faults.append(f"local memories of {local} bytes; at least 1 and at most {_LARGEST_LOCAL_BYTES} can be run")
-    for reference in {constant for _, constant in program.constants} | {call.model for call in program.host_calls}:
-        if reference not in program.blobs:
-            faults.append(f"the blob {reference} is missing")
-    for address, constant in program.constants:
-        if constant in program.blobs and not 0 <= address <= size - len(program.blobs[constant]):
-            faults.append(f"a constant of {len(program.blobs[constant])} bytes at {address} lies outside main memory")
-    placements = {each.name: each for each in program.placements}
-    for each in program.placements:
-        faults += _placement_faults(each.name, each.type, each.shape, each.order, each.address, size)
-    used = [*program.inputs, *program.outputs]
-    for call in program.host_calls:
-        used += [*call.inputs, *call.outputs]
-    faults += [f"{name!r} has no placement" for name in dict.fromkeys(used) if name and name not in placements]
-    end = -1
-    for region in program.regions:
-        if not end < region.first <= region.last + 1 <= program.instruction_count:
-            faults.append(f"layer {region.name!r} has instructions {region.first}..{region.last}, which do not fit")
-        end = max(end, region.last)
-    for name, value in _parameters(arch).items():
-        least = 0 if name in _MAY_BE_ZERO else 1
-        if not least <= value <= _LARGEST_PARAMETER:
-            faults.append(f"{name} of the machine is {value}; it must be {least} to {_LARGEST_PARAMETER}")
-    if faults:
-        raise CompileError([Diagnostic(fault) for fault in faults])
-
-
-def _check_units(program: Program, arch: Arch, columns: Columns) -> None:
-    """The units of `arch` execute every command of the program; raises CompileError with all that they do not."""
-    layers = [*(region.name for region in program.regions), UNASSIGNED]
-    layer_of = region_of_instructions(program)
-    faults = [
-        Diagnostic(f"instruction {number} of layer {layers[layer_of[number]]!r}: {message}", help=help)
-        for number, message, help in unit_faults(columns, arch)
-    ]
-    if faults:
-        raise CompileError(limited(faults))
-
-
-def _placement_faults(
-    name: str,
-    kind: object,
-    shape: tuple[int, ...] | None,
-    order: tuple[int, ...] | None,
-    address: int | None,
-    size: int,
-) -> list[str]:
-    if shape is not None and (any(extent < 0 for extent in shape) or len(shape) > 64):
-        return [f"{name!r} has the impossible shape {list(shape)[:64]}"]
-    if order is not None and (shape is None or sorted(order) != list(range(len(shape)))):
-        return [f"{name!r} has the storage order {list(order)[:64]}, which is no order of its axes"]
-    if address is None:
-        return []
-    if not isinstance(kind, ElementType) or shape is None:
-        return [f"{name!r} lies in main memory but has no type or shape of the accelerator"]
-    count = kind.bytes
-    for extent in shape:
-        count *= extent
-    return [] if 0 <= address <= size - count else [f"{name!r} ({count} bytes at {address}) lies outside main memory"]
-
-
-_MAY_BE_ZERO = {
-    "array drain_cycles", "vector startup_cycles", "command_cycles", "dispatch_cycles", "latency_cycles",
-    "host call_cycles",
-}  # fmt: skip
-
-
-def _parameters(arch: Arch) -> dict[str, int]:
-    vector = arch.vector
-    return {
-        "array rows": arch.array.rows,
-        "array cols": arch.array.cols,
-        "array drain_cycles": arch.array.drain_cycles,
-        "vector lanes": vector.lanes if vector else 1,
-        "vector startup_cycles": vector.startup_cycles if vector else 0,
-        "post lanes": arch.post.lanes,
-        "command_cycles": arch.queues.command_cycles,
-        "dispatch_cycles": arch.queues.dispatch_cycles,
-        "load queue": arch.queues.load,
-        "execute queue": arch.queues.execute,
-        "store queue": arch.queues.store,
-        "bus_bytes": arch.dma.bus_bytes,
-        "burst_bytes": arch.dma.burst_bytes,
-        "latency_cycles": arch.dma.latency_cycles,
-        "requests_in_flight": arch.dma.requests_in_flight,
-        "clock_hz": arch.clock_hz,
-        "bandwidth_bytes_per_second": arch.dma.bandwidth_bytes_per_second,
-        "host bytes_per_second": arch.host.bytes_per_second,
-        "host call_cycles": arch.host.call_cycles,
-    }
-
-
 # --- State --------------------------------------------------------------------------------------------------------
 
 
@@ -270,6 +142,12 @@ def arch_array(arch: Arch) -> layout.Integers:
     values[layout.A_CLOCK] = arch.clock_hz // reduced
     values[layout.A_BANDWIDTH] = arch.dma.bandwidth_bytes_per_second // reduced
     return values
+
+
+def layers_of_instructions(program: Program) -> list[str]:
+    """The name of the layer that each instruction belongs to."""
+    names = [*(region.name for region in program.regions), UNASSIGNED]
+    return [names[number] for number in region_of_instructions(program)]
 
 
 def region_of_instructions(program: Program) -> NDArray[np.int32]:
@@ -323,7 +201,6 @@ def _run(
     host: HostRunner,
     host_values: dict[str, Any],
     host_bytes: dict[int, tuple[int, int]],
-    host_memory_bytes: int,
     deadline: float,
     options: RunOptions,
 ) -> None:
@@ -347,7 +224,6 @@ def _run(
                 state.fault[1] = region
                 raise _fault(program, state, NO_REGION, number, options)
             read, written = _call_host(program, state, host, host_values, region)
-            _refuse_hoard(host_values, host_memory_bytes, program.host_calls[region].name)
             layer = int(state.region[number])
             before = host_bytes.get(layer, (0, 0))
             host_bytes[layer] = (before[0] + read, before[1] + written)
@@ -389,7 +265,8 @@ def _call_host(
             feeds[name] = host_values[name]
         else:
             raise RunError(Diagnostic(f"host region {call.name!r} reads {name!r}, which nothing has written"))
-    for name, value in host.run(call, feeds).items():
+    held = sum(map(value_bytes, host_values.values())) + read
+    for name, value in host.run(call, feeds, held).items():
         placement = placements[name]
         if placement.address is None:
             host_values[name] = value
@@ -406,18 +283,6 @@ def _call_host(
         write_tensor(state.main, placement, value)
         written += byte_count(placement)
     return read, written
-
-
-def _refuse_hoard(values: Mapping[str, Any], limit: int, name: str) -> None:
-    """The values that have no place in main memory must not grow call by call; raises RunError."""
-    held = sum(value.nbytes for value in values.values() if isinstance(value, np.ndarray))
-    if held > limit:
-        raise RunError(
-            Diagnostic(
-                f"after host region {name!r} the values that only the host has take {held} bytes; the limit is {limit}",
-                help="--memory-limit sets another limit",
-            )
-        )
 
 
 # --- Counts -------------------------------------------------------------------------------------------------------

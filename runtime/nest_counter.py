@@ -27,7 +27,7 @@ from ..ir.nest import (
 )
 from ..ir.program import INSTRUCTION_BYTES, MNEMONICS, Engine, Opcode
 from ..ir.stats import LayerCounts, Transfer
-from .nest_interpreter import Tile, is_empty, row_counter, tile_key, tiles
+from .nest_interpreter import Tile, row_counter, tile_key, tiles
 
 FARTHEST_WAIT = 255  # the greatest distance that an instruction can name
 
@@ -190,7 +190,7 @@ class _Walk:
         self.loads_of: dict[int, int] = {}
 
     def counts(self) -> LayerCounts:
-        if not is_empty(self.nest):
+        if not self.nest.is_empty:
             self._configure()
             self._iterate(list(tiles(self.nest)))
         self.clock.fence()
@@ -423,7 +423,7 @@ def vector_work(nest: Nest, arch: Arch, extents: tuple[int, ...], accumulate: bo
     for _ in range(points // along):
         cycles += len(_blocks(along, arch.vector.lanes))
     outputs = prod(extent for name, extent in size.items() if name in nest.write.dims)
-    if nest.body.op in (BodyOp.MAC, BodyOp.SUM, BodyOp.MAX):
+    if nest.body.op.reduces:
         reads, writes = outputs if accumulate else 0, outputs
     else:
         reads, writes = 0, points

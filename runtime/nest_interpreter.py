@@ -62,15 +62,10 @@ def whole(nest: Nest) -> Tile:
     return Tile({dim.name: 0 for dim in nest.domain}, {dim.name: dim.extent for dim in nest.domain})
 
 
-def is_empty(nest: Nest) -> bool:
-    """Whether there is nothing to compute: an empty domain, or an output without elements."""
-    return any(dim.extent == 0 for dim in nest.domain) or 0 in nest.write.shape
-
-
 def tiles(nest: Nest) -> Iterator[Tile]:
     """The tiles of the main-memory loops in the schedule's order; the last of a loop may be short."""
     assert nest.schedule is not None
-    if is_empty(nest):
+    if nest.is_empty:
         return
     loops = main_memory_loops(nest.schedule)
 

@@ -43,6 +43,17 @@ def byte_count(placement: Placement) -> int:
     return count
 
 
+def value_bytes(value: Any) -> int:
+    """About what a value of any ONNX type takes: an array, a sequence, a map, a string, or None."""
+    if isinstance(value, np.ndarray):
+        return value.nbytes + (sum(len(each) for each in value.flat) if value.dtype == object else 0)
+    if isinstance(value, Mapping):
+        return sum(value_bytes(each) for pair in value.items() for each in pair)
+    if isinstance(value, list | tuple):
+        return sum(map(value_bytes, value))
+    return len(value) if isinstance(value, str | bytes) else 8
+
+
 def read_tensor(main: NDArray[np.uint8], placement: Placement) -> Array:
     """A copy of a tensor in logical axis order; bf16 as float32, every other type in its container."""
     assert isinstance(placement.type, ElementType)

@@ -39,7 +39,7 @@ def emit_nest(nest: Nest, arch: Arch, addresses: Mapping[str, int]) -> bytes:
     """The instructions of one layer, its fence included. `addresses` are those of the tensors in main memory; the
     nest's buffers are allocated. Work is linear in the number of tiles."""
     fence = pack(Opcode.FENCE, 1, {})
-    if any(dim.extent == 0 for dim in nest.domain) or 0 in nest.write.shape:
+    if nest.is_empty:
         return fence.tobytes()
     head = configure(nest, arch)
     commands = _Commands(nest, arch, addresses)
@@ -284,7 +284,7 @@ def _region(operation: Nest | HostRegion, first: int, last: int) -> Region:
     dataflow = operation.schedule.dataflow
     return Region(
         operation.name,
-        operation.operator or operation.body.op.value,
+        operation.label,
         "accelerator",
         first,
         last,

@@ -149,7 +149,7 @@ def computes(grid: Grid, arch: Arch) -> Computes:
         lane = blocked_dim(grid, "lanes")
         width = grid.sizes(lane) if lane else one
         duration = command + arch.vector.startup_cycles + points // width * _ceil(width, arch.vector.lanes)
-        reduces = nest.body.op.value in ("mac", "sum", "max")
+        reduces = nest.body.op.reduces
         partial = batch * point * column if reduces else points
         return Computes(points, points, partial, points, duration, np.zeros_like(duration))
     rows, cols = arch.array.rows, arch.array.cols

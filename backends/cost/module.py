@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 
-from ...ir.arch import Arch
+from ...ir.arch import MAIN_MEMORY, Arch
 from ...ir.graph import HostRegion
 from ...ir.module import Module
 from ...ir.nest import Nest
@@ -36,7 +36,7 @@ def cost_host(region: HostRegion, module: Module, arch: Arch) -> LayerCounts:
         where="host",
         cycles=arch.queues.dispatch_cycles + host_cycles,
         instructions={"host": 1},
-        traffic={"dram": dram},
+        traffic={MAIN_MEMORY: dram},
         actions={"host.byte": read + written} if read + written else {},
     )
 
@@ -55,7 +55,7 @@ def cost_module(module: Module, arch: Arch) -> list[LayerCounts]:
             layers.append(cost_host(operation, module, arch))
             continue
         assert isinstance(operation, Nest), f"{operation.name!r} is not lowered"
-        op = operation.operator or operation.body.op.value
+        op = operation.label
         layers.append(replace(counted(operation, arch), name=operation.name, op=op))
     return layers
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...ir.arch import Arch
+from ...ir.arch import MAIN_MEMORY, Arch
 from ...ir.diagnostics import ensure
 from ...ir.nest import BodyOp, Dataflow, Nest
 from ...ir.program import INSTRUCTION_BYTES
@@ -52,14 +52,14 @@ def cost_nest(nest: Nest, arch: Arch) -> LayerCounts:
     assert schedule is not None, f"nest {nest.name!r} has no schedule"
     layer = LayerCounts(
         name=nest.name,
-        op=nest.operator or nest.body.op.value,
+        op=nest.label,
         where="accelerator",
         dataflow=None if schedule.dataflow is Dataflow.VECTOR else schedule.dataflow.value,
         im2col=schedule.im2col,
     )
     traffic = Traffic()
-    if any(dim.extent == 0 for dim in nest.domain) or 0 in nest.write.shape:
-        traffic.read("dram", "instruction", INSTRUCTION_BYTES)
+    if nest.is_empty:
+        traffic.read(MAIN_MEMORY, "instruction", INSTRUCTION_BYTES)
         return _with(layer, 0, 0, arch.queues.dispatch_cycles, {"fence": 1}, traffic, {})
 
     grid = Grid.of(nest)
@@ -69,7 +69,7 @@ def cost_nest(nest: Nest, arch: Arch) -> LayerCounts:
     on_vector = schedule.dataflow is Dataflow.VECTOR
 
     instructions = _instructions(grid, moved, stored, on_vector)
-    traffic.read("dram", "instruction", INSTRUCTION_BYTES * sum(instructions.values()))
+    traffic.read(MAIN_MEMORY, "instruction", INSTRUCTION_BYTES * sum(instructions.values()))
     _load_traffic(grid, moved, traffic)
     _compute_traffic(grid, done, traffic, on_vector)
     positions = grid.total(stored.positions, stored.depth)
@@ -140,7 +140,7 @@ def _load_traffic(grid: Grid, moved: list[Loads], traffic: Traffic) -> None:
     assert nest.schedule is not None
     for each in moved:
         role = nest.access(each.operand).role.value
-        traffic.read("dram", role, grid.total(each.read_bytes, each.depth))
+        traffic.read(MAIN_MEMORY, role, grid.total(each.read_bytes, each.depth))
         memory = nest.schedule.buffer(each.operand).memory
         traffic.write(memory, role, grid.total(each.write_bytes, each.depth))
 
@@ -160,7 +160,7 @@ def _compute_traffic(grid: Grid, done: Computes, traffic: Traffic, on_vector: bo
     for dim in nest.domain:
         if dim.name in nest.write.dims:
             outputs *= dim.extent
-    overwrites = on_vector and nest.body.op.value not in ("mac", "sum", "max")
+    overwrites = on_vector and not nest.body.op.reduces
     traffic.write(accumulator, "partial", written * nest.accumulator.bytes)
     traffic.read(accumulator, "partial", 0 if overwrites else (written - outputs) * nest.accumulator.bytes)
 
@@ -168,7 +168,7 @@ def _compute_traffic(grid: Grid, done: Computes, traffic: Traffic, on_vector: bo
 def _store_traffic(nest: Nest, positions: int, traffic: Traffic) -> None:
     assert nest.schedule is not None
     traffic.read(nest.schedule.buffer(nest.write.operand).memory, "output", positions * nest.accumulator.bytes)
-    traffic.write("dram", "output", positions * nest.write.type.bytes)
+    traffic.write(MAIN_MEMORY, "output", positions * nest.write.type.bytes)
     for step in nest.post:
         if step.operand is not None:
             access = nest.access(step.operand)

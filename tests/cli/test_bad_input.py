@@ -20,7 +20,7 @@ import pytest
 from dnnc.benchmarks import fuzz, fuzz_programs, fuzz_seeds, fuzz_texts
 from dnnc.cli.main import main
 from dnnc.ir.program import INSTRUCTION_BYTES, Opcode
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from support.commands import refused
 
 CASES = 4  # of each kind
@@ -124,6 +124,29 @@ def test_an_endless_loop_ends_at_the_time_limit(tmp_path: Path, capsys: pytest.C
     said = refused(["run", program, "--inputs", inputs, "--time-limit", "2"], capsys)
     assert "time limit" in said
     assert time.monotonic() - started < 8
+
+
+def test_results_beyond_the_memory_limit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A small model that asks for 0.8 GB, with a shape that is known (its tensor has a place) and one that is not."""
+    known = helper.make_node("ConstantOfShape", ["s"], ["y"])
+    shape = numpy_helper.from_array(np.array([3, 1 << 26]), "s")
+    given = helper.make_tensor_value_info("s", onnx.TensorProto.INT64, [2])
+    output = helper.make_empty_tensor_value_info("y")
+    for name, inputs, constants in (("known", [], [shape]), ("given", [given], [])):
+        graph = helper.make_graph([known], name, inputs, [output], constants)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        onnx.save(model, tmp_path / f"{name}.onnx")
+        np.savez(tmp_path / f"{name}.npz", **({"s": np.array([3, 1 << 26])} if inputs else {}))
+        paths = [str(tmp_path / f"{name}.{end}") for end in ("onnx", "dnnx", "npz")]
+        assert main(["compile", paths[0], "--arch", "edge8", "-o", paths[1]]) == 0
+        said = refused(["run", paths[1], "--inputs", paths[2], "--outputs", str(tmp_path / "out.npz")], capsys)
+        assert "--memory-limit" in said
+        assert not (tmp_path / "out.npz").exists()
+    words = ["run", paths[1], "--inputs", paths[2], "--memory-limit"]
+    assert "'0' is no whole number in 1.." in refused([*words, "0"], capsys)
+    np.savez(paths[2], s=np.array([3, 1 << 20]))
+    assert main([*words, "64"]) == 0
+    assert "--memory-limit" in refused([*words, "10"], capsys)
 
 
 @pytest.mark.parametrize("opcode", [Opcode.LOAD, Opcode.STORE])

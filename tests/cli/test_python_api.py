@@ -46,6 +46,24 @@ def test_inputs_of_another_type(program: Program, tmp_path: Path) -> None:
         dnnc.save({}, tmp_path / "p.dnnx")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("option", "fault"),
+    [
+        ({"time_limit_s": "8"}, "argument 'time_limit_s' is of type str"),
+        ({"time_limit_s": 0}, "argument 'time_limit_s' is 0"),
+        ({"time_limit_s": float("nan")}, "argument 'time_limit_s' is nan"),
+        ({"memory_limit_bytes": 0}, "argument 'memory_limit_bytes' is 0"),
+        ({"memory_limit_bytes": -1}, "argument 'memory_limit_bytes' is -1"),
+        ({"memory_limit_bytes": 1.5}, "argument 'memory_limit_bytes' is of type float"),
+        ({"memory_limit_bytes": 1}, "the limit is 1 MiB\nhelp: --memory-limit"),
+    ],
+)
+def test_limits_of_a_run(program: Program, option: dict[str, Any], fault: str) -> None:
+    with pytest.raises(dnnc.CompileError) as caught:
+        dnnc.run(program, {"image": IMAGE}, **option)
+    assert fault in str(caught.value)
+
+
 def test_a_description_may_be_named_by_a_path(program: Program) -> None:
     assert dnnc.compile(DIGITS, SPECS / "arch" / "f32_8.yaml") == program
 

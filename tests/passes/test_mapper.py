@@ -291,7 +291,7 @@ def test_a_pinned_copy_asks_for_explicit_im2col() -> None:
     pins = ((copy_name(nest.name), single),)
     mapped = choose_schedules(module_of(nest), arch, MappingOptions(dataflow="ws", pins=pins))
     copy, product = (each.schedule for each in mapped.operations)  # type: ignore[union-attr]
-    assert [loop.dim for loop in main_memory_loops(copy)] == ["p", "q"]
+    assert [loop.dims for loop in main_memory_loops(copy)] == [("p",), ("q",)]
     assert product.im2col == "explicit"
     implicit = MappingOptions(dataflow="ws", im2col="implicit", pins=pins)
     with pytest.raises(CompileError, match="takes no explicit im2col"):

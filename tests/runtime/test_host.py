@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -167,56 +168,106 @@ def test_memory_is_bounded() -> None:
 
 
 def test_results_must_fit_in_the_memory_that_is_left() -> None:
-    """What a region yields by its inputs alone: 32 MB fit in the default, but not in a limit of 40 MiB (two copies)."""
+    """What a region yields follows from its inputs alone: 32 MB fit in the default, but not in half of 40 MiB."""
     model = model_of(
         [node("ConstantOfShape", ["shape"], ["y"])], [value("shape", P.INT64, [2])], [value("y", P.FLOAT, None)]
     )
     types = {"shape": "tensor(int64)", "y": "tensor(float)"}
     inputs = {"shape": np.array([2000, 4000])}
     assert run(model, types, inputs).outputs["y"].shape == (2000, 4000)
-    with pytest.raises(RunError, match=r"its results take 320000\d\d bytes") as refused:
+    with pytest.raises(RunError, match=r"its results take 320000\d\d bytes, and \d{8} bytes are left") as refused:
         run(model, types, inputs, RunOptions(memory_limit_bytes=40 << 20))
     assert refused.value.diagnostics[0].help == "--memory-limit sets another limit"
 
 
-def test_values_of_many_calls_share_one_limit() -> None:
-    """Each of four calls yields 8 MB that only the host has; 32 MB are more than two thirds of 24 MiB."""
-    model = model_of([node("Expand", ["x", "s"], ["y"])], [value("x", P.FLOAT, [1])], [value("y", P.FLOAT, [2000000])])
-    model.graph.initializer.append(helper.make_tensor("s", P.INT64, [1], [2000000]))
-    program = program_of(model, [])
-    blob = program.host_calls[0].model
-    outputs = [f"y{number}" for number in range(4)]
-    models = []
-    for name in outputs:
-        own = onnx.ModelProto()
-        own.CopyFrom(model)
-        own.graph.node[0].output[0] = own.graph.output[0].name = name
-        models.append(own.SerializeToString())
+def growing_program(nodes: Sequence[onnx.NodeProto], spelling: str, output: Any) -> Program:
+    """Four calls, each of which yields a value of 8 MB that only the host has."""
+    names = [f"y{number}" for number in range(4)]
     blobs = Blobs()
-    calls = tuple(HostCall(f"r{n}", ("x",), (name,), blobs.add(models[n])) for n, name in enumerate(outputs))
-    many = replace(
-        program,
+    calls = []
+    for name in names:
+        model = model_of(nodes, [value("x", P.FLOAT, [1])], [output])
+        model.graph.initializer.append(helper.make_tensor("s", P.INT64, [1], [2_000_000]))
+        model.graph.node[-1].output[0] = model.graph.output[0].name = name
+        calls.append(HostCall(f"r_{name}", ("x",), (name,), blobs.add(model.SerializeToString())))
+    tensor, grown = HostType("tensor(float)"), HostType(spelling)
+    return replace(
+        program_of(model, []),
         code=code_of([(Opcode.HOST, {"region": number}) for number in range(4)]),
-        regions=tuple(Region(f"r{number}", "host", "host", number, number) for number in range(4)),
-        placements=tuple(Placement(name, HostType("tensor(float)"), None, None, None) for name in ("x", *outputs)),
-        host_calls=calls,
-        outputs=tuple(outputs),
+        regions=tuple(Region(call.name, "host", "host", number, number) for number, call in enumerate(calls)),
+        placements=tuple(
+            Placement(name, grown if name in names else tensor, None, None, None) for name in ("x", *names)
+        ),
+        host_calls=tuple(calls),
+        outputs=tuple(names),
         blobs=blobs,
     )
-    assert blob not in blobs
+
+
+@pytest.mark.parametrize(
+    ("nodes", "spelling", "output"),
+    [
+        ([node("Expand", ["x", "s"], ["y"])], "tensor(float)", value("y", P.FLOAT, [2_000_000])),
+        (
+            [node("Expand", ["x", "s"], ["t"]), node("SequenceConstruct", ["t"], ["y"])],
+            "seq(tensor(float))",
+            helper.make_tensor_sequence_value_info("y", P.FLOAT, None),
+        ),
+    ],
+    ids=["tensor", "sequence"],
+)
+def test_values_of_many_calls_share_one_limit(nodes: Sequence[onnx.NodeProto], spelling: str, output: Any) -> None:
+    program = growing_program(nodes, spelling, output)
     inputs = {"x": np.ones(1, np.float32)}
-    assert len(run_program(many, machine(), inputs).outputs) == 4
-    with pytest.raises(RunError, match="after host region 'r2' the values that only the host has take 24000004 bytes"):
-        run_program(many, machine(), inputs, RunOptions(memory_limit_bytes=24 << 20))
+    assert len(run_program(program, machine(), inputs).outputs) == 4
+    with pytest.raises(RunError, match=r"host region 'r_y[23]' failed") as refused:
+        run_program(program, machine(), inputs, RunOptions(memory_limit_bytes=44 << 20))
+    assert refused.value.diagnostics[0].help == "--memory-limit sets another limit"
 
 
 def test_memories_and_values_must_fit_in_the_limit() -> None:
-    values = [Placement(name, HostType("tensor(float)"), None, None, None) for name in ("x0", "go", "y")]
+    types = {"x0": "tensor(float)", "go": "tensor(bool)", "y": "tensor(float)"}
+    values = [Placement(name, HostType(spelling), None, None, None) for name, spelling in types.items()]
     program = program_of(ENDLESS, values, main_bytes=3 << 30)
     with pytest.raises(
-        CompileError, match=r"a run takes \d+ bytes \(main memory 3221225472, .*; the limit is 16106\d+"
-    ):
-        run_program(program, machine(), {})
+        CompileError, match=r"a run takes 3\d+ MiB \(main memory 3072, .*; the limit is 1537 MiB"
+    ) as refused:
+        run_program(program, machine(), {"x0": np.ones(2, np.float32), "go": np.array(True)})
+    assert refused.value.diagnostics[0].help == "--memory-limit 3137 or more"
+
+
+def test_a_name_is_no_want_of_memory() -> None:
+    model = model_of(
+        [node("MatMul", ["memory", "memory"], ["y"])], [value("memory", P.FLOAT, [2, 2])], [value("y", P.FLOAT, None)]
+    )
+    with pytest.raises(RunError, match="failed") as refused:
+        run(model, {"memory": "tensor(float)", "y": "tensor(float)"}, {"memory": np.ones(3, np.float32)})
+    assert "memory" in refused.value.diagnostics[0].message
+    assert not refused.value.diagnostics[0].help
+
+
+FAKE_CHILDREN = {
+    "dies": "import sys; sys.stdin.buffer.read(30)",
+    "half a header": "import sys; sys.stdout.buffer.write(b'1234'); sys.stdout.flush()",
+    "closes and sleeps": "import os, time; os.close(1); time.sleep(60)",
+    "says nothing": "import time; time.sleep(60)",
+}
+
+
+@pytest.mark.parametrize("way", FAKE_CHILDREN)
+def test_a_child_that_does_not_answer_ends_the_run(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = subprocess.Popen
+
+    def fake(command: list[str], **options: Any) -> Any:
+        return original([command[0], "-c", FAKE_CHILDREN[way]], **options)
+
+    monkeypatch.setattr(subprocess, "Popen", fake)
+    inputs = {"x0": np.ones(2, np.float32), "go": np.array(True)}
+    types = {"x0": "tensor(float)", "go": "tensor(bool)", "y": "tensor(float)"}
+    started = time.monotonic()
+    with pytest.raises(RunError, match=r"its process died|did not end within the time limit"):
+        run(ENDLESS, types, inputs, RunOptions(time_limit_s=2))
+    assert time.monotonic() - started < 10
 
 
 NUMBERS = ("?", "i1", "u1", "<i2", ">i4", "<u8", "<f2", "<f4", ">f8", "<c16")
@@ -229,9 +280,14 @@ def test_values_travel_unchanged(data: st.DataObject) -> None:
         st.none(),
         st.integers(-9, 9),
         st.text(max_size=3),
+        st.lists(st.text(max_size=3), min_size=1, max_size=3).map(lambda texts: np.array(texts, dtype=object)),
         npst.arrays(st.sampled_from(NUMBERS).map(np.dtype), npst.array_shapes(min_dims=0, max_dims=3, min_side=0)),
     )
-    trees = st.recursive(leaves, lambda inner: st.lists(inner, max_size=3), max_leaves=6)
+    trees = st.recursive(
+        leaves,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.integers(0, 9) | st.text(), inner, max_size=3),
+        max_leaves=6,
+    )
     sent = data.draw(st.lists(trees, max_size=4))
     sent = [each.T if isinstance(each, np.ndarray) else each for each in sent]
     stream = io.BytesIO(b"".join(encode({"do": "run"}, sent)))
@@ -244,6 +300,10 @@ def test_values_travel_unchanged(data: st.DataObject) -> None:
 def _same(one: Any, other: Any) -> bool:
     if isinstance(one, list):
         return isinstance(other, list) and len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, dict):
+        return isinstance(other, dict) and list(one) == list(other) and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, np.ndarray) and one.dtype == object:
+        return bool(np.array_equal(one, other))
     if isinstance(one, np.ndarray):
         assert other.flags.writeable
         return (
