@@ -16,6 +16,7 @@ import onnx
 import onnxruntime
 from dnnc.ir.program import HostCall, Program
 from dnnc.runtime.host_session import HostSession, parse_region
+from dnnc.runtime.program_checks import HostMemory
 from numpy.typing import NDArray
 from onnx import TensorProto
 
@@ -112,7 +113,7 @@ class InProcessHost:
     """Host regions in this process, where a program's child process would take most of the time of a benchmark. The
     models are those of the benchmark: nothing is bounded."""
 
-    def __init__(self, program: Program, deadline: float, memory_limit_bytes: int) -> None:
+    def __init__(self, program: Program, deadline: float, memory: HostMemory) -> None:
         self.blobs = program.blobs
         self.sessions: dict[str, HostSession] = {}
 

@@ -145,13 +145,13 @@ def _seed(text: str) -> int:
     return _whole(text, *WHOLE["seed"])
 
 
-def _whole(text: str, least: int, most: int) -> int:
+def _whole(text: str, least: int, most: int, kind: str = "whole number") -> int:
     try:
         value = int(text)
     except ValueError:
         value = least - 1
     if not least <= value <= most:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no whole number in {least}..{most}")
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no {kind} in {least}..{most}")
     return value
 
 
@@ -167,4 +167,4 @@ def seconds(text: str) -> float:
 
 def mebibytes(text: str) -> int:
     """A number of MiB, as bytes."""
-    return _whole(text, 1, MOST_MEBIBYTES) << 20
+    return _whole(text, 1, MOST_MEBIBYTES, "whole number of MiB") << 20

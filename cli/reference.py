@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..ir.diagnostics import CompileError, Diagnostic, Span
+from ..ir.diagnostics import CompileError, Diagnostic, Span, wants_memory
 
 # What the child may allocate: this, and a multiple of the bytes of the model and its inputs.
 _BASE_BYTES = 3 << 29
@@ -21,10 +21,13 @@ _COPIES = 4
 _LARGEST_ANSWER = 1 << 40
 
 
-def reference_outputs(path: str, inputs: Mapping[str, Any], time_limit_s: float) -> dict[str, Any]:
+def reference_outputs(
+    path: str, inputs: Mapping[str, Any], time_limit_s: float, memory_limit_bytes: int | None = None
+) -> dict[str, Any]:
     """What onnxruntime computes, on the CPU, with kernels that do not saturate in between (x64quantprecision).
 
-    Raises CompileError where it refuses the model or the inputs, or takes too long or too much memory.
+    `memory_limit_bytes` None stands for 1.5 GiB and four times the files. Raises CompileError where it refuses the
+    model or the inputs, or takes too long or too much memory.
     """
     from ..frontend.load import load_network
     from ..runtime.host_transport import decode, encode, filling
@@ -35,7 +38,7 @@ def reference_outputs(path: str, inputs: Mapping[str, Any], time_limit_s: float)
     network = load_network(Path(path))  # external data must lie inside the model's folder
     model_bytes = os.path.getsize(path) + sum(each.array.nbytes for each in network.constants.values())
     request = b"".join(encode({"path": path, "inputs": list(inputs)}, list(inputs.values())))
-    limit = _BASE_BYTES + _COPIES * (model_bytes + len(request))
+    limit = memory_limit_bytes or _BASE_BYTES + _COPIES * (model_bytes + len(request))
     # -P: modules are never taken from the folder that dnnc happens to be called in.
     command = [sys.executable, "-P", "-m", __name__, str(limit)]
     try:
@@ -48,6 +51,9 @@ def reference_outputs(path: str, inputs: Mapping[str, Any], time_limit_s: float)
         message = f"onnxruntime ended with status {done.returncode}: it crashed, or needs more than {limit >> 20} MiB"
         raise CompileError(Diagnostic(message, place))
     answer, values = decode(filling(io.BytesIO(done.stdout)), _LARGEST_ANSWER)
+    if wants_memory(str(answer.get("error"))):
+        message = f"onnxruntime needs more than {limit >> 20} MiB for this model and these inputs"
+        raise CompileError(Diagnostic(message, place, f"--memory-limit {limit >> 19}, say"))
     if "error" in answer:
         raise CompileError(Diagnostic(f"onnxruntime refuses the model or the inputs: {answer['error']}", place))
     return dict(zip(answer["outputs"], values, strict=True))

@@ -43,7 +43,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--memory-limit",
         type=mebibytes,
         metavar="MIB",
-        help="of memories, values and host regions; default: 1536 MiB and 16 times the size of the program",
+        help="of memories, values and host regions (and of onnxruntime for --check); default: 1536 MiB and 16 times the"
+        " size of the program",
     )
     parser.add_argument("--races", action="store_true", help="prove that no two commands race")
 
@@ -86,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
     checks = None
     if arguments.check:
         with progress("onnxruntime"):
-            reference = reference_outputs(arguments.check, inputs, arguments.time_limit)
+            reference = reference_outputs(arguments.check, inputs, arguments.time_limit, arguments.memory_limit)
         checks = check_outputs(result.outputs, reference, tolerance)
     # Nothing that can be refused comes after the first file is written.
     files: list[tuple[str, bytes | Iterator[bytes]]] = [(arguments.json, json_bytes(stats))] if arguments.json else []

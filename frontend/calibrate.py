@@ -21,7 +21,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from ..ir.diagnostics import CompileError, ensure
+from ..ir.diagnostics import CompileError, ensure, wants_memory
 from .evaluate import Session, create_session, onnxruntime_message
 from .histogram import Histogram, Range
 from .importer import ImportOptions, prepare
@@ -205,9 +205,11 @@ def _observe(
             try:
                 values = session.run(group, feed.inputs)
             except Exception as error:  # onnxruntime's errors share no base class
-                raise CompileError(
-                    network.fault(f"the model fails on the calibration data: {onnxruntime_message(error)}")
-                ) from error
+                message, help = f"the model fails on the calibration data: {onnxruntime_message(error)}", ""
+                if wants_memory(str(error)):
+                    message = f"calibration runs {network.batch} samples at a time, which takes too much memory"
+                    help = "a smaller --batch-size, or --precision keep"
+                raise CompileError(network.fault(message, help)) from error
             for name, value in zip(group, values, strict=True):
                 see(feed, name, value)
     return histograms, means

@@ -74,6 +74,8 @@ def parse(path: Path) -> onnx.ModelProto:
     help = "store the weights as external data: onnx.save(model, path, save_as_external_data=True)"
     large = path.is_file() and path.stat().st_size > LARGEST_FILE_BYTES
     data = read_bounded(path, LARGEST_FILE_BYTES, help if large else "")
+    if not data:
+        raise CompileError(Diagnostic("the file is empty", place))
     proto = onnx.ModelProto()
     try:
         proto.ParseFromString(data)

@@ -96,3 +96,12 @@ def closest(word: str, legal: Iterable[str]) -> str:
         return f"did you mean {meant!r}?"
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return f"legal: {', '.join(names[:_LISTED])}{more}"
+
+
+# What onnxruntime says where it gets no memory; it has no class of errors for that.
+_NO_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory", "Cannot allocate memory")
+
+
+def wants_memory(text: str) -> bool:
+    """Whether a message of onnxruntime is about memory that it did not get."""
+    return any(words in text for words in _NO_MEMORY)

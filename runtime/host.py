@@ -23,10 +23,12 @@ import numpy as np
 from ..ir.diagnostics import Diagnostic
 from ..ir.program import HostCall, Program
 from .faults import RunError
+from .host_child import NO_MEMORY_STATUS
 from .host_transport import BadMessage, Buffer, TooLarge, decode, encode
 
 if TYPE_CHECKING:
     from .host_session import HostSession
+    from .program_checks import HostMemory
 
 _CHUNK = 1 << 20
 _LARGEST_WORDS = 1 << 20  # bytes of an answer without values
@@ -36,14 +38,13 @@ _GRACE_SECONDS = 10  # of processor time beyond the deadline: the child is kille
 class HostRunner:
     """Runs the host calls of one program run; a context manager, which ends the child.
 
-    `deadline` is in the time of time.monotonic(). `memory_limit_bytes` is for the child, and as much again for values
-    in this process. Raises RunError naming the region where one cannot run.
+    `deadline` is in the time of time.monotonic(). Raises RunError naming the region where one cannot run.
     """
 
-    def __init__(self, program: Program, deadline: float, memory_limit_bytes: int) -> None:
+    def __init__(self, program: Program, deadline: float, memory: HostMemory) -> None:
         self._program = program
         self._deadline = deadline
-        self._memory_limit_bytes = memory_limit_bytes
+        self._memory = memory
         self._inside: dict[HostCall, HostSession] = {}
         self._child: _Child | None = None
         self._in_child: dict[HostCall, int] = {}
@@ -63,9 +64,9 @@ class HostRunner:
         from .host_session import HostRefused, HostSession, parse_region, runs_inside
 
         try:
-            if held_bytes > self._memory_limit_bytes:
-                words = f"values of the host take {held_bytes} bytes before it; {self._memory_limit_bytes} are for them"
-                raise _TooMuchMemory(words)
+            if held_bytes > self._memory.share_bytes:
+                room = self._memory.share_bytes
+                raise _TooMuchMemory(f"values of the host take {held_bytes} bytes before it; {room} are for them")
             if call not in self._inside and call not in self._in_child:
                 data = self._program.blobs[call.model]
                 model = parse_region(data)
@@ -78,9 +79,9 @@ class HostRunner:
             else:
                 region = self._in_child[call]
                 message = {"do": "run", "region": region, "inputs": list(feeds), "outputs": call.outputs}
-                values = self._ask(message, list(feeds.values()), self._memory_limit_bytes - held_bytes)
+                values = self._ask(message, list(feeds.values()), self._memory.share_bytes - held_bytes)
         except (HostRefused, _ChildError) as error:
-            help = "--memory-limit sets another limit" if isinstance(error, _TooMuchMemory) else ""
+            help = self._memory.help if isinstance(error, _TooMuchMemory) else ""
             raise RunError(Diagnostic(f"host region {call.name!r} failed: {error}", help=help)) from error
         except _Expired as error:
             raise RunError(
@@ -116,7 +117,7 @@ class HostRunner:
 
     def _load_in_child(self, call: HostCall, data: bytes) -> None:
         if self._child is None:
-            self._child = _Child(self._memory_limit_bytes, self._deadline)
+            self._child = _Child(self._memory.share_bytes, self._deadline)
         region = len(self._in_child)
         self._ask({"do": "load", "region": region}, [np.frombuffer(data, np.uint8)], _LARGEST_WORDS)
         self._in_child[call] = region
@@ -209,4 +210,6 @@ class _Child:
         except subprocess.TimeoutExpired:
             self._process.kill()
             raise _Expired from None
+        if code == NO_MEMORY_STATUS:
+            raise _TooMuchMemory("its process got no memory")
         return f"exit status {code}" if code >= 0 else f"signal {-code}, perhaps for want of memory"

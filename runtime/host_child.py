@@ -15,8 +15,7 @@ from typing import Any
 _BASE_BYTES = 256 << 20
 _THREAD_BYTES = 16 << 20
 _MAPPED_BYTES = 1 << 30  # of files, and room that is reserved and not used
-# What onnxruntime says where it gets no memory; it has no class of its own for that.
-_NO_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory")
+NO_MEMORY_STATUS = 77  # the exit status where there is not enough memory for an answer
 
 
 def _bound(memory_bytes: int, cpu_seconds: int) -> None:
@@ -49,10 +48,11 @@ def main() -> None:
     import numpy as np
     import onnxruntime
 
+    from ..ir.diagnostics import wants_memory
     from .host_session import HostRefused, HostSession, parse_region
     from .host_transport import decode, encode, filling
 
-    no_memory = f"it needs more than {memory_bytes} bytes of memory"
+    no_memory = f"it needs more than {memory_bytes >> 20} MiB, its share of the memory limit"
     read_into = filling(questions)
     sessions: dict[int, HostSession] = {}
 
@@ -68,9 +68,6 @@ def main() -> None:
             message, values = decode(read_into, sys.maxsize)
         except EOFError:  # nobody asks any more
             return
-        except MemoryError:  # the rest of the question is lost, and with it the beginning of the next
-            answer({"error": no_memory, "memory": True}, [])
-            return
         region = message["region"]
         try:
             if message["do"] == "load":
@@ -81,11 +78,14 @@ def main() -> None:
                 feeds = dict(zip(message["inputs"], values, strict=True))
                 answer({}, sessions[region].run(message["outputs"], feeds, options))
         except HostRefused as error:
-            wants_memory = any(words in str(error) for words in _NO_MEMORY)
-            answer({"error": no_memory if wants_memory else str(error), "memory": wants_memory}, [])
+            starved = wants_memory(str(error))
+            answer({"error": no_memory if starved else str(error), "memory": starved}, [])
         except MemoryError:
             answer({"error": no_memory, "memory": True}, [])
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except MemoryError:
+        sys.exit(NO_MEMORY_STATUS)

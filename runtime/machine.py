@@ -25,7 +25,7 @@ from .elements import local_memory, work_blocks
 from .faults import AT_HOST, FAULT_FIELDS, NO_REGION, OK, STOPPED, RunError, fault_error
 from .host import HostRunner
 from .interpreter import EVENT_FIELDS, READ, WRITE, State, host_done, step
-from .program_checks import check_program, check_units, host_memory_bytes
+from .program_checks import check_program, check_units, host_memory
 from .race import Race, find_races
 from .values import byte_count, check_inputs, read_tensor, value_bytes, write_tensor
 
@@ -81,7 +81,7 @@ def run_program(
     columns = decode_columns(program.code)
     check_units(arch, columns, layers_of_instructions(program))
     values = check_inputs(program, inputs)
-    host_memory = host_memory_bytes(program, arch, options.memory_limit_bytes)
+    memory = host_memory(program, arch, options.memory_limit_bytes)
     table = layout.instruction_table(columns)
     state = _initial_state(program, arch, table, options)
     placements = {each.name: each for each in program.placements}
@@ -92,7 +92,7 @@ def run_program(
         else:
             write_tensor(state.main, placements[name], value)
     host_bytes: dict[int, tuple[int, int]] = {}
-    with HostRunner(program, deadline, host_memory // 2) as host:
+    with HostRunner(program, deadline, memory) as host:
         _run(program, arch, state, host, host_values, host_bytes, deadline, options)
     races = find_races(program, table, arch, deadline) if options.check_races else ()
     layers = _layers(program, arch, state, host_bytes)

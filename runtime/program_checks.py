@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ..ir.arch import Arch
 from ..ir.diagnostics import CompileError, Diagnostic
@@ -123,22 +124,36 @@ def default_memory_limit_bytes(program: Program) -> int:
     return _RUN_BYTES + _RUN_COPIES * (len(program.code) + sum(len(blob) for blob in program.blobs.values()))
 
 
-def host_memory_bytes(program: Program, arch: Arch, limit: int | None) -> int:
-    """What the machine's memories and the values at the program's edge leave of `limit` (None: the default) to host
-    regions and their values. Raises CompileError where they leave nothing; the program is one that is checked."""
+@dataclass(frozen=True, slots=True)
+class HostMemory:
+    """Of a run's limit, `share_bytes` are for the process of host regions, and as much again for values of the host in
+    this one."""
+
+    limit_bytes: int
+    share_bytes: int
+
+    @property
+    def help(self) -> str:
+        return f"--memory-limit {_mebibytes(2 * self.limit_bytes)}, say; it is {_mebibytes(self.limit_bytes)} MiB"
+
+
+def host_memory(program: Program, arch: Arch, limit: int | None) -> HostMemory:
+    """What the machine's memories and the values at the program's edge leave of `limit` (None: the default). Raises
+    CompileError where that is not enough for what host regions are known to read and write; the program is checked."""
     if limit is None:
         limit = default_memory_limit_bytes(program)
     local = sum(memory.capacity_bytes for memory in arch.local)
-    edge_names = {*program.inputs, *program.outputs}
-    edge = sum(byte_count(each) for each in program.placements if each.address is not None and each.name in edge_names)
-    needed = program.main_bytes + 2 * local + edge
+    placed = {each.name: byte_count(each) for each in program.placements if each.address is not None}
+    edge = sum(count for name, count in placed.items() if name in {*program.inputs, *program.outputs})
+    calls = [sum(placed.get(name, 0) for name in (*call.inputs, *call.outputs)) for call in program.host_calls]
+    needed = program.main_bytes + 2 * local + edge + 2 * max(calls, default=0)
     if needed >= limit:
         message = f"a run takes {_mebibytes(needed)} MiB (main memory {_mebibytes(program.main_bytes)}, twice the local"
-        message += f" memories {_mebibytes(2 * local)}, inputs and outputs {_mebibytes(edge)}); the limit is"
-        message += f" {_mebibytes(limit)} MiB"
-        enough = _mebibytes(needed + (64 << 20 if program.host_calls else 1))
+        message += f" memories {_mebibytes(2 * local)}, inputs and outputs {_mebibytes(edge)}, twice the largest host"
+        message += f" region's {_mebibytes(2 * max(calls, default=0))}); the limit is {_mebibytes(limit)} MiB"
+        enough = _mebibytes(needed + needed // 4)
         raise CompileError(Diagnostic(message, help=f"--memory-limit {enough} or more"))
-    return limit - needed
+    return HostMemory(limit, (limit - program.main_bytes - 2 * local - edge) // 2)
 
 
 def _mebibytes(count: int) -> int:

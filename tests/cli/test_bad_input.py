@@ -143,7 +143,7 @@ def test_results_beyond_the_memory_limit(tmp_path: Path, capsys: pytest.CaptureF
         assert "--memory-limit" in said
         assert not (tmp_path / "out.npz").exists()
     words = ["run", paths[1], "--inputs", paths[2], "--memory-limit"]
-    assert "'0' is no whole number in 1.." in refused([*words, "0"], capsys)
+    assert "'0' is no whole number of MiB in 1.." in refused([*words, "0"], capsys)
     np.savez(paths[2], s=np.array([3, 1 << 20]))
     assert main([*words, "64"]) == 0
     assert "--memory-limit" in refused([*words, "10"], capsys)

@@ -218,7 +218,9 @@ def test_files_that_are_no_models(tmp_path: Path) -> None:
     (tmp_path / "text.onnx").write_text("not a model")
     (tmp_path / "empty.onnx").write_bytes(b"")
     assert "no ONNX file" in faults(tmp_path / "text.onnx")[0]
-    assert "has no graph" in faults(tmp_path / "empty.onnx")[0]
+    assert faults(tmp_path / "empty.onnx")[0].startswith("the file is empty")
+    (tmp_path / "hollow.onnx").write_bytes(onnx.ModelProto(ir_version=8).SerializeToString())
+    assert "has no graph" in faults(tmp_path / "hollow.onnx")[0]
     assert "there is no such file" in faults(tmp_path / "absent.onnx")[0]
     assert "not a regular file" in faults(tmp_path)[0]
     if hasattr(os, "mkfifo"):

@@ -177,7 +177,7 @@ def test_results_must_fit_in_the_memory_that_is_left() -> None:
     assert run(model, types, inputs).outputs["y"].shape == (2000, 4000)
     with pytest.raises(RunError, match=r"its results take 320000\d\d bytes, and \d{8} bytes are left") as refused:
         run(model, types, inputs, RunOptions(memory_limit_bytes=40 << 20))
-    assert refused.value.diagnostics[0].help == "--memory-limit sets another limit"
+    assert refused.value.diagnostics[0].help == "--memory-limit 80, say; it is 40 MiB"
 
 
 def growing_program(nodes: Sequence[onnx.NodeProto], spelling: str, output: Any) -> Program:
@@ -222,7 +222,7 @@ def test_values_of_many_calls_share_one_limit(nodes: Sequence[onnx.NodeProto], s
     assert len(run_program(program, machine(), inputs).outputs) == 4
     with pytest.raises(RunError, match=r"host region 'r_y[23]' failed") as refused:
         run_program(program, machine(), inputs, RunOptions(memory_limit_bytes=44 << 20))
-    assert refused.value.diagnostics[0].help == "--memory-limit sets another limit"
+    assert refused.value.diagnostics[0].help == "--memory-limit 88, say; it is 44 MiB"
 
 
 def test_memories_and_values_must_fit_in_the_limit() -> None:
@@ -233,7 +233,7 @@ def test_memories_and_values_must_fit_in_the_limit() -> None:
         CompileError, match=r"a run takes 3\d+ MiB \(main memory 3072, .*; the limit is 1537 MiB"
     ) as refused:
         run_program(program, machine(), {"x0": np.ones(2, np.float32), "go": np.array(True)})
-    assert refused.value.diagnostics[0].help == "--memory-limit 3137 or more"
+    assert refused.value.diagnostics[0].help == "--memory-limit 3841 or more"
 
 
 def test_a_name_is_no_want_of_memory() -> None:
@@ -246,7 +246,17 @@ def test_a_name_is_no_want_of_memory() -> None:
     assert not refused.value.diagnostics[0].help
 
 
+def test_a_child_without_memory_says_so() -> None:
+    """Its share of 2 MiB is not enough to load anything, which is told wherever it is found out."""
+    inputs = {"x0": np.ones(1 << 20, np.float32), "go": np.array(True)}
+    types = {"x0": "tensor(float)", "go": "tensor(bool)", "y": "tensor(float)"}
+    with pytest.raises(RunError, match="failed") as refused:
+        run(ENDLESS, types, inputs, RunOptions(time_limit_s=20, memory_limit_bytes=5 << 20))
+    assert refused.value.diagnostics[0].help == "--memory-limit 10, say; it is 5 MiB"
+
+
 FAKE_CHILDREN = {
+    "no memory": "raise SystemExit(77)",
     "dies": "import sys; sys.stdin.buffer.read(30)",
     "half a header": "import sys; sys.stdout.buffer.write(b'1234'); sys.stdout.flush()",
     "closes and sleeps": "import os, time; os.close(1); time.sleep(60)",
@@ -265,7 +275,7 @@ def test_a_child_that_does_not_answer_ends_the_run(way: str, monkeypatch: pytest
     inputs = {"x0": np.ones(2, np.float32), "go": np.array(True)}
     types = {"x0": "tensor(float)", "go": "tensor(bool)", "y": "tensor(float)"}
     started = time.monotonic()
-    with pytest.raises(RunError, match=r"its process died|did not end within the time limit"):
+    with pytest.raises(RunError, match=r"its process died|its process got no memory|did not end within the time limit"):
         run(ENDLESS, types, inputs, RunOptions(time_limit_s=2))
     assert time.monotonic() - started < 10
 
