@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -143,11 +145,15 @@ def read_and_verify(text: str) -> None:
     print_module(module)
 
 
+def assert_linear(work: Callable[[str], object], text: Callable[[int], str]) -> None:
+    work(text(10))  # what is made once is made now
+    small, large = (calls(partial(work, text(count))) for count in (COUNT, 2 * COUNT))
+    assert large < 2.4 * small
+
+
 @pytest.mark.parametrize("text", TEXTS, ids=lambda text: text.__name__)
 def test_work_on_a_text_is_linear(text: Callable[[int], str]) -> None:
-    read_and_verify(text(10))  # what is made once is made now
-    small, large = (calls(lambda: read_and_verify(text(count))) for count in (COUNT, 2 * COUNT))  # noqa: B023
-    assert large < 2.4 * small
+    assert_linear(read_and_verify, text)
 
 
 @pytest.mark.parametrize("text", [side_by_side, interleaved, in_a_grid], ids=lambda text: text.__name__)
@@ -257,12 +263,8 @@ def unknown_tensors_of_a_call(count: int) -> str:
     "text", [placed_tensors, unknown_words, regions, unknown_tensors_of_a_call], ids=lambda text: text.__name__
 )
 def test_work_on_assembly_is_linear(text: Callable[[int], str]) -> None:
-    def work(count: int) -> None:
-        try:
-            assemble(text(count))
-        except CompileError:
-            return
+    def work(source: str) -> None:
+        with suppress(CompileError):
+            assemble(source)
 
-    work(10)
-    small, large = (calls(lambda: work(count)) for count in (COUNT, 2 * COUNT))  # noqa: B023
-    assert large < 2.4 * small
+    assert_linear(work, text)
