@@ -22,7 +22,7 @@ FOLDERS = sorted(
     if path.is_dir() and path.name not in BESIDE and not path.name.startswith((".", "_")) and any(path.rglob("*.py"))
 )
 
-# Who may import whom, DESIGN's "The house". A folder may always import itself.
+# Who may import whom: the table of CONTRIBUTING.md. A folder may always import itself.
 ARROWS = {
     "ir": set(),
     "frontend": {"ir"},
