@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 
 FAULT_LIMIT = 100  # faults of one text that are reported
@@ -49,6 +49,15 @@ class Diagnostic:
         if self.help:
             lines.append(f"help: {self.help}")
         return "\n".join(lines)
+
+
+def any_of(faults: Iterable[Diagnostic]) -> Generator[Diagnostic, None, bool]:
+    """Yields the faults as they are found and returns whether there was one: `if (yield from any_of(...)): return`."""
+    found = False
+    for fault in faults:
+        yield fault
+        found = True
+    return found
 
 
 class CompileError(Exception):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from math import prod
 
-from .diagnostics import Diagnostic
+from .diagnostics import Diagnostic, any_of
 from .graph import OPERATORS, Attribute, Node
 from .module import Module
 from .text import close_match, symbol
@@ -30,11 +30,7 @@ _SAME_BYTES = ("reshape", "transpose", "im2col")  # operators that move values a
 
 def node_faults(module: Module, node: Node) -> Iterator[Diagnostic]:
     """All faults of one operator. Rules about shapes apply once its operands, types and attributes are as declared."""
-    sound = True
-    for found in chain(operands_are_declared(module, node), attributes_are_declared(module, node)):
-        yield found
-        sound = False
-    if not sound:
+    if (yield from any_of(chain(operands_are_declared(module, node), attributes_are_declared(module, node)))):
         return
     yield from shapes_follow(module, node)
     yield from types_agree(module, node)

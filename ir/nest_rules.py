@@ -9,7 +9,7 @@ from math import isfinite, prod
 import numpy as np
 
 from .affine import Affine
-from .diagnostics import Diagnostic
+from .diagnostics import Diagnostic, any_of
 from .isl_questions import IslQuestions
 from .module import Module
 from .nest import POST_ATTRIBUTES, VALUE, Access, BodyOp, Nest, Post, PostOp, Role, axis_step
@@ -24,27 +24,21 @@ _NEED_OPERAND = (PostOp.BIAS, PostOp.TABLE, PostOp.QADD, PostOp.ADD, PostOp.MUL)
 _MAY_HAVE_OPERAND = (PostOp.REQUANTIZE, PostOp.SCALE, PostOp.DIVIDE)
 
 
-def nest_faults(module: Module, nest: Nest, questions: IslQuestions | None = None) -> Iterator[Diagnostic]:
+def nest_faults(module: Module, nest: Nest, questions: IslQuestions) -> Iterator[Diagnostic]:
     """All faults of one nest but those of its schedule. Rules about values apply once the structure is sound, rules
     about structure once there is no more of anything than an instruction can say."""
-    sound = True
-    for structure in (
-        (instruction_limits_hold,),
-        (domain_is_legal, operands_exist, accesses_fit_the_domain, roles_are_legal),
-    ):
-        for rule in structure:
-            for found in rule(nest):
-                yield found
-                sound = False
-        if not sound:
-            return
+    if (yield from any_of(instruction_limits_hold(nest))):
+        return
+    structure = (domain_is_legal, operands_exist, accesses_fit_the_domain, roles_are_legal)
+    if (yield from any_of(found for rule in structure for found in rule(nest))):
+        return
     yield from every_read_is_used(nest)
     yield from views_cover_their_tensors(module, nest)
     yield from points_stay_inside(nest)
     yield from body_is_legal(nest)
     yield from post_chain_is_legal(nest)
     yield from post_operands_follow_the_output(nest)
-    yield from write_is_injective(nest, questions or IslQuestions())
+    yield from write_is_injective(nest, questions)
     yield from every_output_is_computed(nest)
     yield from accumulator_holds_the_sum(module, nest)
 

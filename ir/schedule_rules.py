@@ -7,11 +7,11 @@ the others say that the machine can do it: memories, the array, the vector unit,
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import chain, pairwise
 from math import isfinite, prod
 
 from .arch import MAIN_MEMORY, Arch
-from .diagnostics import Diagnostic
+from .diagnostics import Diagnostic, any_of
 from .nest import (
     BodyOp,
     Buffer,
@@ -43,14 +43,10 @@ def schedule_faults(nest: Nest, arch: Arch | None) -> Iterator[Diagnostic]:
     """All faults of the schedule of a nest that is sound otherwise."""
     schedule = nest.schedule
     assert schedule is not None
-    sound = True
-    for structure in ((sizes_are_bounded,), (loops_are_legal, every_operand_has_a_buffer)):
-        for rule in structure:
-            for found in rule(nest, schedule):
-                yield found
-                sound = False
-        if not sound:
-            return
+    if (yield from any_of(sizes_are_bounded(nest, schedule))):
+        return
+    if (yield from any_of(chain(loops_are_legal(nest, schedule), every_operand_has_a_buffer(nest, schedule)))):
+        return
     yield from certificate_is_of_counts(nest, schedule)
     yield from every_dimension_is_covered(nest, schedule)
     yield from reductions_are_innermost(nest, schedule)
@@ -62,11 +58,10 @@ def schedule_faults(nest: Nest, arch: Arch | None) -> Iterator[Diagnostic]:
         return
     yield from machine_runs_the_dataflow(nest, schedule, arch)
     yield from spatial_loops_fit_the_machine(nest, schedule, arch)
-    placed = list(memories_hold_the_roles(nest, schedule, arch))
-    yield from placed
-    if not placed:
-        yield from buffers_fit_their_memories(nest, schedule, arch)
-        yield from addresses_are_apart(nest, schedule, arch)
+    if (yield from any_of(memories_hold_the_roles(nest, schedule, arch))):
+        return
+    yield from buffers_fit_their_memories(nest, schedule, arch)
+    yield from addresses_are_apart(nest, schedule, arch)
 
 
 def certificate_is_of_counts(nest: Nest, schedule: Schedule) -> Iterator[Diagnostic]:
@@ -356,7 +351,7 @@ def _buffer_bytes(nest: Nest, buffer: Buffer, arch: Arch) -> int:
 
 def buffers_fit_their_memories(nest: Nest, schedule: Schedule, arch: Arch) -> Iterator[Diagnostic]:
     """All copies of all tiles that share a memory fit into it."""
-    if any(dim.extent == 0 for dim in nest.domain):
+    if nest.is_empty:
         return
     for memory in arch.local:
         here = [buffer for buffer in schedule.buffers if buffer.memory == memory.name]
@@ -370,7 +365,7 @@ def buffers_fit_their_memories(nest: Nest, schedule: Schedule, arch: Arch) -> It
 def addresses_are_apart(nest: Nest, schedule: Schedule, arch: Arch) -> Iterator[Diagnostic]:
     """Once there are addresses, every buffer has one, at a word of its memory, inside it, and no two overlap."""
     placed = [buffer for buffer in schedule.buffers if buffer.address is not None]
-    if not placed or any(dim.extent == 0 for dim in nest.domain):
+    if not placed or nest.is_empty:
         return
     for buffer in schedule.buffers:
         if buffer.address is None:

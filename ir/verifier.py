@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from .arch import Arch
 from .cover_rules import nests_cover_the_value
-from .diagnostics import FAULT_LIMIT, NOWHERE, Diagnostic, Span
+from .diagnostics import FAULT_LIMIT, NOWHERE, Diagnostic, Span, any_of
 from .graph import HostRegion, Node
 from .graph_rules import node_faults
 from .isl_questions import IslQuestions
@@ -222,11 +222,7 @@ def nests_are_legal(module: Module, arch: Arch | None) -> Iterator[Diagnostic]:
             continue
         value = operation.write.tensor
         writers[value].append(operation)
-        sound = True
-        for found in nest_faults(module, operation, questions):
-            yield found
-            sound = False
-        if not sound:
+        if (yield from any_of(nest_faults(module, operation, questions))):
             broken.add(value)
         elif operation.schedule is not None:
             yield from schedule_faults(operation, arch)

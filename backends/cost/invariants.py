@@ -26,7 +26,7 @@ def broken_invariants(counts: LayerCounts, arch: Arch, nest: Nest | None = None)
             faults.append(f"{counts.macs} macs, only {counts.macs_issued} issued")
     if counts.macs > counts.actions.get("array.mac", 0) + counts.actions.get("vector.op", 0):
         faults.append(f"{counts.macs} macs are more than the points of the commands")
-    if nest is not None and all(dim.extent for dim in nest.domain) and 0 not in nest.write.shape:
+    if nest is not None and not nest.is_empty:
         dram = counts.traffic.get(arch.main.name, {})
         for access in nest.reads:
             read = dram[access.role.value].read_bytes if access.role.value in dram else 0
