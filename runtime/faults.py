@@ -8,7 +8,8 @@ from ..ir.diagnostics import CompileError, Diagnostic
 from .compiled import compiled
 from .layout import Integers
 
-FAULT_FIELDS = 6  # code, four details, number of the instruction
+# What is noted of a fault: its code, four details, and the number of the instruction at which the run stands.
+FAULT_CODE, FAULT_DETAILS, FAULT_INSTRUCTION, FAULT_FIELDS = 0, 1, 5, 6
 
 (
     OK,
@@ -71,11 +72,11 @@ class RunError(CompileError):
 @compiled
 def fail(fault: Integers, code: int, a: int, b: int, c: int, d: int) -> int:
     """Note a fault and return its code."""
-    fault[0] = code
-    fault[1] = a
-    fault[2] = b
-    fault[3] = c
-    fault[4] = d
+    fault[FAULT_CODE] = code
+    fault[FAULT_DETAILS] = a
+    fault[FAULT_DETAILS + 1] = b
+    fault[FAULT_DETAILS + 2] = c
+    fault[FAULT_DETAILS + 3] = d
     return code
 
 

@@ -11,12 +11,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..ir.program import INSTRUCTION_BYTES
 from .compiled import compiled, compiled_entry
 from .elements import Blocks, Local
 from .faults import (
     AT_HOST,
     BAD_COUNTER,
     BAD_TYPES,
+    FAULT_CODE,
+    FAULT_INSTRUCTION,
     LATE_CONFIGURE,
     NO_CORE,
     NOT_CONFIGURED,
@@ -324,7 +327,7 @@ def _plan_execute(
     a_code = config_a[OPERAND_TYPE]
     b_code = config_b[OPERAND_TYPE] if has_b else a_code
     if _check_types(fault, a_code, b_code, c_code) != OK:
-        return int(fault[0])
+        return int(fault[FAULT_CODE])
     extents = row[COMPUTE_EXTENT : COMPUTE_EXTENT + COUNTERS]
     plan[PLAN_POSITIONS] = count_points(extents)
     if plan[PLAN_POSITIONS] < 0:
@@ -336,9 +339,9 @@ def _plan_execute(
     c_strides = config_c[C_STRIDE : C_STRIDE + COUNTERS]
     b_strides = config_b[OPERAND_STRIDE : OPERAND_STRIDE + COUNTERS] if has_b else a_strides
     if check_classes(extents, classes, on_array, a_strides, b_strides, c_strides, fault) != OK:
-        return int(fault[0])
+        return int(fault[FAULT_CODE])
     if check_injective(extents, classes, c_strides, room, fault) != OK:
-        return int(fault[0])
+        return int(fault[FAULT_CODE])
     if on_array and flow != FLOW_OS and config_c[C_ROW] < COUNTERS and classes[config_c[C_ROW]] != REDUCE:
         return fail(fault, BAD_COUNTER, config_c[C_ROW], 0, 0, 0)
     if on_array and flow != FLOW_IS and config_c[C_COL] < COUNTERS and classes[config_c[C_COL]] != COLUMN:
@@ -349,7 +352,7 @@ def _plan_execute(
     if has_b:
         plan[PLAN_MEMORY_B] = _operand_memory(local, row[COMPUTE_B], b_code, extents, b_strides, fault)
     if min(plan[PLAN_MEMORY], plan[PLAN_MEMORY_A], plan[PLAN_MEMORY_B]) < 0:
-        return int(fault[0])
+        return int(fault[FAULT_CODE])
     return OK
 
 
@@ -474,7 +477,7 @@ def _dispatched(state: State, row: Integers) -> int:
 
 @compiled_entry
 def step(state: State, first: int, last: int) -> int:
-    """Run instructions first..last-1; fault[5] is the number of the instruction that it stopped at.
+    """Run instructions first..last-1; fault[FAULT_INSTRUCTION] is the number of the instruction that it stopped at.
 
     Returns OK, AT_HOST (the clock stands at the call's start: the caller carries it out and says `host_done`), STOPPED
     or the code of a fault.
@@ -483,16 +486,16 @@ def step(state: State, first: int, last: int) -> int:
     for number in range(first, last):
         row = state.table[number]
         opcode, region = row[0], state.region[number]
-        fault[5] = number
+        fault[FAULT_INSTRUCTION] = number
         traffic, counters = state.traffic[region], state.counters[region]
         state.instructions[region, opcode] += 1
-        traffic[MAIN_MEMORY, ROLE_INSTRUCTION, READ] += 64
+        traffic[MAIN_MEMORY, ROLE_INSTRUCTION, READ] += INSTRUCTION_BYTES
         code = _dispatched(state, row)
         if code == OK and OP_LOAD <= opcode <= OP_STORE:
             engine, duration, latency = EXECUTE, 0, arch[A_LATENCY]
             ready = ready_time(row, state.completed, state.issued, fault)
             if ready < 0:
-                code = int(fault[0])
+                code = int(fault[FAULT_CODE])
             elif opcode == OP_LOAD:
                 stream = config[CONFIG_STREAMS + row[LOAD_STREAM]]
                 code = load_box(state.main, state.local, stream, row, plan, state.blocks.counters, state.stop, fault)

@@ -190,8 +190,9 @@ TYPES: Integers = _type_table()
     N_ARRAY_MACS,
     N_VECTOR_POINTS,
     N_POST_ELEMENTS,
+    N_HOST_BYTES,
     N_COUNTERS,
-) = range(8)
+) = range(9)
 
 # --- The plan of a command: what its checks found out --------------------------------------------------------------
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from math import gcd
 from typing import Any
@@ -22,11 +23,23 @@ from ..ir.program import MNEMONICS, ROLE_CODES, Opcode, Program
 from ..ir.stats import LayerCounts, Transfer
 from . import layout
 from .elements import local_memory, work_blocks
-from .faults import AT_HOST, FAULT_FIELDS, NO_REGION, OK, STOPPED, RunError, fault_error
+from .faults import (
+    AT_HOST,
+    FAULT_DETAILS,
+    FAULT_FIELDS,
+    FAULT_INSTRUCTION,
+    NO_REGION,
+    OK,
+    STOPPED,
+    TOO_LONG,
+    RunError,
+    fault_error,
+)
 from .host import HostRunner
-from .interpreter import EVENT_FIELDS, READ, WRITE, State, host_done, step
+from .interpreter import EVENT_FIELDS, MAIN_MEMORY, READ, WRITE, State, host_done, step
 from .program_checks import check_program, check_units, host_memory
 from .race import Race, find_races
+from .timing import LIMIT
 from .values import byte_count, check_inputs, read_tensor, value_bytes, write_tensor
 
 BATCH_INSTRUCTIONS = 1 << 14  # between two looks at the keyboard
@@ -91,11 +104,10 @@ def run_program(
             host_values[name] = value
         else:
             write_tensor(state.main, placements[name], value)
-    host_bytes: dict[int, tuple[int, int]] = {}
-    with HostRunner(program, deadline, memory) as host:
-        _run(program, arch, state, host, host_values, host_bytes, deadline, options)
+    with HostRunner(program, deadline, memory) as host, _stopped_at(deadline, state):
+        _run(program, arch, state, host, host_values, options)
     races = find_races(program, table, arch, deadline) if options.check_races else ()
-    layers = _layers(program, arch, state, host_bytes)
+    layers = _layers(program, arch, state)
     overflowed = [layer for layer in layers if layer.overflows]
     if overflowed and not options.count_overflows:
         raise RunError(
@@ -194,47 +206,51 @@ def _initial_state(program: Program, arch: Arch, table: layout.Integers, options
 # --- The run ------------------------------------------------------------------------------------------------------
 
 
-def _run(
-    program: Program,
-    arch: Arch,
-    state: State,
-    host: HostRunner,
-    host_values: dict[str, Any],
-    host_bytes: dict[int, tuple[int, int]],
-    deadline: float,
-    options: RunOptions,
-) -> None:
-    """Run all instructions; `host_bytes` receives what each host call read and wrote in main memory, by layer."""
+@contextmanager
+def _stopped_at(deadline: float, state: State) -> Iterator[None]:
+    """At the deadline compiled code is asked to stop."""
     watch = threading.Timer(max(0.0, deadline - time.monotonic()), lambda: state.stop.__setitem__(0, 1))
     watch.daemon = True
     watch.start()
-    position = 0
     try:
-        while position < len(state.table):
-            end = min(len(state.table), position + BATCH_INSTRUCTIONS)
-            code = step(state, position, end)
-            if code == OK:
-                position = end
-                continue
-            number = int(state.fault[5])
-            if code != AT_HOST:
-                raise _fault(program, state, code, number, options)
-            region = int(state.table[number, layout.HOST_REGION])
-            if region >= len(program.host_calls):
-                state.fault[1] = region
-                raise _fault(program, state, NO_REGION, number, options)
-            read, written = _call_host(program, state, host, host_values, region)
-            layer = int(state.region[number])
-            before = host_bytes.get(layer, (0, 0))
-            host_bytes[layer] = (before[0] + read, before[1] + written)
-            moved = (read + written) * arch.clock_hz
-            host_done(state, number, arch.host.call_cycles + -(-moved // arch.host.bytes_per_second))
-            position = number + 1
+        yield
     finally:
         watch.cancel()
 
 
-def _fault(program: Program, state: State, code: int, number: int, options: RunOptions) -> RunError:
+def _run(
+    program: Program, arch: Arch, state: State, host: HostRunner, host_values: dict[str, Any], options: RunOptions
+) -> None:
+    """Run all instructions."""
+    position = 0
+    while position < len(state.table):
+        end = min(len(state.table), position + BATCH_INSTRUCTIONS)
+        code = step(state, position, end)
+        if code == OK:
+            position = end
+            continue
+        if code != AT_HOST:
+            raise _fault(program, state, code, options)
+        number = int(state.fault[FAULT_INSTRUCTION])
+        region = int(state.table[number, layout.HOST_REGION])
+        if region >= len(program.host_calls):
+            state.fault[FAULT_DETAILS] = region
+            raise _fault(program, state, NO_REGION, options)
+        read, written = _call_host(program, state, host, host_values, region)
+        layer = state.region[number]
+        state.traffic[layer, MAIN_MEMORY, layout.ROLE_INPUT, READ] += read
+        state.traffic[layer, MAIN_MEMORY, layout.ROLE_OUTPUT, WRITE] += written
+        state.counters[layer, layout.N_HOST_BYTES] += read + written
+        moved = (read + written) * arch.clock_hz
+        cycles = arch.host.call_cycles + -(-moved // arch.host.bytes_per_second)
+        if int(state.clock[layout.T_DISPATCH]) + cycles > LIMIT:
+            raise _fault(program, state, TOO_LONG, options)
+        host_done(state, number, cycles)
+        position = number + 1
+
+
+def _fault(program: Program, state: State, code: int, options: RunOptions) -> RunError:
+    number = int(state.fault[FAULT_INSTRUCTION])
     if code == STOPPED:
         return RunError(
             Diagnostic(
@@ -245,7 +261,8 @@ def _fault(program: Program, state: State, code: int, number: int, options: RunO
     layer = int(state.region[number])
     name = program.regions[layer].name if layer < len(program.regions) else UNASSIGNED
     mnemonic = MNEMONICS[Opcode(int(state.table[number, 0]))]
-    return fault_error(code, [int(each) for each in state.fault[1:5]], number, mnemonic, name)
+    details = [int(each) for each in state.fault[FAULT_DETAILS:FAULT_INSTRUCTION]]
+    return fault_error(code, details, number, mnemonic, name)
 
 
 def _call_host(
@@ -288,13 +305,11 @@ def _call_host(
 # --- Counts -------------------------------------------------------------------------------------------------------
 
 
-def _layers(
-    program: Program, arch: Arch, state: State, host_bytes: Mapping[int, tuple[int, int]]
-) -> tuple[LayerCounts, ...]:
+def _layers(program: Program, arch: Arch, state: State) -> tuple[LayerCounts, ...]:
     memories = [memory.name for memory in arch.memories]
     layers = []
     for number in range(len(program.regions) + 1):
-        counts = _layer_counts(state, number, memories, *host_bytes.get(number, (0, 0)))
+        counts = _layer_counts(state, number, memories)
         if number < len(program.regions):
             region = program.regions[number]
             layers.append(
@@ -312,10 +327,8 @@ def _layers(
     return tuple(layers)
 
 
-def _layer_counts(state: State, number: int, memories: list[str], host_read: int, host_written: int) -> LayerCounts:
-    moved = state.traffic[number].copy()
-    moved[0, layout.ROLE_INPUT, READ] += host_read
-    moved[0, layout.ROLE_OUTPUT, WRITE] += host_written
+def _layer_counts(state: State, number: int, memories: list[str]) -> LayerCounts:
+    moved = state.traffic[number]
     traffic = {
         memory: roles
         for place, memory in enumerate(memories)
@@ -332,7 +345,7 @@ def _layer_counts(state: State, number: int, memories: list[str], host_read: int
         "array.mac": counters[layout.N_ARRAY_MACS],
         "vector.op": counters[layout.N_VECTOR_POINTS],
         "post.element": counters[layout.N_POST_ELEMENTS],
-        "host.byte": host_read + host_written,
+        "host.byte": counters[layout.N_HOST_BYTES],
     }
     instructions = {MNEMONICS[each]: int(state.instructions[number, each]) for each in Opcode}
     return LayerCounts(

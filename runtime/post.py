@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .compiled import compiled
 from .elements import LANES, Blocks, Local, f16_from_float32, fill_offsets, gather
-from .faults import BAD_POST, BOX_TOO_LARGE, NOT_CONFIGURED, OK, OUTSIDE_MAIN, STOPPED, TABLE_INDEX, fail
+from .faults import BAD_POST, BOX_TOO_LARGE, FAULT_CODE, NOT_CONFIGURED, OK, OUTSIDE_MAIN, STOPPED, TABLE_INDEX, fail
 from .fma import (
     bf16_from_float32,
     bits_of_float32,
@@ -143,7 +143,7 @@ def check_store(
     if store[0] != OP_CONFIGURE_STORE:
         return fail(fault, NOT_CONFIGURED, -1, -1, -1, 0)
     if check_chain(config, fault) != OK:
-        return int(fault[0])
+        return int(fault[FAULT_CODE])
     extents = row[STORE_EXTENT : STORE_EXTENT + AXES]
     size = TYPES[store[STORE_TYPE], TYPE_BYTES]
     positions = box_positions(extents, main_size)
@@ -163,7 +163,7 @@ def check_store(
     reach = span(extents, store[STORE_LOCAL_STRIDE : STORE_LOCAL_STRIDE + AXES])
     plan[PLAN_MEMORY] = check_local(local, start, start + size * (reach + 1), size, fault)
     if plan[PLAN_MEMORY] < 0:
-        return int(fault[0])
+        return int(fault[FAULT_CODE])
     for number in range(store[STORE_STEPS]):
         step = config[CONFIG_POST + number]
         if step[POST_SLOT] < SLOTS:
@@ -174,7 +174,7 @@ def check_store(
             start = row[STORE_AUX + step[POST_SLOT]]
             memory = check_local(local, start, start + size * (reach + 1), size, fault)
             if memory < 0:
-                return int(fault[0])
+                return int(fault[FAULT_CODE])
             plan[PLAN_STEP_MEMORY + number] = memory
     return OK
 

@@ -7,7 +7,18 @@ from numpy.typing import NDArray
 
 from .compiled import compiled
 from .elements import Local
-from .faults import BAD_BOX, BOX_TOO_LARGE, MISALIGNED, NOT_CONFIGURED, OK, OUTSIDE_LOCAL, OUTSIDE_MAIN, STOPPED, fail
+from .faults import (
+    BAD_BOX,
+    BOX_TOO_LARGE,
+    FAULT_CODE,
+    MISALIGNED,
+    NOT_CONFIGURED,
+    OK,
+    OUTSIDE_LOCAL,
+    OUTSIDE_MAIN,
+    STOPPED,
+    fail,
+)
 from .layout import (
     LOAD_AFTER,
     LOAD_BEFORE,
@@ -127,7 +138,7 @@ def load_box(
     start = row[LOAD_LOCAL]
     plan[PLAN_MEMORY] = check_local(local, start, start + size * (span(extents, local_stride) + 1), size, fault)
     if plan[PLAN_MEMORY] < 0:
-        return int(fault[0])
+        return int(fault[FAULT_CODE])
     if box_positions(inside, positions):
         low, high = main_range(inside, before, main_stride, row[LOAD_MAIN], size)
         if low < 0 or high > len(main):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from dnnc.ir.arch import Host
 from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.program import HostCall, Opcode, Placement, Program, Region
 from dnnc.ir.types import Blobs, ElementType, HostType
@@ -93,6 +94,15 @@ def test_tensors_in_storage_order_and_what_a_call_costs() -> None:
     assert layer.traffic["dram"]["input"].read_bytes == layer.traffic["dram"]["output"].write_bytes == 6
     assert result.cycles == 1 + 100 + 12  # dispatch, the call, a byte a cycle
     assert result.events.tolist() == [[0, 1, 1, 113, 113]]
+
+
+def test_a_call_that_takes_too_many_cycles_is_named() -> None:
+    """A description may say that the host moves a byte a second: 2^61 cycles are 27 days at 10^12 a second."""
+    model = model_of([node("Neg", ["x"], ["y"])], [value("x", P.INT8, [1 << 23])], [value("y", P.INT8, [1 << 23])])
+    placements = [Placement(name, ElementType.I8, (1 << 23,), None, k << 23) for k, name in enumerate("xy")]
+    slow = replace(machine(), clock_hz=10**12, host=Host(1))
+    with pytest.raises(RunError, match=r"instruction 0 \(host\) of layer 'rest': time would pass 2\^61 cycles"):
+        run_program(program_of(model, placements, 1 << 24), slow, {"x": np.zeros(1 << 23, np.int8)})
 
 
 def test_bfloat16_placements_become_what_the_region_declares() -> None:
