@@ -21,7 +21,7 @@ from onnx import TensorProto
 from ..ir.diagnostics import CompileError, Diagnostic
 from .evaluate import NUMPY_TYPES, create_session, onnxruntime_message
 from .macs import node_macs
-from .network import Constant, Network, OnnxNode, serialised
+from .network import Constant, Network, OnnxNode, plain_domain, serialised
 from .shapes import infer
 
 # Bytes of one folded value, and of all values that one model may have folded.
@@ -228,10 +228,10 @@ def _empty_values(network: Network, node: OnnxNode) -> dict[str, Constant]:
 def _bounded_bytes(network: Network, node: OnnxNode) -> int | None:
     """Bytes of the results of a node that may be folded; None for one that may not."""
     operator = node.proto.op_type
-    if node.has_subgraph or operator in _RANDOM or node.proto.domain not in ("", "ai.onnx", "com.microsoft"):
+    if node.has_subgraph or operator in _RANDOM or plain_domain(node.proto.domain) not in ("", "com.microsoft"):
         return None
     if any(
-        (_plain_domain(each.domain), each.name) == (_plain_domain(node.proto.domain), operator)
+        (plain_domain(each.domain), each.name) == (plain_domain(node.proto.domain), operator)
         for each in network.functions
     ):
         return None
@@ -273,10 +273,6 @@ def _operations(network: Network, node: OnnxNode) -> int:
         return passed
     macs = node_macs(network, node)
     return passed + macs if macs else operands * max(1, results)
-
-
-def _plain_domain(domain: str) -> str:
-    return "" if domain == "ai.onnx" else domain
 
 
 def _evaluate(network: Network, nodes: list[OnnxNode]) -> dict[str, Constant]:

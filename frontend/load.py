@@ -19,7 +19,7 @@ from onnx import TensorProto
 
 from ..ir.diagnostics import CompileError, Diagnostic, Span
 from ..ir.files import read_bounded
-from .network import Constant, Network, OnnxNode, captured_values, inner_names, subgraphs
+from .network import Constant, Network, OnnxNode, captured_values, inner_names, plain_domain, subgraphs
 from .wellformed import order_nodes, structural_faults
 
 # protobuf itself stops at 2 GiB; larger models keep their weights in external data.
@@ -314,7 +314,7 @@ def _network(proto: onnx.ModelProto, path: Path, constants: dict[str, Constant],
         inputs=[each.name for each in inputs],
         outputs=[each.name for each in graph.output],
         infos={},
-        opsets={each.domain if each.domain != "ai.onnx" else "": each.version for each in proto.opset_import},
+        opsets={plain_domain(each.domain): each.version for each in proto.opset_import},
         functions=list(proto.functions),
         originals=originals,
         input_protos={each.name: each for each in inputs},
@@ -328,7 +328,7 @@ def _network(proto: onnx.ModelProto, path: Path, constants: dict[str, Constant],
 
 def _constant_node(node: onnx.NodeProto, reader: _TensorReader) -> Constant | None:
     """The value of a Constant node; None for other nodes."""
-    if node.op_type != "Constant" or node.domain not in ("", "ai.onnx") or len(node.attribute) != 1:
+    if node.op_type != "Constant" or plain_domain(node.domain) or len(node.attribute) != 1:
         return None
     attribute = node.attribute[0]
     match attribute.name:

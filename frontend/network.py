@@ -116,8 +116,8 @@ class OnnxNode:
     @property
     def kind(self) -> str:
         """The operator with its domain, `ai.onnx` left out."""
-        domain = self.proto.domain
-        return self.proto.op_type if domain in ("", "ai.onnx") else f"{domain}.{self.proto.op_type}"
+        domain = plain_domain(self.proto.domain)
+        return f"{domain}.{self.proto.op_type}" if domain else self.proto.op_type
 
     @property
     def inputs(self) -> list[str]:
@@ -155,6 +155,11 @@ class OnnxNode:
 
 
 SUBGRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+
+
+def plain_domain(domain: str) -> str:
+    """The domain of an operator as we spell it: ONNX's own has two names, of which the empty one is used."""
+    return "" if domain == "ai.onnx" else domain
 
 
 def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:

@@ -9,12 +9,13 @@ import difflib
 import heapq
 from collections.abc import Iterable, Iterator
 from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import onnx
 
 from ..ir.diagnostics import Diagnostic, Span
-from .network import captured_values, subgraphs
+from .network import captured_values, plain_domain, subgraphs
 
 # Operators of older opsets than `converters` know stay on the host; onnxruntime says whether it runs them.
 OLDEST_OPSET = 1
@@ -22,6 +23,8 @@ OLDEST_OPSET = 1
 NEWEST_OPSET = 26
 # Nodes of a model whose local functions are expanded: functions that call functions may grow without bound.
 MOST_EXPANDED_NODES = 1_000_000
+# They are counted up to this: a chain of functions multiplies.
+MOST_COUNTED_NODES = 1 << 62
 
 
 def structural_faults(model: onnx.ModelProto, path: Path) -> list[Diagnostic]:
@@ -39,8 +42,8 @@ class _Checker:
         self.model = model
         self.place = place
         self.faults: list[Diagnostic] = []
-        self.opsets = {_plain(each.domain): each.version for each in model.opset_import}
-        self.functions = {(_plain(each.domain), each.name) for each in model.functions}
+        self.opsets = {plain_domain(each.domain): each.version for each in model.opset_import}
+        self.functions = {(plain_domain(each.domain), each.name): each for each in model.functions}
 
     def fault(self, message: str, help: str = "") -> None:
         self.faults.append(Diagnostic(message, self.place, help))
@@ -57,40 +60,33 @@ class _Checker:
 
     def check_functions(self) -> None:
         """Local functions must not call themselves and must not expand beyond measure."""
-        bodies = {(_plain(each.domain), each.name): each for each in self.model.functions}
-        sizes: dict[tuple[str, str], int] = {}
-
-        def size(name: tuple[str, str], stack: tuple[tuple[str, str], ...]) -> int:
-            if name in stack:
-                cycle = " -> ".join(each[1] for each in (*stack[stack.index(name) :], name))
-                self.fault(f"local function {name[1]!r} calls itself: {cycle}")
-                return MOST_EXPANDED_NODES + 1
-            if name not in sizes:
-                sizes[name] = self._expanded(bodies[name].node, lambda called: size(called, (*stack, name)))
-            return sizes[name]
-
         for function in self.model.functions:
             for index, node in _with_inner_nodes(function.node):
                 self._check_scan(node, f"{_label(node, index)} (in the function {function.name!r})")
-        if not bodies:
-            return
-        total = self._expanded(self.model.graph.node, lambda called: size(called, ()))
-        if total > MOST_EXPANDED_NODES and not self.faults:
-            self.fault(f"local functions expand to {total} nodes; at most {MOST_EXPANDED_NODES} are read")
+        nodes = {
+            name: [_operator(node) for _, node in _with_inner_nodes(each.node)] for name, each in self.functions.items()
+        }
+        calls = {name: [each for each in operators if each in nodes] for name, operators in nodes.items()}
+        sizes: dict[tuple[str, str], int] = {}
 
-    def _expanded(self, nodes: Iterator[onnx.NodeProto], size_of: object) -> int:
-        assert callable(size_of)
-        total = 0
-        for node in nodes:
-            called = (_plain(node.domain), node.op_type)
-            total += size_of(called) if called in self.functions else 1
-            for graph in subgraphs(node):
-                total += self._expanded(graph.node, size_of)
-        return total
+        def expanded(operators: Iterable[tuple[str, str]]) -> int:
+            return min(sum(sizes.get(each, 1) for each in operators), MOST_COUNTED_NODES)
+
+        try:
+            for name in TopologicalSorter(calls).static_order():
+                sizes[name] = expanded(nodes[name])
+        except CycleError as error:
+            cycle = [name for _, name in reversed(error.args[1])]
+            self.fault(f"local function {cycle[0]!r} calls itself: {' -> '.join(cycle)}")
+            return
+        total = expanded(_operator(node) for _, node in _with_inner_nodes(self.model.graph.node))
+        if sizes and total > MOST_EXPANDED_NODES:
+            more = " or more" if total == MOST_COUNTED_NODES else ""
+            self.fault(f"local functions expand to {total}{more} nodes; at most {MOST_EXPANDED_NODES} are read")
 
     def _check_scan(self, node: onnx.NodeProto, label: str) -> None:
         """onnxruntime takes room for as many scan inputs as the attribute says before it looks at the node."""
-        if node.op_type != "Scan" or _plain(node.domain):
+        if _operator(node) != ("", "Scan"):
             return
         for attribute in node.attribute:
             if attribute.name != "num_scan_inputs":
@@ -166,13 +162,13 @@ class _Checker:
                     self.fault(f"{kind} {value.name!r}{where} is of a type that ONNX does not have")
 
     def _check_operator(self, node: onnx.NodeProto, label: str) -> None:
-        domain = _plain(node.domain)
-        if not node.op_type:
+        domain, operator = _operator(node)
+        if not operator:
             self.fault(f"node {label!r} has no operator")
             return
-        if (domain, node.op_type) in self.functions:
+        if (domain, operator) in self.functions:
             return
-        full = f"{domain}.{node.op_type}" if domain else node.op_type
+        full = f"{domain}.{operator}" if domain else operator
         known = known_operators().get(domain)
         if known is None:
             self.fault(
@@ -180,9 +176,9 @@ class _Checker:
                 "express it with ONNX operators or as a local function of the model",
             )
             return
-        versions = known.get(node.op_type)
+        versions = known.get(operator)
         if versions is None:
-            guesses = difflib.get_close_matches(node.op_type, known, 1)
+            guesses = difflib.get_close_matches(operator, known, 1)
             self.fault(f"node {label!r}: unknown operator {full!r}", f"did you mean {guesses[0]!r}?" if guesses else "")
             return
         imported = self.opsets.get(domain)
@@ -225,8 +221,9 @@ def _is_type(proto: onnx.TypeProto) -> bool:
     return False
 
 
-def _plain(domain: str) -> str:
-    return "" if domain == "ai.onnx" else domain
+def _operator(node: onnx.NodeProto) -> tuple[str, str]:
+    """What a node calls: an operator or a local function, with its domain in front."""
+    return plain_domain(node.domain), node.op_type
 
 
 def _label(node: onnx.NodeProto, index: int) -> str:
@@ -276,6 +273,6 @@ def known_operators() -> dict[str, dict[str, list[tuple[int, bool]]]]:
 
     found: dict[str, dict[str, list[tuple[int, bool]]]] = {}
     for schema in onnxruntime_pybind11_state.get_all_operator_schema():
-        operators = found.setdefault(_plain(schema.domain), {})
+        operators = found.setdefault(plain_domain(schema.domain), {})
         operators.setdefault(schema.name, []).append((schema.since_version, schema.deprecated))
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import onnx
 import pytest
 from dnnc.frontend.importer import ImportOptions, import_model
+from dnnc.frontend.wellformed import structural_faults
 from dnnc.ir.diagnostics import CompileError
 from onnx import TensorProto, helper, numpy_helper
 from support.onnx_models import FLOAT, INT64, SHARED_MODELS, operators, save_model, take_all
@@ -170,6 +172,25 @@ def test_functions_that_grow_or_recur(tmp_path: Path) -> None:
     own = helper.make_function("f", "F30", ["a"], ["b"], [helper.make_node("F30", ["a"], ["b"], domain="f")], opset)
     path = save_model(tmp_path / "m.onnx", call, inputs, outputs, functions=[own])
     assert "'F30' calls itself: F30 -> F30" in faults(path)[0]
+    opposite = helper.make_function("f", "F31", ["a"], ["b"], list(own.node), opset)
+    own.node[0].op_type = "F31"
+    path = save_model(tmp_path / "m.onnx", call, inputs, outputs, functions=[own, opposite])
+    assert re.search("'F3.' calls itself: (F30 -> F31 -> F30|F31 -> F30 -> F31)", faults(path)[0])
+
+
+def test_functions_may_call_functions_any_number_of_times(tmp_path: Path) -> None:
+    """Deeper than Python's own calls may go."""
+    opset = [helper.make_opsetid("", 17), helper.make_opsetid("f", 1)]
+    functions = [
+        helper.make_function(
+            "f", f"F{n}", ["a"], ["b"], [helper.make_node(f"F{n - 1}", ["a"], ["b"], domain="f")], opset
+        )
+        for n in range(1, 2000)
+    ]
+    functions.append(helper.make_function("f", "F0", ["a"], ["b"], [helper.make_node("Relu", ["a"], ["b"])], opset))
+    call = [helper.make_node("F1999", ["x"], ["y"], domain="f")]
+    path = save_model(tmp_path / "m.onnx", call, [("x", FLOAT, [2])], [("y", FLOAT, None)], functions=functions)
+    assert structural_faults(onnx.load(path), path) == []
 
 
 def test_what_would_take_for_ever_is_not_folded(tmp_path: Path) -> None:
