@@ -10,8 +10,9 @@ Wrong input raises `CompileError`, which carries every fault. Nothing heavy is i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["CompileError", "Options", "Result", "compile", "cost", "run", "save"]
 
 
+_DEFAULTS = Options()
+
+
 @dataclass(frozen=True)
 class Result:
     """What a run yields: outputs by the model's own names, and statistics in the schema `dnnc.stats/1`."""
@@ -37,7 +41,7 @@ class Result:
 def compile(
     model: str | PathLike[str],
     arch: str | PathLike[str] | Arch,
-    options: Options = Options(),  # noqa: B008  (a value that nothing changes)
+    options: Options = _DEFAULTS,
 ) -> Program:
     """The program of an ONNX file (or of a .dnnir dump) for a machine.
 
@@ -54,7 +58,7 @@ def compile(
 def cost(
     model: str | PathLike[str],
     arch: str | PathLike[str] | Arch,
-    options: Options = Options(),  # noqa: B008
+    options: Options = _DEFAULTS,
 ) -> dict[str, Any]:
     """What a model costs on a machine, in the schema `dnnc.stats/1`, without a program; arguments as for `compile`."""
     from .cli import session
@@ -75,7 +79,7 @@ def run(
     `memory_limit_bytes` is for memories, values and host regions; None: 1.5 GiB and 16 times the program's size.
     """
     from .cli import session
-    from .cli.decisions import MOST_SECONDS
+    from .cli.decisions import MOST_SECONDS, WHOLE, is_seconds, is_whole
     from .cli.files import program_file
     from .cli.values import program_inputs
     from .ir.container import read_program
@@ -87,9 +91,11 @@ def run(
     )
     arrays = "arrays by the names of the model's inputs, {'image': array}, or the path of a .npz file or of a folder"
     _must_be("inputs", inputs, (Mapping, str, PathLike), arrays)
-    seconds, limits = f"a number of seconds, more than 0 and less than {MOST_SECONDS:g}", "a number of bytes, or None"
-    _must_be("time_limit_s", time_limit_s, (int, float), seconds, 0 < _number(time_limit_s) < MOST_SECONDS)
-    _must_be("memory_limit_bytes", memory_limit_bytes, (int, type(None)), limits, _number(memory_limit_bytes) > 0)
+    seconds = f"a number of seconds, more than 0 and less than {MOST_SECONDS:g}"
+    _must_be("time_limit_s", time_limit_s, (int, float), seconds, is_seconds)
+    if memory_limit_bytes is not None:
+        room = f"a number of bytes, at most {WHOLE['memory_limit_bytes'][1]}, or None"
+        _must_be("memory_limit_bytes", memory_limit_bytes, (int,), room, partial(is_whole, "memory_limit_bytes"))
     loaded = program if isinstance(program, Compiled) else read_program(program_file(fspath(program)))
     values = program_inputs(fspath(inputs), loaded) if isinstance(inputs, str | PathLike) else inputs
     result, stats = session.run(
@@ -111,18 +117,15 @@ def save(program: Program, path: str | PathLike[str]) -> None:
     save_whole(fspath(path), program_parts(program))
 
 
-def _must_be(name: str, value: object, kinds: tuple[type, ...], wanted: str, is_sound: bool = True) -> None:
-    """Raise CompileError for an argument of another type than `kinds`, or that is not `is_sound`."""
-    if not isinstance(value, kinds) or not is_sound:
+def _must_be(
+    name: str, value: object, kinds: tuple[type, ...], wanted: str, is_legal: Callable[[object], bool] | None = None
+) -> None:
+    """Raise CompileError for an argument of another type than `kinds`, or that is not legal."""
+    if not isinstance(value, kinds) or (is_legal is not None and not is_legal(value)):
         from .ir.diagnostics import Diagnostic
 
         found = repr(value) if isinstance(value, kinds) else f"of type {type(value).__name__}"
         raise CompileError(Diagnostic(f"argument {name!r} is {found}", help=f"it is {wanted}"))
-
-
-def _number(value: object) -> float:
-    """The value where it is a number, else 1, of which no range complains."""
-    return value if isinstance(value, int | float) else 1
 
 
 def _scheduled(model: str | PathLike[str], arch: str | PathLike[str] | Arch, options: Options) -> tuple[Module, Arch]:

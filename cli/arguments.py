@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..ir.diagnostics import CompileError, Diagnostic
-from .decisions import LEGAL, METHODS, MOST_MEBIBYTES, MOST_SECONDS, SWITCH, WHOLE, Options
+from .decisions import LEGAL, METHODS, SWITCH, WHOLE, Options, is_seconds
 from .files import model_file
 
 
@@ -160,11 +160,11 @@ def seconds(text: str) -> float:
         value = float(text)
     except ValueError:
         value = 0.0
-    if not 0 < value < MOST_SECONDS:
+    if not is_seconds(value):
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is no number of seconds")
     return value
 
 
 def mebibytes(text: str) -> int:
     """A number of MiB, as bytes."""
-    return _whole(text, 1, MOST_MEBIBYTES, "whole number of MiB") << 20
+    return _whole(text, 1, WHOLE["memory_limit_bytes"][1] >> 20, "whole number of MiB") << 20

@@ -25,8 +25,8 @@ LEGAL = {
 NOTED = ("tolerance",)  # what passes add to the header's options for later: no user gives it
 METHODS = ("minmax", "percentile", "percentile:99.9", "percentile:99.99", "entropy", "mse")
 SWITCH = ("on", "off")  # the default first
-WHOLE = {"batch_size": (1, (1 << 31) - 1), "seed": (0, (1 << 64) - 1)}  # least and greatest
-MOST_MEBIBYTES = 1 << 30  # of a memory limit
+# Least and greatest of whole numbers; the last one bounds a run.
+WHOLE = {"batch_size": (1, (1 << 31) - 1), "seed": (0, (1 << 64) - 1), "memory_limit_bytes": (1, 1 << 50)}
 MOST_SECONDS = 1e9
 MOST_EXTENT = 10**11  # of an axis
 RESOLVED = "exact"  # what the driver makes of precision `auto` for a model that is quantised already
@@ -70,11 +70,9 @@ class Options:
         for name, value in self.given():
             if name in WHOLE:
                 least, most = WHOLE[name]
-                sound = isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
-                wanted = f"a whole number in {least}..{most}"
+                sound, wanted = is_whole(name, value), f"a whole number in {least}..{most}"
             elif name == "time_limit_s":
-                sound = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < MOST_SECONDS
-                wanted = "a number of seconds"
+                sound, wanted = is_seconds(value), "a number of seconds"
             elif name == "shapes":
                 sound = isinstance(value, Mapping) and all(map(_is_shape, value.values()))
                 wanted = "tuples of whole numbers by input name"
@@ -95,6 +93,17 @@ class Options:
 
 
 _WORDED = {"calibrate": "arrays by input name, or a path", "mapping": "a path"}
+
+
+def is_whole(name: str, value: object) -> bool:
+    """Whether a value is legal for what `name` is in WHOLE."""
+    least, most = WHOLE[name]
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def is_seconds(value: object) -> bool:
+    """Whether a value is legal as a limit of time."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < MOST_SECONDS
 
 
 def _is_shape(value: object) -> bool:

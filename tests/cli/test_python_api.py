@@ -38,12 +38,13 @@ def test_arguments_of_another_type(function: Any, arguments: tuple[Any, ...], fa
 
 
 def test_inputs_of_another_type(program: Program, tmp_path: Path) -> None:
+    wrong: Any = b""
     with pytest.raises(dnnc.CompileError, match="'inputs' is of type ndarray\nhelp: it is arrays by"):
         dnnc.run(program, IMAGE)
     with pytest.raises(dnnc.CompileError, match="'program' is of type bytes\nhelp: it is a program"):
-        dnnc.run(b"", {"image": IMAGE})  # type: ignore[arg-type]
-    with pytest.raises(dnnc.CompileError, match="'program' is of type dict"):
-        dnnc.save({}, tmp_path / "p.dnnx")  # type: ignore[arg-type]
+        dnnc.run(wrong, {"image": IMAGE})
+    with pytest.raises(dnnc.CompileError, match="'program' is of type bytes"):
+        dnnc.save(wrong, tmp_path / "p.dnnx")
 
 
 @pytest.mark.parametrize(
@@ -54,6 +55,11 @@ def test_inputs_of_another_type(program: Program, tmp_path: Path) -> None:
         ({"time_limit_s": float("nan")}, "argument 'time_limit_s' is nan"),
         ({"memory_limit_bytes": 0}, "argument 'memory_limit_bytes' is 0"),
         ({"memory_limit_bytes": -1}, "argument 'memory_limit_bytes' is -1"),
+        ({"time_limit_s": True}, "argument 'time_limit_s' is True"),
+        (
+            {"memory_limit_bytes": 1 << 60},
+            f"argument 'memory_limit_bytes' is {1 << 60}\nhelp: it is a number of bytes, at",
+        ),
         ({"memory_limit_bytes": 1.5}, "argument 'memory_limit_bytes' is of type float"),
         ({"memory_limit_bytes": 1}, "the limit is 1 MiB\nhelp: --memory-limit"),
     ],
