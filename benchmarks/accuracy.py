@@ -31,11 +31,10 @@ IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A model, its samples as the model takes them, their labels where there are any, and how it is calibrated."""
+    """A model, its samples as the model takes them, and their labels where there are any."""
 
     model: str
     samples: Callable[[Path], tuple[Array, Array | None]]
-    method: str = "minmax"
 
 
 def mnist(scale: str) -> Callable[[Path], tuple[Array, Array | None]]:
@@ -99,7 +98,7 @@ def judge(case: Case, arguments: argparse.Namespace) -> bool:
         options = replace(
             options,
             calibrate={name: x[calibration]},
-            calibration=arguments.method or case.method,
+            calibration=arguments.method,
             bias_correction=arguments.bias_correction,
             precision="int8",
         )

@@ -33,13 +33,18 @@ def unpack_program(data: bytes) -> tuple[dict[str, Any], bytes, list[bytes]]:
 
 def pack_program(index: Any, code: bytes, blobs: list[bytes]) -> bytes:
     """A `.dnnx` file with lengths and checksums that are right, whatever the rest says."""
-    text = json.dumps(index, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-    digest = hashlib.sha256(text).digest()
-    data = struct.pack("<8sIIQ32s8x", MAGIC, VERSION, 0, len(text), digest)
-    for part in (text, code, *blobs):
+    data = _with_head(
+        json.dumps(index, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    )
+    for part in (code, *blobs):
         if part:
             data += bytes(-len(data) % ALIGNMENT_BYTES) + part
     return data
+
+
+def _with_head(index: bytes) -> bytes:
+    """The text of an index after the header that fits it."""
+    return struct.pack("<8sIIQ32s8x", MAGIC, VERSION, 0, len(index), hashlib.sha256(index).digest()) + index
 
 
 def mutate_index(data: bytes, rng: Rng) -> bytes:
@@ -49,8 +54,7 @@ def mutate_index(data: bytes, rng: Rng) -> bytes:
     if rng.random() < 0.1:
         text = json.dumps(changed)
         text = rng.choice(("[" * 100_000, '{"a":' * 5000, text[:-1], text + text, text.replace("1", "1" * 5000, 1)))
-        head = struct.pack("<8sIIQ32s8x", MAGIC, VERSION, 0, len(text), hashlib.sha256(text.encode()).digest())
-        return head + text.encode()
+        return _with_head(text.encode())
     return pack_program(changed, code, blobs)
 
 
@@ -151,7 +155,8 @@ def _made_up(rng: Rng) -> bytes:
 
 def mutate_archive(data: bytes, rng: Rng) -> bytes:
     """A `.npz` file with members renamed, repeated, of other types, shapes and lengths; now and then a bomb."""
-    members = [(each.filename, zipfile.ZipFile(io.BytesIO(data)).read(each)) for each in _infos(data)]
+    with zipfile.ZipFile(io.BytesIO(data)) as sound:
+        members = [(each.filename, sound.read(each)) for each in sound.infolist()]
     compression = zipfile.ZIP_DEFLATED if rng.random() < 0.3 else zipfile.ZIP_STORED
     for _ in range(rng.choice((1, 1, 2))):
         at = rng.randrange(len(members))
@@ -176,11 +181,6 @@ def mutate_archive(data: bytes, rng: Rng) -> bytes:
             archive.writestr(zipfile.ZipInfo(name), body, compression)
     packed = buffer.getvalue()
     return mutate_bytes(packed, rng) if rng.random() < 0.1 else packed
-
-
-def _infos(data: bytes) -> list[zipfile.ZipInfo]:
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        return archive.infolist()
 
 
 def _header_changed(body: bytes, rng: Rng) -> bytes:
