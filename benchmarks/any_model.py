@@ -33,6 +33,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from dnnc.benchmarks.reference import InProcessHost, reference
 from dnnc.cli.session import ModelInputs, resolved_precision, run, scheduled, with_program
 from dnnc.frontend.arch_yaml import bundled, load_arch
 from dnnc.frontend.importer import Finding, ImportOptions, classify
@@ -44,7 +45,6 @@ from dnnc.passes.pipeline import Options
 from dnnc.passes.quantise import target_type
 from dnnc.runtime import machine
 from dnnc.runtime.machine import RunOptions
-from reference import InProcessHost, reference
 
 MODELS = Path(__file__).resolve().parents[2] / "shared" / "models"
 SEED = 0

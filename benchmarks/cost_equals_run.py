@@ -32,8 +32,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from any_model import FREEDOM, MODELS, SHAPES, random_inputs
 from dnnc.backends.cost.module import cost_module
+from dnnc.benchmarks.any_model import FREEDOM, MODELS, SHAPES, random_inputs
+from dnnc.benchmarks.reference import InProcessHost, reference
 from dnnc.cli.session import ModelInputs, run, scheduled, with_program
 from dnnc.frontend.arch_yaml import bundled, load_arch
 from dnnc.ir.diagnostics import CompileError
@@ -45,7 +46,6 @@ from dnnc.passes.mapping import MappingOptions
 from dnnc.passes.pipeline import Options
 from dnnc.runtime import machine
 from dnnc.runtime.machine import RunOptions
-from reference import InProcessHost, reference
 
 DATAFLOWS = ("auto", "ws", "os", "is")
 DEMO = Path(__file__).parents[1] / "specs" / "models" / "digits.onnx"

@@ -7,7 +7,7 @@ from math import prod, sqrt
 from typing import Any
 
 import numpy as np
-from odd_draft import (
+from dnnc.benchmarks.odd_draft import (
     CHANNELS,
     FLOAT,
     INT32,

@@ -150,7 +150,8 @@ class Codes:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A sliding window, and an image in which it has at least one position."""
+    """A sliding window, and an image in which it has at least one position. Models are drawn without the window
+    arithmetic of `dnnc.runtime`, which they test."""
 
     kernel: tuple[int, ...]
     strides: tuple[int, ...]

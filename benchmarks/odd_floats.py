@@ -6,8 +6,8 @@ from math import prod, sqrt
 from typing import Any
 
 import numpy as np
-from odd_codes import product_shapes
-from odd_draft import CHANNELS, LONG, SIZES, Draft, batch, groups, image_shape, spatial_axes, window
+from dnnc.benchmarks.odd_codes import product_shapes
+from dnnc.benchmarks.odd_draft import CHANNELS, LONG, SIZES, Draft, batch, groups, image_shape, spatial_axes, window
 
 
 def activated(draft: Draft, value: str) -> str:

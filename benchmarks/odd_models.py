@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from odd_codes import (
+from dnnc.benchmarks.odd_codes import (
     conv_integer,
     matmul_integer,
     matmul_integer_long,
@@ -25,8 +25,8 @@ from odd_codes import (
     qlinear_matmul_long,
     qlinear_residual,
 )
-from odd_draft import Case, Draft
-from odd_floats import (
+from dnnc.benchmarks.odd_draft import Case, Draft
+from dnnc.benchmarks.odd_floats import (
     float_average_pool,
     float_conv,
     float_conv_transpose,

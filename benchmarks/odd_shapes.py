@@ -25,6 +25,10 @@ from typing import Any
 import numpy as np
 import onnx
 from dnnc.backends.cost.module import cost_module
+from dnnc.benchmarks.odd_draft import Case
+from dnnc.benchmarks.odd_machines import AnySchedule, tiny_machines
+from dnnc.benchmarks.odd_models import MODELS, draw
+from dnnc.benchmarks.reference import reference
 from dnnc.cli.session import ModelInputs, scheduled, with_program
 from dnnc.frontend.arch_yaml import load_arch
 from dnnc.ir.arch import Arch
@@ -37,10 +41,6 @@ from dnnc.ir.types import ElementType
 from dnnc.passes.mapping import MappingOptions
 from dnnc.passes.pipeline import PIPELINE, Options
 from dnnc.runtime.machine import RunOptions, RunResult, run_program
-from odd_draft import Case
-from odd_machines import AnySchedule, tiny_machines
-from odd_models import MODELS, draw
-from reference import reference
 
 OF_CODES = ("gemmini16", "edge8", "odd12x14", "tpu256", "tiny3x5", "tiny2x7", "f32_8")
 OF_FLOATS = ("f32_8", "bf16_32", "tinyf4x3")

@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from dnnc.benchmarks.reference import InProcessHost, reference
 from dnnc.cli.session import ModelInputs, run, scheduled, with_program
 from dnnc.frontend.arch_yaml import load_arch
 from dnnc.frontend.importer import classify
@@ -38,7 +39,6 @@ from dnnc.passes.pipeline import Options
 from dnnc.runtime import machine
 from dnnc.runtime.machine import RunOptions
 from onnx import TensorProto, numpy_helper
-from reference import InProcessHost, reference
 
 ON_ARRAY = frozenset(
     {

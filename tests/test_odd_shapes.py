@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from dataclasses import replace
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from dnnc.benchmarks import odd_shapes as odd
+from dnnc.benchmarks.odd_draft import Case
+from dnnc.benchmarks.odd_models import MODELS
 from dnnc.ir.nest import BodyOp, Nest, main_memory_loops, sum_has_an_order
 from dnnc.ir.verifier import verify
 from onnx import TensorProto, helper, numpy_helper
-
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-
-
-def _load(name: str) -> ModuleType:
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        return importlib.import_module(name)
-    finally:
-        sys.path.remove(str(BENCHMARKS))
-
-
-models, machines, odd = _load("odd_models"), _load("odd_machines"), _load("odd_shapes")
 
 # More of the families in which more can go wrong.
 SEEDS = {"qlinear_conv": 12, "float_conv": 6, "qlinear_matmul": 6, "matmul_integer": 6, "qlinear_average_pool": 6}
 
 
-@pytest.mark.parametrize("family", list(models.MODELS))
+@pytest.mark.parametrize("family", MODELS)
 def test_random_models_equal_the_reference_and_cost_equals_run(family: str) -> None:
     tally = odd.Tally()
     for seed in range(1000, 1000 + SEEDS.get(family, 3)):
@@ -42,7 +28,7 @@ def test_random_models_equal_the_reference_and_cost_equals_run(family: str) -> N
     assert tally.counts["elements"]
 
 
-def _model(node: onnx.NodeProto, x: np.ndarray, kind: int, constants: dict[str, Any]) -> Any:
+def _model(node: onnx.NodeProto, x: np.ndarray, kind: int, constants: dict[str, Any]) -> Case:
     graph = helper.make_graph(
         [node],
         "one",
@@ -51,10 +37,10 @@ def _model(node: onnx.NodeProto, x: np.ndarray, kind: int, constants: dict[str, 
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
-    return models.Case("one", helper.make_model(graph, opset_imports=opsets, ir_version=10), {"x": x}, True)
+    return Case("one", helper.make_model(graph, opset_imports=opsets, ir_version=10), {"x": x}, True)
 
 
-def _qlinear_conv(x: np.ndarray, weights: np.ndarray, zero_point: int = 3, **attributes: Any) -> Any:
+def _qlinear_conv(x: np.ndarray, weights: np.ndarray, zero_point: int = 3, **attributes: Any) -> Case:
     names = ["x", "s", "z", "w", "sw", "zw", "sy", "z"]
     constants = dict(
         s=np.float32(0.5), z=np.int8(zero_point), w=weights, sw=np.float32(0.25), zw=np.int8(0), sy=np.float32(64)

@@ -3,7 +3,6 @@ cut, a disassembly is its program, and two compilations are one."""
 
 from __future__ import annotations
 
-import importlib
 import os
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import onnx
 import pytest
 from dnnc.backends.accel.assembler import assemble
 from dnnc.backends.accel.disassembler import disassemble
+from dnnc.benchmarks.odd_models import draw
 from dnnc.cli import session
 from dnnc.cli.main import main
 from dnnc.frontend.arch_yaml import load_arch
@@ -45,13 +45,8 @@ class Example:
 
 
 def _drawn(folder: Path, family: str, seed: int) -> Path:
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    try:
-        models: Any = importlib.import_module("odd_models")
-    finally:
-        sys.path.remove(str(ROOT / "benchmarks"))
     path = folder / f"{family}.onnx"
-    onnx.save(models.draw(family, seed).model, path)
+    onnx.save(draw(family, seed).model, path)
     return path
 
 
