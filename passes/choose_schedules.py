@@ -3,7 +3,7 @@
 before:  nests without schedules
 after:   nests with schedules; those that take explicit im2col are two: a copy into the matrix of windows, a product
 
-Requires: a lowered module. Nests that have a schedule keep it.
+Requires: a lowered module. Nests that have a schedule keep it; a pin of one is refused.
 Ensures:  every schedule fits the machine; what a user pinned is as pinned. Nests that differ in names alone are mapped
           once, so that equal modules get equal schedules; what earlier compilations found is taken from the user's
           cache (passes/map_cache.py) after it has been checked and counted again, with the same result as a search.
@@ -18,7 +18,7 @@ from itertools import islice
 
 from ..ir.arch import Arch
 from ..ir.diagnostics import CompileError, Diagnostic
-from ..ir.module import Module
+from ..ir.module import Module, Operation
 from ..ir.nest import Nest
 from .allocate import larger_than_main_memory
 from .im2col import copy_name, im2col_kind, with_explicit
@@ -35,42 +35,36 @@ def choose_schedules(module: Module, arch: Arch, options: MappingOptions) -> Mod
     deadline = float("inf") if options.time_limit_s is None else time.monotonic() + options.time_limit_s
     mapper = Mapper(arch, options, MapCache.of_user(), deadline)
     pins = dict(options.pins)
-    layers = _layers(module)
-    copies = {copy_name(name): name for name in layers}
-    faults = [
-        Diagnostic(f"there is no layer {name!r} to map", pin.span, _listed(layers))
-        for name, pin in pins.items()
-        if name not in layers and name not in copies
-    ]
+    layers = {each.name: each for each in module.operations if isinstance(each, Nest)}
+    left = [each for each in layers.values() if each.schedule is None]
+    copies = {copy_name(each.name) for each in left}
+    faults: list[Diagnostic] = []
+    for name, pin in pins.items():
+        if name in layers and layers[name].schedule is not None:
+            faults.append(Diagnostic(f"layer {name!r} has a schedule already", pin.span, "leave it out of the mapping"))
+        elif name not in layers and name not in copies:
+            faults.append(Diagnostic(f"there is no layer {name!r} to map", pin.span, _listed(layers)))
     explicit: set[str] = set()
-    for operation in module.operations:
-        if isinstance(operation, Nest) and operation.schedule is None:
-            try:
-                copy_pin = pins.get(copy_name(operation.name))
-                if mapper.takes_explicit(operation, pins.get(operation.name), copy_pin):
-                    explicit.add(operation.name)
-            except CompileError as error:
-                faults += error.diagnostics
+    for nest in left:
+        copy = copy_name(nest.name)
+        try:
+            if mapper.takes_explicit(nest, pins.get(nest.name), None if copy in layers else pins.get(copy)):
+                explicit.add(nest.name)
+        except CompileError as error:
+            faults += error.diagnostics
     if faults:
         raise CompileError(list(dict.fromkeys(faults)))
+
+    def scheduled(operation: Operation) -> Operation:
+        if not isinstance(operation, Nest) or operation.schedule is not None:
+            return operation
+        label = "explicit" if operation.name in explicit else im2col_kind(operation)
+        return mapper.map(operation, pins.get(operation.name), label)
+
     module = with_explicit(module, arch, lambda nest: nest.name in explicit)
-    layers = _layers(module)
-    if absent := [(name, pin) for name, pin in pins.items() if name not in layers]:
-        message = "there is no layer {!r} to map: {!r} takes no explicit im2col"
-        help = "pin `im2col: explicit` of that layer, too"
-        raise CompileError([Diagnostic(message.format(name, copies[name]), pin.span, help) for name, pin in absent])
-    operations = []
-    for operation in module.operations:
-        if isinstance(operation, Nest) and operation.schedule is None:
-            label = "explicit" if operation.name in explicit else im2col_kind(operation)
-            operation = mapper.map(operation, pins.get(operation.name), label)  # noqa: PLW2901
-        operations.append(operation)
+    module = replace(module, operations=tuple(map(scheduled, module.operations)))
     mapper.cache.close()
-    return replace(module, operations=tuple(operations))
-
-
-def _layers(module: Module) -> dict[str, Nest]:
-    return {each.name: each for each in module.operations if isinstance(each, Nest)}
+    return module
 
 
 def _listed(names: Collection[str]) -> str:

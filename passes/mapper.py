@@ -18,7 +18,7 @@ from ..ir.diagnostics import NOWHERE, CompileError, Diagnostic
 from ..ir.nest import Dataflow, Nest, Schedule, main_memory_loops
 from ..ir.schedule_rules import schedule_faults
 from .dataflow import dataflows_for
-from .im2col import explicit_alternative, explicit_refusal, im2col_kind
+from .im2col import Explicit, copy_name, explicit_alternative, explicit_refusal, im2col_kind
 from .map_cache import MapCache
 from .map_search import ROUNDING, Found, lower_bound, objective_floor, objective_of, search, units_of
 from .map_space import is_thinned, nearest_miss
@@ -87,7 +87,7 @@ class Mapper:
                 "optimal": bool(optimal),
             } if all(map(_is_count, (*tiles, *copies, ["", evaluated]))) and reason.isprintable():
                 tiled = tuple((dim, size) for dim, size in tiles)
-                copied = {operand: count for operand, count in copies}  # noqa: C416
+                copied: dict[str, int] = dict(copies)
             case _:
                 return None
         wanted = pin.dataflow or self.options.dataflow
@@ -172,36 +172,47 @@ class Mapper:
             parts.append(f"the proof was given up after {found.evaluated} mappings")
         return "; ".join(parts)
 
-    def takes_explicit(self, nest: Nest, pin: Pin | None, copy_pin: Pin | None = None) -> bool:
+    def takes_explicit(self, nest: Nest, pin: Pin | None, copy_pin: Pin | None) -> bool:
         """Whether the nest becomes a copy and a product. Maps it on the way, so that nothing is left to refuse.
 
         A pin of the copy asks for it: a comparison could only take it away.
         """
-        wanted = (pin.im2col if pin else None) or self.options.im2col
-        if wanted == "auto" and copy_pin is not None:
-            wanted = "explicit"
-        kind = im2col_kind(nest)
-        if pin is not None and pin.im2col is not None and (pin.im2col == "none") != (kind == "none"):
+        own, kind = pin or Pin(), im2col_kind(nest)
+        if own.im2col is not None and (own.im2col == "none") != (kind == "none"):
             message = "it slides no window" if kind == "none" else "it slides a window"
             legal = "none" if kind == "none" else "implicit or explicit"
-            raise CompileError(Diagnostic(f"{nest.name}: im2col {pin.im2col}: {message}", pin.span, legal))
-        if wanted == "explicit" and kind != "none":
-            if refusal := explicit_refusal(nest, self.arch):
-                if pin is not None and pin.im2col is not None:
-                    raise CompileError(Diagnostic(f"{nest.name}: im2col explicit: {refusal}", pin.span, "implicit"))
-            else:
-                alternative = explicit_alternative(nest, self.arch)
-                assert alternative is not None
-                pinned = ((alternative.copy, copy_pin or Pin()), (alternative.product, pin or Pin()))
-                if faults := [fault for part, own in pinned for fault in pin_faults(part, own)]:
-                    raise CompileError(faults)
-                self.map(alternative.copy, copy_pin, "none")
-                self.map(alternative.product, pin, "explicit")
+            raise CompileError(Diagnostic(f"{nest.name}: im2col {own.im2col}: {message}", own.span, legal))
+        wanted = own.im2col or self.options.im2col
+        if wanted == "auto" and copy_pin is not None:
+            wanted = "explicit"
+        if wanted == "explicit":
+            alternative = explicit_alternative(nest, self.arch)
+            if alternative is not None:
+                self._map_both(alternative, pin, copy_pin)
                 return True
+            if own.im2col is not None:
+                refusal = explicit_refusal(nest, self.arch)
+                raise CompileError(Diagnostic(f"{nest.name}: im2col explicit: {refusal}", own.span, "implicit"))
+        if copy_pin is not None:
+            raise CompileError(
+                Diagnostic(
+                    f"there is no layer {copy_name(nest.name)!r} to map: {nest.name!r} takes no explicit im2col",
+                    copy_pin.span,
+                    explicit_refusal(nest, self.arch) or "pin `im2col: explicit` of that layer, too",
+                )
+            )
         implicit = self.map(nest, pin, kind)
-        if wanted != "auto" or kind == "none" or nest.is_empty or (pin is not None and pin.tiles):
+        if wanted != "auto" or kind == "none" or nest.is_empty or own.tiles:
             return False
         return self._explicit_is_better(nest, pin, implicit)
+
+    def _map_both(self, explicit: Explicit, pin: Pin | None, copy_pin: Pin | None) -> None:
+        """Map the nests of an explicit form, after the faults of both pins have been told together."""
+        parts = ((explicit.copy, copy_pin, "none"), (explicit.product, pin, "explicit"))
+        if faults := [fault for nest, own, _ in parts if own for fault in pin_faults(nest, own)]:
+            raise CompileError(faults)
+        for nest, own, label in parts:
+            self.map(nest, own, label)
 
     def _explicit_is_better(self, nest: Nest, pin: Pin | None, implicit: Nest) -> bool:
         key = self._key(nest, pin, "auto")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 
@@ -10,7 +11,7 @@ from dnnc.backends.cost.nest import cost_nest
 from dnnc.ir.arch import Arch
 from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.module import Header, Module
-from dnnc.ir.nest import CounterClass, Dataflow, Dim, Nest, counter_class, main_memory_loops
+from dnnc.ir.nest import CounterClass, Dataflow, Dim, Nest, Schedule, counter_class, main_memory_loops
 from dnnc.ir.schedule_rules import schedule_faults
 from dnnc.ir.types import Tensor
 from dnnc.passes import map_space, mapper
@@ -39,6 +40,16 @@ def module_of(*nests: Nest) -> Module:
     written = {nest.write.tensor for nest in nests}
     inputs = tuple(tensor.name for tensor in tensors if tensor.name not in written)
     return Module(Header("m", "small", ""), tensors, nests, inputs, tuple(written))
+
+
+def schedules(module: Module) -> list[Schedule]:
+    found = [each.schedule for each in module.operations if isinstance(each, Nest) and each.schedule is not None]
+    assert len(found) == len(module.operations)
+    return found
+
+
+def im2col_of(module: Module) -> list[str]:
+    return [each.im2col for each in schedules(module)]
 
 
 def loops(nest: Nest) -> list[tuple[str, int]]:
@@ -193,9 +204,9 @@ def test_pins_are_kept_and_completed() -> None:
     assert loops(whole) == [("p", 1), ("q", 5)]
 
 
-def message(action: object) -> str:
+def message(action: Callable[[], object]) -> str:
     with pytest.raises(CompileError) as raised:
-        action()  # type: ignore[operator]
+        action()
     return str(raised.value)
 
 
@@ -248,7 +259,7 @@ def test_equal_nests_are_mapped_once(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = replace(matmul_nest(arch, p=5), name="kept")
     mapped = choose_schedules(module_of(*nests, kept), arch, AUTO)
     assert len(calls) == 1
-    assert len({each.schedule for each in mapped.operations[:3]}) == 1  # type: ignore[union-attr]
+    assert len(set(schedules(mapped)[:3])) == 1
     assert mapped.operations[3] == kept
     assert choose_schedules(mapped, arch, AUTO).operations == mapped.operations
 
@@ -267,8 +278,7 @@ def test_im2col(wanted: str) -> None:
     arch = machine(64, 4, lanes=64, bus_bytes=64, spad_bytes=1 << 18)
     nest = plain(conv_nest(arch, m=8, p=12, q=12, c=3, r=5, s=5, pad=0))
     mapped = choose_schedules(module_of(nest), arch, MappingOptions(dataflow="ws", im2col=wanted))
-    labels = [each.schedule.im2col for each in mapped.operations]  # type: ignore[union-attr]
-    assert labels == (["implicit"] if wanted == "implicit" else ["none", "explicit"])
+    assert im2col_of(mapped) == (["implicit"] if wanted == "implicit" else ["none", "explicit"])
     for each in mapped.operations:
         assert isinstance(each, Nest)
         assert list(schedule_faults(each, arch)) == []
@@ -278,7 +288,7 @@ def test_im2col_is_chosen_by_cost() -> None:
     arch = machine()
     nest = plain(conv_nest(arch, m=16, p=12, q=12, c=16))
     mapped = choose_schedules(module_of(nest), arch, AUTO)
-    assert [each.schedule.im2col for each in mapped.operations] == ["implicit"]  # type: ignore[union-attr]
+    assert im2col_of(mapped) == ["implicit"]
 
 
 def test_a_pinned_copy_asks_for_explicit_im2col() -> None:
@@ -286,16 +296,34 @@ def test_a_pinned_copy_asks_for_explicit_im2col() -> None:
     arch = machine()
     nest = plain(conv_nest(arch, m=16, p=12, q=12, c=16))
     free = choose_schedules(module_of(nest), arch, MappingOptions(dataflow="ws"))
-    assert [each.schedule.im2col for each in free.operations] == ["implicit"]  # type: ignore[union-attr]
+    assert im2col_of(free) == ["implicit"]
     single = Pin(tiles=(("p", 1), ("q", 1)), complete=True)
     pins = ((copy_name(nest.name), single),)
     mapped = choose_schedules(module_of(nest), arch, MappingOptions(dataflow="ws", pins=pins))
-    copy, product = (each.schedule for each in mapped.operations)  # type: ignore[union-attr]
+    copy, product = schedules(mapped)
     assert [loop.dims for loop in main_memory_loops(copy)] == [("p",), ("q",)]
     assert product.im2col == "explicit"
     implicit = MappingOptions(dataflow="ws", im2col="implicit", pins=pins)
     with pytest.raises(CompileError, match="takes no explicit im2col"):
         choose_schedules(module_of(nest), arch, implicit)
+
+
+def test_a_pin_of_a_copy_that_there_is_not_says_why() -> None:
+    arch = machine()
+    nest = plain(conv_nest(arch, m=16, p=12, q=12, c=16))
+    pins = ((copy_name(nest.name), Pin()),)
+    without = replace(arch, vector=None)
+    text = message(lambda: choose_schedules(module_of(nest), without, MappingOptions(pins=pins)))
+    assert "takes no explicit im2col" in text
+    assert "has no vector unit that copies" in text
+
+
+def test_a_pin_of_a_layer_with_a_schedule_is_refused() -> None:
+    arch = machine()
+    done = choose_schedules(module_of(plain(conv_nest(arch))), arch, AUTO)
+    (name,) = (each.name for each in done.operations)
+    text = message(lambda: choose_schedules(done, arch, MappingOptions(pins=((name, Pin(dataflow="os")),))))
+    assert f"layer {name!r} has a schedule already" in text
 
 
 def test_faults_of_a_pinned_copy_and_of_its_product_come_together() -> None:
