@@ -54,10 +54,10 @@ class Found:
     lower_bound: float
     evaluated: int
     by_dataflow: Mapping[Dataflow, tuple[float, bool]]
-    stopped: bool = False
-    exhausted: bool = False
-    listed: int = 0
-    declared: int = 0
+    stopped: bool
+    exhausted: bool
+    listed: int
+    declared: int
 
     @property
     def optimal(self) -> bool:
@@ -88,7 +88,7 @@ def search(
 
     After the `deadline` (of time.monotonic) no leaf is costed once there is a mapping, or where there is a `limit`.
     """
-    best: Found | None = None
+    best: Schedule | None = None
     known: dict[Dataflow, tuple[float, bool]] = {}
     least, passed_over, evaluated, stopped = limit, float("inf"), 0, False
     listed, declared, exhausted = 0, 0, False
@@ -125,13 +125,15 @@ def search(
             if value < known[leaf.dataflow][0] or not known[leaf.dataflow][1]:
                 known[leaf.dataflow] = (value, True)
             if value < least:
-                best, least = Found(schedule, value, 0.0, 0, known), value
+                best, least = schedule, value
     if best is None:
         return None
-    return replace(
-        best,
+    return Found(
+        schedule=best,
+        objective=least,
         lower_bound=min(passed_over, least),
         evaluated=evaluated,
+        by_dataflow=known,
         stopped=stopped,
         exhausted=exhausted,
         listed=listed,

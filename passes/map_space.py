@@ -213,10 +213,9 @@ def _candidates(nest: Nest, arch: Arch, dataflow: Dataflow, pin: Pin, small: boo
         fitting = {min(size, extent) for size in lists[name] if min(size, extent) <= EXTENT_LIMIT}
         declared *= max(1, len(fitting))
         few = {size for size in fitting if -(-extent // size) <= TILES}
-        lists[name] = sorted(few or fitting or {EXTENT_LIMIT}, reverse=True)
-    for name, listed in lists.items():
+        listed = sorted(few or fitting or {EXTENT_LIMIT}, reverse=True)
         while len(listed) > SIZES:
-            listed = _thinned(listed)  # noqa: PLW2901
+            listed = _thinned(listed)
         lists[name] = listed
     while prod(len(sizes) for sizes in lists.values()) > CELLS:
         name = max(lists, key=lambda dim: len(lists[dim]))
