@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import fields as dataclass_fields
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from ..ir.arch import Arch
 from .yaml_reader import Faults, ListNode, MapNode, ScalarNode, YamlNode, read_yaml
@@ -31,9 +32,10 @@ def normalised_text(arch: Arch) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _spelled(value: object) -> Iterator[str]:
-    for field in dataclass_fields(value):  # type: ignore[arg-type]
-        yield f"{field.name}: {_literal(getattr(value, field.name))}"
+def _spelled(part: Any) -> Iterator[str]:
+    """The fields of a part of a machine, a dataclass."""
+    for field in dataclass_fields(part):
+        yield f"{field.name}: {_literal(getattr(part, field.name))}"
 
 
 def _literal(value: object) -> str:

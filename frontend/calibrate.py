@@ -27,7 +27,7 @@ from .histogram import Histogram, Range
 from .importer import ImportOptions, prepare
 from .macs import node_macs
 from .network import SPELLINGS, Network, serialised
-from .samples import Array, Feed, checked, feeds, fits, row_wise
+from .samples import Array, Feed, check_samples, feeds, fits, row_wise
 
 # How ranges follow from what was seen; `percentile` alone is percentile:99.99.
 METHODS: dict[str, Callable[[Histogram], Range]] = {
@@ -83,7 +83,7 @@ def calibrate(
     ensure(method in METHODS, f"no method {method!r}")
     options = options or ImportOptions()
     network = network or prepare(path, options)
-    checked(network, data, source)
+    check_samples(network, data, source)
     if not _bounded(network):
         return _calibrate_in_child(network, data, method, options, averaged)
     return calibrate_here(network, data, method, options, averaged)
@@ -92,10 +92,12 @@ def calibrate(
 def calibrate_here(
     network: Network, data: Mapping[str, Array], method: str, options: ImportOptions, averaged: Collection[str]
 ) -> Observed:
-    """`calibrate` in this process, whatever the model; `options` are those that it was prepared with."""
+    """`calibrate` in this process, whatever the model; `options` are those that it was prepared with.
+
+    Requires: `check_samples` has seen the data.
+    """
     deadline = time.monotonic() + options.time_limit_s
-    samples = checked(network, data)
-    larger = min(LARGEST_BATCH, samples)
+    larger = min(LARGEST_BATCH, max((len(array) for array in data.values()), default=1))
     if options.batch_size is None and network.batch < larger and row_wise(network, data):
         wide = _widened(network.path, options, larger)
         if wide is not None and all(fits(wide, name, data[name]) for name in wide.inputs):
@@ -263,7 +265,6 @@ class Job:
 def _calibrate_in_child(
     network: Network, data: Mapping[str, Array], method: str, options: ImportOptions, averaged: Collection[str]
 ) -> Observed:
-    checked(network, data)
     model_bytes = sum(value.array.nbytes for value in network.constants.values())
     job = Job(
         path=str(network.path.resolve()),

@@ -149,12 +149,17 @@ def fold(network: Network, keep: Callable[[OnnxNode], bool] = is_dequantize) -> 
 def _leave_the_rest(network: Network, keep: Callable[[OnnxNode], bool]) -> None:
     """Note which nodes another round would have folded."""
     for node in network.nodes:
-        if _shape_value(network, node) is not None or _is_ready(network, node, keep, network.constants):
+        if _shape_value(network, node) is not None or _ready_bytes(network, node, keep, network.constants) is not None:
             network.unfolded[node.label] = "shapes have been inferred anew as often as a model of its size may ask for"
 
 
-def _is_ready(network: Network, node: OnnxNode, keep: Callable[[OnnxNode], bool], known: Container[str]) -> bool:
-    return not keep(node) and all(name in known for name in node.reads) and _bounded_bytes(network, node) is not None
+def _ready_bytes(
+    network: Network, node: OnnxNode, keep: Callable[[OnnxNode], bool], known: Container[str]
+) -> int | None:
+    """`_bounded_bytes` of a node whose operands are known; None for one that is to stay or has to wait."""
+    if keep(node) or not all(name in known for name in node.reads):
+        return None
+    return _bounded_bytes(network, node)
 
 
 def _fold_round(network: Network, keep: Callable[[OnnxNode], bool]) -> bool:
@@ -173,11 +178,10 @@ def _fold_round(network: Network, keep: Callable[[OnnxNode], bool]) -> bool:
             reason = f"its result {name!r} is empty: its shape is {list(value.array.shape)}"
             network.empty.update(dict.fromkeys(node.sources, reason))
             continue
-        if not _is_ready(network, node, keep, known):
+        size = _ready_bytes(network, node, keep, known)
+        if size is None:
             continue
-        size = _bounded_bytes(network, node)
         work = _operations(network, node)
-        assert size is not None
         if total + size > MOST_FOLDED_BYTES:
             network.unfolded[node.label] = f"folded constants hold {total} bytes of at most {MOST_FOLDED_BYTES}"
         elif operations + work > MOST_FOLDED_OPERATIONS:

@@ -49,9 +49,9 @@ def _runs(network: Network, name: str, array: Array) -> int:
     return -(-len(array) // max(1, _input_shape(network, name)[0]))
 
 
-def checked(network: Network, data: Mapping[str, Array], source: str = "") -> int:
-    """The number of samples. Raises CompileError with every way in which data and inputs do not fit; the place is
-    `source`, the data's file, where they come from one."""
+def check_samples(network: Network, data: Mapping[str, Array], source: str = "") -> None:
+    """Raise CompileError with every way in which data and inputs do not fit; the place is `source`, the data's file,
+    where they come from one."""
 
     def fault(message: str, help: str = "") -> Diagnostic:
         return Diagnostic(message, Span(source), help) if source else network.fault(message, help)
@@ -84,7 +84,6 @@ def checked(network: Network, data: Mapping[str, Array], source: str = "") -> in
             faults.append(fault(f"inputs have different numbers of samples: {counts}"))
     if faults:
         raise CompileError(faults)
-    return max((len(array) for array in data.values()), default=1)
 
 
 def _not_finite(name: str, array: Array, wanted: np.dtype[Any]) -> str:
