@@ -21,40 +21,26 @@ from dnnc.runtime.graph_interpreter import run_graph
 from support.graphs import Graph
 
 RNG = np.random.default_rng(11)
-SAMPLES = 6
+N = 6  # samples
+
+Shape = tuple[int, ...]
+Attributes = dict[str, Any]
+
+
+def window(strides: Shape, dilations: Shape, pads: Shape, group: int = 1) -> Attributes:
+    return {"strides": strides, "dilations": dilations, "pads": pads, "group": group}
+
+
+PLAIN = {"transpose_a": False, "transpose_b": False}
 
 # operator, shape of x, of w, of the result, attributes
-PRODUCTS: dict[str, tuple[str, tuple[int, ...], tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
-    "matmul": ("matmul", (SAMPLES, 5), (5, 4), (SAMPLES, 4), {"transpose_a": False, "transpose_b": False}),
-    "rows": ("matmul", (SAMPLES, 3, 5), (4, 5), (SAMPLES, 3, 4), {"transpose_a": False, "transpose_b": True}),
-    "conv": (
-        "conv",
-        (SAMPLES, 4, 7, 6),
-        (6, 2, 3, 2),
-        (SAMPLES, 6, 4, 5),
-        {"strides": (2, 1), "dilations": (1, 2), "pads": (1, 0, 1, 1), "group": 2},
-    ),
-    "depthwise": (
-        "conv",
-        (SAMPLES, 3, 4),
-        (3, 1, 3),
-        (SAMPLES, 3, 4),
-        {"strides": (1,), "dilations": (1,), "pads": (1, 1), "group": 3},
-    ),
-    "conv_transpose": (
-        "conv_transpose",
-        (SAMPLES, 4, 3, 3),
-        (4, 3, 3, 2),
-        (SAMPLES, 3, 5, 8),
-        {"strides": (2, 3), "dilations": (1, 1), "pads": (1, 0, 1, 0), "group": 1},
-    ),
-    "cropped": (
-        "conv_transpose",
-        (SAMPLES, 2, 3),
-        (2, 3, 3),
-        (SAMPLES, 3, 8),
-        {"strides": (2,), "dilations": (1,), "pads": (-1, 0), "group": 1},
-    ),
+PRODUCTS: dict[str, tuple[str, Shape, Shape, Shape, Attributes]] = {
+    "matmul": ("matmul", (N, 5), (5, 4), (N, 4), PLAIN),
+    "rows": ("matmul", (N, 3, 5), (4, 5), (N, 3, 4), {**PLAIN, "transpose_b": True}),
+    "conv": ("conv", (N, 4, 7, 6), (6, 2, 3, 2), (N, 6, 4, 5), window((2, 1), (1, 2), (1, 0, 1, 1), 2)),
+    "depthwise": ("conv", (N, 3, 4), (3, 1, 3), (N, 3, 4), window((1,), (1,), (1, 1), 3)),
+    "transposed": ("conv_transpose", (N, 4, 3, 3), (4, 3, 3, 2), (N, 3, 5, 8), window((2, 3), (1, 1), (1, 0, 1, 0))),
+    "cropped": ("conv_transpose", (N, 2, 3), (2, 3, 3), (N, 3, 8), window((2,), (1,), (-1, 0))),
 }
 
 
@@ -107,7 +93,7 @@ def test_the_mean_error_of_every_channel_is_zero(case: str, bias: bool) -> None:
     assert uncorrected.max() > 100 * error.max()
 
 
-@pytest.mark.parametrize("case", ["conv", "conv_transpose", "matmul"])
+@pytest.mark.parametrize("case", ["conv", "transposed", "matmul"])
 def test_it_holds_with_scales_that_are_folded_later(case: str) -> None:
     graph = product(case, True)
     shape = PRODUCTS[case][3]
@@ -141,7 +127,7 @@ def test_weights_with_one_scale_for_all_channels_are_left() -> None:
     graph.input("x", (1, 4, 3))
     graph.tensor("y", (1, 6, 5))
     weights = graph.constant("w", RNG.normal(size=(4, 3, 3)))
-    graph.node("conv_transpose", ["x", weights], "y", strides=(1,), dilations=(1,), pads=(0, 0), group=2)
+    graph.node("conv_transpose", ["x", weights], "y", **window((1,), (1,), (0, 0), 2))
     before = graph.module(["y"])
     assert product_inputs(before) == set()
     assert corrected(before, {"x": np.ones((4, 3))}) == before
@@ -152,7 +138,7 @@ def test_computed_weights_are_left() -> None:
     for name, shape in {"x": (2, 3), "w": (3, 4)}.items():
         graph.input(name, shape)
     graph.tensor("y", (2, 4))
-    graph.node("matmul", ["x", "w"], "y", transpose_a=False, transpose_b=False)
+    graph.node("matmul", ["x", "w"], "y", **PLAIN)
     before = graph.module(["y"])
     assert product_inputs(before) == set()
     assert corrected(before, {"x": np.ones(3)}) == before
@@ -167,7 +153,7 @@ def test_a_product_stays_as_it_is_where_the_machine_adds_no_bias() -> None:
     assert corrected(before, {"x": mean}, arch) != before
 
 
-@pytest.mark.parametrize("case", ["conv", "matmul", "conv_transpose"])
+@pytest.mark.parametrize("case", ["conv", "matmul", "transposed"])
 def test_the_mean_holds_in_integers(case: str) -> None:
     """Operands without an error of their own: what is left of the mean error is the rounding of the bias to i32."""
     graph = product(case, True)
