@@ -71,13 +71,13 @@ class Plan(NamedTuple):
 
 
 class Walk:
-    """From the loads of iteration 0 to the store of the last. `work` counts columns stepped and matrix products.
+    """From the loads of iteration 0 to the store of the last.
 
     Every loop repeats, per class of its tiles: the step to the next tile, then all iterations of the loops inside. The
     loops work on the vector or, where a matrix is being made, on that. `at` is the class of each loop, from 1.
     """
 
-    def __init__(self, plan: Plan, work: Ints) -> None:
+    def __init__(self, plan: Plan) -> None:
         figures: list[int] = plan.figures.tolist()
         self.figures = figures
         self.loops, self.reads = figures[LOOPS], figures[READS]
@@ -88,7 +88,6 @@ class Walk:
         self.live = [np.flatnonzero(row).tolist() for row in plan.live]
         self.rows = plan.live.shape[1]
         self.at = [0] * (self.loops + 1)
-        self.work = work
 
     def run(self, state: Rows) -> None:
         """All of the nest, on the vector."""
@@ -184,7 +183,6 @@ class Walk:
             if len(happened):
                 result[number] = (row[happened, None] + right[happened]).max(axis=0)
         result[result <= LONG_AGO] = NEVER
-        self.work[1] += 1
         return result
 
     # -- one iteration ----------------------------------------------------------------------------------------------
@@ -193,7 +191,6 @@ class Walk:
         """The commands of the iteration at classes `before`, whose successor, at classes `following`, differs from it
         from loop `carry` inwards; carry 0: it is the last."""
         figures, reads = self.figures, self.reads
-        self.work[0] += 1 if most is max else self.rows
         # What the compute needs has been issued before the loads of the next iteration.
         state[READY] = state[LOADED]
         if carry:
@@ -274,11 +271,11 @@ class Walk:
         return DISPATCH
 
 
-def cycles(plan: Plan, configures: int, work: Ints) -> int:
-    """Cycles from the fence before the nest to its own. `work` counts columns stepped and matrix products."""
+def cycles(plan: Plan, configures: int) -> int:
+    """Cycles from the fence before the nest to its own, for `configures` configuration commands."""
     dispatch = int(plan.figures[DISPATCH_CYCLES])
     state: Rows = [NEVER] * plan.live.shape[1]
     state[: UNIT + 1] = [0] * (UNIT + 1)
     state[DISPATCH] = dispatch * configures
-    Walk(plan, work).run(state)
+    Walk(plan).run(state)
     return int(max(state[DISPATCH] + dispatch, state[LOADED], state[COMPUTED], state[STORED]))

@@ -179,8 +179,7 @@ def _store_traffic(nest: Nest, positions: int, traffic: Traffic) -> None:
 def _cycles(grid: Grid, arch: Arch, moved: list[Loads], done: Computes, stored: Stores, configures: int) -> int:
     from . import maxplus
 
-    plan = make_plan(grid, arch, moved, done, stored)
-    return maxplus.cycles(plan, configures, np.zeros(2, np.int64))
+    return maxplus.cycles(make_plan(grid, arch, moved, done, stored), configures)
 
 
 def make_plan(grid: Grid, arch: Arch, moved: list[Loads], done: Computes, stored: Stores) -> Plan:
