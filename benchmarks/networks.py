@@ -14,6 +14,7 @@ import argparse
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -301,17 +302,17 @@ def alexnet(b: Builder) -> Value:
 
 def tiny_darknet(b: Builder) -> Value:
     """Redmon's Tiny Darknet, 224x224, leaky ReLU."""
-    leaky = {"activation": "Relu" if b.int8 else "LeakyRelu"}
+    conv = partial(b.conv, activation="Relu" if b.int8 else "LeakyRelu")
     x = b.input(1, 3, 224, 224)
-    x = b.pool(b.conv(x, 16, 3, **leaky), 2, 2)  # type: ignore[arg-type]
-    x = b.pool(b.conv(x, 32, 3, **leaky), 2, 2)  # type: ignore[arg-type]
+    x = b.pool(conv(x, 16, 3), 2, 2)
+    x = b.pool(conv(x, 32, 3), 2, 2)
     for narrow, wide in ((16, 128), (32, 256), (64, 512)):
         for _ in range(2):
-            x = b.conv(b.conv(x, narrow, 1, **leaky), wide, 3, **leaky)  # type: ignore[arg-type]
+            x = conv(conv(x, narrow, 1), wide, 3)
         if wide < 512:
             x = b.pool(x, 2, 2)
-    x = b.conv(x, 128, 1, **leaky)  # type: ignore[arg-type]
-    return b.flatten(b.global_pool(b.conv(x, 1000, 1, **leaky)))  # type: ignore[arg-type]
+    x = conv(x, 128, 1)
+    return b.flatten(b.global_pool(conv(x, 1000, 1)))
 
 
 def squeezenet(b: Builder) -> Value:
