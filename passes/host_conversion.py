@@ -18,7 +18,7 @@ from ..ir.graph import HostRegion, Node
 from ..ir.module import Module, Operation
 from ..ir.types import ElementType, Tensor
 from .partition import acceptance
-from .rewrite import rebuilt, writers
+from .rewrite import fresh_name, rebuilt, writers
 
 _CONVERSIONS = ("quantize", "dequantize")
 _OPSET = 13  # the first with bfloat16 casts; QuantizeLinear and DequantizeLinear of 8 bits have not changed since
@@ -62,6 +62,7 @@ def _region(module: Module, nodes: list[Node], why: str) -> HostRegion:
         ElementType.I8: TensorProto.INT8,
         ElementType.U8: TensorProto.UINT8,
     }
+    taken = {each for node in nodes for each in (*node.inputs, *node.outputs)}
     protos, constants = [], []
     for number, node in enumerate(nodes):
         source, result = module.tensor(node.inputs[0]), module.tensor(node.outputs[0])
@@ -70,8 +71,7 @@ def _region(module: Module, nodes: list[Node], why: str) -> HostRegion:
             protos.append(helper.make_node("Cast", [source.name], [result.name], to=element[_type(result)]))
             continue
         ensure(len(codes.quantization.scale) == 1 and not node.post, f"{node.name}: more than a conversion")
-        taken = {each for other in nodes for each in (*other.inputs, *other.outputs)}
-        scale, zero_point = (_free(f"{word}{number}", taken) for word in ("scale", "zero_point"))
+        scale, zero_point = (fresh_name(taken, f"{word}{number}") for word in ("scale", "zero_point"))
         constants.append(helper.make_tensor(scale, TensorProto.FLOAT, [], codes.quantization.scale))
         constants.append(helper.make_tensor(zero_point, element[_type(codes)], [], codes.quantization.zero_point))
         operator = "QuantizeLinear" if node.op == "quantize" else "DequantizeLinear"
@@ -99,9 +99,3 @@ def _region(module: Module, nodes: list[Node], why: str) -> HostRegion:
 def _type(tensor: Tensor) -> ElementType:
     assert isinstance(tensor.type, ElementType)
     return tensor.type
-
-
-def _free(wish: str, taken: set[str]) -> str:
-    while wish in taken:
-        wish += "_"
-    return wish
