@@ -19,11 +19,10 @@ from numpy.typing import NDArray
 from ..ir.graph import Node, Stage, ValueType
 from ..ir.module import Module, Operation
 from ..ir.types import ElementType, Tensor, constant_array
-from .rewrite import fresh_name, readers, rebuilt, writers
+from .rewrite import PRODUCTS, fresh_name, readers, rebuilt, writers
 
-_WEIGHTED = ("conv", "conv_transpose", "matmul")
 _ACTIVATIONS = ("relu", "clip", "leaky_relu", "table")
-_HAS_POST_CHAIN = (*_WEIGHTED, "pool", "add", "sub", "mul")
+_HAS_POST_CHAIN = (*PRODUCTS, "pool", "add", "sub", "mul")
 
 
 def canonicalise(module: Module) -> Module:
@@ -114,7 +113,7 @@ def _fold_once(module: Module, merge: _Merge) -> Module:
 
 def _merge_factors(sweep: _Sweep, producer: Node, node: Node, value: str) -> Node | None:
     """A product followed by a scale or a shift per channel, as one product."""
-    if node.op not in ("mul", "add") or producer.op not in _WEIGHTED or producer.post:
+    if node.op not in ("mul", "add") or producer.op not in PRODUCTS or producer.post:
         return None
     factors = _per_channel(sweep.module, producer, node, value)
     if factors is None:

@@ -29,8 +29,8 @@ from ..ir.graph import Node
 from ..ir.module import Module, Operation
 from ..ir.types import ElementType, Tensor, constant_array
 from .partition import Acceptance
-from .quantise import PRODUCTS, dequantised, rounded_weights
-from .rewrite import fresh_name, rebuilt
+from .quantise import dequantised, rounded_weights
+from .rewrite import PRODUCTS, fresh_name, rebuilt
 
 Array = NDArray[Any]
 

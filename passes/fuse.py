@@ -16,9 +16,7 @@ from ..ir.arch import Arch
 from ..ir.graph import Node, Stage, ValueType
 from ..ir.module import Module
 from ..ir.types import ElementType
-from .rewrite import readers, rebuilt, writers
-
-_PRODUCERS = ("conv", "conv_transpose", "matmul")
+from .rewrite import PRODUCTS, readers, rebuilt, writers
 
 
 def fuse(module: Module, arch: Arch) -> Module:
@@ -37,7 +35,7 @@ def fuse(module: Module, arch: Arch) -> Module:
             producer = written_by.get(value)
             if (
                 isinstance(producer, Node)
-                and producer.op in _PRODUCERS
+                and producer.op in PRODUCTS
                 and len(read_by[value]) == 1
                 and value not in kept
                 and _legal(module, arch, producer, node, position)

@@ -28,6 +28,7 @@ from ..ir.types import ElementType, Quantization
 from .lower_build import Operand, Unwalkable
 from .lower_context import Context
 from .lower_view import View
+from .rewrite import PRODUCTS
 
 F32 = np.float32
 SMALL_BITS = 16  # integers of at most so many bits are codes; wider ones are sums
@@ -272,7 +273,7 @@ def exchanged(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
 
 def first_inexpressible(context: Context, node: Node) -> int | None:
     """The first stage of the chain that the store path has no step for, so that it must become a nest of its own."""
-    slots = 2 if node.op in ("conv", "conv_transpose", "matmul", "pool") else 1
+    slots = 2 if node.op in (*PRODUCTS, "pool") else 1
     running = context.value_type(node)
     for position, stage in enumerate(node.post):
         per_channel = running.quantization is not None and len(running.quantization.scale) > 1

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from ..ir.types import ElementType, Quantization, Tensor
 from .lower_post import SMALL_BITS
 from .lower_product import with_one_zero_point, zero_points
-from .partition_question import MOVES, PRODUCTS, Question, Rule
+from .partition_question import MOVES, Question, Rule
+from .rewrite import PRODUCTS
 
 _ARITHMETIC = ("add", "sub", "mul")
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from ..ir.graph import Node, ValueType
 from ..ir.nest import BodyOp, PostOp
 from ..ir.types import ElementType, Quantization, Tensor
+from .rewrite import PRODUCTS
 
-_PRODUCTS = ("conv", "conv_transpose", "matmul")
 _COPIES = (
     "relu",
     "clip",
@@ -87,7 +87,7 @@ def _own_steps(node: Node, tensors: Mapping[str, Tensor], float_accumulator: boo
     data = tensors[node.inputs[0]]
     assert isinstance(data.type, ElementType)
     source = ValueType(data.type, data.quantization)
-    if node.op in _PRODUCTS:
+    if node.op in PRODUCTS:
         if len(node.inputs) > 2 and node.inputs[2]:
             yield PostOp.BIAS
         if data.type.is_integer:

@@ -13,8 +13,8 @@ from ..ir.arch import Arch
 from ..ir.graph import Node, ValueType
 from ..ir.types import BlobRef, ElementType, Quantization, Tensor
 from .quantise import target_type
+from .rewrite import PRODUCTS
 
-PRODUCTS = ("conv", "conv_transpose", "matmul")
 MOVES = ("reshape", "transpose")
 _CONVERSIONS = ("quantize", "dequantize", "requantize", "table")
 

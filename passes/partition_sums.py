@@ -10,7 +10,8 @@ import numpy as np
 from ..ir.nest_rules import FLOAT32_EXACT
 from ..ir.types import ElementType, Tensor, constant_array
 from .lower_product import zero_points
-from .partition_question import PRODUCTS, Question, Rule
+from .partition_question import Question, Rule
+from .rewrite import PRODUCTS
 
 UNKNOWN_BIAS = 2**23  # room that a bias of unknown value is given on a float accumulator
 

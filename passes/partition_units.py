@@ -8,8 +8,9 @@ from ..ir.program import BOX_AXES
 from ..ir.types import ElementType
 from .lower_product import zero_points
 from .partition_needs import bodies_needed, post_steps_needed, types_read
-from .partition_question import PRODUCTS, Question, Rule
+from .partition_question import Question, Rule
 from .quantise import target_type
+from .rewrite import PRODUCTS
 
 
 def _something_is_there(question: Question) -> Iterator[str]:

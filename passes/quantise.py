@@ -24,13 +24,12 @@ from ..ir.diagnostics import CompileError, Diagnostic
 from ..ir.graph import Node, Stage, ValueType
 from ..ir.module import Module, Operation
 from ..ir.types import ElementType, Quantization, Tensor, constant_array
-from .rewrite import fresh_name, readers, rebuilt
+from .rewrite import PRODUCTS, fresh_name, readers, rebuilt
 
 # What `run --check` holds a model to that was quantised here: of the range of each output, an assumption that the
 # accuracy of a model (benchmarks/accuracy.py) must confirm.
 INT8_TOLERANCE = "range:0.1"
 
-PRODUCTS = ("conv", "conv_transpose", "matmul")
 _KEEPS_PARAMETERS = ("reshape", "transpose", "relu", "clip")
 
 

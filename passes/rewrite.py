@@ -12,6 +12,8 @@ from ..ir.graph import Node
 from ..ir.module import Module, Operation
 from ..ir.types import Tensor
 
+PRODUCTS = ("conv", "conv_transpose", "matmul")  # graph operators whose results are sums of products
+
 
 def reads_of(operation: Operation) -> tuple[str, ...]:
     """Names of the tensors that an operation reads, post chain included, each once."""
