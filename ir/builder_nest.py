@@ -21,22 +21,7 @@ _DATAFLOWS = {spelling: dataflow for dataflow, spelling in DATAFLOW_WORDS.items(
 _IM2COLS = {spelling: im2col for im2col, spelling in IM2COL_WORDS.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class _Access:
-    """An access whose role is still to be derived."""
-
-    operand: str
-    tensor: str
-    type: ElementType
-    shape: tuple[int, ...]
-    index: tuple[Affine, ...]
-    pad: int | float | None
-    zero_point: int
-    role: Role | None
-
-    def resolved(self, implied: Role) -> Access:
-        role = implied if self.role is None else self.role
-        return Access(self.operand, self.tensor, role, self.type, self.shape, self.index, self.pad, self.zero_point)
+_RawAccess = tuple[Access, Role | None]  # with the role that is written, if one is: else it is still to be derived
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +50,9 @@ class NestRules(SharedRules):
         *raw_reads, (keyword, raw_write, accumulator), body, posts, raw_schedule, source, reason = rest
         post = posts or ()
         implied = implied_roles(body, post)
-        reads = tuple(read.resolved(implied.get(read.operand, Role.INPUT)) for read in raw_reads)
-        write = raw_write.resolved(Role.OUTPUT)
+        reads = tuple(replace(read, role=role or implied.get(read.operand, Role.INPUT)) for read, role in raw_reads)
+        write, role = raw_write
+        write = replace(write, role=role or Role.OUTPUT)
         kept = write.dims
         reduced = [dim.name for dim in domain if dim.name not in kept]
         if (keyword == "reduce") != bool(reduced):
@@ -96,10 +82,10 @@ class NestRules(SharedRules):
     def dim(self, name: Token, extent: Token) -> Dim:
         return Dim(self._word(name), self._whole(extent))
 
-    def read(self, access: _Access) -> _Access:
+    def read(self, access: _RawAccess) -> _RawAccess:
         return access
 
-    def write(self, keyword: Token, access: _Access, accumulator: Token) -> tuple[Token, _Access, ElementType]:
+    def write(self, keyword: Token, access: _RawAccess, accumulator: Token) -> tuple[Token, _RawAccess, ElementType]:
         return keyword, access, self._type(accumulator)
 
     def access(
@@ -112,17 +98,19 @@ class NestRules(SharedRules):
         pad: Token | None,
         zero: Token | None,
         role: Token | None,
-    ) -> _Access:
-        return _Access(
+    ) -> _RawAccess:
+        access = Access(
             self._symbol(operand),
             self._symbol(operand if tensor is None else tensor),
+            Role.INPUT,
             self._type(type_),
             self._shape(shape),
             index,
             None if pad is None else self._number(pad),
             0 if zero is None else self._whole(zero),
-            None if role is None else self._choose(role, "role", {each.value: each for each in Role}, Role.INPUT),
         )
+        roles = {each.value: each for each in Role}
+        return access, None if role is None else self._choose(role, "role", roles, Role.INPUT)
 
     def index(self, *axes: Affine | None) -> tuple[Affine, ...]:
         return tuple(axis for axis in axes if axis is not None)
