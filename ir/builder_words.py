@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 from lark import Token, Transformer, v_args
 
-from .diagnostics import FAULT_LIMIT, Diagnostic, Span
+from .diagnostics import FAULT_LIMIT, Diagnostic, Span, close_match
 from .graph import Attribute
-from .text import LIST_LIMIT, TextFault, close_match, read_number, read_number_list, unquote
+from .text import LIST_LIMIT, TextFault, read_number, read_number_list, unquote
 from .types import BlobRef, ElementType, HostType
 
 EXCERPT_LIMIT = 200  # a longer line is not shown

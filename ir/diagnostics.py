@@ -98,11 +98,17 @@ def near(word: str, legal: Sequence[str]) -> str:
     return found[0] if found else ""
 
 
+def close_match(word: str, legal: Sequence[str]) -> str:
+    """That guess as the beginning of a help line; empty where there is none."""
+    meant = near(word, legal)
+    return f"did you mean {meant!r}? " if meant else ""
+
+
 def closest(word: str, legal: Iterable[str]) -> str:
     """A help line: the legal word that was probably meant, else those that there are, or the first of them."""
     names = sorted(set(legal))
-    if meant := near(word, names):
-        return f"did you mean {meant!r}?"
+    if guess := close_match(word, names):
+        return guess.strip()
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return f"legal: {', '.join(names[:_LISTED])}{more}"
 

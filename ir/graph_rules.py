@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from math import prod
 
-from .diagnostics import Diagnostic, any_of
+from .diagnostics import Diagnostic, any_of, close_match
 from .graph import OPERATORS, Attribute, Node
 from .module import Module
-from .text import close_match, symbol
+from .text import symbol
 from .types import ElementType, Tensor
 
 Shape = tuple[int, ...]

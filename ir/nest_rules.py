@@ -9,12 +9,12 @@ from math import isfinite, prod
 import numpy as np
 
 from .affine import Affine
-from .diagnostics import Diagnostic, any_of
+from .diagnostics import Diagnostic, any_of, close_match
 from .isl_questions import IslQuestions
 from .module import Module
 from .nest import POST_ATTRIBUTES, VALUE, Access, BodyOp, Nest, Post, PostOp, Role, axis_step
 from .program import AUX_SLOTS, BOX_AXES, COUNTERS, FORM_CODES, MULTIPLIER_CODES, POST_STEPS, STREAMS
-from .text import close_match, symbol, to_float32
+from .text import symbol, to_float32
 from .types import BlobRef, ElementType
 
 FLOAT32_EXACT = 1 << 24  # integers up to here are exact in float32

@@ -15,18 +15,19 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .diagnostics import FAULT_LIMIT, CompileError, Diagnostic, Span
+from .diagnostics import FAULT_LIMIT, CompileError, Diagnostic, Span, close_match
 from .graph import HostRegion, Node
 from .module import Header, Module, Operation
 from .nest import Nest
 from .printer import TEXT_VERSION
 from .program import Program
-from .text import close_match
 from .types import BlobRef, Blobs, Tensor
 
 if TYPE_CHECKING:
     from lark import Lark
     from lark.exceptions import UnexpectedInput
+
+    from .builder import Builder
 
 TEXT_LIMIT = 64 << 20  # characters of a text
 WORD_LIMIT = 500_000  # words and marks of a text; a list of numbers or a string is one
@@ -88,7 +89,7 @@ def parse_with_references(text: str, file: str = "") -> tuple[Module, dict[BlobR
     faults: list[Diagnostic] = []
     items: list[Any] = []
     builder = Builder(text, file, faults, WORD_LIMIT)
-    for start, end, line in _cut(text, file, faults):
+    for start, end, line in _cut(text, builder):
         value = _parse_item(text[start:end], line, builder, end == len(text))
         if value is not None:
             items.append(value)
@@ -130,7 +131,7 @@ def _refuse_large(text: str, file: str) -> None:
         raise CompileError(Diagnostic(f"the text has {len(text)} characters", Span(file), f"at most {TEXT_LIMIT}"))
 
 
-def _cut(text: str, file: str, faults: list[Diagnostic]) -> list[tuple[int, int, int]]:
+def _cut(text: str, builder: Builder) -> list[tuple[int, int, int]]:
     """The items of a text as (start, end, line of the start). Only comments may precede the first one."""
     starts = [match.start() for match in _ITEM_START.finditer(text)]
     blank = _BLANK.match(text)
@@ -138,15 +139,9 @@ def _cut(text: str, file: str, faults: list[Diagnostic]) -> list[tuple[int, int,
     if blank.end() < (starts[0] if starts else len(text)):
         line = text.count("\n", 0, blank.end()) + 1
         column = blank.end() - (text.rfind("\n", 0, blank.end()) + 1) + 1
-        excerpt = text.split("\n", line)[line - 1][:200]
-        faults.append(
-            Diagnostic(
-                f"found {_found(text, blank.end())} before the first item",
-                Span(file, line, column),
-                f"a module begins with: dnnir {TEXT_VERSION}; items begin at the start of a line",
-                excerpt,
-            )
-        )
+        message = f"found {_found(text, blank.end())} before the first item"
+        help = f"a module begins with: dnnir {TEXT_VERSION}; items begin at the start of a line"
+        builder.faults.append(Diagnostic(message, Span(builder.file, line, column), help, builder.excerpt(line)))
     items, line, before = [], 1, 0
     for start, end in pairwise([*starts, len(text)]):
         line += text.count("\n", before, start)
@@ -155,14 +150,14 @@ def _cut(text: str, file: str, faults: list[Diagnostic]) -> list[tuple[int, int,
     return items
 
 
-def _parse_item(text: str, line: int, builder: Any, last: bool) -> Any:
+def _parse_item(text: str, line: int, builder: Builder, last: bool) -> Any:
     """The value of one item, perhaps the last of the text; None, and a fault more, where it is wrong."""
     from lark.exceptions import UnexpectedInput
 
     builder.first_line = line
     if len(builder.faults) >= FAULT_LIMIT:
         return None
-    parser = _lark().parse_interactive(text)
+    parser: Any = _lark().parse_interactive(text)  # lark declares no types of what is asked of it below
     try:
         for _ in parser.iter_parse():
             builder.words_left -= 1
@@ -170,9 +165,9 @@ def _parse_item(text: str, line: int, builder: Any, last: bool) -> Any:
                 raise CompileError(
                     Diagnostic("the text is too long", Span(builder.file), f"at most {WORD_LIMIT} words")
                 )
-        tree = parser.feed_eof()  # type: ignore[no-untyped-call]
+        tree = parser.feed_eof()
     except UnexpectedInput as error:
-        builder.faults.append(_syntax_fault(error, parser.accepts(), text, builder, last))  # type: ignore[no-untyped-call]
+        builder.faults.append(_syntax_fault(error, parser.accepts(), text, builder, last))
         return None
     return builder.transform(tree)
 
@@ -242,7 +237,7 @@ def _found(text: str, position: int) -> str:
     return repr(found)
 
 
-def _syntax_fault(error: UnexpectedInput, legal: set[str], text: str, builder: Any, last: bool) -> Diagnostic:
+def _syntax_fault(error: UnexpectedInput, legal: set[str], text: str, builder: Builder, last: bool) -> Diagnostic:
     """A fault of the grammar in words: the place, what stands there, what could, what was probably meant. Where the
     text ends too early, that is the fault."""
     from lark.exceptions import UnexpectedCharacters, UnexpectedToken

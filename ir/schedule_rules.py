@@ -11,7 +11,7 @@ from itertools import chain, pairwise
 from math import isfinite, prod
 
 from .arch import MAIN_MEMORY, Arch
-from .diagnostics import Diagnostic, any_of
+from .diagnostics import Diagnostic, any_of, close_match
 from .nest import (
     BodyOp,
     Buffer,
@@ -28,7 +28,7 @@ from .nest import (
     tile_sizes,
 )
 from .nest_rules import extents_of, fault
-from .text import close_match, symbol
+from .text import symbol
 from .types import ElementType
 
 LOOP_LIMIT = 64  # of a schedule

@@ -10,7 +10,6 @@ import math
 import re
 import struct
 from collections.abc import Sequence
-from difflib import get_close_matches
 from itertools import groupby
 
 import numpy as np
@@ -111,12 +110,6 @@ class TextFault(ValueError):
         self.message = message
         self.help = help
         self.offset = offset
-
-
-def close_match(found: str, legal: Sequence[str]) -> str:
-    """A guess at what was meant, as the beginning of a help line; empty where nothing is near."""
-    near = get_close_matches(found[:60], legal, n=1, cutoff=0.6)
-    return f"did you mean {near[0]!r}? " if near else ""
 
 
 def quote(text: str) -> str:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from .arch import Arch
 from .cover_rules import nests_cover_the_value
-from .diagnostics import FAULT_LIMIT, NOWHERE, Diagnostic, Span, any_of
+from .diagnostics import FAULT_LIMIT, NOWHERE, Diagnostic, Span, any_of, close_match
 from .graph import HostRegion, Node
 from .graph_rules import node_faults
 from .isl_questions import IslQuestions
@@ -25,11 +25,10 @@ from .module import Module
 from .nest import Nest
 from .nest_rules import fault, nest_faults
 from .schedule_rules import schedule_faults
-from .text import close_match, symbol
+from .text import symbol
 from .types import ElementType, Quantization, Tensor
 
 GUESSES = 8  # unknown values for which a name that was meant is looked for
-GUESSED_AMONG = 2000  # names
 
 Rule = Callable[[Module, Arch | None], Iterator[Diagnostic]]
 
@@ -68,7 +67,7 @@ def names_are_unique(module: Module, arch: Arch | None) -> Iterator[Diagnostic]:
 def values_are_known(module: Module, arch: Arch | None) -> Iterator[Diagnostic]:
     """Every value that the module, an operation or an address names is a tensor of the module."""
     known = module.tensor_by_name
-    among = list(islice(known, GUESSED_AMONG))
+    among = list(known)
     for number, (name, where, span) in enumerate(each for each in _named(module) if each[0] not in known):
         guess = close_match(name, among) if number < GUESSES else ""
         yield Diagnostic(f"{where} names {symbol(name)}, which is no tensor", span, guess.strip())
