@@ -20,6 +20,8 @@ _KINDS = {
     stat.S_IFBLK: "a device",
     stat.S_IFSOCK: "a socket",
 }
+_PIECE_BYTES = 1 << 24
+_NEVER_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
 @contextmanager
@@ -45,10 +47,6 @@ def open_bounded(path: str | Path, largest_bytes: int, help: str = "") -> Iterat
             legal = f"at most {largest_bytes} bytes" + (f"; {help}" if help else "")
             raise CompileError(Diagnostic(f"the file has {status.st_size} bytes", place, legal))
         yield stream
-
-
-_PIECE_BYTES = 1 << 24
-_NEVER_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
 def _refuse_irregular(status: os.stat_result, place: Span, help: str) -> None:
@@ -82,13 +80,17 @@ def _pieces(stream: BinaryIO, announced_bytes: int, most_bytes: int) -> Iterator
 
 def read_text_bounded(path: str | Path, largest_bytes: int, help: str = "") -> str:
     """The same for text in UTF-8."""
-    data = read_bounded(path, largest_bytes, help)
+    return decoded(read_bounded(path, largest_bytes, help), str(path), help)
+
+
+def decoded(data: bytes, name: str, help: str = "") -> str:
+    """The text that `data` from the file `name` is in UTF-8. Raises CompileError with the place of the first fault."""
     try:
         return data.decode()
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         column = error.start - (data.rfind(b"\n", 0, error.start) + 1) + 1
-        raise CompileError(Diagnostic("the text is not UTF-8", Span(str(path), line, column), help)) from None
+        raise CompileError(Diagnostic("the text is not UTF-8", Span(name, line, column), help)) from None
 
 
 def save_whole(path: str | Path, data: bytes | Iterable[bytes]) -> None:

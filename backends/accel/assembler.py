@@ -8,11 +8,13 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
 from typing import NoReturn, TypeVar
 
 from ...ir.diagnostics import CompileError, Diagnostic, Span
 from ...ir.encoding import encode
+from ...ir.files import decoded
 from ...ir.program import MNEMONICS, HostCall, Instruction, Opcode, Placement, Program, Region
 from ...ir.program_rules import MAX_ENTRIES, MAX_FAULTS, MAX_INSTRUCTIONS, check_program, limited
 from ...ir.types import BlobRef, ElementType, HostType
@@ -51,18 +53,10 @@ def assemble(source: str | bytes, file: str = "program.s") -> Program:
     if len(source) > MAX_SOURCE_CHARACTERS:
         message = f"the text has {len(source)} characters; at most {MAX_SOURCE_CHARACTERS}"
         raise CompileError(Diagnostic(message, Span(file, 1, 1)))
-    text = _decoded(source, file) if isinstance(source, bytes) else source
+    text = decoded(source, file) if isinstance(source, bytes) else source
     if text.count("\n") >= MAX_LINES:
         raise CompileError(Diagnostic(f"the text has more than {MAX_LINES} lines", Span(file, 1, 1)))
     return _Assembler(text.split("\n"), file).program()
-
-
-def _decoded(source: bytes, file: str) -> str:
-    try:
-        return source.decode()
-    except UnicodeDecodeError as error:
-        line = source.count(b"\n", 0, error.start) + 1
-        raise CompileError(Diagnostic("the text is no valid UTF-8", Span(file, line, 1))) from None
 
 
 class _Line:
@@ -345,10 +339,7 @@ class _Assembler:
     def _end_region(self) -> None:
         """The last region ends at the last instruction that was read."""
         if self.regions:
-            last = self.regions[-1]
-            self.regions[-1] = Region(
-                last.name, last.op, last.where, last.first, self.count - 1, last.dataflow, last.im2col, last.source
-            )
+            self.regions[-1] = replace(self.regions[-1], last=self.count - 1)
 
     def _blob(self, line: _Line) -> None:
         """Base64 in the lines that follow, until one is empty or a directive."""

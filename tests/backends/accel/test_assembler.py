@@ -177,7 +177,7 @@ def test_instructions_belong_to_a_region() -> None:
 
 
 def test_text_that_is_no_text_is_refused() -> None:
-    assert faults(b"\n\xff") == ["x.s:2:1: the text is no valid UTF-8"]
+    assert faults(b"\nab\xff") == ["x.s:2:3: the text is not UTF-8"]
     assert faults("") == [
         *(f"x.s:1:1: there is no {each}" for each in (".dnnc", ".model", ".batch", ".tolerance", ".main", ".arch")),
         "x.s:1:1: the text ends without .end",
