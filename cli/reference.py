@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from ..ir.diagnostics import CompileError, Diagnostic, Span, wants_memory
+from ..runtime import child
 
 # What the child may allocate: this, and a multiple of the bytes of the model and its inputs.
 _BASE_BYTES = 3 << 29
 _COPIES = 4
-_LARGEST_ANSWER = 1 << 40
 
 
 def reference_outputs(
@@ -39,8 +39,7 @@ def reference_outputs(
     model_bytes = os.path.getsize(path) + sum(each.array.nbytes for each in network.constants.values())
     request = b"".join(encode({"path": path, "inputs": list(inputs)}, list(inputs.values())))
     limit = memory_limit_bytes or _BASE_BYTES + _COPIES * (model_bytes + len(request))
-    # -P: modules are never taken from the folder that dnnc happens to be called in.
-    command = [sys.executable, "-P", "-m", __name__, str(limit)]
+    command = child.command(__name__, limit)
     try:
         done = subprocess.run(command, input=request, capture_output=True, timeout=time_limit_s, check=False)
     except subprocess.TimeoutExpired:
@@ -50,13 +49,17 @@ def reference_outputs(
     if done.returncode:
         message = f"onnxruntime ended with status {done.returncode}: it crashed, or needs more than {limit >> 20} MiB"
         raise CompileError(Diagnostic(message, place))
-    answer, values = decode(filling(io.BytesIO(done.stdout)), _LARGEST_ANSWER)
-    if wants_memory(str(answer.get("error"))):
-        message = f"onnxruntime needs more than {limit >> 20} MiB for this model and these inputs"
-        raise CompileError(Diagnostic(message, place, f"--memory-limit {limit >> 19}, say"))
+    answer, values = decode(filling(io.BytesIO(done.stdout)), len(done.stdout))
     if "error" in answer:
-        raise CompileError(Diagnostic(f"onnxruntime refuses the model or the inputs: {answer['error']}", place))
+        raise CompileError(_refusal(answer["error"], limit, place))
     return dict(zip(answer["outputs"], values, strict=True))
+
+
+def _refusal(error: str, limit_bytes: int, place: Span) -> Diagnostic:
+    if wants_memory(error):
+        message = f"onnxruntime needs more than {limit_bytes >> 20} MiB for this model and these inputs"
+        return Diagnostic(message, place, f"--memory-limit {limit_bytes >> 19}, say")
+    return Diagnostic(f"onnxruntime refuses the model or the inputs: {error}", place)
 
 
 def _session(path: str) -> Any:
@@ -79,25 +82,13 @@ def _session(path: str) -> Any:
         return created(levels.ORT_ENABLE_BASIC)
 
 
-def _bound(memory_bytes: int) -> None:
-    try:
-        import resource
-    except ImportError:  # not on Windows
-        return
-    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-    limit = memory_bytes if hard == resource.RLIM_INFINITY else min(hard, memory_bytes)
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
 def main(memory_bytes: int) -> int:
     """The child: a request on standard input, the answer on standard output, which nothing else writes to."""
-    _bound(memory_bytes)
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
+    child.bound(DATA=memory_bytes, CORE=0)
+    questions, answers = child.pipes()
     from ..runtime.host_transport import decode, encode, filling
 
-    request, values = decode(filling(os.fdopen(os.dup(0), "rb")), _LARGEST_ANSWER)
+    request, values = decode(filling(questions), sys.maxsize)
     try:
         model = _session(request["path"])
         names = [each.name for each in model.get_outputs()]

@@ -11,7 +11,6 @@ import io
 import os
 import selectors
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ import numpy as np
 
 from ..ir.diagnostics import Diagnostic
 from ..ir.program import HostCall, Program
+from . import child
 from .faults import RunError
 from .host_child import NO_MEMORY_STATUS
 from .host_transport import BadMessage, Buffer, TooLarge, decode, encode
@@ -148,10 +148,12 @@ class _Child:
     def __init__(self, memory_limit_bytes: int, deadline: float) -> None:
         self._deadline = deadline
         seconds = int(max(0.0, deadline - time.monotonic())) * (os.cpu_count() or 1) + _GRACE_SECONDS
-        # -P: modules are never taken from the folder that dnnc happens to be called in.
-        command = [sys.executable, "-P", "-m", f"{__package__}.host_child", str(memory_limit_bytes), str(seconds)]
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
+            child.command(f"{__package__}.host_child", memory_limit_bytes, seconds),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
         )
         assert self._process.stdin is not None
         self._input = self._process.stdin.fileno()

@@ -11,6 +11,8 @@ import os
 import sys
 from typing import Any
 
+from .child import bound, pipes
+
 # What Python, numpy and onnxruntime take before the first region runs, and the stacks of their threads.
 _BASE_BYTES = 256 << 20
 _THREAD_BYTES = 16 << 20
@@ -18,32 +20,11 @@ _MAPPED_BYTES = 1 << 30  # of files, and room that is reserved and not used
 NO_MEMORY_STATUS = 77  # the exit status where there is not enough memory for an answer
 
 
-def _bound(memory_bytes: int, cpu_seconds: int) -> None:
-    """Limit memory, processor time and files, where the system can."""
-    try:
-        import resource
-    except ImportError:  # not on Windows
-        return
-    data_bytes = memory_bytes + _BASE_BYTES + _THREAD_BYTES * (os.cpu_count() or 1)
-    for what, limit in (
-        (resource.RLIMIT_DATA, data_bytes),
-        (resource.RLIMIT_AS, data_bytes + _MAPPED_BYTES),
-        (resource.RLIMIT_CPU, cpu_seconds),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        hard = resource.getrlimit(what)[1]
-        bounded = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-        resource.setrlimit(what, (bounded, bounded))
-
-
 def main() -> None:
     memory_bytes, cpu_seconds = int(sys.argv[1]), int(sys.argv[2])
-    _bound(memory_bytes, cpu_seconds)
-    # Nothing that a library prints may get into the answers.
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    questions = os.fdopen(os.dup(0), "rb")
+    data_bytes = memory_bytes + _BASE_BYTES + _THREAD_BYTES * (os.cpu_count() or 1)
+    bound(DATA=data_bytes, AS=data_bytes + _MAPPED_BYTES, CPU=cpu_seconds, FSIZE=0, CORE=0)
+    questions, answers = pipes()
 
     import numpy as np
     import onnxruntime
