@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..ir.arch import Arch
 from ..ir.diagnostics import CompileError, Diagnostic
 from ..ir.encoding import Columns
-from ..ir.program import Program
+from ..ir.program import Placement, Program
 from ..ir.program_rules import limited
 from ..ir.types import ElementType
 from .units import unit_faults
@@ -16,8 +16,9 @@ from .values import byte_count
 
 _LARGEST_PARAMETER = 1 << 44
 _LARGEST_LOCAL_BYTES = 1 << 31
-_RUN_BYTES = 3 << 29
-_RUN_COPIES = 16
+# What a run may take where no limit is given: this, and a multiple of the program's bytes.
+_BASE_BYTES = 3 << 29
+_COPIES = 16
 
 
 def check_program(program: Program, arch: Arch) -> None:
@@ -37,7 +38,7 @@ def check_program(program: Program, arch: Arch) -> None:
             faults.append(f"a constant of {len(program.blobs[constant])} bytes at {address} lies outside main memory")
     placements = {each.name: each for each in program.placements}
     for each in program.placements:
-        faults += _placement_faults(each.name, each.type, each.shape, each.order, each.address, size)
+        faults += _placement_faults(each, size)
     used = [*program.inputs, *program.outputs]
     for call in program.host_calls:
         used += [*call.inputs, *call.outputs]
@@ -66,26 +67,19 @@ def check_units(arch: Arch, columns: Columns, layer_names: Sequence[str]) -> Non
         raise CompileError(limited(faults))
 
 
-def _placement_faults(
-    name: str,
-    kind: object,
-    shape: tuple[int, ...] | None,
-    order: tuple[int, ...] | None,
-    address: int | None,
-    size: int,
-) -> list[str]:
+def _placement_faults(placement: Placement, main_bytes: int) -> list[str]:
+    name, shape, order, address = placement.name, placement.shape, placement.order, placement.address
     if shape is not None and (any(extent < 0 for extent in shape) or len(shape) > 64):
         return [f"{name!r} has the impossible shape {list(shape)[:64]}"]
     if order is not None and (shape is None or sorted(order) != list(range(len(shape)))):
         return [f"{name!r} has the storage order {list(order)[:64]}, which is no order of its axes"]
     if address is None:
         return []
-    if not isinstance(kind, ElementType) or shape is None:
+    if not isinstance(placement.type, ElementType) or shape is None:
         return [f"{name!r} lies in main memory but has no type or shape of the accelerator"]
-    count = kind.bytes
-    for extent in shape:
-        count *= extent
-    return [] if 0 <= address <= size - count else [f"{name!r} ({count} bytes at {address}) lies outside main memory"]
+    count = byte_count(placement)
+    fits = 0 <= address <= main_bytes - count
+    return [] if fits else [f"{name!r} ({count} bytes at {address}) lies outside main memory"]
 
 
 _MAY_BE_ZERO = {
@@ -121,7 +115,7 @@ def _parameters(arch: Arch) -> dict[str, int]:
 
 def default_memory_limit_bytes(program: Program) -> int:
     """In proportion to the program, so that a small file cannot ask for all the memory that there is."""
-    return _RUN_BYTES + _RUN_COPIES * (len(program.code) + sum(len(blob) for blob in program.blobs.values()))
+    return _BASE_BYTES + _COPIES * (len(program.code) + sum(len(blob) for blob in program.blobs.values()))
 
 
 @dataclass(frozen=True, slots=True)

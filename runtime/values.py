@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -37,10 +38,7 @@ NUMPY_OF_ONNX = {
 def byte_count(placement: Placement) -> int:
     """Bytes of a tensor in main memory; its type and shape are the accelerator's."""
     assert isinstance(placement.type, ElementType) and placement.shape is not None
-    count = placement.type.bytes
-    for extent in placement.shape:
-        count *= extent
-    return count
+    return placement.type.bytes * prod(placement.shape)
 
 
 def value_bytes(value: Any) -> int:
