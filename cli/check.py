@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..ir.diagnostics import CompileError, Diagnostic, Span
 from ..ir.dump import SUFFIX
 from .arguments import add_model, shapes
-from .decisions import LEGAL, RESOLVED
+from .decisions import LEGAL, agrees
 
 if TYPE_CHECKING:
     from ..ir.module import Module, Operation
@@ -124,10 +124,9 @@ def _nest_macs(nest: Nest) -> int:
 
 def _refuse_late_decisions(arguments: argparse.Namespace, module: Module) -> None:
     """Raise CompileError for every option that would have decided about a model, and says otherwise than the dump."""
-    recorded = dict(module.header.options).get("precision", "auto")
+    recorded = dict(module.header.options).get("precision", LEGAL["precision"][0])
     given = arguments.precision
-    agreed = given in (None, recorded) or (given, recorded) == ("auto", RESOLVED)
-    late = [] if agreed else [f"--precision {given}"]
+    late = [] if given is None or agrees(recorded, given) else [f"--precision {given}"]
     if arguments.batch_size not in (None, module.header.batch):
         late.append(f"--batch-size {arguments.batch_size}")
     late += [f"--shape {text}" for text in arguments.shape]

@@ -146,7 +146,7 @@ def refuse_unread(options: Options, header: Header, order: Sequence[str], passes
     for name, value in options.given():
         at = order.index(LAST_READER[name])
         if at <= stands:
-            if name in LEGAL and (not header.last_pass or _same(recorded.get(name, LEGAL[name][0]), value)):
+            if name in LEGAL and (not header.last_pass or agrees(recorded.get(name, LEGAL[name][0]), value)):
                 continue
             if name == "batch_size" and value == header.batch:
                 continue
@@ -168,5 +168,6 @@ def _shown(value: object) -> str:
     return f"{value} " if isinstance(value, str | int | float) else ""
 
 
-def _same(recorded: str, given: str) -> bool:
+def agrees(recorded: str, given: str) -> bool:
+    """Whether what is given says again what a header records; RESOLVED is what `auto` became."""
     return recorded == given or (recorded, given) == (RESOLVED, LEGAL["precision"][0])

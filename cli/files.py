@@ -61,8 +61,8 @@ def refuse_output_kind(path: str | Path, wanted: str) -> None:
 
 def refuse_dump_name(path: str | Path) -> None:
     """Raise CompileError for a text of a module that is not to end in `.dnnir`: it would not be found again."""
-    if Path(path).suffix != ".dnnir":
-        help = f"for example {Path(path).with_suffix('.dnnir')}" if Path(path).name else ""
+    if Path(path).suffix != SUFFIX:
+        help = f"for example {Path(path).with_suffix(SUFFIX)}" if Path(path).name else ""
         raise CompileError(Diagnostic("the text of a module has a name that ends in .dnnir", Span(str(path)), help))
 
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import errno
 import importlib
 import os
@@ -16,7 +15,7 @@ import tempfile
 from collections.abc import Sequence
 from typing import NoReturn
 
-from ..ir.diagnostics import BrokenPass, CompileError, closest
+from ..ir.diagnostics import BrokenPass, CompileError, closest, near
 
 DONE, CHECK_FAILED, WRONG_INPUT, OUR_FAULT, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -63,8 +62,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         wrong = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
-        near = difflib.get_close_matches(wrong[1], re.findall(r"[^\s',]+", wrong[2]), 1) if wrong else []
-        help = f"did you mean {near[0]!r}?" if near else f"{self.prog} --help"
+        meant = near(wrong[1], re.findall(r"[^\s',]+", wrong[2])) if wrong else ""
+        help = f"did you mean {meant!r}?" if meant else f"{self.prog} --help"
         print(f"{self.prog}: error: {message}\nhelp: {help}", file=sys.stderr)
         sys.exit(WRONG_INPUT)
 

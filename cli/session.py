@@ -17,7 +17,7 @@ from ..backends.cost.price import energy_pj
 from ..frontend.arch_yaml import bundled, load_arch, parse_arch
 from ..ir.arch import Arch
 from ..ir.diagnostics import BrokenPass, CompileError, Diagnostic, ensure
-from ..ir.dump import read_dump, write_dump
+from ..ir.dump import SUFFIX, read_dump, write_dump
 from ..ir.graph import Node
 from ..ir.module import Header, Module
 from ..ir.nest import Nest
@@ -27,7 +27,7 @@ from ..ir.types import Blobs, ElementType
 from ..ir.verifier import verify
 from ..passes.pipeline import PIPELINE, Options, Pass, remaining, run_passes
 from ..passes.quantise import target_type
-from .decisions import METHODS, SWITCH
+from .decisions import METHODS, RESOLVED, SWITCH
 from .options import spelled
 from .stats import Json, document
 
@@ -89,7 +89,7 @@ def resolved_precision(path: str, precision: str) -> str:
     """`auto` for a float model; a model that is quantised already is executed to the last bit of its own arithmetic."""
     from ..frontend.quantised import is_quantised
 
-    return "exact" if precision == "auto" and is_quantised(Path(path)) else precision
+    return RESOLVED if precision == "auto" and is_quantised(Path(path)) else precision
 
 
 def load_model(
@@ -108,7 +108,7 @@ def load_model(
     settings = ImportOptions(given.batch_size, given.shapes, time_limit_s)
     network = prepare(Path(path), settings)
     if options.precision == "auto" and network_is_quantised(network):
-        options = replace(options, precision="exact")
+        options = replace(options, precision=RESOLVED)
     judge, blobs = acceptance(arch, options.precision), Blobs()
     # With the constants themselves sums are bounded as they are, not as their types would allow.
     module = import_network(network, lambda node, tensors: judge(node, tensors, blobs), blobs)
@@ -266,7 +266,7 @@ def scheduled(
 
     `passes` None means what is left of the pipeline.
     """
-    if path.endswith(".dnnir"):
+    if path.endswith(SUFFIX):
         module, arch = read_module(path, arch_name)
         options = options_of(module.header)
         module = with_options(module, options)
