@@ -24,6 +24,7 @@ def test_the_page_has_the_cells_of_the_table(tmp_path: Path) -> None:
     assert "<td>None</td>" not in text
     assert "<td>-</td>" in text
     assert f"<p>{HOST}</p>" in text
+    assert "<th>machine</th><td>executable</td>" in text
 
 
 def test_arithmetic_of_the_host_is_said_not_to_be_priced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

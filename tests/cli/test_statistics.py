@@ -105,11 +105,10 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, A
     np.savez(folder / "x.npz", x=np.ones((4, 8), np.float32))
     base = [str(path), "--arch", "f32_8", "--json"]
     assert main(["compile", *base, str(folder / "compile.json"), "-o", str(folder / "m.dnnx")]) == 0
-    assert main(["cost", *base, str(folder / "cost.json"), "--html", str(folder / "m.html")]) == 0
+    assert main(["cost", *base, str(folder / "cost.json")]) == 0
     run = ["run", str(folder / "m.dnnx"), "--inputs", str(folder / "x.npz"), "--json", str(folder / "run.json")]
     assert main(run) == 0
-    found = {name: json.loads((folder / f"{name}.json").read_text()) for name in ("compile", "cost", "run")}
-    return {**found, "html": {"text": (folder / "m.html").read_text()}}
+    return {name: json.loads((folder / f"{name}.json").read_text()) for name in ("compile", "cost", "run")}
 
 
 @pytest.mark.parametrize("command", ["compile", "cost", "run"])
@@ -122,10 +121,6 @@ def test_every_command_gives_the_whole_schema(command: str, documents: dict[str,
         on_host = layer["where"] == "host"
         assert (layer["mapping"] is None) == (on_host or command == "run")
         assert (layer["bound"] == "host") == on_host
-
-
-def test_the_page_names_the_kind_of_the_machine(documents: dict[str, dict[str, Any]]) -> None:
-    assert "<th>machine</th><td>executable</td>" in documents["html"]["text"]
 
 
 def test_what_is_compared_is_equal(documents: dict[str, dict[str, Any]]) -> None:

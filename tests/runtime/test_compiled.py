@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,6 +91,12 @@ def _add_first(numbers: Integers, more: Integers) -> int:
     return int(numbers[0] + more[0])
 
 
+def _library(function: Any) -> Any:
+    """The code that numba has of a function, for the one signature that it was compiled for."""
+    (code,) = function.overloads.values()
+    return code.library
+
+
 @pytest.mark.usefixtures("cache_elsewhere")
 def test_only_an_entry_becomes_machine_code() -> None:
     inner = compiled.compiled(_add_first)
@@ -99,10 +106,8 @@ def test_only_an_entry_becomes_machine_code() -> None:
         return inner(numbers, numbers[1:])
 
     assert entry(np.array([3, 4])) == 7
-    (linked,) = inner.overloads.values()  # type: ignore[attr-defined]
-    assert isinstance(linked.library, compiled._LinkedLibrary)
-    (called,) = entry.overloads.values()  # type: ignore[attr-defined]
-    assert not isinstance(called.library, compiled._LinkedLibrary)
+    assert isinstance(_library(inner), compiled._LinkedLibrary)
+    assert not isinstance(_library(entry), compiled._LinkedLibrary)
 
 
 @pytest.mark.usefixtures("cache_elsewhere")

@@ -11,6 +11,7 @@ import pytest
 from dnnc.backends.accel.emit import emit_program
 from dnnc.ir.arch import Arch
 from dnnc.ir.diagnostics import CompileError
+from dnnc.ir.module import Module
 from dnnc.ir.nest import Nest
 from dnnc.ir.program import Opcode, Placement, Program
 from dnnc.ir.types import ElementType as T
@@ -45,6 +46,13 @@ def random_inputs(program: Program, seed: int = 0) -> dict[str, NDArray[Any]]:
                 values = rng.integers(kind.minimum, kind.maximum + 1, placement.shape)
                 inputs[placement.name] = values.astype(kind.container)
     return inputs
+
+
+def data_of(module: Module, name: str) -> bytes:
+    """The bytes of a constant."""
+    constant = module.tensor(name).constant
+    assert constant is not None
+    return module.blobs[constant]
 
 
 def agrees(nest: Nest, arch: Arch) -> RunResult:
@@ -102,7 +110,7 @@ def test_order_of_float_sums(dataflow: str, tiles: Sequence[tuple[str, int]]) ->
     a = (rng.normal(size=(1, 7, 300)) * 10.0 ** rng.integers(-22, 5, (1, 7, 300))).astype(np.float32)
     operation = module.operations[0]
     assert isinstance(operation, Nest)
-    b = np.frombuffer(module.blobs[module.tensor("matmul.b").constant], np.float32).reshape(1, 300, 40)  # type: ignore[index]
+    b = np.frombuffer(data_of(module, "matmul.b"), np.float32).reshape(1, 300, 40)
     result = run_program(program, arch, {"matmul.a": a})
     ran = run_scheduled(
         operation, arch, {"matmul.a": a.reshape(-1), "matmul.b": b.reshape(-1)}, np.zeros(7 * 40, np.float32)
@@ -119,7 +127,7 @@ def test_overflow_fails_the_run_and_names_the_layer() -> None:
         run_program(program, arch, inputs)
     result = run_program(program, arch, inputs, RunOptions(count_overflows=True))
     module = module_of([nest])
-    b = np.frombuffer(module.blobs[module.tensor("matmul.b").constant], np.int8).reshape(64, 6)  # type: ignore[index]
+    b = np.frombuffer(data_of(module, "matmul.b"), np.int8).reshape(64, 6)
     exact = np.full((7, 64), -128, np.int64) @ b
     np.testing.assert_array_equal(result.outputs["matmul.y"][0], exact.astype(np.int16))
     assert result.overflows == np.count_nonzero(exact != exact.astype(np.int16)) > 0

@@ -59,8 +59,8 @@ def test_convolution_is_that_of_the_arithmetic_model() -> None:
 
 
 def test_raw_products_read_codes_as_they_are_stored() -> None:
-    nest = replace(conv_nest(machine(), zx=7, zw=-3, form="raw", pad=0), post=(), write=None)  # type: ignore[arg-type]
-    nest = replace(nest, write=replace(conv_nest(machine(), pad=0).write, type=T.I32))
+    nest = conv_nest(machine(), zx=7, zw=-3, form="raw", pad=0)
+    nest = replace(nest, post=(), write=replace(nest.write, type=T.I32))
     t = random_tensors(nest)
     x = t["x"].reshape(nest.access("x").shape).transpose(0, 3, 1, 2)
     w = t["w"].reshape(nest.access("w").shape).transpose(3, 2, 0, 1)

@@ -21,8 +21,6 @@ from support.nests import conv_nest, max_pool_nest
 from support.programs import module_of
 
 SMALL = machine()
-VECTOR = SMALL.vector
-assert VECTOR is not None
 
 
 def without_array(**fields: Any) -> Arch:
@@ -30,7 +28,8 @@ def without_array(**fields: Any) -> Arch:
 
 
 def without_vector(**fields: Any) -> Arch:
-    return replace(SMALL, vector=replace(VECTOR, **fields))  # type: ignore[type-var]
+    assert SMALL.vector is not None
+    return replace(SMALL, vector=replace(SMALL.vector, **fields))
 
 
 def refused(nest: Nest, arch: Arch) -> list[str]:
