@@ -68,7 +68,7 @@ def bind_inputs(network: Network, batch_size: int | None, shapes: Mapping[str, S
                     "export the model with a symbolic batch axis",
                 )
             )
-    faults.extend(_unused_batch(network, batch_size, shapes, declared, symbols))
+    faults.extend(_contradicted_batch(network, batch_size, shapes, declared, symbols))
     for name, dims in declared.items():
         info = _type_info(network.input_protos[name])
         if not info.elem_type:
@@ -86,7 +86,7 @@ def bind_inputs(network: Network, batch_size: int | None, shapes: Mapping[str, S
     network.batch = max(1, first[0]) if first is not None and len(first) >= 2 else 1
 
 
-def _unused_batch(
+def _contradicted_batch(
     network: Network,
     batch_size: int | None,
     shapes: Mapping[str, Shape],

@@ -30,7 +30,7 @@ from ..ir.module import Module, Operation
 from ..ir.types import ElementType, Tensor, constant_array
 from .partition import Acceptance
 from .quantise import dequantised, rounded_weights
-from .rewrite import PRODUCTS, fresh_name, rebuilt
+from .rewrite import PRODUCTS, fresh_name, integers, rebuilt
 
 Array = NDArray[Any]
 
@@ -85,14 +85,14 @@ def _corrected(module: Module, node: Node, mean: Array) -> NDArray[np.float32] |
     if not (np.isfinite(mean).all() and np.isfinite(kernel).all()):
         return None
     error = dequantised(*rounded_weights(node, kernel)) - kernel
-    shift = mean_product(node, mean, error, result.shape)
+    shift = _mean_product(node, mean, error, result.shape)
     bias = np.zeros(1, np.float32)
     if len(node.inputs) > 2:
         bias = constant_array(module.tensor(node.inputs[2]), module.blobs).astype(np.float32)
     return np.asarray(bias - shift, np.float32)
 
 
-def mean_product(node: Node, mean: Array, weights: Array, result: tuple[int, ...]) -> Array:
+def _mean_product(node: Node, mean: Array, weights: Array, result: tuple[int, ...]) -> Array:
     """The product of one sample with `weights`, without bias: its mean per output channel over all positions."""
     if node.op == "matmul":
         row = mean.reshape(-1, mean.shape[-1]).mean(axis=0)
@@ -110,7 +110,7 @@ def _seen_by_tap(node: Node, mean: Array, tap: tuple[int, ...], result: tuple[in
     """Per input channel, what a kernel tap multiplies: the mean over the positions of the result."""
     chosen = mean
     for axis, (place, extent) in enumerate(zip(tap, result, strict=True)):
-        stride, dilation, pad = (_along(node, name, axis) for name in ("strides", "dilations", "pads"))
+        stride, dilation, pad = (integers(node, name)[axis] for name in ("strides", "dilations", "pads"))
         if node.op == "conv":
             positions = np.arange(extent) * stride + place * dilation - pad
             positions = positions[(positions >= 0) & (positions < mean.shape[axis + 1])]
@@ -119,9 +119,3 @@ def _seen_by_tap(node: Node, mean: Array, tap: tuple[int, ...], result: tuple[in
             positions = np.flatnonzero((landed >= 0) & (landed < extent))
         chosen = chosen.take(positions, axis=axis + 1)
     return np.asarray(chosen.reshape(len(mean), -1).sum(axis=1) / prod(result))
-
-
-def _along(node: Node, attribute: str, axis: int) -> int:
-    values = node.attribute(attribute)
-    assert isinstance(values, tuple)
-    return int(values[axis])

@@ -29,7 +29,7 @@ from .lower_layout import MOVES, kept_values, redirected, with_storage_orders
 from .lower_matmul import lower_matmul
 from .lower_pool import lower_pool
 from .lower_post import first_inexpressible
-from .rewrite import fresh_name, rebuilt
+from .rewrite import fresh_name, integers, rebuilt
 
 _RULES: Mapping[str, Callable[[Context, Node], None]] = {
     "conv": lower_conv,
@@ -89,17 +89,11 @@ def _move(context: Context, node: Node, kept: frozenset[str]) -> None:
     assert after.shape is not None
     if before.constant is not None:
         array = context.array(source)
-        moved = array.reshape(after.shape) if node.op == "reshape" else array.transpose(_permutation(node))
+        moved = array.reshape(after.shape) if node.op == "reshape" else array.transpose(integers(node, "permutation"))
         reference = context.module.blobs.add_array(moved.transpose(after.storage_order))
         context.tensors[result] = replace(after, constant=reference)
         return
     context.move(node, result in kept)
-
-
-def _permutation(node: Node) -> tuple[int, ...]:
-    permutation = node.attribute("permutation")
-    assert isinstance(permutation, tuple)
-    return tuple(int(each) for each in permutation)
 
 
 def _with_own_names(operations: list[Operation]) -> list[Operation]:

@@ -18,7 +18,7 @@ from ..ir.nest import Access, Body, BodyOp, Dim, Role
 from ..ir.types import ElementType, Tensor, constant_array
 from .lower_build import Operand, Plan, Unwalkable, build
 from .lower_view import View
-from .rewrite import fresh_name
+from .rewrite import fresh_name, integers
 
 
 def accumulator_of(element: ElementType) -> ElementType:
@@ -137,9 +137,7 @@ class Context:
         if node.op == "reshape":
             seen = self.view(source).reshaped(self.shape(result))
         else:
-            permutation = node.attribute("permutation")
-            assert isinstance(permutation, tuple)
-            seen = self.view(source).transposed([int(axis) for axis in permutation])
+            seen = self.view(source).transposed(integers(node, "permutation"))
         return None if seen is None else replace(seen, value=result)
 
     def materialise(self, value: str) -> None:

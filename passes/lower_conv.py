@@ -32,6 +32,7 @@ from .lower_context import Context, accumulator_of
 from .lower_post import Result
 from .lower_product import Product, weights_of
 from .lower_view import View
+from .rewrite import integers
 
 POSITIONS = {1: ("p",), 2: ("p", "q"), 3: ("d", "p", "q")}
 TAPS = {1: ("r",), 2: ("r", "s"), 3: ("t", "r", "s")}
@@ -49,13 +50,6 @@ class AxisGeometry:
     taps: int
     tap_step: int
     in_start: int
-
-
-def integers(node: Node, name: str) -> tuple[int, ...]:
-    """An attribute that is a tuple of integers."""
-    value = node.attribute(name)
-    assert isinstance(value, tuple)
-    return tuple(int(each) for each in value)
 
 
 def lower_conv(context: Context, node: Node) -> None:

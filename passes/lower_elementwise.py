@@ -21,9 +21,11 @@ from ..ir.nest import Body, BodyOp, Dim, PostOp, Role
 from ..ir.types import ElementType
 from .lower_build import Operand, Plan
 from .lower_context import Context, accumulator_of
+from .lower_conv import POSITIONS, TAPS
 from .lower_post import PostChain, Result, exchanged, qadd_scalars
 from .lower_product import scales, zero_points
 from .lower_view import View
+from .rewrite import integers
 
 F32 = np.float32
 
@@ -132,8 +134,6 @@ def lower_binary(context: Context, node: Node) -> None:
 
 def lower_im2col(context: Context, node: Node) -> None:
     """The im2col form of a tensor as a tensor: [N, group, output points, kernel * C/group]."""
-    from .lower_conv import POSITIONS, TAPS, integers
-
     x = context.view(node.inputs[0])
     tensor = context.tensor(node.inputs[0])
     kernel, strides, dilations, pads = (integers(node, key) for key in ("kernel", "strides", "dilations", "pads"))

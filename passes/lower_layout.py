@@ -21,6 +21,7 @@ from ..ir.module import Module
 from ..ir.program import BOX_AXES
 from ..ir.types import Tensor
 from .lower_view import View
+from .rewrite import integers
 
 MOVES = ("reshape", "transpose")
 _IMAGES = ("conv", "conv_transpose", "pool")
@@ -41,8 +42,7 @@ def with_storage_orders(module: Module) -> Module:
             source, result = (module.tensor(name) for name in (operation.inputs[0], operation.outputs[0]))
             if result.order is None and result.name not in images:
                 before = orders.get(source.name) or _order(source, source.name in images)
-                permutation = operation.attribute("permutation")
-                assert isinstance(permutation, tuple)
+                permutation = integers(operation, "permutation")
                 orders[result.name] = tuple(permutation.index(axis) for axis in before)
     tensors = tuple(
         tensor
@@ -110,8 +110,7 @@ def redirected(module: Module, kept: frozenset[str]) -> Mapping[str, View]:
             continue
         base = views.get(result) or View.of(module.tensor(result))
         if operation.op == "transpose":
-            permutation = operation.attribute("permutation")
-            assert isinstance(permutation, tuple)
+            permutation = integers(operation, "permutation")
             view: View | None = base.transposed([permutation.index(axis) for axis in range(len(permutation))])
         else:
             shape = module.tensor(source).shape

@@ -24,11 +24,12 @@ from ..ir.nest import Body, BodyOp, Dim, PostOp, Role
 from ..ir.types import ElementType
 from .lower_build import Operand, Plan
 from .lower_context import Context, accumulator_of
-from .lower_conv import POSITIONS, TAPS, integers
+from .lower_conv import POSITIONS, TAPS
 from .lower_elementwise import emit_dequantised
 from .lower_post import PostChain, Result
 from .lower_product import zero_points
 from .lower_view import View
+from .rewrite import integers
 
 F32 = np.float32
 

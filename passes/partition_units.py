@@ -10,7 +10,7 @@ from .lower_product import zero_points
 from .partition_needs import bodies_needed, post_steps_needed, types_read
 from .partition_question import Question, Rule
 from .quantise import target_type
-from .rewrite import PRODUCTS
+from .rewrite import PRODUCTS, integers
 
 
 def _something_is_there(question: Question) -> Iterator[str]:
@@ -40,8 +40,7 @@ def _axes_fit_a_box(question: Question) -> Iterator[str]:
 def _im2col_fits_a_box(question: Question) -> Iterator[str]:
     if question.node.op != "im2col":
         return
-    kernel, group = question.node.attribute("kernel"), question.node.attribute("group")
-    assert isinstance(kernel, tuple)
+    kernel, group = integers(question.node, "kernel"), question.node.attribute("group")
     n, channels, *image = question.tensor(0).shape or ()
     axes = sum(extent > 1 for extent in (n, group, channels, *image, *kernel) if isinstance(extent, int))
     if axes > BOX_AXES:

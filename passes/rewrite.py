@@ -1,4 +1,4 @@
-"""Reading and rebuilding modules: who writes a value, who reads it, and what is left once nothing reads it."""
+"""Reading and rebuilding modules: attributes, who writes a value, who reads it, and what is left once nothing does."""
 
 from __future__ import annotations
 
@@ -13,6 +13,13 @@ from ..ir.module import Module, Operation
 from ..ir.types import Tensor
 
 PRODUCTS = ("conv", "conv_transpose", "matmul")  # graph operators whose results are sums of products
+
+
+def integers(node: Node, name: str) -> tuple[int, ...]:
+    """An attribute that is a tuple of integers."""
+    value = node.attribute(name)
+    assert isinstance(value, tuple)
+    return tuple(int(each) for each in value)
 
 
 def reads_of(operation: Operation) -> tuple[str, ...]:
