@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -74,9 +76,8 @@ def test_pairs_of_two_elements_are_counted(
 
 
 @pytest.mark.parametrize("case", [mixed_models.quantised, mixed_models.unsigned, mixed_models.floats])
-def test_check_counts_what_cost_counts(case: object, tmp_path: Path) -> None:
+def test_check_counts_what_cost_counts(case: Callable[[Path], tuple[Path, Any]], tmp_path: Path) -> None:
     """cost's macs are the points inside of each nest with a mac body (as long as no im2col is explicit)."""
-    assert callable(case)
     path, _ = case(tmp_path)
     arch = float_machine() if case is mixed_models.floats else machine()
     module = import_model(path, take_all)
