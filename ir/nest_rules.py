@@ -132,6 +132,15 @@ def instruction_limits_hold(nest: Nest) -> Iterator[Diagnostic]:
             yield fault(nest, f"{count} {what}", f"at most {most}")
 
 
+def roles_are_legal(nest: Nest) -> Iterator[Diagnostic]:
+    """The output is the only operand with the role of an output."""
+    if nest.write.role is not Role.OUTPUT:
+        yield fault(nest, f"the output has role {nest.write.role.value}", "output")
+    for access in nest.reads:
+        if access.role not in (Role.INPUT, Role.WEIGHT, Role.BIAS, Role.AUX):
+            yield fault(nest, f"{symbol(access.operand)} has role {access.role.value}", "input, weight, bias or aux")
+
+
 # ---------------------------------------------------------------------------------------------- accesses
 
 
@@ -460,12 +469,3 @@ def _sum_of_magnitudes(
         return 0
     magnitudes = np.abs(values.reshape(shape).astype(np.int64) - zero)
     return int(magnitudes.sum(axis=reduced).max())
-
-
-def roles_are_legal(nest: Nest) -> Iterator[Diagnostic]:
-    """The output is the only operand with the role of an output."""
-    if nest.write.role is not Role.OUTPUT:
-        yield fault(nest, f"the output has role {nest.write.role.value}", "output")
-    for access in nest.reads:
-        if access.role not in (Role.INPUT, Role.WEIGHT, Role.BIAS, Role.AUX):
-            yield fault(nest, f"{symbol(access.operand)} has role {access.role.value}", "input, weight, bias or aux")

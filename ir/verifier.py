@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from math import isfinite
 
 import numpy as np
@@ -38,7 +38,8 @@ def verify(module: Module, arch: Arch | None = None) -> list[Diagnostic]:
     list means that it is legal. Rules look for a further fault only when it is asked for, so that what a faulty text
     costs is bounded too."""
     for rules in (STRUCTURE, MEANING):
-        found = list(islice((fault for rule in rules for fault in rule(module, arch)), FAULT_LIMIT + 1))
+        faults = chain.from_iterable(rule(module, arch) for rule in rules)
+        found = list(islice(faults, FAULT_LIMIT + 1))
         if len(found) > FAULT_LIMIT:
             return [*found[:FAULT_LIMIT], Diagnostic("there are more faults, which are not listed")]
         if found:
@@ -171,35 +172,33 @@ def values_are_defined_before_use(module: Module, arch: Arch | None) -> Iterator
     together, and then no operation reads it before the last of them."""
     inputs = set(module.inputs)
     given = inputs | {tensor.name for tensor in module.tensors if tensor.constant is not None}
-    writers: dict[str, list[int]] = {}  # the first and the last one
-    shared: dict[str, bool] = {}  # whether all of them are nests
+    first: dict[str, int] = {}  # that writes a value
+    last: dict[str, int] = {}
+    shared: dict[str, bool] = {}  # whether all that write it are nests
     for number, operation in enumerate(module.operations):
         for name in dict.fromkeys(operation.outputs):
             if name in given:
                 what = "an input" if name in inputs else "a constant"
                 yield Diagnostic(f"{operation.name!r} writes {symbol(name)}, which is {what}", operation.span)
-            if name not in writers:
-                writers[name], shared[name] = [number, number], isinstance(operation, Nest)
-                continue
-            first, _ = writers[name]
-            writers[name] = [first, number]
-            shared[name] = shared[name] and isinstance(operation, Nest)
-            if name not in given and not shared[name]:
-                message = (
-                    f"{operation.name!r} writes {symbol(name)}, which {module.operations[first].name!r} has written"
-                )
+            shared[name] = shared.get(name, True) and isinstance(operation, Nest)
+            if name in first and name not in given and not shared[name]:
+                earlier = module.operations[first[name]].name
+                message = f"{operation.name!r} writes {symbol(name)}, which {earlier!r} has written"
                 yield Diagnostic(message, operation.span, "only nests may write parts of one value")
+            first.setdefault(name, number)
+            last[name] = number
     for number, operation in enumerate(module.operations):
         for name in dict.fromkeys(_read(operation)):
             if name in given:
                 continue
-            if name not in writers:
+            if name not in last:
                 yield Diagnostic(f"{operation.name!r} reads {symbol(name)}, which nothing writes", operation.span)
-            elif (last := writers[name][1]) >= number:
-                message = f"{operation.name!r} reads {symbol(name)} before {module.operations[last].name!r} writes it"
+            elif last[name] >= number:
+                late = module.operations[last[name]].name
+                message = f"{operation.name!r} reads {symbol(name)} before {late!r} writes it"
                 yield Diagnostic(message, operation.span, "operations follow what they read")
     for name in module.outputs:
-        if name not in given and name not in writers:
+        if name not in given and name not in last:
             yield Diagnostic(f"nothing writes {symbol(name)}, an output of the module")
 
 
