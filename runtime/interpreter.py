@@ -29,16 +29,9 @@ from .faults import (
     fail,
 )
 from .layout import (
-    A_COLS,
-    A_COMMAND,
-    A_LANES,
     A_LATENCY,
-    A_POST_LANES,
     A_ROWS,
-    A_STARTUP,
-    BATCH,
     BODY_COPY,
-    BODY_MAC,
     BODY_MAX,
     BODY_QADD,
     C_BODY,
@@ -51,7 +44,6 @@ from .layout import (
     C_TYPE,
     COLUMN,
     COMPUTE_A,
-    COMPUTE_ACCUMULATE,
     COMPUTE_B,
     COMPUTE_C,
     COMPUTE_EXTENT,
@@ -73,13 +65,8 @@ from .layout import (
     K_U16,
     LOAD,
     LOAD_STREAM,
-    N_ARRAY_MACS,
+    MAIN_MEMORY,
     N_CYCLES,
-    N_MACS,
-    N_MACS_ISSUED,
-    N_OVERFLOWS,
-    N_POST_ELEMENTS,
-    N_VECTOR_POINTS,
     OP_COMPUTE,
     OP_CONFIGURE_A,
     OP_CONFIGURE_B,
@@ -93,37 +80,18 @@ from .layout import (
     OP_LOAD,
     OP_STORE,
     OP_VECTOR,
-    OPERAND_ROLE,
     OPERAND_STRIDE,
     OPERAND_TYPE,
-    PLAN_INSIDE,
-    PLAN_MACS,
     PLAN_MEMORY,
     PLAN_MEMORY_A,
     PLAN_MEMORY_B,
-    PLAN_OVERFLOWS,
     PLAN_POSITIONS,
-    PLAN_STEP_MEMORY,
-    POINT,
     POST_NUMBER,
-    POST_OPERAND_TYPE,
-    POST_ROLE,
-    POST_SLOT,
+    READ,
     REDUCE,
     ROLE_INSTRUCTION,
-    ROLE_OUTPUT,
-    ROLE_PARTIAL,
-    SLOTS,
     STORE,
-    STORE_ACCUMULATOR,
-    STORE_EXTENT,
-    STORE_MAIN_STRIDE,
-    STORE_STEPS,
-    STORE_TYPE,
-    STREAM_BYTES,
-    STREAM_MAIN_STRIDE,
     STREAM_NUMBER,
-    STREAM_ROLE,
     T_BUS,
     T_DISPATCH,
     T_EXECUTION,
@@ -141,27 +109,20 @@ from .product import (
     Operand,
     check_classes,
     check_injective,
-    class_extent,
     count_points,
     operand_of,
     run_compute,
 )
+from .tally import tally_execute, tally_load, tally_store
 from .timing import (
-    ceil_div,
-    compute_cycles,
-    compute_elements,
     dispatch,
     issue,
     now,
     ready_time,
-    transfer_cycles,
-    vector_cycles,
 )
-from .transfer import AXES, box_positions, check_local, load_box, span
-from .vector import reduces_output, run_vector, uses_b
+from .transfer import check_local, load_box, span
+from .vector import run_vector, uses_b
 
-READ, WRITE = 0, 1
-MAIN_MEMORY = 0  # of the traffic counters; local memory n counts at 1 + n
 EVENT_FIELDS = 5  # instruction, dispatched, started, resource free, completed
 
 
@@ -250,42 +211,6 @@ def _timed(state: State, number: int, engine: int, ready: int, duration: int, la
 
 
 @compiled
-def _load(stream: Integers, plan: Integers, arch: Integers, traffic: Integers) -> int:
-    """Cycles that a load which `load_box` has carried out holds the bus; its bytes are added to the layer's traffic."""
-    size, inside = stream[STREAM_BYTES], plan[PLAN_INSIDE : PLAN_INSIDE + AXES]
-    if plan[PLAN_POSITIONS]:
-        moved = box_positions(inside, plan[PLAN_POSITIONS])
-        traffic[MAIN_MEMORY, stream[STREAM_ROLE], READ] += moved * size
-        traffic[1 + plan[PLAN_MEMORY], stream[STREAM_ROLE], WRITE] += plan[PLAN_POSITIONS] * size
-    main_stride = stream[STREAM_MAIN_STRIDE : STREAM_MAIN_STRIDE + AXES]
-    return int(arch[A_COMMAND] + transfer_cycles(arch, inside, main_stride, size))
-
-
-@compiled
-def _store(
-    row: Integers, config: Integers, plan: Integers, arch: Integers, traffic: Integers, counters: Integers
-) -> int:
-    """The same of a store that `run_store` has carried out; `plan` is what `check_store` noted."""
-    store = config[CONFIG_STORE]
-    positions = plan[PLAN_POSITIONS]
-    if positions:
-        size = TYPES[store[STORE_ACCUMULATOR], TYPE_BYTES]
-        traffic[1 + plan[PLAN_MEMORY], ROLE_OUTPUT, READ] += positions * size
-        traffic[MAIN_MEMORY, ROLE_OUTPUT, WRITE] += positions * TYPES[store[STORE_TYPE], TYPE_BYTES]
-        for place in range(store[STORE_STEPS]):
-            step = config[CONFIG_POST + place]
-            if step[POST_SLOT] < SLOTS:
-                size = TYPES[step[POST_OPERAND_TYPE], TYPE_BYTES]
-                traffic[1 + plan[PLAN_STEP_MEMORY + place], step[POST_ROLE], READ] += positions * size
-        counters[N_POST_ELEMENTS] += positions
-    extents = row[STORE_EXTENT : STORE_EXTENT + AXES]
-    main_stride = store[STORE_MAIN_STRIDE : STORE_MAIN_STRIDE + AXES]
-    busy = transfer_cycles(arch, extents, main_stride, TYPES[store[STORE_TYPE], TYPE_BYTES])
-    busy = max(busy, ceil_div(positions, arch[A_POST_LANES]))
-    return int(arch[A_COMMAND] + busy)
-
-
-@compiled
 def _check_types(fault: Integers, a_code: int, b_code: int, c_code: int) -> int:
     """Integers accumulate in signed integers, anything in float32."""
     kind = TYPES[c_code, TYPE_KIND]
@@ -371,58 +296,6 @@ def _operands(local: Local, config: Integers, row: Integers) -> tuple[Operand, O
 
 
 @compiled
-def _execute(
-    row: Integers, config: Integers, plan: Integers, arch: Integers, traffic: Integers, counters: Integers
-) -> tuple[int, int]:
-    """Duration and latency of a compute or vector command that has been carried out; what it did is added to the
-    traffic and counters of its layer."""
-    total = plan[PLAN_POSITIONS]
-    if total == 0:
-        return int(arch[A_COMMAND]), 0
-    config_a, config_b, config_c = config[CONFIG_A], config[CONFIG_B], config[CONFIG_C]
-    body, flow = config_c[C_BODY], config_c[C_DATAFLOW]
-    extents = row[COMPUTE_EXTENT : COMPUTE_EXTENT + COUNTERS]
-    classes = config_c[C_CLASS : C_CLASS + COUNTERS]
-    groups, points = class_extent(extents, classes, BATCH), class_extent(extents, classes, POINT)
-    columns, reduces = class_extent(extents, classes, COLUMN), class_extent(extents, classes, REDUCE)
-    outputs = groups * points * columns
-    accumulates = row[COMPUTE_ACCUMULATE] != 0
-    row_counter, col_counter = config_c[C_ROW], config_c[C_COL]
-    col_extent = extents[col_counter] if col_counter < COUNTERS else 1
-    if row[0] == OP_COMPUTE:
-        row_extent = extents[row_counter] if row_counter < COUNTERS and flow != FLOW_OS else 1
-        if flow == FLOW_IS:
-            col_extent = 1
-        duration, latency = compute_cycles(arch, flow, groups, points, columns, reduces, row_extent, col_extent)
-        reads_a, reads_b, writes = compute_elements(
-            arch, flow, groups, points, columns, reduces, row_extent, col_extent
-        )
-        written = outputs * writes
-        read_back = written if accumulates else written - outputs
-        counters[N_MACS_ISSUED] += arch[A_ROWS] * arch[A_COLS] * (duration - arch[A_COMMAND])
-        counters[N_ARRAY_MACS] += total
-    else:
-        duration, latency = vector_cycles(arch, total, col_extent), 0
-        reads_a = reads_b = total
-        written = outputs if reduces_output(body) else total
-        read_back = outputs if accumulates and reduces_output(body) else 0
-        if body == BODY_MAC:
-            counters[N_MACS_ISSUED] += arch[A_LANES] * (duration - arch[A_COMMAND] - arch[A_STARTUP])
-        counters[N_VECTOR_POINTS] += total
-    counters[N_OVERFLOWS] += plan[PLAN_OVERFLOWS]
-    counters[N_MACS] += plan[PLAN_MACS]
-    size = TYPES[config_c[C_TYPE], TYPE_BYTES]
-    traffic[1 + plan[PLAN_MEMORY], ROLE_PARTIAL, WRITE] += written * size
-    traffic[1 + plan[PLAN_MEMORY], ROLE_PARTIAL, READ] += read_back * size
-    size = TYPES[config_a[OPERAND_TYPE], TYPE_BYTES]
-    traffic[1 + plan[PLAN_MEMORY_A], config_a[OPERAND_ROLE], READ] += reads_a * size
-    if uses_b(body):
-        size = TYPES[config_b[OPERAND_TYPE], TYPE_BYTES]
-        traffic[1 + plan[PLAN_MEMORY_B], config_b[OPERAND_ROLE], READ] += reads_b * size
-    return duration, latency
-
-
-@compiled
 def _subtracts(body: int) -> bool:
     """Whether a vector body takes operands with their zero points subtracted."""
     return body not in (BODY_MAX, BODY_COPY, BODY_QADD)
@@ -500,13 +373,13 @@ def step(state: State, first: int, last: int) -> int:
                 stream = config[CONFIG_STREAMS + row[LOAD_STREAM]]
                 code = load_box(state.main, state.local, stream, row, plan, state.blocks.counters, state.stop, fault)
                 if code == OK:
-                    engine, duration = LOAD, _load(stream, plan, arch, traffic)
+                    engine, duration = LOAD, tally_load(stream, plan, arch, traffic)
             elif opcode == OP_STORE:
                 code = check_store(len(state.main), state.local, config, row, plan, state.blocks.counters[0], fault)
                 if code == OK:
                     code = run_store(state.main, state.local, state.blocks, config, row, plan, state.stop, fault)
                 if code == OK:
-                    engine, duration = STORE, _store(row, config, plan, arch, traffic, counters)
+                    engine, duration = STORE, tally_store(row, config, plan, arch, traffic, counters)
             else:
                 code = _plan_execute(state.local, config, row, plan, state.blocks.counters[0], fault)
                 if code == OK and plan[PLAN_POSITIONS]:
@@ -527,7 +400,7 @@ def step(state: State, first: int, last: int) -> int:
                     else:
                         code = run_vector(state.local, state.blocks, config, a, b, row, plan, state.stop, fault)
                 if code == OK:
-                    duration, latency = _execute(row, config, plan, arch, traffic, counters)
+                    duration, latency = tally_execute(row, config, plan, arch, traffic, counters)
             if code == OK:
                 code = _timed(state, number, engine, ready, duration, latency)
         if code != OK:

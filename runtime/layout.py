@@ -194,6 +194,10 @@ TYPES: Integers = _type_table()
     N_COUNTERS,
 ) = range(9)
 
+# Traffic of a layer: traffic[memory, role, READ or WRITE] in bytes; local memory n counts at 1 + n.
+MAIN_MEMORY = 0
+READ, WRITE = 0, 1
+
 # --- The plan of a command: what its checks found out --------------------------------------------------------------
 
 PLAN_POSITIONS, PLAN_MEMORY, PLAN_MEMORY_A, PLAN_MEMORY_B, PLAN_OVERFLOWS, PLAN_MACS, PLAN_INSIDE = range(7)

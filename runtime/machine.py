@@ -36,7 +36,7 @@ from .faults import (
     fault_error,
 )
 from .host import HostRunner
-from .interpreter import EVENT_FIELDS, MAIN_MEMORY, READ, WRITE, State, host_done, step
+from .interpreter import EVENT_FIELDS, State, host_done, step
 from .program_checks import check_program, check_units, host_memory
 from .race import Race, find_races
 from .timing import LIMIT
@@ -238,8 +238,8 @@ def _run(
             raise _fault(program, state, NO_REGION, options)
         read, written = _call_host(program, state, host, host_values, region)
         layer = state.region[number]
-        state.traffic[layer, MAIN_MEMORY, layout.ROLE_INPUT, READ] += read
-        state.traffic[layer, MAIN_MEMORY, layout.ROLE_OUTPUT, WRITE] += written
+        state.traffic[layer, layout.MAIN_MEMORY, layout.ROLE_INPUT, layout.READ] += read
+        state.traffic[layer, layout.MAIN_MEMORY, layout.ROLE_OUTPUT, layout.WRITE] += written
         state.counters[layer, layout.N_HOST_BYTES] += read + written
         moved = (read + written) * arch.clock_hz
         cycles = arch.host.call_cycles + -(-moved // arch.host.bytes_per_second)
@@ -334,7 +334,7 @@ def _layer_counts(state: State, number: int, memories: list[str]) -> LayerCounts
         for place, memory in enumerate(memories)
         if (
             roles := {
-                role: Transfer(int(moved[place, code, READ]), int(moved[place, code, WRITE]))
+                role: Transfer(int(moved[place, code, layout.READ]), int(moved[place, code, layout.WRITE]))
                 for code, role in enumerate(ROLE_CODES)
                 if moved[place, code].any()
             }
