@@ -5,26 +5,23 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import islice
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 from ...ir.diagnostics import CompileError, Diagnostic, Span
 from ...ir.encoding import encode
 from ...ir.files import decoded
-from ...ir.program import MNEMONICS, HostCall, Instruction, Opcode, Placement, Program, Region
+from ...ir.program import MNEMONICS, HostCall, Instruction, Placement, Program, Region
 from ...ir.program_rules import MAX_ENTRIES, MAX_FAULTS, MAX_INSTRUCTIONS, check_program, limited
 from ...ir.types import BlobRef, ElementType, HostType
-from .syntax import CORE as _CORE
-from .syntax import INSTRUCTIONS, VERSION, FieldText, InstructionText, number
+from .line import Fault, Line, column_of, field_values
+from .syntax import INSTRUCTIONS, VERSION, InstructionText
 
 MAX_SOURCE_CHARACTERS = 1 << 29
 MAX_LINES = 1 << 23
 
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"?|[(),]|[^\s(),"#]+|#.*')
 _REQUIRED = {
     "version": ".dnnc",
     "model": ".model",
@@ -38,16 +35,6 @@ _Entry = TypeVar("_Entry")
 _CHUNK = 1 << 15  # instructions that are held as objects at once
 
 
-class _Fault(Exception):
-    """Wrong at a token of the line, counted from 0."""
-
-    def __init__(self, token: int, message: str, help: str = "") -> None:
-        super().__init__(message)
-        self.token = token
-        self.message = message
-        self.help = help
-
-
 def assemble(source: str | bytes, file: str = "program.s") -> Program:
     """The program that a text stands for. Raises CompileError with every fault (the first hundred)."""
     if len(source) > MAX_SOURCE_CHARACTERS:
@@ -57,85 +44,6 @@ def assemble(source: str | bytes, file: str = "program.s") -> Program:
     if text.count("\n") >= MAX_LINES:
         raise CompileError(Diagnostic(f"the text has more than {MAX_LINES} lines", Span(file, 1, 1)))
     return _Assembler(text.split("\n"), file).program()
-
-
-class _Line:
-    """The tokens of a line, taken one after the other."""
-
-    def __init__(self, text: str) -> None:
-        self.tokens = _TOKEN.findall(text)
-        if self.tokens and self.tokens[-1].startswith("#"):
-            self.tokens.pop()
-        self.at = 0
-
-    def done(self) -> bool:
-        return self.at >= len(self.tokens)
-
-    def take(self, what: str) -> str:
-        if self.done():
-            raise _Fault(self.at, f"the line ends where {what} is expected")
-        self.at += 1
-        return str(self.tokens[self.at - 1])
-
-    def fail(self, message: str, help: str = "") -> NoReturn:
-        """A fault at the token that was taken last."""
-        raise _Fault(self.at - 1, message, help)
-
-    def end(self) -> None:
-        if not self.done():
-            raise _Fault(self.at, f"{self.tokens[self.at][:40]!r} where the line should end")
-
-    def accept(self, word: str) -> bool:
-        """Take `word` if it is next."""
-        if not self.done() and self.tokens[self.at] == word:
-            self.at += 1
-            return True
-        return False
-
-    def text(self, what: str) -> str:
-        token = self.take(f"{what} in quotes")
-        if len(token) < 2 or token[0] != '"':
-            self.fail(f"{token[:40]!r} where {what} in quotes is expected")
-        try:
-            return str(json.loads(token))
-        except ValueError:
-            self.fail(f"{token[:40]} is no text in quotes", help="backslashes are as in JSON")
-
-    def number(self, what: str) -> int:
-        token = self.take(what)
-        try:
-            value = number(token)
-        except ValueError as error:
-            self.fail(str(error))
-        if not 0 <= value < 1 << 62:
-            self.fail(f"{what} {value} is not in 0..2^62-1")
-        return value
-
-    def list_of(self, what: str, entry: Callable[[str], object]) -> list[object]:
-        """Entries between parentheses, with commas between them and perhaps after the last."""
-        if self.take(f"a list of {what}") != "(":
-            self.fail(f"a list of {what} starts with '('")
-        entries: list[object] = []
-        while not self.accept(")"):
-            if entries and self.take("',' or ')'") != ",":
-                self.fail(f"{self.tokens[self.at - 1][:40]!r} where ',' or ')' is expected")
-            if not self.accept(")"):
-                entries.append(entry(what))
-            else:
-                break
-        return entries
-
-    def texts(self, what: str) -> tuple[str, ...]:
-        return tuple(str(each) for each in self.list_of(what, self.text))
-
-    def numbers(self, what: str) -> tuple[int, ...]:
-        return tuple(each for each in self.list_of(what, self.number) if isinstance(each, int))
-
-    def blob(self) -> BlobRef:
-        token = self.take("a blob")
-        if not re.fullmatch(r"sha256:[0-9a-f]{64}", token):
-            self.fail(f"{token[:80]!r} names no blob", help="a blob is sha256: and 64 hexadecimal digits")
-        return BlobRef(token.removeprefix("sha256:"))
 
 
 class _Assembler:
@@ -159,7 +67,7 @@ class _Assembler:
         self.code_lines: list[int] = []
         self.count = 0
         self.number = 0
-        self.directives: dict[str, Callable[[_Line], None]] = {
+        self.directives: dict[str, Callable[[Line], None]] = {
             ".dnnc": self._version,
             ".model": lambda line: self._single("model", line.text("a name")),
             ".batch": lambda line: self._single("batch", line.number("a number")),
@@ -189,7 +97,7 @@ class _Assembler:
             if "end" not in self.single:
                 last = max((number for number, line in enumerate(self.lines) if line.strip()), default=0)
                 help = "the last line of a whole program is .end: the rest of this one may be lost"
-                self._note(last, len(_Line(self.lines[last]).tokens), "the text ends without .end", help)
+                self._note(last, len(Line(self.lines[last]).tokens), "the text ends without .end", help)
         self._stop_on_faults()
         program = Program(
             model=str(self.single["model"]),
@@ -221,14 +129,12 @@ class _Assembler:
     def _note(self, line_number: int, token: int, message: str, help: str = "") -> None:
         """A fault at a token of a line, both counted from 0."""
         text = self.lines[line_number] if line_number < len(self.lines) else ""
-        tokens = (match.start() for match in _TOKEN.finditer(text) if not match[0].startswith("#"))
-        column = next(islice(tokens, token, None), len(text.rstrip()))
         excerpt = text.rstrip() if len(text) <= 240 else ""
-        span = Span(self.file, line_number + 1, column + 1)
+        span = Span(self.file, line_number + 1, column_of(text, token) + 1)
         self.faults.append(Diagnostic(message, span, help=help, excerpt=excerpt))
 
     def _line(self, text: str) -> None:
-        line = _Line(text)
+        line = Line(text)
         if line.done():
             return
         started = self.number
@@ -236,7 +142,7 @@ class _Assembler:
             word = line.tokens[0]
             if "end" in self.single:
                 self.number = len(self.lines)  # one fault says it
-                raise _Fault(0, f"{word[:40]!r} after .end", "the program ends there")
+                raise Fault(0, f"{word[:40]!r} after .end", "the program ends there")
             if word in _MNEMONICS:
                 self._instruction(_MNEMONICS[word], line)
             elif word in self.directives:
@@ -246,21 +152,21 @@ class _Assembler:
                     line.end()
             else:
                 known = self.directives if word.startswith(".") else _MNEMONICS
-                raise _Fault(0, f"{word[:40]!r} is no instruction and no directive", f"one of: {', '.join(known)}")
-        except _Fault as fault:
+                raise Fault(0, f"{word[:40]!r} is no instruction and no directive", f"one of: {', '.join(known)}")
+        except Fault as fault:
             self._note(started, fault.token, fault.message, fault.help)
 
     # Instructions
 
-    def _instruction(self, form: InstructionText, line: _Line) -> None:
+    def _instruction(self, form: InstructionText, line: Line) -> None:
         if not self.regions:
-            raise _Fault(0, "an instruction before the first .region", "every instruction belongs to a region")
+            raise Fault(0, "an instruction before the first .region", "every instruction belongs to a region")
         if self.count >= MAX_INSTRUCTIONS:
             self.number = len(self.lines)  # nothing that follows is of interest
-            raise _Fault(0, f"more than {MAX_INSTRUCTIONS} instructions")
+            raise Fault(0, f"more than {MAX_INSTRUCTIONS} instructions")
         self.code_lines.append(self.number)
         self.count += 1
-        values, core = _values(form, line.tokens)
+        values, core = field_values(form, line.tokens)
         self.instructions.append(Instruction(form.opcode, tuple(values), core))
         if len(self.instructions) >= _CHUNK:
             self._flush()
@@ -273,24 +179,24 @@ class _Assembler:
 
     def _single(self, key: str, value: str | int) -> None:
         if key in self.single:
-            raise _Fault(0, "this directive appears twice")
+            raise Fault(0, "this directive appears twice")
         self.single[key] = value
         self.places[key, 0] = self.number
 
     def _append(self, kind: str, entries: list[_Entry], entry: _Entry) -> None:
         if len(entries) == MAX_ENTRIES:
             self.number = len(self.lines)  # nothing that follows is of interest
-            raise _Fault(0, f"more than {MAX_ENTRIES} of this directive")
+            raise Fault(0, f"more than {MAX_ENTRIES} of this directive")
         self.places[kind, len(entries)] = self.number
         entries.append(entry)
 
-    def _version(self, line: _Line) -> None:
+    def _version(self, line: Line) -> None:
         version = line.number("a version")
         if version != VERSION:
             line.fail(f"version {version} of the text; this dnnc reads {VERSION}")
         self._single("version", version)
 
-    def _arch(self, line: _Line) -> None:
+    def _arch(self, line: Line) -> None:
         """The machine's description: the lines that follow and start with a bar."""
         line.end()
         first = self.number + 1
@@ -298,7 +204,7 @@ class _Assembler:
             self.number += 1
         self._single("arch", "\n".join(each[1:] for each in self.lines[first : self.number + 1]))
 
-    def _tensor(self, line: _Line) -> None:
+    def _tensor(self, line: Line) -> None:
         name = line.text("a tensor's name")
         token = line.take("a type")
         kind: ElementType | HostType
@@ -314,11 +220,11 @@ class _Assembler:
         address = line.number("an address") if line.accept("at") else None
         self._append("placements", self.placements, Placement(name, kind, shape, order, address))
 
-    def _constant(self, line: _Line) -> None:
+    def _constant(self, line: Line) -> None:
         address = line.number("an address")
         self._append("constants", self.constants, (address, line.blob()))
 
-    def _call(self, line: _Line) -> None:
+    def _call(self, line: Line) -> None:
         name = line.text("a name")
         inputs = line.texts("tensors")
         if line.take("'->'") != "->":
@@ -326,7 +232,7 @@ class _Assembler:
         outputs = line.texts("tensors")
         self._append("host_calls", self.calls, HostCall(name, inputs, outputs, line.blob()))
 
-    def _region(self, line: _Line) -> None:
+    def _region(self, line: Line) -> None:
         self._end_region()
         name, op = line.text("a name"), line.text("an operator")
         where = line.take("accelerator or host")
@@ -341,7 +247,7 @@ class _Assembler:
         if self.regions:
             self.regions[-1] = replace(self.regions[-1], last=self.count - 1)
 
-    def _blob(self, line: _Line) -> None:
+    def _blob(self, line: Line) -> None:
         """Base64 in the lines that follow, until one is empty or a directive."""
         reference, size = line.blob(), line.number("a number of bytes")
         line.end()
@@ -364,93 +270,5 @@ class _Assembler:
             self.blobs[reference] = data
 
 
-def _values(form: InstructionText, tokens: list[str]) -> tuple[list[int | tuple[int, ...]], int]:
-    """The values of an instruction's fields, and its core. This is the inner loop: it is written for speed."""
-    values = list(form.defaults)
-    names, waits = _FIELDS[form.opcode]
-    core = 0
-    seen: set[str] = set()
-    at, count = 1, len(tokens)
-    while at < count:
-        word = tokens[at]
-        if word in seen:
-            raise _Fault(at, f"{word!r} appears twice")
-        seen.add(word)
-        each = names.get(word)
-        if word == "wait" and waits:
-            at = _wait(waits, values, tokens, at + 1)
-        elif word == "core":
-            core = _one(_CORE, _next(tokens, at + 1, word), at + 1)
-            at += 2
-        elif each is None and word[0] == "s" and word[1:].isdecimal() and "stream" in names and "stream" not in seen:
-            seen.add("stream")
-            each = names["stream"]
-            values[each.index] = _one(each, word[1:], at)
-            at += 1
-        elif each is None:
-            raise _Fault(at, f"{form.mnemonic} has no field {word[:40]!r}", f"one of: {', '.join(names)}")
-        elif each.field.count == 1:
-            values[each.index] = _one(each, _next(tokens, at + 1, word), at + 1)
-            at += 2
-        else:
-            entries, following = _entries(each, tokens, at + 1)
-            missing = (each.default,) * (each.field.count - len(entries))
-            values[each.index] = (*missing, *entries) if each.front else (*entries, *missing)
-            at = following
-    return values, core
-
-
-def _wait(waits: dict[str, FieldText], values: list[int | tuple[int, ...]], tokens: list[str], at: int) -> int:
-    """What follows `wait`: engines with distances. Returns the token after them."""
-    if _next(tokens, at, "wait") not in waits:
-        raise _Fault(at, f"{tokens[at][:40]!r} is no engine", f"one of: {', '.join(waits)}")
-    while at < len(tokens) and tokens[at] in waits:
-        each = waits[tokens[at]]
-        if values[each.index]:
-            raise _Fault(at, f"{tokens[at]!r} is waited for twice")
-        values[each.index] = _one(each, _next(tokens, at + 1, tokens[at]), at + 1)
-        at += 2
-    return at
-
-
-def _next(tokens: list[str], at: int, name: str) -> str:
-    if at >= len(tokens):
-        raise _Fault(at, f"the line ends where a value of {name!r} is expected")
-    return tokens[at]
-
-
-def _one(each: FieldText, token: str, at: int) -> int:
-    try:
-        return each.parse(token)
-    except ValueError as error:
-        raise _Fault(at, str(error)) from None
-
-
-def _entries(each: FieldText, tokens: list[str], at: int) -> tuple[list[int], int]:
-    """The entries of a list between parentheses, and the token after it."""
-    if _next(tokens, at, each.name) != "(":
-        raise _Fault(at, f"{each.name} is a list of at most {each.field.count}, between '(' and ')'")
-    entries: list[int] = []
-    at += 1
-    while _next(tokens, at, each.name) != ")":
-        if len(entries) == each.field.count:
-            raise _Fault(at, f"{each.name} has at most {each.field.count} entries")
-        entries.append(_one(each, tokens[at], at))
-        at += 1
-        if _next(tokens, at, each.name) == ",":
-            at += 1
-        elif tokens[at] != ")":
-            raise _Fault(at, f"{tokens[at][:40]!r} where ',' or ')' is expected")
-    return entries, at + 1
-
-
 _MNEMONICS = {MNEMONICS[opcode]: form for opcode, form in INSTRUCTIONS.items()}
-# Per opcode: its fields by name, and its waits by engine.
-_FIELDS: dict[Opcode, tuple[dict[str, FieldText], dict[str, FieldText]]] = {
-    opcode: (
-        {each.name: each for each in form.fields if not each.name.startswith("wait_")},
-        {each.name.removeprefix("wait_"): each for each in form.fields if each.name.startswith("wait_")},
-    )
-    for opcode, form in INSTRUCTIONS.items()
-}
 _ELEMENT_TYPES = {each.value: each for each in ElementType}
