@@ -192,11 +192,11 @@ def transform(
 
 
 def _must_be_in_order(header: Header, names: Sequence[str]) -> None:
-    stands = ORDER.index(header.last_pass) if header.last_pass else 0
+    start = stands = ORDER.index(header.last_pass or IMPORTED)
     faults = []
     for name in names:
         at = ORDER.index(name)
-        if at <= stands and header.last_pass and at <= ORDER.index(header.last_pass):
+        if at <= start:
             help = f"start from {dump_name(ORDER[at - 1])}.dnnir or an earlier dump"
             faults.append(
                 Diagnostic(f"pass {name!r} comes too late: the module stands after {header.last_pass!r}", help=help)
