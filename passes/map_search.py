@@ -20,8 +20,10 @@ from ..backends.cost.module import counted
 from ..backends.cost.price import energy_pj, price
 from ..ir.arch import Arch
 from ..ir.nest import Dataflow, Nest, Schedule
-from .map_bound import Bounds, BusFigures
-from .map_space import Bools, Ints, MapSpace, space, tile_bytes
+from .map_axis import Ints
+from .map_bound import Bounds
+from .map_bus import BusFigures
+from .map_space import Bools, MapSpace, space, tile_bytes
 from .mapping import Pin
 from .schedule import make_schedule
 
