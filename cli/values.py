@@ -135,11 +135,16 @@ def _array(data: bytes) -> Array:
 def _read_folder(path: Path, wanted: Mapping[str, str]) -> dict[str, Any]:
     from google.protobuf.message import DecodeError
 
+    files = sorted(path.glob("*.pb"))
+    if len(files) > MOST_MEMBERS:
+        raise CompileError(
+            Diagnostic(f"the folder has {len(files)} .pb files", Span(str(path)), f"at most {MOST_MEMBERS}")
+        )
     values: dict[str, Any] = {}
     faults: list[Diagnostic] = []
     total = 0
     names = list(wanted)
-    for file in sorted(path.glob("*.pb"))[:MOST_MEMBERS]:
+    for file in files:
         place = Span(str(file), 1, 1)
         try:
             data = read_bounded(file, LARGEST_BYTES - total)
@@ -154,7 +159,12 @@ def _read_folder(path: Path, wanted: Mapping[str, str]) -> dict[str, Any]:
         except (DecodeError, ValueError, TypeError, KeyError) as error:
             faults.append(Diagnostic(f"no TensorProto or SequenceProto: {error}", place))
             continue
-        values[name or own_name or file.stem] = value
+        name = name or own_name or file.stem
+        if name in values:
+            faults.append(
+                Diagnostic(f"another file of this folder has {name[:80]!r} already", place, "leave one of them")
+            )
+        values[name] = value
     if faults:
         raise CompileError(faults)
     return values

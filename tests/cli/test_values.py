@@ -71,6 +71,18 @@ def test_what_is_no_file_in_a_folder_is_refused(tmp_path: Path) -> None:
     assert messages == ["there is no such file", "this is a folder, not a regular file"]
 
 
+def test_no_file_of_a_folder_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    proto = numpy_helper.from_array(np.ones(1, np.float32), "x").SerializeToString()
+    (tmp_path / "input_0.pb").write_bytes(proto)
+    assert list(read_values(tmp_path, {"x": "tensor(float)"})) == ["x"]
+    (tmp_path / "own.pb").write_bytes(proto)
+    with pytest.raises(CompileError, match=r"own\.pb:1:1: error: another file of this folder has 'x' already"):
+        read_values(tmp_path, {"x": "tensor(float)"})
+    monkeypatch.setattr(values, "MOST_MEMBERS", 1)
+    with pytest.raises(CompileError, match=r"the folder has 2 \.pb files\nhelp: at most 1"):
+        read_values(tmp_path, {"x": "tensor(float)"})
+
+
 def test_folder_of_protos_comes_back(tmp_path: Path) -> None:
     given_values = {
         "x": np.ones((2, 2), np.float32),
