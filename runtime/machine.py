@@ -159,10 +159,10 @@ def arch_array(arch: Arch) -> layout.Integers:
 def layers_of_instructions(program: Program) -> list[str]:
     """The name of the layer that each instruction belongs to."""
     names = [*(region.name for region in program.regions), UNASSIGNED]
-    return [names[number] for number in region_of_instructions(program)]
+    return [names[number] for number in _region_of_instructions(program)]
 
 
-def region_of_instructions(program: Program) -> NDArray[np.int32]:
+def _region_of_instructions(program: Program) -> NDArray[np.int32]:
     """Number of the layer that each instruction belongs to; len(regions) where it belongs to none."""
     numbers = np.full(program.instruction_count, len(program.regions), np.int32)
     for number, region in enumerate(program.regions):
@@ -181,7 +181,7 @@ def _initial_state(program: Program, arch: Arch, table: layout.Integers, options
     layers = len(program.regions) + 1
     return State(
         table=table,
-        region=region_of_instructions(program),
+        region=_region_of_instructions(program),
         main=main,
         local=local_memory([memory.capacity_bytes for memory in arch.local]),
         arch=arch_array(arch),

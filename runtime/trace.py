@@ -12,7 +12,7 @@ from typing import Any
 
 from ..ir.arch import Arch
 from ..ir.program import INSTRUCTION_BYTES, MNEMONICS, Opcode, Program
-from .machine import UNASSIGNED, RunResult, region_of_instructions
+from .machine import RunResult, layers_of_instructions
 
 _PROCESS = 1
 _TRACKS = ("load", "execute", "store", "bus", "host")
@@ -38,12 +38,11 @@ def trace_events(program: Program, clock_hz: int, result: RunResult) -> Iterator
         yield _named("thread_name", number + 1, track)
         yield _event("thread_sort_index", "M", number + 1, args={"sort_index": number})
     per_cycle = 1e6 / clock_hz  # microseconds
-    names = [region.name for region in program.regions] + [UNASSIGNED]
-    layers = region_of_instructions(program)
+    layers = layers_of_instructions(program)
     for instruction, dispatched, started, freed, completed in result.events.tolist():
         opcode = Opcode(program.code[instruction * INSTRUCTION_BYTES])
         details = {"instruction": instruction, "dispatched": dispatched, "started": started, "completed": completed}
-        name = f"{names[layers[instruction]]} {MNEMONICS[opcode]}"
+        name = f"{layers[instruction]} {MNEMONICS[opcode]}"
         for track in _TRACKS_OF[opcode]:
             yield _event(
                 name,
