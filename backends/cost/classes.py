@@ -68,11 +68,7 @@ class Grid:
         for extent in extents.values():
             points *= extent
         if points > POINT_LIMIT:
-            raise CompileError(
-                Diagnostic(
-                    f"nest {nest.name!r} has {points} points", nest.span, help=f"at most {POINT_LIMIT} can be counted"
-                )
-            )
+            raise _refusal(nest, f"{points} points", f"at most {POINT_LIMIT} can be counted")
         tiled = {dim: size for dim, size in sizes.items() if size < extents[dim]}
         loops = []
         for dim, size in tiled.items():
@@ -82,7 +78,7 @@ class Grid:
                 cuts.add(1)
             for access in nest.reads:
                 for axis, view in zip(access.index, access.shape, strict=True):
-                    cuts.update(_clipping_cuts(axis, view, dim, size, tiles, extents))
+                    cuts.update(_clipping_cuts(nest, axis, view, dim, size, tiles))
             ordered = sorted(cut for cut in cuts if 0 <= cut <= tiles)
             lengths = tuple(after - before for before, after in pairwise(ordered))
             loops.append(TiledLoop(dim, size, tiles, tuple(ordered[:-1]), lengths))
@@ -91,7 +87,7 @@ class Grid:
         for each in loops:
             cells *= len(each.lengths)
         if cells > GRID_LIMIT:
-            raise CompileError(Diagnostic(f"nest {nest.name!r} has {cells} classes of tiles", nest.span))
+            raise _refusal(nest, f"{cells} classes of tiles", f"at most {GRID_LIMIT} can be counted: use larger tiles")
         return grid
 
     def depth(self, dims: frozenset[str]) -> int:
@@ -165,8 +161,13 @@ class Grid:
         return Boxes(tuple(counts), tuple(insides))
 
 
-def _clipping_cuts(axis: Affine, view: int, dim: str, size: int, tiles: int, extents: dict[str, int]) -> Iterator[int]:
+def _refusal(nest: Nest, what: str, help: str) -> CompileError:
+    return CompileError(Diagnostic(f"nest {nest.name!r} has {what}", nest.span, help))
+
+
+def _clipping_cuts(nest: Nest, axis: Affine, view: int, dim: str, size: int, tiles: int) -> Iterator[int]:
     """Tile numbers along `dim` between which the part of a box that lies inside the tensor may change."""
+    extents = {each.name: each.extent for each in nest.domain}
     coefficient = axis.coefficient(dim)
     if VALUE in axis.dims:
         return
@@ -191,14 +192,15 @@ def _clipping_cuts(axis: Affine, view: int, dim: str, size: int, tiles: int, ext
         low, high = max(least, free), min(greatest, tiles - 1)
         if low > high:
             continue
-        yield from _each(free, low + 1, dim)
+        yield from _each(nest, free, low + 1, dim)
         free = high + 1
-    yield from _each(free, tiles, dim)
+    yield from _each(nest, free, tiles, dim)
 
 
-def _each(first: int, end: int, dim: str) -> range:
+def _each(nest: Nest, first: int, end: int, dim: str) -> range:
     if end - first > GRID_LIMIT:
-        raise CompileError(Diagnostic(f"padding clips {end - first} tiles along {dim!r} in different ways"))
+        what = f"{end - first} tiles along {dim!r} that padding clips in different ways"
+        raise _refusal(nest, what, f"at most {GRID_LIMIT} can be counted: use larger tiles")
     return range(first, end)
 
 
@@ -227,24 +229,25 @@ def inside_points(nest: Nest, operands: tuple[str, ...]) -> int:
                 break
             bounds = [bound for bound in bounds if bound not in touching]
             group += touching
-        points *= _points_between(group, sorted(dims, key=lambda dim: (extents[dim], dim)), extents)
+        points *= _points_between(nest, group, sorted(dims, key=lambda dim: (extents[dim], dim)))
         free -= dims
     for dim in free:
         points *= extents[dim]
     return points
 
 
-def _points_between(bounds: list[tuple[Affine, int]], dims: list[str], extents: dict[str, int]) -> int:
+def _points_between(nest: Nest, bounds: list[tuple[Affine, int]], dims: list[str]) -> int:
     if not dims:
         return int(all(0 <= axis.constant < view for axis, view in bounds))
     *enumerated, last = dims
-    shape = tuple(extents[dim] for dim in enumerated)
+    shape = tuple(nest.extent(dim) for dim in enumerated)
     cells = int(np.prod(shape, dtype=object)) if shape else 1
     if cells > GRID_LIMIT:
-        raise CompileError(Diagnostic(f"padding couples {cells} points of dimensions {', '.join(enumerated)}"))
+        what = f"{cells} points of {', '.join(enumerated)} that padding couples with {last}"
+        raise _refusal(nest, what, f"at most {GRID_LIMIT} can be counted")
     places = np.indices(shape, dtype=np.int64) if shape else np.zeros((0,), np.int64)
     low = np.zeros(shape, np.int64)
-    high = np.full(shape, extents[last], np.int64)
+    high = np.full(shape, nest.extent(last), np.int64)
     for axis, view in bounds:
         base = np.full(shape, axis.constant, np.int64)
         for number, dim in enumerate(enumerated):

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from ...ir.arch import MAIN_MEMORY, Arch
+from ...ir.diagnostics import CompileError
 from ...ir.graph import HostRegion
 from ...ir.module import Module
 from ...ir.nest import Nest
@@ -63,7 +64,10 @@ def cost_module(module: Module, arch: Arch) -> list[LayerCounts]:
 def counted(nest: Nest, arch: Arch) -> LayerCounts:
     """`cost_nest` of a nest without its names: nests that differ in names alone are counted once in a process, and what
     the choice of schedules has counted is not counted again. Holds the last 1024, some 10 KiB each."""
-    return _counted(nameless(nest), arch)
+    try:
+        return _counted(nameless(nest), arch)
+    except CompileError:
+        return cost_nest(nest, arch)  # refused again, by its name
 
 
 @lru_cache(maxsize=1024)

@@ -10,8 +10,10 @@ import pytest
 from dnnc.backends.cost import maxplus
 from dnnc.backends.cost.classes import Grid
 from dnnc.backends.cost.commands import computes, loads, stores
+from dnnc.backends.cost.module import counted
 from dnnc.backends.cost.nest import cost_nest, make_plan
 from dnnc.ir.arch import Arch
+from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.nest import Dim, Nest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -147,23 +149,44 @@ def test_empty_domain(dim: str) -> None:
     check(nest, arch)
 
 
+def wide(size: int, **more: Any) -> dict[str, Any]:
+    """A convolution along one dimension, with a kernel as long as its input."""
+    return dict(m=1, c=1, q=1, s=1, w=1, p=size, r=size, h=size, pad=size // 2, **more)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        (wide(100_000_000), "points\nhelp: at most 4503599627370496 can be counted"),
+        (wide(6_000_000), "points of p that padding couples with r\nhelp: at most 4194304"),
+        (wide(10_000_000, tiles=[("p", 1)]), "tiles along 'p' that padding clips in different ways\nhelp:"),
+    ],
+)
+def test_what_is_too_large_to_count_is_refused_by_name(sizes: dict[str, Any], message: str) -> None:
+    arch = machine()
+    nest = replace(conv_nest(arch, **sizes), name="wide")
+    for count in (cost_nest, counted):
+        with pytest.raises(CompileError, match=rf"nest 'wide' has \d+ {message}"):
+            count(nest, arch)
+
+
 @pytest.fixture
 def work(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Counts columns stepped and matrix products."""
-    counted: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     step, multiply = maxplus.Walk._step, maxplus.Walk._multiply
 
     def counting_step(walk: maxplus.Walk, state: maxplus.Rows, most: maxplus.Most, *where: Any) -> None:
-        counted["columns"] += 1 if most is max else walk.rows
+        counts["columns"] += 1 if most is max else walk.rows
         step(walk, state, most, *where)
 
     def counting_multiply(walk: maxplus.Walk, left: maxplus.Ints, right: maxplus.Ints) -> maxplus.Ints:
-        counted["products"] += 1
+        counts["products"] += 1
         return multiply(walk, left, right)
 
     monkeypatch.setattr(maxplus.Walk, "_step", counting_step)
     monkeypatch.setattr(maxplus.Walk, "_multiply", counting_multiply)
-    return counted
+    return counts
 
 
 @pytest.mark.parametrize("patient", [True, False])
