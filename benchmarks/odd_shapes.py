@@ -36,7 +36,7 @@ from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.graph import HostRegion
 from dnnc.ir.module import Module
 from dnnc.ir.nest import Nest
-from dnnc.ir.stats import LayerCounts
+from dnnc.ir.stats import LayerCounts, differences
 from dnnc.ir.types import ElementType
 from dnnc.passes.mapping import MappingOptions
 from dnnc.passes.pipeline import PIPELINE, Options
@@ -46,7 +46,6 @@ OF_CODES = ("gemmini16", "edge8", "odd12x14", "tpu256", "tiny3x5", "tiny2x7", "f
 OF_FLOATS = ("f32_8", "bf16_32", "tinyf4x3")
 DATAFLOWS = ("auto", "ws", "os", "is")
 IM2COLS = ("auto", "explicit", "implicit")
-COUNTED = ("name", "where", "dataflow", "im2col", "macs", "macs_issued", "instructions", "traffic", "cycles", "actions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,19 +153,16 @@ def _value_faults(case: Case, arch: Arch, expected: dict[str, Any], found: dict[
 
 def _count_faults(module: Module, arch: Arch, result: RunResult) -> list[str]:
     costed = cost_module(module, arch)
-    if len(costed) != len(result.layers):
-        return [f"cost has {len(costed)} layers, run {len(result.layers)}"]
-    return [fault for pair in zip(costed, result.layers, strict=True) for fault in _layer_faults(*pair)]
-
-
-def _layer_faults(costed: LayerCounts, counted: LayerCounts) -> list[str]:
-    """`none` is im2col's word for None."""
-    pairs = [(name, *(getattr(each, name) for each in (costed, counted))) for name in COUNTED]
-    return [
-        f"{costed.name}: {name} is {a} in cost and {b} in run"
-        for name, a, b in pairs
-        if a != b and (name, b) != ("im2col", "none")
+    return differences(costed, result.layers) or [
+        f"{one.name}: cost says {_said(one)}, run {_said(other)}"
+        for one, other in zip(costed, result.layers, strict=True)
+        if _said(one) != _said(other)
     ]
+
+
+def _said(layer: LayerCounts) -> tuple[str | None, str | None]:
+    """Of the schedule, what a program repeats; its word for no im2col is `none`."""
+    return layer.dataflow, None if layer.im2col == "none" else layer.im2col
 
 
 def _brief(error: Exception) -> str:
