@@ -19,7 +19,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,36 +39,84 @@ HISTORY = 255  # the farthest distance of a wait
 DISPATCH, BUS, UNIT, LOADED, COMPUTED, STORED, STORED_BEFORE, READY = range(8)
 FIXED_ROWS = 8
 
-# Columns of Plan.commands; the strides of loop k are in column STRIDES + k.
-PLACE, DEPTH, EXECUTE_WAIT, STORE_WAIT, OFFSET, STRIDES = range(6)
 # When a load is issued, and what it waits for.
 AHEAD, AFTER_COMPUTE, AFTER_STORE = range(3)
 WAIT_NONE, WAIT_RECORDED, WAIT_HISTORY, WAIT_LATEST = range(4)
-
-# Entries of Plan.figures. QUEUES: first row and entries of each engine's queue; HISTORIES: first rows, or -1.
-LOOPS, READS, DISPATCH_CYCLES, LATENCY, OUTPUT_DEPTH, OUTPUT_FREE, PATIENCE, QUEUES = range(8)
-HISTORIES = QUEUES + 6
-FIGURES = HISTORIES + 2
 
 LONGEST_PERIOD = 32
 SHORT_RUN = 64  # repetitions that are applied to a matrix one by one
 
 
-class Plan(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Durations:
+    """Cycles of a command over the classes of the loops' tiles: a class of loop k further is `strides[k]` entries."""
+
+    cycles: list[int]
+    strides: list[int]
+
+    def at(self, classes: list[int]) -> int:
+        """The entry at the class of each loop, from 1."""
+        entry = 0
+        for stride, number in zip(self.strides, classes, strict=True):
+            entry += stride * number
+        return self.cycles[entry]
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """The loads of one operand: where among the commands of an iteration, and what they wait for (a compute, a store).
+    `depth` is the innermost loop that matters to the operand."""
+
+    place: int
+    depth: int
+    waits: tuple[int, int]
+    durations: Durations
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
     """A nest as the walk sees it. Loops are those with more than one tile, numbered from 1, the outermost first.
 
-    `lengths[k]` has the number of classes of loop k, then the tiles of each in order. `commands` has a row for each
-    read, then for the duration and the tail of the compute and the duration of the store; their tables over the classes
-    lie in `durations`. `records[0, d]` and `records[1, d]` are the rows of W[d] and V[d], -1 without. `live[k]` marks
-    the rows that the body of loop k changes.
+    `lengths[k]` has the tiles of each class of loop k, in order. `tails` are the cycles from the end of a compute until
+    its results are there. The state has `rows` rows: `queues` are the first row and the entries of each engine's queue;
+    `records[0][d]` and `records[1][d]` are the rows of W[d] and V[d], `histories` the first rows of the last
+    completions of computes and of stores, -1 without. `patience` is how many repetitions of a loop are walked with the
+    vector before a matrix is made.
     """
 
-    figures: Ints
-    lengths: Ints
-    commands: Ints
-    durations: Ints
-    records: Ints
-    live: Ints
+    dispatch_cycles: int
+    latency_cycles: int
+    lengths: list[list[int]]
+    loads: list[Load]
+    computes: Durations
+    tails: Durations
+    stores: Durations
+    output_depth: int
+    output_free: int
+    queues: list[tuple[int, int]]
+    records: list[list[int]]
+    histories: list[int]
+    rows: int
+    patience: int
+
+    def changed_rows(self, loop: int) -> list[int]:
+        """The rows of the state that the body of a loop changes."""
+        loading, storing = any(load.depth >= loop for load in self.loads), loop <= self.output_depth
+        rows = [DISPATCH, UNIT, COMPUTED]
+        if loading or storing:
+            rows.append(BUS)
+        if loading:
+            rows.append(LOADED)
+        if storing:
+            rows += [STORED, STORED_BEFORE]
+        for (first, entries), active in zip(self.queues, (loading, True, storing), strict=True):
+            if active:
+                rows += range(first, first + entries)
+        for first, record, active in zip(self.histories, self.records, (True, storing), strict=True):
+            if active:
+                rows += range(first, first + HISTORY) if first >= 0 else ()
+                rows += [row for row in record[loop:] if row >= 0]
+        return rows
 
 
 class Walk:
@@ -78,15 +127,10 @@ class Walk:
     """
 
     def __init__(self, plan: Plan) -> None:
-        figures: list[int] = plan.figures.tolist()
-        self.figures = figures
-        self.loops, self.reads = figures[LOOPS], figures[READS]
-        self.lengths: list[list[int]] = [row[1 : 1 + row[0]] for row in plan.lengths.tolist()]
-        self.commands: list[list[int]] = plan.commands.tolist()
-        self.durations: list[int] = plan.durations.tolist()
-        self.records: list[list[int]] = plan.records.tolist()
-        self.live = [np.flatnonzero(row).tolist() for row in plan.live]
-        self.rows = plan.live.shape[1]
+        self.plan = plan
+        self.lengths = plan.lengths
+        self.loops = len(plan.lengths) - 1
+        self.changed = [plan.changed_rows(loop) for loop in range(self.loops + 1)]
         self.at = [0] * (self.loops + 1)
 
     def run(self, state: Rows) -> None:
@@ -125,7 +169,7 @@ class Walk:
     def _repeat(self, state: Rows, most: Most, loop: int, number: int, left: int) -> None:
         """`left` more tiles of class `number`."""
         vector = most is max
-        patience = self.figures[PATIENCE] if vector else 0
+        patience = self.plan.patience if vector else 0
         seen: deque[Rows] = deque(maxlen=LONGEST_PERIOD + 1)
         while left:
             if patience:
@@ -136,12 +180,12 @@ class Walk:
                 seen.appendleft(list(state))
                 period, by = self._period(loop, seen)
                 if period:
-                    for row in self.live[loop]:
+                    for row in self.changed[loop]:
                         if state[row] > LONG_AGO:
                             state[row] += by * (left // period)
                     left, patience = left % period, 0
-            elif left > (2 * self.rows if vector else SHORT_RUN):
-                matrix = list(np.where(np.eye(self.rows, dtype=bool), 0, NEVER).astype(np.int64))
+            elif left > (2 * self.plan.rows if vector else SHORT_RUN):
+                matrix = list(np.where(np.eye(self.plan.rows, dtype=bool), 0, NEVER).astype(np.int64))
                 self._once(matrix, np.maximum.reduce, loop, number)
                 state[:] = self._applied(np.array(matrix), left, state, vector)
                 left = 0
@@ -158,14 +202,14 @@ class Walk:
             by = state[DISPATCH] - older[DISPATCH]
             if state[COMPUTED] - older[COMPUTED] == by and all(
                 state[row] - older[row] == by if older[row] > LONG_AGO else state[row] <= LONG_AGO
-                for row in self.live[loop]
+                for row in self.changed[loop]
             ):
                 return period, by
         return 0, 0
 
     def _applied(self, matrix: Ints, exponent: int, state: Rows, vector: bool) -> Rows:
         """`state` after `exponent` times `matrix`."""
-        result = np.array(state, np.int64).reshape(self.rows, -1)
+        result = np.array(state, np.int64).reshape(self.plan.rows, -1)
         while True:
             if exponent & 1:
                 result = self._multiply(matrix, result)
@@ -190,20 +234,19 @@ class Walk:
     def _step(self, state: Rows, most: Most, carry: int, before: list[int], following: list[int], first: bool) -> None:
         """The commands of the iteration at classes `before`, whose successor, at classes `following`, differs from it
         from loop `carry` inwards; carry 0: it is the last."""
-        figures, reads = self.figures, self.reads
+        plan = self.plan
         # What the compute needs has been issued before the loads of the next iteration.
         state[READY] = state[LOADED]
         if carry:
             self._loads(state, most, AHEAD, following, carry, first)
-        duration, tail = self._duration(reads, before), self._duration(reads + 1, before)
-        self._issue(state, most, 1, UNIT, (READY, figures[OUTPUT_FREE]), duration, tail)
+        duration, tail = plan.computes.at(before), plan.tails.at(before)
+        self._issue(state, most, 1, UNIT, (READY, plan.output_free), duration, tail)
         self._remember(state, 0, carry, COMPUTED)
         if carry:
             self._loads(state, most, AFTER_COMPUTE, following, carry, first)
-        if carry <= figures[OUTPUT_DEPTH]:
+        if carry <= plan.output_depth:
             state[STORED_BEFORE] = state[STORED]
-            duration = self._duration(reads + 2, before)
-            self._issue(state, most, 2, BUS, (COMPUTED, DISPATCH), duration, figures[LATENCY])
+            self._issue(state, most, 2, BUS, (COMPUTED, DISPATCH), plan.stores.at(before), plan.latency_cycles)
             self._remember(state, 1, carry, STORED)
         if carry:
             self._loads(state, most, AFTER_STORE, following, carry, first)
@@ -211,30 +254,26 @@ class Walk:
     def _loads(self, state: Rows, most: Most, place: int, following: list[int], carry: int, first: bool) -> None:
         """The loads that are issued at `place` for an iteration that differs from the one before from loop `carry`
         inwards; carry 0: for iteration 0, at any place."""
-        for read in range(self.reads):
-            command = self.commands[read]
-            depth = command[DEPTH]
-            if depth < carry or (carry > 0 and command[PLACE] != place):
+        for load in self.plan.loads:
+            if load.depth < carry or (carry > 0 and load.place != place):
                 continue
             waits = (DISPATCH, DISPATCH)
             if carry > 0:
                 # The first version after that of iteration 0 fills a copy that nobody has used.
-                unused = first and carry == depth
-                waits = (
-                    self._wait_row(command[EXECUTE_WAIT], 0, depth, unused),
-                    self._wait_row(command[STORE_WAIT], 1, depth, unused),
-                )
-            self._issue(state, most, 0, BUS, waits, self._duration(read, following), self.figures[LATENCY])
+                unused = first and carry == load.depth
+                waits = (self._wait_row(load, 0, unused), self._wait_row(load, 1, unused))
+            duration = load.durations.at(following)
+            self._issue(state, most, 0, BUS, waits, duration, self.plan.latency_cycles)
 
     def _issue(
         self, state: Rows, most: Most, engine: int, resource: int, waits: tuple[int, int], duration: int, tail: int
     ) -> None:
         """A command: dispatched when its queue has room, started when `resource` and the rows in `waits` allow it (row
         DISPATCH: no wait), completed in order."""
-        first, entries = self.figures[QUEUES + 2 * engine : QUEUES + 2 * engine + 2]
+        first, entries = self.plan.queues[engine]
         last = first + entries - 1
         completed = LOADED + engine
-        dispatched = most((state[DISPATCH] + self.figures[DISPATCH_CYCLES], state[first]))
+        dispatched = most((state[DISPATCH] + self.plan.dispatch_cycles, state[first]))
         state[DISPATCH] = dispatched
         start = most((dispatched, state[resource], state[waits[0]], state[waits[1]]))
         state[first:last] = state[first + 1 : last + 1]
@@ -245,37 +284,29 @@ class Walk:
     def _remember(self, state: Rows, kind: int, carry: int, source: int) -> None:
         """Row `source` is the newest completion: into the history, and to the versions that end with this iteration."""
         newest = state[source]
-        first = self.figures[HISTORIES + kind]
+        first = self.plan.histories[kind]
         if first >= 0:
             state[first : first + HISTORY] = [*state[first + 1 : first + HISTORY], newest]
         if carry > 0:
-            for row in self.records[kind][carry:]:
+            for row in self.plan.records[kind][carry:]:
                 if row >= 0:
                     state[row] = newest
 
-    def _duration(self, command: int, classes: list[int]) -> int:
-        """Entry of the command's table at the classes of the loops."""
-        figures = self.commands[command]
-        at = figures[OFFSET]
-        for loop in range(1, self.loops + 1):
-            at += figures[STRIDES + loop] * classes[loop]
-        return self.durations[at]
-
-    def _wait_row(self, wait: int, kind: int, depth: int, unused: bool) -> int:
+    def _wait_row(self, load: Load, kind: int, unused: bool) -> int:
+        wait = load.waits[kind]
         if wait == WAIT_LATEST:
             return COMPUTED + kind
         if wait == WAIT_RECORDED:
-            return self.records[kind][depth]
+            return self.plan.records[kind][load.depth]
         if wait == WAIT_HISTORY and not unused:
-            return self.figures[HISTORIES + kind]
+            return self.plan.histories[kind]
         return DISPATCH
 
 
 def cycles(plan: Plan, configures: int) -> int:
     """Cycles from the fence before the nest to its own, for `configures` configuration commands."""
-    dispatch = int(plan.figures[DISPATCH_CYCLES])
-    state: Rows = [NEVER] * plan.live.shape[1]
+    state: Rows = [NEVER] * plan.rows
     state[: UNIT + 1] = [0] * (UNIT + 1)
-    state[DISPATCH] = dispatch * configures
+    state[DISPATCH] = plan.dispatch_cycles * configures
     Walk(plan).run(state)
-    return int(max(state[DISPATCH] + dispatch, state[LOADED], state[COMPUTED], state[STORED]))
+    return int(max(state[DISPATCH] + plan.dispatch_cycles, state[LOADED], state[COMPUTED], state[STORED]))

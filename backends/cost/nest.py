@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from ...ir.arch import MAIN_MEMORY, Arch
 from ...ir.diagnostics import ensure
 from ...ir.nest import BodyOp, Dataflow, Nest
 from ...ir.program import INSTRUCTION_BYTES
 from ...ir.stats import LayerCounts, Transfer
+from . import maxplus as mp
 from .classes import Grid, Ints, inside_points
 from .commands import Computes, Loads, Stores, computes, loads, stores
-
-if TYPE_CHECKING:
-    from .maxplus import Plan
 
 
 class Traffic:
@@ -177,123 +172,96 @@ def _store_traffic(nest: Nest, positions: int, traffic: Traffic) -> None:
 
 
 def _cycles(grid: Grid, arch: Arch, moved: list[Loads], done: Computes, stored: Stores, configures: int) -> int:
-    from . import maxplus
-
-    return maxplus.cycles(make_plan(grid, arch, moved, done, stored), configures)
+    return mp.cycles(make_plan(grid, arch, moved, done, stored), configures)
 
 
-def make_plan(grid: Grid, arch: Arch, moved: list[Loads], done: Computes, stored: Stores) -> Plan:
-    """The nest as the max-plus kernel takes it: which wait stands for which distance, and the tables of durations."""
-    from . import maxplus as mp
-
-    nest, count = grid.nest, len(grid.loops)
+def make_plan(grid: Grid, arch: Arch, moved: list[Loads], done: Computes, stored: Stores) -> mp.Plan:
+    """The nest as the max-plus walk takes it: which wait stands for which distance, and the tables of durations."""
+    nest = grid.nest
     assert nest.schedule is not None
-    post = {step.operand for step in nest.post}
-    outputs_run = grid.tiles(stored.depth + 1, count)
     queues = (arch.queues.load, arch.queues.execute, arch.queues.store)
-
     # A wait farther than the farthest distance is written as the farthest. It is then mostly implied by the queue: the
     # command that waits was dispatched after the start of one so few places back that the one waited for was done.
     implied = (
         (mp.HISTORY - 2 - queues[1]) * int(done.duration.min()) >= int(done.tail.max()),
         (mp.HISTORY - 2 - queues[2]) * int(stored.duration.min()) >= arch.dma.latency_cycles,
     )
-    rows = mp.FIXED_ROWS
-    records = np.full((2, count + 1), -1, np.int64)
-    need_history = [False, False]
-    commands = np.zeros((len(moved) + 3, mp.STRIDES + count + 1), np.int64)
-    for each, command in zip(moved, commands, strict=False):
-        copies = nest.schedule.buffer(each.operand).copies
-        ensure(copies in (1, 2), f"{copies} copies of {each.operand}")
-        in_body, in_post = each.operand in (nest.body.a, nest.body.b), each.operand in post
-        steady = not in_post or each.depth <= stored.depth
-        ensure(steady, f"{each.operand} of the post chain varies along a reduction loop")
-        distance = grid.tiles(each.depth + 1, count)
-        waits = [mp.WAIT_NONE, mp.WAIT_NONE]
-        for kind, (used, far) in enumerate(((in_body, distance), (in_post, distance // outputs_run))):
-            if not used or each.depth == 0:
-                continue
-            if copies == 1:
-                waits[kind] = mp.WAIT_LATEST
-            elif far <= mp.HISTORY:
-                waits[kind] = mp.WAIT_RECORDED
-                if records[kind, each.depth] < 0:
-                    records[kind, each.depth] = rows
-                    rows += 1
-            elif not implied[kind]:
-                waits[kind] = mp.WAIT_HISTORY
-                need_history[kind] = True
-        command[mp.PLACE] = mp.AHEAD if copies == 2 else mp.AFTER_STORE if in_post else mp.AFTER_COMPUTE
-        command[mp.DEPTH] = each.depth
-        command[[mp.EXECUTE_WAIT, mp.STORE_WAIT]] = waits
-    if any(need_history) and any(loop.lengths[0] > 1 for loop in grid.loops):
+    planned = [_load(grid, each, stored.depth, implied) for each in moved]
+    needed = [any(load.waits[kind] == mp.WAIT_HISTORY for load in planned) for kind in (0, 1)]
+    if any(needed) and any(loop.lengths[0] > 1 for loop in grid.loops):
         # Only the first version after that of iteration 0 has no wait: its step needs a class of its own.
         split = Grid.of(nest, split_first=True)
         again = [loads(split, arch, access) for access in nest.reads]
         return make_plan(split, arch, again, computes(split, arch), stores(split, arch))
-
-    tables = [*(each.duration for each in moved), done.duration, done.tail, stored.duration]
-    offset = 0
-    for table, command in zip(tables, commands, strict=True):
-        command[mp.OFFSET] = offset
-        command[mp.STRIDES :] = _strides(table)
-        offset += table.size
-
-    figures = np.zeros(mp.FIGURES, np.int64)
-    figures[mp.LOOPS], figures[mp.READS] = count, len(moved)
-    figures[mp.DISPATCH_CYCLES], figures[mp.LATENCY] = arch.queues.dispatch_cycles, arch.dma.latency_cycles
-    figures[mp.OUTPUT_DEPTH] = stored.depth
     copies = nest.schedule.buffer(nest.write.operand).copies
     ensure(copies in (1, 2), f"{copies} copies of the output")
-    figures[mp.OUTPUT_FREE] = mp.STORED if copies == 1 else mp.STORED_BEFORE
-    figures[mp.PATIENCE] = 64 + 2 * max(queues) + mp.HISTORY * sum(need_history)
-    for engine, entries in enumerate(queues):
-        figures[mp.QUEUES + 2 * engine], figures[mp.QUEUES + 2 * engine + 1] = rows, entries
-        rows += entries
-    for kind, needed in enumerate(need_history):
-        figures[mp.HISTORIES + kind] = rows if needed else -1
-        rows += mp.HISTORY if needed else 0
-
-    lengths = np.zeros((count + 1, 1 + max((len(loop.lengths) for loop in grid.loops), default=0)), np.int64)
-    for number, loop in enumerate(grid.loops, 1):
-        lengths[number, : 1 + len(loop.lengths)] = (len(loop.lengths), *loop.lengths)
+    rows = _Rows()
+    recorded = [{load.depth for load in planned if load.waits[kind] == mp.WAIT_RECORDED} for kind in (0, 1)]
+    records = [[rows.take(1) if d in depths else -1 for d in range(len(grid.loops) + 1)] for depths in recorded]
+    queue_rows = [(rows.take(entries), entries) for entries in queues]
+    histories = [rows.take(mp.HISTORY) if each else -1 for each in needed]
     return mp.Plan(
-        figures,
-        lengths,
-        commands,
-        np.concatenate([table.reshape(-1) for table in tables]),
-        records,
-        _live_rows(figures, records, rows, [each.depth for each in moved], stored.depth),
+        dispatch_cycles=arch.queues.dispatch_cycles,
+        latency_cycles=arch.dma.latency_cycles,
+        lengths=[[], *(list(loop.lengths) for loop in grid.loops)],
+        loads=planned,
+        computes=_durations(done.duration),
+        tails=_durations(done.tail),
+        stores=_durations(stored.duration),
+        output_depth=stored.depth,
+        output_free=mp.STORED if copies == 1 else mp.STORED_BEFORE,
+        queues=queue_rows,
+        records=records,
+        histories=histories,
+        rows=rows.count,
+        patience=64 + 2 * max(queues) + mp.HISTORY * sum(needed),
     )
 
 
-def _live_rows(figures: Ints, records: Ints, rows: int, depths: list[int], output_depth: int) -> Ints:
-    """For each loop, the rows of the state that its body changes."""
-    from . import maxplus as mp
+class _Rows:
+    """Hands out the rows of the walk's state."""
 
-    live = np.zeros((records.shape[1], rows), np.int64)
-    for number in range(1, len(live)):
-        loading, storing = any(depth >= number for depth in depths), number <= output_depth
-        row = live[number]
-        row[[mp.DISPATCH, mp.UNIT, mp.COMPUTED]] = 1
-        row[mp.BUS] = loading or storing
-        row[mp.LOADED] = loading
-        row[[mp.STORED, mp.STORED_BEFORE]] = storing
-        for engine, active in enumerate((loading, True, storing)):
-            first, entries = figures[mp.QUEUES + 2 * engine : mp.QUEUES + 2 * engine + 2]
-            row[first : first + entries] = active
-        for kind, active in enumerate((True, storing)):
-            if figures[mp.HISTORIES + kind] >= 0:
-                row[figures[mp.HISTORIES + kind] :][: mp.HISTORY] = active
-            row[records[kind, number:][records[kind, number:] >= 0]] = active
-    return live
+    def __init__(self) -> None:
+        self.count = mp.FIXED_ROWS
+
+    def take(self, rows: int) -> int:
+        """The first of so many more rows."""
+        self.count += rows
+        return self.count - rows
 
 
-def _strides(values: Ints) -> Ints:
-    """Entries of the row-major table of `values` that a step of each loop's class moves; 0 where they do not vary."""
-    strides = np.zeros(values.ndim + 1, np.int64)
-    pitch = 1
-    for axis in range(values.ndim - 1, -1, -1):
-        strides[axis + 1] = pitch if values.shape[axis] > 1 else 0
-        pitch *= values.shape[axis]
-    return strides
+def _load(grid: Grid, moved: Loads, output_depth: int, implied: tuple[bool, bool]) -> mp.Load:
+    """Where the loads of an operand are issued and what they wait for. `implied`: whether the queue implies a wait for
+    a compute, and for a store, that lies beyond the farthest distance."""
+    nest, count, depth = grid.nest, len(grid.loops), moved.depth
+    assert nest.schedule is not None
+    copies = nest.schedule.buffer(moved.operand).copies
+    ensure(copies in (1, 2), f"{copies} copies of {moved.operand}")
+    in_body = moved.operand in (nest.body.a, nest.body.b)
+    in_post = any(step.operand == moved.operand for step in nest.post)
+    steady = not in_post or depth <= output_depth
+    ensure(steady, f"{moved.operand} of the post chain varies along a reduction loop")
+    computes_back = grid.tiles(depth + 1, count)
+    stores_back = computes_back // grid.tiles(output_depth + 1, count)
+    waits = [mp.WAIT_NONE, mp.WAIT_NONE]
+    for kind, (used, far) in enumerate(((in_body, computes_back), (in_post, stores_back))):
+        if not used or depth == 0:
+            continue
+        if copies == 1:
+            waits[kind] = mp.WAIT_LATEST
+        elif far <= mp.HISTORY:
+            waits[kind] = mp.WAIT_RECORDED
+        elif not implied[kind]:
+            waits[kind] = mp.WAIT_HISTORY
+    place = mp.AHEAD if copies == 2 else mp.AFTER_STORE if in_post else mp.AFTER_COMPUTE
+    return mp.Load(place, depth, (waits[0], waits[1]), _durations(moved.duration))
+
+
+def _durations(table: Ints) -> mp.Durations:
+    """The row-major table; its strides are 0 along loops whose classes take equally long."""
+    strides = [0]  # of loop 0, which there is not
+    pitch = table.size
+    for classes in table.shape:
+        pitch //= classes
+        strides.append(pitch if classes > 1 else 0)
+    return mp.Durations(table.reshape(-1).tolist(), strides)

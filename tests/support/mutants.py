@@ -219,8 +219,8 @@ COST: Sequence[Mutant] = (
     Mutant(
         "the duration of a load is felt by the loop inside the one that it changes with",
         "nest.py",
-        "command[mp.DEPTH] = each.depth",
-        "command[mp.DEPTH] = min(count, each.depth + (each.depth > 0))",
+        "mp.Load(place, depth,",
+        "mp.Load(place, min(count, depth + (depth > 0)),",
     ),
     Mutant(
         "an axis of one position ends a contiguous run",
