@@ -32,7 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "asm": ("asm", "assembly text to a program"),
     "disasm": ("disasm", "a program to assembly text"),
     "arch": ("arch", "list, show or check architecture descriptions"),
-    "validate": ("later", "published truths rerun (comes later)"),
+    "validate": ("validate", "published truths rerun: ours, theirs, error and source"),
     "plot": ("later", "pictures of reports (comes later)"),
     "explore": ("later", "design-space exploration (comes later)"),
 }

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import zipfile
 
-SHIPPED = ("backends/", "cli/", "frontend/", "ir/", "passes/", "runtime/", "specs/")
+SHIPPED = ("backends/", "cli/", "frontend/", "ir/", "passes/", "runtime/", "specs/", "validate/")
 
 
 def main(wheel: str) -> int:

@@ -30,7 +30,8 @@ ARROWS = {
     "backends.cost": {"ir"},
     "runtime": {"ir"},
     "passes": {"ir", "backends.cost"},
-    "cli": {"ir", "frontend", "passes", "backends.accel", "backends.cost", "runtime"},
+    "validate": {"ir", "frontend", "passes", "backends.accel", "backends.cost", "runtime"},
+    "cli": {"ir", "frontend", "passes", "backends.accel", "backends.cost", "runtime", "validate"},
 }
 
 

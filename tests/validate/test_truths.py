@@ -1,0 +1,65 @@
+"""Every truth runs, its rows are complete, and none of them passes with another figure of theirs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+from dnnc.validate.published import TRUTHS as FILES
+from dnnc.validate.published import figures
+from dnnc.validate.row import Relation, Row, Verdict
+from dnnc.validate.truths import TRUTHS, Truth
+
+DATA = Path(__file__).parents[3] / "shared" / "data" / "ground_truth"
+
+
+@cache
+def _rows(truth: Truth) -> tuple[Row, ...]:
+    return tuple(truth.rows(DATA if DATA.is_dir() else None))
+
+
+def _named(truths: tuple[Truth, ...]) -> list[object]:
+    return [pytest.param(each, id=each.name) for each in truths]
+
+
+@pytest.mark.parametrize("truth", _named(TRUTHS))
+def test_rows_are_complete_and_none_is_outside(truth: Truth) -> None:
+    rows = _rows(truth)
+    assert rows
+    for row in rows:
+        assert row.truth == truth.name
+        assert row.case and row.quantity and row.unit and row.source and row.known, row
+        assert row.verdict is not Verdict.OUTSIDE, row
+        assert (row.verdict is Verdict.SKIPPED) == (row.absent != ""), row
+    labels = [(row.case, row.quantity) for row in rows]
+    assert len(set(labels)) == len(labels)
+
+
+@pytest.mark.parametrize("truth", _named(TRUTHS))
+def test_another_figure_of_theirs_is_outside(truth: Truth) -> None:
+    for row in _rows(truth):
+        if row.ours is None:
+            continue
+        lower = row.relation is Relation.AT_MOST
+        away = 20 * (abs(row.ours) + row.allowed + (row.explanation.covers if row.explanation else 0))
+        assert replace(row, theirs=row.ours - away if lower else row.ours + away).verdict is Verdict.OUTSIDE, row
+
+
+@pytest.mark.parametrize("truth", _named(tuple(each for each in TRUTHS if each.needs)))
+def test_absent_data_are_said(truth: Truth, tmp_path: Path) -> None:
+    for data in (None, tmp_path):
+        skipped = [row for row in truth.rows(data) if row.verdict is Verdict.SKIPPED]
+        assert skipped
+        assert all(truth.needs in row.absent for row in skipped)
+
+
+@pytest.mark.parametrize("file", sorted(path.stem for path in FILES.glob("*.yaml")))
+def test_every_published_figure_has_a_source_and_is_used(file: str) -> None:
+    """A figure that no truth names is of no use, and a name that is not there would have raised KeyError."""
+    code = "".join(path.read_text() for path in (Path(__file__).parents[2] / "validate").glob("*.py"))
+    for name, figure in figures(file).items():
+        assert len(figure.source) > 10
+        assert figure.unit
+        assert f'"{name}"' in code, f"{file}: {name}"
