@@ -315,9 +315,8 @@ def cost_document(module: Module, arch: Arch) -> Json:
         raise CompileError(Diagnostic(message, early[0].span, help="run the passes up to `schedule`"))
     layers = cost_module(module, arch)
     _must_be_sound(layers, arch, nests)
-    schedules = {name: nest.schedule for name, nest in nests.items() if nest.schedule is not None}
     prices = [energy_pj(counts, arch) for counts in layers]
-    return document("cost", module.header.model, arch, module.header.batch, layers, prices, schedules)
+    return document("cost", module.header.model, arch, module.header.batch, layers, prices, nests)
 
 
 def _must_be_sound(layers: Sequence[LayerCounts], arch: Arch, nests: Mapping[str, Nest]) -> None:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from ..backends.cost.price import area_um2
 from ..ir.arch import MAIN_MEMORY, Arch
-from ..ir.nest import Schedule
+from ..ir.nest import Nest
 from ..ir.stats import LayerCounts
+from .described import Json, machine_json, nest_json
 
 SCHEMA = "dnnc.stats/1"
 HOST_PRICE = "host layers are priced by the bytes that they move; their arithmetic is not (specs/counts.md)"
-Json = dict[str, Any]
 
 
 def document(
@@ -23,15 +22,14 @@ def document(
     batch: int,
     layers: Sequence[LayerCounts],
     energies_pj: Sequence[Mapping[str, float]],
-    schedules: Mapping[str, Schedule],
+    nests: Mapping[str, Nest],
 ) -> Json:
-    """The document. `energies_pj` is by component, one entry a layer; `schedules` by layer name (none for run).
+    """The document. `energies_pj` is by component, one entry a layer; scheduled `nests` by layer name (none for run).
 
     Every key is there whatever the source; what is not known is null.
     """
     rows = [
-        _layer(counts, arch, energy, schedules.get(counts.name))
-        for counts, energy in zip(layers, energies_pj, strict=True)
+        _layer(counts, arch, energy, nests.get(counts.name)) for counts, energy in zip(layers, energies_pj, strict=True)
     ]
     return {
         "schema": SCHEMA,
@@ -39,6 +37,7 @@ def document(
         "model": model,
         "arch": arch.name,
         "kind": arch.kind,
+        "machine": machine_json(arch),
         "batch": batch,
         "total": _total(arch, batch, layers, energies_pj),
         "layers": rows,
@@ -46,7 +45,7 @@ def document(
     }
 
 
-def _layer(counts: LayerCounts, arch: Arch, energy_pj: Mapping[str, float], schedule: Schedule | None) -> Json:
+def _layer(counts: LayerCounts, arch: Arch, energy_pj: Mapping[str, float], nest: Nest | None) -> Json:
     return {
         "name": counts.name,
         "op": counts.op,
@@ -69,18 +68,20 @@ def _layer(counts: LayerCounts, arch: Arch, energy_pj: Mapping[str, float], sche
             for memory, roles in sorted(counts.traffic.items())
         },
         "overflows": counts.overflows,
-        "mapping": _mapping(schedule),
+        "mapping": _mapping(nest, arch),
     }
 
 
-def _mapping(schedule: Schedule | None) -> Json | None:
-    if schedule is None:
+def _mapping(nest: Nest | None, arch: Arch) -> Json | None:
+    if nest is None or nest.schedule is None:
         return None
+    schedule = nest.schedule
     return {
         "optimal": schedule.optimal,
         "objective": schedule.objective,
         "lower_bound": schedule.lower_bound,
         "evaluated": schedule.evaluated,
+        "nest": nest_json(nest, arch),
     }
 
 

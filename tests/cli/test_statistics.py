@@ -12,6 +12,12 @@ from onnx import helper
 from support.onnx_models import FLOAT, save_model
 
 INT, REAL, TEXT, BOOL = "int", "real", "text", "bool"
+NEST = {
+    "dims": {"*": INT},
+    "operands": [{"name": TEXT, "role": TEXT, "dims": [TEXT]}],
+    "loops": [{"level": TEXT, "dims": [TEXT], "extent": INT, "tile": INT, "iterations": INT, "axis": TEXT}],
+    "buffers": [{"operand": TEXT, "memory": TEXT, "copies": INT, "bytes": INT}],
+}
 NUMBER = {"read_bytes": INT, "write_bytes": INT}
 # `|` separates what a value may be; a table with the key `*` has any keys; a list has its one form for every entry.
 SCHEMA: dict[str, Any] = {
@@ -20,6 +26,11 @@ SCHEMA: dict[str, Any] = {
     "model": TEXT,
     "arch": TEXT,
     "kind": "executable|cost_only",
+    "machine": {
+        "clock_hz": INT,
+        "macs_per_cycle": INT,
+        "memories": [{"name": TEXT, "capacity_bytes": INT, "bytes_per_cycle": "real|null"}],
+    },
     "batch": INT,
     "total": {
         "cycles": INT,
@@ -53,7 +64,7 @@ SCHEMA: dict[str, Any] = {
             "instructions": {"*": INT},
             "traffic": {"*": {"*": NUMBER}},
             "overflows": INT,
-            "mapping": {"optimal": BOOL, "objective": REAL, "lower_bound": REAL, "evaluated": INT},
+            "mapping": {"optimal": BOOL, "objective": REAL, "lower_bound": REAL, "evaluated": INT, "nest": NEST},
         }
     ],
     "provenance": {"*": TEXT},

@@ -1,0 +1,88 @@
+"""What pictures need beside figures: the limits of the machine, and the loop nest that a mapping stands for.
+
+Both are keys of the statistics (`dnnc.stats/1`): `machine` of a document and `nest` of a layer's `mapping`.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+from ..ir.arch import MAIN_MEMORY, Arch
+from ..ir.nest import Buffer, Loop, Nest, local_layout, main_memory_loops, tile_sizes
+
+Json = dict[str, Any]
+
+
+def machine_json(arch: Arch) -> Json:
+    """The roofs of a machine. `bytes_per_cycle` is null where the time model knows no limit: that of local memories."""
+    rate = arch.dma.bandwidth_bytes_per_second / arch.clock_hz
+    return {
+        "clock_hz": arch.clock_hz,
+        "macs_per_cycle": arch.array.rows * arch.array.cols,
+        "memories": [
+            {
+                "name": memory.name,
+                "capacity_bytes": memory.capacity_bytes,
+                "bytes_per_cycle": rate if memory.name == MAIN_MEMORY else None,
+            }
+            for memory in arch.memories
+        ],
+    }
+
+
+def nest_json(nest: Nest, arch: Arch) -> Json:
+    """The scheduled nest as loops from the outermost to the innermost.
+
+    A loop covers `extent` points of its dimensions (of their product, where there are several) in `iterations` steps of
+    `tile`, the last of which may be short. `axis` is empty for a temporal loop. A buffer's `bytes` are those of one
+    copy; a nest without points has no buffers.
+    """
+    schedule = nest.schedule
+    assert schedule is not None
+    return {
+        "dims": {dim.name: dim.extent for dim in nest.domain},
+        "operands": [
+            {"name": access.operand, "role": access.role.value, "dims": sorted(access.dims)}
+            for access in (*nest.reads, nest.write)
+        ],
+        "loops": _loops(nest),
+        "buffers": [] if nest.is_empty else [_buffer(nest, arch, buffer) for buffer in schedule.buffers],
+    }
+
+
+def _loops(nest: Nest) -> list[Json]:
+    assert nest.schedule is not None
+    outer = main_memory_loops(nest.schedule)
+    tiles = tile_sizes(nest)
+    covered: dict[tuple[str, ...], int] = {}  # points left to the loops inside, by the dimensions that run as one
+    rows = [_loop(loop, nest.extent(loop.dims[0])) for loop in outer]
+    for loop in nest.schedule.loops:
+        if loop in outer:
+            continue
+        extent = covered.get(loop.dims, prod(tiles[dim] for dim in loop.dims))
+        rows.append(_loop(loop, extent))
+        covered[loop.dims] = min(loop.size, extent)
+    return rows
+
+
+def _loop(loop: Loop, extent: int) -> Json:
+    tile = 1 if loop.spatial else min(loop.size, extent)
+    return {
+        "level": loop.level,
+        "dims": list(loop.dims),
+        "extent": extent,
+        "tile": tile,
+        "iterations": -(-extent // tile) if tile else 0,
+        "axis": loop.axis,
+    }
+
+
+def _buffer(nest: Nest, arch: Arch, buffer: Buffer) -> Json:
+    layout = local_layout(nest, buffer.operand, arch.memory(buffer.memory).word_bytes)
+    return {
+        "operand": buffer.operand,
+        "memory": buffer.memory,
+        "copies": buffer.copies,
+        "bytes": layout.tile_bytes,
+    }
