@@ -6,7 +6,7 @@ import html
 
 from .report import cell_text
 from .show import LAYER_COLUMNS, host_note, layer_rows, title_of, total_rows
-from .stats import Json
+from .described import Json
 
 
 def html_page(stats: Json, arch_given: str | None = None) -> str:

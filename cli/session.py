@@ -28,8 +28,9 @@ from ..ir.verifier import verify
 from ..passes.pipeline import PIPELINE, Options, Pass, remaining, run_passes
 from ..passes.quantise import target_type
 from .decisions import METHODS, RESOLVED, SWITCH
+from .described import Json
 from .options import spelled
-from .stats import Json, document
+from .stats import document
 
 if TYPE_CHECKING:
     from ..runtime.machine import RunOptions, RunResult

@@ -6,8 +6,9 @@ from ..ir.arch import MAIN_MEMORY, Arch
 from ..ir.graph import HostRegion
 from ..ir.module import Module
 from ..ir.nest import Nest, Schedule, main_memory_loops
+from .described import Json
 from .report import print_table
-from .stats import HOST_PRICE, Json, ridge
+from .stats import HOST_PRICE, ridge
 
 LAYER_COLUMNS = (
     "layer",
