@@ -1,0 +1,195 @@
+"""What a mapping on a hierarchy costs: words of each store and link, cycles, and energy (specs/hierarchy.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from math import ceil
+
+from ....ir.hierarchy import Buffering, FanOut, Hierarchy, Store
+from ....ir.loop_tree import LoopTree, Workload
+from ....ir.nest import Role
+from .accesses import NATIVE, Accesses, Convention, accesses
+from .counts import Boundary, Crossing, LevelCounts, count
+
+
+@dataclass(frozen=True, slots=True)
+class WordCounts:
+    """Words that a store reads and writes for one operand: in all, and at the busiest instance."""
+
+    store: str
+    role: Role
+    read: Crossing
+    write: Crossing
+
+
+@dataclass(frozen=True, slots=True)
+class Cycles:
+    """`steps` of the multipliers, what each store needs at its rates (`busy`), what cannot overlap with use, and the
+    first tiles' way in and the last one's way out."""
+
+    steps: int
+    busy: tuple[tuple[str, int], ...]
+    alternating: int
+    fill: int
+    drain: int
+
+    @property
+    def total(self) -> int:
+        return max(self.steps + self.alternating, *(each for _, each in self.busy)) + self.fill + self.drain
+
+    @property
+    def bound(self) -> str:
+        """`mac`, or the store whose transfers take longest."""
+        name, longest = max(self.busy, key=lambda each: each[1])
+        return name if longest > self.steps + self.alternating else "mac"
+
+
+@dataclass(frozen=True, slots=True)
+class LevelCost:
+    """A mapping's figures; `actions` are counted by component and action, `energy_pj` is their price by component, `lanes` are the
+    machine's multipliers."""
+
+    counts: LevelCounts
+    accesses: tuple[Accesses, ...]
+    words: tuple[WordCounts, ...]
+    cycles: Cycles
+    actions: Mapping[tuple[str, str], int]
+    energy_pj: Mapping[str, float]
+    lanes: int
+
+    @property
+    def total_energy_pj(self) -> float:
+        return sum(self.energy_pj.values())
+
+    @property
+    def utilization(self) -> float:
+        """Products over the slots that all multipliers of the machine have in the cycles of the busiest."""
+        return self.counts.points / (self.counts.steps * self.lanes)
+
+
+def cost(workload: Workload, machine: Hierarchy, tree: LoopTree, convention: Convention = NATIVE) -> LevelCost:
+    """The figures of a legal mapping."""
+    counts = count(workload, machine, tree)
+    touched = accesses(counts, convention)
+    words = tuple(_words(workload, machine, each) for each in touched)
+    actions = {key: times for key, times in _actions(workload, machine, counts, words).items() if times}
+    return LevelCost(
+        counts=counts,
+        accesses=touched,
+        words=words,
+        cycles=_cycles(workload, machine, counts, words, convention),
+        actions=actions,
+        energy_pj=_priced(actions, machine),
+        lanes=machine.lanes,
+    )
+
+
+def _bits(workload: Workload, machine: Hierarchy, role: Role) -> int:
+    """Bits of an element on its way; outputs travel and lie as partial sums."""
+    if role is Role.OUTPUT and machine.partial_bits is not None:
+        return machine.partial_bits
+    return workload.operand(role).bits
+
+
+def _words(workload: Workload, machine: Hierarchy, each: Accesses) -> WordCounts:
+    """Words of each kind of access are rounded up over the whole run."""
+    (store,) = [level for level in machine.stores if level.name == each.store]
+    bits = _bits(workload, machine, each.role)
+
+    def packed(*kinds: Crossing) -> Crossing:
+        return Crossing(
+            sum(store.words(kind.total, bits) for kind in kinds), sum(store.words(kind.busiest, bits) for kind in kinds)
+        )
+
+    if each.role is Role.OUTPUT and machine.partial_bits is not None and store is machine.levels[0]:
+        final = workload.operand(each.role).bits  # the last update of an element is the finished one
+        partial = each.reads.total
+        whole = store.words(each.updates.total - partial, final) + store.words(partial, bits)
+        return WordCounts(each.store, each.role, packed(each.reads), Crossing(whole, whole))
+    return WordCounts(each.store, each.role, packed(each.reads, each.drains), packed(each.fills, each.updates))
+
+
+def _actions(
+    workload: Workload, machine: Hierarchy, counts: LevelCounts, words: tuple[WordCounts, ...]
+) -> dict[tuple[str, str], int]:
+    happened = {("mac", "mac"): counts.points}
+    for each in words:
+        for action, crossing in (("read_word", each.read), ("write_word", each.write)):
+            key = each.store, action
+            happened[key] = happened.get(key, 0) + crossing.total
+    for boundary in counts.boundaries:
+        bits = _bits(workload, machine, boundary.role)
+        for fanout, leaving in _left(boundary, machine):
+            per_link = max(1, fanout.link_bits // bits)
+            key = fanout.name, "hop_bit"
+            happened[key] = happened.get(key, 0) + -(-leaving // per_link) * max(bits, fanout.link_bits)
+    return happened
+
+
+def _left(boundary: Boundary, machine: Hierarchy) -> Iterator[tuple[FanOut, int]]:
+    """Fan-outs of a boundary, each with the elements that leave it: every instance gets its own over one link."""
+    entered = [*boundary.network, ("", boundary.each.total)]
+    fanouts = {each.name: each for each in machine.fanouts}
+    for (name, _), (_, leaving) in pairwise(entered):
+        yield fanouts[name], leaving
+
+
+def _cycles(
+    workload: Workload,
+    machine: Hierarchy,
+    counts: LevelCounts,
+    words: tuple[WordCounts, ...],
+    convention: Convention,
+) -> Cycles:
+    busy, alternating = [], 0
+    for store in machine.stores:
+        own = [each for each in words if each.store == store.name]
+        if not own:
+            continue
+        read, write = sum(each.read.busiest for each in own), sum(each.write.busiest for each in own)
+        busy.append((store.name, max(_time(read, store.read_words_per_cycle),
+                                     _time(write, store.write_words_per_cycle),
+                                     _time(read + write, store.shared_words_per_cycle))))  # fmt: skip
+    stores = {each.name: each for each in machine.stores}
+    fill = drain = 0
+    for boundary in counts.boundaries:
+        outer, inner = stores[boundary.outer], stores.get(boundary.inner or "")
+        if not convention.ramps:
+            continue
+        bits = _bits(workload, machine, boundary.role)
+        if inner is None:
+            first = 1
+        else:
+            tile = inner.words(counts.tile(inner.name, boundary.role), bits)
+            first = 1 if inner.buffering is Buffering.BUFFET else tile
+            if inner.buffering is Buffering.SINGLE:
+                alternating += _rate_time(outer, inner.words(boundary.each.busiest, bits), boundary.role)
+        if boundary.role is Role.OUTPUT:
+            drain += _rate_time(outer, first, boundary.role) + outer.latency_cycles
+        else:
+            fill += _rate_time(outer, first, boundary.role)
+    if convention.ramps:
+        fill += sum(store.latency_cycles for store in machine.stores)
+    return Cycles(counts.steps, tuple(busy), alternating, fill, drain)
+
+
+def _rate_time(store: Store, words: int, role: Role) -> int:
+    """Cycles in which a store passes `words` on inwards, or takes them from there."""
+    own = store.write_words_per_cycle if role is Role.OUTPUT else store.read_words_per_cycle
+    return max(_time(words, own), _time(words, store.shared_words_per_cycle))
+
+
+def _time(words: int, rate: float | None) -> int:
+    return 0 if rate is None else ceil(words / rate)
+
+
+def _priced(actions: Mapping[tuple[str, str], int], machine: Hierarchy) -> dict[str, float]:
+    """Sum over actions of count x energy per action, by component."""
+    energy: dict[str, float] = {}
+    for row in machine.energy:
+        times = actions.get((row.component, row.action), 0)
+        if times:
+            energy[row.component] = energy.get(row.component, 0.0) + times * row.energy_pj
+    return energy

@@ -1,0 +1,204 @@
+"""How many elements of an operand a tile takes over all of a loop tree, in closed form.
+
+Each time a loop advances, every instance takes what its new box has and its old one had not. A box is a product over
+groups of axes that share no dimension, and so are both its volume and its overlap with the box before; summed over
+all iterations and instances they stay products of sums, one a group:
+
+    taken = sum over advancing loops of  prod over groups sum |new|  -  prod over groups sum |new and old|
+
+The sums are over few classes of pieces (steps.py), so the work grows with the number of loops, not of tiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from math import gcd, prod
+
+from ....ir.affine import Affine
+from ....ir.loop_tree import LoopNode, Operand, Temporal, Workload
+from .steps import FIRST_TILE, NO_TILE, Border, Lanes, Pair, pairs, steps_of
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """An axis in units of its step: position sum(coefficient x dimension), of which `low` .. `high` - 1 are stored."""
+
+    terms: tuple[tuple[str, int], ...]
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """Dimensions that share axes of an operand, with those axes. A dimension of no axis is a group without any."""
+
+    dims: tuple[str, ...]
+    axes: tuple[Axis, ...]
+    borders: Mapping[str, Border | None]
+
+
+def axis_of(index: Affine, extent: int, extents: Mapping[str, int], clips: bool = True) -> Axis:
+    """The axis with the constant moved into its borders; the step is the greatest common divisor of what moves it.
+    Without `clips` padding counts as if it were stored."""
+    step = gcd(*[c for dim, c in index.terms if extents[dim] > 1]) or 1
+    terms = tuple((dim, c // step) for dim, c in index.terms if extents[dim] > 1)
+    if not clips:
+        return Axis(terms, 0, sum(c * (extents[dim] - 1) for dim, c in terms) + 1)
+    return Axis(terms, -(index.constant // step), (extent - 1 - index.constant) // step + 1)
+
+
+def groups_of(operand: Operand, workload: Workload, clips: bool = True) -> tuple[Group, ...]:
+    """The groups of all dimensions of the workload."""
+    extents = workload.extents
+    axes = [axis_of(each.index, each.extent, extents, clips) for each in operand.axes]
+    joined: list[tuple[set[str], list[Axis]]] = [({dim}, []) for dim in extents]
+    for axis in axes:
+        dims = {dim for dim, _ in axis.terms}
+        touched = [each for each in joined if each[0] & dims]
+        if touched:
+            joined = [each for each in joined if not each[0] & dims]
+            joined.append((set().union(*[each[0] for each in touched]), [axis, *[a for t in touched for a in t[1]]]))
+    found = []
+    for dims, own in joined:
+        names = tuple(dim for dim in extents if dim in dims)
+        found.append(Group(names, tuple(own), {dim: _border(dim, own, extents) for dim in names}))
+    return tuple(found)
+
+
+def _border(dim: str, axes: Sequence[Axis], extents: Mapping[str, int]) -> Border | None:
+    """Where pieces of `dim` touch no padding, whatever the other dimensions do; None where nothing can."""
+    low, high, padded = 0, extents[dim], False
+    for axis in axes:
+        coefficients = dict(axis.terms)
+        own = coefficients.pop(dim, 0)
+        if not own:
+            continue
+        others = sum(c * (extents[each] - 1) for each, c in coefficients.items())
+        if axis.low > 0 or own * (extents[dim] - 1) + others >= axis.high:
+            padded = True
+            low = max(low, -(-axis.low // own))
+            high = min(high, (axis.high - 1 - others) // own + 1)
+    return Border(low, max(low, high)) if padded else None
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Over all iterations and instances of one group: lengths of new pieces, and of what the old ones had of them."""
+
+    new: int
+    kept: int
+
+
+class Mover:
+    """Counts for one operand of one loop tree; without `clips` padding counts as if it were stored."""
+
+    def __init__(self, workload: Workload, operand: Operand, nodes: Sequence[LoopNode], *, clips: bool = True) -> None:
+        self.extents = workload.extents
+        self.nodes = nodes
+        self.groups = groups_of(operand, workload, clips)
+        self._sums: dict[tuple[object, ...], Sums] = {}
+
+    @cached_property
+    def _temporal(self) -> list[int]:
+        return [place for place, node in enumerate(self.nodes) if isinstance(node, Temporal)]
+
+    def taken(self, until: int, lanes: Mapping[int, Lanes]) -> int:
+        """Elements that the tiles inside of the first `until` nodes take, the first ones included.
+
+        `lanes` says by place how instances along each spatial loop count.
+        """
+        total = 0
+        for advancing in (FIRST_TILE, *[place for place in self._temporal if place < until]):
+            sums = [self._group(group, until, advancing, lanes) for group in self.groups]
+            total += prod(each.new for each in sums) - prod(each.kept for each in sums)
+        return total
+
+    def visited(self, until: int, lanes: Mapping[int, Lanes]) -> int:
+        """Elements of all tiles inside of the first `until` nodes, those that stay from one to the next included."""
+        return prod(self._group(group, until, NO_TILE, lanes).new for group in self.groups)
+
+    def distinct(self, until: int, lanes: Mapping[int, Lanes]) -> int:
+        """Different elements that instances take, each instance's counted for itself, if no two dimensions of the
+        operand share an axis."""
+        total = 1
+        for group in self.groups:
+            every = self._group(group, until, NO_TILE if group.axes else FIRST_TILE, lanes)
+            total *= every.new
+        return total
+
+    def largest(self, until: int) -> int:
+        """Elements of the largest tile: the first, with what would be padding."""
+        total = 1
+        first = {place: Lanes.FIRST for place, node in enumerate(self.nodes) if not isinstance(node, Temporal)}
+        for group in self.groups:
+            sizes = {}
+            for dim in group.dims:
+                (pair,) = pairs(steps_of(dim, self.nodes, until, first), self.extents[dim], FIRST_TILE, None)
+                sizes[dim] = pair.size
+            for axis in group.axes:
+                total *= sum(c * (sizes[dim] - 1) for dim, c in axis.terms) + 1
+        return total
+
+    def _group(self, group: Group, until: int, advancing: int, lanes: Mapping[int, Lanes]) -> Sums:
+        key = (group.dims, until, advancing, tuple(lanes.items()))
+        if key not in self._sums:
+            self._sums[key] = self._summed(group, until, advancing, lanes)
+        return self._sums[key]
+
+    def _summed(self, group: Group, until: int, advancing: int, lanes: Mapping[int, Lanes]) -> Sums:
+        if not group.axes:  # all instances take the same
+            lanes = {place: Lanes.FIRST if how is Lanes.SHARED else how for place, how in lanes.items()}
+        steps = {dim: steps_of(dim, self.nodes, until, lanes) for dim in group.dims}
+        sharing = [dim for dim in group.dims if any(step.lanes is Lanes.SHARED for step in steps[dim])]
+        keyed = bool(group.axes) and len(sharing) > 1
+        choices = [
+            pairs(steps[dim], self.extents[dim], advancing, group.borders[dim], keyed).items() for dim in group.dims
+        ]
+        if keyed:
+            return _shared_sums(group, choices)
+        new = kept = 0
+        for chosen in product(*choices):
+            times = prod(count for _, count in chosen)
+            sized = _lengths(group, dict(zip(group.dims, [pair for pair, _ in chosen], strict=True)))
+            new, kept = new + times * sized.new, kept + times * sized.kept
+        return Sums(new, kept)
+
+
+def _shared_sums(group: Group, choices: Sequence[object]) -> Sums:
+    """Sums where lanes of several dimensions may take the same tile: of those the first one counts."""
+    seen: dict[tuple[object, ...], tuple[tuple[tuple[int, ...], ...], int, Sums]] = {}
+    for chosen in product(*choices):  # type: ignore[call-overload]
+        named = dict(zip(group.dims, [pair for pair, _ in chosen], strict=True))
+        times = prod(count for _, count in chosen)
+        box = tuple(
+            _interval(axis, {dim: (pair.start, pair.size) for dim, pair in named.items()}) for axis in group.axes
+        )
+        key = (tuple(pair.key for pair in named.values()), box)
+        lane = tuple(pair.lane for pair in named.values())
+        if key not in seen or lane < seen[key][0]:
+            seen[key] = (lane, times, _lengths(group, named))
+    new = sum(times * sums.new for _, times, sums in seen.values())
+    return Sums(new, sum(times * sums.kept for _, times, sums in seen.values()))
+
+
+def _lengths(group: Group, named: Mapping[str, Pair]) -> Sums:
+    """Lengths of the new piece and of its overlap with the old one, multiplied over the axes of the group."""
+    new, kept = 1, int(all(pair.old_size for pair in named.values()))
+    for axis in group.axes:
+        begin, end = _interval(axis, {dim: (pair.start, pair.size) for dim, pair in named.items()})
+        old_begin, old_end = _interval(
+            axis, {dim: (pair.start - pair.shift, pair.old_size) for dim, pair in named.items()}
+        )
+        if not any(named[dim].inner for dim, _ in axis.terms):
+            begin, end = max(begin, axis.low), min(end, axis.high)
+        new *= max(0, end - begin)
+        kept *= max(0, min(end, old_end) - max(begin, old_begin))
+    return Sums(new, kept)
+
+
+def _interval(axis: Axis, pieces: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
+    begin = sum(c * pieces[dim][0] for dim, c in axis.terms)
+    return begin, begin + sum(c * (pieces[dim][1] - 1) for dim, c in axis.terms) + 1

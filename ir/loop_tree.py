@@ -1,0 +1,127 @@
+"""A mapping on a hierarchy: one list of loops, with marks where an operand's tile is kept.
+
+    keep dram input weight output
+      temporal m 16 of 64          // tiles of 16; the last may be short
+        keep glb input output
+          spatial  m 1 on pe.rows
+            temporal c 8
+              keep spad weight
+
+A loop splits the part of its dimension that reaches it into pieces of `size` points. A `Keep` says that its store
+holds, for each role named, the box of what is inside of it. Roles that a store is not named for pass it by. What is
+inside of all loops is one point; the text form is in specs/hierarchy.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .affine import Affine
+from .nest import Nest, Role
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """The store `store` holds the tiles of `roles` from here inwards."""
+
+    store: str
+    roles: tuple[Role, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Temporal:
+    """Pieces of `size` points of `dim`, one after the other."""
+
+    dim: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spatial:
+    """Pieces of `size` points of `dim`, on neighbouring instances along `axis` (rows or cols) of the fan-out."""
+
+    dim: str
+    size: int
+    fanout: str
+    axis: str
+
+
+LoopNode = Keep | Temporal | Spatial
+
+
+@dataclass(frozen=True, slots=True)
+class LoopTree:
+    """The nodes from the outermost to the innermost."""
+
+    nodes: tuple[LoopNode, ...]
+
+    def keeps(self, role: Role) -> Iterator[tuple[int, str]]:
+        """Places and names of the stores that keep `role`, from the outermost."""
+        for place, node in enumerate(self.nodes):
+            if isinstance(node, Keep) and role in node.roles:
+                yield place, node.store
+
+
+@dataclass(frozen=True, slots=True)
+class OperandAxis:
+    """Positions along one axis of an operand: `index` over the dimensions; those outside of 0 .. extent - 1 are padding
+    and are never moved."""
+
+    index: Affine
+    extent: int
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """An operand of the innermost statement: its axes, outermost first, and the width of its elements."""
+
+    role: Role
+    axes: tuple[OperandAxis, ...]
+    bits: int
+
+    @property
+    def dims(self) -> frozenset[str]:
+        return frozenset(dim for axis in self.axes for dim, _ in axis.index.terms)
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A box of points, each of which multiplies an input with a weight and adds to an output (or does without one)."""
+
+    name: str
+    dims: tuple[tuple[str, int], ...]
+    operands: tuple[Operand, ...]
+
+    @property
+    def extents(self) -> dict[str, int]:
+        return dict(self.dims)
+
+    @property
+    def points(self) -> int:
+        total = 1
+        for _, extent in self.dims:
+            total *= extent
+        return total
+
+    def operand(self, role: Role) -> Operand:
+        return next(each for each in self.operands if each.role is role)
+
+
+def workload_of(nest: Nest, bits: dict[Role, int] | None = None) -> Workload:
+    """The workload of a nest with a multiply-accumulate, or with one input and an output; biases, tables and scales of
+    its post chain are left to the post-processing unit. `bits` replaces the widths of the nest's own types."""
+    widths = bits or {}
+    accesses = [(Role.INPUT, nest.access(nest.body.a))]
+    if nest.body.b is not None:
+        accesses.append((Role.WEIGHT, nest.access(nest.body.b)))
+    accesses.append((Role.OUTPUT, nest.write))
+    operands = tuple(
+        Operand(
+            role,
+            tuple(OperandAxis(index, extent) for index, extent in zip(access.index, access.shape, strict=True)),
+            widths.get(role, access.type.bits),
+        )
+        for role, access in accesses
+    )
+    return Workload(nest.name, tuple((dim.name, dim.extent) for dim in nest.domain), operands)
