@@ -48,8 +48,8 @@ class Cycles:
 
 @dataclass(frozen=True, slots=True)
 class LevelCost:
-    """A mapping's figures; `actions` are counted by component and action, `energy_pj` is their price by component, `lanes` are the
-    machine's multipliers."""
+    """A mapping's figures; `actions` are counted by component and action, `energy_pj` is their price by component.
+    `lanes` are the machine's multipliers."""
 
     counts: LevelCounts
     accesses: tuple[Accesses, ...]
