@@ -22,17 +22,19 @@ class Convention:
 
     `first_fills`: a tile of outputs fills the inner store when it comes for the first time, too (else it starts at
     zero without a transfer). `drains`: what an inner store hands outwards is read from it. `ramps`: the first tiles'
-    way in and the last one's way out take time.
+    way in and the last one's way out take time. `by_hull`: what fan-outs in a row share is judged by the hulls that
+    the lanes of the first of them take.
     """
 
     name: str
     first_fills: bool
     drains: bool
     ramps: bool
+    by_hull: bool
 
 
-NATIVE = Convention("dnnc", first_fills=False, drains=True, ramps=True)
-TIMELOOP = Convention("timeloop", first_fills=True, drains=False, ramps=False)
+NATIVE = Convention("dnnc", first_fills=False, drains=True, ramps=True, by_hull=False)
+TIMELOOP = Convention("timeloop", first_fills=True, drains=False, ramps=False, by_hull=True)
 CONVENTIONS = {each.name: each for each in (NATIVE, TIMELOOP)}
 
 
@@ -74,7 +76,7 @@ def _outputs(chain: list[Boundary], convention: Convention) -> Iterator[Accesses
         fills = drains = _NONE
         if before is not None:
             again = Crossing(before.shared.total - before.distinct.total, before.each.busiest - distinct.busiest)
-            fills = Crossing(before.shared.total, before.each.busiest) if convention.first_fills else again
+            fills = before.each if convention.first_fills else again
             drains = before.each if convention.drains else _NONE
         reads = Crossing(shared.total - distinct.total, shared.busiest - distinct.busiest)
         yield Accesses(boundary.outer, boundary.role, reads, fills, shared, drains)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import prod
 
 from ....ir.hierarchy import FanOut, Hierarchy
-from ....ir.loop_tree import LoopTree, Operand, Spatial, Workload
+from ....ir.loop_tree import LoopTree, Operand, Spatial, Temporal, Workload
 from ....ir.nest import Role
 from .moves import Mover
 from .steps import NO_TILE, Lanes, pairs, steps_of
@@ -60,8 +60,12 @@ class LevelCounts:
         return next(elements for name, kind, elements in self.tiles if (name, kind) == (store, role))
 
 
-def count(workload: Workload, machine: Hierarchy, tree: LoopTree) -> LevelCounts:
-    """The counts of a legal mapping (ir/loop_tree_rules.py)."""
+def count(workload: Workload, machine: Hierarchy, tree: LoopTree, *, by_hull: bool = False) -> LevelCounts:
+    """The counts of a legal mapping (ir/loop_tree_rules.py).
+
+    With `by_hull`, what several fan-outs in a row share is judged at the first of them: each of its lanes takes the
+    hull of what is inside of it, and lanes with equal hulls share it.
+    """
     boundaries: list[Boundary] = []
     tiles: list[tuple[str, Role, int]] = []
     for operand in workload.operands:
@@ -71,7 +75,7 @@ def count(workload: Workload, machine: Hierarchy, tree: LoopTree) -> LevelCounts
         tiles += [(store, operand.role, whole.largest(place)) for place, store in keeps]
         inner: list[tuple[int, str | None]] = [*keeps[1:], (len(tree.nodes), None)]
         for (place, store), (until, name) in zip(keeps, inner, strict=True):
-            boundaries.append(_boundary(clipped, whole, machine, tree, operand, (place, store), (until, name)))
+            boundaries.append(_boundary(clipped, whole, machine, tree, operand, (place, store), (until, name), by_hull))
     return LevelCounts(
         points=workload.points,
         steps=_steps(workload, tree),
@@ -89,6 +93,7 @@ def _boundary(
     operand: Operand,
     outer: tuple[int, str],
     inner: tuple[int, str | None],
+    by_hull: bool,
 ) -> Boundary:
     role, until = operand.role, inner[0]
     fanouts = {each.name: each for each in machine.fanouts}
@@ -107,23 +112,24 @@ def _boundary(
                 found[place] = within or (Lanes.SHARED if shares else Lanes.SUM)
         return found
 
-    def elements(mover: Mover, lanes: Mapping[int, Lanes]) -> int:
+    def elements(mover: Mover, lanes: Mapping[int, Lanes], tile: int = until) -> int:
         # The multipliers keep nothing from one point to the next.
-        return mover.taken(until, lanes) if inner[1] is not None else mover.visited(until, lanes)
+        return mover.taken(tile, lanes) if inner[1] is not None else mover.visited(tile, lanes)
 
-    def crossing(within: Lanes | None, end: int) -> Crossing:
-        total = elements(clipped, how(Lanes.SUM, within))
+    def crossing(within: Lanes | None, end: int, tile: int = until) -> Crossing:
+        total = elements(clipped, how(Lanes.SUM, within), tile)
         if not any(place < end for place in spatial):
             return Crossing(total, total)
-        return Crossing(total, elements(whole, how(Lanes.FIRST, within and Lanes.FIRST)))
+        return Crossing(total, elements(whole, how(Lanes.FIRST, within and Lanes.FIRST), tile))
 
     place = outer[0]
+    shared_tile = _hull(tree, place, until) if by_hull else until
     is_output = role is Role.OUTPUT
     return Boundary(
         role=role,
         outer=outer[1],
         inner=inner[1],
-        shared=crossing(None, place),
+        shared=crossing(None, place, shared_tile),
         each=crossing(Lanes.SUM, until),
         distinct=Crossing(
             clipped.distinct(place, _outside(spatial, place, Lanes.SUM)) if is_output else 0,
@@ -131,6 +137,16 @@ def _boundary(
         ),
         network=tuple((name, elements(clipped, how(Lanes.SUM, None, number))) for number, name in enumerate(between)),
     )
+
+
+def _hull(tree: LoopTree, outer: int, until: int) -> int:
+    """Where the lanes of the first fan-out between two stores begin, if no temporal loop lies further inside."""
+    inside = list(enumerate(tree.nodes[:until]))[outer + 1 :]
+    lanes = [(place, node.fanout) for place, node in inside if isinstance(node, Spatial)]
+    if not lanes:
+        return until
+    end = 1 + max(place for place, fanout in lanes if fanout == lanes[0][1])
+    return until if any(isinstance(node, Temporal) for place, node in inside if place >= end) else end
 
 
 def _outside(spatial: Mapping[int, FanOut], place: int, lanes: Lanes) -> dict[int, Lanes]:

@@ -1,0 +1,112 @@
+"""Reading the YAML of other tools: what is read is marked, so that the rest can be named as ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..ir.diagnostics import Span
+from .yaml_reader import Faults, ListNode, MapNode, ScalarNode, YamlNode
+
+
+class Foreign:
+    """A value of a foreign file, with its dotted path. Missing keys read as nothing, wrong kinds are faults."""
+
+    def __init__(self, node: YamlNode | None, faults: Faults, path: str = "", seen: set[str] | None = None) -> None:
+        self.node = node
+        self.faults = faults
+        self.path = path
+        self._seen: set[str] = set() if seen is None else seen
+
+    @property
+    def span(self) -> Span:
+        return self.node.span if self.node is not None else Span(self.faults.file, 1, 1)
+
+    @property
+    def present(self) -> bool:
+        return self.node is not None
+
+    def __getitem__(self, key: str) -> Foreign:
+        """The entry `key` of a mapping; one that is not there reads as nothing."""
+        path = f"{self.path}.{key}" if self.path else key
+        entry = self.node.entries.get(key) if isinstance(self.node, MapNode) else None
+        if self.node is not None and not isinstance(self.node, MapNode):
+            self.fault(f"{self.path or 'the file'!r} is not a mapping", "`key: value` lines")
+        return Foreign(entry, self.faults, path, self._seen)
+
+    def items(self) -> Iterator[Foreign]:
+        """The items of a list; a single value is a list of one."""
+        if isinstance(self.node, ListNode):
+            for number, item in enumerate(self.node.items):
+                yield Foreign(item, self.faults, f"{self.path}[{number}]", self._seen)
+        elif self.node is not None:
+            yield self
+
+    def keys(self) -> tuple[str, ...]:
+        return tuple(self.node.entries) if isinstance(self.node, MapNode) else ()
+
+    def text(self, default: str | None = None) -> str:
+        """The text of a scalar. Without a default it must be there."""
+        if self.node is None:
+            if default is None:
+                self.fault(f"{self.path!r} is missing")
+            return default or ""
+        self._seen.add(self.path)
+        if not isinstance(self.node, ScalarNode):
+            self.fault(f"{self.path!r} is not a single value")
+            return default or ""
+        return self.node.text.strip()
+
+    def integer(self, default: int | None = None, low: int = 0, high: int = 1 << 60) -> int:
+        text = self.text("" if default is None else str(default))
+        if not self.present and default is not None:
+            return default
+        try:
+            value = int(text)
+        except ValueError:
+            self.fault(f"{self.path!r} is {text[:40]!r}", "a whole number")
+            return default if default is not None else low
+        if not low <= value <= high:
+            self.fault(f"{self.path!r} is {value}", f"{low} to {high}")
+            return low
+        return value
+
+    def number(self, default: float | None = None, low: float = 0.0, high: float = 1e18) -> float:
+        text = self.text("" if default is None else str(default))
+        if not self.present and default is not None:
+            return default
+        try:
+            value = float(text)
+        except ValueError:
+            self.fault(f"{self.path!r} is {text[:40]!r}", "a number")
+            return default if default is not None else low
+        if not low <= value <= high:
+            self.fault(f"{self.path!r} is {value:g}", f"{low:g} to {high:g}")
+            return low
+        return value
+
+    def texts(self) -> tuple[str, ...]:
+        return tuple(item.text("") for item in self.items())
+
+    def fault(self, message: str, help: str = "") -> None:
+        self.faults.add(message, self.span, help)
+
+    def skip(self) -> None:
+        """Mark the value and all inside as read, without a use for it."""
+        for path, _ in _leaves(self.node, self.path):
+            self._seen.add(path)
+
+    def ignored(self) -> tuple[tuple[str, Span], ...]:
+        """Paths and places of the values that nobody has read."""
+        return tuple((path, span) for path, span in _leaves(self.node, self.path) if path not in self._seen)
+
+
+def _leaves(node: YamlNode | None, path: str) -> Iterator[tuple[str, Span]]:
+    waiting: list[tuple[YamlNode | None, str]] = [(node, path)]
+    while waiting:
+        each, where = waiting.pop(0)
+        if isinstance(each, MapNode):
+            waiting[:0] = [(value, f"{where}.{key}" if where else key) for key, value in each.entries.items()]
+        elif isinstance(each, ListNode):
+            waiting[:0] = [(value, f"{where}[{number}]") for number, value in enumerate(each.items)]
+        elif each is not None:
+            yield where, each.span

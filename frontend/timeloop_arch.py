@@ -1,0 +1,154 @@
+"""Timeloop's architectures (versions 0.2 and 0.3) -> hierarchies. What has no meaning here is named as ignored."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from ..ir.hierarchy import OPERAND_ROLES, Buffering, FanOut, Hierarchy, Packing, Store
+from ..ir.nest import Role
+from .foreign_yaml import Foreign
+from .yaml_reader import Faults, read_yaml
+
+_RANGE = re.compile(r"(.*?)\[(\d+)\.\.(\d+)\]")
+_COMPUTE = re.compile(r"mac|compute|arithmetic|alu", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """A machine that was read from a foreign description, and the paths of the fields that have no meaning here."""
+
+    machine: Hierarchy
+    ignored: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A store or a multiplier as it stands: how many there are of it, and how many of them side by side along X."""
+
+    store: Store | None
+    instances: int
+    across: int
+
+
+def read_arch(text: str, file: str) -> Imported:
+    """The hierarchy of an architecture file of version 0.2 or 0.3. Raises CompileError with every fault."""
+    faults = Faults(text, file)
+    top = Foreign(read_yaml(text, faults), faults)
+    root = top["architecture"]
+    if not root.present:
+        top.fault("there is no `architecture`", "`architecture: {version: 0.3, subtree: [...]}`")
+        faults.raise_if_any()
+    version = root["version"].text("0.3")
+    if version.startswith("0.4"):
+        root["version"].fault(f"the version is {version}", "0.2 or 0.3")
+    parts: list[_Part] = []
+    word_bits: list[int] = []
+    for subtree in root["subtree"].items():
+        _read_subtree(subtree, 1, 1, parts, word_bits)
+    stores = [part for part in parts if part.store is not None]
+    if not stores:
+        root.fault("there is no memory", "a component of class DRAM, SRAM, regfile, ... in `local`")
+    if not any(part.store is None for part in parts):
+        root.fault("there is no compute", "a component of class intmac, compute, ... in `local`")
+    faults.raise_if_any()
+    bits = word_bits[0] if word_bits else 16
+    machine = Hierarchy(
+        name="timeloop",
+        clock_hz=10**9,
+        levels=_levels(parts),
+        bits=tuple((role, bits) for role in OPERAND_ROLES),
+    )
+    return Imported(machine, tuple(path for path, _ in top.ignored()))
+
+
+def _read_subtree(tree: Foreign, instances: int, across: int, parts: list[_Part], word_bits: list[int]) -> None:
+    _, count = _ranged(tree["name"])
+    instances *= count
+    for part in tree["local"].items():
+        _read_part(part, instances, across, parts, word_bits)
+    for each in tree["subtree"].items():
+        _read_subtree(each, instances, across, parts, word_bits)
+
+
+def _ranged(name: Foreign) -> tuple[str, int]:
+    text = name.text()
+    found = _RANGE.fullmatch(text)
+    if not found:
+        return text, 1
+    count = int(found[3]) - int(found[2]) + 1
+    if not 1 <= count <= 1 << 24:
+        name.fault(f"{text[:40]!r} stands for {count} instances", "1 to 2^24")
+        count = 1
+    return found[1], count
+
+
+def _read_part(part: Foreign, instances: int, across: int, parts: list[_Part], word_bits: list[int]) -> None:
+    name, count = _ranged(part["name"])
+    kind, attributes = part["class"].text(), part["attributes"]
+    instances *= count
+    mesh = attributes["meshX"].integer(0, 0, 1 << 24) or instances
+    if instances % mesh:
+        attributes["meshX"].fault(f"meshX is {mesh}, of {instances} instances", "a divisor of the instances")
+    if _COMPUTE.search(kind):
+        word_bits.insert(0, attributes["datawidth"].integer(attributes["word-bits"].integer(16, 1, 64), 1, 64))
+        parts.append(_Part(None, instances, mesh))
+        return
+    bits = attributes["word-bits"].integer(attributes["width"].integer(16, 1, 1 << 16), 1, 1 << 16)
+    word_bits.append(bits)
+    width = attributes["memory_width"].integer(attributes["width"].integer(bits, 1, 1 << 20), 1, 1 << 20)
+    block = attributes["block-size"].integer(max(1, width // bits), 1, 1 << 20)
+    depth = attributes["memory_depth"].integer(attributes["depth"].integer(0, 0, 1 << 50), 0, 1 << 50)
+    entries = attributes["entries"].integer(0, 0, 1 << 50)
+    size_kb = attributes["sizeKB"].integer(0, 0, 1 << 40)
+    words = entries or depth * block or size_kb * 1024 * 8 // bits
+
+    def rate(key: str) -> float | None:
+        found = attributes[key].number(0.0, 0.0, 1e12)
+        return found or None
+
+    parts.append(
+        _Part(
+            Store(
+                name=name,
+                holds=OPERAND_ROLES,
+                word_bits=bits,
+                depth_words=words or None,
+                packing=Packing.WHOLE,
+                buffering=Buffering.BUFFET,
+                read_words_per_cycle=rate("read_bandwidth"),
+                write_words_per_cycle=rate("write_bandwidth"),
+                shared_words_per_cycle=rate("shared_bandwidth"),
+                banks=attributes["n_banks"].integer(1, 1, 1 << 20),
+                ports=attributes["n_ports"].integer(1, 1, 1 << 10),
+            ),
+            instances,
+            mesh,
+        )
+    )
+
+
+def _levels(parts: list[_Part]) -> tuple[Store | FanOut, ...]:
+    """Stores from the outermost, with fan-outs where the number of instances grows, the multipliers last."""
+    ordered = [part for part in parts if part.store is not None]
+    ordered.sort(key=lambda part: part.instances)
+    ordered += [part for part in parts if part.store is None][:1]
+    levels: list[Store | FanOut] = []
+    before = _Part(None, 1, 1)
+    for part in ordered:
+        lanes = part.instances // before.instances
+        if lanes > 1:
+            cols = max(1, part.across // before.across) if part.across >= before.across else lanes
+            cols = cols if lanes % cols == 0 else lanes
+            inside = part.store.name if part.store is not None else "mac"
+            levels.append(FanOut(f"to_{inside}", lanes // cols, cols, multicast=(Role.INPUT, Role.WEIGHT), reduce=True))
+        if part.store is not None:
+            levels.append(part.store)
+        before = part
+    return _outermost_unlimited(levels)
+
+
+def _outermost_unlimited(levels: list[Store | FanOut]) -> tuple[Store | FanOut, ...]:
+    first = levels[0]
+    assert isinstance(first, Store)
+    return (replace(first, keeps=OPERAND_ROLES), *levels[1:])
