@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..validate.truths import Truth
 
 SCHEMA = "dnnc.validate/1"
-COLUMNS = ("case", "quantity", "unit", "ours", "theirs", "error", "allowed", "verdict", "source")
+COLUMNS = ("row", "case", "quantity", "unit", "ours", "theirs", "error", "allowed", "verdict", "source")
 _EXAMPLES = """\
 examples:
   dnnc validate                                  every truth that needs no large data set, in one table
@@ -79,24 +79,31 @@ def _chosen(names: Sequence[str], truths: Sequence[Truth]) -> list[Truth]:
 
 
 def _print_truth(truth: Truth, rows: Sequence[Row]) -> None:
-    """The table of one truth; below it what was known, assumed, explained and absent, each with its cases."""
-    print_table(COLUMNS, [_cells(row) for row in rows], f"{truth.name}: {truth.summary}")
-    notes: dict[str, list[str]] = {}
-    for row in rows:
+    """The table of one truth; below it what was known, assumed, explained and absent, by the numbers of the rows."""
+    print_table(
+        COLUMNS, [[number, *_cells(row)] for number, row in enumerate(rows, 1)], f"{truth.name}: {truth.summary}"
+    )
+    notes: dict[str, list[int]] = {}
+    for number, row in enumerate(rows, 1):
         said = {"known": row.known, "assumed": row.assumed, "absent": row.absent}
         if row.verdict == "outside, explained" and row.explanation is not None:
-            said["explained"] = f"{row.explanation.reason} (to an error of {_amount(row, row.explanation.covers)})"
+            said["explained"] = row.explanation.reason
         for kind, text in said.items():
             if text and text != "-":
-                notes.setdefault(f"{kind}: {text}", []).append(row.case)
-    for note, cases in notes.items():
-        named = list(dict.fromkeys(cases))
-        everywhere = len(cases) == len(rows)
-        print(f"  {'' if everywhere else f'[{_listed(named)}] '}{note}")
+                notes.setdefault(f"{kind}: {text}", []).append(number)
+    for note, numbers in notes.items():
+        print(f"  {'all' if len(numbers) == len(rows) else _ranges(numbers)}: {note}")
 
 
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names) if len(names) <= 4 else f"{names[0]} ... {names[-1]}, {len(names)} cases"
+def _ranges(numbers: Sequence[int]) -> str:
+    """Ascending numbers as people write them: 1-3, 7."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
 
 
 def _cells(row: Row) -> list[object]:
@@ -109,10 +116,17 @@ def _cells(row: Row) -> list[object]:
         row.ours if row.ours is None else _number(row.ours),
         row.theirs if row.theirs is None else relation + _number(row.theirs),
         error if error is None else _amount(row, error, signed=True),
-        "-" if error is None else _amount(row, row.allowed),
+        "-" if error is None else _allowed(row),
         str(row.verdict),
         row.source,
     ]
+
+
+def _allowed(row: Row) -> str:
+    """What the reference allows; where that is exceeded with a reason, how far the reason reaches as well."""
+    text = _amount(row, row.allowed)
+    explained = row.verdict == "outside, explained" and row.explanation is not None
+    return f"{text}, explained {_amount(row, row.explanation.covers)}" if explained and row.explanation else text
 
 
 def _number(value: float) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import peaks
+from . import converter, energies, fragmentation, peaks, scalesim, shapes, tpuv1
 from .row import Row
 
 
@@ -21,4 +21,12 @@ class Truth:
     needs: str = ""
 
 
-TRUTHS = (Truth(peaks.TRUTH, "peak rates of tensor processing units", peaks.rows),)
+TRUTHS = (
+    Truth(shapes.TRUTH, "blocks, MACs and array passes that follow from the shapes of networks", shapes.rows),
+    Truth(fragmentation.TRUTH, "use of arrays and buses by matrices that do not fit them", fragmentation.rows),
+    Truth(energies.TRUTH, "energy and bytes of main memory at a price a word", energies.rows),
+    Truth(converter.TRUTH, "rates of a number converter", converter.rows),
+    Truth(scalesim.TRUTH, "cycles of a rigid systolic array, fold by fold", scalesim.rows),
+    Truth(peaks.TRUTH, "peak rates of tensor processing units", peaks.rows),
+    Truth(tpuv1.TRUTH, "roofline and stalls of the first TPU's six applications", tpuv1.rows),
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ def _only(monkeypatch: pytest.MonkeyPatch, *rows: Row) -> None:
     [
         (_row(2), 0, "equal"),
         (_row(3), 1, "outside"),
-        (_row(3, Explanation("they forgot one", 0.5)), 0, "they forgot one (to an error of 50 %)"),
+        (_row(3, Explanation("they forgot one", 0.5)), 0, "0, explained 50 %"),
         (_row(4, Explanation("they forgot one", 0.5)), 1, "outside"),
         (skipped("sums", "one", "sums.csv below --data", "a table"), 0, "absent: sums.csv below --data"),
     ],
@@ -60,10 +61,21 @@ def test_the_table_has_both_figures_the_error_and_the_source(
     main(["validate"])
     title, headers, cells, *notes = capsys.readouterr().out.splitlines()
     assert title == "sums: small sums"
-    assert headers.split() == ["case", "quantity", "unit", "ours", "theirs", "error", "allowed", "verdict", "source"]
-    assert cells.split(maxsplit=8) == ["one", "sum", "words", "3", "2", "+50", "%", "0", "outside  a table"]
-    assert notes[:2] == ["  known: all of it", "  assumed: a thing"]
+    columns = ["row", "case", "quantity", "unit", "ours", "theirs", "error", "allowed", "verdict", "source"]
+    assert headers.split() == columns
+    assert cells.split(maxsplit=9) == ["1", "one", "sum", "words", "3", "2", "+50", "%", "0", "outside  a table"]
+    assert notes[:2] == ["  all: known: all of it", "  all: assumed: a thing"]
     assert notes[-1] == "1 rows: 0 equal, 0 within, 0 outside, explained, 1 outside, 0 skipped"
+
+
+def test_notes_stand_once_by_the_numbers_of_their_rows(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    others = [replace(_row(2), case=f"case {number}", assumed="another thing") for number in range(3)]
+    _only(monkeypatch, others[0], _row(2), *others[1:])
+    main(["validate"])
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
+    assert notes[-3:] == ["  all: known: all of it", "  1, 3-4: assumed: another thing", "  2: assumed: a thing"]
 
 
 def test_json_has_every_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
