@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import converter, energies, fragmentation, peaks, scalesim, shapes, tpuv1
+from . import converter, energies, fragmentation, gemmini_tiles, peaks, scalesim, shapes, tpuv1
 from .row import Row
 
 
@@ -28,5 +28,8 @@ TRUTHS = (
     Truth(converter.TRUTH, "rates of a number converter", converter.rows),
     Truth(scalesim.TRUTH, "cycles of a rigid systolic array, fold by fold", scalesim.rows),
     Truth(peaks.TRUTH, "peak rates of tensor processing units", peaks.rows),
+    Truth(
+        gemmini_tiles.TRUTH, "tile sizes that Gemmini's software chooses", gemmini_tiles.rows, needs=gemmini_tiles.DATA
+    ),
     Truth(tpuv1.TRUTH, "roofline and stalls of the first TPU's six applications", tpuv1.rows),
 )

@@ -82,5 +82,13 @@ def test_json_of_a_table_is_not_needed_to_read_it(capsys: pytest.CaptureFixture[
     assert main(["arch", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[:3] == ["name", "array", "types"]
-    assert [line.split()[0] for line in lines[1:]] == ["bf16_32", "edge8", "f32_8", "gemmini16", "odd12x14", "tpu256"]
+    assert [line.split()[0] for line in lines[1:]] == [
+        "bf16_32",
+        "edge8",
+        "f32_8",
+        "gemmini16",
+        "gemmini32",
+        "odd12x14",
+        "tpu256",
+    ]
     assert "\x1b" not in json.dumps(lines)

@@ -42,7 +42,7 @@ def faults_of(text: str) -> list[str]:
 
 
 def test_issue_names_five_machines_and_an_odd_one() -> None:
-    assert bundled() == ("bf16_32", "edge8", "f32_8", "gemmini16", "odd12x14", "tpu256")
+    assert bundled() == ("bf16_32", "edge8", "f32_8", "gemmini16", "gemmini32", "odd12x14", "tpu256")
     assert {name: load_arch(name).kind for name in bundled()} == dict.fromkeys(bundled(), "executable")
 
 
