@@ -11,15 +11,18 @@ The sums are over few classes of pieces (steps.py), so the work grows with the n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from math import gcd, prod
+from typing import TypeVar
 
 from ....ir.affine import Affine
 from ....ir.loop_tree import LoopNode, Operand, Temporal, Workload
-from .steps import FIRST_TILE, NO_TILE, Border, Lanes, Pair, pairs, steps_of
+from .steps import FIRST_TILE, NO_TILE, Border, Lanes, Pair, Step, in_step, pairs, steps_of
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +54,15 @@ def axis_of(index: Affine, extent: int, extents: Mapping[str, int], clips: bool 
 
 
 def groups_of(operand: Operand, workload: Workload, clips: bool = True) -> tuple[Group, ...]:
-    """The groups of all dimensions of the workload."""
+    """The groups of all dimensions of the workload; an axis that nothing moves is a group without dimensions."""
     extents = workload.extents
     axes = [axis_of(each.index, each.extent, extents, clips) for each in operand.axes]
     joined: list[tuple[set[str], list[Axis]]] = [({dim}, []) for dim in extents]
     for axis in axes:
         dims = {dim for dim, _ in axis.terms}
         touched = [each for each in joined if each[0] & dims]
-        if touched:
-            joined = [each for each in joined if not each[0] & dims]
-            joined.append((set().union(*[each[0] for each in touched]), [axis, *[a for t in touched for a in t[1]]]))
+        joined = [each for each in joined if not each[0] & dims]
+        joined.append((dims.union(*[each[0] for each in touched]), [axis, *[a for t in touched for a in t[1]]]))
     found = []
     for dims, own in joined:
         names = tuple(dim for dim in extents if dim in dims)
@@ -113,7 +115,9 @@ class Mover:
         total = 0
         for advancing in (FIRST_TILE, *[place for place in self._temporal if place < until]):
             sums = [self._group(group, until, advancing, lanes) for group in self.groups]
-            total += prod(each.new for each in sums) - prod(each.kept for each in sums)
+            total += prod(each.new for each in sums)
+            if advancing != FIRST_TILE:
+                total -= prod(each.kept for each in sums)
         return total
 
     def visited(self, until: int, lanes: Mapping[int, Lanes]) -> int:
@@ -143,7 +147,7 @@ class Mover:
         return total
 
     def _group(self, group: Group, until: int, advancing: int, lanes: Mapping[int, Lanes]) -> Sums:
-        key = (group.dims, until, advancing, tuple(lanes.items()))
+        key = (group.dims, group.axes, until, advancing, tuple(lanes.items()))
         if key not in self._sums:
             self._sums[key] = self._summed(group, until, advancing, lanes)
         return self._sums[key]
@@ -153,35 +157,40 @@ class Mover:
             lanes = {place: Lanes.FIRST if how is Lanes.SHARED else how for place, how in lanes.items()}
         steps = {dim: steps_of(dim, self.nodes, until, lanes) for dim in group.dims}
         sharing = [dim for dim in group.dims if any(step.lanes is Lanes.SHARED for step in steps[dim])]
-        keyed = bool(group.axes) and len(sharing) > 1
-        choices = [
-            pairs(steps[dim], self.extents[dim], advancing, group.borders[dim], keyed).items() for dim in group.dims
-        ]
-        if keyed:
-            return _shared_sums(group, choices)
+
+        def choices(of: Callable[[Sequence[Step], int, int, Border | None], dict[T, int]]) -> list[list[tuple[T, int]]]:
+            return [
+                list(of(steps[dim], self.extents[dim], advancing, group.borders[dim]).items()) for dim in group.dims
+            ]
+
+        if group.axes and len(sharing) > 1:
+            return _shared_sums(group, choices(in_step))
         new = kept = 0
-        for chosen in product(*choices):
+        for chosen in product(*choices(pairs)):
             times = prod(count for _, count in chosen)
             sized = _lengths(group, dict(zip(group.dims, [pair for pair, _ in chosen], strict=True)))
             new, kept = new + times * sized.new, kept + times * sized.kept
         return Sums(new, kept)
 
 
-def _shared_sums(group: Group, choices: Sequence[object]) -> Sums:
+def _shared_sums(group: Group, choices: Sequence[Sequence[tuple[tuple[Pair, ...], int]]]) -> Sums:
     """Sums where lanes of several dimensions may take the same tile: of those the first one counts."""
-    seen: dict[tuple[object, ...], tuple[tuple[tuple[int, ...], ...], int, Sums]] = {}
-    for chosen in product(*choices):  # type: ignore[call-overload]
-        named = dict(zip(group.dims, [pair for pair, _ in chosen], strict=True))
-        times = prod(count for _, count in chosen)
-        box = tuple(
-            _interval(axis, {dim: (pair.start, pair.size) for dim, pair in named.items()}) for axis in group.axes
-        )
-        key = (tuple(pair.key for pair in named.values()), box)
-        lane = tuple(pair.lane for pair in named.values())
-        if key not in seen or lane < seen[key][0]:
-            seen[key] = (lane, times, _lengths(group, named))
-    new = sum(times * sums.new for _, times, sums in seen.values())
-    return Sums(new, sum(times * sums.kept for _, times, sums in seen.values()))
+    new = kept = 0
+    for moment in product(*choices):
+        times = prod(count for _, count in moment)
+        first: dict[tuple[tuple[int, int], ...], tuple[list[tuple[int, int]], dict[str, Pair]]] = {}
+        for chosen in product(*[lanes for lanes, _ in moment]):
+            named = dict(zip(group.dims, chosen, strict=True))
+            box = tuple(
+                [_interval(axis, {dim: (pair.start, pair.size) for dim, pair in named.items()}) for axis in group.axes]
+            )
+            lane = sorted(index for pair in chosen for index in pair.lane)
+            if box not in first or lane < first[box][0]:
+                first[box] = lane, named
+        for _, named in first.values():
+            sized = _lengths(group, named)
+            new, kept = new + times * sized.new, kept + times * sized.kept
+    return Sums(new, kept)
 
 
 def _lengths(group: Group, named: Mapping[str, Pair]) -> Sums:

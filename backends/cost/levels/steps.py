@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from itertools import pairwise
 
 from ....ir.loop_tree import LoopNode, Spatial, Temporal
 
@@ -35,15 +36,14 @@ class Step:
 class Pair:
     """A piece of the dimension and the one before it: `size` points from `start`, after `old_size` points from
     `start - shift`; a size of 0 is none. `inner` says that the piece lies so far inside that no border matters. `lane`
-    are the indices along shared spatial loops, `key` tells apart what else differs."""
+    are places of shared spatial loops with the index along each, where lanes are compared (`in_step`)."""
 
     size: int
     old_size: int
     start: int = 0
     shift: int = 0
     inner: bool = True
-    lane: tuple[int, ...] = ()
-    key: tuple[int, ...] = ()
+    lane: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,64 +58,109 @@ FIRST_TILE = -1  # the "loop that advances" before the first tile: nothing was t
 NO_TILE = 1 << 60  # ... when every loop keeps its piece: the tiles themselves are counted, not what changes
 
 
-def pairs(
-    steps: Sequence[Step], extent: int, advancing: int, border: Border | None, keyed: bool = False
-) -> dict[Pair, int]:
+def pairs(steps: Sequence[Step], extent: int, advancing: int, border: Border | None) -> dict[Pair, int]:
     """The pairs of pieces of a dimension of `extent` points when the loop at place `advancing` goes on by one, and how
-    often each occurs. `border` is None where no position can be padding.
-
-    `keyed` keeps apart what lanes are compared within: pairs with equal `key` are lanes of the same tile, and their
-    places are given relative to one another.
-    """
-    whole = Pair(extent, 0 if advancing == FIRST_TILE else extent, inner=border is None)
-    found = {_settled(whole, border, keyed): 1}
+    often each occurs. `border` is None where no position can be padding. Every lane of a shared loop counts."""
+    found = {_settled(_whole(extent, advancing, border), border): 1}
     for step in steps:
         after: dict[Pair, int] = {}
         for pair, times in found.items():
-            for number, (split, count) in enumerate(_split(pair, step, advancing, border)):
-                settled = _settled(split, border, keyed)
-                if keyed and step.lanes is not Lanes.SHARED:
-                    settled = replace(settled, key=(*settled.key, number))
+            for first, count in _classes(pair, step, advancing, border):
+                settled = _settled(_piece(pair, step, first, advancing), border)
                 after[settled] = after.get(settled, 0) + times * count
         found = after
     return found
 
 
-def _settled(pair: Pair, border: Border | None, keyed: bool) -> Pair:
+def in_step(steps: Sequence[Step], extent: int, advancing: int, border: Border | None) -> dict[tuple[Pair, ...], int]:
+    """As `pairs`, where lanes are compared: the pairs of all lanes of the shared loops at the same moment, in places
+    relative to one another, and how often they occur together."""
+    found = {(_settled(_whole(extent, advancing, border), border),): 1}
+    for step in steps:
+        after: dict[tuple[Pair, ...], int] = {}
+        for lanes, times in found.items():
+            for split, count in _split_together(lanes, step, advancing, border):
+                settled = _settled_together(split, border)
+                after[settled] = after.get(settled, 0) + times * count
+        found = after
+    return found
+
+
+def _split_together(
+    lanes: Sequence[Pair], step: Step, advancing: int, border: Border | None
+) -> Iterator[tuple[list[Pair], int]]:
+    if step.lanes is Lanes.SHARED:
+        yield (
+            [
+                replace(_piece(pair, step, index, advancing), lane=(*pair.lane, (step.place, index)))
+                for pair in lanes
+                for index in range(_count(pair, step))
+            ],
+            1,
+        )
+        return
+    runs = [run for pair in lanes for run in _classes(pair, step, advancing, border)]
+    cuts = sorted({first for first, _ in runs} | {first + count for first, count in runs})
+    for first, end in pairwise(cuts):
+        # A lane that has fewer pieces waits meanwhile.
+        yield [_piece(pair, step, first, advancing) for pair in lanes if first < _count(pair, step)], end - first
+
+
+def _whole(extent: int, advancing: int, border: Border | None) -> Pair:
+    return Pair(extent, 0 if advancing == FIRST_TILE else extent, inner=border is None)
+
+
+def _settled(pair: Pair, border: Border | None) -> Pair:
     """`pair`, told apart no longer by where it lies if that cannot matter any more."""
-    if not pair.inner and border is not None:
-        old = pair.start - pair.shift
-        first = min(pair.start, old) if pair.old_size else pair.start
-        last = max(pair.start + pair.size, old + pair.old_size if pair.old_size else 0)
-        if first < border.low or last > border.high:
-            return pair
-    return replace(pair, inner=True, start=pair.start if keyed else 0)
+    return replace(pair, inner=True, start=0) if _lies_inside(pair, border) else pair
 
 
-def _split(pair: Pair, step: Step, advancing: int, border: Border | None) -> Iterator[tuple[Pair, int]]:
-    size, count = step.size, -(-pair.size // step.size)
+def _settled_together(lanes: Sequence[Pair], border: Border | None) -> tuple[Pair, ...]:
+    """The same for lanes that are compared: only their common place may be forgotten."""
+    if not all(_lies_inside(pair, border) for pair in lanes):
+        return tuple(lanes)
+    base = min((pair.start for pair in lanes), default=0)
+    return tuple([replace(pair, inner=True, start=pair.start - base) for pair in lanes])
+
+
+def _lies_inside(pair: Pair, border: Border | None) -> bool:
+    if pair.inner or border is None:
+        return True
+    old = pair.start - pair.shift
+    first = min(pair.start, old) if pair.old_size else pair.start
+    last = max(pair.start + pair.size, old + pair.old_size if pair.old_size else 0)
+    return first >= border.low and last <= border.high
+
+
+def _count(pair: Pair, step: Step) -> int:
+    return -(-pair.size // step.size)
+
+
+def _classes(pair: Pair, step: Step, advancing: int, border: Border | None) -> Iterator[tuple[int, int]]:
+    """The pieces that a loop makes of `pair` as runs of alike ones: the index of the first, and how many there are."""
+    count = _count(pair, step)
     if step.lanes is not None:
-        lanes = 1 if step.lanes is Lanes.FIRST else count
-        for lane in range(lanes):
-            at = lane * size
-            old = max(0, min(size, pair.old_size - at))
-            split = replace(pair, size=min(size, pair.size - at), old_size=old, start=pair.start + at)
-            if step.lanes is Lanes.SHARED:
-                split = replace(split, lane=(*pair.lane, lane))
-            yield split, 1
+        for lane in range(1 if step.lanes is Lanes.FIRST else count):
+            yield lane, 1
     elif step.place > advancing:  # starts anew
-        old_count = -(-pair.old_size // size)
-        back = (old_count - 1) * size if old_count else 0
-        old = pair.old_size - back
-        yield replace(pair, size=min(size, pair.size), old_size=old, shift=pair.shift - back), 1
-    elif step.place == advancing:
-        for first, times in _runs(pair, size, 1, count, border):
-            new = min(size, pair.size - first * size)
-            yield replace(pair, size=new, old_size=size, start=pair.start + first * size, shift=size), times
+        yield 0, 1
     else:
-        for first, times in _runs(pair, size, 0, count, border):
-            new = min(size, pair.size - first * size)
-            yield replace(pair, size=new, old_size=new, start=pair.start + first * size), times
+        yield from _runs(pair, step.size, int(step.place == advancing), count, border)
+
+
+def _piece(pair: Pair, step: Step, index: int, advancing: int) -> Pair:
+    """The piece at `index` and the one before it."""
+    at = index * step.size
+    size = min(step.size, pair.size - at)
+    if step.lanes is not None:
+        old_size = max(0, min(step.size, pair.old_size - at))
+        return replace(pair, size=size, old_size=old_size, start=pair.start + at)
+    if step.place > advancing:  # from the last piece to the first
+        back = (-(-pair.old_size // step.size) - 1) * step.size if pair.old_size else 0
+        return replace(pair, size=size, old_size=pair.old_size - back, shift=pair.shift - back)
+    if step.place == advancing:
+        return replace(pair, size=size, old_size=step.size, start=pair.start + at, shift=step.size)
+    return replace(pair, size=size, old_size=size, start=pair.start + at)
 
 
 def _runs(pair: Pair, size: int, first: int, count: int, border: Border | None) -> Iterator[tuple[int, int]]:

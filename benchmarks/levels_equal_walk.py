@@ -1,0 +1,56 @@
+"""Two witnesses: what the closed form counts of a mapping on a hierarchy is what a walk of every step counts.
+
+    python benchmarks/levels_equal_walk.py                    20,000 random cases, on all cores
+    python benchmarks/levels_equal_walk.py --cases 1000 --seed 7
+
+A case is a random workload (convolutions with stride, dilation and padding, plain, grouped and depthwise; products of
+matrices; poolings; axes of any kind), a random machine (stores that are passed by, fan-outs that share or do not) and a
+random legal loop tree (ragged pieces, several dimensions along an axis). Every figure of backends/cost/levels/counts.py
+must be that of runtime/level_walker.py; every second case judges sharing by hulls. What differs is printed with the
+seed that repeats it. Exit status 1 if something differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from support.level_witnesses import differences
+from support.random_levels import random_case
+
+BATCH = 100  # cases that a process takes at a time
+
+
+def run(first: int, count: int) -> list[str]:
+    """What differs in the cases of `count` seeds from `first` on."""
+    return [
+        f"seed {seed}: {each}"
+        for seed in range(first, first + count)
+        for each in differences(random_case(seed), by_hull=seed % 2 == 1)
+    ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", type=int, default=20_000, help="how many (20,000)")
+    parser.add_argument("--seed", type=int, default=0, help="the first case's seed (0)")
+    options = parser.parse_args()
+    start = time.monotonic()
+    firsts = range(options.seed, options.seed + options.cases, BATCH)
+    counts = [min(BATCH, options.seed + options.cases - first) for first in firsts]
+    different = 0
+    with ProcessPoolExecutor() as pool:
+        for found in pool.map(run, firsts, counts):
+            different += len({each.split(":")[0] for each in found})
+            for each in found:
+                print(each, flush=True)
+    print(f"{options.cases} cases, {different} different, {time.monotonic() - start:.0f} s")
+    return 1 if different else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
