@@ -10,7 +10,7 @@ from ..backends.cost.classes import Grid
 from ..backends.cost.commands import computes
 from ..ir.affine import Affine
 from ..ir.arch import MAIN_MEMORY, Arch
-from ..ir.nest import Access, Body, BodyOp, Dataflow, Dim, Nest, Role
+from ..ir.nest import Access, Body, BodyOp, Dataflow, Dim, Nest, Post, PostOp, Role
 from ..ir.types import ElementType
 from ..passes.schedule import make_schedule
 from .networks import Conv
@@ -19,7 +19,7 @@ _A = Affine.of
 
 
 def conv_nest(layer: Conv) -> Nest:
-    """The convolution of one image in int8 with int32 results, as it slides (no matrix of windows)."""
+    """The convolution of one image in int8 as it slides (no matrix of windows), with bias, requantisation and ReLU."""
     extents = {
         "m": layer.m,
         "p": layer.p,
@@ -28,12 +28,36 @@ def conv_nest(layer: Conv) -> Nest:
         "s": layer.kernel,
         "c": layer.c,
     }
-    rows, cols = (_A({"p": layer.stride, "r": 1}, -layer.pad), _A({"q": layer.stride, "s": 1}, -layer.pad))
-    x = Access("x", "x", Role.INPUT, ElementType.I8, (layer.h, layer.w, layer.c), (rows, cols, _A({"c": 1})), pad=0)
+    x = Access("x", "x", Role.INPUT, ElementType.I8, (layer.h, layer.w, layer.c), (*_window(layer), _A({"c": 1})), 0)
     w = Access("w", "w", Role.WEIGHT, ElementType.I8, *_axes("rscm", extents))
-    y = Access("y", "y", Role.OUTPUT, ElementType.I32, *_axes("pqm", extents))
-    domain = tuple(Dim(name, extent) for name, extent in extents.items())
-    return Nest(layer.name, domain, (x, w), y, Body(BodyOp.MAC, "x", "w", "subtract"), ElementType.I32)
+    bias = Access("bias", "bias", Role.BIAS, ElementType.I32, *_axes("m", extents))
+    scale = Access("scale", "scale", Role.AUX, ElementType.F32, *_axes("m", extents))
+    y = Access("y", "y", Role.OUTPUT, ElementType.I8, *_axes("pqm", extents))
+    post = (
+        Post(PostOp.BIAS, "bias"),
+        Post(PostOp.REQUANTIZE, "scale", (("type", "i8"), ("zero_point", 0))),
+        Post(PostOp.CLAMP, None, (("minimum", 0), ("maximum", 127))),
+    )
+    body = Body(BodyOp.MAC, "x", "w", "subtract")
+    return Nest(layer.name, _domain(extents), (x, w, bias, scale), y, body, ElementType.I32, post)
+
+
+def max_pool_nest(window: Conv) -> Nest:
+    """A max pool of int8 with the window of a convolution, whose `m` is left out."""
+    extents = {"p": window.p, "q": window.q, "c": window.c, "r": window.kernel, "s": window.kernel}
+    shape = (window.h, window.w, window.c)
+    x = Access("x", "x", Role.INPUT, ElementType.I8, shape, (*_window(window), _A({"c": 1})), -128)
+    y = Access("y", "y", Role.OUTPUT, ElementType.I8, *_axes("pqc", extents))
+    post = (Post(PostOp.SATURATE, None, (("type", "i8"),)),)
+    return Nest(window.name, _domain(extents), (x,), y, Body(BodyOp.MAX, "x"), ElementType.I32, post)
+
+
+def _window(layer: Conv) -> tuple[Affine, Affine]:
+    return (_A({"p": layer.stride, "r": 1}, -layer.pad), _A({"q": layer.stride, "s": 1}, -layer.pad))
+
+
+def _domain(extents: dict[str, int]) -> tuple[Dim, ...]:
+    return tuple(Dim(name, extent) for name, extent in extents.items())
 
 
 def product_nest(p: int, k: int, m: int) -> Nest:
@@ -42,8 +66,7 @@ def product_nest(p: int, k: int, m: int) -> Nest:
     a = Access("a", "a", Role.INPUT, ElementType.I8, *_axes("pk", extents))
     b = Access("b", "b", Role.WEIGHT, ElementType.I8, *_axes("km", extents))
     y = Access("y", "y", Role.OUTPUT, ElementType.I32, *_axes("pm", extents))
-    domain = tuple(Dim(name, extent) for name, extent in extents.items())
-    return Nest(f"{p}x{k}x{m}", domain, (a, b), y, Body(BodyOp.MAC, "a", "b", "subtract"), ElementType.I32)
+    return Nest(f"{p}x{k}x{m}", _domain(extents), (a, b), y, Body(BodyOp.MAC, "a", "b", "subtract"), ElementType.I32)
 
 
 def im2col_nest(layer: Conv) -> Nest:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import converter, energies, fragmentation, gemmini_tiles, peaks, scalesim, shapes, tpuv1
+from . import converter, energies, fragmentation, gemmini_tiles, peaks, resnet34, scalesim, shapes, tpuv1
 from .row import Row
 
 
@@ -32,4 +32,5 @@ TRUTHS = (
         gemmini_tiles.TRUTH, "tile sizes that Gemmini's software chooses", gemmini_tiles.rows, needs=gemmini_tiles.DATA
     ),
     Truth(tpuv1.TRUTH, "roofline and stalls of the first TPU's six applications", tpuv1.rows),
+    Truth(resnet34.TRUTH, "ResNet-34 on arrays that Gemmini's generator makes", resnet34.rows),
 )
