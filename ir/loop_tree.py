@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import gcd
 
 from .affine import Affine
 from .nest import Nest, Role
@@ -66,10 +67,11 @@ class LoopTree:
 @dataclass(frozen=True, slots=True)
 class OperandAxis:
     """Positions along one axis of an operand: `index` over the dimensions; those outside of 0 .. extent - 1 are padding
-    and are never moved."""
+    and are never moved. `dense` says that a tile has the positions between those of a strided index, too."""
 
     index: Affine
     extent: int
+    dense: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +118,34 @@ def workload_of(nest: Nest, bits: dict[Role, int] | None = None) -> Workload:
     if nest.body.b is not None:
         accesses.append((Role.WEIGHT, nest.access(nest.body.b)))
     accesses.append((Role.OUTPUT, nest.write))
-    operands = tuple(
-        Operand(
-            role,
-            tuple(OperandAxis(index, extent) for index, extent in zip(access.index, access.shape, strict=True)),
-            widths.get(role, access.type.bits),
-        )
-        for role, access in accesses
-    )
-    return Workload(nest.name, tuple((dim.name, dim.extent) for dim in nest.domain), operands)
+    extents = {dim.name: dim.extent for dim in nest.domain}
+    operands = []
+    for role, access in accesses:
+        axes = [
+            axis
+            for index, extent in zip(access.index, access.shape, strict=True)
+            for axis in _apart(OperandAxis(index, extent), extents)
+        ]
+        operands.append(Operand(role, tuple(axes), widths.get(role, access.type.bits)))
+    return Workload(nest.name, tuple(extents.items()), tuple(operands))
+
+
+def _apart(axis: OperandAxis, extents: dict[str, int]) -> list[OperandAxis]:
+    """An axis each for dimensions whose parts of the position never meet, as in 16*g + m with 16 points of m: a tile
+    of some of them then covers what it uses. An axis with padding stays one."""
+    terms = sorted(axis.index.terms, key=lambda term: term[1], reverse=True)
+    reach = sum(c * (extents[dim] - 1) for dim, c in terms)
+    if axis.index.constant < 0 or axis.index.constant + reach >= axis.extent or not terms:
+        return [axis]
+    parts: list[list[tuple[str, int]]] = [[]]
+    for dim, c in terms:
+        if parts[-1] and parts[-1][-1][1] > reach:
+            parts.append([])
+        parts[-1].append((dim, c))
+        reach -= c * (extents[dim] - 1)
+    found = []
+    for part in parts:
+        step = gcd(*[c for _, c in part])
+        index = Affine.of({dim: c // step for dim, c in part})
+        found.append(OperandAxis(index, index.at({dim: extents[dim] - 1 for dim, _ in part}) + 1))
+    return found
