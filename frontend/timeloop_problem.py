@@ -11,7 +11,7 @@ from ..ir.affine import Affine
 from ..ir.hierarchy import FanOut, Hierarchy, Store
 from ..ir.loop_tree import Keep, LoopNode, LoopTree, Operand, OperandAxis, Spatial, Temporal, Workload
 from ..ir.nest import Role
-from .foreign_yaml import Foreign
+from .foreign_yaml import Foreign, level_name
 from .yaml_reader import Faults, read_yaml
 
 # Timeloop names operands freely; these are the names of its own examples, and what a problem marks as read-write.
@@ -55,7 +55,8 @@ def read_problem(text: str, file: str, bits: int = 16) -> tuple[Workload, tuple[
                     term.fault(f"the projection names {[dim, *factor]}", "a dimension, and a coefficient if it has one")
                     continue
                 terms[dim] = terms.get(dim, 0) + (coefficients[factor[0]] if factor else 1)
-            axes.append(OperandAxis(Affine.of(terms), sum(c * (extents[dim] - 1) for dim, c in terms.items()) + 1))
+            length = sum(c * (extents[dim] - 1) for dim, c in terms.items()) + 1
+            axes.append(OperandAxis(Affine.of(terms), length, dense=True))
         width = instance["bitwidths"][name].integer(common, 1, 64)
         operands.append(Operand(role, tuple(axes), width))
     if Role.OUTPUT not in [each.role for each in operands]:
@@ -86,7 +87,7 @@ def read_mapping(text: str, file: str, workload: Workload, machine: Hierarchy) -
     temporal: dict[str, _Loops] = {}
     spatial: dict[str, _Loops] = {}
     for entry in top["mapping"].items():
-        target, kind = entry["target"].text(), entry["type"].text()
+        target, kind = level_name(entry["target"].text()), entry["type"].text()
         if target not in stores:
             entry.fault(f"the mapping names a level {target[:40]!r}", f"one of {', '.join(stores)}")
             continue

@@ -23,7 +23,8 @@ class Convention:
     `first_fills`: a tile of outputs fills the inner store when it comes for the first time, too (else it starts at
     zero without a transfer). `drains`: what an inner store hands outwards is read from it. `ramps`: the first tiles'
     way in and the last one's way out take time. `by_hull`: what fan-outs in a row share is judged by the hulls that
-    the lanes of the first of them take.
+    the lanes of the first of them take. `slides`: a window keeps what it shares with the one before it, whichever loop
+    advances; else only where the innermost one does.
     """
 
     name: str
@@ -31,10 +32,11 @@ class Convention:
     drains: bool
     ramps: bool
     by_hull: bool
+    slides: bool
 
 
-NATIVE = Convention("dnnc", first_fills=False, drains=True, ramps=True, by_hull=False)
-TIMELOOP = Convention("timeloop", first_fills=True, drains=False, ramps=False, by_hull=True)
+NATIVE = Convention("dnnc", first_fills=False, drains=True, ramps=True, by_hull=False, slides=True)
+TIMELOOP = Convention("timeloop", first_fills=True, drains=False, ramps=False, by_hull=True, slides=False)
 CONVENTIONS = {each.name: each for each in (NATIVE, TIMELOOP)}
 
 

@@ -71,7 +71,7 @@ class LevelCost:
 
 def cost(workload: Workload, machine: Hierarchy, tree: LoopTree, convention: Convention = NATIVE) -> LevelCost:
     """The figures of a legal mapping."""
-    counts = count(workload, machine, tree, by_hull=convention.by_hull)
+    counts = count(workload, machine, tree, by_hull=convention.by_hull, slides=convention.slides)
     touched = accesses(counts, convention)
     words = tuple(_words(workload, machine, each) for each in touched)
     actions = {key: times for key, times in _actions(workload, machine, counts, words).items() if times}

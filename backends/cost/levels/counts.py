@@ -60,17 +60,20 @@ class LevelCounts:
         return next(elements for name, kind, elements in self.tiles if (name, kind) == (store, role))
 
 
-def count(workload: Workload, machine: Hierarchy, tree: LoopTree, *, by_hull: bool = False) -> LevelCounts:
+def count(
+    workload: Workload, machine: Hierarchy, tree: LoopTree, *, by_hull: bool = False, slides: bool = True
+) -> LevelCounts:
     """The counts of a legal mapping (ir/loop_tree_rules.py).
 
     With `by_hull`, what several fan-outs in a row share is judged at the first of them: each of its lanes takes the
-    hull of what is inside of it, and lanes with equal hulls share it.
+    hull of what is inside of it, and lanes with equal hulls share it. Without `slides` a tile keeps a part of the one
+    before it only where the innermost loop outside of it advances.
     """
     boundaries: list[Boundary] = []
     tiles: list[tuple[str, Role, int]] = []
     for operand in workload.operands:
-        clipped = Mover(workload, operand, tree.nodes)
-        whole = Mover(workload, operand, tree.nodes, clips=False)
+        clipped = Mover(workload, operand, tree.nodes, slides=slides)
+        whole = Mover(workload, operand, tree.nodes, clips=False, slides=slides)
         keeps = list(tree.keeps(operand.role))
         tiles += [(store, operand.role, whole.largest(place)) for place, store in keeps]
         inner: list[tuple[int, str | None]] = [*keeps[1:], (len(tree.nodes), None)]

@@ -11,6 +11,7 @@ The sums are over few classes of pieces (steps.py), so the work grows with the n
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,8 +19,7 @@ from itertools import product
 from math import gcd, prod
 from typing import TypeVar
 
-from ....ir.affine import Affine
-from ....ir.loop_tree import LoopNode, Operand, Temporal, Workload
+from ....ir.loop_tree import Keep, LoopNode, Operand, OperandAxis, Temporal, Workload
 from .steps import FIRST_TILE, NO_TILE, Border, Lanes, Pair, Step, in_step, pairs, steps_of
 
 T = TypeVar("T")
@@ -43,10 +43,11 @@ class Group:
     borders: Mapping[str, Border | None]
 
 
-def axis_of(index: Affine, extent: int, extents: Mapping[str, int], clips: bool = True) -> Axis:
-    """The axis with the constant moved into its borders; the step is the greatest common divisor of what moves it.
-    Without `clips` padding counts as if it were stored."""
-    step = gcd(*[c for dim, c in index.terms if extents[dim] > 1]) or 1
+def axis_of(axis: OperandAxis, extents: Mapping[str, int], clips: bool = True) -> Axis:
+    """The axis with the constant moved into its borders; the step is the greatest common divisor of what moves it,
+    unless gaps count. Without `clips` padding counts as if it were stored."""
+    index, extent = axis.index, axis.extent
+    step = 1 if axis.dense else gcd(*[c for dim, c in index.terms if extents[dim] > 1]) or 1
     terms = tuple((dim, c // step) for dim, c in index.terms if extents[dim] > 1)
     if not clips:
         return Axis(terms, 0, sum(c * (extents[dim] - 1) for dim, c in terms) + 1)
@@ -56,7 +57,7 @@ def axis_of(index: Affine, extent: int, extents: Mapping[str, int], clips: bool 
 def groups_of(operand: Operand, workload: Workload, clips: bool = True) -> tuple[Group, ...]:
     """The groups of all dimensions of the workload; an axis that nothing moves is a group without dimensions."""
     extents = workload.extents
-    axes = [axis_of(each.index, each.extent, extents, clips) for each in operand.axes]
+    axes = [axis_of(each, extents, clips) for each in operand.axes]
     joined: list[tuple[set[str], list[Axis]]] = [({dim}, []) for dim in extents]
     for axis in axes:
         dims = {dim for dim, _ in axis.terms}
@@ -95,13 +96,33 @@ class Sums:
 
 
 class Mover:
-    """Counts for one operand of one loop tree; without `clips` padding counts as if it were stored."""
+    """Counts for one operand of one loop tree; without `clips` padding counts as if it were stored. Without `slides` a
+    tile keeps a part of the one before it only where the innermost loop advances."""
 
-    def __init__(self, workload: Workload, operand: Operand, nodes: Sequence[LoopNode], *, clips: bool = True) -> None:
+    def __init__(
+        self,
+        workload: Workload,
+        operand: Operand,
+        nodes: Sequence[LoopNode],
+        *,
+        clips: bool = True,
+        slides: bool = True,
+    ) -> None:
         self.extents = workload.extents
         self.nodes = nodes
+        self.slides = slides
         self.groups = groups_of(operand, workload, clips)
         self._sums: dict[tuple[object, ...], Sums] = {}
+
+    @cached_property
+    def _places(self) -> dict[tuple[str, ...], list[int]]:
+        return {
+            group.dims: [place for place in self._temporal if self._dim(place) in group.dims] for group in self.groups
+        }
+
+    def _dim(self, place: int) -> str:
+        node = self.nodes[place]
+        return "" if isinstance(node, Keep) else node.dim
 
     @cached_property
     def _temporal(self) -> list[int]:
@@ -113,11 +134,13 @@ class Mover:
         `lanes` says by place how instances along each spatial loop count.
         """
         total = 0
-        for advancing in (FIRST_TILE, *[place for place in self._temporal if place < until]):
+        places = [FIRST_TILE, *[place for place in self._temporal if place < until]]
+        for advancing in places:
             sums = [self._group(group, until, advancing, lanes) for group in self.groups]
-            total += prod(each.new for each in sums)
-            if advancing != FIRST_TILE:
-                total -= prod(each.kept for each in sums)
+            new, kept = prod([each.new for each in sums]), prod([each.kept for each in sums])
+            total += new
+            if advancing != FIRST_TILE and (kept == new or self.slides or advancing == places[-1]):
+                total -= kept
         return total
 
     def visited(self, until: int, lanes: Mapping[int, Lanes]) -> int:
@@ -147,7 +170,11 @@ class Mover:
         return total
 
     def _group(self, group: Group, until: int, advancing: int, lanes: Mapping[int, Lanes]) -> Sums:
-        key = (group.dims, group.axes, until, advancing, tuple(lanes.items()))
+        # What matters of the loop that advances is which loops of the group lie outside of it.
+        places = self._places[group.dims]
+        inside = bisect_left(places, advancing)
+        own = inside < len(places) and places[inside] == advancing
+        key = (group.dims, group.axes, until, inside, own, advancing == FIRST_TILE, tuple(lanes.items()))
         if key not in self._sums:
             self._sums[key] = self._summed(group, until, advancing, lanes)
         return self._sums[key]
