@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from ..ir.diagnostics import Span
+from ..ir.hierarchy import Hierarchy
 from .yaml_reader import Faults, ListNode, MapNode, ScalarNode, YamlNode
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """A machine that was read from a foreign description, and the paths of the fields that have no meaning here."""
+
+    machine: Hierarchy
+    ignored: tuple[str, ...]
+
+
+def level_name(text: str) -> str:
+    """A foreign name as a name of ours: lower-case letters, digits and _, a letter first, 32 at most."""
+    name = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
+    return (name if name[:1].isalpha() else f"x{name}")[:32]
 
 
 class Foreign:

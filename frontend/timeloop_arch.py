@@ -7,19 +7,11 @@ from dataclasses import dataclass, replace
 
 from ..ir.hierarchy import OPERAND_ROLES, Buffering, FanOut, Hierarchy, Packing, Store
 from ..ir.nest import Role
-from .foreign_yaml import Foreign
+from .foreign_yaml import Foreign, Imported, level_name
 from .yaml_reader import Faults, read_yaml
 
 _RANGE = re.compile(r"(.*?)\[(\d+)\.\.(\d+)\]")
 _COMPUTE = re.compile(r"mac|compute|arithmetic|alu", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class Imported:
-    """A machine that was read from a foreign description, and the paths of the fields that have no meaning here."""
-
-    machine: Hierarchy
-    ignored: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +102,7 @@ def _read_part(part: Foreign, instances: int, across: int, parts: list[_Part], w
     parts.append(
         _Part(
             Store(
-                name=name,
+                name=level_name(name),
                 holds=OPERAND_ROLES,
                 word_bits=bits,
                 depth_words=words or None,

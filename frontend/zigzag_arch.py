@@ -1,0 +1,131 @@
+"""ZigZag's accelerators (version 3) -> hierarchies. What has no meaning here is named as ignored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ..ir.arch import AreaRow, EnergyRow
+from ..ir.hierarchy import OPERAND_ROLES, FanOut, Hierarchy, Store
+from ..ir.nest import Role
+from .foreign_yaml import Foreign, Imported, level_name
+from .yaml_reader import Faults, read_yaml
+
+_ROLES = {"I1": Role.INPUT, "I2": Role.WEIGHT, "O": Role.OUTPUT}
+_SOURCE = "the imported description"
+
+
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    store: Store
+    shared_by: frozenset[str]  # dimensions of the array over which all multipliers share an instance
+    read_pj: float
+    write_pj: float
+    area_um2: float
+
+
+def read_zigzag(text: str, file: str) -> Imported:
+    """The hierarchy of an accelerator file. Raises CompileError with every fault.
+
+    Memories stand from the innermost to the outermost; `served_dimensions` must grow on the way, or the instances of
+    different memories would not nest.
+    """
+    faults = Faults(text, file)
+    top = Foreign(read_yaml(text, faults), faults)
+    array = top["operational_array"]
+    dims = array["dimensions"].texts()
+    sizes = [each.integer(None, 1, 1 << 16) for each in array["sizes"].items()]
+    if not dims or len(dims) != len(sizes):
+        array.fault(f"{len(dims)} dimensions of the array have {len(sizes)} sizes", "as many sizes as dimensions")
+        faults.raise_if_any()
+    section = top["memories"]
+    memories = [_memory(name, section[name], dims) for name in section.keys()]  # noqa: SIM118
+    if not memories:
+        section.fault("there are no memories", "`memories:` with one entry at least")
+    faults.raise_if_any()
+    memories.reverse()
+    levels: list[Store | FanOut] = []
+    inside = frozenset(dims)
+    for number, memory in enumerate(memories):
+        if not memory.shared_by <= inside:
+            extra = ", ".join(sorted(memory.shared_by - inside))
+            message = f"{memory.store.name!r} serves {extra}, over which a memory outside of it has several instances"
+            section.fault(message, "instances must nest: an inner memory serves a part of what the outer one does")
+            continue
+        levels += _fanout(inside - memory.shared_by, dims, sizes, memory.store.name)
+        inside = memory.shared_by
+        outermost = replace(memory.store, depth_words=None, keeps=OPERAND_ROLES)
+        levels.append(memory.store if number else outermost)
+    levels += _fanout(inside, dims, sizes, "mac")
+    if set(memories[0].store.holds) != set(OPERAND_ROLES):
+        section.fault(f"{memories[0].store.name!r}, the last memory, does not hold I1, I2 and O", "main memory does")
+    faults.raise_if_any()
+    precision = [each.integer(8, 1, 64) for each in array["input_precision"].items()] or [8, 8]
+    bits = ((Role.INPUT, precision[0]), (Role.WEIGHT, precision[-1]), (Role.OUTPUT, 8))
+    energy = [EnergyRow("mac", "mac", array["unit_energy"].number(0.0), _SOURCE)]
+    for memory in memories:
+        energy.append(EnergyRow(memory.store.name, "read_word", memory.read_pj, _SOURCE))
+        energy.append(EnergyRow(memory.store.name, "write_word", memory.write_pj, _SOURCE))
+    energy += [
+        EnergyRow(level.name, "hop_bit", 0.0, f"{_SOURCE}: none") for level in levels if isinstance(level, FanOut)
+    ]
+    machine = Hierarchy(
+        name=level_name(top["name"].text("zigzag")),
+        clock_hz=10**9,
+        levels=tuple(levels),
+        bits=bits,
+        energy=tuple(energy),
+        area=tuple(AreaRow(memory.store.name, memory.area_um2, _SOURCE) for memory in memories),
+        partial_bits=None,
+        sources=(("clock_hz", "assumed"), ("bits", f"{_SOURCE}; those of outputs are the workload's there: assumed")),
+    )
+    return Imported(machine, tuple(path for path, _ in top.ignored()))
+
+
+def _memory(name: str, memory: Foreign, dims: tuple[str, ...]) -> _Memory:
+    operands = memory["operands"].texts()
+    if unknown := [each for each in operands if each not in _ROLES]:
+        memory["operands"].fault(f"{name!r} holds {unknown[0]!r}", f"some of {', '.join(_ROLES)}")
+    served = memory["served_dimensions"].texts()
+    if unknown := [each for each in served if each not in dims]:
+        memory["served_dimensions"].fault(f"{name!r} serves {unknown[0]!r}", f"some of {', '.join(dims)}")
+    holds = tuple(role for role in OPERAND_ROLES if role in [_ROLES.get(each) for each in operands])
+    widths: dict[str, int] = {}
+    for port in memory["ports"].items():
+        kind = port["type"].text()
+        if kind not in ("read", "write", "read_write"):
+            port["type"].fault(f"a port has the type {kind[:40]!r}", "read, write or read_write")
+        widths[kind] = widths.get(kind, 0) + port["bandwidth_max"].integer(None, 1, 1 << 30)
+        port["name"].skip()
+    word_bits = max(widths.values(), default=8)
+    size_bits = memory["size"].integer(None, 1)
+
+    def rate(kind: str) -> float | None:
+        return widths[kind] / word_bits if kind in widths else None
+
+    store = Store(
+        name=level_name(name),
+        holds=holds,
+        keeps=holds,
+        word_bits=word_bits,
+        depth_words=max(1, size_bits // word_bits),
+        read_words_per_cycle=rate("read"),
+        write_words_per_cycle=rate("write"),
+        shared_words_per_cycle=rate("read_write"),
+        latency_cycles=memory["latency"].integer(0, 0, 10**6),
+    )
+    return _Memory(
+        store,
+        frozenset(served),
+        memory["r_cost"].number(0.0),
+        memory["w_cost"].number(0.0),
+        memory["area"].number(0.0),
+    )
+
+
+def _fanout(over: frozenset[str], dims: tuple[str, ...], sizes: list[int], inside: str) -> list[FanOut]:
+    """The lanes along the dimensions `over`: the first is the rows, all others together the columns."""
+    lanes = [size for dim, size in zip(dims, sizes, strict=True) if dim in over]
+    cols = 1
+    for size in lanes[1:]:
+        cols *= size
+    return [FanOut(f"to_{inside}"[:32], lanes[0], cols)] if lanes else []
