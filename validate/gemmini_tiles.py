@@ -1,21 +1,15 @@
 """The tile sizes that Gemmini's own software chooses, by the rules of its library (ucb-bar/gemmini-rocc-tests,
-include/gemmini.h: tiled_conv_auto and tiled_matmul_auto, weight stationary), beside those of its runs.
+include/gemmini.h: tiled_conv_auto and tiled_matmul_auto, weight stationary).
 """
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import isqrt
-from pathlib import Path
 
 from .networks import Conv
-from .row import Row, skipped
 
-TRUTH = "gemmini_tiles"
-DATA = "gemmini/firesim_rtl.csv"
-_SOURCE = "ucb-bar/dosa, FireSim runs of Gemmini's RTL: column dse.auto_tiling"
 _ROWS, _COLS, _OUTPUTS, _INPUTS = 1, 2, 3, 6  # places in a tile of a convolution
 
 
@@ -35,44 +29,6 @@ class Pool:
     size: int
     stride: int
     pad: int
-
-
-def rows(data: Path | None) -> Iterator[Row]:
-    """How many layers of the data get the tiles that Gemmini's software gave them."""
-    path = data / DATA if data else None
-    if path is None or not path.is_file():
-        yield skipped(TRUTH, "FireSim's layers", f"{DATA} below --data", _SOURCE)
-        return
-    chosen: dict[tuple[str, ...], str] = {}
-    with path.open(encoding="utf-8", newline="") as stream:
-        for each in csv.DictReader(stream):
-            layer = tuple(each[f"prob.{dim}"] for dim in ("R", "S", "P", "Q", "C", "K", "N", "Wstride"))
-            chosen[layer] = each["dse.auto_tiling"]
-    for case, is_product in (("convolutions", False), ("matrix products", True)):
-        layers = {key: text for key, text in chosen.items() if (key[0] == key[3] == "1") is is_product}
-        equal = sum(_auto_tiling(tuple(map(int, key))) == text for key, text in layers.items())
-        yield Row(
-            truth=TRUTH,
-            case=case,
-            quantity="layers with equal tiles",
-            unit="layers",
-            ours=equal,
-            theirs=len(layers),
-            known="tiles of every dimension of each layer, of Gemmini's default: 16x16, 256 KiB, 64 KiB",
-            assumed="images are padded by half of the kernel; a kernel of even size has one more output row and column",
-            source=_SOURCE,
-        )
-
-
-def _auto_tiling(layer: tuple[int, ...]) -> str:
-    """The tiles of a layer of the data as its column spells them: kernel, pixels, input and output channels, images."""
-    r, s, p, q, c, k, n, stride = layer
-    if q == r == s == 1:
-        rows, inputs, outputs = product_tile(p, c, k, Machine())
-        return f"1_1_{rows}_1_{inputs}_{outputs}_1"
-    conv = Conv("", c, q * stride, p * stride, k, r, stride, r // 2)
-    batch, rows, cols, outputs, taps, more_taps, inputs = conv_tile(conv, Machine(), batch=n)
-    return f"{more_taps}_{taps}_{cols}_{rows}_{inputs}_{outputs}_{batch}"
 
 
 def conv_tile(layer: Conv, machine: Machine, pool: Pool | None = None, batch: int = 1) -> tuple[int, ...]:

@@ -7,25 +7,17 @@ best that the mapper finds, and Gemmini's own tiles and loop order, input channe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
-from ..backends.cost.nest import cost_nest
-from ..frontend.arch_yaml import load_arch
 from ..ir.arch import Arch
-from ..ir.nest import Dataflow, Loop, Nest
-from ..passes.mapper import map_nest
-from ..passes.mapping import MappingOptions
-from ..passes.schedule import make_schedule
-from .gemmini_tiles import Machine, conv_tile
-from .nests import conv_nest, max_pool_nest, product_nest
+from .gemmini_mapping import best, best_cycles, gemmini, own
+from .nests import max_pool_nest, product_nest
 from .networks import Conv, resnet34, unique
 from .published import Figure, figures
 from .row import Explanation, Measure, Relation, Row
 
 TRUTH = "resnet34"
 _CLOCK_HZ = 700_000_000
-_KIB = 1024
 _BEST, _GEMMINI = "best mapping", "Gemmini's tiles"
 _MACHINE = "gemmini32 and its kin at 700 MHz, 16 bytes of main memory a cycle; no residual additions, as theirs"
 _OVERLAP = (
@@ -59,55 +51,14 @@ def rows(data: Path | None) -> Iterator[Row]:
         yield _row("max-pool", mapping, known["pool"], share, unit, relation=Relation.AT_MOST, explained=beyond)
 
 
-def gemmini(side: int, spad_kib: int = 256, acc_kib: int = 64) -> Arch:
-    """Gemmini with another array: rows of its memories, lanes and latencies follow as from gemmini16 to gemmini32."""
-    machine = load_arch("gemmini16")
-    dram, spad, acc = machine.memories
-    spad = replace(spad, capacity_bytes=spad_kib * _KIB, word_bytes=side)
-    acc = replace(acc, capacity_bytes=acc_kib * _KIB, word_bytes=4 * side)
-    assert machine.vector is not None
-    return replace(
-        machine,
-        array=replace(machine.array, rows=side, cols=side),
-        memories=(dram, spad, acc),
-        vector=replace(machine.vector, lanes=side),
-        post=replace(machine.post, lanes=side),
-    )
-
-
 def network_cycles(machine: Arch, layer_cycles: Callable[[Conv, Arch], int]) -> int:
     """Convolutions, mapped by `layer_cycles`, max pool and classifier."""
     convolutions = sum(times * layer_cycles(each, machine) for each, times in unique(resnet34()))
-    return convolutions + _pool_cycles(machine) + _best_cycles(product_nest(1, 512, 1000), machine)
-
-
-def best(layer: Conv, machine: Arch) -> int:
-    """Cycles of a convolution by the fastest mapping."""
-    return _best_cycles(conv_nest(layer), machine)
-
-
-def own(layer: Conv, machine: Arch) -> int:
-    """Cycles of a convolution by Gemmini's tiles and loop order: two tiles of every operand, each of which fits in half
-    of its memory; loops over pixels, output channels, the kernel and input channels, the outermost first."""
-    nest = conv_nest(layer)
-    spad, acc = machine.local
-    rows_of = Machine(machine.array.rows, spad.capacity_bytes // spad.word_bytes, acc.capacity_bytes // acc.word_bytes)
-    sizes = dict(zip("pqmrsc", conv_tile(layer, rows_of)[1:], strict=True))
-    tiles = [(dim, sizes[dim]) for dim in "pqmrsc" if sizes[dim] < nest.extent(dim)]
-    schedule = make_schedule(nest, machine, Dataflow.WS, tiles, {"x": 2, "w": 2, "y": 2}, "implicit")
-    rows, cols = machine.array.rows, machine.array.cols
-    inside = [Loop(spad.name, (dim,), size) for dim, size in (("r", 1), ("s", 1), ("m", cols), ("c", rows))]
-    array = [Loop("array", ("c",), rows, "rows"), Loop("array", ("m",), cols, "cols"), Loop("array", ("p", "q"), 1)]
-    loops = (*schedule.loops_at(machine.main.name), *inside, *array)
-    return cost_nest(replace(nest, schedule=replace(schedule, loops=loops)), machine).cycles
+    return convolutions + _pool_cycles(machine) + best_cycles(product_nest(1, 512, 1000), machine)
 
 
 def _pool_cycles(machine: Arch) -> int:
-    return _best_cycles(max_pool_nest(_POOL), machine)
-
-
-def _best_cycles(nest: Nest, machine: Arch) -> int:
-    return cost_nest(map_nest(nest, machine, MappingOptions(objective="latency")), machine).cycles
+    return best_cycles(max_pool_nest(_POOL), machine)
 
 
 def _gain(before: int, after: int) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import converter, energies, fragmentation, gemmini_tiles, peaks, resnet34, scalesim, shapes, tpuv1
+from . import converter, energies, fragmentation, gemmini_policy, peaks, resnet34, scalesim, shapes, tpuv1
 from .row import Row
 
 
@@ -29,7 +29,10 @@ TRUTHS = (
     Truth(scalesim.TRUTH, "cycles of a rigid systolic array, fold by fold", scalesim.rows),
     Truth(peaks.TRUTH, "peak rates of tensor processing units", peaks.rows),
     Truth(
-        gemmini_tiles.TRUTH, "tile sizes that Gemmini's software chooses", gemmini_tiles.rows, needs=gemmini_tiles.DATA
+        gemmini_policy.TRUTH,
+        "tiles of Gemmini's own software, and what the best mapping gains",
+        gemmini_policy.rows,
+        needs=gemmini_policy.DATA,
     ),
     Truth(tpuv1.TRUTH, "roofline and stalls of the first TPU's six applications", tpuv1.rows),
     Truth(resnet34.TRUTH, "ResNet-34 on arrays that Gemmini's generator makes", resnet34.rows),

@@ -1,11 +1,11 @@
-"""ResNet-34 on Gemmini's arrays: the machines are those that are bundled, and Gemmini's mapping is a legal one."""
+"""Gemmini's arrays are those that are bundled, and its own mapping is a legal one."""
 
 from __future__ import annotations
 
 import pytest
 from dnnc.frontend.arch_yaml import load_arch
+from dnnc.validate.gemmini_mapping import best, gemmini, own
 from dnnc.validate.networks import Conv
-from dnnc.validate.resnet34 import best, gemmini, own
 
 
 @pytest.mark.parametrize("side", [16, 32])

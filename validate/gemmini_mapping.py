@@ -1,0 +1,60 @@
+"""Gemmini's arrays of any size, and two mappings of a convolution on them: the best one, and Gemmini's own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..backends.cost.nest import cost_nest
+from ..frontend.arch_yaml import load_arch
+from ..ir.arch import Arch
+from ..ir.nest import Dataflow, Loop, Nest
+from ..passes.mapper import map_nest
+from ..passes.mapping import MappingOptions
+from ..passes.schedule import make_schedule
+from .gemmini_tiles import Machine, conv_tile
+from .nests import conv_nest
+from .networks import Conv
+
+_KIB = 1024
+
+
+def gemmini(side: int, spad_kib: int = 256, acc_kib: int = 64) -> Arch:
+    """Gemmini with another array: rows of its memories, lanes and latencies follow as from gemmini16 to gemmini32."""
+    machine = load_arch("gemmini16")
+    dram, spad, acc = machine.memories
+    spad = replace(spad, capacity_bytes=spad_kib * _KIB, word_bytes=side)
+    acc = replace(acc, capacity_bytes=acc_kib * _KIB, word_bytes=4 * side)
+    assert machine.vector is not None
+    return replace(
+        machine,
+        array=replace(machine.array, rows=side, cols=side),
+        memories=(dram, spad, acc),
+        vector=replace(machine.vector, lanes=side),
+        post=replace(machine.post, lanes=side),
+    )
+
+
+def best_cycles(nest: Nest, machine: Arch) -> int:
+    """Cycles of a nest by the fastest mapping."""
+    return cost_nest(map_nest(nest, machine, MappingOptions(objective="latency")), machine).cycles
+
+
+def best(layer: Conv, machine: Arch) -> int:
+    """Cycles of a convolution by the fastest mapping."""
+    return best_cycles(conv_nest(layer), machine)
+
+
+def own(layer: Conv, machine: Arch) -> int:
+    """Cycles of a convolution by Gemmini's tiles and loop order: two tiles of every operand, each of which fits in half
+    of its memory; loops over pixels, output channels, the kernel and input channels, the outermost first."""
+    nest = conv_nest(layer)
+    spad, acc = machine.local
+    rows_of = Machine(machine.array.rows, spad.capacity_bytes // spad.word_bytes, acc.capacity_bytes // acc.word_bytes)
+    sizes = dict(zip("pqmrsc", conv_tile(layer, rows_of)[1:], strict=True))
+    tiles = [(dim, sizes[dim]) for dim in "pqmrsc" if sizes[dim] < nest.extent(dim)]
+    schedule = make_schedule(nest, machine, Dataflow.WS, tiles, {"x": 2, "w": 2, "y": 2}, "implicit")
+    rows, cols = machine.array.rows, machine.array.cols
+    inside = [Loop(spad.name, (dim,), size) for dim, size in (("r", 1), ("s", 1), ("m", cols), ("c", rows))]
+    array = [Loop("array", ("c",), rows, "rows"), Loop("array", ("m",), cols, "cols"), Loop("array", ("p", "q"), 1)]
+    loops = (*schedule.loops_at(machine.main.name), *inside, *array)
+    return cost_nest(replace(nest, schedule=replace(schedule, loops=loops)), machine).cycles
