@@ -8,9 +8,10 @@ new, however many iterations there are: only near the border of a padded axis do
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
+from typing import NamedTuple
 
 from ....ir.loop_tree import LoopNode, Spatial, Temporal
 
@@ -32,8 +33,7 @@ class Step:
     lanes: Lanes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
+class Pair(NamedTuple):
     """A piece of the dimension and the one before it: `size` points from `start`, after `old_size` points from
     `start - shift`; a size of 0 is none. `inner` says that the piece lies so far inside that no border matters. `lane`
     are places of shared spatial loops with the index along each, where lanes are compared (`in_step`)."""
@@ -75,7 +75,7 @@ def pairs(steps: Sequence[Step], extent: int, advancing: int, border: Border | N
 def in_step(steps: Sequence[Step], extent: int, advancing: int, border: Border | None) -> dict[tuple[Pair, ...], int]:
     """As `pairs`, where lanes are compared: the pairs of all lanes of the shared loops at the same moment, in places
     relative to one another, and how often they occur together."""
-    found = {(_settled(_whole(extent, advancing, border), border),): 1}
+    found: dict[tuple[Pair, ...], int] = {(_settled(_whole(extent, advancing, border), border),): 1}
     for step in steps:
         after: dict[tuple[Pair, ...], int] = {}
         for lanes, times in found.items():
@@ -92,7 +92,7 @@ def _split_together(
     if step.lanes is Lanes.SHARED:
         yield (
             [
-                replace(_piece(pair, step, index, advancing), lane=(*pair.lane, (step.place, index)))
+                _piece(pair, step, index, advancing)._replace(lane=(*pair.lane, (step.place, index)))
                 for pair in lanes
                 for index in range(_count(pair, step))
             ],
@@ -112,7 +112,9 @@ def _whole(extent: int, advancing: int, border: Border | None) -> Pair:
 
 def _settled(pair: Pair, border: Border | None) -> Pair:
     """`pair`, told apart no longer by where it lies if that cannot matter any more."""
-    return replace(pair, inner=True, start=0) if _lies_inside(pair, border) else pair
+    if (pair.inner and not pair.start) or not _lies_inside(pair, border):
+        return pair
+    return pair._replace(inner=True, start=0)
 
 
 def _settled_together(lanes: Sequence[Pair], border: Border | None) -> tuple[Pair, ...]:
@@ -120,7 +122,7 @@ def _settled_together(lanes: Sequence[Pair], border: Border | None) -> tuple[Pai
     if not all(_lies_inside(pair, border) for pair in lanes):
         return tuple(lanes)
     base = min((pair.start for pair in lanes), default=0)
-    return tuple([replace(pair, inner=True, start=pair.start - base) for pair in lanes])
+    return tuple([pair._replace(inner=True, start=pair.start - base) for pair in lanes])
 
 
 def _lies_inside(pair: Pair, border: Border | None) -> bool:
@@ -154,13 +156,13 @@ def _piece(pair: Pair, step: Step, index: int, advancing: int) -> Pair:
     size = min(step.size, pair.size - at)
     if step.lanes is not None:
         old_size = max(0, min(step.size, pair.old_size - at))
-        return replace(pair, size=size, old_size=old_size, start=pair.start + at)
+        return pair._replace(size=size, old_size=old_size, start=pair.start + at)
     if step.place > advancing:  # from the last piece to the first
         back = (-(-pair.old_size // step.size) - 1) * step.size if pair.old_size else 0
-        return replace(pair, size=size, old_size=pair.old_size - back, shift=pair.shift - back)
+        return pair._replace(size=size, old_size=pair.old_size - back, shift=pair.shift - back)
     if step.place == advancing:
-        return replace(pair, size=size, old_size=step.size, start=pair.start + at, shift=step.size)
-    return replace(pair, size=size, old_size=size, start=pair.start + at)
+        return pair._replace(size=size, old_size=step.size, start=pair.start + at, shift=step.size)
+    return pair._replace(size=size, old_size=size, start=pair.start + at)
 
 
 def _runs(pair: Pair, size: int, first: int, count: int, border: Border | None) -> Iterator[tuple[int, int]]:
