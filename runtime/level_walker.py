@@ -161,7 +161,7 @@ def _box(workload: Workload, operand: Operand, piece: Piece) -> Box:
 def _positions(workload: Workload, axis: OperandAxis, piece: Piece) -> range:
     first = axis.index.at({dim: start for dim, (start, _) in piece.items()})
     last = axis.index.at({dim: start + points - 1 for dim, (start, points) in piece.items()})
-    step = gcd(*[c for dim, c in axis.index.terms if workload.extents[dim] > 1]) or 1
+    step = 1 if axis.dense else gcd(*[c for dim, c in axis.index.terms if workload.extents[dim] > 1]) or 1
     return range(first, last + 1, step)
 
 

@@ -55,6 +55,8 @@ def workload(
     inputs: Sequence[tuple[Affine, int]],
     weights: Sequence[tuple[Affine, int]] | None,
     outputs: Sequence[tuple[Affine, int]],
+    *,
+    dense: bool = False,
 ) -> Workload:
     """A workload from the axes of its operands, 8 bits an element."""
     operands = [(Role.INPUT, inputs), (Role.WEIGHT, weights), (Role.OUTPUT, outputs)]
@@ -62,7 +64,7 @@ def workload(
         name,
         tuple(dims.items()),
         tuple(
-            Operand(role, tuple(OperandAxis(index, extent) for index, extent in axes), 8)
+            Operand(role, tuple(OperandAxis(index, extent, dense) for index, extent in axes), 8)
             for role, axes in operands
             if axes is not None
         ),
@@ -144,7 +146,8 @@ def _affine(rng: Random) -> Workload:
         return index, max(1, reach - rng.choice((0, 0, 1, 3)))
 
     inputs, weights = ([axis() for _ in range(rng.randint(1, 2))] for _ in range(2))
-    return workload("affine", e, inputs, weights, [plain(dim, e) for dim in "abcd"[: rng.randint(0, 3)]])
+    outputs = [plain(dim, e) for dim in "abcd"[: rng.randint(0, 3)]]
+    return workload("affine", e, inputs, weights, outputs, dense=rng.random() < 0.3)
 
 
 _WORKLOADS = {
