@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from dnnc.backends.cost.nest import cost_nest
 from dnnc.frontend.arch_yaml import load_arch
 from dnnc.ir.nest import Dataflow
 from dnnc.validate.nests import blocks, compute_cycles, conv_nest, im2col_nest, product_nest, scheduled, with_array
@@ -40,6 +41,14 @@ def test_cycles_of_one_fold_are_those_of_the_page(dataflow: Dataflow) -> None:
         assert compute_cycles(nest, MACHINE) == (10, 2 * rows_ + cols - 1)
     else:
         assert compute_cycles(nest, MACHINE) == (rows_ + 10, rows_ + cols - 1)
+
+
+@pytest.mark.parametrize("dataflow", [Dataflow.WS, Dataflow.OS, Dataflow.IS])
+def test_cycles_are_those_of_the_cost_model(dataflow: Dataflow) -> None:
+    """What the array could do in that time is `macs_issued`."""
+    nest = scheduled(product_nest(13, 9, 7), MACHINE, dataflow, (("m", 3), ("k", 4)))
+    duration, _ = compute_cycles(nest, MACHINE)
+    assert cost_nest(nest, MACHINE).macs_issued == 4 * 3 * duration
 
 
 @pytest.mark.parametrize("dataflow", [Dataflow.WS, Dataflow.OS, Dataflow.IS])

@@ -50,9 +50,8 @@ def test_another_figure_of_theirs_is_outside(truth: Truth) -> None:
 @pytest.mark.parametrize("truth", _named(tuple(each for each in TRUTHS if each.needs)))
 def test_absent_data_are_said(truth: Truth, tmp_path: Path) -> None:
     for data in (None, tmp_path):
-        skipped = [row for row in truth.rows(data) if row.verdict is Verdict.SKIPPED]
-        assert skipped
-        assert all(truth.needs in row.absent for row in skipped)
+        skipped = next(row for row in truth.rows(data) if row.verdict is Verdict.SKIPPED)
+        assert truth.needs in skipped.absent
 
 
 @pytest.mark.parametrize("file", sorted(path.stem for path in FILES.glob("*.yaml")))
