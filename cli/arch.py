@@ -42,7 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from ..frontend.arch_yaml import arch_source, bundled, load_arch, parse_arch
+    from ..frontend.arch_yaml import arch_folder, arch_source, bundled, load_arch, parse_arch
 
     if arguments.action == "import":
         raise CompileError(Diagnostic("`dnnc arch import` comes later", help="write the description by specs/arch.md"))
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
         print_table(["name", "array", "types", "clock", "local memories", "main memory", "kind"], rows)
         return 0
     text, file = arch_source(arguments.arch)
-    arch = parse_arch(text, file)
+    arch = parse_arch(text, file, arch_folder(arguments.arch))
     if arguments.action == "show":
         print(_RESOLVED + arch.text if arguments.resolved else text, end="")
         return 0

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..backends.cost.invariants import broken_invariants
 from ..backends.cost.module import cost_module
-from ..backends.cost.price import energy_pj
+from ..backends.cost.price import reported_pj
 from ..frontend.arch_yaml import bundled, load_arch, parse_arch
 from ..ir.arch import Arch
 from ..ir.diagnostics import BrokenPass, CompileError, Diagnostic, ensure
@@ -316,7 +316,7 @@ def cost_document(module: Module, arch: Arch) -> Json:
         raise CompileError(Diagnostic(message, early[0].span, help="run the passes up to `schedule`"))
     layers = cost_module(module, arch)
     _must_be_sound(layers, arch, nests)
-    prices = [energy_pj(counts, arch) for counts in layers]
+    prices = [reported_pj(counts, arch) for counts in layers]
     return document("cost", module.header.model, arch, module.header.batch, layers, prices, nests)
 
 
@@ -347,5 +347,5 @@ def run(program: Program, inputs: Mapping[str, Any], options: RunOptions) -> tup
     _must_execute(arch)
     result = run_program(program, arch, inputs, options)
     _must_be_sound(result.layers, arch, {})
-    prices = [energy_pj(counts, arch) for counts in result.layers]
+    prices = [reported_pj(counts, arch) for counts in result.layers]
     return result, document("run", program.model, arch, program.batch, result.layers, prices, {})

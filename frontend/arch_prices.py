@@ -1,12 +1,20 @@
-"""Prices of a description: rows of energy and area, from the tables of specs/components or given in place."""
+"""Prices of a description: rows of energy, area and leakage, from tables or given in place."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 
-from ..ir.arch import Arch, AreaRow, EnergyRow
+from ..ir.arch import Arch, AreaRow, EnergyRow, LeakageRow
+from ..ir.diagnostics import CompileError, Diagnostic, Span, closest
+from ..ir.files import read_text_bounded
 from . import components
-from .yaml_reader import Fields, ScalarNode
+from .components_scaling import LARGEST_NM, SMALLEST_NM
+from .components_tables import Tables, built_in, number_or_null, read_table
+from .yaml_reader import LARGEST_BYTES, Fields
+
+_NODES = ("memory_technology_nm", "logic_technology_nm")
 
 
 def _priced(arch: Arch) -> dict[str, tuple[str, ...]]:
@@ -24,25 +32,99 @@ def _priced(arch: Arch) -> dict[str, tuple[str, ...]]:
     return actions
 
 
-def from_tables(top: Fields, arch: Arch) -> list[components.Figures]:
-    """The figures of the `components` section: a technology for local memories and a type of main memory."""
+def _placed(arch: Arch) -> tuple[str, ...]:
+    """Components on the chip, which take area and leak."""
+    return tuple(name for name in (*_priced(arch), "dma") if name not in (arch.main.name, "host"))
+
+
+def from_tables(top: Fields, arch: Arch, folder: Path | None) -> list[components.Figures]:
+    """The figures of the `components` section: technologies, a type of main memory, and a user's own table.
+
+    `folder` is where that table's name starts from; None where a description stands in no file of its own.
+    """
     section = top.fields("components", required=False)
     if section is None:
         return []
-    legal = components.technologies()
-    technology = section.integer("technology_nm", legal[0], legal[-1], example="45")
-    if technology not in legal:
-        section.fault("technology_nm", f"there is no table for {technology} nm", f"legal: {', '.join(map(str, legal))}")
-        technology = legal[0]
-    kind = section.choice("dram", components.dram_types())
+    memory_nm, logic_nm = _technologies(section)
+    tables = _user_table(section, folder) if section.has("table") else built_in()
+    no_table = section.name("table") in top.faults.wrong  # the type may be one of those that it would have named
+    kind = section.text("dram") if no_table else section.choice("dram", tuple(tables.dram))
+    leaks = section.boolean("leakage", False)
     section.done()
     if not _can_price(top):
         return []  # reported already
-    figures = [components.array(arch.array), components.post(arch.post), components.host(), components.control()]
-    if arch.vector is not None:
-        figures.append(components.vector(arch.vector))
-    figures.append(components.dram(arch.main, kind))
-    return figures + [components.sram(memory, technology) for memory in arch.local]
+    choice = components.Choice(memory_nm, logic_nm, kind, tables)
+    figures = [*components.figures(arch, choice), *_own_rows(tables, arch, section)]
+    return figures if leaks else [replace(each, leakage=None) for each in figures]
+
+
+def _technologies(section: Fields) -> tuple[int, int]:
+    """Feature sizes in nm of the local memories and of all else."""
+    given = [key for key in _NODES if section.has(key)]
+    if not given:
+        node = section.integer("technology_nm", SMALLEST_NM, LARGEST_NM, example="45")
+        return node, node
+    if section.has("technology_nm"):
+        section.fault(
+            "technology_nm",
+            "'technology_nm' stands beside a technology of its parts",
+            f"one, or {' and '.join(_NODES)}",
+        )
+    memory, logic = (section.integer(key, SMALLEST_NM, LARGEST_NM, example="45") for key in _NODES)
+    return memory, logic
+
+
+def _user_table(section: Fields, folder: Path | None) -> Tables:
+    """The table that `components.table` names, in or below the description's folder. Its faults join the others."""
+    name = section.text("table", expected="my_table.yaml")
+    path = PurePosixPath(name)
+    if folder is None:
+        section.fault("table", "a table can be named in a file only", "prices in place: `energy`, `area`, `leakage`")
+        return built_in()
+    place = folder / name
+    if path.is_absolute() or not place.resolve().is_relative_to(folder.resolve()):
+        section.fault("table", f"{name!r} leaves the folder of the description", "a path in that folder or below it")
+        return built_in()
+    try:
+        text = read_text_bounded(place, LARGEST_BYTES, "specs/energy.md says what a table of prices is")
+        return read_table(text, str(place))
+    except CompileError as error:
+        section.faults.include(error.diagnostics)
+        section.faults.wrong.add(section.name("table"))
+        return built_in()
+
+
+def _own_rows(tables: Tables, arch: Arch, section: Fields) -> list[components.Figures]:
+    """Rows of a user's table for components of this machine. Of main memory a price per word is one per bit as well."""
+    legal, placed = _priced(arch), _placed(arch)
+    found = []
+    faults: list[Diagnostic] = []
+    for row, span in tables.energy:
+        own = row
+        if row.component == arch.main.name and row.action.endswith("_word"):
+            bits = 8 * arch.main.word_bytes
+            source = f"{row.source}; {row.energy_pj:g} pJ a word of {bits} bits"
+            own = EnergyRow(row.component, row.action.replace("_word", "_bit"), row.energy_pj / bits, source)
+        if own.component not in legal:
+            faults.append(_unknown("component", own.component, tuple(legal), span))
+        elif own.action not in legal[own.component]:
+            faults.append(_unknown(f"action of {own.component!r}", own.action, legal[own.component], span))
+        found.append(components.Figures((own,)))
+    for area, span in tables.area:
+        if area.component not in placed:
+            faults.append(_unknown("component with an area", area.component, placed, span))
+        found.append(components.Figures((), area))
+    for leakage, span in tables.leakage:
+        if leakage.component not in placed:
+            faults.append(_unknown("component that leaks", leakage.component, placed, span))
+        found.append(components.Figures((), None, leakage))
+    section.faults.include(faults)
+    return found
+
+
+def _unknown(what: str, found: str, legal: Sequence[str], span: Span) -> Diagnostic:
+    help = closest(found, legal)
+    return Diagnostic(f"the table names the {what} {found[:80]!r}, which the machine has not", span, help)
 
 
 def _can_price(top: Fields) -> bool:
@@ -75,17 +157,32 @@ def energy_rows(top: Fields, arch: Arch, figures: Sequence[components.Figures]) 
 
 
 def area_rows(top: Fields, arch: Arch, figures: Sequence[components.Figures]) -> tuple[AreaRow, ...]:
-    legal = tuple(name for name in (*_priced(arch), "dma") if name not in ("dram", "host"))
     rows = {each.area.component: each.area for each in figures if each.area is not None}
-    in_place: set[str] = set()
-    for entry in top.list_of_fields("area", required=False) if _can_price(top) else []:
-        component = entry.choice("component", legal)
-        node = entry.node.entries.get("area_um2")
-        unknown = isinstance(node, ScalarNode) and node.value is None and entry.has("area_um2")
-        area = None if unknown else entry.number("area_um2", 0, 1e15)
-        if component in in_place:
-            entry.fault("component", f"the area of {component!r} is given twice", "one row for each component")
-        in_place.add(component)
-        rows[component] = AreaRow(component, area, entry.text("source"))
+    for entry, component in _placed_rows(top, "area", arch):
+        rows[component] = AreaRow(component, number_or_null(entry, "area_um2"), entry.text("source"))
         entry.done()
     return tuple(rows[key] for key in sorted(rows))
+
+
+def leakage_rows(top: Fields, arch: Arch, figures: Sequence[components.Figures]) -> tuple[LeakageRow, ...]:
+    """Leakage is energy, too: it is taken only of a machine whose actions are priced."""
+    rows = {each.leakage.component: each.leakage for each in figures if each.leakage is not None}
+    for entry, component in _placed_rows(top, "leakage", arch):
+        rows[component] = LeakageRow(component, number_or_null(entry, "leakage_mw"), entry.text("source"))
+        entry.done()
+    if rows and _can_price(top) and not (figures or top.has("energy")):
+        top.fault("leakage", "leakage is given, but no action has a price", "add `components` or `energy`")
+    return tuple(rows[key] for key in sorted(rows))
+
+
+def _placed_rows(top: Fields, key: str, arch: Arch) -> list[tuple[Fields, str]]:
+    """The rows of a section that has one for each component, with the component; one given twice is told."""
+    found = []
+    seen: set[str] = set()
+    for entry in top.list_of_fields(key, required=False) if _can_price(top) else []:
+        component = entry.choice("component", _placed(arch))
+        if component in seen:
+            entry.fault("component", f"the {key} of {component!r} is given twice", "one row for each component")
+        seen.add(component)
+        found.append((entry, component))
+    return found

@@ -23,8 +23,8 @@ def normalised_text(arch: Arch) -> str:
     for key in ("array", "dma", "queues", "vector", "post", "host"):
         if (unit := getattr(arch, key)) is not None:
             lines += [f"{key}:", *(f"  {line}" for line in _spelled(unit))]
-    for section, rows in (("memories", arch.memories), ("energy", arch.energy), ("area", arch.area)):
-        if rows:
+    for section in ("memories", "energy", "area", "leakage"):
+        if rows := getattr(arch, section):
             lines.append(f"{section}:")
             lines += [f"  - {{{', '.join(_spelled(row))}}}" for row in rows]
     if arch.sources:

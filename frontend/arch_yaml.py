@@ -18,7 +18,7 @@ from ..ir.diagnostics import CompileError, Diagnostic, Span, closest
 from ..ir.files import read_text_bounded
 from ..ir.program import BODY_CODES, POST_CODES
 from ..ir.types import ElementType
-from .arch_prices import area_rows, energy_rows, from_tables
+from .arch_prices import area_rows, energy_rows, from_tables, leakage_rows
 from .arch_text import BUNDLED, example_line, normalised_text
 from .yaml_reader import LARGEST_BYTES, Faults, Fields, ListNode, MapNode, ScalarNode, read_yaml
 
@@ -32,7 +32,7 @@ _LOCAL_BYTES = 1 << 32
 _MAIN_BYTES = 1 << 47
 _LARGEST_SIDE = 4096
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
-_RESERVED = ("array", "vector", "post", "host", "control", "dma")
+_RESERVED = ("array", "vector", "post", "host", "control", "dma", "leakage")
 _T = TypeVar("_T")
 _TYPE_RANGE = re.compile(r"([iu])(\d{1,2})\.\.([iu])(\d{1,2})")
 
@@ -44,7 +44,12 @@ def bundled() -> tuple[str, ...]:
 
 def load_arch(name_or_path: str) -> Arch:
     """A bundled machine by its name, else the description at a path. Raises CompileError naming every fault."""
-    return parse_arch(*arch_source(name_or_path))
+    return parse_arch(*arch_source(name_or_path), arch_folder(name_or_path))
+
+
+def arch_folder(name_or_path: str) -> Path:
+    """The folder in which a description's own tables lie."""
+    return BUNDLED if name_or_path in bundled() else Path(name_or_path).parent
 
 
 def arch_source(name_or_path: str) -> tuple[str, str]:
@@ -61,8 +66,11 @@ def arch_source(name_or_path: str) -> tuple[str, str]:
     return text, path.name if name_or_path in bundled() else str(path)
 
 
-def parse_arch(text: str, file: str) -> Arch:
-    """The machine that `text` describes. Raises CompileError with all faults, each with line and column in `file`."""
+def parse_arch(text: str, file: str, folder: Path | None = None) -> Arch:
+    """The machine that `text` describes. Raises CompileError with all faults, each with line and column in `file`.
+
+    A table of prices that it names is looked for in `folder`, and is refused where that is None.
+    """
     faults = Faults(text, file)
     root = read_yaml(text, faults)
     if not isinstance(root, MapNode):
@@ -73,9 +81,13 @@ def parse_arch(text: str, file: str) -> Arch:
     top = Fields(root, faults, example=example_line)
     arch = _read(top)
     _check(arch, top)
-    figures = from_tables(top, arch)
+    figures = from_tables(top, arch, folder)
     arch = replace(
-        arch, energy=energy_rows(top, arch, figures), area=area_rows(top, arch, figures), sources=_sources(top)
+        arch,
+        energy=energy_rows(top, arch, figures),
+        area=area_rows(top, arch, figures),
+        leakage=leakage_rows(top, arch, figures),
+        sources=_sources(top),
     )
     top.done()
     faults.raise_if_any()
@@ -326,7 +338,7 @@ def _check_words(arch: Arch, top: Fields, spans: list[Span]) -> None:
 def _figures(node: MapNode, prefix: str = "") -> Iterator[str]:
     """Dotted names of everything in the description that a source may be given for."""
     for key, value in node.entries.items():
-        if not prefix and key in ("name", "kind", "sources", "components", "energy", "area"):
+        if not prefix and key in ("name", "kind", "sources", "components", "energy", "area", "leakage"):
             continue
         yield f"{prefix}{key}"
         if isinstance(value, MapNode):

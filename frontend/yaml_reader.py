@@ -8,7 +8,7 @@ time and memory. All faults are reported at once; only a fault of syntax ends th
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -85,9 +85,14 @@ class Faults:
         excerpt = self._lines[span.line - 1][:200] if 0 < span.line <= len(self._lines) else ""
         self._found.append(Diagnostic(message, span, help, excerpt))
 
+    def include(self, others: Iterable[Diagnostic]) -> None:
+        """Faults of another file that this one names; they are told after its own."""
+        self._found += list(others)[: max(0, MOST_FAULTS - len(self._found))]
+
     def raise_if_any(self) -> None:
         if self._found:
-            raise CompileError(sorted(self._found, key=lambda each: (each.span.line, each.span.column)))
+            in_order = sorted(self._found, key=lambda e: (e.span.file != self.file, e.span.line, e.span.column))
+            raise CompileError(in_order)
 
 
 def read_yaml(text: str, faults: Faults) -> YamlNode:

@@ -116,9 +116,20 @@ class AreaRow:
 
 
 @dataclass(frozen=True, slots=True)
+class LeakageRow:
+    """Power that one component, whole, takes whatever it does, with where the figure comes from; None where nobody
+    knows it."""
+
+    component: str
+    leakage_mw: float | None
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class Arch:
     """A machine. `kind` is `executable` or `cost_only`. `digest` is the SHA-256 of `text`, the normalised YAML that is
-    embedded in programs; `energy` and `area` are resolved from specs/components or given in place."""
+    embedded in programs; `energy`, `area` and `leakage` are resolved from specs/components or given in place.
+    Leakage is reported over time, beside the energy of actions; it is empty unless the description asks for it."""
 
     name: str
     kind: str
@@ -135,6 +146,7 @@ class Arch:
     text: str
     digest: str
     sources: tuple[tuple[str, str], ...] = ()
+    leakage: tuple[LeakageRow, ...] = ()
 
     @property
     def main(self) -> Memory:

@@ -9,8 +9,8 @@ from dnnc.backends.cost import module as cost
 from dnnc.backends.cost.invariants import broken_invariants
 from dnnc.backends.cost.module import cost_host, cost_module
 from dnnc.backends.cost.nest import cost_nest
-from dnnc.backends.cost.price import action_counts, area_um2, energy_pj
-from dnnc.ir.arch import AreaRow, EnergyRow
+from dnnc.backends.cost.price import action_counts, area_um2, energy_pj, leakage_pj, reported_pj
+from dnnc.ir.arch import AreaRow, EnergyRow, LeakageRow
 from dnnc.ir.graph import HostRegion
 from dnnc.ir.module import Header, Module
 from dnnc.ir.stats import LayerCounts, Transfer, differences
@@ -46,6 +46,18 @@ def test_energy_is_actions_times_rows() -> None:
         "dram": 6 * 8 * 8.0,
         "control": 6.0,
     }
+
+
+def test_leakage_is_power_times_time_beside_the_actions() -> None:
+    """2.5 mW for 400 cycles at 1 GHz are 2.5e-3 W * 400e-9 s = 1000 pJ; what is not known adds nothing."""
+    rows = (LeakageRow("array", 2.0, "test"), LeakageRow("acc", None, "test"), LeakageRow("spad", 0.5, "test"))
+    arch = replace(machine(), clock_hz=10**9, energy=(EnergyRow("array", "mac", 0.5, "test"),), leakage=rows)
+    counts = LayerCounts("l", "conv", "accelerator", cycles=400, actions={"array.mac": 10})
+    assert leakage_pj(400, arch) == pytest.approx(1000.0)
+    assert reported_pj(counts, arch) == {"array": 5.0, "leakage": pytest.approx(1000.0)}
+    assert energy_pj(counts, arch) == {"array": 5.0}  # what the mapper sees
+    assert leakage_pj(400, replace(arch, clock_hz=10**8)) == pytest.approx(10_000.0)
+    assert reported_pj(counts, replace(arch, leakage=())) == {"array": 5.0}
 
 
 def test_area_is_known_only_if_every_row_is() -> None:
