@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         written.append((arguments.json, json_bytes(stats)))
     if arguments.html:
-        from .page import html_page
+        from .pages.page import html_page
 
         written.append((arguments.html, html_page(stats, arguments.arch).encode()))
     if arguments.save_mapping:

@@ -5,6 +5,7 @@ Both are keys of the statistics (`dnnc.stats/1`): `machine` of a document and `n
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -36,7 +37,7 @@ def nest_json(nest: Nest, arch: Arch) -> Json:
 
     A loop covers `extent` points of its dimensions (of their product, where there are several) in `iterations` steps of
     `tile`, the last of which may be short. `axis` is empty for a temporal loop. A buffer's `bytes` are those of one
-    copy; a nest without points has no buffers.
+    copy, which is filled anew inside the first `outer_loops` loops; a nest without points has no buffers.
     """
     schedule = nest.schedule
     assert schedule is not None
@@ -56,18 +57,23 @@ def _loops(nest: Nest) -> list[Json]:
     outer = main_memory_loops(nest.schedule)
     tiles = tile_sizes(nest)
     covered: dict[tuple[str, ...], int] = {}  # points left to the loops inside, by the dimensions that run as one
-    rows = [_loop(loop, nest.extent(loop.dims[0])) for loop in outer]
+    rows = [_loop(loop, nest.extent(loop.dims[0]), loop.size) for loop in outer]
     for loop in nest.schedule.loops:
         if loop in outer:
             continue
         extent = covered.get(loop.dims, prod(tiles[dim] for dim in loop.dims))
-        rows.append(_loop(loop, extent))
+        if not loop.spatial:
+            rows.append(_loop(loop, extent, loop.size))
+        else:
+            if extent > loop.size:  # a command goes over the vector unit's lanes by itself, as often as it takes
+                rows.append(_loop(replace(loop, axis=""), extent, loop.size))
+            rows.append(_loop(loop, min(loop.size, extent), 1))
         covered[loop.dims] = min(loop.size, extent)
     return rows
 
 
-def _loop(loop: Loop, extent: int) -> Json:
-    tile = 1 if loop.spatial else min(loop.size, extent)
+def _loop(loop: Loop, extent: int, size: int) -> Json:
+    tile = min(size, extent)
     return {
         "level": loop.level,
         "dims": list(loop.dims),
@@ -79,10 +85,12 @@ def _loop(loop: Loop, extent: int) -> Json:
 
 
 def _buffer(nest: Nest, arch: Arch, buffer: Buffer) -> Json:
+    assert nest.schedule is not None
     layout = local_layout(nest, buffer.operand, arch.memory(buffer.memory).word_bytes)
     return {
         "operand": buffer.operand,
         "memory": buffer.memory,
         "copies": buffer.copies,
         "bytes": layout.tile_bytes,
+        "outer_loops": len(main_memory_loops(nest.schedule)),
     }

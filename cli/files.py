@@ -23,7 +23,7 @@ _KINDS = {
     ".s": ("assembly text", "dnnc asm"),
     ".npz": ("an archive of arrays", "--inputs of dnnc run, --calibrate of dnnc compile and cost"),
     ".yaml": ("a description or a mapping", "--arch, --mapping; dnnc arch check"),
-    ".json": ("statistics, which no command reads", ""),
+    ".json": ("statistics", "dnnc plot"),
 }
 
 
@@ -81,7 +81,7 @@ def refuse_outputs(paths: Iterable[str | Path | None], arguments: argparse.Names
 
 
 # The arguments of all commands that name what is read.
-_INPUTS = ("model", "module", "program", "source", "arch", "calibrate", "mapping", "inputs", "check")
+_INPUTS = ("model", "module", "program", "source", "arch", "calibrate", "mapping", "inputs", "check", "statistics")
 
 
 def refuse_overwriting(outputs: Iterable[str | Path], arguments: argparse.Namespace) -> None:
@@ -90,7 +90,8 @@ def refuse_overwriting(outputs: Iterable[str | Path], arguments: argparse.Namesp
     """
     places = [Path(each) for each in outputs]
     existing = [each for each in places if isfile(each) or isdir(each)]
-    inputs = [Path(given) for name in _INPUTS if (given := getattr(arguments, name, None))]
+    values = [value for name in _INPUTS if (value := getattr(arguments, name, None))]
+    inputs = [Path(given) for value in values for given in (value if isinstance(value, list) else [value])]
     faults = []
     for output in existing:
         if read := next((file for each in inputs if (file := _read_as(output, each)) is not None), None):

@@ -33,7 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "disasm": ("disasm", "a program to assembly text"),
     "arch": ("arch", "list, show or check architecture descriptions"),
     "validate": ("validate", "published truths rerun: ours, theirs, error and source"),
-    "plot": ("later", "pictures of reports (comes later)"),
+    "plot": ("plot", "pictures of statistics, as SVG or PNG"),
     "explore": ("later", "design-space exploration (comes later)"),
 }
 

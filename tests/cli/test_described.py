@@ -31,12 +31,17 @@ def cost(words: list[str], folder: Path) -> dict[str, Any]:
 def test_loops_cover_the_domain_and_buffers_fit(arch: str, dataflow: str, tmp_path: Path) -> None:
     document = cost([DIGITS, "--arch", arch, "--dataflow", dataflow], tmp_path)
     capacity = {each["name"]: each["capacity_bytes"] for each in document["machine"]["memories"]}
+    machine = load_arch(arch)
+    most = {"rows": machine.array.rows, "cols": machine.array.cols}
+    if machine.vector is not None:
+        most["lanes"] = machine.vector.lanes
     for nest in (layer["mapping"]["nest"] for layer in document["layers"] if layer["mapping"]):
         points = prod(nest["dims"].values())
         steps = prod(loop["iterations"] for loop in nest["loops"])
         assert steps >= points, "fewer steps than points: a loop is missing"
         for loop in nest["loops"]:
             assert (loop["iterations"] - 1) * loop["tile"] < loop["extent"] <= loop["iterations"] * loop["tile"]
+            assert loop["iterations"] <= most.get(loop["axis"], loop["extent"])
             assert loop["extent"] <= prod(nest["dims"][dim] for dim in loop["dims"])
         for memory, limit in capacity.items():
             taken = [each["copies"] * each["bytes"] for each in nest["buffers"] if each["memory"] == memory]

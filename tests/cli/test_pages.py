@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dnnc.cli.main import main
+from dnnc.cli.show import LAYER_COLUMNS
 from support.commands import DIGITS, SPECS, printed
 
 HOST = "host layers are priced by the bytes that they move; their arithmetic is not (specs/counts.md)"
@@ -19,12 +20,12 @@ def test_the_page_has_the_cells_of_the_table(tmp_path: Path) -> None:
     path = tmp_path / "c.html"
     assert main(["cost", DIGITS, "--arch", "gemmini16", "--precision", "keep", "--html", str(path)]) == 0
     text = path.read_text()
-    headers = re.findall("<th>([^<]*)</th>", text[text.index("<th>layer</th>") :])
-    assert len(set(headers)) == len(headers)
-    assert "<td>None</td>" not in text
-    assert "<td>-</td>" in text
-    assert f"<p>{HOST}</p>" in text
-    assert "<th>machine</th><td>executable</td>" in text
+    layers = text[text.index('<div class="table layers"') : text.index('<div class="table sources"')]
+    assert re.findall("<th[^>]*><span>([^<]*)</span></th>", layers) == list(LAYER_COLUMNS)
+    assert ">None<" not in text
+    assert "<td>-</td>" in layers
+    assert f">{HOST}</p>" in text
+    assert "<dt>machine</dt><dd>executable</dd>" in text
 
 
 def test_arithmetic_of_the_host_is_said_not_to_be_priced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ NEST = {
     "dims": {"*": INT},
     "operands": [{"name": TEXT, "role": TEXT, "dims": [TEXT]}],
     "loops": [{"level": TEXT, "dims": [TEXT], "extent": INT, "tile": INT, "iterations": INT, "axis": TEXT}],
-    "buffers": [{"operand": TEXT, "memory": TEXT, "copies": INT, "bytes": INT}],
+    "buffers": [{"operand": TEXT, "memory": TEXT, "copies": INT, "bytes": INT, "outer_loops": INT}],
 }
 NUMBER = {"read_bytes": INT, "write_bytes": INT}
 # `|` separates what a value may be; a table with the key `*` has any keys; a list has its one form for every entry.

@@ -1,0 +1,210 @@
+"""Statistics as one page for a browser: a file of its own, which needs no network and runs no script but its own."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+from ..described import Json
+from ..show import LAYER_COLUMNS, host_note, layer_rows, title_of
+from . import bars, charts, loops, palette, roofline, scatter, svg
+from .axes import joules, short
+from .document import Document, Layer, plain
+from .reader import document_of
+from .scene import Scene
+from .tables import table
+
+_FOLDER = Path(__file__).parent
+_TALL_ROWS = 24  # of bars: a picture with more scrolls by itself
+_NAMED = 3  # layers that share a mapping, in its summary
+_SECTIONS = (
+    ("roofline", "Roofline"),
+    ("cycles", "Cycles"),
+    ("energy", "Energy"),
+    ("traffic", "Traffic"),
+    ("mappings", "Mappings"),
+    ("layers", "Layers"),
+    ("sources", "Sources"),
+)
+
+
+def html_page(stats: Json, arch_given: str | None = None) -> str:
+    """The report of a document of statistics. `arch_given` is the machine as it was asked for: a name or a file."""
+    document = document_of(stats)
+    everything = range(len(document.layers))
+    pictures = _Pictures()
+    title = escape(plain(title_of(stats, arch_given)))
+    cards = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in _cards(stats))
+    links = "".join(f'<li><a href="#{name}">{words}</a></li>' for name, words in _SECTIONS)
+    parts = {
+        "roofline": pictures.rooflines(document, everything),
+        "cycles": pictures.bars(charts.cycles_chart(document, everything)),
+        "energy": pictures.bars(charts.energy_chart(document, everything)),
+        "traffic": pictures.traffic(document, everything),
+        "mappings": _mappings(document, pictures),
+        "layers": _layers(stats),
+        "sources": _sources(stats),
+    }
+    body = "\n".join(
+        f'<section id="{name}" aria-labelledby="h-{name}"><h2 id="h-{name}">{words}</h2>\n{parts[name]}</section>'
+        for name, words in _SECTIONS
+    )
+    note = host_note(stats)
+    style = palette.variables() + svg.RULES + "\n" + (_FOLDER / "page.css").read_text(encoding="utf-8")
+    script = (_FOLDER / "page.js").read_text(encoding="utf-8")
+    policy = f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'"
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body>
+<header><h1>{title}</h1>
+<p class="quiet">{escape(_sentence(charts.bound_shares(document, everything)))}</p>
+<dl class="cards">{cards}</dl>
+{f'<p class="quiet">{escape(note)}</p>' if note else ""}</header>
+<nav aria-label="Parts of the report"><ul>{links}</ul></nav>
+<main>
+{body}
+</main>
+<footer>Written by dnnc. A point at a layer shows its figures and marks it in every picture.</footer>
+<script>{script}</script>
+</body>
+</html>
+"""
+
+
+def _cards(stats: Json) -> Iterator[tuple[str, str]]:
+    """The totals: counts to the last digit, in groups of three; measures to three digits."""
+    total = stats["total"]
+    yield "cycles", _grouped(total["cycles"])
+    yield "time", short(total["seconds"], "s")
+    yield "energy", _known(total["energy_pj"], joules)
+    yield "power", _known(total["power_w"], lambda value: short(value, "W"))
+    yield "utilization", f"{total['utilization']:.1%}"
+    yield "MACs", _grouped(total["macs"])
+    yield "instructions", _grouped(total["instructions"])
+    yield "inferences per second", _known(total["inferences_per_second"], short)
+    yield "area", _known(total["area_um2"], lambda value: f"{value * 1e-6:.3g} mm²")
+    yield "machine", stats["kind"].replace("_", " ")
+
+
+def _sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:]}."
+
+
+def _grouped(count: int) -> str:
+    return f"{count:,}".replace(",", "\u2009")
+
+
+def _known(value: float | None, words: Callable[[float], str]) -> str:
+    return "not known" if value is None else words(value)
+
+
+def _digest(text: str) -> str:
+    """What the page's policy knows its own style and script by: a name in a model that got through would not run."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+@dataclass
+class _Pictures:
+    """Figures with two pictures, of which a browser shows the one that fits; each with ids of its own."""
+
+    count: int = 0
+
+    def figure(self, wide: Scene, narrow: Scene, tall: bool = False) -> str:
+        self.count += 1
+        both = svg.inline(wide, f"p{self.count}w", "wide") + svg.inline(narrow, f"p{self.count}n", "narrow")
+        label = escape(wide.title)
+        held = f'<div class="tall" tabindex="0" role="region" aria-label="{label}">{both}</div>' if tall else both
+        return f"<figure><figcaption>{escape(_sentence(wide.description))}</figcaption>\n{held}</figure>\n"
+
+    def bars(self, chart: bars.Chart) -> str:
+        wide, narrow = bars.draw(chart, bars.WIDE), bars.draw(chart, bars.NARROW)
+        return self.figure(wide, narrow, len(chart.rows) > _TALL_ROWS)
+
+    def rooflines(self, document: Document, chosen: Sequence[int]) -> str:
+        memories = roofline.roofed(document)
+        figures = []
+        for memory in memories:
+            wide, narrow = (roofline.draw(document, memory, chosen, width) for width in (bars.WIDE, bars.NARROW))
+            heading = f"<h3>{escape(memory)}</h3>\n" if len(memories) > 1 else ""
+            figures.append(heading + self.figure(wide, narrow))
+        return "".join(figures)
+
+    def traffic(self, document: Document, chosen: Sequence[int]) -> str:
+        totals = self.bars(charts.traffic_totals_chart(document, chosen))
+        parts: list[str] = []
+        for memory in document.memories:
+            chart = charts.traffic_chart(document, memory, chosen)
+            shown = " open" if not parts else ""
+            parts.append(f"<details{shown}><summary>{escape(chart.title)}</summary>\n{self.bars(chart)}</details>\n")
+        return totals + "".join(parts)
+
+
+def _mappings(document: Document, pictures: _Pictures) -> str:
+    """Each mapping once, with the layers that have it: networks repeat their blocks."""
+    found: dict[object, list[int]] = {}
+    for number, layer in enumerate(document.layers):
+        if layer.search is not None and (layer.search.nest is not None or layer.search.points):
+            same = (layer.op, layer.dataflow, layer.search)
+            found.setdefault(same, []).append(number)
+    if not found:
+        return "<p>These statistics have no mappings: <code>dnnc cost</code> writes them.</p>"
+    parts: list[str] = []
+    longest = max(found.values(), key=lambda numbers: sum(document.layers[number].cycles for number in numbers))
+    for numbers in found.values():
+        layer = document.layers[numbers[0]]
+        assert layer.search is not None
+        drawn = ""
+        if layer.search.nest is not None:
+            wide, narrow = (loops.draw(document, layer, width) for width in (bars.WIDE, bars.NARROW))
+            drawn = pictures.figure(wide, narrow)
+        if layer.search.points:
+            wide, narrow = (scatter.draw(layer, width) for width in (bars.WIDE, bars.NARROW))
+            drawn += pictures.figure(wide, narrow)
+        names = ", ".join(document.layers[number].name for number in numbers[:_NAMED])
+        more = f" and {len(numbers) - _NAMED} more" if len(numbers) > _NAMED else ""
+        words = loops.in_words(layer.search.nest) if layer.search.nest else ""
+        shown = " open" if numbers is longest else ""
+        parts.append(
+            f'<details data-layers="{" ".join(map(str, numbers))}"{shown}>'
+            f"<summary><b>{escape(names + more)}</b> {escape(_certificate(layer))}"
+            f"<br><code>{escape(words)}</code></summary>\n{drawn}</details>\n"
+        )
+    return f"<p>{len(parts)} mappings of {sum(map(len, found.values()))} layers, each drawn once.</p>\n" + "".join(
+        parts
+    )
+
+
+def _certificate(layer: Layer) -> str:
+    """How good the mapping is known to be."""
+    assert layer.search is not None
+    search = layer.search
+    kind = layer.op + (f", {layer.dataflow}" if layer.dataflow else "")
+    if search.optimal:
+        return f"({kind}; optimal, {search.evaluated} mappings costed)"
+    gap = f", the bound is {1 - search.lower_bound / search.objective:.1%} below" if search.objective else ""
+    return f"({kind}; not proven optimal{gap}, {search.evaluated} mappings costed)"
+
+
+def _layers(stats: Json) -> str:
+    tools = (
+        '<div class="tools" hidden><label>Filter layers '
+        '<input type="search" id="filter" placeholder="name, op, bound"></label>'
+        ' <span id="matches" role="status"></span></div>\n'
+    )
+    return tools + table(LAYER_COLUMNS, layer_rows(stats), "All layers; a click on a heading sorts", kind="layers")
+
+
+def _sources(stats: Json) -> str:
+    rows = list(stats["provenance"].items())
+    return table(("figure", "where it comes from"), rows, "Where the figures come from", kind="sources")
