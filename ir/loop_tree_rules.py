@@ -1,0 +1,366 @@
+"""What holds of every loop tree, by itself and on a machine with levels inside the array (specs/hierarchy.md).
+
+Rules that name no machine keep the meaning of the workload: every point once. The others say that the machine can do
+it: what stores may keep and have room for, what fan-outs may spread, what their constraints leave free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from math import gcd, prod
+
+from .diagnostics import NOWHERE, Diagnostic, Span, any_of, closest
+from .hierarchy import Buffering, FanOut, Hierarchy, Store
+from .loop_tree import Keep, LoopTree, Operand, Spatial, Temporal, Workload
+from .loop_tree_text import NODE_LIMIT, print_node
+from .nest import Role
+
+AXES = ("rows", "cols")
+
+
+def loop_tree_faults(
+    workload: Workload, machine: Hierarchy, tree: LoopTree, places: Sequence[Span] = ()
+) -> Iterator[Diagnostic]:
+    """All faults of a mapping on a sound machine; `places` are those of the nodes, if they stand in a text."""
+    mapping = _Mapping(workload, machine, tree, tuple(places))
+    if (yield from any_of(outputs_are_written_once(mapping))):
+        return
+    if (yield from any_of(size_is_bounded(mapping))):
+        return
+    if (yield from any_of(names_exist(mapping))):
+        return
+    if (yield from any_of(sizes_shrink(mapping))):
+        return
+    yield from every_point_is_reached(mapping)
+    yield from main_memory_keeps_everything(mapping)
+    yield from stores_keep_what_they_may(mapping)
+    yield from stores_are_in_order(mapping)
+    yield from fanouts_are_in_order(mapping)
+    yield from lanes_fit(mapping)
+    yield from lanes_may_be_spread(mapping)
+    yield from constraints_hold(mapping)
+    yield from tiles_fit(mapping)
+
+
+@dataclass(frozen=True)
+class _Mapping:
+    """A mapping with what several rules ask of it."""
+
+    workload: Workload
+    machine: Hierarchy
+    tree: LoopTree
+    places: tuple[Span, ...]
+
+    def fault(self, place: int, message: str, help: str = "") -> Diagnostic:
+        """A fault of the node at `place`; -1 is the mapping as a whole."""
+        span = self.places[place] if 0 <= place < len(self.places) else NOWHERE
+        head = f"`{print_node(self.tree.nodes[place])}`: " if place >= 0 else f"mapping of {self.workload.name!r}: "
+        return Diagnostic(head + message, span, help)
+
+    @cached_property
+    def keeps(self) -> list[tuple[int, Keep]]:
+        return [(place, node) for place, node in enumerate(self.tree.nodes) if isinstance(node, Keep)]
+
+    @cached_property
+    def loops(self) -> list[tuple[int, Temporal | Spatial]]:
+        return [(place, node) for place, node in enumerate(self.tree.nodes) if not isinstance(node, Keep)]
+
+    @cached_property
+    def spatial(self) -> list[tuple[int, Spatial]]:
+        return [(place, node) for place, node in self.loops if isinstance(node, Spatial)]
+
+    @cached_property
+    def index(self) -> dict[str, int]:
+        """Places of levels in the machine."""
+        return {level.name: number for number, level in enumerate(self.machine.levels)}
+
+    @cached_property
+    def pieces(self) -> list[dict[str, int]]:
+        """Points of each dimension that reach the node at each place; at the end, those that no loop splits."""
+        left = self.workload.extents
+        found = [dict(left)]
+        for node in self.tree.nodes:
+            if not isinstance(node, Keep):
+                left[node.dim] = min(left[node.dim], node.size)
+            found.append(dict(left))
+        return found
+
+    def count(self, place: int, node: Temporal | Spatial) -> int:
+        """Iterations of a loop over a full piece."""
+        return -(-self.pieces[place][node.dim] // node.size)
+
+    @cached_property
+    def owned(self) -> dict[str, list[int]]:
+        """Places of the loops of each level: spatial ones of their fan-out, temporal ones of the store kept last."""
+        found: dict[str, list[int]] = {level.name: [] for level in self.machine.levels}
+        store = self.machine.levels[0].name
+        for place, node in enumerate(self.tree.nodes):
+            if isinstance(node, Keep):
+                store = node.store
+            else:
+                found[node.fanout if isinstance(node, Spatial) else store].append(place)
+        return found
+
+
+# ---------------------------------------------------------------------------------------------- the tree by itself
+
+
+def outputs_are_written_once(mapping: _Mapping) -> Iterator[Diagnostic]:
+    """No two dimensions share an axis of the output: which outputs a tile has is else not told by its box."""
+    extents = mapping.workload.extents
+    for operand in mapping.workload.operands:
+        for axis in operand.axes:
+            dims = [dim for dim, _ in axis.index.terms if extents[dim] > 1]
+            if operand.role is Role.OUTPUT and len(dims) > 1:
+                message = f"outputs lie along {axis.index}"
+                yield mapping.fault(-1, message, "one dimension along each axis of the output")
+
+
+def size_is_bounded(mapping: _Mapping) -> Iterator[Diagnostic]:
+    """No more nodes than a mapping can have use for."""
+    if len(mapping.tree.nodes) > NODE_LIMIT:
+        yield mapping.fault(-1, f"{len(mapping.tree.nodes)} nodes", f"at most {NODE_LIMIT}")
+
+
+def names_exist(mapping: _Mapping) -> Iterator[Diagnostic]:
+    """Loops are over dimensions of the workload, and stores, fan-outs and operands are those that there are."""
+    machine, extents = mapping.machine, mapping.workload.extents
+    stores = [level.name for level in machine.stores]
+    fanouts = [level.name for level in machine.fanouts]
+    roles = [operand.role for operand in mapping.workload.operands]
+    for place, node in enumerate(mapping.tree.nodes):
+        if isinstance(node, Keep):
+            if node.store not in stores:
+                yield mapping.fault(place, f"there is no store {node.store!r}", closest(node.store, stores))
+            if not node.roles:
+                yield mapping.fault(place, "it keeps nothing", f"some of {_listed(roles)}")
+            for role in node.roles:
+                if role not in roles:
+                    message = f"the workload has no {role.value} operand"
+                    yield mapping.fault(place, message, f"its operands are {_listed(roles)}")
+            continue
+        if node.dim not in extents:
+            yield mapping.fault(place, f"the workload has no dimension {node.dim!r}", closest(node.dim, extents))
+        if isinstance(node, Spatial):
+            if node.fanout not in fanouts:
+                yield mapping.fault(place, f"there is no fan-out {node.fanout!r}", closest(node.fanout, fanouts))
+            if node.axis not in AXES:
+                yield mapping.fault(place, f"there is no axis {node.axis!r}", closest(node.axis, AXES))
+
+
+def sizes_shrink(mapping: _Mapping) -> Iterator[Diagnostic]:
+    """Pieces have a point at least, and no more than there are."""
+    for place, node in mapping.loops:
+        reaching = mapping.pieces[place][node.dim]
+        if not 1 <= node.size <= reaching:
+            yield mapping.fault(place, f"{reaching} points of {node.dim} reach it", f"pieces of 1 to {reaching} points")
+
+
+def every_point_is_reached(mapping: _Mapping) -> Iterator[Diagnostic]:
+    """What is inside of all loops is one point."""
+    for dim, left in mapping.pieces[-1].items():
+        if left > 1:
+            message = f"pieces of {left} points of {dim} are left inside of all loops"
+            yield mapping.fault(-1, message, f"a loop `temporal {dim} 1` runs over them")
+
+
+# ---------------------------------------------------------------------------------------------- stores
+
+
+def main_memory_keeps_everything(mapping: _Mapping) -> Iterator[Diagnostic]:
+    """The outermost store keeps every operand before the first loop."""
+    outermost = mapping.machine.levels[0].name
+    first_loop = mapping.loops[0][0] if mapping.loops else len(mapping.tree.nodes)
+    kept = {
+        role for place, node in mapping.keeps if place < first_loop and node.store == outermost for role in node.roles
+    }
+    roles = [operand.role for operand in mapping.workload.operands]
+    if missing := [role for role in roles if role not in kept]:
+        message = f"{outermost!r} does not keep {_listed(missing)} outside of all loops"
+        yield mapping.fault(-1, message, f"it begins with `{print_node(Keep(outermost, tuple(roles)))}`")
+
+
+def stores_keep_what_they_may(mapping: _Mapping) -> Iterator[Diagnostic]:
+    """A store keeps operands that it may hold, each once, and all of those that it must keep."""
+    stores = {level.name: level for level in mapping.machine.stores}
+    kept: dict[str, list[Role]] = {name: [] for name in stores}
+    for place, node in mapping.keeps:
+        for role in node.roles:
+            if role not in stores[node.store].holds:
+                message = f"{node.store!r} may not hold {role.value}"
+                yield mapping.fault(place, message, f"it may hold {_listed(stores[node.store].holds)}")
+            if role in kept[node.store]:
+                yield mapping.fault(place, f"{node.store!r} keeps {role.value} a second time", "once")
+            kept[node.store].append(role)
+    roles = [operand.role for operand in mapping.workload.operands]
+    for store in stores.values():
+        if missing := [role for role in store.keeps if role in roles and role not in kept[store.name]]:
+            yield mapping.fault(-1, f"{store.name!r} does not keep {_listed(missing)}", "the machine says that it must")
+
+
+def stores_are_in_order(mapping: _Mapping) -> Iterator[Diagnostic]:
+    """The stores of an operand follow one another as they do in the machine."""
+    for operand in mapping.workload.operands:
+        chain = [(place, node.store) for place, node in mapping.keeps if operand.role in node.roles]
+        for (_, outer), (place, inner) in pairwise(chain):
+            if mapping.index[inner] < mapping.index[outer]:
+                message = f"{inner!r} keeps {operand.role.value} inside of {outer!r}"
+                yield mapping.fault(place, message, f"in the machine {inner!r} lies outside of {outer!r}")
+
+
+# ---------------------------------------------------------------------------------------------- fan-outs
+
+
+def fanouts_are_in_order(mapping: _Mapping) -> Iterator[Diagnostic]:
+    """Loops of a fan-out lie inside of the stores and loops of fan-outs outside of it, outside of those inside."""
+    seen: list[str] = []
+    for place, node in enumerate(mapping.tree.nodes):
+        if isinstance(node, Temporal):
+            continue
+        name = node.store if isinstance(node, Keep) else node.fanout
+        # Stores are compared with one another operand by operand.
+        others = [
+            each for each in seen if isinstance(node, Spatial) or each in {f.name for f in mapping.machine.fanouts}
+        ]
+        if wrong := [each for each in others if mapping.index[each] > mapping.index[name]]:
+            message = f"it is inside of {wrong[0]!r}"
+            yield mapping.fault(place, message, f"in the machine {name!r} lies outside of {wrong[0]!r}")
+        seen.append(name)
+
+
+def lanes_fit(mapping: _Mapping) -> Iterator[Diagnostic]:
+    """The pieces along each axis of a fan-out are as many as it has lanes, or fewer."""
+    for fanout in mapping.machine.fanouts:
+        for axis, lanes in zip(AXES, (fanout.rows, fanout.cols), strict=True):
+            along = [
+                (place, node) for place, node in mapping.spatial if (node.fanout, node.axis) == (fanout.name, axis)
+            ]
+            counts = [mapping.count(place, node) for place, node in along]
+            if prod(counts) > lanes:
+                product = " x ".join(map(str, counts))
+                message = f"{product}{f' = {prod(counts)}' if len(counts) > 1 else ''} lanes along {fanout.name}.{axis}"
+                yield mapping.fault(along[-1][0], message, f"{fanout.name!r} has {lanes}")
+
+
+def lanes_may_be_spread(mapping: _Mapping) -> Iterator[Diagnostic]:
+    """Along an axis of a fan-out lie dimensions that may be unrolled there."""
+    fanouts = {level.name: level for level in mapping.machine.fanouts}
+    for place, node in mapping.spatial:
+        fanout = fanouts[node.fanout]
+        legal = fanout.row_dims if node.axis == "rows" else fanout.col_dims
+        if legal is not None and node.dim not in legal and mapping.count(place, node) > 1:
+            message = f"{node.dim} lies along {node.fanout}.{node.axis}"
+            yield mapping.fault(place, message, f"only {', '.join(legal) or 'nothing'} may")
+
+
+# ---------------------------------------------------------------------------------------------- what is left free
+
+
+def constraints_hold(mapping: _Mapping) -> Iterator[Diagnostic]:
+    """The loops of each level are what its constraint leaves to the mapper."""
+    end = 0  # behind the last loop of this level, or of the one outside of it that has some
+    for level in mapping.machine.levels:
+        owned = [place for place in mapping.owned[level.name] if mapping.count(place, _loop(mapping, place)) > 1]
+        end = max([place + 1 for place in mapping.owned[level.name]], default=end)
+        yield from _dims_are_free(mapping, level, owned)
+        yield from _factors_are_fixed(mapping, level, owned, mapping.pieces[end])
+        yield from _order_is_kept(mapping, level, owned)
+
+
+def _loop(mapping: _Mapping, place: int) -> Temporal | Spatial:
+    node = mapping.tree.nodes[place]
+    assert not isinstance(node, Keep)
+    return node
+
+
+def _dims_are_free(mapping: _Mapping, level: Store | FanOut, owned: Sequence[int]) -> Iterator[Diagnostic]:
+    legal = level.constraint.dims
+    for place in owned:
+        if legal is not None and _loop(mapping, place).dim not in legal:
+            message = f"{level.name!r} has no loops over {_loop(mapping, place).dim}"
+            yield mapping.fault(place, message, f"the machine leaves it {', '.join(legal) or 'no loops'}")
+
+
+def _factors_are_fixed(
+    mapping: _Mapping, level: Store | FanOut, owned: Sequence[int], left: Mapping[str, int]
+) -> Iterator[Diagnostic]:
+    def own(dim: str) -> tuple[int, int]:
+        """The last loop of the level over `dim`, and the iterations of all of them."""
+        places = [place for place in owned if _loop(mapping, place).dim == dim]
+        return max(places, default=-1), prod(mapping.count(place, _loop(mapping, place)) for place in places)
+
+    for dim, factor in level.constraint.factors:
+        if dim not in left:
+            continue
+        at, iterations = own(dim)
+        if not factor and left[dim] > 1:
+            message = f"{level.name!r} leaves pieces of {left[dim]} points of {dim}"
+            yield mapping.fault(at, message, "the machine has all that is left of it there")
+        elif factor and iterations != min(factor, iterations * left[dim]):
+            message = f"{level.name!r} has {iterations} iterations over {dim}"
+            yield mapping.fault(at, message, f"the machine fixes {factor}")
+    for dim, most in level.constraint.most:
+        at, iterations = own(dim)
+        if iterations > most:
+            message = f"{level.name!r} has {iterations} iterations over {dim}"
+            yield mapping.fault(at, message, f"the machine allows {most}")
+
+
+def _order_is_kept(mapping: _Mapping, level: Store | FanOut, owned: Sequence[int]) -> Iterator[Diagnostic]:
+    order = level.constraint.order
+    # From the innermost: places in the order; what it does not name comes last.
+    ranks = [
+        (order.index(dim) if dim in order else len(order), place, dim)
+        for place in reversed(owned)
+        for dim in [_loop(mapping, place).dim]
+    ]
+    for (inner, _, dim), (outer, place, other) in pairwise(ranks):
+        if outer < inner:
+            message = f"at {level.name!r} the loop over {other} is outside of the one over {dim}"
+            yield mapping.fault(place, message, f"the innermost ones are, from the innermost: {', '.join(order)}")
+
+
+# ---------------------------------------------------------------------------------------------- capacities
+
+
+def tiles_fit(mapping: _Mapping) -> Iterator[Diagnostic]:
+    """Each store has room for the tiles that it keeps, twice if it is double buffered."""
+    for store in mapping.machine.stores:
+        if store.depth_words is None:
+            continue
+        copies = 2 if store.buffering is Buffering.DOUBLE else 1
+        parts, at = [], -1
+        for place, node in mapping.keeps:
+            for role in node.roles if node.store == store.name else ():
+                operand = mapping.workload.operand(role)
+                elements = tile_elements(mapping.workload, operand, mapping.pieces[place])
+                parts.append((role, copies * store.words(elements, _bits(mapping, operand))))
+                at = place
+        if (needed := sum(words for _, words in parts)) > store.depth_words:
+            listed = ", ".join(f"{role.value} {words}" for role, words in parts)
+            twice = ", two copies each" if copies == 2 else ""
+            message = f"it needs {needed} words ({listed}{twice})"
+            yield mapping.fault(at, message, f"{store.name!r} has {store.depth_words}")
+
+
+def tile_elements(workload: Workload, operand: Operand, pieces: Mapping[str, int]) -> int:
+    """Elements of the box of an operand in a tile with `pieces` points of each dimension, padding included."""
+    total = 1
+    for axis in operand.axes:
+        terms = [(dim, c) for dim, c in axis.index.terms if workload.extents[dim] > 1]
+        step = 1 if axis.dense else gcd(*[c for _, c in terms]) or 1
+        total *= sum(c // step * (pieces[dim] - 1) for dim, c in terms) + 1
+    return total
+
+
+def _bits(mapping: _Mapping, operand: Operand) -> int:
+    """Outputs lie in stores as partial sums."""
+    partial = mapping.machine.partial_bits
+    return partial if operand.role is Role.OUTPUT and partial is not None else operand.bits
+
+
+def _listed(roles: Sequence[Role]) -> str:
+    return ", ".join(role.value for role in roles)

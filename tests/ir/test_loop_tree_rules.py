@@ -1,0 +1,191 @@
+"""One wrong mapping for each rule of loop trees, and sound ones around them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from dnnc.ir.affine import Affine
+from dnnc.ir.hierarchy import OPERAND_ROLES, Buffering, Constraint, FanOut, Hierarchy, Store
+from dnnc.ir.loop_tree import LoopTree
+from dnnc.ir.loop_tree_rules import loop_tree_faults, tile_elements
+from dnnc.ir.loop_tree_text import NODE_LIMIT, parse_loop_tree, parse_with_places
+from support.random_levels import plain, random_case, workload
+
+INPUT, WEIGHT, OUTPUT = OPERAND_ROLES
+EXTENTS = {"m": 8, "p": 6, "c": 4, "r": 3}
+WORK = workload(
+    "conv",
+    EXTENTS,
+    [plain("c", EXTENTS), (Affine.of({"p": 2, "r": 1}, -1), 12)],
+    [plain("m", EXTENTS), plain("c", EXTENTS), plain("r", EXTENTS)],
+    [plain("m", EXTENTS), plain("p", EXTENTS)],
+)
+GLB = Store("glb", (INPUT, OUTPUT), 16, 30, keeps=(INPUT,))
+PE = FanOut("pe", 4, 3, row_dims=("c", "m"))
+LANES = FanOut("lanes", 2, 1, col_dims=())
+SPAD = Store("spad", OPERAND_ROLES, 8, 24, buffering=Buffering.DOUBLE)
+MACHINE = Hierarchy(
+    "m", 10**9, (Store("dram", OPERAND_ROLES, 64), GLB, PE, SPAD, LANES), tuple((role, 8) for role in OPERAND_ROLES)
+)
+SOUND = """\
+keep dram input weight output
+temporal p 3
+temporal m 4
+keep glb input output
+spatial c 1 pe.rows
+spatial p 1 pe.cols
+keep spad weight
+spatial r 2 lanes.rows
+temporal r 1
+temporal m 1
+"""
+
+
+def faults_of(text: str, machine: Hierarchy = MACHINE) -> list[tuple[int, str, str]]:
+    """Line, message and help of each fault."""
+    tree, places = parse_with_places(text)
+    return [(each.span.line, each.message, each.help) for each in loop_tree_faults(WORK, machine, tree, places)]
+
+
+def test_the_mapping_that_is_broken_below_is_sound() -> None:
+    assert faults_of(SOUND) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "message", "help"),
+    [
+        ("temporal p 3", "temporal q 3", 2, "`temporal q 3`: the workload has no dimension 'q'", "legal: c, m, p, r"),
+        ("keep spad", "keep spat", 7, "there is no store 'spat'", "did you mean 'spad'?"),
+        ("keep spad", "keep pe", 7, "there is no store 'pe'", "legal: dram, glb, spad"),
+        ("pe.cols", "glb.cols", 6, "there is no fan-out 'glb'", "legal: lanes, pe"),
+        ("temporal p 3", "temporal p 0", 2, "6 points of p reach it", "pieces of 1 to 6 points"),
+        ("temporal p 3", "temporal p 7", 2, "6 points of p reach it", "pieces of 1 to 6 points"),
+        ("temporal m 1", "temporal m 8", 10, "4 points of m reach it", "pieces of 1 to 4 points"),
+        (
+            "temporal m 1\n", "", 0, "mapping of 'conv': pieces of 4 points of m are left inside of all loops",
+            "a loop `temporal m 1` runs over them",
+        ),
+        (
+            "keep dram input weight output", "keep dram input", 0,
+            "'dram' does not keep weight, output outside of all loops", "begins with `keep dram input weight output`",
+        ),
+        (
+            "keep dram input weight output\ntemporal p 3", "temporal p 3\nkeep dram input weight output", 0,
+            "'dram' does not keep input, weight, output outside", "it begins with",
+        ),
+        ("keep glb input output", "keep glb input weight", 4, "'glb' may not hold weight", "it may hold input, output"),
+        ("keep spad weight", "keep spad weight weight", 7, "'spad' keeps weight a second time", "once"),
+        ("keep glb input output", "keep glb output", 0, "'glb' does not keep input", "the machine says that it must"),
+        (
+            "keep glb input output\nspatial c 1 pe.rows\nspatial p 1 pe.cols\nkeep spad weight",
+            "spatial c 1 pe.rows\nspatial p 1 pe.cols\nkeep spad weight\nkeep glb input output", 7,
+            "it is inside of 'pe'", "in the machine 'glb' lies outside of 'pe'",
+        ),
+        (
+            "spatial c 1 pe.rows\nspatial p 1 pe.cols\nkeep spad weight",
+            "spatial c 1 pe.rows\nkeep spad weight\nspatial p 1 pe.cols", 7,
+            "it is inside of 'spad'", "in the machine 'pe' lies outside of 'spad'",
+        ),
+        (
+            "keep spad weight\n", "spatial m 2 lanes.rows\nspatial m 1 pe.rows\n", 8,
+            "it is inside of 'lanes'", "in the machine 'pe' lies outside of 'lanes'",
+        ),
+        (
+            "keep glb input output", "keep spad input output\nkeep glb input", 5,
+            "'glb' keeps input inside of 'spad'", "in the machine 'glb' lies outside of 'spad'",
+        ),
+        ("spatial p 1 pe.cols", "spatial m 1 pe.cols\ntemporal p 1", 6, "4 lanes along pe.cols", "'pe' has 3"),
+        ("spatial p 1 pe.cols", "spatial m 2 pe.rows\ntemporal p 1", 6, "4 x 2 = 8 lanes along pe.rows", "'pe' has 4"),
+        ("spatial c 1 pe.rows", "spatial p 1 pe.rows\ntemporal c 1", 5, "p lies along pe.rows", "only c, m may"),
+        ("lanes.rows", "lanes.cols", 8, "r lies along lanes.cols", "only nothing may"),
+        ("temporal p 3\n", "", 3, "it needs 38 words (input 26, output 12)", "'glb' has 30"),
+    ],
+)  # fmt: skip
+def test_each_rule(old: str, new: str, line: int, message: str, help: str) -> None:
+    text = SOUND.replace(old, new)
+    assert text != SOUND
+    found = faults_of(text)
+    assert [each for each in found if each[0] == line and message in each[1] and help in each[2]], found
+
+
+def test_double_buffers_need_twice_the_words() -> None:
+    """Weights of 4 m x 3 r in two copies."""
+    (fault,) = faults_of(SOUND, _with(SPAD, depth_words=23))
+    assert fault == (7, "`keep spad weight`: it needs 24 words (weight 24, two copies each)", "'spad' has 23")
+
+
+def _with(level: Store | FanOut, **changes: object) -> Hierarchy:
+    levels = tuple(replace(each, **changes) if each is level else each for each in MACHINE.levels)  # type: ignore[arg-type]
+    return replace(MACHINE, levels=levels)
+
+
+@pytest.mark.parametrize(
+    ("level", "constraint", "line", "message", "help"),
+    [
+        (GLB, Constraint(dims=("p",)), 0, "", ""),
+        (SPAD, Constraint(dims=("m",)), 9, "'spad' has no loops over r", "the machine leaves it m"),
+        (SPAD, Constraint(dims=()), 9, "'spad' has no loops over r", "the machine leaves it no loops"),
+        (SPAD, Constraint(factors=(("m", 2),)), 10, "'spad' has 4 iterations over m", "the machine fixes 2"),
+        (SPAD, Constraint(factors=(("m", 9),)), 0, "", ""),  # all 4 points that there are
+        (PE, Constraint(factors=(("m", 2),)), 0, "'pe' has 1 iterations over m", "the machine fixes 2"),
+        (PE, Constraint(factors=(("z", 2),)), 0, "", ""),  # another workload's dimension
+        (PE, Constraint(factors=(("c", 0),)), 0, "", ""),
+        (PE, Constraint(factors=(("r", 0),)), 0, "'pe' leaves pieces of 3 points of r", "has all that is left"),
+        (LANES, Constraint(factors=(("r", 0),)), 8, "'lanes' leaves pieces of 2 points of r", "all that is left"),
+        (SPAD, Constraint(most=(("m", 3),)), 10, "'spad' has 4 iterations over m", "the machine allows 3"),
+        (SPAD, Constraint(most=(("m", 4),), factors=(("m", 4),)), 0, "", ""),
+        (SPAD, Constraint(order=("m", "r")), 0, "", ""),
+        (SPAD, Constraint(order=("m",)), 0, "", ""),
+        (SPAD, Constraint(order=("r", "m")), 9, "the loop over r is outside of the one over m", "the innermost: r, m"),
+        (SPAD, Constraint(order=("r",)), 9, "at 'spad' the loop over r is outside", "the innermost: r"),
+    ],
+)  # fmt: skip
+def test_constraints(level: Store | FanOut, constraint: Constraint, line: int, message: str, help: str) -> None:
+    found = faults_of(SOUND, _with(level, constraint=constraint))
+    if not message:
+        assert found == []
+    else:
+        assert len({each[0] for each in found}) == len(found)
+        assert found[0][0] == line
+        assert message in found[0][1] and help in found[0][2]
+
+
+def test_workloads_without_an_operand_have_none_to_keep() -> None:
+    pool = workload("pool", EXTENTS, [plain("p", EXTENTS)], None, [plain("p", EXTENTS)])
+    tree = parse_loop_tree(SOUND)
+    messages = [each.message for each in loop_tree_faults(pool, MACHINE, tree)]
+    assert messages == [
+        "`keep dram input weight output`: the workload has no weight operand",
+        "`keep spad weight`: the workload has no weight operand",
+    ]
+
+
+def test_outputs_of_two_dimensions_along_an_axis_are_refused() -> None:
+    extents = {"p": 3, "r": 2}
+    work = workload("back", extents, [plain("p", extents)], [plain("r", extents)], [(Affine.of({"p": 1, "r": 1}), 4)])
+    (fault,) = loop_tree_faults(work, MACHINE, parse_loop_tree("keep dram input weight output"))
+    assert fault.message == "mapping of 'back': outputs lie along p + r"
+
+
+def test_a_tree_has_not_too_many_nodes() -> None:
+    tree = parse_loop_tree(SOUND)
+    long = LoopTree((*tree.nodes, *(tree.nodes[-1],) * NODE_LIMIT))
+    (fault,) = loop_tree_faults(WORK, MACHINE, long)
+    assert (fault.message, fault.help) == ("mapping of 'conv': 266 nodes", "at most 256")
+
+
+def test_tiles_count_what_lies_between_their_ends() -> None:
+    """Rows 2 p + r of 3 p and 1 r: every second one, unless those between count; of 3 p and 3 r: 7."""
+    pieces = {"m": 4, "p": 3, "c": 4, "r": 1}
+    assert tile_elements(WORK, WORK.operand(INPUT), pieces) == 4 * 5
+    assert tile_elements(WORK, WORK.operand(INPUT), {**pieces, "r": 3}) == 4 * 7
+    assert tile_elements(WORK, WORK.operand(WEIGHT), pieces) == 4 * 4
+    strided = workload("strided", EXTENTS, [(Affine.of({"p": 2}), 12)], None, [plain("p", EXTENTS)])
+    assert tile_elements(strided, strided.operand(INPUT), pieces) == 3
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_random_mappings_are_sound(seed: int) -> None:
+    case = random_case(seed)
+    assert list(loop_tree_faults(case.workload, case.machine, case.tree)) == []
