@@ -6,7 +6,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import converter, energies, fragmentation, gemmini_policy, peaks, resnet34, scalesim, shapes, tpuv1
+from . import (
+    converter,
+    dosa,
+    energies,
+    fragmentation,
+    gemmini_policy,
+    peaks,
+    resnet34,
+    scalesim,
+    shapes,
+    timeloop,
+    tpuv1,
+)
 from .row import Row
 
 
@@ -24,7 +36,7 @@ class Truth:
 TRUTHS = (
     Truth(shapes.TRUTH, "blocks, MACs and array passes that follow from the shapes of networks", shapes.rows),
     Truth(fragmentation.TRUTH, "use of arrays and buses by matrices that do not fit them", fragmentation.rows),
-    Truth(energies.TRUTH, "energy and bytes of main memory at a price a word", energies.rows),
+    Truth(energies.TRUTH, "energy of main memory, alone and beside arithmetic", energies.rows),
     Truth(converter.TRUTH, "rates of a number converter", converter.rows),
     Truth(scalesim.TRUTH, "cycles of a rigid systolic array, fold by fold", scalesim.rows),
     Truth(peaks.TRUTH, "peak rates of tensor processing units", peaks.rows),
@@ -36,4 +48,6 @@ TRUTHS = (
     ),
     Truth(tpuv1.TRUTH, "roofline and stalls of the first TPU's six applications", tpuv1.rows),
     Truth(resnet34.TRUTH, "ResNet-34 on arrays that Gemmini's generator makes", resnet34.rows),
+    Truth(timeloop.TRUTH, "Timeloop with bit-packing, mapping by mapping", timeloop.rows, timeloop.NEEDS),
+    Truth(dosa.TRUTH, "Timeloop on 95 machines like Gemmini, a sample of 72,700 mappings", dosa.rows, dosa.NEEDS),
 )
