@@ -59,6 +59,7 @@ def _layer(counts: LayerCounts, arch: Arch, energy_pj: Mapping[str, float], nest
         "macs_skipped": counts.macs_skipped,
         "cycles": counts.cycles,
         "bound": bound(counts, arch),
+        "busy_cycles": busy_cycles(counts, arch),
         "utilization": _utilization(counts.macs, counts.cycles, arch),
         "energy_pj": dict(sorted(energy_pj.items())),
         "instructions": dict(sorted(counts.instructions.items())),
@@ -125,6 +126,21 @@ def bound(counts: LayerCounts, arch: Arch) -> str:
     return "memory" if moved * arch.clock_hz > busy * arch.dma.bandwidth_bytes_per_second else "compute"
 
 
+def busy_cycles(counts: LayerCounts, arch: Arch) -> dict[str, float]:
+    """For how many cycles a layer holds each unit that it uses, at the unit's full rate; that of main memory is its
+    bandwidth. A layer takes as many as the busiest one or more. From counts alone, so that cost and run agree."""
+    if counts.where == "host":
+        return {}
+    moved = sum(each.read_bytes + each.write_bytes for each in counts.traffic.get(MAIN_MEMORY, {}).values())
+    found = {
+        "array": counts.macs_issued / (arch.array.rows * arch.array.cols) if counts.dataflow else 0.0,
+        "vector": counts.actions.get("vector.op", 0) / arch.vector.lanes if arch.vector else 0.0,
+        "post": counts.actions.get("post.element", 0) / arch.post.lanes,
+        MAIN_MEMORY: moved * arch.clock_hz / arch.dma.bandwidth_bytes_per_second,
+    }
+    return {unit: cycles for unit, cycles in found.items() if cycles}
+
+
 def ridge(arch: Arch) -> float:
     """MACs per byte of main-memory traffic above which the array is the limit."""
     return arch.array.rows * arch.array.cols * arch.clock_hz / arch.dma.bandwidth_bytes_per_second
@@ -143,6 +159,7 @@ def _provenance(arch: Arch) -> dict[str, str]:
         "traffic": "specs/counts.md",
         "gops": "two operations a MAC",
         "bound": "main-memory bytes / bandwidth against cycles of the busiest unit",
+        "busy_cycles": "work / full rate: array, vector and post unit by elements, main memory by bytes / bandwidth",
         "power_w": "energy / time",
         "energy_pj.leakage": _LEAKAGE if arch.leakage else _NO_LEAKAGE,
         "mapping": "the compiler's search; null on the host, and in a run: programs do not tell how they were found",

@@ -40,33 +40,28 @@ def energy_chart(document: Document, chosen: Sequence[int]) -> Chart:
 
 
 def cycles_chart(document: Document, chosen: Sequence[int]) -> Chart:
-    """Bars of cycles; in them, where the machine is known, what array and main memory alone would take."""
-    machine = document.machine
-    roofs = [each for each in machine.memories if each.bytes_per_cycle] if machine else []
+    """Bars of cycles; in them the cycles for which the busiest unit and main memory are busy."""
+    memory = next(iter(document.memories), "")
 
     def row(number: int, layer: Layer) -> Row:
-        inner = []
         words = f"{layer.name}: {layer.cycles} cycles, {layer.bound}-bound"
-        if machine and machine.macs_per_cycle and layer.where == "accelerator":
-            busy = max(layer.macs_issued, layer.macs) / machine.macs_per_cycle
-            inner.append((BOUNDS["compute"], busy))
-            words += f"\nthe array is busy for {busy:.0f} ({share(busy, layer.cycles)})"
-            for memory in roofs[:1]:
-                moved = layer.moved_bytes(memory.name) / (memory.bytes_per_cycle or 1)
-                inner.append((BOUNDS["memory"], moved))
-                words += f"\n{memory.name} takes {moved:.0f} ({share(moved, layer.cycles)}) for its bytes"
+        for unit, busy in layer.busy_cycles.items():
+            words += f"\n{unit}: busy for {busy:.0f} ({share(busy, layer.cycles)})"
+        units = [busy for unit, busy in layer.busy_cycles.items() if unit != memory]
+        inner = [(BOUNDS["compute"], max(units, default=0)), (BOUNDS["memory"], layer.busy_cycles.get(memory, 0))]
         outer = BOUNDS["host"] if layer.where == "host" else "grid"
-        return Row(layer.name, short(layer.cycles), words, ((outer, layer.cycles),), tuple(inner), number)
+        held = tuple(inner) if layer.busy_cycles else ()
+        return Row(layer.name, short(layer.cycles), words, ((outer, layer.cycles),), held, number)
 
     rows, note = _rows(document, chosen, row, lambda layer: layer.cycles)
     legend = [("grid", "all cycles of the layer")]
-    if machine and machine.macs_per_cycle:
-        legend.append((BOUNDS["compute"], "the array is busy"))
-        legend += [(BOUNDS["memory"], f"bytes of {each.name} at its bandwidth") for each in roofs[:1]]
+    if any(row.inner for row in rows):
+        legend.append((BOUNDS["compute"], "the array, or whichever unit is busiest, is busy"))
+        legend.append((BOUNDS["memory"], f"bytes of {memory} at its bandwidth"))
     if any(document.layers[each].where == "host" for each in chosen):
         legend.append((BOUNDS["host"], "host"))
     total = sum(document.layers[each].cycles for each in chosen)
-    described = f"{len(rows)} layers, {short(total)} cycles in all{note}; " + bound_shares(document, chosen)
+    described = f"{len(rows)} layers, {short(total)} cycles in all{note}; {bound_shares(document, chosen)}"
     return Chart("Cycles by layer", described, tuple(legend), rows, short)
 
 

@@ -79,7 +79,7 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """`traffic` is bytes read and written, by memory and then by role."""
+    """`traffic` is bytes read and written, by memory and then by role; `busy_cycles` by unit, as far as it is told."""
 
     name: str
     op: str
@@ -87,8 +87,8 @@ class Layer:
     dataflow: str
     bound: str
     macs: int
-    macs_issued: int
     cycles: int
+    busy_cycles: dict[str, float]
     energy_pj: dict[str, float]
     traffic: dict[str, dict[str, tuple[int, int]]]
     search: Search | None

@@ -59,6 +59,7 @@ SCHEMA: dict[str, Any] = {
             "macs_skipped": INT,
             "cycles": INT,
             "bound": "compute|memory|host",
+            "busy_cycles": {"*": REAL},
             "utilization": REAL,
             "energy_pj": {"*": REAL},
             "instructions": {"*": INT},
@@ -141,3 +142,11 @@ def test_what_is_compared_is_equal(documents: dict[str, dict[str, Any]]) -> None
     ]
     assert rows[0] == rows[1] == rows[2]
     assert documents["compile"] == documents["cost"]
+
+
+def test_no_unit_is_busy_for_longer_than_the_layer_takes(documents: dict[str, dict[str, Any]]) -> None:
+    for layer in documents["cost"]["layers"]:
+        assert all(0 < busy <= layer["cycles"] for busy in layer["busy_cycles"].values()), layer["name"]
+        assert bool(layer["busy_cycles"]) == (layer["where"] == "accelerator")
+    busy = [layer["busy_cycles"] for layer in documents["cost"]["layers"]]
+    assert busy == [layer["busy_cycles"] for layer in documents["run"]["layers"]]

@@ -59,6 +59,7 @@ def layer(name: str, cycles: int = 1000, *, points: list[list[float]] | None = N
         "macs_skipped": 0,
         "cycles": cycles,
         "bound": "compute",
+        "busy_cycles": {"array": 0.9 * cycles, "dram": 0.4 * cycles},
         "utilization": 64**3 / (256 * cycles),
         "energy_pj": {"array": 2.0e5, "dram": 3.0e5 + cycles, "spad": 1.0e5},
         "instructions": {"compute": 4, "load": 8},

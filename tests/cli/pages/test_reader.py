@@ -125,7 +125,7 @@ def test_any_value_anywhere_is_read_or_refused(value: object, place: list[Any]) 
 
 def test_statistics_of_versions_that_told_less_are_read() -> None:
     old = document([layer("a")])
-    del old["machine"], old["layers"][0]["mapping"]["nest"], old["layers"][0]["macs_issued"]
+    del old["machine"], old["layers"][0]["mapping"]["nest"], old["layers"][0]["busy_cycles"]
     assert document_of(old).machine is None
     old["layers"][0]["mapping"] = None
     assert document_of(old).layers[0].search is None
