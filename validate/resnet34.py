@@ -9,8 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from ..backends.cost.nest import cost_nest
+from ..backends.cost.price import area_um2
+from ..backends.cost.price import energy_pj as price_of
 from ..ir.arch import Arch
-from .gemmini_mapping import best, best_cycles, gemmini, own
+from ..ir.diagnostics import ensure
+from .gemmini_mapping import best, best_cycles, gemmini, own, own_mapping
 from .nests import max_pool_nest, product_nest
 from .networks import Conv, resnet34, unique
 from .published import Figure, figures
@@ -43,6 +47,7 @@ def rows(data: Path | None) -> Iterator[Row]:
     yield _row("16x16 to 32x32", _BEST, known["gain_array"], _gain(best_16, best_32), explained=(_OVERLAP, 0.25))
     yield _row("16x16 to 32x32", _GEMMINI, known["gain_array"], _gain(own_16, own_32), explained=(_OVERLAP, 0.25))
     yield _row("larger memories", _GEMMINI, known["gain_memory"], _gain(own_16, own_larger), explained=(_OVERLAP, 0.5))
+    yield from _prices(by_16, by_32, larger)
     first, pool = resnet34()[0], _pool_cycles(by_16)
     unit = "16x16; the pool on a vector unit of its own, which Gemmini runs in the store of the convolution"
     for mapping, cycles in ((_BEST, best(first, by_16)), (_GEMMINI, own(first, by_16))):
@@ -51,6 +56,37 @@ def rows(data: Path | None) -> Iterator[Row]:
         )
         share = 100 * pool / cycles
         yield _row("max-pool", mapping, known["pool"], share, unit, relation=Relation.AT_MOST, explained=beyond)
+
+
+def _prices(by_16: Arch, by_32: Arch, larger: Arch) -> Iterator[Row]:
+    """Areas of whole machines, and the energy of Gemmini's own mapping."""
+    known = figures("resnet34")
+    small, array, memory = (_area_mm2(each) for each in (by_16, by_32, larger))
+    tables = ("theirs are Accelergy's tables of components, which are not published with the figure", 0.1)
+    ours = "memories at 40 nm, logic at 65 nm by specs/components; a vector unit that Gemmini does not have"
+    yield _row("32x32", "area", known["area_32"], array, ours, explained=tables)
+    yield _row("16x16 to 32x32", "area", known["area_array"], 100 * (array / small - 1), ours, explained=tables)
+    yield _row("larger memories", "area", known["area_memory"], memory / small, ours, explained=tables)
+    energy_pj = sum(
+        times * sum(energy.values())
+        for each, times in unique(resnet34())
+        for energy in (price_of(cost_nest(own_mapping(each, by_32), by_32), by_32),)
+    )
+    yield _row(
+        "32x32",
+        "energy, Gemmini's tiles",
+        known["energy_32"],
+        energy_pj / 1e9,
+        f"{ours}; main memory at 8 pJ a bit, convolutions alone, no leakage",
+        explained=("which main memory theirs has, and whether its energy is in the figure, is not said", 0.5),
+    )
+
+
+def _area_mm2(machine: Arch) -> float:
+    area = area_um2(machine)
+    ensure(area is not None, "an area of Gemmini is not known")
+    assert area is not None
+    return area / 1e6
 
 
 def network_cycles(machine: Arch, layer_cycles: Callable[[Conv, Arch], int]) -> int:
