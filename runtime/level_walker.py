@@ -61,21 +61,22 @@ class Walk:
     tiles: tuple[tuple[str, Role, int], ...]
 
 
-def walk(workload: Workload, machine: Hierarchy, tree: LoopTree, *, by_hull: bool = False) -> Walk:
+def walk(workload: Workload, machine: Hierarchy, tree: LoopTree, *, by_hull: bool = False, slides: bool = True) -> Walk:
     """The counts of a legal mapping. Raises CompileError where there is more to walk than the limit.
 
     With `by_hull`, what several fan-outs in a row share is judged by the boxes that lanes of the first of them take.
+    Without `slides` a store keeps a part of its tile only where the innermost loop outside of it goes on.
     """
     _refuse_large(workload, tree)
     working = [
         sum(not isinstance(each, Absence) for each in visit.values())
-        for visit in _visits(workload, tree.nodes, len(tree.nodes))
+        for visit, _ in _visits(workload, tree.nodes, len(tree.nodes))
     ]
     boundaries, tiles = [], []
     for operand in workload.operands:
         keeps: list[tuple[int, str | None]] = [*tree.keeps(operand.role), (len(tree.nodes), None)]
         for outer, inner in pairwise(keeps):
-            boundaries.append(_boundary(workload, machine, tree, operand, outer, inner, by_hull))
+            boundaries.append(_boundary(workload, machine, tree, operand, outer, inner, by_hull, slides))
         for place, store in tree.keeps(operand.role):
             tiles.append((store, operand.role, _largest_tile(workload, tree, operand, place)))
     return Walk(sum(working), len(working), max(working), tuple(boundaries), tuple(tiles))
@@ -111,17 +112,18 @@ def _reaching(workload: Workload, nodes: Sequence[LoopNode]) -> list[int]:
     return found
 
 
-def _visits(workload: Workload, nodes: Sequence[LoopNode], until: int) -> Iterator[Visit]:
-    """Step after step of the temporal loops among the first `until` nodes: where each instance is."""
+def _visits(workload: Workload, nodes: Sequence[LoopNode], until: int) -> Iterator[tuple[Visit, bool]]:
+    """Step after step of the temporal loops among the first `until` nodes: where each instance is, and whether it was
+    the innermost of these loops that went on."""
     reaching = _reaching(workload, nodes)
 
-    def inside(place: int, visit: Visit) -> Iterator[Visit]:
+    def inside(place: int, visit: Visit, innermost: bool) -> Iterator[tuple[Visit, bool]]:
         if place == until:
-            yield visit
+            yield visit, innermost
             return
         node = nodes[place]
         if isinstance(node, Keep):
-            yield from inside(place + 1, visit)
+            yield from inside(place + 1, visit, innermost)
         elif isinstance(node, Spatial):
             lanes = range(_pieces(node.size, reaching[place]))
             split = {
@@ -129,16 +131,14 @@ def _visits(workload: Workload, nodes: Sequence[LoopNode], until: int) -> Iterat
                 for instance, piece in visit.items()
                 for lane in lanes
             }
-            yield from inside(place + 1, split)
+            yield from inside(place + 1, split, innermost)
         else:
             present = [piece for piece in visit.values() if not isinstance(piece, Absence)]
             for turn in range(max((_pieces(node.size, piece[node.dim][1]) for piece in present), default=0)):
-                yield from inside(
-                    place + 1,
-                    {instance: _piece(piece, node, turn, Absence.WAITS) for instance, piece in visit.items()},
-                )
+                turned = {instance: _piece(piece, node, turn, Absence.WAITS) for instance, piece in visit.items()}
+                yield from inside(place + 1, turned, turn > 0)
 
-    yield from inside(0, {(): {dim: (0, extent) for dim, extent in workload.dims}})
+    yield from inside(0, {(): {dim: (0, extent) for dim, extent in workload.dims}}, False)
 
 
 def _piece(piece: Piece | Absence, node: Temporal | Spatial, number: int, otherwise: Absence) -> Piece | Absence:
@@ -177,7 +177,7 @@ def _elements(operand: Operand, box: Box, padding: bool) -> frozenset[Element]:
 def _largest_tile(workload: Workload, tree: LoopTree, operand: Operand, place: int) -> int:
     return max(
         prod(len(positions) for positions in _box(workload, operand, piece))
-        for visit in _visits(workload, tree.nodes, place)
+        for visit, _ in _visits(workload, tree.nodes, place)
         for piece in visit.values()
         if not isinstance(piece, Absence)
     )
@@ -196,12 +196,12 @@ class _Take:
 
 
 def _takes(
-    workload: Workload, tree: LoopTree, operand: Operand, until: int, keeps: bool, padding: bool
+    workload: Workload, tree: LoopTree, operand: Operand, until: int, keeps: bool, slides: bool, padding: bool
 ) -> Iterator[list[_Take]]:
     """Step after step: what each instance inside of the first `until` nodes takes; unless it `keeps`, it forgets."""
     held: dict[Instance, frozenset[Element]] = {}
     known: dict[Box, frozenset[Element]] = {}
-    for visit in _visits(workload, tree.nodes, until):
+    for visit, innermost in _visits(workload, tree.nodes, until):
         step = []
         for instance, piece in visit.items():
             if piece is Absence.IDLE:
@@ -210,7 +210,8 @@ def _takes(
                 box = _box(workload, operand, piece)
                 if box not in known:
                     known[box] = _elements(operand, box, padding)
-                step.append(_Take(instance, box, known[box] - held.get(instance, frozenset())))
+                new = known[box] - held.get(instance, frozenset())
+                step.append(_Take(instance, box, new if slides or innermost or not new else known[box]))
                 if keeps:
                     held[instance] = known[box]
         yield step
@@ -224,6 +225,7 @@ def _boundary(
     outer: tuple[int, str | None],
     inner: tuple[int, str | None],
     by_hull: bool,
+    slides: bool,
 ) -> Walked:
     (place, outer_store), (until, inner_store) = outer, inner
     fanouts = {each.name: each for each in machine.fanouts}
@@ -240,7 +242,7 @@ def _boundary(
         ]
 
     def takes(end: int, padding: bool) -> Iterator[list[_Take]]:
-        return _takes(workload, tree, operand, end, inner_store is not None, padding)
+        return _takes(workload, tree, operand, end, inner_store is not None, slides, padding)
 
     each, shared, distinct, entering = [0, 0], [0, 0], [0, 0], [0 for _ in between]
     given: dict[Instance, set[Element]] = {}

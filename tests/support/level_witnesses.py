@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from dnnc.backends.cost.levels.accesses import NATIVE, Convention
 from dnnc.backends.cost.levels.counts import count
 from dnnc.runtime.level_walker import walk
 
 from support.random_levels import Case
 
 
-def differences(case: Case, *, by_hull: bool = False) -> Iterator[str]:
+def differences(case: Case, convention: Convention = NATIVE) -> Iterator[str]:
     """What the closed form counts otherwise than the walk."""
-    walked = walk(case.workload, case.machine, case.tree, by_hull=by_hull)
-    counted = count(case.workload, case.machine, case.tree, by_hull=by_hull)
+    how = {"by_hull": convention.by_hull, "slides": convention.slides}
+    walked = walk(case.workload, case.machine, case.tree, **how)
+    counted = count(case.workload, case.machine, case.tree, **how)
     for name in ("points", "steps", "lanes", "tiles"):
         if getattr(walked, name) != getattr(counted, name):
             yield f"{name}: {getattr(walked, name)} walked, {getattr(counted, name)} counted"

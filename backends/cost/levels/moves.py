@@ -89,10 +89,16 @@ def _border(dim: str, axes: Sequence[Axis], extents: Mapping[str, int]) -> Borde
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """Over all iterations and instances of one group: lengths of new pieces, and of what the old ones had of them."""
+    """Over all iterations and instances of one group: lengths of new pieces, of what the old ones had of them, and of
+    those that the old ones had as a whole."""
 
     new: int
     kept: int
+    same: int
+
+    def plus(self, times: int, new: int, kept: int) -> Sums:
+        """With `times` pieces more."""
+        return Sums(self.new + times * new, self.kept + times * kept, self.same + (times * new if kept == new else 0))
 
 
 class Mover:
@@ -137,10 +143,10 @@ class Mover:
         places = [FIRST_TILE, *[place for place in self._temporal if place < until]]
         for advancing in places:
             sums = [self._group(group, until, advancing, lanes) for group in self.groups]
-            new, kept = prod([each.new for each in sums]), prod([each.kept for each in sums])
-            total += new
-            if advancing != FIRST_TILE and (kept == new or self.slides or advancing == places[-1]):
-                total -= kept
+            total += prod([each.new for each in sums])
+            if advancing != FIRST_TILE:
+                parts = self.slides or advancing == places[-1]
+                total -= prod([each.kept if parts else each.same for each in sums])
         return total
 
     def visited(self, until: int, lanes: Mapping[int, Lanes]) -> int:
@@ -192,19 +198,19 @@ class Mover:
 
         if group.axes and len(sharing) > 1:
             return _shared_sums(group, choices(in_step))
-        new = kept = 0
+        sums = Sums(0, 0, 0)
         for chosen in product(*choices(pairs)):
-            times = prod(count for _, count in chosen)
-            sized = _lengths(group, dict(zip(group.dims, [pair for pair, _ in chosen], strict=True)))
-            new, kept = new + times * sized.new, kept + times * sized.kept
-        return Sums(new, kept)
+            times = prod([count for _, count in chosen])
+            named = dict(zip(group.dims, [pair for pair, _ in chosen], strict=True))
+            sums = sums.plus(times, *_lengths(group, named))
+        return sums
 
 
 def _shared_sums(group: Group, choices: Sequence[Sequence[tuple[tuple[Pair, ...], int]]]) -> Sums:
     """Sums where lanes of several dimensions may take the same tile: of those the first one counts."""
-    new = kept = 0
+    sums = Sums(0, 0, 0)
     for moment in product(*choices):
-        times = prod(count for _, count in moment)
+        times = prod([count for _, count in moment])
         first: dict[tuple[tuple[int, int], ...], tuple[list[tuple[int, int]], dict[str, Pair]]] = {}
         for chosen in product(*[lanes for lanes, _ in moment]):
             named = dict(zip(group.dims, chosen, strict=True))
@@ -215,12 +221,11 @@ def _shared_sums(group: Group, choices: Sequence[Sequence[tuple[tuple[Pair, ...]
             if box not in first or lane < first[box][0]:
                 first[box] = lane, named
         for _, named in first.values():
-            sized = _lengths(group, named)
-            new, kept = new + times * sized.new, kept + times * sized.kept
-    return Sums(new, kept)
+            sums = sums.plus(times, *_lengths(group, named))
+    return sums
 
 
-def _lengths(group: Group, named: Mapping[str, Pair]) -> Sums:
+def _lengths(group: Group, named: Mapping[str, Pair]) -> tuple[int, int]:
     """Lengths of the new piece and of its overlap with the old one, multiplied over the axes of the group."""
     new, kept = 1, int(all(pair.old_size for pair in named.values()))
     for axis in group.axes:
@@ -232,7 +237,7 @@ def _lengths(group: Group, named: Mapping[str, Pair]) -> Sums:
             begin, end = max(begin, axis.low), min(end, axis.high)
         new *= max(0, end - begin)
         kept *= max(0, min(end, old_end) - max(begin, old_begin))
-    return Sums(new, kept)
+    return new, kept
 
 
 def _interval(axis: Axis, pieces: Mapping[str, tuple[int, int]]) -> tuple[int, int]:

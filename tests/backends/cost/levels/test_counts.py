@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from dnnc.backends.cost.levels.accesses import NATIVE, TIMELOOP, Convention
 from dnnc.backends.cost.levels.counts import count
 from dnnc.ir.hierarchy import FanOut, Store
 from dnnc.ir.loop_tree import Spatial, Temporal
@@ -16,14 +17,10 @@ CASES = 200
 HARD = (4700, 6370, 100331)
 
 
-@pytest.mark.parametrize("by_hull", [False, True])
-def test_closed_form_equals_walk(by_hull: bool) -> None:
-    found = [
-        (seed, each)
-        for seed in (*HARD, *range(by_hull, CASES, 2))
-        for each in differences(random_case(seed), by_hull=by_hull)
-    ]
-    assert found == []
+@pytest.mark.parametrize("convention", [NATIVE, TIMELOOP], ids=lambda each: each.name)
+def test_closed_form_equals_walk(convention: Convention) -> None:
+    seeds = (*HARD, *range(convention is TIMELOOP, CASES, 2))
+    assert [(seed, each) for seed in seeds for each in differences(random_case(seed), convention)] == []
 
 
 def test_the_cases_cover_what_is_claimed() -> None:
