@@ -9,11 +9,13 @@ from ..frontend.arch_yaml import load_arch
 from ..frontend.components import Choice, figures
 from ..frontend.components_tables import built_in
 from ..ir.arch import Arch
+from ..ir.diagnostics import ensure
 from ..ir.nest import Dataflow, Loop, Nest
+from ..passes.gemmini_tiling import Conv as SquareConv
+from ..passes.gemmini_tiling import Memories, conv_tile
 from ..passes.mapper import map_nest
 from ..passes.mapping import MappingOptions
 from ..passes.schedule import make_schedule
-from .gemmini_tiles import Machine, conv_tile
 from .nests import conv_nest
 from .networks import Conv
 
@@ -63,9 +65,15 @@ def own_mapping(layer: Conv, machine: Arch) -> Nest:
     memory; loops over pixels, output channels, the kernel and input channels, the outermost first."""
     nest = conv_nest(layer)
     spad, acc = machine.local
-    rows_of = Machine(machine.array.rows, spad.capacity_bytes // spad.word_bytes, acc.capacity_bytes // acc.word_bytes)
-    sizes = dict(zip("pqmrsc", conv_tile(layer, rows_of)[1:], strict=True))
-    tiles = [(dim, sizes[dim]) for dim in "pqmrsc" if sizes[dim] < nest.extent(dim)]
+    memories = Memories(
+        machine.array.rows, spad.capacity_bytes // spad.word_bytes, acc.capacity_bytes // acc.word_bytes
+    )
+    halves = layer.kernel == 1 and layer.stride == 2 and not layer.pad and layer.h % 2 == layer.w % 2 == 0
+    ensure(layer.p == layer.q, "Gemmini's rules are for square images")
+    square = SquareConv(1, layer.p, layer.m, layer.kernel, layer.c, layer.stride, halves_input=halves)
+    tile = conv_tile(square, memories)
+    sizes = {ours: tile[theirs] for ours, theirs in zip("pqmrsc", "QPKSRC", strict=True)}
+    tiles = [(dim, size) for dim, size in sizes.items() if size < nest.extent(dim)]
     schedule = make_schedule(nest, machine, Dataflow.WS, tiles, {"x": 2, "w": 2, "y": 2}, "implicit")
     rows, cols = machine.array.rows, machine.array.cols
     inside = [Loop(spad.name, (dim,), size) for dim, size in (("r", 1), ("s", 1), ("m", cols), ("c", rows))]

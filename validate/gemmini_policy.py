@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..passes.gemmini_tiling import Conv, Memories, conv_tile, matmul_tile
 from .data import read_table
 from .gemmini_mapping import best, gemmini, own
-from .gemmini_tiles import Machine, conv_tile, product_tile
-from .networks import Conv, resnet50, unique
+from .networks import resnet50, unique
 from .row import Relation, Row, skipped
 
 TRUTH = "gemmini_tiles"
@@ -33,7 +33,7 @@ def rows(data: Path | None) -> Iterator[Row]:
         yield Row(
             truth=TRUTH,
             case=case,
-            quantity="best mapping, by Gemmini's tiles",
+            quantity="cycles, best against Gemmini's tiles",
             unit="cycles",
             ours=ours,
             theirs=theirs,
@@ -70,8 +70,8 @@ def _auto_tiling(layer: tuple[int, ...]) -> str:
     """The tiles of a layer of the data as its column spells them: kernel, pixels, input and output channels, images."""
     r, s, p, q, c, k, n, stride = layer
     if q == r == s == 1:
-        rows, inputs, outputs = product_tile(p, c, k, Machine())
+        rows, outputs, inputs = (Memories().block * blocks for blocks in matmul_tile(p, k, c))
         return f"1_1_{rows}_1_{inputs}_{outputs}_1"
-    conv = Conv("", c, q * stride, p * stride, k, r, stride, r // 2)
-    batch, rows, cols, outputs, taps, more_taps, inputs = conv_tile(conv, Machine(), batch=n)
-    return f"{more_taps}_{taps}_{cols}_{rows}_{inputs}_{outputs}_{batch}"
+    side = (p * stride - r + 2 * (r // 2)) // stride + 1
+    tile = conv_tile(Conv(n, side, k, r, c, stride))
+    return "_".join(str(tile[dim]) for dim in "RSPQCKN")
