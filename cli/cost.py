@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 
 from ..ir.diagnostics import CompileError, Diagnostic
+from ..ir.dump import SUFFIX
 from .arguments import add_json, add_model, add_options, limits
 from .files import STANDARD_OUTPUT, refuse_outputs, write_files
 
 _EXAMPLES = """\
 examples:
   dnnc cost model.onnx --arch gemmini16
-  dnnc cost model.onnx --arch gemmini16 --explain           why each layer is what it is
+  dnnc cost model.onnx --arch gemmini16 --explain           what bounds each layer, and what would help
   dnnc cost model.onnx --arch gemmini16 --json cost.json --html cost.html
   dnnc cost model.onnx --arch gemmini16 --save-mapping m.yaml; dnnc cost model.onnx --arch gemmini16 --mapping m.yaml
   dnnc cost model.onnx --arch gemmini16 --limit cycles=1e6  exit status 1 if it takes more
@@ -25,17 +26,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
     parser.add_argument("--html", metavar="F", help="the report as a page of its own")
     parser.add_argument("--save-mapping", metavar="F", help="all decisions, for --mapping")
-    parser.add_argument("--explain", action="store_true", help="a line a layer: bound, intensity, schedule, reason")
+    parser.add_argument(
+        "--explain",
+        action="store_true",
+        help="why each layer is what it is, and which part of the machine, doubled, would save how many of its cycles;"
+        " maps each layer anew for that (20 s at most; --time-limit S sets another)",
+    )
     parser.add_argument("--masks", metavar="F", help="masks of pruned blocks (comes later)")
     parser.add_argument("--limit", action="append", default=[], metavar="cycles=N", help="or energy_pj=N")
 
 
 def run(arguments: argparse.Namespace) -> int:
     from .mapping_file import mapping_text
-    from .report import words_beside
+    from .report import progress, words_beside
     from .request import prepare
     from .session import cost_document
-    from .show import explain, print_report
+    from .show import print_report
     from .stats import json_bytes
 
     if arguments.masks:
@@ -45,6 +51,13 @@ def run(arguments: argparse.Namespace) -> int:
     refuse_outputs(outputs, arguments)
     module, arch, _ = prepare(arguments)
     stats = cost_document(module, arch)
+    if arguments.explain:
+        from .explain import explain, gains, with_gains
+
+        given = arguments.mapping is not None or arguments.model.endswith(SUFFIX)
+        with progress("map on machines with a doubled part"):
+            found = gains(module, arch, arguments.time_limit, pinned=given)
+        stats = with_gains(stats, found)
     written = []
     if arguments.json:
         written.append((arguments.json, json_bytes(stats)))
@@ -66,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.json != STANDARD_OUTPUT:
             print_report(stats, arguments.arch)
         if arguments.explain:
-            explain(stats, module, arch)
+            explain(stats, module, arch, found)
         for text in exceeded:
             print(text)
     return int(bool(exceeded))

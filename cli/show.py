@@ -1,14 +1,11 @@
-"""Statistics for people: a table, explanations."""
+"""Statistics for people: tables and titles."""
 
 from __future__ import annotations
 
-from ..ir.arch import MAIN_MEMORY, Arch
-from ..ir.graph import HostRegion
-from ..ir.module import Module
-from ..ir.nest import Nest, Schedule, main_memory_loops
+from ..ir.arch import MAIN_MEMORY
 from .described import Json
 from .report import print_table
-from .stats import HOST_PRICE, ridge
+from .stats import HOST_PRICE
 
 LAYER_COLUMNS = (
     "layer",
@@ -97,38 +94,3 @@ def print_report(stats: Json, arch_given: str | None = None) -> None:
         print(f"{name:14}{value}")
     if note := host_note(stats):
         print(note)
-
-
-def explain(stats: Json, module: Module, arch: Arch) -> None:
-    """Why each layer is what it is: its place on the roofline, its tiles and the reason of the pass that chose them."""
-    nests = {each.name: each for each in module.operations if isinstance(each, Nest)}
-    hosted = {each.name: each for each in module.operations if isinstance(each, HostRegion)}
-    balance = ridge(arch)
-    print(f"\nroofline: the array is the limit above {balance:.3g} MACs per byte of main-memory traffic")
-    for layer in stats["layers"]:
-        moved = dram_bytes(layer)
-        per_byte = layer["macs"] / moved if moved else 0.0
-        of_ridge = f"{per_byte:.3g} MACs per byte ({per_byte / balance:.2g} of the ridge)"
-        print(f"{layer['name']}: {layer['bound']}-bound, {of_ridge}")
-        if layer["name"] in hosted:
-            print(f"  on the host: {hosted[layer['name']].reason}")
-        nest = nests.get(layer["name"])
-        if nest is None or nest.schedule is None:
-            continue
-        tiles = ", ".join(
-            f"{loop.dims[0]} {loop.size} of {nest.extent(loop.dims[0])}" for loop in main_memory_loops(nest.schedule)
-        )
-        buffers = ", ".join(f"{buffer.operand} in {buffer.memory} x{buffer.copies}" for buffer in nest.schedule.buffers)
-        print(f"  tiles: {tiles or 'the whole layer'}; buffers: {buffers}")
-        print(f"  {nest.schedule.reason or 'no reason is noted'}; {_certificate(nest.schedule)}")
-
-
-def _certificate(schedule: Schedule) -> str:
-    """Whether a mapping is the best of its space, else how far from it it may be."""
-    costed = f"{schedule.evaluated} mappings costed"
-    if schedule.optimal:
-        return f"optimal, {costed}"
-    bound = f"the lower bound is {schedule.lower_bound:.6g}"
-    if schedule.objective:
-        bound += f", {1 - schedule.lower_bound / schedule.objective:.2%} below"
-    return f"not proven optimal: {bound}; {costed}"

@@ -1,0 +1,236 @@
+"""`dnnc cost --explain`: why each layer is what it is, and what would help: each layer mapped anew on machines of which
+one part is doubled."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from ..backends.cost.module import counted, nameless
+from ..ir.arch import Arch
+from ..ir.diagnostics import CompileError
+from ..ir.graph import HostRegion
+from ..ir.module import Module
+from ..ir.nest import Nest, Schedule, main_memory_loops
+from ..passes.map_cache import MapCache
+from ..passes.mapper import STOPPED, Mapper
+from ..passes.mapping import MappingOptions
+from .described import Json
+from .report import print_table
+from .show import dram_bytes
+from .stats import ridge
+
+TIME_LIMIT_S = 20.0  # for all variants of all layers, where the user sets none
+_LEAST = 0.005  # of the cycles: a gain that is worth a word
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A machine of which one part is doubled; with `for_macs` that concerns layers with MACs alone."""
+
+    name: str
+    what: str
+    change: Callable[[Arch], Arch]
+    for_macs: bool = False
+
+
+def _wider_path(arch: Arch) -> Arch:
+    dma = arch.dma
+    return replace(
+        arch,
+        dma=replace(
+            dma,
+            bus_bytes=2 * dma.bus_bytes,
+            requests_in_flight=2 * dma.requests_in_flight,
+            bandwidth_bytes_per_second=2 * dma.bandwidth_bytes_per_second,
+        ),
+    )
+
+
+def _larger_memories(arch: Arch) -> Arch:
+    local = (replace(memory, capacity_bytes=2 * memory.capacity_bytes) for memory in arch.local)
+    return replace(arch, memories=(arch.main, *local))
+
+
+def _more_lanes(arch: Arch) -> Arch:
+    vector = None if arch.vector is None else replace(arch.vector, lanes=2 * arch.vector.lanes)
+    return replace(arch, vector=vector, post=replace(arch.post, lanes=2 * arch.post.lanes))
+
+
+def _more_rows(arch: Arch) -> Arch:
+    return replace(arch, array=replace(arch.array, rows=2 * arch.array.rows))
+
+
+def _more_columns(arch: Arch) -> Arch:
+    return replace(arch, array=replace(arch.array, cols=2 * arch.array.cols))
+
+
+VARIANTS = (
+    Variant("rows", "rows of the array", _more_rows, True),
+    Variant("columns", "columns of the array", _more_columns, True),
+    Variant("lanes", "lanes of the vector and the post unit", _more_lanes),
+    Variant("bandwidth", "bus, bandwidth and requests of main memory", _wider_path),
+    Variant("capacity", "capacity of the local memories", _larger_memories),
+)
+
+
+@dataclass
+class Gains:
+    """Cycles by layer and variant, of free mappings by the same options. `base` is of the machine as it is; None stands
+    for a mapping that there is not, or that the time did not suffice to find."""
+
+    base: dict[str, int] = field(default_factory=dict)
+    cycles: dict[str, dict[str, int | None]] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
+
+    def saved(self, layer: str, variant: str) -> float | None:
+        """The share of a layer's cycles that a variant saves; negative where it costs some."""
+        cycles, base = self.cycles.get(layer, {}).get(variant), self.base.get(layer, 0)
+        return None if cycles is None or not base else 1 - cycles / base
+
+
+def gains(module: Module, arch: Arch, time_limit_s: float | None, *, pinned: bool) -> Gains:
+    """What each variant would save. Layers that differ in names alone are mapped once, the longest first; mappings are
+    kept in the user's cache. `pinned`: a mapping was given, so that layers are mapped freely on the machine as it is,
+    too."""
+    deadline = time.monotonic() + (TIME_LIMIT_S if time_limit_s is None else time_limit_s)
+    recorded = dict(module.header.options)
+    options = MappingOptions(recorded.get("dataflow", "auto"), objective=recorded.get("objective", "latency"))
+    cache = MapCache.of_user()
+    machines = {each.name: each.change(arch) for each in VARIANTS}
+    mappers = {name: Mapper(machine, options, cache, deadline) for name, machine in machines.items()}
+    found = Gains()
+    alike: dict[tuple[Nest, str], list[Nest]] = {}
+    for nest in module.operations:
+        if isinstance(nest, Nest) and nest.schedule is not None:
+            alike.setdefault((replace(nameless(nest), schedule=None), nest.schedule.im2col), []).append(nest)
+
+    def cycles(nest: Nest) -> int:
+        return counted(nest, arch).cycles
+
+    for (_, label), nests in sorted(alike.items(), key=lambda pair: -len(pair[1]) * cycles(pair[1][0])):
+        names = [nest.name for nest in nests]
+        if time.monotonic() >= deadline:
+            found.left_out += names
+            continue
+        bare = replace(nests[0], schedule=None)
+        base = _mapped_cycles(Mapper(arch, options, cache, deadline), bare, label) if pinned else cycles(nests[0])
+        if base is None:
+            found.left_out += names
+            continue
+        macs = counted(nests[0], arch).macs
+        by_variant = {
+            each.name: _mapped_cycles(mappers[each.name], bare, label) if macs or not each.for_macs else base
+            for each in VARIANTS
+        }
+        for name in names:
+            found.base[name], found.cycles[name] = base, by_variant
+    cache.close()
+    return found
+
+
+def _mapped_cycles(mapper: Mapper, nest: Nest, label: str) -> int | None:
+    """Cycles of the mapping that the search finds; None where it finds none, or was stopped before it was done."""
+    try:
+        mapped = mapper.map(nest, None, label)
+        assert mapped.schedule is not None
+        return None if STOPPED in mapped.schedule.reason else counted(mapped, mapper.arch).cycles
+    except CompileError:  # the doubled machine has no mapping that can be counted: a variant less, and no fault
+        return None
+
+
+def with_gains(stats: Json, found: Gains) -> Json:
+    """The document with `explain` in each layer that was mapped anew: cycles as they are and by variant."""
+    layers = [
+        {**layer, "explain": {"base_cycles": found.base[layer["name"]], "cycles": found.cycles[layer["name"]]}}
+        if layer["name"] in found.base
+        else layer
+        for layer in stats["layers"]
+    ]
+    return {**stats, "layers": layers}
+
+
+def explain(stats: Json, module: Module, arch: Arch, found: Gains) -> None:
+    """Print why each layer is what it is: its place on the roofline, how far the units are from being the limit, its
+    tiles, the reason of the pass that chose them, and what would help."""
+    nests = {each.name: each for each in module.operations if isinstance(each, Nest)}
+    hosted = {each.name: each for each in module.operations if isinstance(each, HostRegion)}
+    balance = ridge(arch)
+    print(f"\nroofline: the array is the limit above {balance:.3g} MACs per byte of main-memory traffic")
+    for layer in stats["layers"]:
+        name = layer["name"]
+        moved = dram_bytes(layer)
+        per_byte = layer["macs"] / moved if moved else 0.0
+        of_ridge = f"{per_byte:.3g} MACs per byte ({per_byte / balance:.2g} of the ridge)"
+        print(f"{name}: {layer['bound']}-bound, {of_ridge}")
+        if name in hosted:
+            print(f"  on the host: {hosted[name].reason}")
+        if layer["busy_cycles"]:
+            print(f"  {_limits(layer)}")
+        nest = nests.get(name)
+        if nest is None or nest.schedule is None:
+            continue
+        tiles = ", ".join(
+            f"{loop.dims[0]} {loop.size} of {nest.extent(loop.dims[0])}" for loop in main_memory_loops(nest.schedule)
+        )
+        buffers = ", ".join(f"{buffer.operand} in {buffer.memory} x{buffer.copies}" for buffer in nest.schedule.buffers)
+        print(f"  tiles: {tiles or 'the whole layer'}; buffers: {buffers}")
+        print(f"  {nest.schedule.reason or 'no reason is noted'}; {_certificate(nest.schedule)}")
+        print(f"  {_helps(name, found)}")
+    _print_totals(stats, found)
+
+
+def _limits(layer: Json) -> str:
+    """The units by how near each is to being the limit, and how far the layer is from the nearest."""
+    ordered = sorted(layer["busy_cycles"].items(), key=lambda pair: -pair[1])
+    most = ordered[0][1]
+    near = ", ".join(f"{unit} {busy / most:.2f}" for unit, busy in ordered)
+    beyond = f"the layer takes {layer['cycles'] / most:.2f} x that, with start-up, fill, drain and waiting"
+    return f"limits, of {most:.0f} cycles: {near}; {beyond}"
+
+
+def _helps(name: str, found: Gains) -> str:
+    saved = {each: share for each in VARIANTS if (share := found.saved(name, each.name)) is not None}
+    if not saved:
+        return "what would help is not known: the time for that was up"
+    best = sorted((each for each in saved if saved[each] >= _LEAST), key=lambda each: -saved[each])
+    if not best:
+        return f"no doubled part saves {_LEAST:.1%} of its cycles"
+    first, *others = best
+    also = f" ({', '.join(f'{each.name} {saved[each]:.1%}' for each in others)})" if others else ""
+    return f"twice the {first.what} would save {saved[first]:.1%} of its cycles{also}"
+
+
+def _print_totals(stats: Json, found: Gains) -> None:
+    """What each variant would save of the whole model; layers that it does not concern stay as they are."""
+    others = sum(layer["cycles"] for layer in stats["layers"] if layer["name"] not in found.base)
+    base = others + sum(found.base.values())
+    if not found.base or not base:
+        return
+    rows: list[list[object]] = []
+    for each in VARIANTS:
+        cycles = others + sum(
+            found.base[name] if by_variant[each.name] is None else by_variant[each.name] or 0
+            for name, by_variant in found.cycles.items()
+        )
+        rows.append([f"{each.name}: {each.what}", cycles, f"{1 - cycles / base:.1%}"])
+    print()
+    print_table(["twice as many, mapped anew", "cycles", "saved"], rows, f"what would help, of {base} cycles")
+    if found.left_out:
+        print(f"not mapped anew, as the time for that was up: {_listed(found.left_out)}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+
+
+def _certificate(schedule: Schedule) -> str:
+    """Whether a mapping is the best of its space, else how far from it it may be."""
+    costed = f"{schedule.evaluated} mappings costed"
+    if schedule.optimal:
+        return f"optimal, {costed}"
+    bound = f"the lower bound is {schedule.lower_bound:.6g}"
+    if schedule.objective:
+        bound += f", {1 - schedule.lower_bound / schedule.objective:.2%} below"
+    return f"not proven optimal: {bound}; {costed}"

@@ -1,0 +1,126 @@
+"""`cost --explain`: its figures are those of the machines that it names, each layer is mapped once, time ends it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from dnnc.cli import explain
+from dnnc.cli.main import main
+from onnx import helper
+from support.commands import DIGITS, SPECS, printed
+from support.onnx_models import FLOAT, save_model
+
+# The lines of a description that a variant stands for.
+DOUBLED = {
+    "rows": [("rows: 16", "rows: 32")],
+    "columns": [("cols: 16", "cols: 32")],
+    "lanes": [("lanes: 16", "lanes: 32")],
+    "bandwidth": [
+        ("bus_bytes: 16", "bus_bytes: 32"),
+        ("requests_in_flight: 16", "requests_in_flight: 32"),
+        ("bandwidth_bytes_per_second: 16 GB/s", "bandwidth_bytes_per_second: 32 GB/s"),
+    ],
+    "capacity": [
+        ("capacity_bytes: 256 KiB", "capacity_bytes: 512 KiB"),
+        ("capacity_bytes: 64 KiB", "capacity_bytes: 128 KiB"),
+    ],
+}
+
+
+def cost(words: list[str], folder: Path) -> dict[str, Any]:
+    path = folder / "explained.json"
+    assert main(["cost", *words, "--json", str(path)]) == 0
+    document: dict[str, Any] = json.loads(path.read_text())
+    return document
+
+
+def test_every_variant_has_its_machine() -> None:
+    assert [each.name for each in explain.VARIANTS] == list(DOUBLED)
+
+
+@pytest.mark.parametrize("variant", DOUBLED)
+@pytest.mark.parametrize("dataflow", ["auto", "ws"])
+def test_cycles_are_those_of_the_machine_described(variant: str, dataflow: str, tmp_path: Path) -> None:
+    text = (SPECS / "arch" / "gemmini16.yaml").read_text()
+    for one, other in DOUBLED[variant]:
+        assert one in text
+        text = text.replace(one, other)
+    machine = tmp_path / "doubled.yaml"
+    machine.write_text(text)
+    common = [DIGITS, "--dataflow", dataflow, "--arch"]
+    expected = {each["name"]: each["cycles"] for each in cost([*common, str(machine)], tmp_path)["layers"]}
+    found = cost([*common, "gemmini16", "--explain"], tmp_path)["layers"]
+    assert {each["name"]: each["explain"]["cycles"][variant] for each in found} == expected
+    assert all(each["explain"]["base_cycles"] == each["cycles"] for each in found)
+
+
+def test_the_words_follow_from_the_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "c.json"
+    text = printed(["cost", DIGITS, "--arch", "gemmini16", "--explain", "--json", str(path)], capsys)
+    layers = json.loads(path.read_text())["layers"]
+    total = sum(each["cycles"] for each in layers)
+    for layer in layers:
+        part = text[text.index(f"\n{layer['name']}: {layer['bound']}-bound") :]
+        busy = sorted(layer["busy_cycles"].values(), reverse=True)
+        found = re.search(r"limits, of (\d+) cycles: (.*); the layer takes ([\d.]+) x that", part)
+        assert found is not None
+        assert int(found[1]) == round(busy[0])
+        assert [float(each.split()[1]) for each in found[2].split(", ")] == [round(each / busy[0], 2) for each in busy]
+        assert float(found[3]) == pytest.approx(layer["cycles"] / busy[0], abs=0.006)
+        best = min(layer["explain"]["cycles"].values())
+        assert f" would save {1 - best / layer['cycles']:.1%} of its cycles" in part
+    for name in DOUBLED:
+        cycles = sum(each["explain"]["cycles"][name] for each in layers)
+        assert re.search(rf"^{name}: .* {cycles}  {1 - cycles / total:.1%}$", text, re.MULTILINE)
+
+
+def test_layers_that_are_alike_are_mapped_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = [helper.make_node("MatMul", [f"t{k}", "w"], [f"t{k + 1}"]) for k in range(3)]
+    weights = {"w": np.eye(8, dtype=np.float32)}
+    path = save_model(tmp_path / "m.onnx", nodes, [("t0", FLOAT, [8, 8])], [("t3", FLOAT, [8, 8])], weights)
+    asked = []
+    search = explain._mapped_cycles
+
+    def counting(mapper: Any, nest: Any, label: str) -> int | None:
+        asked.append(nest.name)
+        return search(mapper, nest, label)
+
+    monkeypatch.setattr(explain, "_mapped_cycles", counting)
+    layers = cost([str(path), "--arch", "f32_8", "--explain"], tmp_path)["layers"]
+    assert len(layers) == 3
+    assert len(asked) == len(DOUBLED)
+    assert layers[0]["explain"] == layers[1]["explain"] == layers[2]["explain"]
+
+
+def test_what_the_time_does_not_suffice_for_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["cost", DIGITS, "--arch", "f32_8", "--explain", "--time-limit", "1e-9"]
+    path = tmp_path / "c.json"
+    text = printed([*words, "--json", str(path)], capsys)
+    assert text.count("what would help is not known: the time for that was up") == len(
+        json.loads(path.read_text())["layers"]
+    )
+    assert "saved" not in text
+    assert all("explain" not in layer for layer in json.loads(path.read_text())["layers"])
+
+
+def test_a_given_mapping_is_compared_with_free_ones(tmp_path: Path) -> None:
+    mapping = tmp_path / "m.yaml"
+    mapping.write_text("layers: {conv2: {dataflow: os, tiles: [{dim: m, size: 1}], complete: true}}\n")
+    words = [DIGITS, "--arch", "gemmini16"]
+    free = {each["name"]: each["cycles"] for each in cost(words, tmp_path)["layers"]}
+    pinned = {each["name"]: each for each in cost([*words, "--explain", "--mapping", str(mapping)], tmp_path)["layers"]}
+    assert pinned["conv2"]["cycles"] > free["conv2"] == pinned["conv2"]["explain"]["base_cycles"]
+
+
+def test_layers_of_the_host_are_explained_without_variants(capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed(["cost", DIGITS, "--arch", "gemmini16", "--precision", "keep", "--explain"], capsys)
+    assert re.search(r": host-bound, .*\n  on the host: ", text)
+
+
+def test_statistics_without_the_option_are_as_before(tmp_path: Path) -> None:
+    assert all("explain" not in each for each in cost([DIGITS, "--arch", "gemmini16"], tmp_path)["layers"])
