@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 from ..ir.arch import Arch, AreaRow, EnergyRow, LeakageRow
 from ..ir.diagnostics import CompileError, Diagnostic, Span, closest
@@ -14,6 +15,7 @@ from .components_scaling import LARGEST_NM, SMALLEST_NM
 from .components_tables import Tables, built_in, number_or_null, read_table
 from .yaml_reader import LARGEST_BYTES, Fields
 
+_Row = TypeVar("_Row", EnergyRow, AreaRow, LeakageRow)
 _NODES = ("memory_technology_nm", "logic_technology_nm")
 
 
@@ -95,12 +97,13 @@ def _user_table(section: Fields, folder: Path | None) -> Tables:
 
 
 def _own_rows(tables: Tables, arch: Arch, section: Fields) -> list[components.Figures]:
-    """Rows of a user's table for components of this machine. Of main memory a price per word is one per bit as well."""
+    """Rows of a user's table for components of this machine: `mac` is the array, and of main memory a price per word is
+    one per bit as well, so that one table serves machines with levels inside the array, too."""
     legal, placed = _priced(arch), _placed(arch)
     found = []
     faults: list[Diagnostic] = []
     for row, span in tables.energy:
-        own = row
+        own = _called_here(row, legal)
         if row.component == arch.main.name and row.action.endswith("_word"):
             bits = 8 * arch.main.word_bytes
             source = f"{row.source}; {row.energy_pj:g} pJ a word of {bits} bits"
@@ -110,16 +113,22 @@ def _own_rows(tables: Tables, arch: Arch, section: Fields) -> list[components.Fi
         elif own.action not in legal[own.component]:
             faults.append(_unknown(f"action of {own.component!r}", own.action, legal[own.component], span))
         found.append(components.Figures((own,)))
-    for area, span in tables.area:
+    for there, span in tables.area:
+        area = _called_here(there, legal)
         if area.component not in placed:
             faults.append(_unknown("component with an area", area.component, placed, span))
         found.append(components.Figures((), area))
-    for leakage, span in tables.leakage:
+    for given, span in tables.leakage:
+        leakage = _called_here(given, legal)
         if leakage.component not in placed:
             faults.append(_unknown("component that leaks", leakage.component, placed, span))
         found.append(components.Figures((), None, leakage))
     section.faults.include(faults)
     return found
+
+
+def _called_here(row: _Row, names: Container[str]) -> _Row:
+    return replace(row, component="array") if row.component == "mac" and "mac" not in names else row
 
 
 def _unknown(what: str, found: str, legal: Sequence[str], span: Span) -> Diagnostic:

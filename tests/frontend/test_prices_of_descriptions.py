@@ -150,14 +150,15 @@ def test_rows_of_a_table_win_over_models_and_rows_in_place_over_those(tmp_path: 
         '{component: acc, action: read_word, energy_pj: 9, source: "t"}, '
         '{component: dram, action: read_word, energy_pj: 512, source: "t"}]\n'
         'area: [{component: spad, area_um2: null, source: "t"}]\n'
-        'leakage: [{component: acc, leakage_mw: 3, source: "t"}]\n'
+        'leakage: [{component: acc, leakage_mw: 3, source: "t"}, {component: mac, leakage_mw: 4, source: "t"}]\n'
     )
     place = 'energy: [{component: acc, action: read_word, energy_pj: 11, source: "p"}]\n'
     arch = priced("{technology_nm: 45, dram: lpddr4, leakage: true, table: mine.yaml}", place, tmp_path)
     assert (energy(arch, "spad", "read_word"), energy(arch, "acc", "read_word")) == (7, 11)
     assert energy(arch, "dram", "read_bit") == 1.0  # words of 64 bytes
     assert next(row.area_um2 for row in arch.area if row.component == "spad") is None
-    assert next(row.leakage_mw for row in arch.leakage if row.component == "acc") == 3
+    leaks = {row.component: row.leakage_mw for row in arch.leakage}
+    assert (leaks["acc"], leaks["array"]) == (3, 4)  # `mac` is the array
 
 
 @pytest.mark.parametrize("name", ["../mine.yaml", "/etc/hostname", "link/mine.yaml"])
