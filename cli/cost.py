@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from ..ir.diagnostics import CompileError, Diagnostic
 from ..ir.dump import SUFFIX
+from ..ir.files import make_folder
 from .arguments import add_json, add_model, add_options, limits
 from .files import STANDARD_OUTPUT, refuse_outputs, write_files
 
@@ -15,6 +17,7 @@ examples:
   dnnc cost model.onnx --arch gemmini16 --explain           what bounds each layer, and what would help
   dnnc cost model.onnx --arch gemmini16 --json cost.json --html cost.html
   dnnc cost model.onnx --arch gemmini16 --save-mapping m.yaml; dnnc cost model.onnx --arch gemmini16 --mapping m.yaml
+  dnnc cost model.onnx --arch gemmini16 --accelergy folder  counts and prices in Accelergy's files
   dnnc cost model.onnx --arch gemmini16 --limit cycles=1e6  exit status 1 if it takes more
 """
 
@@ -26,6 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
     parser.add_argument("--html", metavar="F", help="the report as a page of its own")
     parser.add_argument("--save-mapping", metavar="F", help="all decisions, for --mapping")
+    parser.add_argument("--accelergy", metavar="DIR", help="the machine, its counts and prices in Accelergy's files")
     parser.add_argument(
         "--explain",
         action="store_true",
@@ -37,6 +41,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from ..backends.cost.accelergy_export import FILES
+    from ..backends.cost.accelergy_export import files as accelergy_files
+    from ..backends.cost.module import cost_module
     from .mapping_file import mapping_text
     from .report import progress, words_beside
     from .request import prepare
@@ -48,7 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise CompileError(Diagnostic("`--masks` comes later: block pruning is not built yet"))
     bounds = limits(arguments.limit)
     outputs = [arguments.json, arguments.html, arguments.save_mapping]
-    refuse_outputs(outputs, arguments)
+    folder = Path(arguments.accelergy) if arguments.accelergy else None
+    refuse_outputs([*outputs, *(folder / name for name in FILES if folder.exists())] if folder else outputs, arguments)
     module, arch, _ = prepare(arguments)
     stats = cost_document(module, arch)
     if arguments.explain:
@@ -67,6 +75,10 @@ def run(arguments: argparse.Namespace) -> int:
         written.append((arguments.html, html_page(stats, arguments.arch).encode()))
     if arguments.save_mapping:
         written.append((arguments.save_mapping, mapping_text(module).encode()))
+    if folder is not None:
+        make_folder(folder)
+        texts = accelergy_files(cost_module(module, arch), arch)
+        written += [(str(folder / name), text.encode()) for name, text in texts.items()]
     write_files(written)
     exceeded = []
     for name, limit in bounds.items():

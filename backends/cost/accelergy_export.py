@@ -16,6 +16,7 @@ from ...ir.stats import LayerCounts
 from .price import action_counts
 
 VERSION = "0.4"
+FILES = ("architecture.yaml", "action_counts.yaml", "ERT.yaml", "ART.yaml")
 _ROOT = "system"
 # Our actions of units in Accelergy's words; an access of main memory is one of a word there.
 _ACTIONS = {"mac": "compute", "op": "compute", "element": "process", "byte": "access", "instruction": "write"}
@@ -37,11 +38,12 @@ class _Component:
 
 def files(layers: Sequence[LayerCounts], arch: Arch) -> dict[str, str]:
     """The texts by file name. An ERT and an ART only where the machine has prices."""
-    texts = {"architecture.yaml": _architecture(arch), "action_counts.yaml": _counts(layers, arch)}
+    architecture, counts, energies, areas = FILES
+    texts = {architecture: _architecture(arch), counts: _counts(layers, arch)}
     if arch.energy:
-        texts["ERT.yaml"] = _energies(arch)
+        texts[energies] = _energies(arch)
     if any(row.area_um2 is not None for row in arch.area):
-        texts["ART.yaml"] = _areas(arch)
+        texts[areas] = _areas(arch)
     return texts
 
 
