@@ -19,9 +19,11 @@ from itertools import product
 from math import gcd, prod
 from typing import TypeVar
 
+from ....ir.diagnostics import CompileError, Diagnostic
 from ....ir.loop_tree import Keep, LoopNode, Operand, OperandAxis, Temporal, Workload
 from .steps import FIRST_TILE, NO_TILE, Border, Lanes, Pair, Step, in_step, pairs, steps_of
 
+COMBINATION_LIMIT = 100_000  # of pieces along the dimensions of one group
 T = TypeVar("T")
 
 
@@ -197,13 +199,23 @@ class Mover:
             ]
 
         if group.axes and len(sharing) > 1:
-            return _shared_sums(group, choices(in_step))
+            together = choices(in_step)
+            _refuse_many(prod([sum(len(lanes) for lanes, _ in choice) for choice in together]))
+            return _shared_sums(group, together)
+        alone = choices(pairs)
+        _refuse_many(prod(map(len, alone)))
         sums = Sums(0, 0, 0)
-        for chosen in product(*choices(pairs)):
+        for chosen in product(*alone):
             times = prod([count for _, count in chosen])
             named = dict(zip(group.dims, [pair for pair, _ in chosen], strict=True))
             sums = sums.plus(times, *_lengths(group, named))
         return sums
+
+
+def _refuse_many(pieces: int) -> None:
+    if pieces > COMBINATION_LIMIT:
+        message = f"a mapping has {pieces} combinations of pieces that padding or lanes tell apart"
+        raise CompileError(Diagnostic(message, help=f"at most {COMBINATION_LIMIT} are counted"))
 
 
 def _shared_sums(group: Group, choices: Sequence[Sequence[tuple[tuple[Pair, ...], int]]]) -> Sums:

@@ -13,6 +13,7 @@ from enum import Enum
 from itertools import pairwise
 from typing import NamedTuple
 
+from ....ir.diagnostics import CompileError, Diagnostic
 from ....ir.loop_tree import LoopNode, Spatial, Temporal
 
 
@@ -54,6 +55,7 @@ class Border:
     high: int
 
 
+PIECE_LIMIT = 10_000  # pieces of one loop whose places matter
 FIRST_TILE = -1  # the "loop that advances" before the first tile: nothing was there
 NO_TILE = 1 << 60  # ... when every loop keeps its piece: the tiles themselves are counted, not what changes
 
@@ -178,6 +180,9 @@ def _runs(pair: Pair, size: int, first: int, count: int, border: Border | None) 
     # Those between `begin` and `end` lie inside together with the piece before them.
     begin = min(max(first, -((pair.start - border.low) // size) + first), count - 1)
     end = max(begin, min(count - 1, (border.high - pair.start) // size))
+    if (apart := begin - first + count - end) > PIECE_LIMIT:
+        message = f"{apart} pieces of {size} points lie where a window may meet padding"
+        raise CompileError(Diagnostic(message, help=f"at most {PIECE_LIMIT} are counted one by one"))
     for index in range(first, begin):
         yield index, 1
     if end > begin:

@@ -12,7 +12,7 @@ from dnnc.ir.loop_tree import Spatial, Temporal
 from support.level_witnesses import differences
 from support.random_levels import Case, random_case
 
-CASES = 200
+CASES = 120
 # Sharing along diagonals where lanes have pieces of different sizes, so that some wait and some are idle.
 HARD = (4700, 6370, 100331)
 
