@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..ir.compiled import compiled
 from .access import (
     load_f32,
     load_i8,
@@ -27,7 +28,6 @@ from .access import (
     store_i32,
     store_i64,
 )
-from .compiled import compiled
 from .fma import bits_of_float32, float32_from_bf16, float32_of_bits, wrap_scalar
 from .layout import K_BF16, K_F16, K_F32, K_I8, K_I16, K_I32, K_I64, K_U8, K_U16, KIND_BYTES, Integers
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..ir.compiled import compiled
 from ..ir.diagnostics import CompileError, Diagnostic
-from .compiled import compiled
 from .layout import Integers
 
 # What is noted of a fault: its code, four details, and the number of the instruction at which the run stands.

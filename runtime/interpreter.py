@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..ir.compiled import compiled, compiled_entry
 from ..ir.program import INSTRUCTION_BYTES
-from .compiled import compiled, compiled_entry
 from .elements import Blocks, Local
 from .faults import (
     AT_HOST,

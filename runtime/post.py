@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .compiled import compiled
+from ..ir.compiled import compiled
 from .elements import LANES, Blocks, Local, f16_from_float32, fill_offsets, gather
 from .faults import BAD_POST, BOX_TOO_LARGE, FAULT_CODE, NOT_CONFIGURED, OK, OUTSIDE_MAIN, STOPPED, TABLE_INDEX, fail
 from .fma import (

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .compiled import compiled
+from ..ir.compiled import compiled
 from .elements import (
     BLOCK,
     EXACT,

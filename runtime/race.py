@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..ir.arch import Arch
+from ..ir.compiled import compiled, compiled_entry
 from ..ir.diagnostics import Diagnostic
 from ..ir.program import MNEMONICS, Opcode, Program
-from .compiled import compiled, compiled_entry
 from .faults import RunError
 from .interpreter import keep_configuration
 from .layout import (

@@ -5,7 +5,7 @@ Compiled. `traffic` and `counters` are those of the layer (see `layout`), `plan`
 
 from __future__ import annotations
 
-from .compiled import compiled
+from ..ir.compiled import compiled
 from .layout import (
     A_COLS,
     A_COMMAND,

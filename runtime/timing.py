@@ -5,7 +5,7 @@ Everything is an integer. `arch` is the array of parameters whose places `layout
 
 from __future__ import annotations
 
-from .compiled import compiled
+from ..ir.compiled import compiled
 from .faults import BAD_WAIT, OK, TOO_LONG, fail
 from .layout import (
     A_BANDWIDTH,

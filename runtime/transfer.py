@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .compiled import compiled
+from ..ir.compiled import compiled
 from .elements import Local
 from .faults import (
     BAD_BOX,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .compiled import compiled
+from ..ir.compiled import compiled
 from .elements import EXACT, LANES, Blocks, Local, count_unmarked, fill_offsets, gather, largest, scatter
 from .faults import BEYOND_53_BITS, OK, STOPPED, fail
 from .fma import float32_of_bits, qadd_scalar

@@ -8,7 +8,7 @@ from dnnc.ir.program import TYPE_CODES
 from dnnc.ir.types import ElementType
 from dnnc.runtime import layout
 from dnnc.runtime.arithmetic import from_container, to_container
-from dnnc.runtime.compiled import compiled_entry
+from dnnc.ir.compiled import compiled_entry
 from dnnc.runtime.elements import Local, gather, local_memory, scatter
 from dnnc.runtime.layout import Integers
 from numpy.typing import NDArray

@@ -1,8 +1,8 @@
-"""The one way in which this folder compiles functions: numba, cached, without the interpreter lock, exact floats.
+"""The one way in which functions are compiled: numba, cached, without the interpreter lock, exact floats.
 
 numba keeps what it compiled per source file and does not see when a function that is called, in another file, changes.
-So the cache lies in a folder named after the digest of all sources that compiled code may depend on: beside them where
-that is writable, else in the user's cache, else in a private temporary folder.
+So the cache lies in a folder named after the digest of all sources that compiled code of a package may depend on:
+beside them where that is writable, else in the user's cache, else in a private temporary folder.
 
 The first run waits for the compiler. What keeps that short: functions are typed for int64, not for each constant that a
 caller passes; only entries become machine code, with all that they call; nothing counts references, as compiled code
@@ -32,15 +32,17 @@ from numba.core.compiler import CompilerBase, DefaultPassBuilder
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-# Sources whose code or constants become machine code: the runtime's own and what it takes of the language.
-_SOURCES = ("*.py", "../ir/program.py", "../ir/encoding.py", "../ir/types.py")
+# Sources whose code or constants become machine code, by the folder of the functions: its own and what it takes of the
+# language.
+_LANGUAGE = ("../ir/compiled.py", "../ir/program.py", "../ir/encoding.py", "../ir/types.py")
+_SOURCES = {"runtime": ("*.py", *_LANGUAGE), "passes": ("map_*.py", *_LANGUAGE)}
 _KEPT_VERSIONS = 4  # folders of older sources that may still be in use by other processes
 
 
 def compiled(function: Function) -> Function:
     """`function` in nopython mode, for calls from compiled functions only: an entry from Python takes as long to
     compile as many a function. Never fastmath: every rounding is part of the definition. Division by zero gives numpy's
-    values, so compiled code never raises; faults are returned as numbers (see `runtime.faults`)."""
+    values, so compiled code never raises; faults are returned as numbers."""
     return _compile(function, no_cpython_wrapper=True, cache=False, pipeline_class=_LinkedCompiler)
 
 
@@ -113,7 +115,7 @@ def _compile(function: Function, **options: Any) -> Function:
     config: Any = numba_config
     njit: Any = numba.njit
     before = config.CACHE_DIR
-    config.CACHE_DIR = str(_cache_folder())
+    config.CACHE_DIR = str(_cache_folder(Path(function.__code__.co_filename).parent))
     try:
         decorated: Function = njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True, _nrt=False, **options)(
             function
@@ -137,10 +139,10 @@ def _forget_literals(decorated: Any) -> None:
 
 
 @cache
-def _cache_folder() -> Path:
-    here = Path(__file__).parent
+def _cache_folder(here: Path) -> Path:
+    """For functions whose sources lie in the folder `here`."""
     digest = hashlib.sha256(numba.__version__.encode())
-    for path in sorted(path for pattern in _SOURCES for path in here.glob(pattern)):
+    for path in sorted(path for pattern in _SOURCES.get(here.name, ("*.py",)) for path in here.glob(pattern)):
         digest.update(path.name.encode() + path.read_bytes())
     for parent in _candidates(here):
         folder = parent / digest.hexdigest()[:16]

@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dnnc.runtime import compiled
+from dnnc.ir import compiled
 from dnnc.runtime.layout import Integers
+
+PACKAGE = Path(compiled.__file__).parents[1]
 
 
 def test_the_cache_falls_back_to_where_it_may_write(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -22,31 +24,41 @@ def test_the_cache_falls_back_to_where_it_may_write(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(compiled, "_candidates", lambda _: iter([blocked / "numba", tmp_path / "cache"]))
     compiled._cache_folder.cache_clear()
     try:
-        folder = compiled._cache_folder()
+        folder = compiled._cache_folder(PACKAGE / "runtime")
         assert folder.parent == tmp_path / "cache"
         compiled._cache_folder.cache_clear()
-        assert compiled._cache_folder() == folder  # of the same sources
+        assert compiled._cache_folder(PACKAGE / "runtime") == folder  # of the same sources
+        assert compiled._cache_folder(PACKAGE / "passes") != folder
     finally:
         compiled._cache_folder.cache_clear()
 
 
-def test_the_cache_is_that_of_all_sources_that_may_matter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("package", "sources"),
+    [
+        ("runtime", ("runtime/layout.py", "runtime/timing.py")),
+        ("passes", ("passes/map_bound.py", "passes/map_problem.py")),
+    ],
+)
+def test_the_cache_is_that_of_all_sources_that_may_matter(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, package: str, sources: tuple[str, ...]
+) -> None:
     """Constants are frozen into compiled code, those of the instruction format among them."""
-    package = Path(compiled.__file__).parents[1]
-    shutil.copytree(package / "runtime", tmp_path / "runtime", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(PACKAGE / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "ir").mkdir()
-    for name in ("program.py", "encoding.py", "types.py"):
-        shutil.copy(package / "ir" / name, tmp_path / "ir")
-    monkeypatch.setattr(compiled, "__file__", str(tmp_path / "runtime" / "compiled.py"))
+    language = ("compiled.py", "program.py", "encoding.py", "types.py")
+    for name in language:
+        shutil.copy(PACKAGE / "ir" / name, tmp_path / "ir")
+    monkeypatch.setattr(compiled, "_candidates", lambda here: iter([here / "cache"]))
 
     def folder() -> Path:
         compiled._cache_folder.cache_clear()
-        return compiled._cache_folder()
+        return compiled._cache_folder(tmp_path / package)
 
     try:
         before = folder()
         assert folder() == before
-        for source in ("runtime/layout.py", "runtime/timing.py", "ir/program.py", "ir/types.py", "ir/encoding.py"):
+        for source in (*sources, *(f"ir/{name}" for name in language)):
             path = tmp_path / source
             path.write_text(path.read_text() + "\n# edited\n")
             after = folder()
@@ -57,11 +69,13 @@ def test_the_cache_is_that_of_all_sources_that_may_matter(monkeypatch: pytest.Mo
 
 
 def test_compiled_code_takes_constants_of_digested_sources_only() -> None:
-    digested = {"program", "encoding", "types"}
-    folder = Path(compiled.__file__).parent
-    for path in [path for path in folder.glob("*.py") if "from .compiled import compiled" in path.read_text()]:
-        taken = set(re.findall(r"^from \.\.ir\.(\w+) import", path.read_text(), re.M))
-        assert taken <= digested | {"arch", "stats", "diagnostics"}, path.name
+    digested = {"compiled", "program", "encoding", "types"}
+    uses = "from ..ir.compiled import compiled"
+    for path in [path for name in ("runtime", "passes") for path in (PACKAGE / name).glob("*.py")]:
+        if uses in path.read_text():
+            taken = set(re.findall(r"^from \.\.ir\.(\w+) import", path.read_text(), re.M))
+            assert taken <= digested | {"arch", "stats", "diagnostics"}, path.name
+            assert path.parent.name == "runtime" or path.name.startswith("map_"), path.name
 
 
 def test_old_versions_are_dropped(tmp_path: Path) -> None:
