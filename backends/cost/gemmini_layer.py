@@ -119,7 +119,6 @@ class Constants:
     `request_latency_cycles`: from a request of the DMA until the level 2 cache has answered it.
     `last_level_cycles`: for which a line of the level 2 cache occupies the last-level cache.
     `memory_cycles`: for which a block of the last-level cache that comes from main memory occupies it besides.
-    `memory_wait_cycles`: for which it is blocked besides, where the next request is for the other half of that block.
     `mesh_latency_cycles`: from the first row into the array to the first result in the accumulator.
     `tile_cycles`: in which the processor issues the commands of one tile.
     `start_cycles`: of a layer, once.
@@ -128,7 +127,6 @@ class Constants:
     request_latency_cycles: float
     last_level_cycles: float
     memory_cycles: float
-    memory_wait_cycles: float
     mesh_latency_cycles: float
     tile_cycles: float
     start_cycles: float

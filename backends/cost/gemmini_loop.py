@@ -205,7 +205,7 @@ class _Stages:
         for each in TENSORS:
             missed = level_2[each]
             busy = constants.last_level_cycles * missed.total
-            busy += self._block_cycles(each) * min(missed.total, last_level[each].total)
+            busy += constants.memory_cycles * min(missed.total, last_level[each].total)
             busy *= OUTPUT_LINE_MOVES if each == "O" else 1
             moved = sum(count * self._bytes(kind)[each] for kind, count in kinds)
             moved_fresh = sum(count * self._bytes(kind)[each] for kind, count in kinds if each in kind.fresh)
@@ -217,13 +217,6 @@ class _Stages:
     def times(self, tile: _Tile) -> _StageTimes:
         steps = len(segments(tile.sizes[DIMS.index("C")]))
         return _StageTimes(self.load(tile), self.compute(tile), self.store(tile), steps)
-
-    def _block_cycles(self, tensor: str) -> float:
-        """Of a block from main memory. Rows that are shorter share blocks: the next row finds its own under way, and
-        the last-level cache answers nothing before it is there (LastLevelCache.scala: read_set_collision)."""
-        row_bytes = self.layer.c if tensor == "I" else self.layer.k
-        shared = row_bytes < LAST_LEVEL.line_bytes
-        return self.constants.memory_cycles + (self.constants.memory_wait_cycles if shared else 0.0)
 
     def _bytes(self, tile: _Tile) -> dict[str, int]:
         r, s, p, q, c, k, n = tile.sizes
