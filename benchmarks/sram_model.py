@@ -134,13 +134,14 @@ def main() -> None:
     parser.add_argument("--worst", type=int, default=0, metavar="N", help="name the N worst points of each figure")
     worst = parser.parse_args().worst
     table = built_in().sram
+    curves = [curve for nm in table.technologies() for curve in table.curves(nm)]
     given = runs()
     single = [run for run in given if run.ports == run.banks == 1]
     ported = [run for run in given if run.ports > 1 and run.banks == 1]
     banked = [run for run in given if run.banks > 1 and run.ports == 1]
     large = [run for run in banked if run.capacity_bytes // run.banks >= 8192]
-    report("left out by capacity", list(left_out_by_capacity(table.curves)), worst)
-    report("left out by width", list(left_out_by_width(table.curves)), worst)
+    report("left out by capacity", list(left_out_by_capacity(curves)), worst)
+    report("left out by width", list(left_out_by_width(curves)), worst)
     report("held out: sizes that are no points", list(beside_model(single)), worst)
     fits = {name: port_exponents(ported, name) for name in SRAM_FIGURES}
     found = ", ".join(f"{name} {at:.3f} {growth:+.3f}" for name, (at, growth) in fits.items())
@@ -151,7 +152,7 @@ def main() -> None:
     )
     report("2 to 32 banks of 8 KiB or more, priced as one", list(beside_model(large)), worst)
     report("2 to 32 banks of 512 B or more, priced as one", list(beside_model(banked)), worst)
-    count, of, least = falls(table.curves)
+    count, of, least = falls(curves)
     print(
         f"reads of twice the width that cost less by CACTI's own figures: {count} of {of}, at least {least:.2f} times"
     )

@@ -47,8 +47,8 @@ def from_tables(top: Fields, arch: Arch, folder: Path | None) -> list[components
     section = top.fields("components", required=False)
     if section is None:
         return []
-    memory_nm, logic_nm = _technologies(section)
-    tables = _user_table(section, folder) if section.has("table") else built_in()
+    memory_nm, logic_nm = technologies(section)
+    tables = user_table(section, folder) if section.has("table") else built_in()
     no_table = section.name("table") in top.faults.wrong  # the type may be one of those that it would have named
     kind = section.text("dram") if no_table else section.choice("dram", tuple(tables.dram))
     leaks = section.boolean("leakage", False)
@@ -60,7 +60,7 @@ def from_tables(top: Fields, arch: Arch, folder: Path | None) -> list[components
     return figures if leaks else [replace(each, leakage=None) for each in figures]
 
 
-def _technologies(section: Fields) -> tuple[int, int]:
+def technologies(section: Fields) -> tuple[int, int]:
     """Feature sizes in nm of the local memories and of all else."""
     given = [key for key in _NODES if section.has(key)]
     if not given:
@@ -76,7 +76,7 @@ def _technologies(section: Fields) -> tuple[int, int]:
     return memory, logic
 
 
-def _user_table(section: Fields, folder: Path | None) -> Tables:
+def user_table(section: Fields, folder: Path | None) -> Tables:
     """The table that `components.table` names, in or below the description's folder. Its faults join the others."""
     name = section.text("table", expected="my_table.yaml")
     path = PurePosixPath(name)

@@ -94,7 +94,7 @@ def _at_node(
 def _at_width(
     table: SramTable, technology_nm: int, capacity_bytes: float, word_bits: float
 ) -> tuple[Mapping[str, float], str, Origin]:
-    curves = sorted((c for c in table.curves if c.technology_nm == technology_nm), key=lambda c: c.width_bits)
+    curves = table.curves(technology_nm)
     source = "; ".join(dict.fromkeys(curve.source or table.source for curve in curves))
     width = max(word_bits, curves[0].width_bits)
     fewest_bytes = FEWEST_WORDS * word_bits / 8

@@ -43,16 +43,25 @@ class SramCurve:
 
 @dataclass(frozen=True, slots=True)
 class SramTable:
-    """`port_exponents` by figure: more read-write ports multiply it by ports ^ exponent. Each has two parts: at 16 KiB,
+    """Curves of the built-in `nodes`, which are read when they are asked for, and those `given` instead or besides.
+
+    `port_exponents` by figure: more read-write ports multiply it by ports ^ exponent. Each has two parts: at 16 KiB,
     and what it grows by for each doubling of the capacity from 1 to 256 KiB."""
 
     source: str
-    curves: tuple[SramCurve, ...]
+    nodes: tuple[int, ...]
+    given: tuple[SramCurve, ...]
     port_exponents: Mapping[str, tuple[float, float]]
     ports_source: str
 
     def technologies(self) -> tuple[int, ...]:
-        return tuple(sorted({curve.technology_nm for curve in self.curves}))
+        """Nodes in nm that there are curves of, sorted."""
+        return tuple(sorted({*self.nodes, *(curve.technology_nm for curve in self.given)}))
+
+    def curves(self, technology_nm: int) -> tuple[SramCurve, ...]:
+        """Those of one of `technologies`, by rising width."""
+        given = sorted((c for c in self.given if c.technology_nm == technology_nm), key=lambda c: c.width_bits)
+        return tuple(given) or _built_in_curves(technology_nm)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +110,19 @@ class Tables:
 def built_in() -> Tables:
     """The tables of specs/components."""
     sram, dram, logic = (_plain(name) for name in ("sram", "dram", "logic"))
-    curves = (SramCurve(**{key: _tuple(value) for key, value in row.items()}) for row in sram["curves"])
     rows = (LogicRow(**{**row, "origin": Origin(row.get("origin", "published"))}) for row in logic["rows"])
     ports = sram["ports"]
     return Tables(
-        SramTable(sram["source"], tuple(curves), _exponents(ports), ports["source"]),
+        SramTable(sram["source"], tuple(sram["technologies_nm"]), (), _exponents(ports), ports["source"]),
         {row["type"]: DramRow(**row) for row in dram["rows"]},
         {row.name: row for row in rows},
     )
+
+
+@cache
+def _built_in_curves(technology_nm: int) -> tuple[SramCurve, ...]:
+    rows = _plain(f"sram_{technology_nm}nm")["curves"]
+    return tuple(SramCurve(**{key: _tuple(value) for key, value in row.items()}) for row in rows)
 
 
 def _plain(name: str) -> Any:
@@ -170,10 +184,8 @@ def _sram(fields: Fields, built: SramTable) -> SramTable:
         given = {name: _exponent(ports, name) for name in ("read", "write", "leakage", "area")}
         exponents, ports_source = _exponents(given), ports.text("source")
         ports.done()
-    given_nodes = {curve.technology_nm for curve in curves}
-    kept = tuple(curve for curve in built.curves if curve.technology_nm not in given_nodes)
     named = tuple(replace(curve, source=source) for curve in curves)
-    return SramTable(built.source, (*kept, *named), exponents, ports_source)
+    return SramTable(built.source, built.nodes, named, exponents, ports_source)
 
 
 def _exponent(fields: Fields, key: str) -> tuple[float, float]:

@@ -133,14 +133,16 @@ def test_what_a_table_leaves_out_is_built_in() -> None:
 
 def test_the_built_in_tables_are_a_users_table() -> None:
     """One schema: read strictly, they are what is built in."""
-    sections = []
-    for name in ("sram", "dram", "logic"):
-        body = (TABLES / f"{name}.yaml").read_text()
-        sections.append(f"{name}:\n" + "".join(f"  {line}\n" for line in body.splitlines()))
-    tables = read_table("".join(sections), "all.yaml")
-    source = built_in().sram.source
-    assert tables.sram.curves == tuple(replace(curve, source=source) for curve in built_in().sram.curves)
-    assert replace(tables.sram, curves=()) == replace(built_in().sram, curves=())
+    built = built_in().sram
+    sections = {name: (TABLES / f"{name}.yaml").read_text() for name in ("sram", "dram", "logic")}
+    sections["sram"] = sections["sram"].replace(f"technologies_nm: {list(built.nodes)}\n", "") + "curves:\n"
+    for nm in built.nodes:
+        sections["sram"] += (TABLES / f"sram_{nm}nm.yaml").read_text().partition("curves:\n")[2]
+    indented = (f"{name}:\n" + "".join(f"  {line}\n" for line in body.splitlines()) for name, body in sections.items())
+    tables = read_table("".join(indented), "all.yaml")
+    for nm in built.nodes:
+        assert tables.sram.curves(nm) == tuple(replace(each, source=built.source) for each in built.curves(nm))
+    assert replace(tables.sram, given=()) == built
     assert (tables.dram, tables.logic) == (built_in().dram, built_in().logic)
 
 
