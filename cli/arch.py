@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import TYPE_CHECKING
 
-from ..ir.diagnostics import CompileError, Diagnostic
+from .arch_import import FORMATS
+from .files import refuse_outputs, write_files
 from .report import print_table
 
 if TYPE_CHECKING:
@@ -21,8 +23,9 @@ examples:
   dnnc arch show gemmini16 > my_machine.yaml     a copy to change: prices follow from what it says
   dnnc arch check my_machine.yaml                every fault with its line and column
   dnnc arch show gemmini16 --resolved            one fixed spelling, with every energy and area row and its source
+  dnnc arch import timeloop_arch.yaml -o my.yaml Timeloop, ZigZag, SCALE-Sim, or a table of Accelergy's
 
-The schema is specs/arch.md.
+The schemas are specs/arch.md and, of machines with levels inside the array, specs/hierarchy.md.
 """
 
 
@@ -30,7 +33,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EXAMPLES
     actions = parser.add_subparsers(dest="action", required=True, metavar="list | show A | check FILE | import FILE")
     actions.add_parser("list", help="the bundled machines")
-    for name, text in (("show", "print a machine"), ("check", "check a description"), ("import", "comes later")):
+    importing = "a description of another tool as one of ours; what it says beyond that is named"
+    for name, text in (("show", "print a machine"), ("check", "check a description"), ("import", importing)):
         action = actions.add_parser(name, help=text)
         action.add_argument("arch", metavar="A" if name == "show" else "FILE", help="a bundled name or a file")
         if name == "show":
@@ -39,13 +43,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
                 action="store_true",
                 help="as programs embed it: one fixed spelling, every energy and area row in place",
             )
+        if name == "import":
+            action.add_argument("--format", choices=FORMATS, default="auto", help="which tool the file is of")
+            action.add_argument("-o", "--output", metavar="F", help="write to F instead of standard output")
 
 
 def run(arguments: argparse.Namespace) -> int:
     from ..frontend.arch_yaml import arch_folder, arch_source, bundled, load_arch, parse_arch
+    from ..frontend.hierarchy_text import hierarchy_text
+    from ..frontend.hierarchy_yaml import hierarchy_source, parse_hierarchy
 
     if arguments.action == "import":
-        raise CompileError(Diagnostic("`dnnc arch import` comes later", help="write the description by specs/arch.md"))
+        return _import(arguments)
     if arguments.action == "list":
         machines = [load_arch(name) for name in bundled()]
         rows = [
@@ -61,6 +70,15 @@ def run(arguments: argparse.Namespace) -> int:
             for arch in machines
         ]
         print_table(["name", "array", "types", "clock", "local memories", "main memory", "kind"], rows)
+        print()
+        _list_hierarchies()
+        return 0
+    if (levels := hierarchy_source(arguments.arch)) is not None:
+        machine = parse_hierarchy(*levels)
+        if arguments.action == "show":
+            print(hierarchy_text(machine) if arguments.resolved else machine.text, end="")
+        else:
+            print(f"{arguments.arch}: {machine.name} is a sound description")
         return 0
     text, file = arch_source(arguments.arch)
     arch = parse_arch(text, file, arch_folder(arguments.arch))
@@ -70,6 +88,37 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"{arguments.arch}: {arch.name} is a sound description")
     if note := _float_models(arch):
         print(f"note: {note}")
+    return 0
+
+
+def _list_hierarchies() -> None:
+    """The machines with levels inside the array."""
+    from ..frontend.hierarchy_yaml import bundled_hierarchies, hierarchy_source, parse_hierarchy, spelled_kind
+
+    rows = []
+    for name in bundled_hierarchies():
+        source = hierarchy_source(name)
+        assert source is not None
+        machine = parse_hierarchy(*source)
+        widths = "/".join(str(bits) for _, bits in machine.bits)
+        rows.append(
+            [machine.name, str(machine.lanes), widths, f"{machine.clock_hz / 1e6:g} MHz", spelled_kind(machine)]
+        )
+    print_table(["name", "MACs", "bits in/w/out", "clock", "levels inside main memory (cost_only)"], rows)
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    """Print or write the description; what was ignored goes to standard error as well."""
+    from .arch_import import translate
+
+    refuse_outputs([arguments.output], arguments)
+    found = translate(arguments.arch, arguments.format)
+    for each in found.ignored:
+        print(f"ignored: {each}", file=sys.stderr)
+    if arguments.output:
+        write_files([(arguments.output, found.text.encode())])
+    else:
+        print(found.text, end="")
     return 0
 
 

@@ -116,6 +116,16 @@ class Foreign:
         """Paths and places of the values that nobody has read."""
         return tuple((path, span) for path, span in _leaves(self.node, self.path) if path not in self._seen)
 
+    def ignored_fields(self) -> tuple[str, ...]:
+        """The same in words, with what stands alike in several items of a list named once."""
+        found: dict[str, list[int]] = {}
+        for path, span in self.ignored():
+            found.setdefault(re.sub(r"\[\d+\]", "", path), []).append(span.line)
+        return tuple(
+            f"{path} (line {lines[0]}{f' and {len(lines) - 1} more' if len(lines) > 1 else ''})"
+            for path, lines in found.items()
+        )
+
 
 def _leaves(node: YamlNode | None, path: str) -> Iterator[tuple[str, Span]]:
     waiting: list[tuple[YamlNode | None, str]] = [(node, path)]

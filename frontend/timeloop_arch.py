@@ -1,4 +1,4 @@
-"""Timeloop's architectures (versions 0.2 and 0.3) -> hierarchies. What has no meaning here is named as ignored."""
+"""Timeloop's architectures -> hierarchies: the form that nests subtrees (0.2, 0.3). What has no meaning is named."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from .foreign_yaml import Foreign, Imported, level_name
 from .yaml_reader import Faults, read_yaml
 
 _RANGE = re.compile(r"(.*?)\[(\d+)\.\.(\d+)\]")
-_COMPUTE = re.compile(r"mac|compute|arithmetic|alu", re.IGNORECASE)
+_NODE_TAG = re.compile(r"^\s*-\s*!(Component|Container)\b", re.MULTILINE)
+COMPUTE = re.compile(r"mac|compute|arithmetic|alu", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,11 @@ class _Part:
 
 
 def read_arch(text: str, file: str) -> Imported:
-    """The hierarchy of an architecture file of version 0.2 or 0.3. Raises CompileError with every fault."""
+    """The hierarchy of an architecture file of version 0.2, 0.3 or 0.4. Raises CompileError with every fault."""
+    if _NODE_TAG.search(text):
+        from .timeloop_nodes import read_nodes
+
+        return read_nodes(text, file)
     faults = Faults(text, file)
     top = Foreign(read_yaml(text, faults), faults)
     root = top["architecture"]
@@ -32,8 +37,8 @@ def read_arch(text: str, file: str) -> Imported:
         top.fault("there is no `architecture`", "`architecture: {version: 0.3, subtree: [...]}`")
         faults.raise_if_any()
     version = root["version"].text("0.3")
-    if version.startswith("0.4"):
-        root["version"].fault(f"the version is {version}", "0.2 or 0.3")
+    if version not in ("0.2", "0.3", "0.4"):
+        root["version"].fault(f"the version is {version[:20]}", "0.2, 0.3 or 0.4")
     parts: list[_Part] = []
     word_bits: list[int] = []
     for subtree in root["subtree"].items():
@@ -51,7 +56,7 @@ def read_arch(text: str, file: str) -> Imported:
         levels=_levels(parts),
         bits=tuple((role, bits) for role in OPERAND_ROLES),
     )
-    return Imported(machine, tuple(path for path, _ in top.ignored()))
+    return Imported(machine, top.ignored_fields())
 
 
 def _read_subtree(tree: Foreign, instances: int, across: int, parts: list[_Part], word_bits: list[int]) -> None:
@@ -82,41 +87,46 @@ def _read_part(part: Foreign, instances: int, across: int, parts: list[_Part], w
     mesh = attributes["meshX"].integer(0, 0, 1 << 24) or instances
     if instances % mesh:
         attributes["meshX"].fault(f"meshX is {mesh}, of {instances} instances", "a divisor of the instances")
-    if _COMPUTE.search(kind):
+    if COMPUTE.search(kind):
         word_bits.insert(0, attributes["datawidth"].integer(attributes["word-bits"].integer(16, 1, 64), 1, 64))
         parts.append(_Part(None, instances, mesh))
         return
-    bits = attributes["word-bits"].integer(attributes["width"].integer(16, 1, 1 << 16), 1, 1 << 16)
-    word_bits.append(bits)
-    width = attributes["memory_width"].integer(attributes["width"].integer(bits, 1, 1 << 20), 1, 1 << 20)
-    block = attributes["block-size"].integer(max(1, width // bits), 1, 1 << 20)
-    depth = attributes["memory_depth"].integer(attributes["depth"].integer(0, 0, 1 << 50), 0, 1 << 50)
+    store = read_store(name, attributes)
+    if kind == "dummy_storage":  # a place for spatial loops
+        store = replace(store, holds=())
+    word_bits.append(store.word_bits)
+    parts.append(_Part(store, instances, mesh))
+
+
+def read_store(name: str, attributes: Foreign) -> Store:
+    """The store that a component's attributes describe; their names differ from version to version. Rates are words of
+    `word-bits` a cycle, and blocks of such words are what a row of the memory holds."""
+
+    def first(*keys: str) -> Foreign:
+        return next((attributes[key] for key in keys if attributes[key].present), attributes[keys[0]])
+
+    bits = first("word-bits", "word_bits", "datawidth", "width").integer(16, 1, 1 << 16)
+    width = first("memory_width", "width").integer(bits, 1, 1 << 20)
+    block = first("block-size", "block_size").integer(max(1, width // bits), 1, 1 << 20)
+    depth = first("memory_depth", "depth").integer(0, 0, 1 << 50)
     entries = attributes["entries"].integer(0, 0, 1 << 50)
     size_kb = attributes["sizeKB"].integer(0, 0, 1 << 40)
-    words = entries or depth * block or size_kb * 1024 * 8 // bits
 
     def rate(key: str) -> float | None:
-        found = attributes[key].number(0.0, 0.0, 1e12)
-        return found or None
+        return attributes[key].number(0.0, 0.0, 1e12) or None
 
-    parts.append(
-        _Part(
-            Store(
-                name=level_name(name),
-                holds=OPERAND_ROLES,
-                word_bits=bits,
-                depth_words=words or None,
-                packing=Packing.WHOLE,
-                buffering=Buffering.BUFFET,
-                read_words_per_cycle=rate("read_bandwidth"),
-                write_words_per_cycle=rate("write_bandwidth"),
-                shared_words_per_cycle=rate("shared_bandwidth"),
-                banks=attributes["n_banks"].integer(1, 1, 1 << 20),
-                ports=attributes["n_ports"].integer(1, 1, 1 << 10),
-            ),
-            instances,
-            mesh,
-        )
+    return Store(
+        name=level_name(name),
+        holds=OPERAND_ROLES,
+        word_bits=bits,
+        depth_words=entries or depth * block or size_kb * 1024 * 8 // bits or None,
+        packing=Packing.WHOLE,
+        buffering=Buffering.BUFFET,
+        read_words_per_cycle=rate("read_bandwidth"),
+        write_words_per_cycle=rate("write_bandwidth"),
+        shared_words_per_cycle=rate("shared_bandwidth"),
+        banks=first("n_banks", "banks").integer(1, 1, 1 << 20),
+        ports=first("n_ports", "n_rdwr_ports").integer(1, 1, 1 << 10),
     )
 
 

@@ -65,7 +65,7 @@ def read_problem(text: str, file: str, bits: int = 16) -> tuple[Workload, tuple[
     order = (Role.INPUT, Role.WEIGHT, Role.OUTPUT)
     operands.sort(key=lambda each: order.index(each.role))
     name = shape["name"].text("problem")
-    return Workload(name, dims, tuple(operands)), tuple(path for path, _ in top.ignored())
+    return Workload(name, dims, tuple(operands)), top.ignored_fields()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def read_mapping(text: str, file: str, workload: Workload, machine: Hierarchy) -
             entry.fault(f"the type of a mapping entry is {kind[:40]!r}", "datatype, temporal or spatial")
     faults.raise_if_any()
     tree = _tree(workload, machine, kept, temporal, spatial)
-    return tree, tuple(path for path, _ in top.ignored())
+    return tree, top.ignored_fields()
 
 
 def _read_loops(entry: Foreign, workload: Workload) -> _Loops:

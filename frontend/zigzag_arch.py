@@ -78,7 +78,7 @@ def read_zigzag(text: str, file: str) -> Imported:
         partial_bits=None,
         sources=(("clock_hz", "assumed"), ("bits", f"{_SOURCE}; those of outputs are the workload's there: assumed")),
     )
-    return Imported(machine, tuple(path for path, _ in top.ignored()))
+    return Imported(machine, top.ignored_fields())
 
 
 def _memory(name: str, memory: Foreign, dims: tuple[str, ...]) -> _Memory:

@@ -116,7 +116,8 @@ class FanOut:
 class Hierarchy:
     """Levels from main memory inwards; the first is a store that holds every role. Inside of the last level one
     multiplier works a point a cycle. `bits` are the widths of elements by role, `partial_bits` of outputs that are not
-    complete yet. `energy` rows name an action of a level: `read_word`, `write_word`, `hop_bit`; of `mac`: `mac`."""
+    complete yet. `energy` rows name an action of a level: `read_word`, `write_word`, `hop_bit`; of `mac`: `mac`.
+    `vector_lanes` elements a cycle are what the unit beside the array does: pooling, sums, activations."""
 
     name: str
     clock_hz: int
@@ -125,6 +126,7 @@ class Hierarchy:
     energy: tuple[EnergyRow, ...] = ()
     area: tuple[AreaRow, ...] = ()
     partial_bits: int | None = None
+    vector_lanes: int = 16
     text: str = ""
     digest: str = ""
     sources: tuple[tuple[str, str], ...] = ()

@@ -1,0 +1,283 @@
+"""Machines with levels inside the array: YAML text -> ir.hierarchy.Hierarchy, every fault with its place.
+
+specs/hierarchy.md is the schema; the bundled machines are specs/hierarchy/*.yaml.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from enum import Enum
+from pathlib import Path
+from typing import TypeVar
+
+from ..ir.diagnostics import CompileError, Diagnostic, Span, closest
+from ..ir.files import read_text_bounded
+from ..ir.hierarchy import OPERAND_ROLES, Buffering, Constraint, FanOut, Hierarchy, Packing, Store
+from ..ir.nest import Role
+from .arch_text import BUNDLED
+from .hierarchy_prices import area_rows, energy_rows
+from .yaml_reader import LARGEST_BYTES, Faults, Fields, ListNode, MapNode, read_yaml
+
+HIERARCHIES = BUNDLED.parent / "hierarchy"
+# Dimensions of the layers that dnnc makes (specs/mapping.md).
+DIMENSIONS = ("n", "m", "d", "p", "q", "c", "t", "r", "s", "g", "k", "k0", "k1", "g1", "g2")
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
+_ROLES = tuple(role.value for role in OPERAND_ROLES)
+_LARGEST_SIDE = 4096
+_MOST_LEVELS = 24
+_E = TypeVar("_E", bound=Enum)
+
+
+def bundled_hierarchies() -> tuple[str, ...]:
+    """Names of the machines with levels inside the array that come with dnnc, sorted."""
+    return tuple(sorted(path.stem for path in HIERARCHIES.glob("*.yaml")))
+
+
+def hierarchy_source(name_or_path: str) -> tuple[str, str] | None:
+    """The description and the file that it stands in, if it is one of a machine with `levels`; else nothing.
+
+    Raises CompileError where the file cannot be read.
+    """
+    if name_or_path in bundled_hierarchies():
+        path = HIERARCHIES / f"{name_or_path}.yaml"
+        return path.read_text(encoding="utf-8"), path.name
+    path = Path(name_or_path)
+    if not path.exists():
+        return None
+    text = read_text_bounded(path, LARGEST_BYTES, "`dnnc arch show eyeriss_like` prints a description")
+    return (text, str(path)) if re.search(r"^levels\s*:", text, re.MULTILINE) else None
+
+
+def parse_hierarchy(text: str, file: str) -> Hierarchy:
+    """The machine that `text` describes. Raises CompileError with all faults, each with line and column in `file`."""
+    faults = Faults(text, file)
+    root = read_yaml(text, faults)
+    if not isinstance(root, MapNode):
+        help = "`dnnc arch show eyeriss_like` prints a description"
+        raise CompileError(Diagnostic("a description starts with keys such as `name: my_machine`", root.span, help))
+    top = Fields(root, faults)
+    machine = _read(top)
+    entries = root.entries.get("levels")
+    spans = [item.span for item in entries.items] if isinstance(entries, ListNode) else []
+    if len(spans) == len(machine.levels):
+        _check(machine, faults, spans)
+    machine = replace(machine, energy=energy_rows(top, machine), area=area_rows(top, machine))
+    top.done()
+    faults.raise_if_any()
+    return replace(machine, text=text, digest=hashlib.sha256(text.encode()).hexdigest())
+
+
+def _read(top: Fields) -> Hierarchy:
+    name = top.text("name", expected="my_machine")
+    if top.has("name") and not _NAME.fullmatch(name):
+        top.fault("name", f"'name' is {name[:40]!r}", "lower-case letters, digits and _, starting with a letter")
+    top.choice("kind", ("cost_only",), "cost_only")
+    bits: tuple[tuple[Role, int], ...] = tuple((role, 8) for role in OPERAND_ROLES)
+    partial = None
+    if (section := top.fields("bits")) is not None:
+        bits = tuple((role, section.integer(role.value, 1, 64, example="8")) for role in OPERAND_ROLES)
+        partial = section.integer("partial", 1, 64) if section.has("partial") else None
+        section.done()
+    levels = [_level(each) for each in top.list_of_fields("levels", most=_MOST_LEVELS)]
+    return Hierarchy(
+        name=name,
+        clock_hz=top.integer("clock_hz", 1, 10**12, example="1 GHz"),
+        levels=tuple(level for level in levels if level is not None),
+        bits=bits,
+        partial_bits=partial,
+        vector_lanes=top.integer("vector_lanes", 1, _LARGEST_SIDE, 16),
+        sources=_sources(top),
+    )
+
+
+def _level(fields: Fields) -> Store | FanOut | None:
+    if fields.has("store") == fields.has("fanout"):
+        message = "a level is either a store or a fan-out"
+        fields.faults.add(message, fields.node.span, "`- {store: NAME, ...}` or `- {fanout: NAME, ...}`")
+        return None
+    kind = "store" if fields.has("store") else "fanout"
+    name = fields.text(kind)
+    if not _NAME.fullmatch(name) or name == "mac":
+        fields.fault(kind, f"a level cannot be named {name[:40]!r}", "lower-case letters, digits and _; `mac` is taken")
+    level = _store(fields, name) if kind == "store" else _fanout(fields, name)
+    fields.done()
+    return level
+
+
+def _store(fields: Fields, name: str) -> Store:
+    word_bits = fields.integer("word_bits", 1, 1 << 16, example="64")
+    depth = None
+    if fields.has("depth_words") and fields.has("capacity_bytes"):
+        fields.fault("depth_words", "'depth_words' and 'capacity_bytes' both say how large the store is", "one of them")
+    if fields.has("depth_words"):
+        depth = fields.integer("depth_words", 1, 1 << 48)
+    elif fields.has("capacity_bytes"):
+        capacity_bits = 8 * fields.integer("capacity_bytes", 1, 1 << 50)
+        if capacity_bits % word_bits:
+            message = f"{name!r} holds {capacity_bits} bits, which is no whole number of its words"
+            fields.fault("capacity_bytes", message, f"words have {word_bits} bits")
+        depth = max(1, capacity_bits // word_bits)
+    holds = _roles(fields, "holds", OPERAND_ROLES)
+    return Store(
+        name=name,
+        holds=holds,
+        word_bits=word_bits,
+        depth_words=depth,
+        keeps=_roles(fields, "keeps", ()),
+        packing=_word(fields, "packing", Packing, Packing.WHOLE),
+        buffering=_word(fields, "buffering", Buffering, Buffering.BUFFET),
+        read_words_per_cycle=_rate(fields, "read_words_per_cycle"),
+        write_words_per_cycle=_rate(fields, "write_words_per_cycle"),
+        shared_words_per_cycle=_rate(fields, "shared_words_per_cycle"),
+        latency_cycles=fields.integer("latency_cycles", 0, 10**6, 0),
+        banks=fields.integer("banks", 1, 1 << 16, 1),
+        ports=fields.integer("ports", 1, 64, 1),
+        constraint=_constraint(fields),
+    )
+
+
+def _fanout(fields: Fields, name: str) -> FanOut:
+    return FanOut(
+        name=name,
+        rows=fields.integer("rows", 1, _LARGEST_SIDE, example="16"),
+        cols=fields.integer("cols", 1, _LARGEST_SIDE, example="16"),
+        multicast=_roles(fields, "multicast", (Role.INPUT, Role.WEIGHT)),
+        reduce=fields.boolean("reduce", True),
+        link_bits=fields.integer("link_bits", 1, 1 << 16, 16),
+        hop_mm=fields.number("hop_mm", 0, 1000) if fields.has("hop_mm") else 0.0,
+        row_dims=fields.words("row_dims", DIMENSIONS) if fields.has("row_dims") else None,
+        col_dims=fields.words("col_dims", DIMENSIONS) if fields.has("col_dims") else None,
+        constraint=_constraint(fields),
+    )
+
+
+def _roles(fields: Fields, key: str, default: tuple[Role, ...]) -> tuple[Role, ...]:
+    """A list of roles in their fixed order; `[]` is none, where that is the default's meaning."""
+    node = fields.node.entries.get(key)
+    if isinstance(node, ListNode) and not node.items:
+        fields.has(key)
+        return ()
+    words = fields.words(key, _ROLES, tuple(role.value for role in default))
+    return tuple(role for role in OPERAND_ROLES if role.value in words)
+
+
+def _word(fields: Fields, key: str, words: type[_E], default: _E) -> _E:
+    return words(fields.choice(key, [each.value for each in words], default.value))
+
+
+def _rate(fields: Fields, key: str) -> float | None:
+    if not fields.has(key):
+        return None
+    rate = fields.number(key, 0, 1e9)
+    if rate == 0 and fields.name(key) not in fields.faults.wrong:
+        fields.fault(key, f"{fields.name(key)!r} is 0: nothing would ever pass", "leave it out for no limit")
+    return rate or None
+
+
+def _constraint(fields: Fields) -> Constraint:
+    section = fields.fields("loops", required=False)
+    if section is None:
+        return Constraint()
+    constraint = Constraint(
+        dims=_dims(section) if section.has("dims") else None,
+        factors=_numbers(section, "factors"),
+        most=_numbers(section, "most"),
+        order=section.words("order", DIMENSIONS) if section.has("order") else (),
+    )
+    factors = dict(constraint.factors)
+    for dim, most in constraint.most:
+        if factors.get(dim, 0) > most:
+            message = f"loops over {dim!r} have {factors[dim]} iterations and at most {most}"
+            section.fault("most", message, "`factors` and `most` must agree")
+    outside = [dim for dim, factor in factors.items() if factor != 1 and dim not in (constraint.dims or (dim,))]
+    if outside:
+        message = f"{outside[0]!r} has a factor, but is none of the dimensions that may have loops here"
+        section.fault("dims", message, f"add {outside[0]}, or drop its factor")
+    section.done()
+    return constraint
+
+
+def _dims(section: Fields) -> tuple[str, ...]:
+    """The dimensions that may have loops; `[]` for none."""
+    node = section.node.entries["dims"]
+    return () if isinstance(node, ListNode) and not node.items else section.words("dims", DIMENSIONS)
+
+
+def _numbers(section: Fields, key: str) -> tuple[tuple[str, int], ...]:
+    """A mapping from dimensions to numbers of iterations."""
+    inner = section.fields(key, required=False)
+    if inner is None:
+        return ()
+    found = []
+    for dim in inner.node.entries:
+        if dim not in DIMENSIONS:
+            inner.fault(dim, f"{section.name(key)!r} knows no dimension {dim[:40]!r}", closest(dim, DIMENSIONS))
+            inner.has(dim)
+        else:
+            found.append((dim, inner.integer(dim, 0 if key == "factors" else 1, 1 << 40)))
+    inner.done()
+    return tuple(found)
+
+
+def _sources(top: Fields) -> tuple[tuple[str, str], ...]:
+    section = top.fields("sources", required=False)
+    if section is None:
+        return ()
+    return tuple((key, section.text(key)) for key in section.node.entries)
+
+
+def _check(machine: Hierarchy, faults: Faults, spans: Sequence[Span]) -> None:
+    """What must hold between levels: a machine on which no layer fits is refused here, with the reason."""
+    first = machine.levels[0]
+    if not isinstance(first, Store) or set(first.holds) != set(OPERAND_ROLES):
+        help = "the outermost level is main memory: a store that holds input, weight and output"
+        faults.add(f"the first level, {first.name!r}, does not hold every operand", spans[0], help)
+    elif first.depth_words is not None:
+        faults.add(f"main memory, {first.name!r}, has a limit", spans[0], "leave out its capacity")
+    names = [level.name for level in machine.levels]
+    bits = dict(machine.bits) | ({Role.OUTPUT: machine.partial_bits} if machine.partial_bits is not None else {})
+    for number, (level, span) in enumerate(zip(machine.levels, spans, strict=True)):
+        if level.name in names[:number]:
+            faults.add(f"there are two levels {level.name!r}", span, "give each a name of its own")
+        if isinstance(level, FanOut):
+            _check_lanes(level, faults, span)
+            continue
+        if missing := [role.value for role in level.keeps if role not in level.holds]:
+            faults.add(f"{level.name!r} must keep {missing[0]}, which it does not hold", span, "add it to `holds`")
+        # The smallest tile is one element of each operand that cannot pass by.
+        copies = 2 if level.buffering is Buffering.DOUBLE else 1
+        needed = copies * sum(level.words(1, bits[role]) for role in level.keeps)
+        if level.depth_words is not None and needed > level.depth_words:
+            kept = ", ".join(role.value for role in level.keeps)
+            message = f"one element each of {kept} needs {needed} words, {level.name!r} has {level.depth_words}"
+            faults.add(message, span, "a deeper store, or fewer operands under `keeps`")
+
+
+def _check_lanes(fanout: FanOut, faults: Faults, span: Span) -> None:
+    """Numbers of iterations that are fixed must fit the lanes."""
+    for axis, size, legal in (("rows", fanout.rows, fanout.row_dims), ("cols", fanout.cols, fanout.col_dims)):
+        other = fanout.col_dims if axis == "rows" else fanout.row_dims
+        needed = 1
+        for dim, factor in fanout.constraint.factors:
+            if factor > 1 and dim in (legal or (dim,)) and (other is not None and dim not in other):
+                needed *= factor
+        if needed > size:
+            message = f"the factors of {fanout.name!r} along {axis} need {needed} lanes; it has {size}"
+            faults.add(message, span, f"at most {size}")
+
+
+def spelled_kind(machine: Hierarchy) -> str:
+    """The levels in a line, as lists show them."""
+    parts = []
+    for level in machine.levels[1:]:
+        if isinstance(level, FanOut):
+            parts.append(f"x {level.rows}x{level.cols}")
+        elif level.depth_words is not None:
+            parts.append(f"{level.name} {level.depth_words * level.word_bits / 8:g} B")
+        else:
+            parts.append(level.name)
+    return " ".join(parts)

@@ -1,0 +1,233 @@
+"""Machines, problems and mappings of other tools: what they become, and what is refused or named as ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from dnnc.frontend.foreign_yaml import Imported, level_name
+from dnnc.frontend.scalesim_arch import read_scalesim
+from dnnc.frontend.timeloop_arch import read_arch
+from dnnc.frontend.timeloop_problem import read_mapping, read_problem
+from dnnc.frontend.zigzag_arch import read_zigzag
+from dnnc.ir.diagnostics import CompileError
+from dnnc.ir.hierarchy import FanOut, Store
+from dnnc.ir.loop_tree import Keep, Spatial, Temporal
+from dnnc.ir.nest import Role
+
+I, W, O = Role.INPUT, Role.WEIGHT, Role.OUTPUT
+
+NESTED = """\
+architecture:
+  version: 0.3
+  subtree:
+    - name: system
+      local:
+        - {name: DRAM, class: DRAM, attributes: {type: LPDDR4, width: 64, block-size: 4, word-bits: 16}}
+      subtree:
+        - name: chip
+          local:
+            - name: glb
+              class: SRAM
+              attributes: {memory_depth: 32, memory_width: 64, word-bits: 16, read_bandwidth: 4}
+          subtree:
+            - name: PE[0..5]
+              local:
+                - {name: spad, class: regfile, attributes: {depth: 8, width: 16, word-bits: 16, meshX: 3}}
+                - {name: mac, class: intmac, attributes: {datawidth: 16, meshX: 3}}
+"""
+NODES = """\
+architecture:
+  version: 0.4
+  nodes:
+  - !Container
+    name: system
+  - !Component # main memory
+    name: DRAM
+    class: DRAM
+    attributes: {type: LPDDR4, width: 64, datawidth: 8}
+  - !Component
+    name: glb
+    class: smartbuffer_SRAM
+    attributes: {depth: 16, width: 64, datawidth: 8, read_bandwidth: 16}
+    constraints: {dataspace: {keep: [Inputs, Outputs], bypass: [Weights]}}
+  - !Container
+    name: PE
+    spatial: {meshX: 3, meshY: 2}
+  - !Component
+    name: mac
+    class: intmac
+    attributes: {multiplier_width: 8}
+"""
+PROBLEM = """\
+problem:
+  instance: {C: 4, M: 6, P: 5, R: 3, Wstride: 2, bitwidths: {Weights: 4}, commonBitwidth: 8}
+  shape:
+    name: layer
+    dimensions: [C, M, P, R]
+    coefficients: [{name: Wstride, default: 1}]
+    data-spaces:
+      - {name: Weights, projection: [[[C]], [[M]], [[R]]]}
+      - {name: Inputs, projection: [[[C]], [[R], [P, Wstride]]]}
+      - {name: Outputs, projection: [[[M]], [[P]]], read-write: true}
+"""
+MAPPING = """\
+mapping:
+  - {target: spad, type: temporal, factors: C2 R3, permutation: RC}
+  - {target: glb, type: spatial, factors: M3 C2, permutation: MC, split: 1}
+  - {target: glb, type: temporal, factors: P5, permutation: P}
+  - {target: DRAM, type: temporal, factors: M=2, permutation: M}
+  - {target: glb, type: bypass, keep: [Inputs], bypass: [Weights, Outputs]}
+"""
+ZIGZAG = """\
+name: Small One
+memories:
+  rf:
+    size: 64
+    r_cost: 1.5
+    w_cost: 2.5
+    operands: [O]
+    ports: [{name: p, type: read_write, bandwidth_min: 8, bandwidth_max: 8, allocation: ["O, tl"]}]
+    served_dimensions: [D2]
+  dram:
+    size: 1000000
+    r_cost: 100
+    w_cost: 110
+    operands: [I1, I2, O]
+    ports: [{name: r, type: read, bandwidth_max: 64}, {name: w, type: write, bandwidth_max: 32}]
+    served_dimensions: [D1, D2]
+operational_array: {input_precision: [8, 4], unit_energy: 0.5, dimensions: [D1, D2], sizes: [3, 5]}
+"""
+SCALESIM = """\
+[general]
+run_name = test
+[architecture_presets]
+ArrayHeight : 8
+ArrayWidth : 4
+IfmapSramSzkB : 2
+FilterSramSzkB : 3
+OfmapSramSzkB : 1
+IfmapOffset : 0
+Dataflow : os
+Bandwidth : 10
+"""
+
+
+def test_nested_subtrees_become_levels() -> None:
+    machine = read_arch(NESTED, "arch.yaml").machine
+    dram, glb, lanes, spad = machine.levels
+    assert isinstance(glb, Store)
+    assert (glb.name, glb.word_bits, glb.depth_words, glb.read_words_per_cycle) == ("glb", 16, 128, 4)
+    assert isinstance(lanes, FanOut)
+    assert (lanes.rows, lanes.cols) == (2, 3)
+    assert isinstance(spad, Store)
+    assert spad.depth_words == 8
+    assert isinstance(dram, Store)
+    assert dram.depth_words is None
+
+
+def test_nodes_become_levels() -> None:
+    machine = read_arch(NODES, "arch.yaml").machine
+    _, glb, lanes = machine.levels
+    assert isinstance(glb, Store)
+    assert (glb.word_bits, glb.depth_words, glb.holds) == (8, 128, (I, O))
+    assert isinstance(lanes, FanOut)
+    assert (lanes.rows, lanes.cols) == (2, 3)
+    assert machine.element_bits(W) == 8
+
+
+def test_what_is_ignored_is_named() -> None:
+    assert any("attributes.type (line 6)" in each for each in read_arch(NESTED, "arch.yaml").ignored)
+    assert any("memories.rf.ports.bandwidth_min" in each for each in read_zigzag(ZIGZAG, "z.yaml").ignored)
+    assert "architecture_presets.ifmapoffset" in read_scalesim(SCALESIM, "s.cfg").ignored
+
+
+def test_a_problem_becomes_a_workload() -> None:
+    workload, ignored = read_problem(PROBLEM, "problem.yaml")
+    assert ignored == ()
+    assert workload.extents == {"C": 4, "M": 6, "P": 5, "R": 3}
+    channels, rows = workload.operand(I).axes
+    assert (rows.extent, rows.index.coefficient("P"), rows.dense) == (11, 2, True)
+    assert channels.extent == 4
+    assert {each.role: each.bits for each in workload.operands} == {I: 8, W: 4, O: 8}
+
+
+def test_a_mapping_becomes_a_loop_tree() -> None:
+    workload, _ = read_problem(PROBLEM, "problem.yaml")
+    machine = read_arch(NESTED, "arch.yaml").machine
+    tree, ignored = read_mapping(MAPPING, "map.yaml", workload, machine)
+    assert ignored == ()
+    # Permutations stand from the innermost; the first `split` spatial loops lie along columns.
+    assert tree.nodes == (
+        Keep("dram", (I, W, O)),
+        Temporal("M", 3),
+        Keep("glb", (I,)),
+        Temporal("P", 1),
+        Spatial("C", 2, "to_spad", "rows"),
+        Spatial("M", 1, "to_spad", "cols"),
+        Keep("spad", (I, W, O)),
+        Temporal("C", 1),
+        Temporal("R", 1),
+    )
+
+
+def test_zigzag_memories_become_levels_from_the_outermost() -> None:
+    machine = read_zigzag(ZIGZAG, "z.yaml").machine
+    dram, outer, rf, inner = machine.levels
+    assert machine.name == "small_one"
+    assert isinstance(dram, Store)
+    assert (dram.word_bits, dram.read_words_per_cycle, dram.write_words_per_cycle) == (64, 1, 0.5)
+    assert isinstance(outer, FanOut)
+    assert isinstance(inner, FanOut)
+    assert (outer.rows, inner.rows) == (3, 5)  # the registers serve D2: there is one for each place along D1
+    assert isinstance(rf, Store)
+    assert (rf.holds, rf.depth_words, rf.shared_words_per_cycle) == ((O,), 8, 1)
+    assert {(row.component, row.action): row.energy_pj for row in machine.energy}["rf", "write_word"] == 2.5
+
+
+def test_scalesim_has_three_memories_and_a_stationary_register() -> None:
+    machine = read_scalesim(SCALESIM, "s.cfg").machine
+    sizes = [(store.name, store.depth_words) for store in machine.stores[1:]]
+    assert sizes == [("ifmap_sram", 2048), ("filter_sram", 3072), ("ofmap_sram", 1024), ("registers", 1)]
+    assert machine.stores[-1].holds == (O,)
+    assert machine.lanes == 32
+
+
+@pytest.mark.parametrize(
+    ("read", "text", "change", "message"),
+    [
+        (read_arch, NESTED, ("version: 0.3", "version: 9"), "the version is 9"),
+        (read_arch, NESTED, ("intmac", "SRAM"), "there is no compute"),
+        (read_arch, NESTED, ("meshX: 3}", "meshX: 4}"), "meshX is 4, of 6 instances"),
+        (read_arch, NESTED, ("PE[0..5]", "PE[5..0]"), "stands for -4 instances"),
+        (read_arch, NODES, ("intmac", "SRAM"), "there is no compute"),
+        (read_arch, NODES, ("!Component # main memory", "!Parallel"), "is a Parallel"),
+        (read_zigzag, ZIGZAG, ("sizes: [3, 5]", "sizes: [3]"), "2 dimensions of the array have 1 sizes"),
+        (read_zigzag, ZIGZAG, ("served_dimensions: [D1, D2]", "served_dimensions: [D1]"), "serves D2"),
+        (read_zigzag, ZIGZAG, ("operands: [O]", "operands: [O2]"), "holds 'O2'"),
+        (read_scalesim, SCALESIM, ("ArrayHeight : 8", "ArrayHeight : x"), "'arrayheight' is 'x'"),
+        (read_scalesim, SCALESIM, ("Dataflow : os", "Dataflow : rs"), "the dataflow is 'rs'"),
+        (read_scalesim, SCALESIM, ("[architecture_presets]", "[presets]"), "no section [architecture_presets]"),
+    ],
+)
+def test_faults_have_places(
+    read: Callable[[str, str], Imported], text: str, change: tuple[str, str], message: str
+) -> None:
+    assert change[0] in text
+    with pytest.raises(CompileError) as caught:
+        read(text.replace(*change, 1), "given")
+    faults = caught.value.diagnostics
+    assert any(message in fault.message for fault in faults), "\n".join(map(str, faults))
+    assert all(fault.span.file == "given" for fault in faults)
+
+
+def test_a_mapping_of_another_machine_is_refused() -> None:
+    workload, _ = read_problem(PROBLEM, "problem.yaml")
+    machine = read_arch(NODES, "arch.yaml").machine
+    with pytest.raises(CompileError, match="names a level 'spad'"):
+        read_mapping(MAPPING, "map.yaml", workload, machine)
+
+
+@pytest.mark.parametrize(("given", "ours"), [("DRAM", "dram"), ("PE[0..3]", "pe_0_3"), ("1st", "x1st"), ("", "x")])
+def test_names(given: str, ours: str) -> None:
+    assert level_name(given) == ours
