@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .diagnostics import FAULT_LIMIT, CompileError, Diagnostic, Span, close_match
+from .diagnostics import FAULT_LIMIT, CompileError, Diagnostic, OurBug, Span, close_match
 from .loop_tree import Keep, LoopNode, LoopTree, Spatial, Temporal
 from .nest import Role
 from .text import NUMBER_DIGITS, TextFault, quote, unquote
@@ -136,7 +136,7 @@ def _parse_line(line: str, place: Span, faults: list[Diagnostic]) -> LoopNode | 
             return Temporal(dim, size)
         case _, [str(dim), int(size), str(fanout), str(axis)]:
             return Spatial(dim, size, fanout, axis)
-    raise AssertionError(tree)
+    raise OurBug(f"the grammar has a line {tree.data!r} that makes no node")
 
 
 def _value(token: Token, line: str, place: Span, faults: list[Diagnostic]) -> str | int | Role:
