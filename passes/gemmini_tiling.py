@@ -105,8 +105,21 @@ def conv_rows(conv: Conv, tile: Mapping[str, int], memories: Memories) -> tuple[
     return scratchpad, out * tile["N"] * rows * columns
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Tile sizes in elements, by dimension, and how many tiles the software looked at to find them."""
+
+    tile: dict[str, int]
+    looked_at: int
+
+
 def conv_tile(conv: Conv, memories: Memories | None = None) -> dict[str, int]:
-    """Tile sizes in elements, by dimension.
+    """The tile of a convolution: sizes in elements, by dimension; see conv_search."""
+    return conv_search(conv, memories).tile
+
+
+def conv_search(conv: Conv, memories: Memories | None = None) -> Found:
+    """The search for the tile of a convolution.
 
     From the whole layer the largest size is reduced, channels to whole blocks, until half of each memory holds the
     tile; columns are spared where they fit the array and there are several rows. Then columns grow while there is
@@ -118,8 +131,11 @@ def conv_tile(conv: Conv, memories: Memories | None = None) -> dict[str, int]:
     _hold(conv_rows(conv, dict.fromkeys(CONV_DIMS, 1), memories), most)
     extents = conv.extents()
     tile = dict(extents)
+    looked_at = 0
 
     def fits(sizes: Mapping[str, int]) -> bool:
+        nonlocal looked_at
+        looked_at += 1
         scratchpad, accumulator = conv_rows(conv, sizes, memories)
         return scratchpad <= most[0] and accumulator <= most[1]
 
@@ -143,4 +159,4 @@ def conv_tile(conv: Conv, memories: Memories | None = None) -> dict[str, int]:
         pass
     while sum(grows(dim) for dim in CONV_DIMS):
         pass
-    return tile
+    return Found(tile, looked_at)

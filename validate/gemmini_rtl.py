@@ -1,7 +1,8 @@
 """Cycles of Gemmini's RTL, run by run: ours for the mapping of each row, beside FireSim's and Timeloop's.
 
 Constants of the model that its sources leave open are calibrated on every second row (specs/truths/gemmini_rtl.yaml);
-the rows between judge them. The tiles of the software's own choice are predicted with the same constants.
+the rows between judge them. Runs of the tiles of the software's own choice are predicted with the same constants, and
+one for the time of its search.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from ..backends.cost.gemmini_layer import (
 )
 from ..backends.cost.gemmini_loop import LoopCycles, loop_cycles
 from ..ir.diagnostics import CompileError, Diagnostic, Span, ensure
-from ..passes.gemmini_tiling import Conv, conv_tile, matmul_tile
+from ..passes.gemmini_tiling import Conv, conv_search, matmul_tile
 from .data import read_table
 from .published import table, text
 from .row import Explanation, Relation, Row, skipped
@@ -53,14 +54,15 @@ _MOST_TILES = 1 << 24  # in all rows
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One row: a layer, the loops that ran and those of Gemmini's own tiles, with the cycles of each; and what Timeloop
-    predicts for the former."""
+    """One row: a layer, the loops that ran and those of Gemmini's own tiles, with the cycles of each; what Timeloop
+    predicts for the former; and how many tiles Gemmini's software looked at in the time of the latter."""
 
     line: int
     layer: ConvLayer
     mapping: str
     loops: TiledLoops
     own_loops: TiledLoops
+    looked_at: int
     cycles: float
     own_cycles: float
     timeloop_cycles: float
@@ -79,6 +81,17 @@ def constants() -> Constants:
     values = {str(row["name"]): row["value"] for row in table("gemmini_rtl", "constants")}
     ensure(set(values) == {each.name for each in fields(Constants)}, "gemmini_rtl.yaml has other constants")
     return Constants(**{name: float(str(value)) for name, value in values.items()})
+
+
+def looked_at_cycles() -> float:
+    """Cycles of the software's search for each tile that it looks at."""
+    return float(str(table("gemmini_rtl", "search")[0]["value"]))
+
+
+def looked_at_range() -> tuple[float, float]:
+    """Its plausible range."""
+    row = table("gemmini_rtl", "search")[0]
+    return float(str(row["low"])), float(str(row["high"]))
 
 
 def ranges() -> dict[str, tuple[float, float]]:
@@ -162,16 +175,17 @@ def _run(line: int, numbers: Sequence[int], cycles: Sequence[float], mapping: st
         ]
         for part in mapping.split(" - ")
     ]
-    return Run(line, layer, mapping, loops_of_mapping(layer, levels), own_loops(layer), *cycles)
+    return Run(line, layer, mapping, loops_of_mapping(layer, levels), *own_loops(layer), *cycles)
 
 
-def own_loops(layer: ConvLayer) -> TiledLoops:
-    """The loops of the tiles that Gemmini's software chooses."""
+def own_loops(layer: ConvLayer) -> tuple[TiledLoops, int]:
+    """The loops of the tiles that Gemmini's software chooses, and how many it looks at; of products few, which do not
+    count."""
     if layer.is_product:
-        tile = dict(zip("PKC", (16 * blocks for blocks in matmul_tile(layer.p, layer.k, layer.c)), strict=True))
-    else:
-        tile = conv_tile(Conv(layer.n, layer.extents()["P"], layer.k, layer.r, layer.c, layer.stride))
-    return loops_of_gemmini(layer, tile)
+        blocks = matmul_tile(layer.p, layer.k, layer.c)
+        return loops_of_gemmini(layer, dict(zip("PKC", (16 * each for each in blocks), strict=True))), 0
+    found = conv_search(Conv(layer.n, layer.extents()["P"], layer.k, layer.r, layer.c, layer.stride))
+    return loops_of_gemmini(layer, found.tile), found.looked_at
 
 
 def predict(runs: Sequence[Run], with_constants: Constants) -> list[LoopCycles]:
@@ -179,9 +193,13 @@ def predict(runs: Sequence[Run], with_constants: Constants) -> list[LoopCycles]:
     return [loop_cycles(each.layer, each.loops, with_constants, warm=True) for each in runs]
 
 
-def predict_own(runs: Sequence[Run], with_constants: Constants) -> list[LoopCycles]:
-    """Our cycles of Gemmini's own tiles, which run first: of the layer nothing is taken to be in the caches."""
-    return [loop_cycles(each.layer, each.own_loops, with_constants, warm=False) for each in runs]
+def predict_own(runs: Sequence[Run], with_constants: Constants, looked_at_cycles: float) -> list[float]:
+    """Our cycles of Gemmini's own tiles, with the search for them. They ran first, but in arrays of the layers before,
+    which the caches hold in part: taken as wholly."""
+    return [
+        loop_cycles(each.layer, each.own_loops, with_constants, warm=True).total + looked_at_cycles * each.looked_at
+        for each in runs
+    ]
 
 
 def mean_absolute_error(ours: Sequence[float], theirs: Sequence[float]) -> float:

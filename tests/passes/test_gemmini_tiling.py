@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 from dnnc.ir.diagnostics import CompileError
-from dnnc.passes.gemmini_tiling import CONV_DIMS, Conv, Memories, conv_rows, conv_tile, matmul_rows, matmul_tile
+from dnnc.passes.gemmini_tiling import (
+    CONV_DIMS,
+    Conv,
+    Memories,
+    conv_rows,
+    conv_search,
+    conv_tile,
+    matmul_rows,
+    matmul_tile,
+)
 
 PRINTED = Path(__file__).parents[3] / "shared" / "data" / "ground_truth" / "gemmini" / "firesim_rtl.csv"
 
@@ -65,7 +74,16 @@ def test_convolutions(conv: Conv, tile: tuple[int, ...], rows: tuple[int, int]) 
 def test_a_layer_that_fits_is_one_tile() -> None:
     conv = Conv(1, 4, 16, 3, 16)
     assert conv_tile(conv) == conv.extents()
+    assert conv_search(conv).looked_at == 1
     assert matmul_tile(32, 32, 32) == (2, 2, 2)
+
+
+def test_tiles_that_were_looked_at_are_counted() -> None:
+    """4 x 4 pixels of 32 channels are 2 blocks of 16 rows, of which half of 32 rows hold one: the whole layer, 16
+    channels, and 17 of them, which do not fit."""
+    found = conv_search(Conv(1, 4, 32, 1, 16), Memories(accumulator_rows=32))
+    assert found.tile == {"N": 1, "Q": 4, "P": 4, "K": 16, "S": 1, "R": 1, "C": 16}
+    assert found.looked_at == 3
 
 
 @pytest.mark.parametrize("memories", [Memories(scratchpad_rows=16), Memories(accumulator_rows=16)])
