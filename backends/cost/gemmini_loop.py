@@ -12,9 +12,10 @@ ucb-bar/gemmini src/main/scala/gemmini: [conv] LoopConv.scala, [product] LoopMat
 - Compute: a block of 16 x 16 weights enters in 16 rows, beside the first rows of inputs; others take as many cycles as
   they have rows, at least 4 [execute]; 6 operations are in flight in the array [mesh].
 - Stores: one row of 16 channels a request of a convolution [conv], of up to 64 of a product [product].
-- What the caches miss takes the time for which it occupies the last-level cache, spread evenly over the tiles.
+- What the caches miss takes the time for which it occupies the last-level cache, in the tiles that touch other lines
+  than the tile before them; what is more than these can miss, spread over all tiles.
 
-The run that the constants were calibrated on had memories of 4 MiB each (DummyGemminiConfig of
+The runs that the constants were calibrated on had memories of 4 MiB each (DummyGemminiConfig of
 charleshong3/gemmini-dosa), so that every tile fits twice; the model has no rule for tiles that do not.
 """
 
