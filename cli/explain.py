@@ -151,6 +151,20 @@ def with_gains(stats: Json, found: Gains) -> Json:
     return {**stats, "layers": layers}
 
 
+def gain_rows(stats: Json) -> list[list[object]]:
+    """What `with_gains` added, as a table: a layer, and the share of its cycles that each variant saves."""
+    return [
+        [layer["name"], found["base_cycles"], *(_saved(found, each.name) for each in VARIANTS)]
+        for layer in stats["layers"]
+        if (found := layer.get("explain")) is not None
+    ]
+
+
+def _saved(found: Json, variant: str) -> float | None:
+    cycles = found["cycles"][variant]
+    return None if cycles is None or not found["base_cycles"] else 1 - cycles / found["base_cycles"]
+
+
 def explain(stats: Json, module: Module, arch: Arch, found: Gains) -> None:
     """Print why each layer is what it is: its place on the roofline, how far the units are from being the limit, its
     tiles, the reason of the pass that chose them, and what would help."""

@@ -79,6 +79,11 @@ def _digits(value: float) -> str:
     return f"{value:.0f}" if "e+" in text else text
 
 
+def some(count: int, noun: str) -> str:
+    """1 layer, 2 layers."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def joules(picojoules: float) -> str:
     return short(picojoules * 1e-12, "J")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from .axes import joules, short
+from .axes import joules, short, some
 from .bars import Chart, Row
 from .document import Document, Layer
 from .palette import BOUNDS, ROLES, component_colours, role_colour
@@ -28,7 +28,7 @@ def energy_chart(document: Document, chosen: Sequence[int]) -> Chart:
     total = sum(document.layers[each].total_pj for each in chosen)
     return Chart(
         "Energy by layer",
-        f"{len(rows)} layers, {joules(total)} in all{note}, by component: "
+        f"{some(len(rows), 'layer')}, {joules(total)} in all{note}, by component: "
         + ", ".join(
             f"{name} {share(sum(document.layers[each].energy_pj.get(name, 0) for each in chosen), total)}"
             for name in shown
@@ -61,7 +61,7 @@ def cycles_chart(document: Document, chosen: Sequence[int]) -> Chart:
     if any(document.layers[each].where == "host" for each in chosen):
         legend.append((BOUNDS["host"], "host"))
     total = sum(document.layers[each].cycles for each in chosen)
-    described = f"{len(rows)} layers, {short(total)} cycles in all{note}; {bound_shares(document, chosen)}"
+    described = f"{some(len(rows), 'layer')}, {short(total)} cycles in all{note}; {bound_shares(document, chosen)}"
     return Chart("Cycles by layer", described, tuple(legend), rows, short)
 
 
@@ -82,7 +82,7 @@ def traffic_chart(document: Document, memory: str, chosen: Sequence[int]) -> Cha
     total = sum(document.layers[each].moved_bytes(memory) for each in chosen)
     return Chart(
         f"Bytes read and written at {memory}, by layer",
-        f"{len(rows)} layers, {_bytes(total)} in all{note}, by operand",
+        f"{some(len(rows), 'layer')}, {_bytes(total)} in all{note}, by operand",
         tuple((role_colour(role), role) for role in roles),
         rows,
         _bytes,

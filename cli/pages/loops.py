@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from .axes import size_bytes
+from .axes import size_bytes, some
 from .document import Buffer, Document, Layer, Loop, LoopNest, Operand
 from .palette import component_colours, role_colour
-from .scene import Mark, Rect, Scene, Shape, Text, fitted, text_width
+from .scene import Mark, Rect, Scene, Shape, Text, fitted, text_width, wrapped
 
-_INDENT, _PAD, _LINE = 11.0, 7.0, 19.0
+_PAD, _LINE = 7.0, 19.0
+_INDENTS = {True: (7.0, 3.0), False: (11.0, 11.0)}  # of a box in another one, left and right; narrow or not
+_NARROW = 500.0  # pixels
 _CELLS = 16  # of a spatial loop that are drawn
 _COPIES = 8  # of a buffer that are drawn
 _STAYS = {"ws": "weight", "os": "output", "is": "input"}
@@ -100,33 +102,36 @@ class _Sketch:
         self._operands = operands
         self._colours = colours
         self._capacity_bytes = capacity_bytes
+        self._indents = _INDENTS[width < _NARROW]
         self._y = 4.0
-        self._open: list[tuple[float, float, str, str, str]] = []  # x, y, fill, stroke, title
+        self._open: list[tuple[float, float, float, str, str, str]] = []  # left, right, y, fill, stroke, title
         self._marks: list[Mark] = []
 
     @property
     def _left(self) -> float:
-        return 1 + _INDENT * len(self._open)
+        return 1 + self._indents[0] * len(self._open)
 
     @property
     def _right(self) -> float:
-        return self._width - 1 - _INDENT * len(self._open)
+        return self._width - 1 - self._indents[1] * len(self._open)
 
     def dimensions(self, nest: LoopNest) -> None:
         words = "domain  " + "  ".join(f"{dim} {extent}" for dim, extent in nest.dims)
         self._text(1, words, fill="muted", room=self._width - 2)
         self._y += 4
 
-    def _text(self, x: float, words: str, *, fill: str = "ink", bold: bool = False, room: float) -> None:
+    def _text(self, x: float, words: str, *, fill: str = "ink", bold: bool = False, room: float) -> float:
+        """Words from the current line on, in as many lines as they need; and the width of the last one."""
         mono = not bold
-        self._marks.append(
-            Mark((Text(x, self._y + 13, fitted(words, room, 12, mono), 12, fill, bold=bold, mono=mono),))
-        )
-        self._y += _LINE
+        lines = wrapped(words, room, 12, mono)
+        for line in lines:
+            self._marks.append(Mark((Text(x, self._y + 13, line, 12, fill, bold=bold, mono=mono),)))
+            self._y += _LINE
+        return text_width(lines[-1], 12, mono)
 
     def _begin(self, fill: str, stroke: str, title: str) -> None:
         """Open a box; what follows lies in it."""
-        self._open.append((self._left + _INDENT, self._y, fill, stroke, title))
+        self._open.append((self._left, self._right, self._y, fill, stroke, title))
         self._y += 3
 
     def open_level(self, level: Level) -> None:
@@ -168,28 +173,32 @@ class _Sketch:
         return role_colour(known.role if known else "")
 
     def _buffers(self, buffers: tuple[Buffer, ...]) -> None:
-        """Operands side by side, in as many lines as they need."""
-        x = self._left
+        """The operands that a memory holds, with their copies and bytes."""
+        chips = []
         for buffer in buffers:
             copies = f"{buffer.copies} × " if buffer.copies > 1 else ""
-            words = f"{buffer.operand} {copies}{size_bytes(buffer.bytes)}"
-            needed = 14 + text_width(words, 12, mono=True) + 16
-            if x > self._left and x + needed > self._right:
-                x, self._y = self._left, self._y + _LINE
             known = self._operands.get(buffer.operand)
-            title = (
-                f"{buffer.operand}: {known.role if known else 'operand'}, {buffer.copies} copies of {buffer.bytes} B"
-            )
-            shapes = (
-                Rect(x, self._y + 4, 9, 9, self._colour(buffer.operand), radius=4.5),
-                Text(x + 14, self._y + 13, fitted(words, self._right - x - 14, 12, mono=True), 12, mono=True),
-            )
-            self._marks.append(Mark(shapes, title))
-            x += needed
-        self._y += _LINE + 2
+            role = known.role if known else "operand"
+            title = f"{buffer.operand}: {role}, {some(buffer.copies, 'buffer')} of {buffer.bytes} B"
+            chips.append((self._colour(buffer.operand), f"{buffer.operand} {copies}{size_bytes(buffer.bytes)}", title))
+        self._chips(chips, self._left, 12)
+        self._y += 2
+
+    def _chips(self, chips: list[tuple[str, str, str]], x: float, size: float) -> None:
+        """Discs with words (colour, words, title) side by side, in as many lines as they need."""
+        first = x
+        for colour, words, title in chips:
+            shown = fitted(words, self._right - self._left - 14, size, mono=True)
+            needed = 13 + text_width(shown, size, mono=True)
+            if x > first and x + needed > self._right:
+                x, self._y = self._left, self._y + _LINE
+                first = x
+            disc = Rect(x, self._y + 5, 8, 8, colour, radius=4)
+            self._marks.append(Mark((disc, Text(x + 12, self._y + 13, shown, size, mono=True)), title))
+            x += needed + 12
+        self._y += _LINE
 
     def open_loop(self, loop: Loop, colour: str) -> None:
-        stays = [each for each in self._operands.values() if not set(each.dims) & set(loop.dims)]
         last = loop.extent - loop.tile * (loop.iterations - 1)
         short = f", the last of {last}" if last < loop.tile else ""
         if loop.axis:
@@ -197,40 +206,37 @@ class _Sketch:
         else:
             words = f"for {_dims(loop)} in {loop.iterations} steps of {loop.tile}{short}"
         self._begin("paper", colour, f"{words}; covers {loop.extent} points of {_dims(loop)}")
-        x, right = self._left, self._right
-        room = right - x
+        taken = self._text(self._left, words, room=self._right - self._left)
         if loop.axis:
-            room -= self._cells(loop.iterations, colour)
-            self._text(x, words, room=room - 6)
+            self._cells(loop.iterations, colour, self._right - self._left - taken - 16)
+        else:
+            self._stays([each for each in self._operands.values() if not set(each.dims) & set(loop.dims)], taken)
+
+    def _stays(self, operands: list[Operand], taken: float) -> None:
+        """What a loop does not move, so that it can be used again: beside its words, `taken` wide, or below them."""
+        if not operands:
             return
-        chips = sum(13 + text_width(each.name, 11, mono=True) + 9 for each in stays) + text_width("stays ", 11)
-        beside = chips + text_width(words, 12, mono=True) + 12 < room
-        self._text(x, words, room=room)
-        if stays:
-            self._stays(stays, right - chips if beside else x, self._y - _LINE if beside else self._y)
-            self._y += 0 if beside else _LINE - 2
+        word = text_width("stays ", 11)
+        chips = sum(25 + text_width(each.name, 11, mono=True) for each in operands) - 12
+        x = self._right - word - chips
+        if x > self._left + taken + 12:
+            self._y -= _LINE
+        else:
+            x = self._left
+        self._marks.append(Mark((Text(x, self._y + 13, "stays", 11, "muted"),)))
+        title = "the same in every step of this loop"
+        self._chips([(role_colour(each.role), each.name, f"{each.name}: {title}") for each in operands], x + word, 11)
 
-    def _stays(self, operands: list[Operand], x: float, y: float) -> None:
-        """What this loop does not move, so that it can be used again."""
-        shapes: list[Shape] = [Text(x, y + 13, "stays", 11, "muted")]
-        x += text_width("stays ", 11)
-        for each in operands:
-            shapes.append(Rect(x, y + 5, 8, 8, role_colour(each.role), radius=4))
-            shapes.append(Text(x + 12, y + 13, each.name, 11, mono=True))
-            x += 13 + text_width(each.name, 11, mono=True) + 9
-        names = ", ".join(each.name for each in operands)
-        self._marks.append(Mark(tuple(shapes), f"{names}: the same in every step of this loop"))
-
-    def _cells(self, count: int, colour: str) -> float:
-        """Units that work side by side, as cells; and the width that they take."""
-        shown = min(count, _CELLS)
-        more = f"… {count}" if count > shown else ""
-        width = 8.0 * shown + (text_width(more, 11) + 4 if more else 0)
-        x = self._right - width
-        shapes: list[Shape] = [Rect(x + 8 * each, self._y + 5, 6.5, 8, colour) for each in range(shown)]
-        shapes += [Text(self._right, self._y + 13, more, 11, "muted", "end")] if more else []
+    def _cells(self, count: int, colour: str, room: float) -> None:
+        """Units that work side by side, as cells beside the words, as many as there is room for."""
+        more = f"… {count}" if count > _CELLS else ""
+        width = 8.0 * min(count, _CELLS) + (text_width(more, 11) + 4 if more else 0)
+        if width > room:
+            return
+        x, y = self._right - width, self._y - _LINE
+        shapes: list[Shape] = [Rect(x + 8 * each, y + 5, 6.5, 8, colour) for each in range(min(count, _CELLS))]
+        shapes += [Text(self._right, y + 13, more, 11, "muted", "end")] if more else []
         self._marks.append(Mark(tuple(shapes)))
-        return width + 6
 
     def core(self, layer: Layer) -> None:
         """What the innermost step does, and what stays in the array while it does it."""
@@ -240,17 +246,15 @@ class _Sketch:
         words += f"; {', '.join(names)} stays in the array ({layer.dataflow})" if names else ""
         self._begin("paper", role_colour(role) if role else "rule", words)
         x = self._left
-        self._marks.append(Mark((Rect(x, self._y + 4, 9, 9, self._open[-1][3], radius=4.5),)))
+        self._marks.append(Mark((Rect(x, self._y + 4, 9, 9, self._open[-1][4], radius=4.5),)))
         self._text(x + 15, words, bold=True, room=self._right - x - 15)
 
     def finish(self, note: str) -> tuple[float, tuple[Mark, ...]]:
         """The height and all marks: boxes below what they hold, the outermost first."""
         bottom = self._y + 2
         boxes: list[Mark] = []
-        for x, y, fill, stroke, title in reversed(self._open):
-            boxes.insert(
-                0, Mark((Rect(x - _INDENT, y, self._width - 2 * (x - _INDENT), bottom - y, fill, stroke, 5),), title)
-            )
+        for left, right, y, fill, stroke, title in reversed(self._open):
+            boxes.insert(0, Mark((Rect(left, y, right - left, bottom - y, fill, stroke, 5),), title))
             bottom += _PAD
         self._open.clear()
         self._y = bottom - 2

@@ -10,9 +10,10 @@ from html import escape
 from pathlib import Path
 
 from ..described import Json
+from ..explain import VARIANTS, gain_rows
 from ..show import LAYER_COLUMNS, host_note, layer_rows, title_of
 from . import bars, charts, loops, palette, roofline, scatter, svg
-from .axes import joules, short
+from .axes import joules, short, some
 from .document import Document, Layer, plain
 from .reader import document_of
 from .scene import Scene
@@ -27,6 +28,7 @@ _SECTIONS = (
     ("energy", "Energy"),
     ("traffic", "Traffic"),
     ("mappings", "Mappings"),
+    ("help", "What would help"),
     ("layers", "Layers"),
     ("sources", "Sources"),
 )
@@ -39,20 +41,22 @@ def html_page(stats: Json, arch_given: str | None = None) -> str:
     pictures = _Pictures()
     title = escape(plain(title_of(stats, arch_given)))
     cards = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in _cards(stats))
-    links = "".join(f'<li><a href="#{name}">{words}</a></li>' for name, words in _SECTIONS)
     parts = {
         "roofline": pictures.rooflines(document, everything),
         "cycles": pictures.bars(charts.cycles_chart(document, everything)),
         "energy": pictures.bars(charts.energy_chart(document, everything)),
         "traffic": pictures.traffic(document, everything),
         "mappings": _mappings(document, pictures),
+        "help": _help(stats),
         "layers": _layers(stats),
         "sources": _sources(stats),
     }
     body = "\n".join(
         f'<section id="{name}" aria-labelledby="h-{name}"><h2 id="h-{name}">{words}</h2>\n{parts[name]}</section>'
         for name, words in _SECTIONS
+        if parts[name]
     )
+    links = "".join(f'<li><a href="#{name}">{words}</a></li>' for name, words in _SECTIONS if parts[name])
     note = host_note(stats)
     style = palette.variables() + svg.RULES + "\n" + (_FOLDER / "page.css").read_text(encoding="utf-8")
     script = (_FOLDER / "page.js").read_text(encoding="utf-8")
@@ -120,16 +124,17 @@ class _Pictures:
 
     count: int = 0
 
-    def figure(self, wide: Scene, narrow: Scene, tall: bool = False) -> str:
+    def figure(self, wide: Scene, narrow: Scene, *, tall: bool = False, described: bool = True) -> str:
         self.count += 1
         both = svg.inline(wide, f"p{self.count}w", "wide") + svg.inline(narrow, f"p{self.count}n", "narrow")
         label = escape(wide.title)
         held = f'<div class="tall" tabindex="0" role="region" aria-label="{label}">{both}</div>' if tall else both
-        return f"<figure><figcaption>{escape(_sentence(wide.description))}</figcaption>\n{held}</figure>\n"
+        caption = f"<figcaption>{escape(_sentence(wide.description))}</figcaption>\n" if described else ""
+        return f"<figure>{caption}{held}</figure>\n"
 
     def bars(self, chart: bars.Chart) -> str:
         wide, narrow = bars.draw(chart, bars.WIDE), bars.draw(chart, bars.NARROW)
-        return self.figure(wide, narrow, len(chart.rows) > _TALL_ROWS)
+        return self.figure(wide, narrow, tall=len(chart.rows) > _TALL_ROWS)
 
     def rooflines(self, document: Document, chosen: Sequence[int]) -> str:
         memories = roofline.roofed(document)
@@ -167,7 +172,7 @@ def _mappings(document: Document, pictures: _Pictures) -> str:
         drawn = ""
         if layer.search.nest is not None:
             wide, narrow = (loops.draw(document, layer, width) for width in (bars.WIDE, bars.NARROW))
-            drawn = pictures.figure(wide, narrow)
+            drawn = pictures.figure(wide, narrow, described=False)  # the summary has the same words
         if layer.search.points:
             wide, narrow = (scatter.draw(layer, width) for width in (bars.WIDE, bars.NARROW))
             drawn += pictures.figure(wide, narrow)
@@ -180,9 +185,8 @@ def _mappings(document: Document, pictures: _Pictures) -> str:
             f"<summary><b>{escape(names + more)}</b> {escape(_certificate(layer))}"
             f"<br><code>{escape(words)}</code></summary>\n{drawn}</details>\n"
         )
-    return f"<p>{len(parts)} mappings of {sum(map(len, found.values()))} layers, each drawn once.</p>\n" + "".join(
-        parts
-    )
+    layers = some(sum(map(len, found.values())), "layer")
+    return f"<p>{some(len(parts), 'mapping')} of {layers}, each drawn once.</p>\n" + "".join(parts)
 
 
 def _certificate(layer: Layer) -> str:
@@ -190,10 +194,24 @@ def _certificate(layer: Layer) -> str:
     assert layer.search is not None
     search = layer.search
     kind = layer.op + (f", {layer.dataflow}" if layer.dataflow else "")
+    costed = f"{some(search.evaluated, 'mapping')} costed"
     if search.optimal:
-        return f"({kind}; optimal, {search.evaluated} mappings costed)"
+        return f"({kind}; optimal, {costed})"
     gap = f", the bound is {1 - search.lower_bound / search.objective:.1%} below" if search.objective else ""
-    return f"({kind}; not proven optimal{gap}, {search.evaluated} mappings costed)"
+    return f"({kind}; not proven optimal{gap}, {costed})"
+
+
+def _help(stats: Json) -> str:
+    """What doubled parts of the machine would save, where `--explain` has found it out."""
+    rows = gain_rows(stats)
+    if not rows:
+        return ""
+    listed = ", ".join(f"{each.what} ({each.name})" for each in VARIANTS)
+    words = f"Shares of a layer's cycles that are saved where it is mapped anew with twice the {listed}."
+    if left_out := sum(layer["where"] == "accelerator" for layer in stats["layers"]) - len(rows):
+        words += f" The time did not suffice for {some(left_out, 'layer')}."
+    headers = ("layer", "cycles", *(each.name for each in VARIANTS))
+    return f"<p>{escape(words)}</p>\n{table(headers, rows, 'Cycles saved by twice the part', kind='help', shares=True)}"
 
 
 def _layers(stats: Json) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .axes import Scale, over_decades, short
+from .axes import Scale, over_decades, short, some
 from .bars import draw_legend
 from .charts import bound_shares, share
 from .document import Document, Memory
@@ -99,8 +99,8 @@ def draw(
     left_out = len(chosen) - len(points)
     if not points:
         marks.append(Mark((Text(_LEFT + 12, top + 24, "No layer has MACs and traffic.", 12, "muted"),)))
-    described = f"{len(points)} layers as points, sized by their cycles; {bound_shares(document, chosen)}"
-    described += f"; {left_out} layers without MACs or traffic are not shown" if left_out else ""
+    described = f"{some(len(points), 'layer')} as points, sized by their cycles; {bound_shares(document, chosen)}"
+    described += f"; {some(left_out, 'layer')} without MACs or traffic left out" if left_out else ""
     return Scene(width, height, f"Roofline at {memory}", described, tuple(marks))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .axes import Scale, joules, short
+from .axes import Scale, joules, short, some
 from .bars import draw_legend
 from .document import Layer
 from .scene import Dot, Line, Mark, Rect, Scene, Text
@@ -44,7 +44,7 @@ def draw(layer: Layer, width: float, values: Sequence[Point] | None = None) -> S
     values = values or [*points, chosen]
     front, shown = pareto(points), sampled(points)
     legend, top = draw_legend(
-        [("c4", f"{len(set(points))} mappings"), ("c1", "none is better in both"), ("accent", "the chosen one")],
+        [("c4", some(len(set(points)), "mapping")), ("c1", "none is better in both"), ("accent", "the chosen one")],
         width,
         _LEFT,
     )
@@ -70,10 +70,10 @@ def draw(layer: Layer, width: float, values: Sequence[Point] | None = None) -> S
     marks.append(Mark((Line(tuple((x_scale.at(x), y_scale.at(y)) for x, y in front), "c1", 1.5),)))
     dot = Dot(x_scale.at(chosen[0]), y_scale.at(chosen[1]), 6, "accent")
     marks.append(Mark((dot,), f"the chosen mapping\n{_words(chosen)}"))
-    described = (
-        f"{len(set(points))} mappings of {layer.name} by cycles and energy, {len(front)} of which no other one beats"
+    described = f"{some(len(set(points)), 'mapping')} of {layer.name} by cycles and energy"
+    described += f", {len(front)} of which no other one beats; chosen: {_words(chosen)}" + (
+        f"; {len(shown)} are drawn" if len(shown) < len(set(points)) else ""
     )
-    described += f"; chosen: {_words(chosen)}" + (f"; {len(shown)} are drawn" if len(shown) < len(set(points)) else "")
     return Scene(width, height, f"Mappings of {layer.name} that were evaluated", described, tuple(marks))
 
 

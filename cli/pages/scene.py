@@ -132,6 +132,18 @@ def fitted(text: str, width: float, size: float, mono: bool = False) -> str:
     return _cut(text, kept)
 
 
+def wrapped(text: str, width: float, size: float, mono: bool = False) -> list[str]:
+    """The text as lines that fit; what is too long for a line of its own is cut."""
+    lines = [""]
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}" if lines[-1] else word
+        if text_width(longer, size, mono) <= width:
+            lines[-1] = longer
+        else:
+            lines += [fitted(word, width, size, mono)]
+    return [line for line in lines if line] or [""]
+
+
 def _cut(text: str, kept: int) -> str:
     """`kept` characters of the text, from both ends."""
     end = kept // 2

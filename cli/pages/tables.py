@@ -15,9 +15,10 @@ def table(
     caption: str,
     *,
     kind: str,
+    shares: bool = False,
 ) -> str:
     """A table that scrolls by itself where it is too large, and that the page's script lets people sort. In one of the
-    kind `layers` each row is a layer of the model, in its order."""
+    kind `layers` each row is a layer of the model, in its order. With `shares` fractions are percentages."""
     numbers = [any(isinstance(row[column], int | float) for row in rows) for column in range(len(headers))]
     head = "".join(
         f'<th scope="col" data-sort{_kind("number" if number else "")}><span>{escape(header)}</span></th>'
@@ -26,7 +27,8 @@ def table(
     body = "\n".join(
         (f'<tr data-layer="{place}">' if kind == "layers" else "<tr>")
         + "".join(
-            _cell(cell, column == 0, number) for column, (cell, number) in enumerate(zip(row, numbers, strict=True))
+            _cell(cell, column == 0, number, shares)
+            for column, (cell, number) in enumerate(zip(row, numbers, strict=True))
         )
         + "</tr>"
         for place, row in enumerate(rows)
@@ -38,8 +40,9 @@ def table(
     )
 
 
-def _cell(value: object, first: bool, number: bool) -> str:
-    text = escape(plain(cell_text(value)))
+def _cell(value: object, first: bool, number: bool, shares: bool) -> str:
+    shown = f"{value:.1%}" if shares and isinstance(value, float) else cell_text(value)
+    text = escape(plain(shown))
     if isinstance(value, int | float):
         return f'<td class="number" data-value="{value!r}">{text}</td>'
     if number:  # nothing sorts below everything

@@ -60,7 +60,7 @@ def layer(name: str, cycles: int = 1000, *, points: list[list[float]] | None = N
         "cycles": cycles,
         "bound": "compute",
         "busy_cycles": {"array": 0.9 * cycles, "dram": 0.4 * cycles},
-        "utilization": 64**3 / (256 * cycles),
+        "utilization": 64**3 / (512 * cycles),
         "energy_pj": {"array": 2.0e5, "dram": 3.0e5 + cycles, "spad": 1.0e5},
         "instructions": {"compute": 4, "load": 8},
         "traffic": {
@@ -83,7 +83,7 @@ def document(layers: list[dict[str, Any]], **others: Any) -> dict[str, Any]:
         "kind": "executable",
         "machine": {
             "clock_hz": 1_000_000_000,
-            "macs_per_cycle": 256,
+            "macs_per_cycle": 512,
             "memories": [
                 {"name": "dram", "capacity_bytes": 1 << 34, "bytes_per_cycle": 16.0},
                 {"name": "spad", "capacity_bytes": 1 << 18, "bytes_per_cycle": 64.0},

@@ -90,7 +90,7 @@ def test_equal_statistics_have_equal_bytes() -> None:
 
 def test_equal_mappings_are_drawn_once() -> None:
     text = named(*(f"block{k}" for k in range(5)))
-    assert "1 mappings of 5 layers, each drawn once." in text
+    assert "1 mapping of 5 layers, each drawn once." in text
     assert "<b>block0, block1, block2 and 2 more</b> (matmul, ws; optimal, 7 mappings costed)" in text
 
 
@@ -104,6 +104,20 @@ def test_a_mapping_without_proof_says_how_far_the_bound_lies() -> None:
 def test_statistics_of_a_run_have_no_mappings() -> None:
     text = html_page(document([{**layer("a"), "mapping": None}], source="run"))
     assert "These statistics have no mappings" in text
+
+
+def test_what_would_help_is_shown_where_it_is_known() -> None:
+    one, other = layer("a"), layer("b")
+    one["explain"] = {
+        "base_cycles": 1000,
+        "cycles": {"rows": 900, "columns": None, "lanes": 1000, "bandwidth": 500, "capacity": 1010},
+    }
+    text = html_page(document([one, other]))
+    rows = text[text.index('<div class="table help"') : text.index('<div class="table layers"')]
+    assert re.findall(r"<td[^>]*>([^<]*)</td>", rows) == ["a", "1000", "10.0%", "-", "0.0%", "50.0%", "-1.0%"]
+    assert 'href="#help"' in text
+    assert "The time did not suffice for 1 layer." in text
+    assert 'href="#help"' not in named("a")
 
 
 def test_the_size_grows_with_the_layers() -> None:

@@ -133,16 +133,16 @@ def test_points_and_roofs_lie_where_the_axes_say() -> None:
     for name, bandwidth in (("dram", 16), ("spad", 64)):
         (mark,) = (each for each in scene.marks if each.title.startswith(f"{name}: "))
         (slope,) = (each for each in mark.shapes if isinstance(each, Line))
-        ridge = 256 / bandwidth
-        assert slope.points[1] == pytest.approx((across(ridge), up(256)), abs=0.5)
+        ridge = 512 / bandwidth
+        assert slope.points[1] == pytest.approx((across(ridge), up(512)), abs=0.5)
         assert slope.width == (2 if name == "dram" else 1), "the roof of the memory that is shown is the thick one"
 
 
 def test_the_roofline_tells_what_it_leaves_out() -> None:
     layers = [layer("a"), {**layer("pool"), "macs": 0}]
     scene = roofline.draw(document_of(document(layers)), "dram", range(2), bars.WIDE)
-    assert "1 layers as points" in scene.description
-    assert "1 layers without MACs or traffic are not shown" in scene.description
+    assert "1 layer as points" in scene.description
+    assert "1 layer without MACs or traffic left out" in scene.description
 
 
 def test_without_a_machine_there_are_points_and_no_roofs() -> None:
@@ -179,8 +179,31 @@ def test_boxes_are_nested_from_main_memory_inwards() -> None:
     assert "6 KiB of 256 KiB" in texts and "4 KiB of 64 KiB" in texts
     assert "x 2 × 1 KiB" in texts and "w 4 KiB" in texts
     assert "multiply, accumulate; w stays in the array (ws)" in texts
-    stays = {mark.title.partition(":")[0] for mark in scene.marks if "same in every step" in mark.title}
-    assert stays == {"w", "x", "y"}, "m moves x and y, n moves w and y, k moves x and w"
+    stays = [mark.title.partition(":")[0] for mark in scene.marks if "same in every step" in mark.title]
+    assert stays == ["w", "x", "y", "w"], "m moves x and y, n moves w and y, k moves x and w"
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_deep_nests_are_legible(width: float) -> None:
+    """Twelve loops in one another: no text leaves the box that it belongs to, and none covers another one."""
+    value = document([layer("a")])
+    found = value["layers"][0]["mapping"]["nest"]
+    found["loops"] = [
+        loop("dram", ["m"], 98, 48, 3),
+        *(loop("spad", ["k", "n"], 99, 24, 5) for _ in range(8)),
+        *found["loops"][3:],
+    ]
+    of = document_of(value)
+    scene = loops.draw(of, of.layers[0], width)
+    boxes = [extent(each) for each in shapes(scene) if isinstance(each, Rect) and each.radius == 5]
+    texts = [extent(each) for each in shapes(scene) if isinstance(each, Text)]
+    for left, top, right, bottom in texts[1:]:
+        holding = [box for box in boxes if box[1] <= top + 6 and bottom - 6 <= box[3]]
+        assert holding[-1][0] <= left and right <= holding[-1][2] + 1
+    for number, one in enumerate(texts):
+        for other in texts[:number]:
+            apart = one[0] >= other[2] - 1 or other[0] >= one[2] - 1
+            assert apart or one[1] + 4 >= other[3] or other[1] + 4 >= one[3], (one, other)
 
 
 def test_short_last_tiles_and_loops_of_one_step_are_told() -> None:
