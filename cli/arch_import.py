@@ -34,9 +34,9 @@ def translate(path: str, kind: str) -> Translated:
     text = read_text_bounded(Path(path), _LARGEST_BYTES, "a description of an accelerator")
     kind = _recognised(text, path) if kind == "auto" else kind
     if kind == "accelergy":
-        from ..frontend.accelergy import import_csv, import_reference_tables
+        from ..frontend.accelergy import import_tables
 
-        table = (import_csv if Path(path).suffix == ".csv" else import_reference_tables)(text, path)
+        table = import_tables(text, path)
         return Translated(table.text, table.ignored, is_machine=False)
     from ..frontend.foreign_yaml import level_name
     from ..frontend.hierarchy_text import hierarchy_text

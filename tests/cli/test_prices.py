@@ -91,6 +91,30 @@ def test_counts_and_prices_in_accelergys_files(work: Path) -> None:
     assert energy_pj == pytest.approx(stats["total"]["energy_pj"])
 
 
+def test_accelergys_tables_are_imported_and_price_a_machine(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What was exported, at a machine of other prices: the energy of the first."""
+    folder = work / "there"
+    base = ["cost", str(work / "m.onnx"), "--arch"]
+    theirs = statistics([*base, "f32_8", "--accelergy", str(folder)], work)
+    assert main(["arch", "import", str(folder / "ERT.yaml"), "-o", str(folder / "prices.yaml")]) == 0
+    text = arch_source("f32_8")[0].replace(
+        "technology_nm: 45, dram: lpddr4}", "technology_nm: 7, dram: hbm2, table: prices.yaml}"
+    )
+    (folder / "mine.yaml").write_text(text)
+    ours = statistics([*base, str(folder / "mine.yaml")], work)
+    assert ours["total"]["energy_pj"] == pytest.approx(theirs["total"]["energy_pj"])
+    assert ours["provenance"]["energy_pj.array.mac"].endswith(
+        "Accelergy's table ERT.yaml, system.array[0..63], compute"
+    )
+    plug_in = folder / "regfile.csv"
+    plug_in.write_text("technology,width,action,energy\n45nm,16,read,0.5\n45nm,16,leak,0.1\n")
+    capsys.readouterr()
+    assert main(["arch", "import", str(plug_in)]) == 0
+    out, err = capsys.readouterr()
+    assert "{component: regfile, action: read_word, energy_pj: 0.5," in out
+    assert "ignored: regfile: action 'leak' (an energy per cycle of unknown length), 0.1 pJ\n" in err
+
+
 def test_accelergys_files_replace_nothing_that_is_read(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = work / "held"
     folder.mkdir()
