@@ -11,10 +11,10 @@ _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """`bytes_per_cycle` is None where no limit is known."""
+    """`bytes_per_cycle`, of all instances together, is None where no limit is known; so is `capacity_bytes`."""
 
     name: str
-    capacity_bytes: int
+    capacity_bytes: int | None
     bytes_per_cycle: float | None
 
 

@@ -39,6 +39,8 @@ def levels_of(nest: LoopNest, memories: Sequence[str]) -> list[Level]:
         )
         if names:
             groups = tuple((name, tuple(each for each in filled if each.memory == name)) for name in names)
+            if names[0] == found[-1].name and not found[-1].loops:
+                found.pop()  # main memory, of which the document tells what it holds
             found.append(Level(names[0], groups, ()))
         if place == len(nest.loops):
             break
@@ -65,9 +67,8 @@ def _dims(loop: Loop) -> str:
 
 
 def _steps(loop: Loop) -> str:
-    if loop.axis:
-        return f"{loop.iterations} along {loop.axis}"
-    return f"{loop.iterations} × {loop.tile}" if loop.tile > 1 else str(loop.iterations)
+    steps = f"{loop.iterations} × {loop.tile}" if loop.tile > 1 else str(loop.iterations)
+    return f"{steps} along {loop.axis}" if loop.axis else steps
 
 
 def draw(document: Document, layer: Layer, width: float) -> Scene:
@@ -77,7 +78,8 @@ def draw(document: Document, layer: Layer, width: float) -> Scene:
     levels = levels_of(nest, document.memories)
     names = [name for level in levels for name in (level.name, *(memory for memory, _ in level.buffers))]
     colours = component_colours(list(dict.fromkeys(names)), document.memories)
-    capacity = {each.name: each.capacity_bytes for each in document.machine.memories} if document.machine else {}
+    memories = document.machine.memories if document.machine else ()
+    capacity = {each.name: each.capacity_bytes or 0 for each in memories}
     sketch = _Sketch(width, {each.name: each for each in nest.operands}, colours, capacity)
     sketch.dimensions(nest)
     for level in levels:
@@ -190,7 +192,7 @@ class _Sketch:
         for colour, words, title in chips:
             shown = fitted(words, self._right - self._left - 14, size, mono=True)
             needed = 13 + text_width(shown, size, mono=True)
-            if x > first and x + needed > self._right:
+            if x > first and x + needed > self._right + 1:
                 x, self._y = self._left, self._y + _LINE
                 first = x
             disc = Rect(x, self._y + 5, 8, 8, colour, radius=4)
@@ -202,7 +204,8 @@ class _Sketch:
         last = loop.extent - loop.tile * (loop.iterations - 1)
         short = f", the last of {last}" if last < loop.tile else ""
         if loop.axis:
-            words = f"{loop.iterations} × {_dims(loop)} along {loop.axis}"
+            each = f" of {loop.tile}" if loop.tile > 1 else ""
+            words = f"{loop.iterations} × {_dims(loop)}{each} along {loop.axis}"
         else:
             words = f"for {_dims(loop)} in {loop.iterations} steps of {loop.tile}{short}"
         self._begin("paper", colour, f"{words}; covers {loop.extent} points of {_dims(loop)}")

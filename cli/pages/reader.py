@@ -152,7 +152,7 @@ def _machine(reader: _Reader, value: Table, place: str) -> Machine:
     memories = tuple(
         Memory(
             reader.text(each, "name", where),
-            reader.whole(each, "capacity_bytes", where),
+            None if each.get("capacity_bytes") is None else reader.whole(each, "capacity_bytes", where),
             None if each.get("bytes_per_cycle") is None else reader.number(each, "bytes_per_cycle", where),
         )
         for each, where in reader.tables(value, "memories", place)

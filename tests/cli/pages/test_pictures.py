@@ -236,6 +236,20 @@ def test_buffers_of_any_level_stand_where_they_are_filled() -> None:
     ]
 
 
+def test_main_memory_may_tell_what_it_holds_and_lanes_may_hold_tiles() -> None:
+    value = document([layer("a")])
+    value["machine"]["memories"][0]["capacity_bytes"] = None
+    found = value["layers"][0]["mapping"]["nest"]
+    found["buffers"] += [{"operand": "x", "memory": "dram", "copies": 1, "bytes": 65536, "outer_loops": 0}]
+    found["loops"][3] = loop("pe", ["k"], 16, 4, 4, "rows")
+    of = document_of(value)
+    scene = loops.draw(of, of.layers[0], bars.WIDE)
+    texts = [each.text for each in shapes(scene) if isinstance(each, Text)]
+    assert texts.count("dram") == 1
+    assert "x 64 KiB" in texts and "4 × k of 4 along rows" in texts
+    assert "pe: k 4 × 4 along rows" in scene.description
+
+
 def test_the_front_is_what_no_point_beats() -> None:
     points = [(3.0, 3.0), (1.0, 5.0), (2.0, 4.0), (2.0, 6.0), (3.0, 3.0), (4.0, 3.0), (5.0, 1.0)]
     assert scatter.pareto(points) == [(1.0, 5.0), (2.0, 4.0), (3.0, 3.0), (5.0, 1.0)]
