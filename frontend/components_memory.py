@@ -15,6 +15,7 @@ from .components_tables import SRAM_FIGURES, WIDEST_BITS, SramCurve, SramTable, 
 
 FEWEST_WORDS = 32  # of a static memory: CACTI organises none with fewer; what is smaller is registers
 _KIB = 8 * 1024  # bits
+_FINFET_LEAKAGE = 0.79  # of a planar transistor's: Parvais et al., VLSI-TSA 2009, in Accelergy's CACTI plug-in
 _SHALLOW = 0.78  # exponent of the depth in an access's energy, Accelergy's CACTI plug-in
 
 
@@ -31,7 +32,8 @@ def sram(
     Figures of the table's own points come back as they are. Between them logarithms lie on straight lines, first by
     capacity, then by width; beyond the smallest and largest capacity the end slopes go on. A word over 128 bits is that
     of several arrays side by side; one narrower than the narrowest curve costs 0.7 w + 0.3 of it (Accelergy's CACTI
-    plug-in), and a memory of fewer than 32 words (words / 32) ^ 0.78 of one of 32 (idem). `banks` change nothing:
+    plug-in), and a memory of fewer than 32 words (words / 32) ^ 0.78 of one of 32 (idem). Below the smallest
+    node of the table energy falls with the root of the feature size, area in proportion (idem). `banks` change nothing:
     specs/energy.md says what that leaves out. Requires positive numbers and a technology of 7 to 130 nm.
     """
     table = (tables or built_in()).sram
@@ -81,14 +83,14 @@ def _at_node(
     if low < technology_nm < high:
         figures = {name: between({nm: ends[nm][0][name] for nm in ends}, technology_nm) for name in SRAM_FIGURES}
         return figures, f"{source}, between {low} and {high} nm in proportion", Origin.SCALED
-    node = high if technology_nm > high else low
-    energy, area = energy_factor(node, technology_nm), area_factor(node, technology_nm)
-    factors = {name: area if name == "area_um2" else energy for name in SRAM_FIGURES}
-    return (
-        {name: ends[node][0][name] * factors[name] for name in factors},
-        f"{source}, from {node} nm by {RULE}",
-        Origin.SCALED,
-    )
+    if technology_nm > high:
+        energy, area = energy_factor(high, technology_nm), area_factor(high, technology_nm)
+        factors, rule = {"leakage_mw": energy, "area_um2": area}, RULE
+    else:
+        energy, area = math.sqrt(technology_nm / low), technology_nm / low
+        factors, rule = {"leakage_mw": _FINFET_LEAKAGE * energy, "area_um2": area}, "Accelergy's CACTI plug-in"
+    figures = {name: figure * factors.get(name, energy) for name, figure in ends[low][0].items()}
+    return figures, f"{source}, from {low} nm by {rule}", Origin.SCALED
 
 
 def _at_width(

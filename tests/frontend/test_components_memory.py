@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from dnnc.frontend.components_memory import FEWEST_WORDS, dram_bit, local_memory, register_file, sram
 from dnnc.frontend.components_price import Origin
-from dnnc.frontend.components_scaling import area_factor, energy_factor
+from dnnc.frontend.components_scaling import energy_factor
 from dnnc.frontend.components_tables import SRAM_FIGURES, built_in
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,13 +86,17 @@ def test_between_nodes_figures_are_in_proportion() -> None:
 
 
 def test_beyond_the_nodes_of_the_table_figures_are_scaled() -> None:
-    known, found = sram(8 * KIB, 32, technology_nm=22), sram(8 * KIB, 32, technology_nm=7)
-    assert found.read_pj == pytest.approx(known.read_pj * energy_factor(22, 7))
+    """Upwards as logic; downwards with the root of the feature size, area in proportion, leakage 0.79 of the root."""
+    known, larger = sram(8 * KIB, 32, technology_nm=90), sram(8 * KIB, 32, technology_nm=130)
+    assert larger.read_pj == pytest.approx(known.read_pj * energy_factor(90, 130))
+    assert "Stillmaker" in larger.source
+    known, smaller = sram(8 * KIB, 32, technology_nm=22), sram(8 * KIB, 32, technology_nm=7)
     assert known.leakage_mw is not None
-    assert found.leakage_mw == pytest.approx(known.leakage_mw * energy_factor(22, 7))
     assert known.area_um2 is not None
-    assert found.area_um2 == pytest.approx(known.area_um2 * area_factor(22, 7))
-    assert "Stillmaker" in found.source
+    assert smaller.read_pj == pytest.approx(known.read_pj * math.sqrt(7 / 22))
+    assert smaller.leakage_mw == pytest.approx(known.leakage_mw * 0.79 * math.sqrt(7 / 22))
+    assert smaller.area_um2 == pytest.approx(known.area_um2 * 7 / 22)
+    assert (larger.origin, smaller.origin) == (Origin.SCALED, Origin.SCALED)
 
 
 @given(
