@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from .axes import size_bytes, some
@@ -29,19 +29,14 @@ class Level:
 
 
 def levels_of(nest: LoopNest, memories: Sequence[str]) -> list[Level]:
-    """Levels from main memory inwards."""
-    found: list[Level] = [Level(next(iter(memories), "main memory"), (), ())]
+    """Levels from main memory inwards. Memories that are filled at one place share a box; main memory has its own."""
+    main = next(iter(memories), "main memory")
+    found = [Level(main, _groups(nest, memories, 0, [main]), ())]
     for place in range(len(nest.loops) + 1):
-        filled = [each for each in nest.buffers if each.outer_loops == place]
-        names = sorted(
-            {each.memory for each in filled},
-            key=lambda name: (name not in memories, memories.index(name) if name in memories else 0, name),
-        )
-        if names:
-            groups = tuple((name, tuple(each for each in filled if each.memory == name)) for name in names)
-            if names[0] == found[-1].name and not found[-1].loops:
-                found.pop()  # main memory, of which the document tells what it holds
-            found.append(Level(names[0], groups, ()))
+        filled = {each.memory for each in nest.buffers if each.outer_loops == place} - ({main} if not place else set())
+        if filled:
+            groups = _groups(nest, memories, place, filled)
+            found.append(Level(groups[0][0], groups, ()))
         if place == len(nest.loops):
             break
         loop = nest.loops[place]
@@ -49,6 +44,16 @@ def levels_of(nest: LoopNest, memories: Sequence[str]) -> list[Level]:
             found.append(Level(loop.level, (), ()))
         found[-1] = replace(found[-1], loops=(*found[-1].loops, loop))
     return found
+
+
+def _groups(
+    nest: LoopNest, memories: Sequence[str], place: int, names: Iterable[str]
+) -> tuple[tuple[str, tuple[Buffer, ...]], ...]:
+    """What is filled inside the first `place` loops in the memories of these names, in the machine's order."""
+    known = {name: number for number, name in enumerate(memories)}
+    ordered = sorted(names, key=lambda name: (known.get(name, len(known)), name))
+    held = ((name, tuple(e for e in nest.buffers if (e.memory, e.outer_loops) == (name, place))) for name in ordered)
+    return tuple((name, buffers) for name, buffers in held if buffers)
 
 
 def in_words(nest: LoopNest) -> str:

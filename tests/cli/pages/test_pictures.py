@@ -240,13 +240,16 @@ def test_main_memory_may_tell_what_it_holds_and_lanes_may_hold_tiles() -> None:
     value = document([layer("a")])
     value["machine"]["memories"][0]["capacity_bytes"] = None
     found = value["layers"][0]["mapping"]["nest"]
-    found["buffers"] += [{"operand": "x", "memory": "dram", "copies": 1, "bytes": 65536, "outer_loops": 0}]
+    for memory in ("dram", "glb"):
+        found["buffers"] += [{"operand": "x", "memory": memory, "copies": 1, "bytes": 65536, "outer_loops": 0}]
     found["loops"][3] = loop("pe", ["k"], 16, 4, 4, "rows")
     of = document_of(value)
     scene = loops.draw(of, of.layers[0], bars.WIDE)
     texts = [each.text for each in shapes(scene) if isinstance(each, Text)]
-    assert texts.count("dram") == 1
-    assert "x 64 KiB" in texts and "4 × k of 4 along rows" in texts
+    assert texts.count("dram") == texts.count("glb") == 1
+    boxes = [mark.title for mark in scene.marks if isinstance(mark.shapes[0], Rect) and mark.shapes[0].radius == 5]
+    assert boxes[:2] == ["dram", "glb"], "a box each"
+    assert texts.count("x 64 KiB") == 2 and "4 × k of 4 along rows" in texts
     assert "pe: k 4 × 4 along rows" in scene.description
 
 
