@@ -1,13 +1,14 @@
 """Two witnesses: what the closed form counts of a mapping on a hierarchy is what a walk of every step counts.
 
     python benchmarks/levels_equal_walk.py                    20,000 random cases, on all cores
-    python benchmarks/levels_equal_walk.py --cases 1000 --seed 7
+    python benchmarks/levels_equal_walk.py --cases 1000 --seed 7 --machine eyeriss_like
 
 A case is a random workload (convolutions with stride, dilation and padding, plain, grouped and depthwise; products of
 matrices; poolings; axes of any kind), a random machine (stores that are passed by, fan-outs that share or do not) and a
-random legal loop tree (ragged pieces, several dimensions along an axis). Every figure of backends/cost/levels/counts.py
-must be that of runtime/level_walker.py, in turn under dnnc's own convention and under Timeloop's. What differs is
-printed with the seed that repeats it. Exit status 1 if something differs.
+random loop tree (ragged pieces, several dimensions along an axis); `--machine` puts the workloads on one machine.
+Every figure of backends/cost/levels/counts.py must be that of runtime/level_walker.py, in turn under dnnc's own
+convention and under Timeloop's. What differs is printed with the seed that repeats it. Exit status 1 if something
+differs.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from dnnc.backends.cost.levels.accesses import NATIVE, TIMELOOP
+from dnnc.frontend.hierarchy_yaml import bundled_hierarchies, hierarchy_source, parse_hierarchy
+from dnnc.ir.diagnostics import CompileError, Diagnostic
+from dnnc.ir.hierarchy import Hierarchy
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from support.level_witnesses import differences
@@ -27,26 +31,36 @@ from support.random_levels import random_case
 BATCH = 100  # cases that a process takes at a time
 
 
-def run(first: int, count: int) -> list[str]:
+def run(first: int, count: int, machine: Hierarchy | None) -> list[str]:
     """What differs in the cases of `count` seeds from `first` on."""
     return [
         f"seed {seed}: {each}"
         for seed in range(first, first + count)
-        for each in differences(random_case(seed), (NATIVE, TIMELOOP)[seed % 2])
+        for each in differences(random_case(seed, machine), (NATIVE, TIMELOOP)[seed % 2])
     ]
+
+
+def named(machine: str) -> Hierarchy:
+    """The bundled machine of that name. Raises CompileError."""
+    found = hierarchy_source(machine)
+    if found is None:
+        raise CompileError(Diagnostic(f"no machine {machine!r}", help=f"one of {', '.join(bundled_hierarchies())}"))
+    return parse_hierarchy(*found)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=20_000, help="how many (20,000)")
     parser.add_argument("--seed", type=int, default=0, help="the first case's seed (0)")
+    parser.add_argument("--machine", help="a bundled machine with levels inside the array (else random ones)")
     options = parser.parse_args()
+    machine = named(options.machine) if options.machine else None
     start = time.monotonic()
     firsts = range(options.seed, options.seed + options.cases, BATCH)
     counts = [min(BATCH, options.seed + options.cases - first) for first in firsts]
     different = 0
     with ProcessPoolExecutor() as pool:
-        for found in pool.map(run, firsts, counts):
+        for found in pool.map(run, firsts, counts, [machine] * len(counts)):
             different += len({each.split(":")[0] for each in found})
             for each in found:
                 print(each, flush=True)

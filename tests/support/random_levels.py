@@ -28,12 +28,13 @@ class Case:
     tree: LoopTree
 
 
-def random_case(seed: int) -> Case:
-    """The case that `seed` names."""
+def random_case(seed: int, machine: Hierarchy | None = None) -> Case:
+    """The case that `seed` names, on a machine of its own if none is given. The tree minds neither constraints nor
+    capacities, which random machines do not have."""
     rng = Random(seed)
     workload = random_workload(rng)
-    machine = random_machine(rng)
-    return Case(workload, machine, random_tree(rng, workload, machine))
+    chosen = machine or random_machine(rng)
+    return Case(workload, chosen, random_tree(rng, workload, chosen))
 
 
 # ---------------------------------------------------------------------------------------------- workloads
