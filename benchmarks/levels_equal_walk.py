@@ -7,8 +7,9 @@ A case is a random workload (convolutions with stride, dilation and padding, pla
 matrices; poolings; axes of any kind), a random machine (stores that are passed by, fan-outs that share or do not) and a
 random loop tree (ragged pieces, several dimensions along an axis); `--machine` puts the workloads on one machine.
 Every figure of backends/cost/levels/counts.py must be that of runtime/level_walker.py, in turn under dnnc's own
-convention and under Timeloop's. What differs is printed with the seed that repeats it. Exit status 1 if something
-differs.
+convention and under Timeloop's; under dnnc's own, words, busy times and bits over links must be those that
+runtime/level_figures.py makes of the walk. What differs is printed with the seed that repeats it. Exit status 1 if
+something differs.
 """
 
 from __future__ import annotations
