@@ -12,8 +12,8 @@ INPUT, WEIGHT, OUTPUT = OPERAND_ROLES
 
 
 def test_a_product_on_two_lanes() -> None:
-    """o[m] += i[m, k] * w[k] with 4 x 6 points: outputs come once for each of two pieces of k. Words of 16 bits hold two
-    operands or one partial sum."""
+    """o[m] += i[m, k] * w[k] with 4 x 6 points: outputs come once for each of two pieces of k. A word of 16 bits holds
+    two operands or one partial sum."""
     e = {"m": 4, "k": 6}
     work = workload("product", e, [plain("m", e), plain("k", e)], [plain("k", e)], [plain("m", e)])
     text = "keep dram input weight output\ntemporal k 3\ntemporal m 2\nspatial m 1 pe.rows\n"
