@@ -49,14 +49,15 @@ def sram(
     if banks > 1:
         notes.append(f"{banks} banks as one")
     inexact = ports > 1 or words < FEWEST_WORDS
-    read, write, leakage, area = (
-        arrays * figures[name] * port_factor(table, name, ports, capacity_bits / arrays) for name in SRAM_FIGURES
-    )
+    whole = {
+        name: arrays * figure * port_factor(table, name, ports, capacity_bits / arrays)
+        for name, figure in figures.items()
+    }
     return MemoryPrice(
-        read,
-        write,
-        leakage,
-        area,
+        whole["read_pj"],
+        whole["write_pj"],
+        whole.get("leakage_mw"),
+        whole.get("area_um2"),
         ", ".join([f"{source}: {shape}", *notes]),
         weakest(origin, Origin.FITTED) if inexact else origin,
     )
@@ -72,16 +73,17 @@ def port_factor(table: SramTable, figure: str, ports: int, capacity_bits: float)
 def _at_node(
     table: SramTable, capacity_bits: float, word_bits: float, technology_nm: int
 ) -> tuple[Mapping[str, float], str, Origin]:
-    """Figures of one array with one port, their source, and how they came about."""
+    """The known figures of one array with one port, their source, and how they came about."""
     nodes = table.technologies()
     low = max((nm for nm in nodes if nm <= technology_nm), default=nodes[0])
     high = min((nm for nm in nodes if nm >= technology_nm), default=nodes[-1])
-    ends = {nm: _at_width(table, nm, capacity_bits / 8, word_bits) for nm in {low, high}}
+    ends = {nm: _at_width(table, nm, capacity_bits / 8, word_bits) for nm in sorted({low, high})}
     source = "; ".join(dict.fromkeys(source for _, source, _ in ends.values()))
     if low == high == technology_nm:
         return ends[low]
     if low < technology_nm < high:
-        figures = {name: between({nm: ends[nm][0][name] for nm in ends}, technology_nm) for name in SRAM_FIGURES}
+        known = [name for name in ends[low][0] if name in ends[high][0]]
+        figures = {name: between({nm: ends[nm][0][name] for nm in ends}, technology_nm) for name in known}
         return figures, f"{source}, between {low} and {high} nm in proportion", Origin.SCALED
     if technology_nm > high:
         energy, area = energy_factor(high, technology_nm), area_factor(high, technology_nm)
@@ -109,6 +111,7 @@ def _at_width(
         )
         * factors.get(name, narrow * depth**_SHALLOW)
         for name in SRAM_FIGURES
+        if all(getattr(curve, name) for curve in curves)
     }
     exact = any(c.width_bits == word_bits and capacity_bytes in c.capacity_bytes for c in curves)
     return figures, source if exact else f"{source}, interpolated", Origin.MEASURED if exact else Origin.FITTED

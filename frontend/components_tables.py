@@ -7,7 +7,7 @@ A user's table has the sections `sram`, `dram` and `logic`, each like the file o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -29,7 +29,8 @@ _LARGEST = 1e15  # of any figure
 
 @dataclass(frozen=True, slots=True)
 class SramCurve:
-    """Memories of one technology and word width by rising capacity; `source` where it is not the whole table's."""
+    """Memories of one technology and word width by rising capacity. A user's may have no leakage or no area, and has a
+    `source` of its own."""
 
     technology_nm: int
     width_bits: int
@@ -103,7 +104,7 @@ class Tables:
     logic: Mapping[str, LogicRow]
     energy: tuple[tuple[EnergyRow, Span], ...] = ()
     area: tuple[tuple[AreaRow, Span], ...] = ()
-    leakage: tuple[tuple[LeakageRow, Span], ...] = field(default=())
+    leakage: tuple[tuple[LeakageRow, Span], ...] = ()
 
 
 @cache
@@ -199,7 +200,9 @@ def _exponent(fields: Fields, key: str) -> tuple[float, float]:
 
 def _curve(fields: Fields) -> SramCurve:
     capacities = numbers(fields, "capacity_bytes", 1, 1 << 40)
-    figures = [numbers(fields, name, 0, _LARGEST) for name in SRAM_FIGURES]
+    optional = ("leakage_mw", "area_um2")
+    given = [name for name in SRAM_FIGURES if fields.has(name) or name not in optional]
+    figures = [numbers(fields, name, 0, _LARGEST) if name in given else [] for name in SRAM_FIGURES]
     if any(low >= high for low, high in pairwise(capacities)):
         fields.fault("capacity_bytes", "capacities must rise", "for example `capacity_bytes: [1024, 2048]`")
     for name, found in zip(SRAM_FIGURES, figures, strict=True):

@@ -131,6 +131,18 @@ def test_what_a_table_leaves_out_is_built_in() -> None:
     assert "my compiler" in between.source
 
 
+def test_a_memory_of_unknown_area_and_leakage(tmp_path: Path) -> None:
+    text = "".join(line for line in TABLE.splitlines(True) if "area_um2" not in line and "leakage_mw" not in line)
+    (tmp_path / "mine.yaml").write_text(text)
+    arch = priced("{technology_nm: 28, dram: lpddr5, leakage: true, table: mine.yaml}", "", tmp_path)
+    assert energy(arch, "spad", "read_word") == 4.0
+    assert next(row.area_um2 for row in arch.area if row.component == "spad") is None
+    assert next(row.leakage_mw for row in arch.leakage if row.component == "spad") is None
+    between = sram(8192, 32, technology_nm=30, tables=read_table(text, "mine.yaml"))
+    assert (between.area_um2, between.leakage_mw) == (None, None)
+    assert parse_arch(arch.text, "embedded") == arch
+
+
 def test_the_built_in_tables_are_a_users_table() -> None:
     """One schema: read strictly, they are what is built in."""
     built = built_in().sram
