@@ -18,7 +18,7 @@ from ..passes.mapper import STOPPED, Mapper
 from ..passes.mapping import MappingOptions
 from .described import Json
 from .report import print_table
-from .show import dram_bytes
+from .show import data_bytes
 from .stats import ridge
 
 TIME_LIMIT_S = 20.0  # for all variants of all layers, where the user sets none
@@ -171,10 +171,10 @@ def explain(stats: Json, module: Module, arch: Arch, found: Gains) -> None:
     nests = {each.name: each for each in module.operations if isinstance(each, Nest)}
     hosted = {each.name: each for each in module.operations if isinstance(each, HostRegion)}
     balance = ridge(arch)
-    print(f"\nroofline: the array is the limit above {balance:.3g} MACs per byte of main-memory traffic")
+    print(f"\nroofline: the array is the limit above {balance:.3g} MACs per byte of data at main memory")
     for layer in stats["layers"]:
         name = layer["name"]
-        moved = dram_bytes(layer)
+        moved = data_bytes(layer)
         per_byte = layer["macs"] / moved if moved else 0.0
         of_ridge = f"{per_byte:.3g} MACs per byte ({per_byte / balance:.2g} of the ridge)"
         print(f"{name}: {layer['bound']}-bound, {of_ridge}")

@@ -46,6 +46,12 @@ def dram_bytes(layer: Json) -> int:
     return sum(moved["read_bytes"] + moved["write_bytes"] for moved in roles)
 
 
+def data_bytes(layer: Json) -> int:
+    """Of `dram_bytes` those that hold the bus: instructions do not."""
+    instructions = layer["traffic"].get(MAIN_MEMORY, {}).get("instruction", {"read_bytes": 0})
+    return dram_bytes(layer) - int(instructions["read_bytes"])
+
+
 def total_rows(stats: Json) -> list[tuple[str, str]]:
     total = stats["total"]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from ..backends.cost.price import area_um2
 from ..ir.arch import MAIN_MEMORY, Arch, LeakageRow
-from ..ir.nest import Nest
+from ..ir.nest import Nest, Role
 from ..ir.stats import LayerCounts
 from .described import Json, machine_json, nest_json
 
@@ -119,7 +119,7 @@ def bound(counts: LayerCounts, arch: Arch) -> str:
     """
     if counts.where == "host":
         return "host"
-    moved = sum(each.read_bytes + each.write_bytes for each in counts.traffic.get(MAIN_MEMORY, {}).values())
+    moved = _bus_bytes(counts)
     busy = counts.macs_issued / (arch.array.rows * arch.array.cols)
     if arch.vector is not None:
         busy = max(busy, counts.actions.get("vector.op", 0) / arch.vector.lanes)
@@ -131,7 +131,7 @@ def busy_cycles(counts: LayerCounts, arch: Arch) -> dict[str, float]:
     bandwidth. A layer takes as many as the busiest one or more. From counts alone, so that cost and run agree."""
     if counts.where == "host":
         return {}
-    moved = sum(each.read_bytes + each.write_bytes for each in counts.traffic.get(MAIN_MEMORY, {}).values())
+    moved = _bus_bytes(counts)
     found = {
         "array": counts.macs_issued / (arch.array.rows * arch.array.cols) if counts.dataflow else 0.0,
         "vector": counts.actions.get("vector.op", 0) / arch.vector.lanes if arch.vector else 0.0,
@@ -139,6 +139,13 @@ def busy_cycles(counts: LayerCounts, arch: Arch) -> dict[str, float]:
         MAIN_MEMORY: moved * arch.clock_hz / arch.dma.bandwidth_bytes_per_second,
     }
     return {unit: cycles for unit, cycles in found.items() if cycles}
+
+
+def _bus_bytes(counts: LayerCounts) -> int:
+    """What loads and stores move at main memory. Instructions are read beside the bus: it is held by commands alone
+    (specs/isa.md, section 3)."""
+    roles = counts.traffic.get(MAIN_MEMORY, {}).items()
+    return sum(moved.read_bytes + moved.write_bytes for role, moved in roles if role != Role.INSTRUCTION.value)
 
 
 def ridge(arch: Arch) -> float:
@@ -158,8 +165,8 @@ def _provenance(arch: Arch) -> dict[str, str]:
         "macs": "specs/counts.md",
         "traffic": "specs/counts.md",
         "gops": "two operations a MAC",
-        "bound": "main-memory bytes / bandwidth against cycles of the busiest unit",
-        "busy_cycles": "work / full rate: array, vector and post unit by elements, main memory by bytes / bandwidth",
+        "bound": "main-memory bytes, without instructions, / bandwidth against cycles of the busiest unit",
+        "busy_cycles": "work / full rate: array, vector and post unit by elements, main memory as for bound",
         "power_w": "energy / time",
         "energy_pj.leakage": _LEAKAGE if arch.leakage else _NO_LEAKAGE,
         "mapping": "the compiler's search; null on the host, and in a run: programs do not tell how they were found",

@@ -101,6 +101,10 @@ class Layer:
         """Read and written, by all roles."""
         return sum(map(sum, self.traffic.get(memory, {}).values()))
 
+    def data_bytes(self, memory: str) -> int:
+        """Of those the ones that take of the memory's bandwidth: instructions are read beside the bus."""
+        return self.moved_bytes(memory) - sum(self.traffic.get(memory, {}).get("instruction", (0, 0)))
+
 
 @dataclass(frozen=True, slots=True)
 class Document:

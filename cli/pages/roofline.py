@@ -46,7 +46,7 @@ def _points(document: Document, memory: str, chosen: Sequence[int]) -> list[tupl
     found = []
     for number in chosen:
         layer = document.layers[number]
-        moved = layer.moved_bytes(memory)
+        moved = layer.data_bytes(memory)
         if layer.macs and moved and layer.cycles:
             found.append((number, layer.macs / moved, layer.macs / layer.cycles * rate))
     return found
@@ -70,7 +70,7 @@ def draw(
     y_scale = over_decades(up, height - _BOTTOM, top)
     marks = [*_grid(x_scale, y_scale), legend]
     unit = "GMAC/s" if document.machine else "MACs per cycle"
-    words = f"MACs per byte at {memory}"
+    words = f"MACs per byte of data at {memory}"
     marks.append(Mark((Text((_LEFT + width - _RIGHT) / 2, height - 8, words, 12, "muted", "middle"),)))
     marks.append(Mark((Text(14, (top + height - _BOTTOM) / 2, unit, 12, "muted", "middle", turned=True),)))
     taken: list[tuple[float, float, float, float]] = []
@@ -84,7 +84,7 @@ def draw(
         dot = Dot(x_scale.at(intensity), y_scale.at(attained), radius, BOUNDS.get(layer.bound, "c7"))
         peak = document.machine.macs_per_cycle * _rate(document) if document.machine else 0
         title = (
-            f"{layer.name} ({layer.op})\n{intensity:.3g} MACs per byte at {memory}\n{attained:.3g} {unit}"
+            f"{layer.name} ({layer.op})\n{intensity:.3g} MACs per byte of data at {memory}\n{attained:.3g} {unit}"
             + (f", {share(attained, peak)} of the peak" if peak else "")
             + f"\n{layer.bound}-bound, {short(layer.cycles)} cycles ({share(layer.cycles, total)})"
         )

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from dnnc.cli.main import main
+from dnnc.frontend.arch_yaml import bundled, load_arch
 from onnx import helper
+from support.commands import DIGITS
 from support.onnx_models import FLOAT, save_model
 
+EXECUTABLE = [name for name in bundled() if load_arch(name).kind == "executable"]
 INT, REAL, TEXT, BOOL = "int", "real", "text", "bool"
 NEST = {
     "dims": {"*": INT},
@@ -150,3 +154,15 @@ def test_no_unit_is_busy_for_longer_than_the_layer_takes(documents: dict[str, di
         assert bool(layer["busy_cycles"]) == (layer["where"] == "accelerator")
     busy = [layer["busy_cycles"] for layer in documents["cost"]["layers"]]
     assert busy == [layer["busy_cycles"] for layer in documents["run"]["layers"]]
+
+
+@pytest.mark.parametrize("arch", EXECUTABLE)
+def test_units_are_busy_within_the_cycles_on_every_machine(arch: str, tmp_path: Path) -> None:
+    """On slow main memories, too, where instructions would not fit into the bandwidth that data leave."""
+    path = tmp_path / "c.json"
+    assert main(["cost", DIGITS, "--arch", arch, "--json", str(path)]) == 0
+    for layer in json.loads(path.read_text())["layers"]:
+        busy = layer["busy_cycles"]
+        assert all(0 < each <= layer["cycles"] for each in busy.values()), layer["name"]
+        others = max([each for unit, each in busy.items() if unit not in ("dram", "post")], default=0)
+        assert layer["bound"] == ("host" if not busy else "memory" if busy["dram"] > others else "compute")

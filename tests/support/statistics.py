@@ -64,7 +64,12 @@ def layer(name: str, cycles: int = 1000, *, points: list[list[float]] | None = N
         "energy_pj": {"array": 2.0e5, "dram": 3.0e5 + cycles, "spad": 1.0e5},
         "instructions": {"compute": 4, "load": 8},
         "traffic": {
-            "dram": {"input": dict(moved), "weight": dict(moved), "output": {"read_bytes": 0, "write_bytes": 4096}},
+            "dram": {
+                "input": dict(moved),
+                "weight": dict(moved),
+                "output": {"read_bytes": 0, "write_bytes": 4096},
+                "instruction": dict(moved),
+            },
             "spad": {"input": {"read_bytes": 65536, "write_bytes": 4096}},
         },
         "overflows": 0,

@@ -167,6 +167,6 @@ def test_dark_paper_is_the_reader_s_choice(window: Browser, pages: dict[str, Pat
 def test_five_hundred_layers_are_there_at_once(window: Browser, pages: dict[str, Path]) -> None:
     opened(window, pages["many"])
     took_ms = window.evaluate("const n = performance.getEntriesByType('navigation')[0]; return n.domComplete")
-    assert took_ms < 10_000
+    assert took_ms < 30_000  # some 300 ms; test machines may be busy
     window.click(".layers th:nth-child(7) button")
     assert window.evaluate(COLUMN)[0] == "1499"

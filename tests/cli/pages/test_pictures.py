@@ -128,7 +128,9 @@ def test_points_and_roofs_lie_where_the_axes_say() -> None:
         (dot,) = mark.shapes
         assert isinstance(dot, Dot)
         each = of.layers[mark.layer]
-        assert dot.x == pytest.approx(across(each.macs / 12288), abs=0.5)  # three operands of 4 KiB
+        assert dot.x == pytest.approx(
+            across(each.macs / 12288), abs=0.5
+        )  # three operands of 4 KiB, and no instructions
         assert dot.y == pytest.approx(up(each.macs / each.cycles), abs=0.5)  # at 1 GHz, a MAC a cycle is a GMAC/s
     for name, bandwidth in (("dram", 16), ("spad", 64)):
         (mark,) = (each for each in scene.marks if each.title.startswith(f"{name}: "))
@@ -242,6 +244,7 @@ def test_main_memory_may_tell_what_it_holds_and_lanes_may_hold_tiles() -> None:
     found = value["layers"][0]["mapping"]["nest"]
     for memory in ("dram", "glb"):
         found["buffers"] += [{"operand": "x", "memory": memory, "copies": 1, "bytes": 65536, "outer_loops": 0}]
+    found["loops"][0]["level"] = "glb"
     found["loops"][3] = loop("pe", ["k"], 16, 4, 4, "rows")
     of = document_of(value)
     scene = loops.draw(of, of.layers[0], bars.WIDE)
