@@ -137,12 +137,13 @@ class _Pictures:
         return self.figure(wide, narrow, tall=len(chart.rows) > _TALL_ROWS)
 
     def rooflines(self, document: Document, chosen: Sequence[int]) -> str:
-        memories = roofline.roofed(document)
+        """That of the outermost memory, and those of others to be opened."""
         figures = []
-        for memory in memories:
+        for memory in roofline.roofed(document):
             wide, narrow = (roofline.draw(document, memory, chosen, width) for width in (bars.WIDE, bars.NARROW))
-            heading = f"<h3>{escape(memory)}</h3>\n" if len(memories) > 1 else ""
-            figures.append(heading + self.figure(wide, narrow))
+            drawn = self.figure(wide, narrow)
+            title = f"<summary>{escape(wide.title)}</summary>"
+            figures.append(f"<details>{title}\n{drawn}</details>\n" if figures else drawn)
         return "".join(figures)
 
     def traffic(self, document: Document, chosen: Sequence[int]) -> str:
