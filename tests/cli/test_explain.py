@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -106,6 +107,22 @@ def test_what_the_time_does_not_suffice_for_is_named(tmp_path: Path, capsys: pyt
     )
     assert "saved" not in text
     assert all("explain" not in layer for layer in json.loads(path.read_text())["layers"])
+
+
+def test_totals_tell_what_they_leave_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Layers are mapped from the longest on: here the time is up after the first of them."""
+    times = iter([0.0, 0.0])
+    monkeypatch.setattr(explain, "time", SimpleNamespace(monotonic=lambda: next(times, 1e9)))
+    monkeypatch.setattr(explain, "_mapped_cycles", lambda mapper, nest, label: 1)
+    path = tmp_path / "c.json"
+    text = printed(["cost", DIGITS, "--arch", "f32_8", "--explain", "--json", str(path)], capsys)
+    layers = sorted(json.loads(path.read_text())["layers"], key=lambda layer: -int(layer["cycles"]))
+    assert ["explain" in layer for layer in layers] == [True, *(False for _ in layers[1:])]
+    left, total = sum(layer["cycles"] for layer in layers[1:]), sum(layer["cycles"] for layer in layers)
+    assert f"({left / total:.1%} of the cycles, which count as they are)" in text
+    assert f"{left + 1}  {1 - (left + 1) / total:.1%}" in text
 
 
 def test_a_given_mapping_is_compared_with_free_ones(tmp_path: Path) -> None:
