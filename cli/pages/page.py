@@ -138,7 +138,7 @@ class _Pictures:
 
     def rooflines(self, document: Document, chosen: Sequence[int]) -> str:
         """That of the outermost memory, and those of others to be opened."""
-        figures = []
+        figures: list[str] = []
         for memory in roofline.roofed(document):
             wide, narrow = (roofline.draw(document, memory, chosen, width) for width in (bars.WIDE, bars.NARROW))
             drawn = self.figure(wide, narrow)
