@@ -17,28 +17,10 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from .network import Constant
+from .network import NUMPY_TYPES, Constant
 
 # Constants of at least this many elements are handed to a session as they lie, without a copy.
 _SHARED_ELEMENTS = 1024
-
-# Types whose elements numpy holds and computes on as they are; strings and narrower kinds are not among them.
-NUMPY_TYPES = frozenset(
-    {
-        TensorProto.FLOAT,
-        TensorProto.DOUBLE,
-        TensorProto.FLOAT16,
-        TensorProto.INT8,
-        TensorProto.UINT8,
-        TensorProto.INT16,
-        TensorProto.UINT16,
-        TensorProto.INT32,
-        TensorProto.UINT32,
-        TensorProto.INT64,
-        TensorProto.UINT64,
-        TensorProto.BOOL,
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)

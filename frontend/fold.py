@@ -19,9 +19,9 @@ import onnx
 from onnx import TensorProto
 
 from ..ir.diagnostics import CompileError, Diagnostic
-from .evaluate import NUMPY_TYPES, create_session, onnxruntime_message
+from .evaluate import create_session, onnxruntime_message
 from .macs import node_macs
-from .network import Constant, Network, OnnxNode, plain_domain, serialised
+from .network import NUMPY_TYPES, Constant, Network, OnnxNode, plain_domain, serialised
 from .shapes import infer
 
 # Bytes of one folded value, and of all values that one model may have folded.

@@ -7,6 +7,7 @@ many gigabytes costs no memory until its weights are used.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
@@ -19,7 +20,7 @@ from onnx import TensorProto
 
 from ..ir.diagnostics import CompileError, Diagnostic, Span
 from ..ir.files import read_bounded
-from .network import Constant, Network, OnnxNode, captured_values, inner_names, plain_domain, subgraphs
+from .network import NUMPY_TYPES, Constant, Network, OnnxNode, captured_values, inner_names, plain_domain, subgraphs
 from .wellformed import order_nodes, structural_faults
 
 # protobuf itself stops at 2 GiB; larger models keep their weights in external data.
@@ -163,8 +164,9 @@ class _TensorReader:
     def _fault(self, tensor: TensorProto, message: str, help: str = "") -> None:
         self.faults.append(Diagnostic(f"tensor {tensor.name!r} {message}", Span(str(self.path)), help))
 
-    def check(self, tensor: TensorProto) -> bool:
-        """Whether the data is as long as type and dimensions say. External data is refused here."""
+    def check(self, tensor: TensorProto, raw: bytes | None = None) -> bool:
+        """Whether the data is as long as type and dimensions say; `raw` is its raw data, where the caller has it.
+        External data is refused here."""
         if tensor.data_location == TensorProto.EXTERNAL:
             self._fault(tensor, "is external data inside a node", "keep only initialisers of the main graph outside")
             return False
@@ -173,7 +175,7 @@ class _TensorReader:
             return False
         if tensor.HasField("raw_data"):
             expected = _stored_bytes(tensor.data_type, elements)
-            found = len(tensor.raw_data)
+            found = len(tensor.raw_data if raw is None else raw)
             if expected is None or found != expected:
                 self._fault(tensor, f"has {found} bytes of data; its type and dimensions ask for {expected}")
                 return False
@@ -202,9 +204,12 @@ class _TensorReader:
         """The tensor as an array, or None with a fault noted."""
         if tensor.data_location == TensorProto.EXTERNAL:
             return self._read_external(tensor)
-        if not self.check(tensor):
+        raw = tensor.raw_data if tensor.HasField("raw_data") else None  # a copy each time: one is enough
+        if not self.check(tensor, raw):
             return None
-        return Constant(tensor.data_type, onnx.numpy_helper.to_array(tensor))
+        if raw is None or tensor.data_type not in NUMPY_TYPES or sys.byteorder == "big":
+            return Constant(tensor.data_type, onnx.numpy_helper.to_array(tensor))
+        return Constant(tensor.data_type, np.frombuffer(raw, _numpy_type(tensor.data_type)).reshape(tuple(tensor.dims)))
 
     def _read_external(self, tensor: TensorProto) -> Constant | None:
         elements = self._elements(tensor)

@@ -34,6 +34,23 @@ ELEMENT_TYPES: dict[int, ElementType] = {
 }
 # Those that onnxruntime and main memory hold alike: 4-bit integers are packed in one and not in the other.
 CROSSING_TYPES = frozenset(ELEMENT_TYPES) - {TensorProto.INT4, TensorProto.UINT4}
+# Types whose elements numpy holds and computes on as they are; strings and narrower kinds are not among them.
+NUMPY_TYPES = frozenset(
+    {
+        TensorProto.FLOAT,
+        TensorProto.DOUBLE,
+        TensorProto.FLOAT16,
+        TensorProto.INT8,
+        TensorProto.UINT8,
+        TensorProto.INT16,
+        TensorProto.UINT16,
+        TensorProto.INT32,
+        TensorProto.UINT32,
+        TensorProto.INT64,
+        TensorProto.UINT64,
+        TensorProto.BOOL,
+    }
+)
 # As ONNX spells them, for HostType and for graph inputs and outputs.
 SPELLINGS: dict[int, str] = {
     number: "tensor(" + {"FLOAT": "float", "DOUBLE": "double"}.get(name, name.lower()) + ")"

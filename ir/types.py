@@ -149,7 +149,10 @@ class Blobs(Mapping[BlobRef, bytes]):
 
     def add_array(self, array: NDArray[np.generic]) -> BlobRef:
         """Store the elements of `array` in row-major little-endian order."""
-        return self.add(np.ascontiguousarray(array).tobytes())
+        array = np.ascontiguousarray(array)
+        whole = array.base.base if isinstance(array.base, np.ndarray) else array.base
+        seen = isinstance(whole, bytes) and len(whole) == array.nbytes  # all of it, in order: nothing to copy
+        return self.add(whole if seen else array.tobytes())
 
     def __getitem__(self, reference: BlobRef) -> bytes:
         return self._entries[reference]

@@ -184,6 +184,19 @@ class Context:
             tensor = self.tensors[access.tensor]
             assert tensor.constant is not None
             stored = np.frombuffer(self.module.blobs[tensor.constant], access.type.container).reshape(access.shape)
-            view = self.constant(f"{access.tensor}.{letters}", stored.transpose(permutation), access.type)
+            view = self.constant(f"{access.tensor}.{letters}", _permuted(stored, permutation), access.type)
             self._repacked[key] = view.tensor
         return self._repacked[key]
+
+
+_PERMUTED_AT_ONCE = 64  # elements of the innermost axis: their cache lines are still there for the next row
+
+
+def _permuted(array: NDArray[Any], permutation: tuple[int, ...]) -> NDArray[Any]:
+    """`array` with its axes permuted, contiguous; in strips, since whole columns of a large one miss the cache."""
+    source = array.transpose(permutation)
+    target = np.empty(source.shape, source.dtype)
+    for start in range(0, source.shape[-1], _PERMUTED_AT_ONCE):
+        strip = slice(start, start + _PERMUTED_AT_ONCE)
+        target[..., strip] = source[..., strip]
+    return target

@@ -30,7 +30,7 @@ from ..ir.program import BOX_AXES
 from .lower_build import Operand, Plan, Unwalkable
 from .lower_context import Context, accumulator_of
 from .lower_post import Result
-from .lower_product import Product, weights_of
+from .lower_product import Product, needs_weight_sums, sums_of, weights_of
 from .lower_view import View
 from .rewrite import integers
 
@@ -64,7 +64,7 @@ def lower_conv(context: Context, node: Node) -> None:
     grouped = w_view.reshaped((group, m // group, per_group, *kernel))
     if grouped is None:
         raise Unwalkable(w_view.value)
-    sums = _weight_sums(context, w_view) if context.is_constant(w_view.tensor) else None
+    sums = _weight_sums(context, node, w_view)
     _emit(context, node, axes, grouped, w_zero_point, sums, "")
 
 
@@ -96,7 +96,7 @@ def lower_conv_transpose(context: Context, node: Node) -> None:
                 AxisGeometry(each.outputs, each.out_step, each.out_start, 0, 1, 1, -1 if i == 0 else 0)
                 for i, each in enumerate(axes)
             ]
-        sums = _weight_sums(context, view, group) if context.is_constant(view.tensor) else None
+        sums = _weight_sums(context, node, view, group)
         _emit(context, node, axes, view, w_zero_point, sums, suffix, starts, steps)
 
 
@@ -179,12 +179,14 @@ def _phase(
     return AxisGeometry(count, stride, f, 1, len(taps), dilation // gcd(stride, dilation), start), taps
 
 
-def _weight_sums(context: Context, view: View, group: int | None = None) -> NDArray[np.int64]:
-    """Per output channel the sum of the weight codes; `group` where the first axes are [G, M/G]."""
-    codes = context.array(view.tensor).astype(np.int64)
+def _weight_sums(context: Context, node: Node, view: View, group: int | None = None) -> NDArray[np.int64] | None:
+    """Per output channel the sum of the codes of constant weights, where the product needs it; `group` where the first
+    axes are [G, M/G]."""
+    if not context.is_constant(view.tensor) or not needs_weight_sums(context, node):
+        return None
+    codes = context.array(view.tensor)
     kept = 1 if group is None else 2
-    sums: NDArray[np.int64] = codes.sum(axis=tuple(range(kept, codes.ndim))).reshape(-1)
-    return sums
+    return sums_of(codes, tuple(range(kept, codes.ndim))).reshape(-1)
 
 
 def _emit(

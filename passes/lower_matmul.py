@@ -20,7 +20,7 @@ from ..ir.nest import Dim, Role
 from .lower_build import Operand, Unwalkable
 from .lower_context import Context
 from .lower_post import Result
-from .lower_product import Product, weights_of
+from .lower_product import Product, needs_weight_sums, sums_of, weights_of
 from .lower_view import View
 
 
@@ -58,7 +58,8 @@ def lower_matmul(context: Context, node: Node) -> None:
         return tuple(of() if extent == 1 else axis for extent, axis in zip(extents, batch_index, strict=True))
 
     result = Result(y, (*batch_index, of({"p": 1}), of({"m": 1})), result_rank, result_rank - 1, regroup)
-    part = Product(context, node, result, zero_point, _column_sums(context, b) if _raw(context, node) else None)
+    sums = _column_sums(context, b) if needs_weight_sums(context, node) else None
+    part = Product(context, node, result, zero_point, sums)
     za, zb = part.read_zero_points
     sizes = dict(zip(names, batch, strict=True)) | {"m": columns, "p": rows, "k": inner}
     dims = tuple(Dim(name, extent) for name, extent in sizes.items())
@@ -82,10 +83,6 @@ def _matrix(view: View, transposed: bool, *, row: bool) -> View:
     return view.transposed((*axes[:-2], axes[-1], axes[-2]))
 
 
-def _raw(context: Context, node: Node) -> bool:
-    return "subtract" not in context.arch.array.mac_forms and context.element(node.inputs[0]).is_integer
-
-
 def _column_sums(context: Context, b: View) -> NDArray[np.int64] | None:
     """Sums over k of the codes of constant weights, [M] or [batch, 1, M]; None where they are computed."""
     if not context.is_constant(b.tensor):
@@ -96,5 +93,5 @@ def _column_sums(context: Context, b: View) -> NDArray[np.int64] | None:
     order = [axis for digits in b.digits for axis in digits]
     logical = stored.transpose(order).reshape(b.logical_shape) if len(order) == stored.ndim else None
     assert logical is not None, "constants are not seen through other tensors"
-    sums: NDArray[np.int64] = logical.astype(np.int64).sum(axis=-2, keepdims=True)
+    sums = sums_of(logical, (logical.ndim - 2,), keepdims=True)
     return sums if sums.size != sums.shape[-1] else sums.reshape(-1)
