@@ -68,6 +68,10 @@ def _fanout(fanout: FanOut) -> Iterator[str]:
         yield f"row_dims: [{', '.join(fanout.row_dims)}]"
     if fanout.col_dims is not None:
         yield f"col_dims: [{', '.join(fanout.col_dims)}]"
+    if fanout.bus_bits:
+        yield f"bus_bits: {{{', '.join(f'{role.value}: {bits}' for role, bits in fanout.bus_bits)}}}"
+    if fanout.chain:
+        yield f"chain: {fanout.chain}"
 
 
 def _constraint(constraint: Constraint) -> Iterator[str]:

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from ..ir.diagnostics import CompileError, Diagnostic, Span, closest
 from ..ir.files import read_text_bounded
-from ..ir.hierarchy import OPERAND_ROLES, Buffering, Constraint, FanOut, Hierarchy, Packing, Store
+from ..ir.hierarchy import AXES, OPERAND_ROLES, Buffering, Constraint, FanOut, Hierarchy, Packing, Store
 from ..ir.nest import Role
 from .arch_text import BUNDLED
 from .hierarchy_prices import area_rows, energy_rows
@@ -50,6 +50,13 @@ def hierarchy_source(name_or_path: str) -> tuple[str, str] | None:
         return None
     text = read_text_bounded(path, LARGEST_BYTES, "`dnnc arch show eyeriss_like` prints a description")
     return (text, str(path)) if re.search(r"^levels\s*:", text, re.MULTILINE) else None
+
+
+def load_hierarchy(name_or_path: str) -> Hierarchy | None:
+    """A bundled machine by its name, else the description at a path; nothing where that is none of a machine with
+    `levels`. Raises CompileError naming every fault."""
+    source = hierarchy_source(name_or_path)
+    return None if source is None else parse_hierarchy(*source)
 
 
 def parse_hierarchy(text: str, file: str) -> Hierarchy:
@@ -152,7 +159,23 @@ def _fanout(fields: Fields, name: str) -> FanOut:
         row_dims=fields.words("row_dims", DIMENSIONS) if fields.has("row_dims") else None,
         col_dims=fields.words("col_dims", DIMENSIONS) if fields.has("col_dims") else None,
         constraint=_constraint(fields),
+        bus_bits=_buses(fields),
+        chain=fields.choice("chain", AXES) if fields.has("chain") else "",
     )
+
+
+def _buses(fields: Fields) -> tuple[tuple[Role, int], ...]:
+    """Bits a cycle by role; only the roles that are named have a bus."""
+    section = fields.fields("bus_bits", required=False)
+    if section is None:
+        return ()
+    found = tuple(
+        (role, section.integer(role.value, 1, 1 << 16, example="64"))
+        for role in OPERAND_ROLES
+        if section.has(role.value)
+    )
+    section.done()
+    return found
 
 
 def _roles(fields: Fields, key: str, default: tuple[Role, ...]) -> tuple[Role, ...]:

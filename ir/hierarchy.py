@@ -14,6 +14,7 @@ from .arch import AreaRow, EnergyRow
 from .nest import Role
 
 OPERAND_ROLES = (Role.INPUT, Role.WEIGHT, Role.OUTPUT)
+AXES = ("rows", "cols")  # of a fan-out
 
 
 class Packing(Enum):
@@ -90,6 +91,10 @@ class FanOut:
     `multicast` lists the roles of which one word read outside reaches every instance that takes the same tile; `reduce`
     says that partial sums of the same output are added on their way out. A link carries `link_bits` at a time, and is
     `hop_mm` long. `row_dims` and `col_dims` are the dimensions that may be unrolled along each axis (None: all).
+
+    `bus_bits` are what the bus of a role brings in a cycle (of outputs: what one takes out, and another brings back);
+    a role without one is brought in no time. Along `chain` (rows or cols; none where empty) lanes hand the partial
+    sums of a tile on to the next lane, an element a cycle.
     """
 
     name: str
@@ -102,10 +107,21 @@ class FanOut:
     row_dims: tuple[str, ...] | None = None
     col_dims: tuple[str, ...] | None = None
     constraint: Constraint = field(default_factory=Constraint)
+    bus_bits: tuple[tuple[Role, int], ...] = ()
+    chain: str = ""
 
     @property
     def instances(self) -> int:
         return self.rows * self.cols
+
+    def bus_cycles(self, role: Role, elements: int, element_bits: int) -> int:
+        """Cycles in which the bus of `role` carries `elements` elements: whole ones, as many as it is wide, at a time;
+        one that is wider takes several cycles."""
+        bits = dict(self.bus_bits).get(role)
+        if bits is None:
+            return 0
+        together = bits // element_bits
+        return -(-elements // together) if together else elements * -(-element_bits // bits)
 
     def shares(self, role: Role) -> bool:
         """Whether instances that take the same tile of `role` (or add to it) cost one word outside."""

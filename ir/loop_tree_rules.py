@@ -13,12 +13,10 @@ from itertools import pairwise
 from math import gcd, prod
 
 from .diagnostics import NOWHERE, Diagnostic, Span, any_of, closest
-from .hierarchy import Buffering, FanOut, Hierarchy, Store
+from .hierarchy import AXES, Buffering, FanOut, Hierarchy, Store
 from .loop_tree import Keep, LoopTree, Operand, Spatial, Temporal, Workload
 from .loop_tree_text import NODE_LIMIT, print_node
 from .nest import Role
-
-AXES = ("rows", "cols")
 
 
 def loop_tree_faults(

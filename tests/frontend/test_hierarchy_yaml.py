@@ -18,7 +18,8 @@ bits: {input: 8, weight: 4, output: 8, partial: 24}
 levels:
   - {store: dram, word_bits: 64}
   - {store: glb, word_bits: 64, capacity_bytes: 1 KiB, holds: [input, output], keeps: [input], read_words_per_cycle: 2}
-  - {fanout: pe, rows: 3, cols: 4, row_dims: [r, c], loops: {factors: {r: 3}}}
+  - {fanout: pe, rows: 3, cols: 4, row_dims: [r, c], loops: {factors: {r: 3}},
+     bus_bits: {input: 16, output: 64}, chain: rows}
   - {store: spad, word_bits: 8, depth_words: 16, holds: [weight], keeps: [weight], loops: {dims: [c], most: {c: 4}}}
 components: {memory_technology_nm: 40, logic_technology_nm: 65, dram: lpddr4}
 """
@@ -37,6 +38,7 @@ def test_a_description_means_what_it_says() -> None:
     assert (glb.depth_words, glb.holds, glb.read_words_per_cycle) == (128, (Role.INPUT, Role.OUTPUT), 2)
     assert isinstance(pe, FanOut)
     assert (pe.instances, pe.row_dims, pe.constraint.factors) == (12, ("r", "c"), (("r", 3),))
+    assert (pe.bus_bits, pe.chain) == (((Role.INPUT, 16), (Role.OUTPUT, 64)), "rows")
     assert isinstance(spad, Store)
     assert spad.constraint.most == (("c", 4),)
     assert machine.element_bits(Role.WEIGHT) == 4
@@ -80,6 +82,9 @@ def test_bundled_machines_are_sound_and_their_spelling_parses_back(name: str) ->
         (("most: {c: 4}", "most: {c: 4}, factors: {c: 8}"), "have 8 iterations and at most 4", "agree"),
         (("most: {c: 4}", "factors: {r: 2}"), "'r' has a factor", "add r"),
         (("row_dims: [r, c]", "row_dims: [r, z]"), "does not know 'z'", ""),
+        (("chain: rows", "chain: row"), "chain' is 'row'", "rows"),
+        (("input: 16, ", "inputs: 16, "), "inputs", "input"),
+        (("output: 64", "output: 0"), "must lie between 1 and 65536", ""),
         (("capacity_bytes: 1 KiB", "capacity_bytes: 1001"), "no whole number of its words", "64 bits"),
         (("dram: lpddr4}", "dram: lpddr9}"), "'lpddr9'", "lpddr"),
     ],

@@ -11,6 +11,7 @@ from ....ir.hierarchy import Buffering, FanOut, Hierarchy, Store
 from ....ir.loop_tree import LoopTree, Workload
 from ....ir.nest import Role
 from .accesses import NATIVE, Accesses, Convention, accesses
+from .buses import BusLoad, bus_loads
 from .counts import Boundary, Crossing, LevelCounts, count
 
 
@@ -26,8 +27,8 @@ class WordCounts:
 
 @dataclass(frozen=True, slots=True)
 class Cycles:
-    """`steps` of the multipliers, what each store needs at its rates (`busy`), what cannot overlap with use, and the
-    first tiles' way in and the last one's way out."""
+    """`steps` of the multipliers, what each store and each fan-out with buses needs at its rates (`busy`), what cannot
+    overlap with use, and the first tiles' way in and the last one's way out."""
 
     steps: int
     busy: tuple[tuple[str, int], ...]
@@ -41,7 +42,7 @@ class Cycles:
 
     @property
     def bound(self) -> str:
-        """`mac`, or the store whose transfers take longest."""
+        """`mac`, or the store or fan-out whose transfers take longest."""
         name, longest = max(self.busy, key=lambda each: each[1])
         return name if longest > self.steps + self.alternating else "mac"
 
@@ -79,7 +80,7 @@ def cost(workload: Workload, machine: Hierarchy, tree: LoopTree, convention: Con
         counts=counts,
         accesses=touched,
         words=words,
-        cycles=_cycles(workload, machine, counts, words, convention),
+        cycles=_cycles(workload, machine, counts, words, bus_loads(workload, machine, tree), convention),
         actions=actions,
         energy_pj=_priced(actions, machine),
         lanes=machine.lanes,
@@ -141,9 +142,10 @@ def _cycles(
     machine: Hierarchy,
     counts: LevelCounts,
     words: tuple[WordCounts, ...],
+    loads: tuple[BusLoad, ...],
     convention: Convention,
 ) -> Cycles:
-    busy, alternating = [], 0
+    busy = []
     for store in machine.stores:
         own = [each for each in words if each.store == store.name]
         if not own:
@@ -152,12 +154,13 @@ def _cycles(
         busy.append((store.name, max(_time(read, store.read_words_per_cycle),
                                      _time(write, store.write_words_per_cycle),
                                      _time(read + write, store.shared_words_per_cycle))))  # fmt: skip
+    carried, waits = _bus_times(workload, machine, loads)
+    busy += list(carried.items())
     stores = {each.name: each for each in machine.stores}
-    fill = drain = 0
-    for boundary in counts.boundaries:
+    alternating = fill = drain = 0
+    for boundary in counts.boundaries if convention.ramps else ():
         outer, inner = stores[boundary.outer], stores.get(boundary.inner or "")
-        if not convention.ramps:
-            continue
+        wait = waits.get((boundary.role, boundary.outer), 0)
         bits = _bits(workload, machine, boundary.role)
         if inner is None:
             first = 1
@@ -165,7 +168,8 @@ def _cycles(
             tile = inner.words(counts.tile(inner.name, boundary.role), bits)
             first = 1 if inner.buffering is Buffering.BUFFET else tile
             if inner.buffering is Buffering.SINGLE:
-                alternating += _rate_time(outer, inner.words(boundary.each.busiest, bits), boundary.role)
+                wait = max(wait, _rate_time(outer, inner.words(boundary.each.busiest, bits), boundary.role))
+        alternating += wait
         if boundary.role is Role.OUTPUT:
             drain += _rate_time(outer, first, boundary.role) + outer.latency_cycles
         else:
@@ -173,6 +177,25 @@ def _cycles(
     if convention.ramps:
         fill += sum(store.latency_cycles for store in machine.stores)
     return Cycles(counts.steps, tuple(busy), alternating, fill, drain)
+
+
+def _bus_times(
+    workload: Workload, machine: Hierarchy, loads: tuple[BusLoad, ...]
+) -> tuple[dict[str, int], dict[tuple[Role, str], int]]:
+    """Cycles that each fan-out's busiest bus needs for the whole run; and, by operand and the store that it comes from,
+    cycles that the array waits: for the slowest of the buses on the way, and for the chains."""
+    fanouts = {each.name: each for each in machine.fanouts}
+    busy: dict[tuple[str, Role], int] = {}
+    slowest: dict[tuple[Role, str], int] = {}
+    for load in loads:
+        bits = _bits(workload, machine, load.role)
+        fanout, way = fanouts[load.fanout], (load.role, load.outer)
+        key = load.fanout, load.role
+        busy[key] = busy.get(key, 0) + fanout.bus_cycles(load.role, load.carried, bits)
+        slowest[way] = max(slowest.get(way, 0), fanout.bus_cycles(load.role, load.waited_for, bits))
+    for load in loads:
+        slowest[load.role, load.outer] += load.handed_on
+    return {name: max(time for (each, _), time in busy.items() if each == name) for name, _ in busy}, slowest
 
 
 def _rate_time(store: Store, words: int, role: Role) -> int:

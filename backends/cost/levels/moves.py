@@ -136,18 +136,19 @@ class Mover:
     def _temporal(self) -> list[int]:
         return [place for place, node in enumerate(self.nodes) if isinstance(node, Temporal)]
 
-    def taken(self, until: int, lanes: Mapping[int, Lanes]) -> int:
-        """Elements that the tiles inside of the first `until` nodes take, the first ones included.
+    def taken(self, until: int, lanes: Mapping[int, Lanes], within: int | None = None, *, keeps: bool = True) -> int:
+        """Elements that the tiles inside of the first `until` nodes take, the first ones included: at all times, or
+        when a loop among the first `within` nodes advances. Without `keeps` nothing stays from one tile to the next.
 
         `lanes` says by place how instances along each spatial loop count.
         """
         total = 0
-        places = [FIRST_TILE, *[place for place in self._temporal if place < until]]
-        for advancing in places:
+        outside = [place for place in self._temporal if place < until]
+        for advancing in [FIRST_TILE, *[place for place in outside if within is None or place < within]]:
             sums = [self._group(group, until, advancing, lanes) for group in self.groups]
             total += prod([each.new for each in sums])
-            if advancing != FIRST_TILE:
-                parts = self.slides or advancing == places[-1]
+            if keeps and advancing != FIRST_TILE:
+                parts = self.slides or advancing == outside[-1]
                 total -= prod([each.kept if parts else each.same for each in sums])
         return total
 
