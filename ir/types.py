@@ -151,8 +151,9 @@ class Blobs(Mapping[BlobRef, bytes]):
         """Store the elements of `array` in row-major little-endian order."""
         array = np.ascontiguousarray(array)
         whole = array.base.base if isinstance(array.base, np.ndarray) else array.base
-        seen = isinstance(whole, bytes) and len(whole) == array.nbytes  # all of it, in order: nothing to copy
-        return self.add(whole if seen else array.tobytes())
+        if isinstance(whole, bytes) and len(whole) == array.nbytes:
+            return self.add(whole)  # the array shows all of it, in order: nothing to copy
+        return self.add(array.tobytes())
 
     def __getitem__(self, reference: BlobRef) -> bytes:
         return self._entries[reference]

@@ -81,8 +81,7 @@ def sums_of(codes: NDArray[np.generic], axes: tuple[int, ...], *, keepdims: bool
     """Sums of integer codes along `axes`, added in 32 bits where no sum can exceed them, which takes half the time."""
     count = prod(codes.shape[axis] for axis in axes)
     narrow = count << (8 * codes.itemsize) < 1 << 31
-    sums = np.add.reduce(codes, axis=axes, dtype=np.int32 if narrow else np.int64, keepdims=keepdims)
-    return np.asarray(sums, np.int64)
+    return np.asarray(np.sum(codes, axis=axes, dtype=np.int32 if narrow else np.int64, keepdims=keepdims), np.int64)
 
 
 class Product:
