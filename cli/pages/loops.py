@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from .axes import size_bytes, some
 from .document import Buffer, Document, Layer, Loop, LoopNest, Operand
 from .palette import component_colours, role_colour
-from .scene import Mark, Rect, Scene, Shape, Text, fitted, text_width, wrapped
+from .scene import Line, Mark, Rect, Scene, Shape, Text, fitted, text_width, wrapped
 
 _PAD, _LINE = 7.0, 19.0
 _INDENTS = {True: (7.0, 3.0), False: (11.0, 11.0)}  # of a box in another one, left and right; narrow or not
@@ -111,7 +111,7 @@ class _Sketch:
         self._capacity_bytes = capacity_bytes
         self._indents = _INDENTS[width < _NARROW]
         self._y = 4.0
-        self._open: list[tuple[float, float, float, str, str, str]] = []  # left, right, y, fill, stroke, title
+        self._open: list[tuple[float, float, float, str, str]] = []  # left, right, y, fill, stroke
         self._marks: list[Mark] = []
 
     @property
@@ -136,14 +136,14 @@ class _Sketch:
             self._y += _LINE
         return text_width(lines[-1], 12, mono)
 
-    def _begin(self, fill: str, stroke: str, title: str) -> None:
+    def _begin(self, fill: str, stroke: str) -> None:
         """Open a box; what follows lies in it."""
-        self._open.append((self._left, self._right, self._y, fill, stroke, title))
+        self._open.append((self._left, self._right, self._y, fill, stroke))
         self._y += 3
 
     def open_level(self, level: Level) -> None:
         names = [name for name, _ in level.buffers] or [level.name]
-        self._begin("panel", self._colours[names[0]], ", ".join(names))
+        self._begin("panel", self._colours[names[0]])
         for name in names:
             buffers = dict(level.buffers).get(name, ())
             self._memory(name, buffers)
@@ -181,29 +181,31 @@ class _Sketch:
 
     def _buffers(self, buffers: tuple[Buffer, ...]) -> None:
         """The operands that a memory holds, with their copies and bytes."""
-        chips = []
+        chips, titles = [], []
         for buffer in buffers:
             copies = f"{buffer.copies} × " if buffer.copies > 1 else ""
             known = self._operands.get(buffer.operand)
             role = known.role if known else "operand"
-            title = f"{buffer.operand}: {role}, {some(buffer.copies, 'buffer')} of {buffer.bytes} B"
-            chips.append((self._colour(buffer.operand), f"{buffer.operand} {copies}{size_bytes(buffer.bytes)}", title))
-        self._chips(chips, self._left, 12)
+            titles.append(f"{buffer.operand}: {role}, {some(buffer.copies, 'buffer')} of {buffer.bytes} B")
+            chips.append((self._colour(buffer.operand), f"{buffer.operand} {copies}{size_bytes(buffer.bytes)}"))
+        self._marks += map(Mark, self._chips(chips, self._left, 12), titles)
         self._y += 2
 
-    def _chips(self, chips: list[tuple[str, str, str]], x: float, size: float) -> None:
-        """Discs with words (colour, words, title) side by side, in as many lines as they need."""
+    def _chips(self, chips: list[tuple[str, str]], x: float, size: float) -> list[tuple[Shape, ...]]:
+        """Discs with words (colour, words) side by side, in as many lines as they need; the shapes of each."""
+        found: list[tuple[Shape, ...]] = []
         first = x
-        for colour, words, title in chips:
+        for colour, words in chips:
             shown = fitted(words, self._right - self._left - 14, size, mono=True)
             needed = 13 + text_width(shown, size, mono=True)
             if x > first and x + needed > self._right + 1:
                 x, self._y = self._left, self._y + _LINE
                 first = x
             disc = Rect(x, self._y + 5, 8, 8, colour, radius=4)
-            self._marks.append(Mark((disc, Text(x + 12, self._y + 13, shown, size, mono=True)), title))
+            found.append((disc, Text(x + 12, self._y + 13, shown, size, mono=True)))
             x += needed + 12
         self._y += _LINE
+        return found
 
     def open_loop(self, loop: Loop, colour: str) -> None:
         last = loop.extent - loop.tile * (loop.iterations - 1)
@@ -213,7 +215,7 @@ class _Sketch:
             words = f"{loop.iterations} × {_dims(loop)}{each} along {loop.axis}"
         else:
             words = f"for {_dims(loop)} in {loop.iterations} steps of {loop.tile}{short}"
-        self._begin("paper", colour, f"{words}; covers {loop.extent} points of {_dims(loop)}")
+        self._begin("paper", colour)
         taken = self._text(self._left, words, room=self._right - self._left)
         if loop.axis:
             self._cells(loop.iterations, colour, self._right - self._left - taken - 16)
@@ -225,15 +227,15 @@ class _Sketch:
         if not operands:
             return
         word = text_width("stays ", 11)
-        chips = sum(25 + text_width(each.name, 11, mono=True) for each in operands) - 12
-        x = self._right - word - chips
+        x = self._right - word + 12 - sum(25 + text_width(each.name, 11, mono=True) for each in operands)
         if x > self._left + taken + 12:
             self._y -= _LINE
         else:
             x = self._left
-        self._marks.append(Mark((Text(x, self._y + 13, "stays", 11, "muted"),)))
-        title = "the same in every step of this loop"
-        self._chips([(role_colour(each.role), each.name, f"{each.name}: {title}") for each in operands], x + word, 11)
+        label = Text(x, self._y + 13, "stays", 11, "muted")
+        chips = self._chips([(role_colour(each.role), each.name) for each in operands], x + word, 11)
+        title = f"{', '.join(each.name for each in operands)}: the same in every step of this loop"
+        self._marks.append(Mark((label, *(shape for chip in chips for shape in chip)), title))
 
     def _cells(self, count: int, colour: str, room: float) -> None:
         """Units that work side by side, as cells beside the words, as many as there is room for."""
@@ -242,7 +244,8 @@ class _Sketch:
         if width > room:
             return
         x, y = self._right - width, self._y - _LINE
-        shapes: list[Shape] = [Rect(x + 8 * each, y + 5, 6.5, 8, colour) for each in range(min(count, _CELLS))]
+        end = x + 8 * min(count, _CELLS) - 1
+        shapes: list[Shape] = [Line(((x, y + 9), (end, y + 9)), colour, 8, (7, 1))]
         shapes += [Text(self._right, y + 13, more, 11, "muted", "end")] if more else []
         self._marks.append(Mark(tuple(shapes)))
 
@@ -252,7 +255,7 @@ class _Sketch:
         names = [each.name for each in self._operands.values() if each.role == role]
         words = "multiply, accumulate" if layer.macs else layer.op
         words += f"; {', '.join(names)} stays in the array ({layer.dataflow})" if names else ""
-        self._begin("paper", role_colour(role) if role else "rule", words)
+        self._begin("paper", role_colour(role) if role else "rule")
         x = self._left
         self._marks.append(Mark((Rect(x, self._y + 4, 9, 9, self._open[-1][4], radius=4.5),)))
         self._text(x + 15, words, bold=True, room=self._right - x - 15)
@@ -261,8 +264,8 @@ class _Sketch:
         """The height and all marks: boxes below what they hold, the outermost first."""
         bottom = self._y + 2
         boxes: list[Mark] = []
-        for left, right, y, fill, stroke, title in reversed(self._open):
-            boxes.insert(0, Mark((Rect(left, y, right - left, bottom - y, fill, stroke, 5),), title))
+        for left, right, y, fill, stroke in reversed(self._open):
+            boxes.insert(0, Mark((Rect(left, y, right - left, bottom - y, fill, stroke, 5),)))
             bottom += _PAD
         self._open.clear()
         self._y = bottom - 2

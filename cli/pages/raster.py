@@ -63,7 +63,6 @@ def _draw(axes: Any, shape: Shape, order: int) -> None:
             "facecolor": _colour(shape.fill),
             "edgecolor": _colour(shape.stroke),
             "linewidth": point if shape.stroke else 0,
-            "linestyle": (0, (4, 3)) if shape.dashed else "solid",
             "zorder": order,
         }
         corner, size = (shape.x, shape.y), (shape.width, shape.height)
@@ -74,7 +73,8 @@ def _draw(axes: Any, shape: Shape, order: int) -> None:
         else:
             axes.add_patch(Rectangle(corner, *size, **look))
     elif isinstance(shape, Line):
-        style: Any = (0, (4, 3)) if shape.dashed else "solid"
+        # matplotlib counts dashes in widths of the line.
+        style: Any = (0, tuple(length / shape.width for length in shape.dash)) if shape.dash else "solid"
         xs, ys = zip(*shape.points, strict=True)
         line = Line2D(xs, ys, color=_colour(shape.stroke), linewidth=shape.width * point, linestyle=style, zorder=order)
         axes.add_line(line)

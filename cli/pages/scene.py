@@ -23,17 +23,16 @@ class Rect:
     fill: str = ""
     stroke: str = ""
     radius: float = 0.0
-    dashed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A polyline through `points`, not filled."""
+    """A polyline through `points`, not filled; `dash` is the length of its dashes and of the gaps between them."""
 
     points: tuple[tuple[float, float], ...]
     stroke: str
     width: float = 1.0
-    dashed: bool = False
+    dash: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

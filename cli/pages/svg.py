@@ -12,7 +12,7 @@ MONO = "ui-monospace,SFMono-Regular,Menlo,Consolas,DejaVu Sans Mono,monospace"
 # What the classes of texts and lines mean, whatever the colours are.
 RULES = (
     f"svg{{font-size:12px}}text{{font-family:{SANS};stroke:none}}.mono{{font-family:{MONO}}}.bold{{font-weight:600}}"
-    ".mid{text-anchor:middle}.end{text-anchor:end}.none{fill:none}.f-hit{fill:transparent}.dash{stroke-dasharray:4 3}"
+    ".mid{text-anchor:middle}.end{text-anchor:end}.none{fill:none}.f-hit{fill:transparent}"
 )
 
 
@@ -59,13 +59,14 @@ def _mark(mark: Mark) -> str:
 def _shape(shape: Shape) -> str:
     if isinstance(shape, Rect):
         radius = f' rx="{_n(shape.radius)}"' if shape.radius else ""
-        classes = _classes(f"f-{shape.fill}" if shape.fill else "none", _stroke(shape.stroke), _dash(shape.dashed))
+        classes = _classes(f"f-{shape.fill}" if shape.fill else "none", _stroke(shape.stroke))
         size = f'width="{_n(shape.width)}" height="{_n(shape.height)}"'
         return f'<rect{classes} x="{_n(shape.x)}" y="{_n(shape.y)}" {size}{radius}/>'
     if isinstance(shape, Line):
         points = " ".join(f"{_n(x)},{_n(y)}" for x, y in shape.points)
         width = f' stroke-width="{_n(shape.width)}"' if shape.width != 1 else ""
-        return f'<polyline{_classes("none", _stroke(shape.stroke), _dash(shape.dashed))} points="{points}"{width}/>'
+        dash = f' stroke-dasharray="{_n(shape.dash[0])} {_n(shape.dash[1])}"' if shape.dash else ""
+        return f'<polyline{_classes("none", _stroke(shape.stroke))} points="{points}"{width}{dash}/>'
     if isinstance(shape, Dot):
         return f'<circle class="f-{shape.fill} s-paper" cx="{_n(shape.x)}" cy="{_n(shape.y)}" r="{_n(shape.radius)}"/>'
     anchor = {"start": "", "middle": "mid", "end": "end"}[shape.anchor]
@@ -83,11 +84,7 @@ def _stroke(colour: str) -> str:
     return f"s-{colour}" if colour else ""
 
 
-def _dash(dashed: bool) -> str:
-    return "dash" if dashed else ""
-
-
 def _n(value: float) -> str:
-    """Hundredths of a pixel, without zeros that say nothing."""
-    text = f"{value:.2f}".rstrip("0").rstrip(".")
+    """Tenths of a pixel, without a zero that says nothing."""
+    text = f"{value:.1f}".removesuffix(".0")
     return "0" if text == "-0" else text

@@ -155,27 +155,30 @@ def test_without_a_machine_there_are_points_and_no_roofs() -> None:
     assert len([mark for mark in scene.marks if mark.layer is not None]) == 2
 
 
+def boxes_of(scene: Scene) -> list[tuple[str, tuple[float, float, float, float]]]:
+    """The boxes from the outermost, each with the first words in it and its extent."""
+    boxes = [extent(each) for each in shapes(scene) if isinstance(each, Rect) and each.radius == 5]
+    texts = [each for each in shapes(scene) if isinstance(each, Text) and each.anchor == "start"]
+    return [(next(each.text for each in texts if box[1] < each.y < box[3] and each.x > box[0]), box) for box in boxes]
+
+
 def test_boxes_are_nested_from_main_memory_inwards() -> None:
     of = read(1)
     scene = loops.draw(of, of.layers[0], bars.WIDE)
-    boxes = [
-        mark for mark in scene.marks if mark.title and isinstance(mark.shapes[0], Rect) and mark.shapes[0].radius == 5
-    ]
-    for outer, inner in pairwise(boxes):
-        a, b = extent(outer.shapes[0]), extent(inner.shapes[0])
-        assert a[0] < b[0] and a[1] < b[1] and a[2] > b[2] and a[3] > b[3], (outer.title, inner.title)
-    titles = [mark.title.partition(";")[0] for mark in boxes]
-    assert titles == [
+    boxes = boxes_of(scene)
+    for (outer, a), (inner, b) in pairwise(boxes):
+        assert a[0] < b[0] and a[1] < b[1] and a[2] > b[2] and a[3] > b[3], (outer, inner)
+    assert [words for words, _ in boxes] == [
         "dram",
         "for m in 4 steps of 16",
-        "spad, acc",
+        "spad",
         "for n in 4 steps of 16",
         "for k in 4 steps of 16",
         "array",
         "16 × k along rows",
         "16 × n along cols",
         "for m in 16 steps of 1",
-        "multiply, accumulate",
+        "multiply, accumulate; w stays in the array (ws)",
     ]
     texts = [each.text for each in shapes(scene) if isinstance(each, Text)]
     assert "6 KiB of 256 KiB" in texts and "4 KiB of 64 KiB" in texts
@@ -250,8 +253,7 @@ def test_main_memory_may_tell_what_it_holds_and_lanes_may_hold_tiles() -> None:
     scene = loops.draw(of, of.layers[0], bars.WIDE)
     texts = [each.text for each in shapes(scene) if isinstance(each, Text)]
     assert texts.count("dram") == texts.count("glb") == 1
-    boxes = [mark.title for mark in scene.marks if isinstance(mark.shapes[0], Rect) and mark.shapes[0].radius == 5]
-    assert boxes[:2] == ["dram", "glb"], "a box each"
+    assert [words for words, _ in boxes_of(scene)[:2]] == ["dram", "glb"], "a box each"
     assert texts.count("x 64 KiB") == 2 and "4 × k of 4 along rows" in texts
     assert "pe: k 4 × 4 along rows" in scene.description
 
