@@ -1,0 +1,223 @@
+"""Classes of mappings in which every quantity has a bound that is a product over groups.
+
+What crosses a boundary depends on the innermost loop, of those outside, that moves the operand's tile: all iterations
+outside of it count, and none inside. A class fixes, for each temporal block, which kinds of dimensions may have loops
+(`allowed`; a kind are dimensions that the same operands depend on), and the kind of the innermost loop.
+
+In a class, let x be the innermost loop that moves an operand, in block k. A tile has nothing in common with the one
+before, or little:
+
+    taken = sum over advancing loops i outside of x, and x, of  prod new(i) - prod kept(i)
+         >= prod over groups that the operand depends on  of  all tiles x (1 - the most that one keeps)
+          x prod over the others  of  iterations outside of x
+
+with equality where pieces divide evenly. Where x slides (its tiles overlap), its group *owns* that: all tiles less what
+x keeps. Only one group may own the loop of an operand and block; candidates have a variant for each choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import combinations, product
+
+import numpy as np
+
+from ...ir.nest import Role
+from .figures import TAKEN, Quantity
+from .space import Ints
+from .tables import Floats, Part, Tables
+
+NO_BLOCK = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Kinds that may have loops in a temporal block, and the one that the innermost loop is of (None: no loops)."""
+
+    allowed: frozenset[int]
+    innermost: int | None
+
+
+Class = tuple[Block, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """Where a quantity's operand moves last: block k, and whether loops of k that do not move it lie outside of x."""
+
+    block: int
+    outside: bool
+
+
+@dataclass
+class Variants:
+    """Candidates of a group in a class: their places, bounds of quantities [variant, quantity], and what they own."""
+
+    places: Ints
+    columns: Floats
+    owned: Ints
+
+
+@dataclass
+class Columns:
+    """Bounds by group, quantity and selector; each is made once. `wanted` are places of the quantities that matter."""
+
+    tables: Tables
+    wanted: list[int]
+    _made: dict[tuple[int, int, Selector, tuple[int, str] | None], Floats] = field(default_factory=dict)
+
+    @cached_property
+    def blocks(self) -> int:
+        """Temporal blocks whose order matters to a wanted quantity."""
+        quantities = self.tables.figures.quantities
+        return max((self.tables.blocks(quantities[q]) for q in self.wanted if quantities[q].kind == TAKEN), default=0)
+
+    @cached_property
+    def roles(self) -> list[Role]:
+        return [operand.role for operand in self.tables.frame.workload.operands]
+
+    def selector(self, quantity: Quantity, chosen: Class) -> Selector:
+        assert quantity.role is not None
+        signatures = self.tables.signatures
+        for block in range(min(self.tables.blocks(quantity), len(chosen)) - 1, -1, -1):
+            kinds = chosen[block]
+            if any(quantity.role in signatures[kind] for kind in kinds.allowed):
+                assert kinds.innermost is not None
+                return Selector(block, quantity.role in signatures[kinds.innermost])
+        return Selector(NO_BLOCK, False)
+
+    def variants(self, group: int, chosen: Class) -> Variants | None:
+        """None where no candidate is in the class."""
+        tables, quantities = self.tables, self.tables.figures.quantities
+        count = len(tables.signatures)
+        banned = 0
+        for number, kinds in enumerate(chosen):
+            for kind in range(count):
+                if kind not in kinds.allowed:
+                    banned |= 1 << (number * count + kind)
+        places = np.flatnonzero((tables.kinds[group] & banned) == 0)
+        if not len(places):
+            return None
+        selectors = {
+            q: self.selector(quantities[q], chosen) if quantities[q].kind == TAKEN else Selector(NO_BLOCK, False)
+            for q in self.wanted
+        }
+        # What a group may own: for each operand and block where it slides, one of its dimensions with a loop there.
+        moving = dict.fromkeys(
+            (quantities[q].role, each.block)
+            for q, each in selectors.items()
+            if each.block != NO_BLOCK and self._sliding(group, q)
+        )
+        picked = [(places, np.zeros(len(places), np.int64), dict[tuple[Role | None, int], str]())]
+        for number, (role, block) in enumerate(moving):
+            more = list(picked)
+            for dim in tables.groups[group].dims:
+                place = tables.groups[group].dims.index(dim)
+                for rows, owned, owner in picked:
+                    there = tables.groups[group].loops[rows, place, block]
+                    if there.any() and self._slides(group, role, dim):
+                        bit = 1 << self._flag(role, block)
+                        more.append((rows[there], owned[there] | bit, {**owner, (role, block): dim}))
+            picked = more
+            assert number < 64
+        parts = []
+        for rows, owned, owner in picked:
+            columns = np.empty((len(rows), len(self.wanted)))
+            for column, q in enumerate(self.wanted):
+                each = selectors[q]
+                mover = owner.get((quantities[q].role, each.block))
+                own = (each.block, mover) if mover is not None and self._sliding(group, q) else None
+                columns[:, column] = self._column(group, q, each, own)[rows]
+            parts.append((rows, columns, owned))
+        return Variants(*[np.concatenate([part[each] for part in parts]) for each in range(3)])
+
+    def _flag(self, role: Role | None, block: int) -> int:
+        assert role is not None
+        return self.roles.index(role) * self.blocks + block
+
+    def _sliding(self, group: int, quantity: int) -> bool:
+        return any(part.group == group and part.moves and len(part.dims) > 1 for part in self.tables.parts[quantity])
+
+    def _slides(self, group: int, role: Role | None, dim: str) -> bool:
+        return any(
+            part.group == group and dim in part.dims and part.moves and len(part.dims) > 1
+            for q in self.wanted
+            if self.tables.figures.quantities[q].role is role
+            for part in self.tables.parts[q]
+        )
+
+    def _column(self, group: int, number: int, selector: Selector, own: tuple[int, str] | None) -> Floats:
+        key = group, number, selector, own
+        if key not in self._made:
+            value = np.ones(len(self.tables.groups[group]))
+            quantity = self.tables.figures.quantities[number]
+            for part in self.tables.parts[number]:
+                if part.group == group:
+                    value = value * self._factor(part, quantity, selector, own)
+            self._made[key] = value
+        return self._made[key]
+
+    def _factor(self, part: Part, quantity: Quantity, selector: Selector, own: tuple[int, str] | None) -> Floats:
+        """A part's bound for each candidate of its group."""
+        tiles = part.new[:, 0]
+        if quantity.kind != TAKEN:
+            return _at(tiles, part)
+        k, blocks = selector.block, self.tables.blocks(quantity)
+        if not part.moves:
+            outside = k + 1 if selector.outside else max(k, 0)
+            return _at(part.new[:, part.column((outside,) * len(part.dims))], part)
+        if k == NO_BLOCK:
+            return _at(tiles, part)
+        if len(part.dims) > 1:
+            if own is None or own[1] not in part.dims:
+                return _at(tiles, part)
+            place = part.dims.index(own[1])
+            at = [k + 1] * len(part.dims)
+            at[place] = blocks + 1 + k
+            moved = tiles - part.kept[:, part.column(at)]
+            others = [n for n, code in enumerate(part.codes) if n and _is_outside(code[place], k, blocks)]
+            return _at(moved * (1 - self._most(part, others)), part)
+        others = [n for n, code in enumerate(part.codes) if n and _is_outside(code[0], k, blocks)]
+        loops = self.tables.groups[part.group].loops
+        there = loops[:, self.tables.groups[part.group].dims.index(part.dims[0]), k]
+        held: Floats = np.where(there, 1 - _at(self._most(part, others), part), 1.0)
+        return _at(tiles, part) * held
+
+    def _most(self, part: Part, columns: list[int]) -> Floats:
+        """The largest share of its new tile that an old one had, over the given codes."""
+        new, kept = part.new[:, columns], part.kept[:, columns]
+        shares = np.divide(kept, new, out=np.zeros_like(kept), where=new > 0)
+        most: Floats = shares.max(axis=1, initial=0.0)
+        return most
+
+    def classes(self) -> Iterator[Class]:
+        """All classes that have candidates of some kind wherever they allow it."""
+        count = len(self.tables.signatures)
+        there = 0
+        for bits in self.tables.kinds:
+            there |= int(np.bitwise_or.reduce(bits)) if len(bits) else 0
+        choices = []
+        for block in range(self.blocks):
+            kinds = [kind for kind in range(count) if there >> (block * count + kind) & 1]
+            choices.append(list(_blocks(kinds)))
+        yield from product(*choices)
+
+
+def _blocks(kinds: list[int]) -> Iterator[Block]:
+    for size in range(len(kinds) + 1):
+        for some in combinations(kinds, size):
+            for innermost in some or (None,):
+                yield Block(frozenset(some), innermost)
+
+
+def _at(rows: Floats, part: Part) -> Floats:
+    """What candidates have of a part's rows."""
+    found: Floats = rows[part.rows]
+    return found
+
+
+def _is_outside(code: int, k: int, blocks: int) -> bool:
+    """Whether, by this code of its group's dimension, a loop advances outside of that dimension's loop in block k."""
+    return code <= k if code <= blocks else code - blocks - 1 < k

@@ -1,0 +1,222 @@
+"""Bounds that separate over groups: what one candidate costs at fixed prices, found by duality of geometric programs.
+
+By the inequality of arithmetic and geometric means, for any weights y that sum to one,
+
+    sum of w x  >=  product of (w x / y) ** y
+
+so where each x is a product over groups, the logarithm of an objective has a lower bound that is a sum over groups;
+a capacity or a number of lanes, which a product may not exceed, adds its logarithm at a price. Any weights and prices
+give a bound (duality of geometric programs: Boyd, Kim, Vandenberghe, Hassibi, A tutorial on geometric programming,
+2007); `improve` raises it by subgradient steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import exp, inf
+from typing import Any
+
+import numpy as np
+
+from .classes import Variants
+from .kernels import EDP, ENERGY, LATENCY
+from .space import Ints
+from .tables import Floats
+
+_STEPS = 60
+
+
+@dataclass
+class Linear:
+    """Linear bounds: `energy`, each of `forms` and `ramps` have a coefficient for each wanted quantity, and a constant.
+    `rooms` are capacities, of which tiles take `room_weights`; `limits` are lanes by slot."""
+
+    wanted: list[int]
+    constants: Floats
+    energy: Floats
+    forms: Floats
+    ramps: Floats
+    tiles: list[Floats]
+    rooms: Floats
+    room_weights: Floats
+    limits: Ints
+    lanes: list[Ints]
+    mode: int
+
+    def bound(self, values: Floats) -> float:
+        """The objective's bound from bounds of quantities."""
+        energy = float(self.energy[:-1] @ values + self.energy[-1])
+        cycles = float((self.forms[:, :-1] @ values + self.forms[:, -1]).max())
+        cycles += float(self.ramps[:-1] @ values + self.ramps[-1])
+        return {ENERGY: energy, LATENCY: cycles, EDP: energy * cycles}[self.mode]
+
+
+class Dual:
+    """Weights of terms and prices of capacities, kept from class to class."""
+
+    def __init__(self, linear: Linear, mode: int) -> None:
+        self.linear = linear
+        self.mode = mode
+        # Sums whose logarithms add up to the objective's; of several forms each holds, so any mean of them does.
+        self.sums: list[tuple[Floats, int]] = []  # coefficients with the constant, which factor they bound
+        if mode != LATENCY:
+            self.sums.append((np.maximum(linear.energy, 0.0), 0))
+        # Cycles that every mapping takes are set aside where nothing is multiplied with them.
+        self.aside = float(linear.ramps[-1]) if mode == LATENCY else 0.0
+        if mode != ENERGY:
+            for form in linear.forms:
+                row = form + linear.ramps
+                row[-1] -= self.aside
+                if row[-1] >= 0 and (row > 0).any():
+                    self.sums.append((row, 1))
+        self.shares = [np.where(row > 0, 1.0, 0.0) / max(1, int((row > 0).sum())) for row, _ in self.sums]
+        factors = [factor for _, factor in self.sums]
+        self.means = np.array([1.0 / factors.count(factor) for factor in factors])
+        self.spatial = np.flatnonzero(linear.limits > 1)
+        self.lane_prices = np.zeros(len(self.spatial))
+        self.room_prices = np.zeros(len(linear.rooms))
+        weights = linear.room_weights
+        self.room_shares = np.where(weights > 0, 1.0, 0.0) / np.maximum(1, (weights > 0).sum(axis=1))[:, None]
+        # A negative constant leaves no sum of positive terms: then there is no bound of this form.
+        self.holds = mode == LATENCY or bool(linear.energy[-1] >= 0 and (linear.energy > 0).any())
+
+    @property
+    def constant(self) -> float:
+        """What the bound's logarithm has beside the scores."""
+        if not self.holds:
+            return -inf
+        total = 0.0
+        for (row, _), share, mean in zip(self.sums, self.shares, self.means, strict=True):
+            there = share > 0
+            if mean > 0:
+                total += mean * float((share[there] * np.log(row[there] / share[there])).sum())
+                constants = self.linear.constants[there[:-1]]
+                if (constants <= 0).any():
+                    return -inf
+                total += mean * float((share[:-1][there[:-1]] * np.log(constants)).sum())
+        total -= float(self.lane_prices @ np.log(self.linear.limits[self.spatial]))
+        for room, price in enumerate(self.room_prices):
+            weights, share = self.linear.room_weights[room], self.room_shares[room]
+            there = share > 0
+            if price > 0:
+                total += price * float((share[there] * np.log(weights[there] / share[there])).sum())
+                total -= price * float(np.log(max(self.linear.rooms[room], 1e-9)))
+        return total
+
+    def _exponents(self) -> tuple[Floats, Floats]:
+        """Of quantities, and of tiles."""
+        of_quantities = np.zeros(len(self.linear.wanted))
+        for share, mean in zip(self.shares, self.means, strict=True):
+            of_quantities += mean * share[:-1]
+        return of_quantities, self.room_prices @ self.room_shares if len(self.room_prices) else np.zeros(0)
+
+    def scores(self, variants: Sequence[Variants]) -> list[Floats]:
+        """What each variant of each group adds to the bound's logarithm."""
+        of_quantities, of_tiles = self._exponents()
+        found = []
+        for group, each in enumerate(variants):
+            score = _logs(each.columns) @ of_quantities
+            if len(of_tiles) and of_tiles.any():
+                score = score + _logs(self.linear.tiles[group][each.places]) @ of_tiles
+            if self.lane_prices.any():
+                score = score + _logs(self.linear.lanes[group][each.places][:, self.spatial]) @ self.lane_prices
+            found.append(score)
+        return found
+
+    def _log_bound(self, variants: Sequence[Variants]) -> float:
+        return self.constant + sum(float(score.min()) for score in self.scores(variants))
+
+    def bound(self, variants: Sequence[Variants]) -> float:
+        """What the objective is at least, in a class."""
+        total = self._log_bound(variants)
+        return exp(min(total, 700.0)) + self.aside if total > -inf else 0.0
+
+    def improve(self, variants: Sequence[Variants]) -> None:
+        """Steps along subgradients; the best weights and prices are kept. They start from those of before or, if that
+        is better, from waiting for one thing alone."""
+        if not self.holds:
+            return
+        best, kept = self._log_bound(variants), self._state()
+        if self.mode != ENERGY:
+            own = [number for number, (_, factor) in enumerate(self.sums) if factor == 1]
+            for number in own:
+                self._restore(kept)
+                self.means[own] = [float(other == number) for other in own]
+                self.lane_prices[:] = float(number == own[0])
+                if (total := self._log_bound(variants)) > best:
+                    best, kept = total, self._state()
+            self._restore(kept)
+            kept = self._state()
+        columns = [_logs(each.columns) for each in variants]
+        tiles = [_logs(self.linear.tiles[group][each.places]) for group, each in enumerate(variants)]
+        lanes = [_logs(self.linear.lanes[group][each.places][:, self.spatial]) for group, each in enumerate(variants)]
+        for step in range(_STEPS):
+            of_quantities, of_tiles = self._exponents()
+            x = np.log(np.maximum(self.linear.constants, 1e-300))
+            held, used, total = np.zeros(len(of_tiles) and tiles[0].shape[1]), np.zeros(len(self.spatial)), 0.0
+            for column, tile, lane in zip(columns, tiles, lanes, strict=True):
+                score = column @ of_quantities + lane @ self.lane_prices
+                if len(of_tiles):
+                    score = score + tile @ of_tiles
+                place = int(np.argmin(score))
+                total += float(score[place])
+                x = x + column[place]
+                used = used + lane[place]
+                if len(of_tiles):
+                    held = held + tile[place]
+            total += self.constant
+            if total > best:
+                best, kept = total, self._state()
+            rate = 0.5 / (1 + step / 8)
+            sums = []
+            for number, (row, _) in enumerate(self.sums):
+                terms = np.log(np.maximum(row, 1e-300)) + np.append(x, 0.0)
+                there = row > 0
+                top = terms[there].max()
+                ideal = np.where(there, np.exp(terms - top), 0.0)
+                sums.append(float(top + np.log(ideal.sum())))
+                ideal /= ideal.sum()
+                self.shares[number] = _toward(self.shares[number], ideal, rate)
+            for factor in (0, 1):
+                own = [number for number, (_, which) in enumerate(self.sums) if which == factor]
+                if len(own) > 1:
+                    logs = np.array([sums[number] for number in own])
+                    means = self.means[own] * np.exp(rate * (logs - logs.max()))
+                    means = np.maximum(means, 1e-3 * means.max())
+                    self.means[own] = means / means.sum()
+            self.lane_prices = np.maximum(
+                0.0, self.lane_prices + rate * (used - np.log(self.linear.limits[self.spatial])) / 2
+            )
+            for room in range(len(self.room_prices)):
+                weights = self.linear.room_weights[room]
+                there = weights > 0
+                words = np.where(there, weights * np.exp(held), 0.0)
+                self.room_shares[room] = _toward(self.room_shares[room], words / words.sum(), rate)
+                over = float(np.log(words.sum() / max(self.linear.rooms[room], 1e-9)))
+                self.room_prices[room] = max(0.0, self.room_prices[room] + rate * over / 4)
+        self._restore(kept)
+
+    def _state(self) -> tuple[Any, ...]:
+        return (
+            [share.copy() for share in self.shares], self.means.copy(), self.lane_prices.copy(),
+            self.room_prices.copy(), self.room_shares.copy(),
+        )  # fmt: skip
+
+    def _restore(self, state: tuple[Any, ...]) -> None:
+        shares, means, lane_prices, room_prices, room_shares = state
+        self.shares = [share.copy() for share in shares]
+        self.means, self.lane_prices = means.copy(), lane_prices.copy()
+        self.room_prices, self.room_shares = room_prices.copy(), room_shares.copy()
+
+
+def _logs(values: Any) -> Floats:
+    logs: Floats = np.log(np.maximum(np.asarray(values, np.float64), 1e-300))
+    return logs
+
+
+def _toward(share: Floats, ideal: Floats, rate: float) -> Floats:
+    """Between two weightings, along logarithms."""
+    mixed = np.where(ideal > 0, np.maximum(share, 1e-12) ** (1 - rate) * np.maximum(ideal, 1e-12) ** rate, 0.0)
+    normal: Floats = mixed / mixed.sum()
+    return normal

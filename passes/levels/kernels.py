@@ -1,0 +1,290 @@
+"""The inner loops of the search: exact figures of mappings, and branch and bound over candidates of groups."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .compiling import compiled
+
+ENERGY, LATENCY, EDP = 0, 1, 2
+
+
+@compiled
+def _quantity(
+    number: int,
+    chosen: NDArray[np.int64],
+    ranks: NDArray[np.int64],
+    heads: NDArray[np.int64],
+    constants: NDArray[np.float64],
+    parts: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    lookups: NDArray[np.int64],
+    new: NDArray[np.float64],
+    kept: NDArray[np.float64],
+) -> Any:
+    """The value of a quantity: all tiles, less what each has in common with the one before it."""
+    first, last, blocks, takes = heads[number, 0], heads[number, 1], heads[number, 2], heads[number, 3]
+    value = constants[number]
+    for place in range(first, last):
+        part = parts[place]
+        row = rows[part[0] + chosen[part[1]]]
+        value *= new[part[2] + row * part[3]]
+    if takes == 0:
+        return value
+    width = 2 * blocks + 1
+    less = 0.0
+    dims = ranks.shape[1]
+    for block in range(blocks):
+        for own in range(dims):
+            common = constants[number]
+            for place in range(first, last):
+                part = parts[place]
+                code = 0
+                for other in range(part[5]):
+                    dim = part[6 + other]
+                    if dim == own:
+                        code = code * width + blocks + 1 + block
+                    else:
+                        code = code * width + block + (1 if ranks[block, dim] < ranks[block, own] else 0)
+                row = rows[part[0] + chosen[part[1]]]
+                common *= kept[part[2] + row * part[3] + lookups[part[4] + code]]
+                if common == 0.0:
+                    break
+            less += common
+    return value - less
+
+
+@compiled
+def _words(values: NDArray[np.float64], item: NDArray[np.int64]) -> Any:
+    """ceil(sum x num / den) of an item: num, den, then up to four quantities (place, or -1) with their signs."""
+    total = 0
+    for each in range(4):
+        if item[2 + 2 * each] >= 0:
+            total += item[3 + 2 * each] * np.int64(values[item[2 + 2 * each]])
+    return -((-total * item[0]) // item[1])
+
+
+@compiled
+def evaluate(
+    chosen: NDArray[np.int64],
+    orders: NDArray[np.int64],
+    used: NDArray[np.int64],
+    lanes_of: NDArray[np.int64],
+    lanes: NDArray[np.int64],
+    heads: NDArray[np.int64],
+    constants: NDArray[np.float64],
+    parts: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    lookups: NDArray[np.int64],
+    new: NDArray[np.float64],
+    kept: NDArray[np.float64],
+    whole: NDArray[np.int64],
+    items: NDArray[np.int64],
+    capacities: NDArray[np.int64],
+    prices: NDArray[np.float64],
+    rates: NDArray[np.float64],
+    scalars: NDArray[np.float64],
+    steps: int,
+    found: NDArray[np.float64],
+) -> None:
+    """Energy and cycles of each mapping, into found [mapping, 2]; infinite where it is not legal.
+
+    `chosen` [mapping, group] are candidates, `orders` [mapping, block, dimension] ranks of loops. `lanes` are those of
+    candidates by slot, from `lanes_of` on by group; `used` are slots that stand for a fan-out which must have lanes.
+    `items` rows: kind (0 energy, 1 busy, 2 alternating, 3 ramp, 4 capacity), store, action, then as _words reads them.
+    """
+    values = np.empty(len(heads), np.float64)
+    stores = rates.shape[0]
+    slots = lanes.shape[1]
+    busy = np.empty((stores, 2), np.int64)
+    room = np.empty(len(capacities), np.int64)
+    total_lanes = np.empty(slots, np.int64)
+    for mapping in range(len(chosen)):
+        for slot in range(slots):
+            total_lanes[slot] = 1
+            for group in range(chosen.shape[1]):
+                total_lanes[slot] *= lanes[lanes_of[group] + chosen[mapping, group], slot]
+        legal = True
+        for place in range(len(used)):
+            at_work = 1
+            for slot in range(slots):
+                if used[place, slot]:
+                    at_work *= total_lanes[slot]
+            legal = legal and at_work > 1
+        if not legal:
+            found[mapping, 0] = found[mapping, 1] = np.inf
+            continue
+        for number in range(len(heads)):
+            values[number] = _quantity(
+                number, chosen[mapping], orders[mapping], heads, constants, parts, rows, lookups, new, kept
+            )
+        for place in range(len(whole)):
+            outside = 1
+            for slot in range(whole[place, 2]):
+                outside *= total_lanes[slot]
+            if outside > 1:
+                values[whole[place, 0]] = values[whole[place, 1]]
+        energy = scalars[0]
+        alternating: Any = np.int64(0)
+        ramps: Any = np.int64(scalars[1])
+        busy[:] = 0
+        room[:] = 0
+        for number in range(len(items)):
+            item = items[number]
+            words = _words(values, item[3:])
+            if item[0] == 0:
+                energy += words * prices[number]
+            elif item[0] == 1:
+                busy[item[1], item[2]] += words
+            elif item[0] == 4:
+                room[item[1]] += words
+            else:
+                time: Any = np.int64(0)
+                own, shared = prices[number], rates[item[1], 2]
+                if own > 0:
+                    time = max(time, np.int64(np.ceil(words / own)))
+                if shared > 0:
+                    time = max(time, np.int64(np.ceil(words / shared)))
+                if item[0] == 2:
+                    alternating += time
+                else:
+                    ramps += time
+        for place in range(len(capacities)):
+            legal = legal and room[place] <= capacities[place]
+        if not legal:
+            found[mapping, 0] = found[mapping, 1] = np.inf
+            continue
+        longest = np.int64(values[steps]) + alternating
+        for store in range(stores):
+            for action in range(2):
+                if rates[store, action] > 0:
+                    longest = max(longest, np.int64(np.ceil(busy[store, action] / rates[store, action])))
+            if rates[store, 2] > 0:
+                longest = max(longest, np.int64(np.ceil((busy[store, 0] + busy[store, 1]) / rates[store, 2])))
+        found[mapping, 0] = energy
+        found[mapping, 1] = longest + ramps
+
+
+@compiled
+def _bound(
+    values: NDArray[np.float64], mode: int, weights: NDArray[np.float64], forms: NDArray[np.float64],
+    ramps: NDArray[np.float64],
+) -> Any:  # fmt: skip
+    """A bound of the objective from bounds of quantities; the last column of each is a constant."""
+    count = len(values)
+    energy, cycles = 0.0, 0.0
+    if mode != LATENCY:
+        energy = weights[count]
+        for place in range(count):
+            energy += weights[place] * values[place]
+        if mode == ENERGY:
+            return energy
+    for form in range(len(forms)):
+        time = forms[form, count]
+        for place in range(count):
+            time += forms[form, place] * values[place]
+        cycles = max(cycles, time)
+    cycles += ramps[count]
+    for place in range(count):
+        cycles += ramps[place] * values[place]
+    return cycles if mode == LATENCY else energy * cycles
+
+
+@compiled
+def descend(
+    sizes: NDArray[np.int64],
+    columns: NDArray[np.float64],
+    tiles: NDArray[np.float64],
+    lanes: NDArray[np.int64],
+    owned: NDArray[np.int64],
+    scores: NDArray[np.float64],
+    rest_columns: NDArray[np.float64],
+    rest_tiles: NDArray[np.float64],
+    rest_scores: NDArray[np.float64],
+    score_limit: float,
+    limits: NDArray[np.int64],
+    rooms: NDArray[np.float64],
+    room_weights: NDArray[np.float64],
+    mode: int,
+    weights: NDArray[np.float64],
+    forms: NDArray[np.float64],
+    ramps: NDArray[np.float64],
+    limit: float,
+    shrink: bool,
+    leaves: NDArray[np.int64],
+    bounds: NDArray[np.float64],
+    counts: NDArray[np.int64],
+) -> int:
+    """Leaves whose bound is below `limit`, into `leaves` [leaf, group] and `bounds`; how many there are.
+
+    Candidates of group g lie in rows sizes[g] .. sizes[g + 1] - 1, in the order of their scores: logarithms whose sum
+    over groups may not exceed `score_limit`. If `shrink`, only the leaf with the least bound is kept, as the first.
+    A capacity is a row of `room_weights` over tiles with its limit in `rooms`. counts: bounds evaluated; 1 if full.
+    """
+    groups = len(sizes) - 1
+    wide, tile_count, slots = columns.shape[1], tiles.shape[1], lanes.shape[1]
+    values = np.ones((groups + 1, wide), np.float64)
+    held = np.ones((groups + 1, tile_count), np.float64)
+    used = np.ones((groups + 1, slots), np.int64)
+    flags = np.zeros(groups + 1, np.int64)
+    sums = np.zeros(groups + 1, np.float64)
+    at = np.zeros(groups, np.int64)
+    least = np.empty(wide, np.float64)
+    found, evaluated = 0, 0
+    level = 0
+    at[0] = sizes[0] - 1
+    while level >= 0:
+        at[level] += 1
+        row = at[level]
+        if row >= sizes[level + 1] or sums[level] + scores[row] + rest_scores[level + 1] > score_limit:
+            level -= 1
+            continue
+        evaluated += 1
+        if flags[level] & owned[row]:
+            continue
+        fits = True
+        for slot in range(slots):
+            used[level + 1, slot] = used[level, slot] * lanes[row, slot]
+            if used[level + 1, slot] > limits[slot]:
+                fits = False
+                break
+        if not fits:
+            continue
+        for tile in range(tile_count):
+            held[level + 1, tile] = held[level, tile] * tiles[row, tile]
+        for room in range(len(rooms)):
+            words = 0.0
+            for tile in range(tile_count):
+                words += room_weights[room, tile] * held[level + 1, tile] * rest_tiles[level + 1, tile]
+            if words > rooms[room]:
+                fits = False
+                break
+        if not fits:
+            continue
+        for place in range(wide):
+            values[level + 1, place] = values[level, place] * columns[row, place]
+            least[place] = values[level + 1, place] * rest_columns[level + 1, place]
+        bound = _bound(least, mode, weights, forms, ramps)
+        if bound >= limit:
+            continue
+        if level + 1 < groups:
+            flags[level + 1] = flags[level] | owned[row]
+            sums[level + 1] = sums[level] + scores[row]
+            level += 1
+            at[level] = sizes[level] - 1
+            continue
+        if shrink:
+            limit = bound
+            found = 0
+        elif found == len(leaves):
+            counts[1] = 1
+            break
+        for group in range(groups):
+            leaves[found, group] = at[group]
+        bounds[found] = bound
+        found += 1
+    counts[0] += evaluated
+    return found

@@ -1,0 +1,247 @@
+"""The declared map space of a workload on a hierarchy (specs/hierarchy.md, Map space): slots, chains of sizes, orders.
+
+A *slot* is a place for one loop over each dimension: the temporal block of a store, or an axis of a fan-out. A *chain*
+is what one dimension does in all slots, from the outermost inwards: the size of its pieces after each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import combinations, product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...ir.hierarchy import Constraint, FanOut, Hierarchy, Store
+from ...ir.loop_tree import Keep, LoopNode, LoopTree, Spatial, Temporal, Workload
+from ...ir.nest import Role
+
+Ints = NDArray[np.int64]
+UNLIMITED = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A place for loops at `level` of the machine: temporal, or along `axis` of a fan-out with `lanes` along it."""
+
+    level: int
+    axis: str = ""
+    lanes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """What a partial mapping fixes: constraints by level, which hold beside the machine's own, and by store the roles
+    that it keeps."""
+
+    constraints: tuple[tuple[str, Constraint], ...] = ()
+    keeps: tuple[tuple[str, tuple[Role, ...]], ...] = ()
+
+    def of(self, level: Store | FanOut) -> tuple[Constraint, ...]:
+        return (level.constraint, *[each for name, each in self.constraints if name == level.name])
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Which stores keep which roles, and the slots that this leaves: a store that keeps nothing has no loops.
+
+    `keeps` are, from the outermost store inwards, its place in the machine, its roles and how many slots lie outside.
+    """
+
+    workload: Workload
+    machine: Hierarchy
+    pin: Pin
+    keeps: tuple[tuple[int, tuple[Role, ...], int], ...]
+    slots: tuple[Slot, ...]
+
+    def level(self, slot: Slot) -> Store | FanOut:
+        return self.machine.levels[slot.level]
+
+    @property
+    def blocks(self) -> list[int]:
+        """Places of the temporal slots."""
+        return [place for place, slot in enumerate(self.slots) if not slot.axis]
+
+    def positions(self, role: Role) -> list[tuple[Store, int]]:
+        """Stores that keep `role`, each with the number of slots outside of it."""
+        found = []
+        for place, roles, outside in self.keeps:
+            level = self.machine.levels[place]
+            if role in roles and isinstance(level, Store):
+                found.append((level, outside))
+        return found
+
+
+def frames(workload: Workload, machine: Hierarchy, pin: Pin) -> Iterator[Frame]:
+    """One frame for each choice of the roles that stores keep; the one with most kept comes first."""
+    present = tuple(each.role for each in workload.operands)
+    choices: list[list[tuple[Role, ...]]] = []
+    pinned = dict(pin.keeps)
+    for number, level in enumerate(machine.levels):
+        if not isinstance(level, Store):
+            choices.append([()])
+            continue
+        held = [role for role in present if role in level.holds]
+        must = [role for role in held if number == 0 or role in level.keeps]
+        free = [role for role in held if role not in must]
+        if level.name in pinned:
+            choices.append([tuple(role for role in present if role in pinned[level.name])])
+            continue
+        kept = [frozenset(some) for count in range(len(free), -1, -1) for some in combinations(free, count)]
+        choices.append([tuple(role for role in held if role in must or role in some) for some in kept])
+    for chosen in product(*choices):
+        keeps: list[tuple[int, tuple[Role, ...], int]] = []
+        slots: list[Slot] = []
+        for number, (level, roles) in enumerate(zip(machine.levels, chosen, strict=True)):
+            if isinstance(level, FanOut):
+                axes = (("rows", level.rows), ("cols", level.cols))
+                slots += [Slot(number, axis, lanes) for axis, lanes in axes if lanes > 1]
+            elif roles:
+                keeps.append((number, roles, len(slots)))
+                slots.append(Slot(number))
+        yield Frame(workload, machine, pin, tuple(keeps), tuple(slots))
+
+
+def pieces(reach: int, most: int, evenly: bool = False) -> list[int]:
+    """Sizes of pieces of `reach` points, for 1 .. `most` pieces: the smallest for each number of them; only those
+    without a short last piece if `evenly`."""
+    if evenly:
+        return [reach // count for count in range(1, min(reach, most) + 1) if reach % count == 0]
+    sizes = []
+    count = 1
+    while count <= min(reach, most):
+        size = -(-reach // count)
+        sizes.append(size)
+        count = -(-reach // (size - 1)) if size > 1 else reach + 1
+    return sizes
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """How many pieces of a dimension a slot may make: at most `most`, exactly `factor`, or (0) as many as points."""
+
+    most: int
+    factor: int | None
+
+
+def _rule(frame: Frame, slot: Slot, dim: str) -> _Rule:
+    level = frame.level(slot)
+    most, factor = (slot.lanes, None) if slot.axis else (UNLIMITED, None)
+    if isinstance(level, FanOut):
+        legal = level.row_dims if slot.axis == "rows" else level.col_dims
+        if legal is not None and dim not in legal:
+            most = 1
+    for each in frame.pin.of(level):
+        if each.dims is not None and dim not in each.dims:
+            most = 1
+        most = min(most, dict(each.most).get(dim, most))
+        factor = dict(each.factors).get(dim, factor)
+    if factor == 1:
+        most, factor = 1, None
+    return _Rule(most, factor)
+
+
+def chains(frame: Frame, dim: str) -> Ints:
+    """All chains of a dimension, a row each: sizes after every slot; the last is 1."""
+    extent = frame.workload.extents[dim]
+    rules = [_rule(frame, slot, dim) for slot in frame.slots]
+    # A fixed number of lanes may be spread over both axes of a fan-out: it is judged after the second.
+    reducible = [1] * (len(rules) + 1)
+    for place in range(len(rules) - 1, -1, -1):
+        rule = rules[place]
+        by = reducible[place + 1] * (UNLIMITED if rule.factor == 0 and not frame.slots[place].axis else rule.most)
+        reducible[place] = min(UNLIMITED, by)
+    table: dict[tuple[int, bool], list[tuple[int, ...]]] = {(extent, False): [()]}
+    for place, (slot, rule) in enumerate(zip(frame.slots, rules, strict=True)):
+        both = _both_axes(frame, place)
+        after: dict[tuple[int, bool], list[tuple[int, ...]]] = {}
+        for (reach, split), found in table.items():
+            for size in pieces(reach, rule.most, evenly=split and not slot.axis and rule.factor is None):
+                if size > reducible[place + 1]:
+                    continue
+                if rule.factor is not None and not both and not _exactly(reach, size, rule.factor):
+                    continue
+                key = size, split or (not slot.axis and size < reach)
+                after.setdefault(key, []).extend((*each, size) for each in found)
+        if rule.factor is not None and both and slot.axis == "cols":
+            for (size, split), found in after.items():
+                legal = [each for each in found if _exactly(_before(each, place, extent), size, rule.factor)]
+                after[size, split] = legal
+        table = after
+    done = [*table.get((1, False), []), *table.get((1, True), [])]
+    return np.array(done, np.int64).reshape(len(done), len(rules))
+
+
+def _exactly(reach: int, size: int, factor: int) -> bool:
+    return size == 1 if factor == 0 else -(-reach // size) == factor
+
+
+def _both_axes(frame: Frame, place: int) -> bool:
+    slot = frame.slots[place]
+    return bool(slot.axis) and sum(each.level == slot.level for each in frame.slots) == 2
+
+
+def _before(chain: tuple[int, ...], place: int, extent: int) -> int:
+    return chain[place - 2] if place >= 2 else extent
+
+
+def orders(frame: Frame, slot: Slot) -> list[tuple[str, ...]]:
+    """The declared orders of a temporal block, each from the outermost loop to the innermost.
+
+    Those of `innermost` dimensions that the same operands depend on, or all others, come last; among each of the two
+    parts the dimensions are in the workload's order, but for one that slides, which may be the last of its part.
+    """
+    dims = [dim for dim, extent in frame.workload.dims if extent > 1]
+    fixed: list[str] = []
+    for each in frame.pin.of(frame.level(slot)):
+        fixed += [dim for dim in each.order if dim in dims and dim not in fixed]
+    free = [dim for dim in dims if dim not in fixed]
+    found: dict[tuple[str, ...], None] = {}
+    kinds = list(dict.fromkeys(signature(frame.workload, dim) for dim in free))
+    sliding = sliding_dims(frame.workload)
+    for kind in kinds:
+        inner = [dim for dim in free if signature(frame.workload, dim) == kind]
+        outer = [dim for dim in free if dim not in inner]
+        for out in _last(outer, sliding):
+            for ins in _last(inner, sliding):
+                found[(*out, *ins, *reversed(fixed))] = None
+    return list(found) or [tuple(reversed(fixed))]
+
+
+def _last(dims: list[str], sliding: frozenset[str]) -> list[list[str]]:
+    return [dims, *[[*[d for d in dims if d != dim], dim] for dim in dims if dim in sliding and dim != dims[-1]]]
+
+
+def signature(workload: Workload, dim: str) -> frozenset[Role]:
+    """The roles whose operands depend on `dim`."""
+    return frozenset(each.role for each in workload.operands if dim in each.dims)
+
+
+def sliding_dims(workload: Workload) -> frozenset[str]:
+    """Dimensions of more than one point that share an axis with another."""
+    extents = workload.extents
+    found: set[str] = set()
+    for operand in workload.operands:
+        for axis in operand.axes:
+            moving = [dim for dim, _ in axis.index.terms if extents[dim] > 1]
+            found |= set(moving) if len(moving) > 1 else set()
+    return frozenset(found)
+
+
+def tree_of(frame: Frame, sizes: Mapping[str, Any], order: Mapping[int, tuple[str, ...]]) -> LoopTree:
+    """The loop tree of a chain for each dimension and an order for each temporal slot (by its place)."""
+    nodes: list[LoopNode] = []
+    reach = frame.workload.extents
+    keeps = {outside: (frame.machine.levels[place].name, roles) for place, roles, outside in frame.keeps}
+    for place, slot in enumerate(frame.slots):
+        if place in keeps and not slot.axis:
+            nodes.append(Keep(*keeps[place]))
+        for dim in reach if slot.axis else order[place]:
+            size = int(sizes[dim][place]) if dim in sizes else 1
+            if size < reach[dim]:
+                name = frame.level(slot).name
+                nodes.append(Spatial(dim, size, name, slot.axis) if slot.axis else Temporal(dim, size))
+                reach[dim] = size
+    return LoopTree(tuple(nodes))

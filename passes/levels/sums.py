@@ -1,0 +1,300 @@
+"""Sums over the tiles of one component of an operand's dimensions, for many chains at once, compiled.
+
+They are what backends/cost/levels/moves.py sums: lengths of new pieces, and of what the old ones had of them, while
+one loop advances. Where that loop stands, as one dimension sees it, is a *code*: c <= blocks means that its loops in
+the first c temporal blocks lie outside (they keep their piece) and the others inside (they start anew); blocks + 1 + j
+means that its own loop in block j is the one that advances.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .compiling import compiled
+
+TEMPORAL, EACH, FIRST, SHARED = 0, 1, 2, 3
+LANE_BASE = 4096  # more than the lanes along an axis of a fan-out
+MOST_SHARED = 5  # slots whose lanes are compared
+
+
+@compiled
+def _add(entries: NDArray[np.int64], count: int, merge: bool, entry: NDArray[np.int64]) -> int:
+    """Append `entry` (size, old size, start, shift, key, lane, times), or add its times to an equal one."""
+    if merge:
+        for place in range(count):
+            same = True
+            for column in range(6):
+                if entries[place, column] != entry[column]:
+                    same = False
+                    break
+            if same:
+                entries[place, 6] += entry[6]
+                return count
+    entries[count] = entry
+    return count + 1
+
+
+@compiled
+def _expand(
+    extent: int,
+    sizes: NDArray[np.int64],
+    modes: NDArray[np.int64],
+    blocks: NDArray[np.int64],
+    code: int,
+    count_blocks: int,
+    placed: bool,
+    keyed: bool,
+    coupled: bool,
+    buffers: NDArray[np.int64],
+) -> int:
+    """Pairs of a new and an old piece of one dimension, into buffers[0]; how many there are."""
+    advancing = code - count_blocks - 1 if code > count_blocks else -1
+    for column in range(7):
+        buffers[0, 0, column] = 0
+    buffers[0, 0, 0] = buffers[0, 0, 1] = extent
+    buffers[0, 0, 6] = 1
+    found = 1
+    entry = np.empty(7, np.int64)
+    merge = not placed
+    before = extent
+    for slot in range(len(sizes)):
+        size, mode, block = sizes[slot], modes[slot], blocks[slot]
+        full = -(-before // size)
+        before = size
+        after = 0
+        for place in range(found):
+            reach, old, start = buffers[0, place, 0], buffers[0, place, 1], buffers[0, place, 2]
+            shift, key = buffers[0, place, 3], buffers[0, place, 4]
+            lane, times = buffers[0, place, 5], buffers[0, place, 6]
+            count = -(-reach // size)
+            first, last, kind = 0, count, 0  # kind 0: keeps its piece, 1: advances, 2: starts anew, 3: lanes
+            if mode == TEMPORAL:
+                if advancing >= 0 and block == advancing:
+                    first, kind = 1, 1
+                elif block > advancing if advancing >= 0 else block >= code:
+                    last, kind = 1, 2
+            else:
+                kind = 3
+                if mode == FIRST:
+                    last = 1
+            for index in range(first, last):
+                many = 1
+                if merge and kind < 2 and index < count - 1:
+                    if index > first:
+                        continue
+                    many = count - 1 - first
+                at = index * size
+                entry[0] = min(size, reach - at)
+                entry[2] = start + at if placed else 0
+                entry[3] = shift
+                entry[4] = key
+                entry[5] = lane
+                if keyed and mode == SHARED:
+                    entry[5] = lane * LANE_BASE + index
+                entry[6] = times * many
+                if kind == 0:
+                    entry[1] = entry[0]
+                elif kind == 1:
+                    entry[1] = size
+                    entry[3] = size
+                elif kind == 2:
+                    olds = -(-old // size)
+                    back = (olds - 1) * size if olds > 0 else 0
+                    entry[1] = old - back
+                    entry[3] = shift - back
+                else:
+                    entry[1] = max(0, min(size, old - at))
+                if entry[1] == 0:
+                    entry[3] = 0
+                elif not coupled and entry[3] != 0:
+                    entry[3] = 1 << 40  # alone, a piece that has moved has nothing in common with the old one
+                if keyed and mode != SHARED:
+                    entry[4] = key * full + index
+                after = _add(buffers[1], after, merge, entry)
+        for place in range(after):
+            buffers[0, place] = buffers[1, place]
+        found = after
+    return found
+
+
+@compiled
+def table(
+    extents: NDArray[np.int64],
+    chains: NDArray[np.int64],
+    modes: NDArray[np.int64],
+    blocks: NDArray[np.int64],
+    codes: NDArray[np.int64],
+    count_blocks: int,
+    coefficients: NDArray[np.int64],
+    borders: NDArray[np.int64],
+    placed: bool,
+    keyed: bool,
+    new: NDArray[np.float64],
+    kept: NDArray[np.float64],
+) -> None:
+    """Fill `new` and `kept` [chain, code]. `chains` [chain, dimension, slot] are sizes; `codes` [code, dimension];
+    an axis has a row of `coefficients` and one of `borders` (low, high; without limit where nothing is clipped)."""
+    dims, axes = chains.shape[1], coefficients.shape[0]
+    most = 72
+    for dim in range(dims):
+        most = max(most, extents[dim] + 72)
+    lists = np.empty((dims, 2, most, 7), np.int64)
+    counts = np.empty(dims, np.int64)
+    at = np.empty(dims, np.int64)
+    before = np.empty((dims, most), np.int64)
+    last = np.empty((dims, most), np.int64)
+    plain = np.empty((codes.shape[0], dims), np.int64)
+    for chain in range(chains.shape[0]):
+        for number in range(codes.shape[0]):
+            idle = False
+            for dim in range(dims):
+                plain[number, dim] = _plain(extents[dim], chains[chain, dim], blocks, codes[number, dim], count_blocks)
+                idle = idle or plain[number, dim] < 0
+            if idle:  # a loop that is not there never advances
+                new[chain, number] = kept[chain, number] = 0
+                continue
+            alike = -1
+            for other in range(number):
+                same = True
+                for dim in range(dims):
+                    same = same and plain[other, dim] == plain[number, dim]
+                if same:
+                    alike = other
+                    break
+            if alike >= 0:
+                new[chain, number], kept[chain, number] = new[chain, alike], kept[chain, alike]
+                continue
+            for dim in range(dims):
+                counts[dim] = _expand(
+                    extents[dim], chains[chain, dim], modes, blocks, plain[number, dim], count_blocks,
+                    placed, keyed, axes > 0 and dims > 1, lists[dim],
+                )  # fmt: skip
+                if keyed:
+                    _link(lists[dim, 0], counts[dim], before[dim], last[dim])
+            total_new, total_kept = 0, 0
+            at[:] = 0
+            done = False
+            for dim in range(dims):
+                if counts[dim] == 0:
+                    done = True
+            while not done:
+                if not keyed or _is_first(lists, before, last, at, dims, axes, coefficients):
+                    times, long, common = 1, 1, 1
+                    for dim in range(dims):
+                        times *= lists[dim, 0, at[dim], 6]
+                        if lists[dim, 0, at[dim], 1] == 0:
+                            common = 0
+                        if axes == 0 and lists[dim, 0, at[dim], 0] == 0:
+                            long = 0
+                    for axis in range(axes):
+                        begin, end, old_begin, old_end = 0, 1, 0, 1
+                        for dim in range(dims):
+                            c = coefficients[axis, dim]
+                            size, old = lists[dim, 0, at[dim], 0], lists[dim, 0, at[dim], 1]
+                            start, shift = lists[dim, 0, at[dim], 2], lists[dim, 0, at[dim], 3]
+                            begin += c * start
+                            end += c * (start + size - 1)
+                            old_begin += c * (start - shift)
+                            old_end += c * (start - shift + old - 1)
+                        begin, end = max(begin, borders[axis, 0]), min(end, borders[axis, 1])
+                        long *= max(0, end - begin)
+                        common *= max(0, min(end, old_end) - max(begin, old_begin))
+                    total_new += times * long
+                    total_kept += times * common
+                place = dims - 1
+                while place >= 0:
+                    at[place] += 1
+                    if at[place] < counts[place]:
+                        break
+                    at[place] = 0
+                    place -= 1
+                done = place < 0
+            new[chain, number] = total_new
+            kept[chain, number] = total_kept
+
+
+@compiled
+def _plain(extent: int, sizes: NDArray[np.int64], blocks: NDArray[np.int64], code: int, count_blocks: int) -> int:
+    """The code with loops of one iteration left out: the outermost that says the same, or -1 where nothing advances."""
+    trips = np.zeros(count_blocks + 1, np.int64)
+    reach = extent
+    for slot in range(len(sizes)):
+        if blocks[slot] >= 0 and sizes[slot] < reach:
+            trips[blocks[slot]] = 1
+        reach = sizes[slot]
+    if code > count_blocks:
+        return code if trips[code - count_blocks - 1] else -1
+    while code > 0 and trips[code - 1] == 0:
+        code -= 1
+    return code
+
+
+@compiled
+def _link(entries: NDArray[np.int64], count: int, before: NDArray[np.int64], last: NDArray[np.int64]) -> None:
+    """For each entry the one before it with its key, and the last of all with its key."""
+    for place in range(count):
+        before[place] = -1
+        for other in range(place - 1, -1, -1):
+            if entries[other, 4] == entries[place, 4]:
+                before[place] = other
+                break
+    for place in range(count - 1, -1, -1):
+        last[place] = place
+        for other in range(place + 1, count):
+            if before[other] == place:
+                last[place] = last[other]
+                break
+
+
+@compiled
+def _earlier(lists: NDArray[np.int64], one: NDArray[np.int64], other: NDArray[np.int64], dims: int) -> Any:
+    base = LANE_BASE ** (MOST_SHARED - 1)
+    while base > 0:
+        for dim in range(dims):
+            first = lists[dim, 0, one[dim], 5] // base % LANE_BASE
+            second = lists[dim, 0, other[dim], 5] // base % LANE_BASE
+            if first != second:
+                return first < second
+        base //= LANE_BASE
+    return False
+
+
+@compiled
+def _is_first(
+    lists: NDArray[np.int64], before: NDArray[np.int64], last: NDArray[np.int64], at: NDArray[np.int64],
+    dims: int, axes: int, coefficients: NDArray[np.int64],
+) -> bool:  # fmt: skip
+    """Whether no lane before this one takes the same tile. Pairs with equal keys are lanes at the same moment; they are
+    ordered by their index along the outermost shared slot, there by dimensions, and so on inwards."""
+    other = np.empty(dims, np.int64)
+    for dim in range(dims):
+        other[dim] = last[dim, at[dim]]
+    while other[0] >= 0:
+        if _earlier(lists, other, at, dims):
+            equal = True
+            for axis in range(axes):
+                begin, end, other_begin, other_end = 0, 1, 0, 1
+                for dim in range(dims):
+                    c = coefficients[axis, dim]
+                    begin += c * lists[dim, 0, at[dim], 2]
+                    end += c * (lists[dim, 0, at[dim], 2] + lists[dim, 0, at[dim], 0] - 1)
+                    other_begin += c * lists[dim, 0, other[dim], 2]
+                    other_end += c * (lists[dim, 0, other[dim], 2] + lists[dim, 0, other[dim], 0] - 1)
+                if begin != other_begin or end != other_end:
+                    equal = False
+                    break
+            if equal:
+                return False
+        place = dims - 1
+        while place > 0:
+            other[place] = before[place, other[place]]
+            if other[place] >= 0:
+                break
+            other[place] = last[place, at[place]]
+            place -= 1
+        if place == 0:
+            other[0] = before[0, other[0]]
+    return True

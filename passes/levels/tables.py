@@ -1,0 +1,228 @@
+"""Candidates of each group of dimensions, and what each contributes to every quantity.
+
+Dimensions that share an axis of any operand form a group; its candidates are combinations of their chains. A quantity
+is a product over components (dimensions that share an axis of its own operand), each of which lies in one group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...backends.cost.levels.moves import Group as Component
+from ...backends.cost.levels.moves import groups_of
+from ...ir.nest import Role
+from .figures import DISTINCT, STEPS, TAKEN, TILE, Figures, Quantity
+from .space import Frame, Ints, chains, signature
+from .sums import FIRST, SHARED, table
+
+Floats = NDArray[np.float64]
+UNBOUNDED = 1 << 61
+
+
+@dataclass
+class Part:
+    """One component of one quantity: `new` and `kept` have a row for each different beginning of chains and a column
+    for each code (sums.py); `rows` says which row a candidate of group `group` has. `codes` are per dimension."""
+
+    group: int
+    dims: tuple[str, ...]
+    moves: bool  # whether the operand depends on it
+    rows: Ints
+    codes: Ints
+    new: Floats
+    kept: Floats
+
+    def column(self, code: Sequence[int]) -> int:
+        return int(np.flatnonzero((self.codes == np.array(code)).all(axis=1))[0])
+
+
+@dataclass
+class Candidates:
+    """Chains of a group: `sizes` [candidate, dimension, slot]; `lanes` [candidate, slot] (1 at temporal ones); `loops`
+    [candidate, dimension, block]: whether there is a loop."""
+
+    dims: tuple[str, ...]
+    sizes: Ints
+    lanes: Ints
+    loops: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+
+@dataclass
+class Tables:
+    """`parts` by quantity; `constants` are factors of dimensions of one point. `signatures` of dimensions are the roles
+    that depend on them; `kinds` [candidate] by group have a bit for each block and signature with a loop."""
+
+    frame: Frame
+    figures: Figures
+    groups: list[Candidates]
+    parts: list[list[Part]]
+    constants: list[float]
+    signatures: list[frozenset[Role]]
+    kinds: list[Ints]
+
+    def blocks(self, quantity: Quantity) -> int:
+        """Temporal slots outside of a quantity's boundary."""
+        return sum(not slot.axis for slot in self.frame.slots[: quantity.until])
+
+
+def tables_of(frame: Frame, figures: Figures) -> Tables | None:
+    """None where a dimension has no chain, or no tile fits."""
+    workload = frame.workload
+    components = {
+        (operand.role, clips): groups_of(operand, workload, clips)
+        for operand in workload.operands
+        for clips in (True, False)
+    }
+    groups = []
+    for named in _groups(frame, components):
+        candidates = _candidates(frame, named)
+        if candidates is None:
+            return None
+        groups.append(candidates)
+    made = Tables(frame, figures, groups, [], [], [], [])
+    done: dict[tuple[Any, ...], Part] = {}
+    for quantity in figures.quantities:
+        parts, constant = [], 1.0
+        for component in _components(frame, quantity, components):
+            if not any(workload.extents[dim] > 1 for dim in component.dims):
+                for axis in component.axes:
+                    constant *= max(0, min(1, axis.high) - max(0, axis.low))
+                continue
+            parts.append(_part(made, quantity, component, done))
+        made.parts.append(parts)
+        made.constants.append(constant)
+    dims = [dim for dim, extent in workload.dims if extent > 1]
+    made.signatures = list(dict.fromkeys(signature(workload, dim) for dim in dims))
+    for candidates in groups:
+        bits = np.zeros(len(candidates), np.int64)
+        for place, dim in enumerate(candidates.dims):
+            number = made.signatures.index(signature(workload, dim))
+            for block in range(candidates.loops.shape[2]):
+                bits |= candidates.loops[:, place, block].astype(np.int64) << (block * len(made.signatures) + number)
+        made.kinds.append(bits)
+    return made
+
+
+def _groups(frame: Frame, components: dict[Any, tuple[Component, ...]]) -> list[tuple[str, ...]]:
+    extents = frame.workload.extents
+    joined: list[set[str]] = [{dim} for dim, extent in extents.items() if extent > 1]
+    for found in components.values():
+        for component in found:
+            dims = {dim for dim in component.dims if extents[dim] > 1}
+            touched = [each for each in joined if each & dims]
+            if len(touched) > 1:
+                joined = [each for each in joined if not each & dims]
+                joined.append(set().union(*touched))
+    return [tuple(dim for dim in extents if dim in each) for each in joined]
+
+
+def _candidates(frame: Frame, dims: tuple[str, ...]) -> Candidates | None:
+    """All combinations of chains whose lanes and tiles fit by themselves."""
+    extents = frame.workload.extents
+    sizes = np.zeros((1, 0, len(frame.slots)), np.int64)
+    lanes = np.ones((1, len(frame.slots)), np.int64)
+    limits = np.array([slot.lanes if slot.axis else UNBOUNDED for slot in frame.slots])
+    spatial = np.array([bool(slot.axis) for slot in frame.slots], bool)
+    loops = np.zeros((1, 0, len(frame.blocks)), bool)
+    for dim in dims:
+        more = chains(frame, dim)
+        if not len(more):
+            return None
+        before = np.concatenate([np.full((len(more), 1), extents[dim]), more[:, :-1]], axis=1)
+        trips = -(-before // more)
+        left, right = np.repeat(np.arange(len(sizes)), len(more)), np.tile(np.arange(len(more)), len(sizes))
+        together = lanes[left] * np.where(spatial, trips, 1)[right]
+        fits = (together <= limits).all(axis=1)
+        left, right = left[fits], right[fits]
+        sizes = np.concatenate([sizes[left], more[right][:, None, :]], axis=1)
+        loops = np.concatenate([loops[left], (trips > 1)[right][:, None, ~spatial]], axis=1)
+        lanes = together[fits]
+    return Candidates(dims, sizes, lanes, loops) if len(sizes) else None
+
+
+def _components(
+    frame: Frame, quantity: Quantity, components: dict[Any, tuple[Component, ...]]
+) -> tuple[Component, ...]:
+    if quantity.kind == STEPS:
+        return tuple(Component((dim,), (), {}) for dim in frame.workload.extents)
+    return components[quantity.role, quantity.clips]
+
+
+def _part(made: Tables, quantity: Quantity, component: Component, done: dict[tuple[Any, ...], Part]) -> Part:
+    frame = made.frame
+    extents = frame.workload.extents
+    dims = tuple(dim for dim in component.dims if extents[dim] > 1)
+    group = next(number for number, each in enumerate(made.groups) if set(dims) <= set(each.dims))
+    candidates = made.groups[group]
+    places = [candidates.dims.index(dim) for dim in dims]
+    until = quantity.until
+    coefficients = np.array([[dict(axis.terms).get(dim, 0) for dim in dims] for axis in component.axes], np.int64)
+    coefficients = coefficients.reshape(len(component.axes), len(dims))
+    modes = tuple(FIRST if mode == SHARED and not component.axes else mode for mode in quantity.modes)
+    clipped = quantity.clips and any(border is not None for border in component.borders.values())
+    key = (quantity.kind, dims, component.axes if component.axes else (), modes, until, clipped)
+    if key in done:
+        return done[key]
+    begins = candidates.sizes[:, places, :until].reshape(len(candidates), -1)
+    chosen, rows = np.unique(begins, axis=0, return_inverse=True)
+    rows = rows.reshape(-1)
+    chosen = chosen.reshape(len(chosen), len(dims), until)
+    if quantity.kind == TILE:
+        tile = chosen[:, :, -1] if until else np.tile([extents[dim] for dim in dims], (len(chosen), 1))
+        new = np.prod([((tile - 1) * row).sum(axis=1) + 1 for row in coefficients], axis=0, dtype=np.float64)
+        new = np.broadcast_to(new, (len(chosen),)).reshape(-1, 1).copy()
+        codes = np.zeros((1, len(dims)), np.int64)
+        done[key] = Part(group, dims, bool(component.axes), rows, codes, new, np.zeros_like(new))
+        return done[key]
+    blocks = made.blocks(quantity)
+    codes = _codes(quantity.kind, len(dims), blocks, bool(component.axes))
+    places_of_blocks, number = [], 0
+    for slot in frame.slots[:until]:
+        places_of_blocks.append(-1 if slot.axis else number)
+        number += not slot.axis
+    new, kept = (np.zeros((len(chosen), len(codes))) for _ in range(2))
+    shared = [mode == SHARED for mode in modes]
+    whole = np.broadcast_to(np.array([extents[dim] for dim in dims])[:, None], (len(chosen), len(dims), 1))
+    before = np.concatenate([whole, chosen], axis=2)
+    lanes = ((before[:, :, :-1] > chosen) & np.array(shared, bool)).any(axis=(0, 2))
+    keyed = bool(component.axes) and int(lanes.sum()) > 1
+    borders = [(axis.low, axis.high) if clipped else (-UNBOUNDED, UNBOUNDED) for axis in component.axes]
+    table(
+        np.array([extents[dim] for dim in dims], np.int64),
+        np.ascontiguousarray(chosen),
+        np.array(modes, np.int64),
+        np.array(places_of_blocks, np.int64),
+        codes,
+        blocks,
+        coefficients,
+        np.array(borders, np.int64).reshape(len(borders), 2),
+        clipped or keyed,
+        keyed,
+        new,
+        kept,
+    )
+    done[key] = Part(group, dims, bool(component.axes), rows, codes, new, kept)
+    return done[key]
+
+
+def _codes(kind: str, dims: int, blocks: int, moves: bool) -> Ints:
+    """The first is that of every loop keeping its piece (or, of what repeats along lanes only, of none)."""
+    if kind == DISTINCT and not moves:
+        return np.zeros((1, dims), np.int64)
+    found = {(blocks,) * dims: None}
+    if kind == TAKEN:
+        for block in range(blocks):
+            found.update(dict.fromkeys(product((block, block + 1), repeat=dims)))
+            for own in range(dims):
+                for others in product((block, block + 1), repeat=dims - 1):
+                    found[(*others[:own], blocks + 1 + block, *others[own:])] = None
+    return np.array(list(found), np.int64)

@@ -1,0 +1,187 @@
+"""The declared map space of specs/hierarchy.md, Map space, listed tree by tree as it is written there, and random small
+problems for which that is possible. It shares nothing with the mapper."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import combinations, product
+from random import Random
+
+from dnnc.ir.arch import EnergyRow
+from dnnc.ir.hierarchy import OPERAND_ROLES, Buffering, Constraint, FanOut, Hierarchy, Packing, Store
+from dnnc.ir.loop_tree import Keep, LoopNode, LoopTree, Spatial, Temporal, Workload
+from dnnc.ir.loop_tree_rules import loop_tree_faults
+from dnnc.ir.nest import Role
+
+from .random_levels import random_workload
+
+
+@dataclass(frozen=True, slots=True)
+class _Partial:
+    """Nodes so far, what is left of each dimension, and the dimensions that a temporal loop has split."""
+
+    nodes: tuple[LoopNode, ...]
+    left: Mapping[str, int]
+    split: frozenset[str]
+
+
+def all_trees(workload: Workload, machine: Hierarchy) -> Iterator[LoopTree]:
+    """Every legal mapping of the space."""
+    for keeps in product(*[_keeps(workload, level, number) for number, level in enumerate(machine.levels)]):
+        found = [_Partial((), workload.extents, frozenset())]
+        for level, kept in zip(machine.levels, keeps, strict=True):
+            after = []
+            for partial in found:
+                if isinstance(level, FanOut):
+                    after += list(_lanes(partial, level))
+                elif kept:
+                    after += list(_block(workload, partial, level, kept))
+                else:
+                    after.append(partial)
+            found = after
+        for partial in found:
+            if all(points == 1 for points in partial.left.values()):
+                tree = LoopTree(partial.nodes)
+                if not any(loop_tree_faults(workload, machine, tree)):
+                    yield tree
+
+
+def _keeps(workload: Workload, level: Store | FanOut, number: int) -> list[tuple[Role, ...]]:
+    if isinstance(level, FanOut):
+        return [()]
+    present = [each.role for each in workload.operands]
+    held = [role for role in present if role in level.holds]
+    must = {role for role in held if number == 0 or role in level.keeps}
+    return [chosen for count in range(len(held) + 1) for chosen in combinations(held, count) if must <= set(chosen)]
+
+
+def _sizes(reach: int, evenly: bool) -> list[int]:
+    """Sizes of pieces, the smallest for each number of them."""
+    sizes = [size for size in range(1, reach + 1) if size == 1 or -(-reach // (size - 1)) > -(-reach // size)]
+    return [size for size in sizes if reach % size == 0] if evenly else sizes
+
+
+def _block(workload: Workload, partial: _Partial, store: Store, kept: tuple[Role, ...]) -> Iterator[_Partial]:
+    dims = list(partial.left)
+    for sizes in product(*[_sizes(partial.left[dim], dim in partial.split) for dim in dims]):
+        size = dict(zip(dims, sizes, strict=True))
+        looping = [dim for dim in dims if size[dim] < partial.left[dim]]
+        for order in dict.fromkeys(tuple(d for d in order if d in looping) for order in _orders(workload, store)):
+            nodes = (*partial.nodes, Keep(store.name, kept), *[Temporal(dim, size[dim]) for dim in order])
+            yield _Partial(nodes, {**partial.left, **size}, partial.split | set(looping))
+
+
+def _orders(workload: Workload, store: Store) -> list[tuple[str, ...]]:
+    dims = [dim for dim, _ in workload.dims]
+    extents = workload.extents
+    named = [dim for dim in store.constraint.order if dim in dims]
+    free = [dim for dim in dims if dim not in named and extents[dim] > 1]
+    roles = {dim: frozenset(each.role for each in workload.operands if dim in each.dims) for dim in free}
+    sliding = set()
+    for operand in workload.operands:
+        for axis in operand.axes:
+            moving = [dim for dim, _ in axis.index.terms if extents[dim] > 1]
+            if len(moving) > 1:
+                sliding |= set(moving)
+    found = [tuple(reversed(named))] if not free else []
+    for kind in set(roles.values()):
+        parts = [[dim for dim in free if roles[dim] != kind], [dim for dim in free if roles[dim] == kind]]
+        options = [[part, *[[*[d for d in part if d != dim], dim] for dim in part if dim in sliding]] for part in parts]
+        found += [(*outer, *inner, *reversed(named)) for outer, inner in product(*options)]
+    return found
+
+
+def _lanes(partial: _Partial, fanout: FanOut) -> Iterator[_Partial]:
+    dims = list(partial.left)
+    for rows in product(*[_sizes(partial.left[dim], False) for dim in dims]):
+        nodes: list[LoopNode] = []
+        left = dict(partial.left)
+        if not _spread(nodes, left, dict(zip(dims, rows, strict=True)), fanout, "rows"):
+            continue
+        for cols in product(*[_sizes(left[dim], False) for dim in dims]):
+            more, inner = list(nodes), dict(left)
+            if _spread(more, inner, dict(zip(dims, cols, strict=True)), fanout, "cols"):
+                yield _Partial((*partial.nodes, *more), inner, partial.split)
+
+
+def _spread(nodes: list[LoopNode], left: dict[str, int], sizes: dict[str, int], fanout: FanOut, axis: str) -> bool:
+    """Whether the lanes along `axis` are enough."""
+    lanes = fanout.rows if axis == "rows" else fanout.cols
+    for dim, size in sizes.items():
+        if size < left[dim]:
+            lanes //= -(-left[dim] // size)
+            nodes.append(Spatial(dim, size, fanout.name, axis))
+            left[dim] = size
+    return lanes >= 1
+
+
+# ---------------------------------------------------------------------------------------------- random problems
+
+
+def small_problem(seed: int) -> tuple[Workload, Hierarchy]:
+    """A workload and a machine with prices, capacities, rates and constraints, small enough to list every mapping."""
+    rng = Random(seed)
+    while True:
+        workload = random_workload(rng)
+        moving = [extent for _, extent in workload.dims if extent > 1]
+        written = all(len(axis.index.terms) <= 1 for axis in workload.operand(Role.OUTPUT).axes)
+        if written and workload.points <= 48 and 1 <= len(moving) <= 4 and max(moving) <= 6:
+            return workload, small_machine(rng, [dim for dim, extent in workload.dims if extent > 1])
+
+
+def small_machine(rng: Random, dims: list[str]) -> Hierarchy:
+    kinds = rng.choice((("s",), ("f",), ("s", "f"), ("f", "s"), ("s", "s")))
+    levels: list[Store | FanOut] = [replace(_store(rng, "dram", dims), holds=OPERAND_ROLES, depth_words=None, keeps=())]
+    for number, kind in enumerate(kinds):
+        levels.append(_store(rng, f"s{number}", dims) if kind == "s" else _fanout(rng, f"f{number}"))
+    rows = [EnergyRow("mac", "mac", 1.0, "made up")]
+    for level in levels:
+        if isinstance(level, FanOut):
+            rows.append(EnergyRow(level.name, "hop_bit", rng.choice((0.0, 0.01, 0.1)), "made up"))
+        else:
+            rows += [EnergyRow(level.name, "read_word", rng.choice((0.0, 0.5, 2.0, 20.0)), "made up"),
+                     EnergyRow(level.name, "write_word", rng.choice((0.0, 0.7, 3.0, 20.0)), "made up")]  # fmt: skip
+    bits = tuple((role, 8) for role in OPERAND_ROLES)
+    return Hierarchy("small", 10**9, tuple(levels), bits, tuple(rows), partial_bits=rng.choice((None, 24)))
+
+
+def _store(rng: Random, name: str, dims: list[str]) -> Store:
+    holds = tuple(rng.sample(OPERAND_ROLES, rng.randint(1, 3)))
+    return Store(
+        name,
+        holds,
+        rng.choice((8, 20, 64)),
+        depth_words=rng.choice((None, 3, 6, 12, 24)),
+        keeps=tuple(role for role in holds if rng.random() < 0.7),
+        packing=rng.choice(tuple(Packing)),
+        buffering=rng.choice(tuple(Buffering)),
+        read_words_per_cycle=rng.choice((None, 0.5, 1.0, 4.0)),
+        write_words_per_cycle=rng.choice((None, 0.5, 1.0, 4.0)),
+        shared_words_per_cycle=rng.choice((None, 0.75, 2.0)),
+        latency_cycles=rng.choice((0, 0, 5)),
+        constraint=_constraint(rng, dims),
+    )
+
+
+def _fanout(rng: Random, name: str) -> FanOut:
+    return FanOut(
+        name,
+        rng.randint(1, 2),
+        rng.randint(1, 4),
+        multicast=tuple(rng.sample((Role.INPUT, Role.WEIGHT), rng.randint(0, 2))),
+        reduce=rng.random() < 0.6,
+        link_bits=rng.choice((8, 16, 20)),
+    )
+
+
+def _constraint(rng: Random, dims: list[str]) -> Constraint:
+    if rng.random() < 0.5:
+        return Constraint()
+    some = tuple(rng.sample(dims, rng.randint(0, len(dims))))
+    return rng.choice((
+        Constraint(dims=some),
+        Constraint(factors=tuple((dim, rng.choice((0, 1))) for dim in some[:1])),
+        Constraint(most=tuple((dim, rng.choice((1, 2, 3))) for dim in some)),
+        Constraint(order=some[:2]),
+    ))  # fmt: skip
