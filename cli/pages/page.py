@@ -16,7 +16,7 @@ from . import bars, charts, loops, palette, roofline, scatter, svg
 from .axes import joules, short, some
 from .document import Document, Layer, plain
 from .reader import document_of
-from .scene import Scene
+from .scene import Scene, fitted
 from .tables import table
 
 _FOLDER = Path(__file__).parent
@@ -177,7 +177,7 @@ def _mappings(document: Document, pictures: _Pictures) -> str:
         if layer.search.points:
             wide, narrow = (scatter.draw(layer, width) for width in (bars.WIDE, bars.NARROW))
             drawn += pictures.figure(wide, narrow)
-        names = ", ".join(document.layers[number].name for number in numbers[:_NAMED])
+        names = ", ".join(fitted(document.layers[number].name, 420, 15) for number in numbers[:_NAMED])
         more = f" and {len(numbers) - _NAMED} more" if len(numbers) > _NAMED else ""
         words = loops.in_words(layer.search.nest) if layer.search.nest else ""
         shown = " open" if numbers is longest else ""
