@@ -168,7 +168,7 @@ class NestRules(SharedRules):
 
     def schedule(self, dataflow: Token, im2col: Token, *rest: Any) -> _Schedule:
         *levels, certificate, reason, buffers, overlap = rest
-        optimal, objective, bound, evaluated = certificate or (False, 0.0, 0.0, 0)
+        optimal, objective, bound, bounds, evaluated = certificate or (False, 0.0, 0.0, 0, 0)
         value = Schedule(
             self._choose(dataflow, "dataflow", _DATAFLOWS, Dataflow.WS),
             self._choose(im2col, "im2col", _IM2COLS, "none"),
@@ -177,6 +177,7 @@ class NestRules(SharedRules):
             reason or "",
             objective,
             bound,
+            bounds,
             evaluated,
             optimal,
         )
@@ -197,8 +198,16 @@ class NestRules(SharedRules):
     def dims(self, *names: Token | None) -> tuple[str, ...]:
         return tuple(self._word(name) for name in names if name is not None)
 
-    def certificate(self, optimal: Token | None, objective: Token, bound: Token, evaluated: Token) -> Any:
-        return optimal is not None, self._real(objective), self._real(bound), self._whole(evaluated)
+    def certificate(
+        self, optimal: Token | None, objective: Token, bound: Token, bounds: Token, evaluated: Token
+    ) -> Any:
+        return (
+            optimal is not None,
+            self._real(objective),
+            self._real(bound),
+            self._whole(bounds),
+            self._whole(evaluated),
+        )
 
     def buffers(self, *buffers: Buffer) -> tuple[Buffer, ...]:
         return buffers

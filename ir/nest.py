@@ -195,7 +195,8 @@ class Schedule:
     """Loops from the outermost to the innermost: those at main memory first (they are commands), then those inside one
     command (local memory, array). `im2col` is explicit, implicit or none. `reason` says why a pass chose this.
 
-    `objective`, `lower_bound`, `evaluated` and `optimal` are the mapper's certificate.
+    `objective`, `lower_bound`, `bounds` (how many bounds were computed), `evaluated` (how many mappings were counted
+    exactly) and `optimal` are the mapper's certificate.
     """
 
     dataflow: Dataflow
@@ -205,6 +206,7 @@ class Schedule:
     reason: str = ""
     objective: float = 0.0
     lower_bound: float = 0.0
+    bounds: int = 0
     evaluated: int = 0
     optimal: bool = False
 

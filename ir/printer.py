@@ -286,12 +286,14 @@ def _schedule(nest: Nest, schedule: Schedule) -> list[str]:
     # By spelling: -0.0 is another value than the 0.0 that an absent certificate stands for.
     if (
         schedule.optimal
+        or schedule.bounds
         or schedule.evaluated
         or (real(schedule.objective), real(schedule.lower_bound)) != (real(0.0),) * 2
     ):
         certificate = f"objective {real(schedule.objective)} bound {real(schedule.lower_bound)}"
         optimal = "optimal " if schedule.optimal else ""
-        lines.append(f"    mapping {optimal}{certificate} evaluated {schedule.evaluated}")
+        counts = f"bounds {schedule.bounds} evaluated {schedule.evaluated}"
+        lines.append(f"    mapping {optimal}{certificate} {counts}")
     if schedule.reason:
         lines.append(f"    reason {quote(schedule.reason)}")
     lines.append("  }")

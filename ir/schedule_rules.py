@@ -69,8 +69,9 @@ def certificate_is_of_counts(nest: Nest, schedule: Schedule) -> Iterator[Diagnos
     for what, value in (("objective", schedule.objective), ("bound", schedule.lower_bound)):
         if not (isfinite(value) and value >= 0):
             yield fault(nest, f"the {what} of its mapping is {value}", "a finite number, at least 0")
-    if schedule.evaluated < 0:
-        yield fault(nest, f"{schedule.evaluated} mappings were evaluated for its schedule", "at least 0")
+    for count, what in ((schedule.bounds, "bounds were computed"), (schedule.evaluated, "mappings were evaluated")):
+        if count < 0:
+            yield fault(nest, f"{count} {what} for its schedule", "at least 0")
 
 
 # ---------------------------------------------------------------------------------------------- loops

@@ -32,6 +32,7 @@ RESERVED = frozenset(
         "blob",
         "body",
         "bound",
+        "bounds",
         "buffer",
         "call",
         "code",

@@ -25,7 +25,7 @@ import numpy as np
 from ..ir.diagnostics import CompileError
 from ..ir.files import read_bounded, save_whole
 
-FORMAT = 2
+FORMAT = 3
 MOST_ENTRIES = 8192
 MOST_BYTES = 32 << 20
 LARGEST_ENTRY_BYTES = 1 << 14

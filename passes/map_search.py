@@ -1,59 +1,77 @@
-"""The mapper: branch and bound over a declared map space, exact at the leaves.
+"""The mapper: branch and bound over a declared map space (passes/map_space.py), exact at the leaves.
 
-Every cell of the space has a lower bound of the objective (passes/map_bound.py). Leaves are scheduled and costed
-exactly in the order of their bounds, until no bound is below the best leaf: then the mapping is optimal in its space.
-After `budget` leaves the search gives up the proof and keeps the best. Where the space was thinned, the bound is that
-of what was left out as well.
+Boxes of tile sizes have lower bounds of the objective (passes/map_bound.py). What has the lowest is cut in two, until
+it is a single mapping, which is walked exactly (passes/map_walk.py), until no bound is below the best mapping: then
+that is optimal in its space. After MOST_BOUNDS bounds, or MOST_STEPS steps of walks, the search gives up the proof and
+keeps the best. Where the space was thinned, the bound is that of what was left out as well.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
-from math import prod
 
 import numpy as np
 
 from ..backends.cost.module import counted
-from ..backends.cost.price import energy_pj, price
 from ..ir.arch import Arch
-from ..ir.nest import Dataflow, Nest, Schedule
-from .map_axis import Ints
-from .map_bound import Bounds
-from .map_bus import BusFigures
-from .map_space import Bools, MapSpace, space, tile_bytes
+from ..ir.diagnostics import CompileError, ensure
+from ..ir.nest import Dataflow, Nest, Schedule, sum_has_an_order
+from .map_branch import (
+    ASKED,
+    DONE,
+    FULL,
+    ORDER,
+    SIZES,
+    Best,
+    Roots,
+    advance,
+    best_of,
+)
+from .map_objective import ROUNDING, objective_floor, objective_of
+from .map_plan import room
+from .map_problem import DATAFLOWS, OBJECTIVES, Problem, problem_of
+from .map_queue import (
+    ANSWER,
+    ASKED_PLACE,
+    BOUNDS,
+    COPIES,
+    EVALUATED,
+    NEWEST_FIRST,
+    ROOT,
+    WAITING,
+    Queue,
+    larger,
+    queue_of,
+    start,
+)
+from .map_space import MapSpace, space
+from .map_tables import make_tables
+from .map_transfers import scratch_of
 from .mapping import Pin
 from .schedule import make_schedule
 
-BUDGET = 48
-ROUNDING = 1e-9  # relative error of a bound of energy
-
-
-@dataclass(frozen=True, slots=True)
-class Leaf:
-    """A mapping with a lower bound of its objective and of its cycles."""
-
-    bound: float
-    cycles: int
-    dataflow: Dataflow
-    tiles: tuple[tuple[str, int], ...]
-    copies: tuple[tuple[str, int], ...]
+MOST_BOUNDS = 4_000_000
+MOST_STEPS = 100_000_000
+BETWEEN_LOOKS = 20_000  # bounds, between looks at the clock
+PLACES = 1 << 12  # of the queue, at first
+REFUSED = 1 << 60  # cycles of a mapping that the cost model refuses to count
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """The outcome of a search: the best schedule with its objective, a lower bound of the objective in the whole
-    declared space, how many leaves were costed, and for each dataflow the best that is known of it: its objective, or
-    (False) a bound over what was looked at.
+    declared space, how many bounds were computed and how many mappings were walked, and for each dataflow the best that
+    is known of it: its objective, or (False) a bound over what was looked at.
     `stopped` says that the time limit ended the search before its proof, `exhausted` that the budget did. `listed` of
-    `declared` choices of tile sizes were looked at.
+    `declared` choices of tile sizes and loop orders were looked at.
     """
 
     schedule: Schedule
     objective: float
     lower_bound: float
+    bounds: int
     evaluated: int
     by_dataflow: Mapping[Dataflow, tuple[float, bool]]
     stopped: bool
@@ -66,15 +84,6 @@ class Found:
         return self.lower_bound >= self.objective * (1 - ROUNDING)
 
 
-def objective_of(nest: Nest, arch: Arch, objective: str) -> float:
-    """The objective of a scheduled nest: cycles for latency, pJ for energy, pJ x cycles for edp."""
-    counts = counted(nest, arch)
-    if objective == "latency":
-        return float(counts.cycles)
-    energy = sum(energy_pj(counts, arch).values())
-    return energy if objective == "energy" else energy * counts.cycles
-
-
 def search(
     nest: Nest,
     arch: Arch,
@@ -83,180 +92,154 @@ def search(
     objective: str,
     im2col: str,
     limit: float = float("inf"),
-    budget: int = BUDGET,
+    most_bounds: int = MOST_BOUNDS,
     deadline: float = float("inf"),
 ) -> Found | None:
     """The best mapping of a nest that is not empty; None where nothing fits, or where nothing is below `limit`.
 
-    After the `deadline` (of time.monotonic) no leaf is costed once there is a mapping, or where there is a `limit`.
+    After the `deadline` (of time.monotonic) the search ends once there is a mapping, or where there is a `limit`.
     """
-    best: Schedule | None = None
-    known: dict[Dataflow, tuple[float, bool]] = {}
-    least, passed_over, evaluated, stopped = limit, float("inf"), 0, False
-    listed, declared, exhausted = 0, 0, False
-
-    def late() -> bool:
-        return least < float("inf") and time.monotonic() >= deadline
-
-    for unit in units_of(dataflows):
-        floor = objective_floor(nest, arch, unit[0], objective)
-        if floor >= least or late():
-            stopped = stopped or floor < least
-            known.update(dict.fromkeys(unit, (floor, False)))
-            passed_over = min(passed_over, floor)
-            continue
-        choices = space(nest, arch, unit, pin)
-        listed, declared = listed + choices.listed, declared + choices.declared
-        if choices.listed < choices.declared:
-            passed_over = min(passed_over, floor)  # all that is known of the choices that were left out
-        leaves = best_leaves(choices, objective, budget + 1)
-        for leaf in leaves:
-            known.setdefault(leaf.dataflow, (leaf.bound, False))
-        for dataflow in unit if leaves else ():
-            known.setdefault(dataflow, (leaves[-1].bound, False))
-        for number, leaf in enumerate(leaves):
-            proven = leaf.bound >= least * (1 - ROUNDING)
-            if proven or number == budget or late():
-                passed_over = min(passed_over, leaf.bound)
-                exhausted = exhausted or (not proven and number == budget)
-                stopped = stopped or (not proven and number < budget)
-                break
-            schedule = make_schedule(nest, arch, leaf.dataflow, leaf.tiles, dict(leaf.copies), im2col)
-            value = objective_of(replace(nest, schedule=schedule), arch, objective)
-            evaluated += 1
-            if value < known[leaf.dataflow][0] or not known[leaf.dataflow][1]:
-                known[leaf.dataflow] = (value, True)
-            if value < least:
-                best, least = schedule, value
-    if best is None:
+    found = space(nest, arch, pin)
+    if not all(len(sizes) for sizes in found.sizes):
         return None
+    here = _Search(nest, arch, dataflows, pin, objective, im2col, found, limit)
+    stopped = here.run(most_bounds, deadline)
+    if here.best.choice[0] < 0:
+        return None
+    schedule = here.schedule(here.best.sizes, here.best.order, *map(int, here.best.choice[:2]))
+    value = objective_of(replace(nest, schedule=schedule), arch, objective)
+    claimed = float(here.best.value[0])
+    ensure(abs(claimed - value) <= ROUNDING * value, f"a mapping of {nest.name!r} costs {value}, not {claimed}")
+    least = min(value, here.least_waiting())
+    if found.is_thinned:  # all that is known of what was left out
+        least = min(least, *(objective_floor(nest, arch, each, objective) for each in dataflows))
     return Found(
-        schedule=best,
-        objective=least,
-        lower_bound=min(passed_over, least),
-        evaluated=evaluated,
-        by_dataflow=known,
-        stopped=stopped,
-        exhausted=exhausted,
-        listed=listed,
-        declared=declared,
+        schedule=schedule,
+        objective=value,
+        lower_bound=least,
+        bounds=int(here.bounds),
+        evaluated=int(here.evaluated),
+        by_dataflow=here.by_dataflow(),
+        stopped=stopped == "time",
+        exhausted=stopped == "budget",
+        listed=found.listed,
+        declared=found.declared,
     )
 
 
-def units_of(dataflows: Sequence[Dataflow]) -> list[tuple[Dataflow, ...]]:
-    """Dataflows that share a map space: those of the array, then the vector unit's."""
-    on_array = tuple(each for each in dataflows if each is not Dataflow.VECTOR)
-    return [unit for unit in (on_array, tuple(each for each in dataflows if each not in on_array)) if unit]
+class _Search:
+    """A search in progress: the arrays that its compiled part reads and writes."""
+
+    def __init__(
+        self,
+        nest: Nest,
+        arch: Arch,
+        dataflows: Sequence[Dataflow],
+        pin: Pin,
+        objective: str,
+        im2col: str,
+        found: MapSpace,
+        limit: float,
+    ) -> None:
+        self.nest, self.arch, self.dataflows, self.pin, self.im2col = nest, arch, dataflows, pin, im2col
+        self.objective = OBJECTIVES.index(objective)
+        self.names = [dim.name for dim in nest.domain]
+        self.operands = [access.operand for access in (*nest.reads, nest.write)]
+        self.problem: Problem = problem_of(nest, arch, pin.copies)
+        self.tables = make_tables(self.problem, list(found.sizes))
+        self.roots = _roots(self.names, dataflows, found, sum_has_an_order(nest))
+        self.best: Best = best_of(len(self.names), limit)
+        self.scratch, self.walk = scratch_of(self.problem), room(self.problem)
+        self.work = np.zeros((6, len(self.names)), np.int64)
+        self.bounds = self.evaluated = 0
+        self.queue: Queue = queue_of(len(self.names), PLACES)
+
+    def run(self, most_bounds: int, deadline: float) -> str:
+        """Search; what ended it before its proof: "time", "budget", or nothing."""
+        if self.best.value[0] == np.inf:
+            self._dive(most_bounds)
+        start(self.queue, len(self.roots.dataflows), self.tables.roots[:-1])
+        while True:
+            status = self._advance(min(most_bounds, int(self.queue.counters[BOUNDS]) + BETWEEN_LOOKS))
+            if status == DONE:
+                ended = ""
+                break
+            if self.queue.counters[BOUNDS] >= most_bounds or self.walk.loops[0, 0] >= MOST_STEPS:
+                ended = "budget"
+                break
+            if time.monotonic() >= deadline and self.best.value[0] < np.inf:
+                ended = "time"
+                break
+        self._count()
+        return ended
+
+    def _dive(self, most_bounds: int) -> None:
+        """A first mapping, so that there is one however soon the search ends, and the queue stays short."""
+        start(self.queue, len(self.roots.dataflows), self.tables.roots[:-1])
+        self.queue.counters[NEWEST_FIRST] = 1
+        self._advance(most_bounds)
+        self._count()
+        self.queue = queue_of(len(self.names), PLACES)
+
+    def _count(self) -> None:
+        self.bounds += int(self.queue.counters[BOUNDS])
+        self.evaluated += int(self.queue.counters[EVALUATED])
+
+    def _advance(self, bounds: int) -> int:
+        """`advance`, with larger queues and answers as it asks for them."""
+        while True:
+            status: int = advance(
+                self.problem, self.tables, self.roots, self.queue, self.best, self.scratch, self.walk, self.objective,
+                bounds, MOST_STEPS, self.work,
+            )  # fmt: skip
+            if status == FULL:
+                self.queue = larger(self.queue)
+            elif status == ASKED:
+                place = self.queue.counters[ASKED_PLACE]
+                dataflow = self.roots.dataflows[self.queue.tags[place, ROOT]]
+                copies = self.queue.tags[place, COPIES]
+                schedule = self.schedule(self.work[SIZES], self.work[ORDER], int(dataflow), int(copies))
+                self.queue.counters[ANSWER] = self._cycles(schedule)
+            else:
+                return status
+
+    def _cycles(self, schedule: Schedule) -> int:
+        try:
+            return counted(replace(self.nest, schedule=schedule), self.arch).cycles or 0
+        except CompileError:
+            return REFUSED
+
+    def schedule(self, sizes: np.ndarray, order: np.ndarray, dataflow: int, copies: int) -> Schedule:
+        """Loops of one tile are left out, pinned ones are kept as they were written."""
+        pinned = [dim for dim, _ in self.pin.tiles]
+        chosen = [(self.names[dim], int(sizes[dim])) for dim in order if dim >= 0]
+        tiles = [*self.pin.tiles, *((dim, size) for dim, size in chosen if dim not in pinned)]
+        named = {operand: 1 + (copies >> number & 1) for number, operand in enumerate(self.operands)}
+        return make_schedule(self.nest, self.arch, DATAFLOWS[dataflow], tiles, named, self.im2col)
+
+    def least_waiting(self) -> float:
+        """The least bound of what is left in the queue."""
+        waiting = self.queue.heap[: self.queue.counters[WAITING]]
+        return float(self.queue.values[waiting].min(initial=np.inf))
+
+    def by_dataflow(self) -> dict[Dataflow, tuple[float, bool]]:
+        waiting = self.queue.heap[: self.queue.counters[WAITING]]
+        of_root = self.roots.dataflows[self.queue.tags[waiting, ROOT]]
+        known = {}
+        for dataflow in self.dataflows:
+            number = DATAFLOWS.index(dataflow)
+            left = self.queue.values[waiting][of_root == number].min(initial=np.inf)
+            bound, walked = min(left, self.best.left_out[number]), self.best.walked[number]
+            if min(bound, walked) < np.inf:
+                known[dataflow] = (float(min(bound, walked)), bool(walked <= bound))
+        return known
 
 
-def objective_floor(nest: Nest, arch: Arch, dataflow: Dataflow, objective: str) -> float:
-    """What no mapping goes below: every unit busy all the time, the output written once."""
-    points = prod(dim.extent for dim in nest.domain)
-    on_vector = dataflow is Dataflow.VECTOR
-    units = arch.array.rows * arch.array.cols
-    if on_vector:
-        assert arch.vector is not None
-        units = arch.vector.lanes
-    written = prod(nest.extent(dim) for dim in nest.write.dims) * nest.write.type.bytes
-    cycles = max(points // units, written * arch.clock_hz // arch.dma.bandwidth_bytes_per_second)
-    happened = {("vector", "op") if on_vector else ("array", "mac"): points, (arch.main.name, "write_bit"): 8 * written}
-    energy = sum(price(happened, arch).values()) * (1 - ROUNDING)
-    return {"latency": float(cycles), "energy": energy, "edp": energy * cycles}[objective]
-
-
-def lower_bound(nest: Nest, arch: Arch, dataflows: Sequence[Dataflow], pin: Pin, objective: str) -> float:
-    """A lower bound of the objective over all mappings; infinite where nothing fits."""
-    found = [best_leaves(space(nest, arch, unit, pin), objective, 1) for unit in units_of(dataflows)]
-    return min((leaf.bound for leaves in found for leaf in leaves), default=float("inf"))
-
-
-def best_leaves(space: MapSpace, objective: str, count: int) -> list[Leaf]:
-    """The `count` leaves of the space with the lowest bounds, in their order."""
-    if not len(space):
-        return []
-    bus = BusFigures(space)
-    values, leasts, cells = [], [], []
-    origins: list[tuple[Dataflow, tuple[str, ...], frozenset[str]]] = []
-    sources: list[Ints] = []
-    for dataflow in space.dataflows:
-        bounds = Bounds(space, dataflow, bus)
-        size = {operand: tile_bytes(space, operand, dataflow) for operand in space.tables}
-        for order in space.orders:
-            moved = bus.transfers(order)
-            cycles = bounds.cycles(moved)
-            energy = bounds.energy_pj(moved) if objective != "latency" else None
-            for here, single in copy_choices(space, size, {operand: each.times for operand, each in moved.items()}):
-                least = cycles.at(here, single).astype(np.float64)
-                value = least
-                if energy is not None:
-                    value = energy[here] if objective == "energy" else energy[here] * least
-                kept = np.lexsort((least, value))[:count]
-                values.append(value[kept])
-                leasts.append(least[kept])
-                cells.append(here[kept])
-                sources.append(np.full(len(kept), len(origins), np.int64))
-                origins.append((dataflow, order, single))
-    if not values:
-        return []
-    value, least = np.concatenate(values), np.concatenate(leasts)
-    cell, source = np.concatenate(cells), np.concatenate(sources)
-    leaves: dict[tuple[object, ...], Leaf] = {}
-    for place in np.lexsort((source, least, value)):
-        dataflow, order, single = origins[source[place]]
-        tiles = space.tiling(int(cell[place]), order)
-        copies = tuple((operand, _copies(space, operand, single, dict(tiles))) for operand in space.tables)
-        leaf = Leaf(float(value[place]), int(least[place]), dataflow, tiles, copies)
-        leaves.setdefault((dataflow, tiles, copies), leaf)
-        if len(leaves) == count:
-            break
-    return list(leaves.values())
-
-
-def _copies(space: MapSpace, operand: str, single: frozenset[str], tiles: Mapping[str, int]) -> int:
-    """Two, unless there is no room or nothing to put there."""
-    pinned = dict(space.pin.copies)
-    if operand in pinned:
-        return pinned[operand]
-    changes = any(tiles.get(dim, space.extents[dim]) < space.extents[dim] for dim in space.nest.access(operand).dims)
-    return 2 if changes and operand not in single else 1
-
-
-def copy_choices(
-    space: MapSpace, size: Mapping[str, Ints], times: Mapping[str, Ints]
-) -> Iterator[tuple[Ints, frozenset[str]]]:
-    """Every largest set of operands that can have two copies, as its complement, with the cells where it is one.
-    `size` is the bytes of a tile, `times` how often it is loaded or stored.
-
-    An operand that is moved once has one copy; it is counted with those that have two, since it lacks nothing.
-    """
-    nest, arch = space.nest, space.arch
-    pinned = dict(space.pin.copies)
-    holder = {access.operand: arch.holder(access.role.value).name for access in (*nest.reads, nest.write)}
-    small = [o for o in size if o not in pinned and o not in (nest.body.a, nest.body.b, nest.write.operand)]
-    groups: list[tuple[str, ...]] = [(o,) for o in size if o not in pinned and o not in small]
-    residual = [o for o in small if nest.access(o).dims == nest.write.dims]
-    groups += [(o,) for o in residual]
-    rest = tuple(o for o in small if o not in residual)
-    groups += [rest] if rest else []
-
-    def feasible(single: frozenset[str]) -> Bools:
-        needed = dict.fromkeys(holder.values(), np.zeros(len(space), np.int64))
-        for operand, one in size.items():
-            copies = np.where(times[operand] > 1, 1 if operand in single else 2, 1)
-            needed[holder[operand]] = needed[holder[operand]] + pinned.get(operand, copies) * one
-        fitting = [total <= arch.memory(name).capacity_bytes for name, total in needed.items()]
-        fits_all: Bools = np.logical_and.reduce(fitting)
-        return fits_all
-
-    fits: dict[frozenset[str], Bools] = {}
-    fixed = {operand for operand, copies in pinned.items() if copies == 1}
-    for lacking in range(len(groups) + 1):
-        for chosen in combinations(groups, lacking):
-            single = frozenset(operand for group in chosen for operand in group)
-            here = feasible(single)
-            for smaller, there in fits.items():
-                if smaller < single:
-                    here &= ~there
-            if here.any():
-                fits[single] = here
-                yield np.flatnonzero(here), frozenset(single | fixed)
+def _roots(names: Sequence[str], dataflows: Sequence[Dataflow], found: MapSpace, ordered: bool) -> Roots:
+    orders = [[names.index(dim) for dim in order] for order in found.orders]
+    return Roots(
+        np.repeat(np.array([DATAFLOWS.index(each) for each in dataflows], np.int64), len(orders)),
+        np.array(orders * len(dataflows), np.int64).reshape(len(orders) * len(dataflows), len(names)),
+        np.array([found.signatures[name] for name in names], np.int64),
+        ordered,
+    )

@@ -1,293 +1,190 @@
-"""The map space: every tiling, loop order and number of copies among which the mapper chooses, for one of the units
-that compute: the array, in any of its dataflows, or the vector unit.
+"""The map space: every mapping that a pin can name (specs/mapping.md), for all dataflows together.
 
-* Tile sizes. Along each dimension: the whole extent, and for each number of tiles the size that balances them, in
-  multiples of what the array or the vector unit holds of that dimension; reduced dimensions other than the longest are
-  whole or one by one (implicit im2col never splits a tile across a kernel tap). Where none of these fits, sizes below
-  a multiple are added.
-* Loop order. Batch dimensions outermost, then columns within points or points within columns; reduced dimensions
-  innermost.
-* Copies. Every largest set of operands that can have two copies within the memories; an operand that never changes has
-  one.
+* Tile sizes. Along each dimension: all from 1 to its extent, of which a tile fits by itself.
+* Loop order. Every order of the main-memory loops with those over reduced dimensions inside.
+* Copies. Every choice of one or two.
 
-A pin takes choices away. What is left is enumerated whole, unless it is too large: lists of sizes are thinned where
-they exceed SIZES or their product CELLS. A search over what is enumerated is exact in it; in a space that was thinned
-nothing is known of what was left out but the floor of any mapping, so that hardly anything is called optimal there.
+Legal are the schedules that ir/schedule_rules.py takes and that fit their memories. A pin takes choices away. What is
+left is searched whole, unless it is too large for the tables of the search: then sizes are thinned, those that need
+equally many tiles first, or loop orders. Of a thinned space nothing is known of what was left out but the floor of any
+mapping, so that hardly anything is called optimal there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
 from math import prod
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..ir.affine import Affine
 from ..ir.arch import Arch
-from ..ir.nest import CounterClass, Dataflow, Nest, counter_class, sum_has_an_order
+from ..ir.nest import VALUE, CounterClass, Dataflow, Nest, axis_count, local_layout, sum_has_an_order
 from ..ir.schedule_rules import EXTENT_LIMIT
-from .map_axis import AxisTable, Ints, axis_tables
+from .map_problem import Ints
 from .mapping import Pin
-from .schedule import blocked_dims, buffer_order, dims_of
+from .schedule import dims_of, make_schedule, needed_bytes
 
-Bools = NDArray[np.bool_]
-
-CELLS = 30_000  # choices of tile sizes
-SIZES = 64  # along one dimension
-TILES = 1 << 18  # along one dimension
-FEWEST_SIZES = 3  # to which a dimension is thinned for the sake of CELLS
+TILES = 1 << 18  # the most along one dimension
+BOXES = 1_500_000  # rows of the tables of boxes (passes/map_tables.py)
+ORDERS = 512  # classes of loop orders
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class MapSpace:
-    """Cells are the choices of tile sizes whose buffers fit with one copy each in some of `dataflows`; arrays over
-    cells are one-dimensional. `declared` counts the choices before lists were thinned, fitting or not."""
+    """Ascending tile sizes of each dimension, in the order of the domain, and one loop order of each class.
+    `signatures`: dimensions of the same number may be exchanged where they are neighbours and move the same.
+    `declared` counts choices of tile sizes and classes of orders before they were thinned, fitting or not."""
 
-    nest: Nest
-    arch: Arch
-    dataflows: tuple[Dataflow, ...]
-    pin: Pin
-    sizes: Mapping[str, Ints]
+    sizes: tuple[Ints, ...]
     orders: tuple[tuple[str, ...], ...]
+    signatures: dict[str, int]
     declared: int
-    cells: Mapping[str, Ints] = field(repr=False)  # position in `sizes` of each dimension, by cell
-    tables: Mapping[str, tuple[AxisTable, ...]] = field(repr=False)
-
-    @cached_property
-    def extents(self) -> dict[str, int]:
-        return {dim.name: dim.extent for dim in self.nest.domain}
 
     @property
     def listed(self) -> int:
-        """Choices of tile sizes that are enumerated, fitting or not."""
-        return prod(len(sizes) for sizes in self.sizes.values())
+        """Choices of tile sizes and classes of orders that are searched, fitting or not."""
+        return prod(len(each) for each in self.sizes) * len(self.orders)
 
-    def __len__(self) -> int:
-        return len(next(iter(self.cells.values())))
-
-    def size(self, dim: str) -> Ints:
-        return self.sizes[dim][self.cells[dim]]
-
-    def tiles(self, dim: str) -> Ints:
-        return -(-self.extents[dim] // self.size(dim))
-
-    def last(self, dim: str) -> Ints:
-        """Points of the last tile."""
-        return self.extents[dim] - (self.tiles(dim) - 1) * self.size(dim)
-
-    def at(self, table: AxisTable, values: Ints) -> Ints:
-        """`values`, over the dimensions of an axis, by cell."""
-        found: Ints = values[tuple(self.cells[dim] for dim in table.dims)]
-        return found
-
-    def tiling(self, cell: int, order: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
-        """Main-memory loops of a cell; loops of one tile are left out, pinned ones kept as they were written."""
-        pinned = {dim for dim, _ in self.pin.tiles}
-        chosen = ((dim, int(self.sizes[dim][self.cells[dim][cell]])) for dim in order)
-        return tuple((dim, size) for dim, size in chosen if size < self.extents[dim] or dim in pinned)
+    @property
+    def is_thinned(self) -> bool:
+        return self.listed < self.declared
 
 
-def balanced_sizes(extent: int, unit: int = 1) -> list[int]:
-    """For each number of tiles the smallest size that needs no more, in multiples of `unit`, the largest first."""
-    blocks = -(-extent // unit)
+def space(nest: Nest, arch: Arch, pin: Pin) -> MapSpace:
+    """The map space of a nest that is not empty."""
+    sizes = {dim.name: _sizes(nest, arch, dim.name, pin) for dim in nest.domain}
+    declared = prod(len(each) for each in sizes.values())
+    while (rows := _box_rows(nest, sizes)) and max(rows.values()) > BOXES:
+        worst = max(rows, key=lambda axis: rows[axis])
+        dim = max((dim for dim in worst.dims if dim != VALUE), key=lambda dim: len(sizes[dim]))
+        sizes[dim] = _thinned(nest.extent(dim), sizes[dim])
+    signatures = _signatures(nest, pin)
+    classes = list(islice(_orders(nest, pin, signatures), ORDERS + 1))
+    listed = tuple(classes[:ORDERS])
+    return MapSpace(tuple(sizes.values()), listed, signatures, declared * len(classes))
+
+
+def balanced_sizes(extent: int) -> list[int]:
+    """For each number of tiles the smallest size that needs no more, the largest first."""
     sizes, count = [], 1
     while True:
-        block = -(-blocks // count)
-        sizes.append(min(extent, block * unit))
-        if block == 1:
+        size = -(-extent // count)
+        sizes.append(size)
+        if size == 1:
             return sizes
-        count = -(-blocks // (block - 1))  # the fewest tiles with a smaller block
+        count = -(-extent // (size - 1))  # the fewest tiles with a smaller size
 
 
-def smaller_sizes(extent: int, unit: int) -> list[int]:
-    """Sizes below a multiple, for memories that hold no multiple: by halves to 1."""
-    sizes = []
-    while unit > 1:
-        unit = -(-unit // 2)
-        sizes.append(min(unit, extent))
-    return sizes
-
-
-def space(nest: Nest, arch: Arch, dataflows: Sequence[Dataflow], pin: Pin) -> MapSpace:
-    """The map space of a nest that is not empty, for dataflows of one unit; without cells if nothing fits."""
-    for small in (False, True):
-        whole = _everything(nest, arch, tuple(dataflows), pin, small)
-        kept = _legal(whole) & np.logical_or.reduce([_fits(whole, dataflow) for dataflow in dataflows])
-        if kept.any():
-            break
-    return replace(whole, cells={dim: index[kept] for dim, index in whole.cells.items()})
-
-
-def nearest_miss(nest: Nest, arch: Arch, dataflows: Sequence[Dataflow], pin: Pin) -> str:
-    """Of the choices that do not fit, the one that lacks least, with what its buffers take, and its tiles:
+def nearest_miss(nest: Nest, arch: Arch, dataflow: Dataflow, pin: Pin) -> str:
+    """What the buffers of the smallest tiles take that the pin leaves, and those tiles:
     "needs 9216 B, `acc` has 8192 B (y 2 x 4608 B); nearest are the tiles m 16 of 64"."""
-    whole = _everything(nest, arch, tuple(dataflows), pin, small=True)
-    legal = _legal(whole)
-    if not legal.any():
+    found = space(nest, arch, pin)
+    if not all(len(sizes) for sizes in found.sizes):
+        return f"a tile has at most {EXTENT_LIMIT} points along a dimension"
+    pinned = {dim for dim, _ in pin.tiles}
+    smallest = {dim.name: int(sizes[0]) for dim, sizes in zip(nest.domain, found.sizes, strict=True)}
+    tiles = [(dim, smallest[dim]) for dim in found.orders[0] if smallest[dim] < nest.extent(dim) or dim in pinned]
+    tiled = replace(nest, schedule=make_schedule(nest, arch, dataflow, tiles, dict(pin.copies)))
+    lacking = []
+    for name, needed in needed_bytes(tiled, arch).items():
+        memory = arch.memory(name)
+        if needed > memory.capacity_bytes:
+            held = []
+            for access in (*nest.reads, nest.write):
+                if arch.holder(access.role.value).name == name:
+                    one = local_layout(tiled, access.operand, memory.word_bytes).tile_bytes
+                    held.append(f"{access.operand} {dict(pin.copies).get(access.operand, 1)} x {one} B")
+            lacking.append(f"needs {needed} B, `{name}` has {memory.capacity_bytes} B ({', '.join(held)})")
+    if not lacking:
         return "loops over reduced dimensions must be innermost, and stored tiles without gaps"
-    needed = needed_by_memory(whole, dataflows[0])
-    share = np.max([total / arch.memory(name).capacity_bytes for name, total in needed.items()], axis=0)
-    cell = int(np.argmin(np.where(legal, share, np.inf)))
-    copies = dict(pin.copies)
-    held: dict[str, list[str]] = {name: [] for name in needed}
-    for access in (*nest.reads, nest.write):
-        one = int(tile_bytes(whole, access.operand, dataflows[0])[cell])
-        held[arch.holder(access.role.value).name].append(f"{access.operand} {copies.get(access.operand, 1)} x {one} B")
-    lacking = [
-        f"needs {int(total[cell])} B, `{name}` has {arch.memory(name).capacity_bytes} B ({', '.join(held[name])})"
-        for name, total in needed.items()
-        if total[cell] > arch.memory(name).capacity_bytes
-    ]
-    tiles = ", ".join(f"{dim} {size} of {whole.extents[dim]}" for dim, size in whole.tiling(cell, tuple(whole.sizes)))
-    return "; ".join([*lacking, f"nearest are the tiles {tiles}" if tiles else "nearest is the whole nest as one tile"])
+    shown = ", ".join(f"{dim} {size} of {nest.extent(dim)}" for dim, size in tiles)
+    return "; ".join([*lacking, f"nearest are the tiles {shown}" if shown else "nearest is the whole nest as one tile"])
 
 
-def _everything(nest: Nest, arch: Arch, dataflows: tuple[Dataflow, ...], pin: Pin, small: bool) -> MapSpace:
-    sizes, declared = _candidates(nest, arch, dataflows[0], pin, small)
-    extents = {dim.name: dim.extent for dim in nest.domain}
-    tables = {each.operand: axis_tables(each, extents, sizes, arch) for each in (*nest.reads, nest.write)}
-    shape = tuple(len(values) for values in sizes.values())
-    indices = np.indices(shape, dtype=np.int64).reshape(len(shape), -1)
-    cells = dict(zip(sizes, indices, strict=True))
-    return MapSpace(nest, arch, dataflows, pin, sizes, _orders(nest, pin), declared, cells, tables)
-
-
-def is_thinned(nest: Nest, arch: Arch, dataflow: Dataflow, pin: Pin) -> bool:
-    """Whether the map space of the unit that runs `dataflow` lacks choices, with sizes below a multiple and without."""
-    spaces = [_candidates(nest, arch, dataflow, pin, small) for small in (False, True)]
-    return all(prod(len(listed) for listed in sizes.values()) < declared for sizes, declared in spaces)
-
-
-def _candidates(nest: Nest, arch: Arch, dataflow: Dataflow, pin: Pin, small: bool) -> tuple[dict[str, Ints], int]:
-    """Tile sizes of each dimension, and how many choices of them there were before lists were thinned."""
-    reduce = dims_of(nest, CounterClass.REDUCE)
-    blocked = blocked_dims(nest, arch, Dataflow.VECTOR if dataflow is Dataflow.VECTOR else Dataflow.WS)
-    longest = blocked.get("rows") or max(reduce, key=nest.extent, default=None)
-    columns = set(dims_of(nest, CounterClass.COLUMN))
+def _sizes(nest: Nest, arch: Arch, dim: str, pin: Pin) -> Ints:
+    """Sizes of a dimension, ascending, of which a tile fits where all others are of one point."""
+    extent = nest.extent(dim)
     pinned = dict(pin.tiles)
-    lists: dict[str, list[int]] = {}
-    declared = 1
-    for dim in nest.domain:
-        name, extent = dim.name, dim.extent
-        unit = 1
-        if name == blocked.get("lanes"):
-            unit = arch.vector.lanes if arch.vector else 1
-        elif dataflow is not Dataflow.VECTOR:
-            unit = arch.array.rows if name == longest else arch.array.cols if name in columns else 1
-        if name in pinned:
-            lists[name] = [pinned[name]]
-        elif pin.complete:
-            lists[name] = [extent]
-        elif name in reduce and name != longest:
-            lists[name] = [extent, 1]
-        else:
-            lists[name] = balanced_sizes(extent, unit)
-            if small:
-                lists[name] += smaller_sizes(extent, unit)
-        fitting = {min(size, extent) for size in lists[name] if min(size, extent) <= EXTENT_LIMIT}
-        declared *= max(1, len(fitting))
-        few = {size for size in fitting if -(-extent // size) <= TILES}
-        listed = sorted(few or fitting or {EXTENT_LIMIT}, reverse=True)
-        while len(listed) > SIZES:
-            listed = _thinned(listed)
-        lists[name] = listed
-    while prod(len(sizes) for sizes in lists.values()) > CELLS:
-        name = max(lists, key=lambda dim: len(lists[dim]))
-        if len(lists[name]) <= FEWEST_SIZES:
-            break
-        lists[name] = _thinned(lists[name])
-    return {name: np.array(sizes, np.int64) for name, sizes in lists.items()}, declared
+    if dim in pinned:
+        return np.array([each for each in (min(pinned[dim], extent),) if each <= EXTENT_LIMIT], np.int64)
+    if pin.complete:
+        return np.array([each for each in (extent,) if each <= EXTENT_LIMIT], np.int64)
+    least, most = -(-extent // TILES), min(extent, EXTENT_LIMIT)
+    ones = {each.name: 1 for each in nest.domain}
+    extents = {each.name: each.extent for each in nest.domain}
+    accesses = [access for access in (*nest.reads, nest.write) if dim in access.dims]
+
+    def fits(size: int) -> bool:
+        for access in accesses:
+            element = nest.accumulator.bytes if access is nest.write else access.type.bytes
+            axes = zip(access.index, access.shape, strict=True)
+            positions = prod(axis_count(axis, view, extents, {**ones, dim: size}) for axis, view in axes)
+            if positions * element > arch.holder(access.role.value).capacity_bytes:
+                return False
+        return True
+
+    low, high = least, most  # the greatest that fits lies between them, if any does
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle - 1)
+    return np.arange(least, low + 1, dtype=np.int64)
 
 
-def _thinned(sizes: list[int]) -> list[int]:
-    """About four fifths of `sizes`, and at least one less; the last is kept, and of many the first four: few tiles
-    matter more than many."""
-    kept = [size for number, size in enumerate(sizes[:-1]) if number < 4 or number % 5 != 4]
-    return [*(kept if len(kept) < len(sizes) - 1 else sizes[:-2]), sizes[-1]]
+def _box_rows(nest: Nest, sizes: dict[str, Ints]) -> dict[Affine, int]:
+    """Rows of the table of boxes for each axis."""
+    rows = {}
+    for access in (*nest.reads, nest.write):
+        for axis in access.index:
+            dims = [dim for dim in axis.dims if dim != VALUE and nest.extent(dim) > 1]
+            rows[axis] = prod(2 * len(sizes[dim]) - 1 for dim in dims)
+    return rows
 
 
-def _orders(nest: Nest, pin: Pin) -> tuple[tuple[str, ...], ...]:
-    by_class = {kind: dims_of(nest, kind) for kind in CounterClass}
-    batch, reduce = by_class[CounterClass.BATCH], by_class[CounterClass.REDUCE]
-    point, column = by_class[CounterClass.POINT], by_class[CounterClass.COLUMN]
-    pinned = [dim for dim, _ in pin.tiles]
-    orders = []
-    for inner, outer in ((column, point), (point, column)):
-        rest = [dim for dim in (*batch, *outer, *inner, *reduce) if dim not in pinned]
-        orders.append((*pinned, *rest))
-    return tuple(dict.fromkeys(orders))
+def _thinned(extent: int, sizes: Ints) -> Ints:
+    """Sizes that balance tiles; where all do, about four fifths of them: few tiles matter more than many."""
+    balanced = np.intersect1d(sizes, np.array(balanced_sizes(extent), np.int64))
+    if 0 < len(balanced) < len(sizes):
+        return balanced
+    kept = [number for number in range(len(sizes)) if number % 5 != 2 or number >= len(sizes) - 4]
+    return sizes[kept] if len(kept) < len(sizes) else sizes[1:]
 
 
-def _legal(space: MapSpace) -> Bools:
-    """No gaps in stored boxes; no loop of the output inside of a reduced one; boxes within the fields of commands."""
-    nest = space.nest
-    legal = np.ones(len(space), bool)
-    for axis in nest.write.index:
-        dims = sorted((-c, dim) for dim, c in axis.terms if space.extents[dim] > 1)
-        for _, dim in dims[1:]:
-            legal &= space.tiles(dim) == 1
-    order = space.orders[0]
-    reduced = np.zeros(len(space), bool)
-    for dim in order:  # differs from the other orders only where there is nothing reduced
-        tiled = space.tiles(dim) > 1
-        if counter_class(nest, dim) is CounterClass.REDUCE:
-            reduced |= tiled
-        else:
-            legal &= ~(reduced & tiled)
+def _signatures(nest: Nest, pin: Pin) -> dict[str, int]:
+    """A number for the set of operands that depend on a dimension; its own for one that keeps its place."""
+    fixed = {dim for dim, _ in pin.tiles}
     if sum_has_an_order(nest):
-        legal &= _row_major(space, order)
-    for tables in space.tables.values():
-        for table in tables:
-            legal &= space.at(table, table.count) <= EXTENT_LIMIT
-    return legal
+        fixed |= set(dims_of(nest, CounterClass.REDUCE))
+    accesses = (*nest.reads, nest.write)
+    found: dict[object, int] = {}
+    numbers = {}
+    for dim in nest.domain:
+        key = dim.name if dim.name in fixed else tuple(dim.name in access.dims for access in accesses)
+        numbers[dim.name] = found.setdefault(key, len(found))
+    return numbers
 
 
-def _row_major(space: MapSpace, order: tuple[str, ...]) -> Bools:
-    """Where tiles visit what is reduced in the order of the domain: what is before a tiled one goes one by one."""
-    reduced = dims_of(space.nest, CounterClass.REDUCE)
-    legal = np.ones(len(space), bool)
-    for place, dim in enumerate(reduced):
-        tiled = space.tiles(dim) > 1
-        for before in reduced[:place]:
-            legal &= ~tiled | (space.size(before) == 1)
-            if order.index(before) > order.index(dim):
-                legal &= ~tiled | (space.tiles(before) == 1)
-    return legal
+def _orders(nest: Nest, pin: Pin, signatures: dict[str, int]) -> Iterator[tuple[str, ...]]:
+    """One order of each class of orders that differ in what is moved: pinned loops outside, reduced dimensions inside;
+    neighbours with the same signature in the order of the domain."""
+    pinned = tuple(dim for dim, _ in pin.tiles)
+    reduce = [dim for dim in dims_of(nest, CounterClass.REDUCE) if dim not in pinned]
+    outer = [dim.name for dim in nest.domain if dim.name not in (*pinned, *reduce)]
+    still = tuple(dim for dim in outer if nest.extent(dim) <= 1)
+    place = {dim.name: number for number, dim in enumerate(nest.domain)}
 
+    def arranged(left: tuple[str, ...], last: str) -> Iterator[tuple[str, ...]]:
+        if not left:
+            yield ()
+        for dim in left:
+            if last and signatures[dim] == signatures[last] and place[dim] < place[last]:
+                continue
+            for rest in arranged(tuple(each for each in left if each != dim), dim):
+                yield (dim, *rest)
 
-def tile_bytes(space: MapSpace, operand: str, dataflow: Dataflow) -> Ints:
-    """Bytes of one copy of an operand's tile, by cell: ir.nest.local_layout."""
-    nest, arch = space.nest, space.arch
-    access = nest.access(operand)
-    element = nest.accumulator.bytes if access is nest.write else access.type.bytes
-    word = arch.holder(access.role.value).word_bytes
-    tables = space.tables[operand]
-    order = buffer_order(nest, operand, dataflow) or tuple(range(len(tables)))
-    elements = np.ones(len(space), np.int64)
-    for number, axis in enumerate(reversed(order)):
-        elements = elements * space.at(tables[axis], tables[axis].count)
-        if number == 0:
-            words = -(-elements * element // word)
-            elements = -(-words * word // element)
-    return -(-elements * element // word) * word
-
-
-def needed_by_memory(space: MapSpace, dataflow: Dataflow) -> dict[str, Ints]:
-    """Bytes that the buffers take in each memory, by cell, with one copy of each that is not pinned to more."""
-    pinned = dict(space.pin.copies)
-    needed: dict[str, Ints] = {}
-    for access in (*space.nest.reads, space.nest.write):
-        memory = space.arch.holder(access.role.value).name
-        one = tile_bytes(space, access.operand, dataflow)
-        needed[memory] = needed.get(memory, np.zeros(len(space), np.int64)) + pinned.get(access.operand, 1) * one
-    return needed
-
-
-def _fits(space: MapSpace, dataflow: Dataflow) -> Bools:
-    needed = needed_by_memory(space, dataflow)
-    fitting: Bools = np.logical_and.reduce(
-        [total <= space.arch.memory(name).capacity_bytes for name, total in needed.items()]
-    )
-    return fitting
+    inner = [tuple(reduce)] if sum_has_an_order(nest) else arranged(tuple(reduce), "")
+    for inside in list(islice(inner, ORDERS + 1)):
+        for outside in arranged(tuple(dim for dim in outer if dim not in still), ""):
+            yield (*pinned, *still, *outside, *inside)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..backends.cost.module import nameless
 from ..backends.cost.nest import cost_nest
@@ -20,10 +20,13 @@ from ..ir.schedule_rules import schedule_faults
 from .dataflow import dataflows_for
 from .im2col import Explicit, copy_name, explicit_alternative, explicit_refusal, im2col_kind
 from .map_cache import MapCache
-from .map_search import ROUNDING, Found, lower_bound, objective_floor, objective_of, search, units_of
-from .map_space import is_thinned, nearest_miss
+from .map_objective import ROUNDING, objective_floor, objective_of
+from .map_space import nearest_miss, space
 from .mapping import MappingOptions, Pin
 from .schedule import make_schedule
+
+if TYPE_CHECKING:
+    from .map_search import Found
 
 STOPPED = "stopped at the time limit"  # stands in the reasons of schedules for which that holds
 UNITS = {"latency": "cycles", "energy": "pJ", "edp": "pJ x cycles"}
@@ -83,9 +86,10 @@ class Mapper:
                 "reason": str(reason),
                 "objective": int() | float() as objective,
                 "lower_bound": int() | float() as bound,
+                "bounds": int(bounds),
                 "evaluated": int(evaluated),
                 "optimal": bool(optimal),
-            } if all(map(_is_count, (*tiles, *copies, ["", evaluated]))) and reason.isprintable():
+            } if all(map(_is_count, (*tiles, *copies, ["", bounds], ["", evaluated]))) and reason.isprintable():
                 tiled = tuple((dim, size) for dim, size in tiles)
                 copied: dict[str, int] = dict(copies)
             case _:
@@ -104,15 +108,15 @@ class Mapper:
             return None
         if optimal != (bound >= objective * (1 - ROUNDING)) or not self._may_be_bound(nest, pin, wanted, bound):
             return None
-        return replace(schedule, objective=objective, lower_bound=bound, evaluated=evaluated, optimal=optimal)
+        return replace(
+            schedule, objective=objective, lower_bound=bound, bounds=bounds, evaluated=evaluated, optimal=optimal
+        )
 
     def _may_be_bound(self, nest: Nest, pin: Pin, dataflow: str, bound: float) -> bool:
         """Whether a search can have found this lower bound: beyond the floor of any mapping only in a whole space."""
-        for unit in units_of(dataflows_for(nest, self.arch, dataflow)[0]):
-            floor = objective_floor(nest, self.arch, unit[0], self.options.objective)
-            if floor < bound and is_thinned(nest, self.arch, unit[0], pin):
-                return False
-        return True
+        dataflows = dataflows_for(nest, self.arch, dataflow)[0]
+        floor = min(objective_floor(nest, self.arch, each, self.options.objective) for each in dataflows)
+        return bound <= floor or not space(nest, self.arch, pin).is_thinned
 
     @staticmethod
     def _key(nest: Nest, pin: Pin | None, label: str) -> tuple[Nest, Pin | None, str]:
@@ -124,10 +128,17 @@ class Mapper:
         dataflows = self._dataflows(nest, pin)
         if nest.is_empty:
             return make_schedule(nest, self.arch, dataflows[0], (), {}, label, "the nest has no points")
-        found = search(nest, self.arch, dataflows, pin, self.options.objective, label, deadline=self.deadline)
+        found = self._search(nest, dataflows, pin, label)
         if found is None:
             raise CompileError(self._misfit(nest, dataflows, pin))
         return self._certified(found, pin)
+
+    def _search(
+        self, nest: Nest, dataflows: Sequence[Dataflow], pin: Pin, label: str, limit: float = float("inf")
+    ) -> Found | None:
+        from .map_search import search  # compiled code, which what the cache has does without
+
+        return search(nest, self.arch, dataflows, pin, self.options.objective, label, limit, deadline=self.deadline)
 
     def _dataflows(self, nest: Nest, pin: Pin) -> tuple[Dataflow, ...]:
         wanted = pin.dataflow or self.options.dataflow
@@ -139,7 +150,7 @@ class Mapper:
 
     def _misfit(self, nest: Nest, dataflows: Sequence[Dataflow], pin: Pin) -> Diagnostic:
         pinned = "as pinned, " if pin.tiles or pin.copies else ""
-        miss = nearest_miss(nest, self.arch, units_of(dataflows)[0], pin)
+        miss = nearest_miss(nest, self.arch, dataflows[0], pin)
         help = "smaller tiles or one copy of a buffer need less" if pinned else "a machine with larger memories"
         return Diagnostic(f"{nest.name}: no mapping fits: {pinned}{miss}", pin.span, help)
 
@@ -149,6 +160,7 @@ class Mapper:
             reason=self._reason(found, pin),
             objective=found.objective,
             lower_bound=found.lower_bound,
+            bounds=found.bounds,
             evaluated=found.evaluated,
             optimal=found.optimal,
         )
@@ -165,11 +177,11 @@ class Mapper:
         elif self.options.dataflow != "auto" and chosen.value == self.options.dataflow:
             parts.append("dataflow as asked")
         if found.listed < found.declared:
-            parts.append(f"best of a thinned space, {found.listed} of {found.declared} choices of tile sizes")
+            parts.append(f"best of a thinned space, {found.listed} of {found.declared} choices of tiles")
         if found.stopped:
             parts.append(STOPPED)
         elif found.exhausted:
-            parts.append(f"the proof was given up after {found.evaluated} mappings")
+            parts.append(f"the proof was given up after {found.bounds} bounds and {found.evaluated} mappings")
         return "; ".join(parts)
 
     def takes_explicit(self, nest: Nest, pin: Pin | None, copy_pin: Pin | None) -> bool:
@@ -255,10 +267,8 @@ class Mapper:
         ]
         if sum(floors) >= left:
             return False
-        least = [lower_bound(part, self.arch, flows, pins, objective) for part, flows, pins, _ in parts]
         for number, (part, flows, pins, label) in enumerate(parts):
-            limit = left - sum(least[number + 1 :])
-            found = search(part, self.arch, flows, pins, objective, label, limit, deadline=self.deadline)
+            found = self._search(part, flows, pins, label, left - sum(floors[number + 1 :]))
             if found is None:
                 return False
             left -= found.objective
@@ -274,6 +284,7 @@ def _decisions(schedule: Schedule) -> dict[str, Any]:
         "reason": schedule.reason,
         "objective": schedule.objective,
         "lower_bound": schedule.lower_bound,
+        "bounds": schedule.bounds,
         "evaluated": schedule.evaluated,
         "optimal": schedule.optimal,
     }

@@ -81,7 +81,7 @@ def nameless(nest: Nest) -> Nest:
     if schedule is not None:
         buffers = tuple(replace(buffer, address=None) for buffer in schedule.buffers)
         schedule = replace(
-            schedule, buffers=buffers, reason="", objective=0.0, lower_bound=0.0, evaluated=0, optimal=False
+            schedule, buffers=buffers, reason="", objective=0.0, lower_bound=0.0, bounds=0, evaluated=0, optimal=False
         )
     return replace(
         nest,

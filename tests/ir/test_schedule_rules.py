@@ -60,6 +60,7 @@ DRAM, INNER = SCHEDULE.loops[:2], SCHEDULE.loops[2:]
         (replace(SCHEDULE, objective=float("inf")), "the objective of its mapping is inf"),
         (replace(SCHEDULE, objective=-1.0), "the objective of its mapping is -1.0"),
         (replace(SCHEDULE, evaluated=-1), "-1 mappings were evaluated"),
+        (replace(SCHEDULE, bounds=-1), "-1 bounds were computed"),
         (replace(SCHEDULE, buffers=SCHEDULE.buffers[1:]), "%x has 0 buffers"),
         (replace(SCHEDULE, buffers=(*SCHEDULE.buffers, Buffer("q", "spad"))), "a buffer is for %q"),
         (buffers(x={"copies": 3}), "the buffer of %x has 3 copies"),

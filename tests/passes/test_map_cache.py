@@ -52,7 +52,7 @@ def searches(monkeypatch: pytest.MonkeyPatch) -> list[Nest]:
         seen.append(nest)
         return original(nest, *rest, **named)
 
-    monkeypatch.setattr(mapper, "search", search)
+    monkeypatch.setattr(map_search, "search", search)
     return seen
 
 
@@ -132,6 +132,8 @@ FORGERIES: list[dict[str, Any]] = [
     {"optimal": None},
     {"optimal": "proven"},
     {"evaluated": -1},
+    {"bounds": -1},
+    {"bounds": 0.5},
     {"reason": "\ud800"},
     {"reason": "\x1b[2J"},
     {"reason": None},
@@ -161,7 +163,7 @@ def test_nothing_unproven_is_called_optimal(
     folder: Path, searches: list[Nest], monkeypatch: pytest.MonkeyPatch, thinned: bool
 ) -> None:
     """An entry whose bound was raised to its objective: the search had not said optimal, or the space was thinned."""
-    monkeypatch.setattr(map_space, "CELLS", 40 if thinned else 10**6)
+    monkeypatch.setattr(map_space, "BOXES", 40 if thinned else 10**6)
     arch = machine(bus_bytes=1)
     nest = replace(matmul_nest(arch, p=300, m=40, k=600), schedule=None)
     first = mapper.Mapper(arch, MappingOptions(), MapCache.of_user()).map(nest, None, "none")

@@ -1,27 +1,24 @@
-"""The mapper: what it writes, what it refuses, that it finds the best of its space, and that it maps equals once."""
+"""The mapper: what it writes, what it refuses, and that it maps equals once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import product
 
 import pytest
 from dnnc.backends.cost.nest import cost_nest
-from dnnc.ir.arch import Arch
 from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.module import Header, Module
-from dnnc.ir.nest import CounterClass, Dataflow, Dim, Nest, Schedule, counter_class, main_memory_loops
+from dnnc.ir.nest import Dataflow, Dim, Nest, Schedule, main_memory_loops
 from dnnc.ir.schedule_rules import schedule_faults
 from dnnc.ir.types import Tensor
-from dnnc.passes import map_space, mapper
+from dnnc.passes import map_search
 from dnnc.passes.choose_schedules import choose_schedules
 from dnnc.passes.im2col import copy_name
 from dnnc.passes.map_search import search
-from dnnc.passes.map_space import balanced_sizes, smaller_sizes
+from dnnc.passes.map_space import balanced_sizes
 from dnnc.passes.mapper import map_nest
 from dnnc.passes.mapping import MappingOptions, Pin
-from dnnc.passes.schedule import make_schedule, overfull
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.machines import machine
@@ -93,87 +90,9 @@ def test_any_convolution_has_a_legal_schedule(data: st.DataObject) -> None:
     assert list(schedule_faults(mapped, arch)) == []
 
 
-def brute_force(nest: Nest, arch: Arch, dataflow: Dataflow) -> int:
-    """The fewest cycles over all sizes that the space declares, both loop orders, all copies."""
-    column = [d.name for d in nest.domain if counter_class(nest, d.name) is CounterClass.COLUMN]
-    point = [d.name for d in nest.domain if counter_class(nest, d.name) is CounterClass.POINT]
-    reduce = [d.name for d in nest.domain if counter_class(nest, d.name) is CounterClass.REDUCE]
-    unit = {"k": arch.array.rows, "m": arch.array.cols}
-    sizes = {d.name: balanced_sizes(d.extent, unit.get(d.name, 1)) for d in nest.domain}
-    operands = [access.operand for access in (*nest.reads, nest.write)]
-    best = 10**9
-    for order in ((*column, *point, *reduce), (*point, *column, *reduce)):
-        for choice in product(*(sizes[dim] for dim in order)):
-            tiles = [(d, s) for d, s in zip(order, choice, strict=True) if s < nest.extent(d)]
-            for copies in product((1, 2), repeat=len(operands)):
-                schedule = make_schedule(nest, arch, dataflow, tiles, dict(zip(operands, copies, strict=True)))
-                scheduled = replace(nest, schedule=schedule)
-                if not overfull(scheduled, arch):
-                    best = min(best, cost_nest(scheduled, arch).cycles or 0)
-    return best
-
-
-@pytest.mark.parametrize("dataflow", [Dataflow.WS, Dataflow.OS, Dataflow.IS])
-def test_search_finds_the_best_of_its_space(dataflow: Dataflow) -> None:
-    arch = machine(3, 2, spad_bytes=160, acc_bytes=96, bus_bytes=2)
-    nest = plain(matmul_nest(arch, p=9, k=10, m=6))
-    nest = replace(nest, domain=tuple(d for d in nest.domain if d.name != "g"))
-    nest = replace(
-        nest,
-        reads=tuple(replace(a, shape=a.shape[1:], index=a.index[1:]) for a in nest.reads),
-        write=replace(nest.write, shape=nest.write.shape[1:], index=nest.write.index[1:]),
-    )
-    found = search(nest, arch, (dataflow,), Pin(), "latency", "none", budget=10**6)
-    assert found is not None
-    assert found.optimal
-    assert found.objective == brute_force(nest, arch, dataflow)
-
-
-def test_the_best_of_a_thinned_space_is_not_called_optimal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor is its bound one of what was left out: the best of the whole space may be better."""
-    arch = machine(3, 2, spad_bytes=160, acc_bytes=96, bus_bytes=2)
-    nest = plain(matmul_nest(arch, p=12, k=10, m=8))
-    flows = (Dataflow.WS,)
-    monkeypatch.setattr(map_space, "CELLS", 10**6)
-    whole = search(nest, arch, flows, Pin(), "latency", "none", budget=10**6)
-    assert whole is not None
-    assert whole.optimal
-    assert whole.listed == whole.declared
-    monkeypatch.setattr(map_space, "CELLS", 30)
-    found = search(nest, arch, flows, Pin(), "latency", "none", budget=10**6)
-    assert found is not None
-    assert found.listed <= 30 < found.declared == whole.declared
-    assert found.lower_bound <= whole.objective <= found.objective
-    assert not found.optimal
-    schedule = map_nest(nest, arch, MappingOptions(dataflow="ws")).schedule
-    assert schedule is not None
-    assert f"best of a thinned space, {found.listed} of {found.declared} choices of tile sizes" in schedule.reason
-    assert not schedule.optimal
-
-
-def test_a_proof_that_was_given_up_is_told() -> None:
-    arch = machine(bus_bytes=1)
-    nest = plain(matmul_nest(arch, p=300, m=40, k=600))
-    found = search(nest, arch, (Dataflow.WS,), Pin(), "latency", "none", budget=1)
-    assert found is not None
-    assert found.exhausted == (not found.optimal)
-
-
-def test_thinning_always_ends() -> None:
-    for count in range(2, 80):
-        sizes = list(range(count, 0, -1))
-        thinned = map_space._thinned(sizes)
-        assert len(thinned) < count
-        assert thinned[-1] == 1
-        assert set(thinned) <= set(sizes)
-    assert map_space._thinned([9, 5, 4, 3, 1]) == [9, 5, 4, 1]
-
-
 def test_balanced_sizes() -> None:
     assert balanced_sizes(10) == [10, 5, 4, 3, 2, 1]
-    assert balanced_sizes(56, 16) == [56, 32, 16]
-    assert balanced_sizes(1, 16) == [1]
-    assert smaller_sizes(56, 16) == [8, 4, 2, 1]
+    assert balanced_sizes(1) == [1]
 
 
 def test_more_memory_is_never_worse() -> None:
@@ -254,7 +173,7 @@ def test_nothing_fits() -> None:
 def test_equal_nests_are_mapped_once(monkeypatch: pytest.MonkeyPatch) -> None:
     arch = machine()
     calls = []
-    monkeypatch.setattr(mapper, "search", lambda *args, **more: calls.append(args) or search(*args, **more))
+    monkeypatch.setattr(map_search, "search", lambda *args, **more: calls.append(args) or search(*args, **more))
     nests = [replace(plain(matmul_nest(arch)), name=name) for name in "abc"]
     kept = replace(matmul_nest(arch, p=5), name="kept")
     mapped = choose_schedules(module_of(*nests, kept), arch, AUTO)

@@ -1,0 +1,232 @@
+"""What a walk over the iterations of a mapping needs, in compiled code: its loops with the classes of their tiles,
+tables of durations, and where loads are issued and what they wait for (backends/cost/classes.py and nest.py there).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..ir.compiled import compiled
+from .map_commands import POINTS, START, compute_cycles, transfer_cycles
+from .map_problem import (
+    AXIS_CLIPPED,
+    AXIS_CONSTANT,
+    AXIS_VIEW,
+    OF_BODY,
+    OF_FIRST_AXIS,
+    OF_POSTS,
+    QUEUES,
+    Ints,
+    Problem,
+)
+
+UNKNOWN = -1
+LOOPS = 10
+CLASSES = 64  # of the tiles of a loop
+ENTRIES = 4096  # of a table of durations
+STEPS = 1 << 14  # iterations that are walked
+PERIODS = 32
+FARTHEST = 255  # distance of a wait
+NEVER = -(1 << 61)
+LONG_AGO = NEVER // 2
+DISPATCH, BUS_FREE, UNIT, LOADED, COMPUTED, STORED, STORED_BEFORE, READY, WAITS = range(9)
+NONE, LATEST, RECORDED = range(3)
+AHEAD, AFTER_COMPUTE, AFTER_STORE = range(3)
+
+
+class Walk(NamedTuple):
+    """Room for one walk. `loops` has a row a loop (from 1): dimension, tiles, classes, then the class, what is left of
+    it and the repetitions in it while walking; `firsts` the first tile of each class. `tables` are durations of reads,
+    stores, computes and their tails with `strides`; `loads` where an operand is loaded, how deep and what it waits for.
+    `state` and `seen` are of the max-plus vector."""
+
+    loops: Ints
+    firsts: Ints
+    tables: Ints
+    strides: Ints
+    loads: Ints
+    state: Ints
+    seen: Ints
+    changes: Ints
+    box: Ints
+
+
+def room(problem: Problem) -> Walk:
+    """Room for walks of a problem."""
+    operands, dims = problem.relevant.shape
+    rows = WAITS + 2 * (LOOPS + 1) + int(problem.machine[QUEUES : QUEUES + 3].sum())
+    zeros: Any = np.zeros
+    return Walk(
+        zeros((LOOPS + 1, 6), np.int64),
+        zeros((LOOPS + 1, CLASSES + 2), np.int64),
+        zeros((operands + 2, ENTRIES), np.int64),
+        zeros((operands + 2, LOOPS + 1), np.int64),
+        zeros((operands, 4), np.int64),
+        zeros(rows, np.int64),
+        zeros((LOOPS + 1, PERIODS + 1, rows), np.int64),
+        zeros((LOOPS + 1, rows + 1), np.int64),
+        zeros((4, max(dims, LOOPS) + 1), np.int64),
+    )
+
+
+DIM, TILES, NUMBER_OF_CLASSES, AT, LEFT, REPEATED = range(6)
+PLACE, DEPTH, WAIT_COMPUTE, WAIT_STORE = range(4)
+BEFORE, AFTER = 2, 3  # rows of `box`: classes of the loops before and after a step
+
+
+@compiled
+def add_cut(firsts: Ints, count: int, cut: int, tiles: int) -> int:
+    """`cut` put into the ascending `firsts`; how many there are then, or UNKNOWN where there is no room."""
+    if count < 0 or cut < 0 or cut > tiles:
+        return count
+    place = count
+    while place > 0 and firsts[place - 1] >= cut:
+        place -= 1
+    if place < count and firsts[place] == cut:
+        return count
+    if count > CLASSES:
+        return UNKNOWN
+    for each in range(count, place, -1):
+        firsts[each] = firsts[each - 1]
+    firsts[place] = cut
+    return count + 1
+
+
+@compiled
+def find_classes(problem: Problem, walk: Walk, loop: int, size: int) -> bool:
+    """The classes of the tiles of a loop (backends/cost/classes.py); False where there are too many."""
+    dim = walk.loops[loop, DIM]
+    extent, tiles = problem.extents[dim], walk.loops[loop, TILES]
+    firsts = walk.firsts[loop]
+    count = add_cut(firsts, 0, 0, tiles)
+    count = add_cut(firsts, count, tiles, tiles)
+    count = add_cut(firsts, count, extent // size, tiles)
+    last_axis = problem.operands[problem.relevant.shape[0] - 1, OF_FIRST_AXIS]
+    for axis in range(last_axis):  # those of the output come last
+        row = problem.axes[axis]
+        c = problem.coefficients[axis, dim]
+        if not c or not row[AXIS_CLIPPED]:
+            continue
+        others = 0
+        for other in range(problem.extents.size):
+            if other != dim:
+                others += problem.coefficients[axis, other] * (problem.extents[other] - 1)
+        advance, width = c * size, c * (size - 1)
+        last_before = (-1 - row[AXIS_CONSTANT] - width - others) // advance
+        first_inside = -(row[AXIS_CONSTANT] // advance)
+        last_inside = (row[AXIS_VIEW] - 1 - row[AXIS_CONSTANT] - others - width) // advance
+        first_after = -((row[AXIS_CONSTANT] - row[AXIS_VIEW]) // advance)
+        free = 0
+        for part in range(3):
+            low, high = max(0, free), min(last_before, tiles - 1)
+            if part == 1:
+                if first_inside > last_inside:
+                    continue
+                low, high = max(first_inside, free), min(last_inside, tiles - 1)
+            elif part == 2:
+                low, high = max(first_after, free), tiles - 1
+            if low > high:
+                continue
+            if low - free > CLASSES:
+                return False
+            for cut in range(free, low + 1):
+                count = add_cut(firsts, count, cut, tiles)
+            free = high + 1
+        if tiles - free > CLASSES:
+            return False
+        for cut in range(free, tiles):
+            count = add_cut(firsts, count, cut, tiles)
+    if count < 0:
+        return False
+    walk.loops[loop, NUMBER_OF_CLASSES] = count - 1
+    return True
+
+
+@compiled
+def fill_table(problem: Problem, walk: Walk, dataflow: int, sizes: Ints, loops: int, table: int) -> int:
+    """Durations over the classes of the loops that matter: of an operand's transfers, or (the last two) of computes
+    and tails. How many there are; 0 where there is no room."""
+    operands = problem.relevant.shape[0]
+    box, strides = walk.box, walk.strides[table]
+    entries = 1
+    for loop in range(strides.size):
+        strides[loop] = 0
+    for loop in range(loops, 0, -1):
+        if table >= operands or problem.relevant[table, walk.loops[loop, DIM]]:
+            strides[loop] = entries
+            entries *= walk.loops[loop, NUMBER_OF_CLASSES]
+    if entries > ENTRIES:
+        return 0
+    for dim in range(problem.extents.size):
+        box[START, dim] = 0
+        box[POINTS, dim] = min(sizes[dim], problem.extents[dim])
+    for entry in range(entries):
+        for loop in range(1, loops + 1):
+            if strides[loop]:
+                dim = walk.loops[loop, DIM]
+                number = entry // strides[loop] % walk.loops[loop, NUMBER_OF_CLASSES]
+                start = walk.firsts[loop, number] * sizes[dim]
+                box[START, dim] = start
+                box[POINTS, dim] = min(sizes[dim], problem.extents[dim] - start)
+        if table < operands:
+            walk.tables[table, entry] = transfer_cycles(problem, table, box, table == operands - 1)
+        else:
+            duration, tail = compute_cycles(problem, dataflow, box)
+            walk.tables[table, entry] = duration
+            walk.tables[table + 1, entry] = tail
+    return entries
+
+
+@compiled
+def iterations(walk: Walk, first: int, last: int) -> int:
+    product = 1
+    for loop in range(first, last + 1):
+        product *= walk.loops[loop, TILES]
+    return product
+
+
+@compiled
+def depth_of(problem: Problem, walk: Walk, operand: int, loops: int) -> int:
+    depth = 0
+    for loop in range(1, loops + 1):
+        if problem.relevant[operand, walk.loops[loop, DIM]]:
+            depth = loop
+    return depth
+
+
+@compiled
+def plan_loads(
+    problem: Problem, walk: Walk, copies: int, loops: int, output_depth: int, computed: bool, stored: bool
+) -> bool:
+    """Where loads are issued and what they wait for; False where a wait is too far to be told by the row of a state.
+    `computed` and `stored`: whether the queue implies waits that are too far (backends.cost.nest.make_plan)."""
+    for operand in range(problem.relevant.shape[0] - 1):
+        load = walk.loads[operand]
+        posts, body = problem.operands[operand, OF_POSTS] > 0, problem.operands[operand, OF_BODY] > 0
+        double = copies >> operand & 1
+        depth = depth_of(problem, walk, operand, loops)
+        load[DEPTH] = depth
+        load[PLACE] = AHEAD if double else AFTER_STORE if posts else AFTER_COMPUTE
+        load[WAIT_COMPUTE] = NONE
+        load[WAIT_STORE] = NONE
+        if depth == 0:
+            continue
+        far = iterations(walk, depth + 1, loops)
+        if body:
+            if not double:
+                load[WAIT_COMPUTE] = LATEST
+            elif far <= FARTHEST:
+                load[WAIT_COMPUTE] = RECORDED
+            elif not computed:
+                return False
+        if posts:
+            far = far // iterations(walk, output_depth + 1, loops)
+            if not double:
+                load[WAIT_STORE] = LATEST
+            elif far <= FARTHEST:
+                load[WAIT_STORE] = RECORDED
+            elif not stored:
+                return False
+    return True

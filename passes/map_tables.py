@@ -1,0 +1,252 @@
+"""Sizes of tiles as trees of intervals, and what boxes along an axis hold and move for each choice of intervals.
+
+Along each dimension a tree: the root is all sizes, a leaf is one. Its first cut leaves out the whole extent; others are
+between sizes of different numbers of tiles, as long as there are some. Figures of a leaf are exact; those of an
+interval are no greater than those of any size in it (the number of tiles, boxes: also the greatest).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..ir.compiled import compiled, compiled_entry
+from .map_commands import ceil_div
+from .map_problem import (
+    AXIS_CLIPPED,
+    AXIS_CONSTANT,
+    AXIS_RUN,
+    AXIS_STEP,
+    AXIS_VALUE,
+    AXIS_VIEW,
+    BURST,
+    BUS,
+    COLS,
+    LANES,
+    ROWS,
+    Floats,
+    Ints,
+    Problem,
+)
+
+# Columns of `nodes`: sizes from LO to HI; children (of a leaf -1); tiles; points of the last tile; sums over tiles of
+# blocks of rows, columns and lanes.
+LO, HI, LEFT, RIGHT, FEWEST, MOST, LAST, ROW_BLOCKS, COL_BLOCKS, LANE_BLOCKS = range(10)
+# Columns of `boxes`: positions of a full tile; sums over tiles of positions inside and of all; whether the one tile
+# covers the axis (0, 1, MIXED); sums of beats and of bursts if runs end here; positions inside, beats and bursts of the
+# first and of the last tile; the most positions of a full tile; whether all of that is exact.
+(
+    COUNT, INSIDE, COUNTS, WHOLE, BEATS, REQUESTS, FIRST, FIRST_BEATS, FIRST_REQUESTS, FINAL, FINAL_BEATS,
+    FINAL_REQUESTS, LARGEST, EXACT,
+) = range(14)  # fmt: skip
+BOX_COLUMNS = 14
+MIXED = 2
+WHOLE_OR_NOT = 1e9  # how much more it matters whether there is a loop at all
+AXIS_DIMS = 10  # dimensions of an axis that vary
+# Columns of `layout`: where the boxes of an axis begin, how many dimensions vary, those, and their strides.
+BEGIN, VARYING, DIMS = 0, 1, 2
+STRIDES = DIMS + AXIS_DIMS
+
+
+class Tables(NamedTuple):
+    """Trees of all dimensions, one after the other from `roots`, and boxes of all axes as `layout` says. `widths` say
+    of a node how much there is to be gained by a cut."""
+
+    nodes: Ints
+    widths: Floats
+    roots: Ints
+    boxes: Ints
+    layout: Ints
+
+
+def make_tables(problem: Problem, sizes: list[Ints]) -> Tables:
+    """For ascending `sizes` of each dimension."""
+    roots = np.cumsum([0, *(2 * len(each) - 1 for each in sizes)]).astype(np.int64)
+    nodes = np.zeros((int(roots[-1]), LANE_BLOCKS + 1), np.int64)
+    for dim, each in enumerate(sizes):
+        grow(nodes, int(roots[dim]), each, int(problem.extents[dim]), problem.machine, np.zeros((128, 2), np.int64))
+    extents = np.repeat(problem.extents, np.diff(roots))
+    fewest, most, low, high = (nodes[:, each].astype(np.float64) for each in (FEWEST, MOST, LO, HI))
+    widths = np.where(most > fewest, most / fewest, (high - low) / high)
+    widths *= np.where((high == extents) & (low < high), WHOLE_OR_NOT, 1.0)
+    layout = axis_layout(problem, sizes)
+    entries, begins = 0, {}
+    for axis in range(len(layout)):
+        same = (*problem.axes[axis], *problem.coefficients[axis])
+        if same not in begins:
+            begins[same] = entries
+            entries += axis_entries(layout[axis], sizes)
+        layout[axis, BEGIN] = begins[same]
+    boxes = np.zeros((entries, BOX_COLUMNS), np.int64)
+    for axis in range(len(layout)):
+        if boxes[layout[axis, BEGIN], LARGEST] == 0:
+            fill_boxes(problem, axis, nodes, roots, boxes, layout[axis], axis_entries(layout[axis], sizes))
+    return Tables(nodes, widths, roots, boxes, layout)
+
+
+def axis_layout(problem: Problem, sizes: list[Ints]) -> Ints:
+    """`layout` but for BEGIN."""
+    layout: Any = np.zeros((len(problem.axes), STRIDES + AXIS_DIMS), np.int64)
+    for axis, terms in enumerate(problem.coefficients):
+        varying = [dim for dim in np.flatnonzero(terms) if problem.extents[dim] > 1]
+        layout[axis, VARYING] = len(varying)
+        stride = 1
+        for place, dim in reversed(list(enumerate(varying))):
+            layout[axis, DIMS + place] = dim
+            layout[axis, STRIDES + place] = stride
+            stride *= 2 * len(sizes[dim]) - 1
+    found: Ints = layout
+    return found
+
+
+def axis_entries(layout: Ints, sizes: list[Ints]) -> int:
+    entries = 1
+    for place in range(int(layout[VARYING])):
+        entries *= 2 * len(sizes[int(layout[DIMS + place])]) - 1
+    return entries
+
+
+@compiled_entry
+def grow(nodes: Ints, root: int, sizes: Ints, extent: int, machine: Ints, stack: Ints) -> None:
+    """The tree of a dimension, every node before its children."""
+    free = root + 1
+    depth = 0
+    nodes[root, LO], nodes[root, HI] = 0, sizes.size  # positions in `sizes`, until the figures are known
+    stack[0, 0] = root
+    while depth >= 0:
+        node = stack[depth, 0]
+        depth -= 1
+        low, high = nodes[node, LO], nodes[node, HI]
+        nodes[node, LEFT], nodes[node, RIGHT] = -1, -1
+        if high - low == 1:
+            continue
+        cut = (low + high) // 2
+        most, fewest = ceil_div(extent, sizes[low]), ceil_div(extent, sizes[high - 1])
+        if node == root:
+            cut = high - 1
+        elif most > fewest:
+            # Between two numbers of tiles, near their geometric mean: tiles of the right part number at most that.
+            middle = int(np.sqrt(np.float64(most) * np.float64(fewest)))
+            middle = min(max(middle, fewest), most - 1)
+            first, last = low + 1, high - 1
+            while first < last:
+                between = (first + last) // 2
+                if ceil_div(extent, sizes[between]) <= middle:
+                    last = between
+                else:
+                    first = between + 1
+            cut = first
+        for child in range(2):
+            nodes[free, LO], nodes[free, HI] = (low, cut) if child == 0 else (cut, high)
+            nodes[node, LEFT + child] = free
+            depth += 1
+            stack[depth, 0] = free
+            free += 1
+    for node in range(free - 1, root - 1, -1):
+        low, high = nodes[node, LO], nodes[node, HI]
+        nodes[node, LO], nodes[node, HI] = sizes[low], sizes[high - 1]
+        if high - low == 1:
+            size = sizes[low]
+            tiles = ceil_div(extent, size)
+            last = extent - (tiles - 1) * size
+            nodes[node, FEWEST], nodes[node, MOST], nodes[node, LAST] = tiles, tiles, last
+            for column, unit in ((ROW_BLOCKS, ROWS), (COL_BLOCKS, COLS), (LANE_BLOCKS, LANES)):
+                nodes[node, column] = (tiles - 1) * ceil_div(size, machine[unit]) + ceil_div(last, machine[unit])
+        else:
+            left, right = nodes[nodes[node, LEFT]], nodes[nodes[node, RIGHT]]
+            for column in (FEWEST, LAST, ROW_BLOCKS, COL_BLOCKS, LANE_BLOCKS):
+                nodes[node, column] = min(left[column], right[column])
+            nodes[node, MOST] = max(left[MOST], right[MOST])
+
+
+@compiled
+def pieces(inside: int, run: int, step: int, unit: int, split: bool) -> int:
+    """Beats (bursts) of `unit` bytes for that many positions inside; `split`: runs may go on outwards."""
+    if split:
+        return inside * run // unit
+    return ceil_div(inside * run, unit) if step == 1 else inside * ceil_div(run, unit)
+
+
+@compiled_entry
+def fill_boxes(problem: Problem, axis: int, nodes: Ints, roots: Ints, boxes: Ints, layout: Ints, entries: int) -> None:
+    """The boxes of an axis over all nodes of its dimensions, children before their parents."""
+    for entry in range(entries - 1, -1, -1):
+        row = boxes[layout[BEGIN] + entry]
+        inner = -1
+        for place in range(layout[VARYING]):
+            dim, stride = layout[DIMS + place], layout[STRIDES + place]
+            number = entry // stride % (roots[dim + 1] - roots[dim])
+            if nodes[roots[dim] + number, LEFT] >= 0:
+                inner = place
+                break
+        if inner < 0:
+            fill_box(problem, axis, nodes, roots, row, layout, entry)
+            continue
+        dim, stride = layout[DIMS + inner], layout[STRIDES + inner]
+        number = entry // stride % (roots[dim + 1] - roots[dim])
+        node = nodes[roots[dim] + number]
+        left = boxes[layout[BEGIN] + entry + (node[LEFT] - roots[dim] - number) * stride]
+        right = boxes[layout[BEGIN] + entry + (node[RIGHT] - roots[dim] - number) * stride]
+        for column in range(BOX_COLUMNS):
+            row[column] = min(left[column], right[column])
+        row[LARGEST] = max(left[LARGEST], right[LARGEST])
+        if left[WHOLE] != right[WHOLE]:
+            row[WHOLE] = MIXED
+
+
+@compiled
+def fill_box(problem: Problem, axis: int, nodes: Ints, roots: Ints, row: Ints, layout: Ints, entry: int) -> None:
+    """The sums over all tiles of one choice of sizes."""
+    figures, machine = problem.axes[axis], problem.machine
+    view, step, run = figures[AXIS_VIEW], figures[AXIS_STEP], figures[AXIS_RUN]
+    clipped = figures[AXIS_CLIPPED] > 0
+    # Tiles along each dimension: all of them where padding clips, else one that is full and the last.
+    kinds, full = 1, 0
+    for place in range(layout[VARYING]):
+        dim = layout[DIMS + place]
+        node = nodes[roots[dim] + entry // layout[STRIDES + place] % (roots[dim + 1] - roots[dim])]
+        kinds *= node[FEWEST] if clipped else min(node[FEWEST], 2)
+        full += problem.coefficients[axis, dim] * (node[LO] - 1)
+    count = view if figures[AXIS_VALUE] else full // step + 1
+    covered, inside_sum, counts_sum = False, 0, 0
+    for again in range(2):  # the second time, with what is known about runs
+        beats, requests = 0, 0
+        for kind in range(kinds):
+            start, span, weight, rest = figures[AXIS_CONSTANT], 0, 1, kind
+            for place in range(layout[VARYING] - 1, -1, -1):
+                dim = layout[DIMS + place]
+                node = nodes[roots[dim] + entry // layout[STRIDES + place] % (roots[dim + 1] - roots[dim])]
+                tiles, c = node[FEWEST], problem.coefficients[axis, dim]
+                here = tiles if clipped else min(tiles, 2)
+                number = rest % here
+                rest //= here
+                points = node[LAST] if number == here - 1 else node[LO]
+                start += c * number * node[LO]
+                span += c * (points - 1)
+                if not clipped and tiles > 1 and number == 0:
+                    weight *= tiles - 1
+            positions = view if figures[AXIS_VALUE] else span // step + 1
+            inside = positions
+            if clipped:
+                before = min(max(-(start // step), 0), positions)
+                beyond = max(0, ceil_div(view - start, step))
+                inside = max(before, min(positions, beyond)) - before
+            if not again:
+                covered = covered or inside == view
+                inside_sum += inside * weight
+                counts_sum += positions * weight
+                continue
+            split = covered and (kinds > 1 or weight > 1)
+            tile_beats = pieces(inside, run, step, machine[BUS], split)
+            tile_requests = pieces(inside, run, step, machine[BURST], split)
+            beats += tile_beats * weight
+            requests += tile_requests * weight
+            if kind == 0:
+                row[FIRST], row[FIRST_BEATS], row[FIRST_REQUESTS] = inside, tile_beats, tile_requests
+                row[EXACT] = not split
+                row[WHOLE] = covered and kinds == 1 and weight == 1 and (step == 1 or view == 1)
+            if kind == kinds - 1:
+                row[FINAL], row[FINAL_BEATS], row[FINAL_REQUESTS] = inside, tile_beats, tile_requests
+        row[BEATS], row[REQUESTS] = beats, requests
+    row[COUNT], row[LARGEST], row[INSIDE], row[COUNTS] = count, count, inside_sum, counts_sum

@@ -1,0 +1,313 @@
+"""Cycles of one mapping, exactly, in compiled code: what `backends.cost.nest.cost_nest` counts, some hundred times as
+fast. The steps are those of backends/cost/maxplus.py on its vector of times: an iteration after the other, and once two
+states of a loop differ by a constant, the rest of the loop at once.
+
+Mappings that need more than a vector of bounded size (many classes of tiles, waits farther than commands can say, long
+runs without a period) are answered with UNKNOWN: then `cost_nest` itself is asked.
+"""
+
+from __future__ import annotations
+
+from ..ir.compiled import compiled, compiled_entry
+from .map_commands import ceil_div
+from .map_plan import (
+    AFTER,
+    AFTER_COMPUTE,
+    AFTER_STORE,
+    AHEAD,
+    AT,
+    BEFORE,
+    BUS_FREE,
+    COMPUTED,
+    DEPTH,
+    DIM,
+    DISPATCH,
+    FARTHEST,
+    LATEST,
+    LEFT,
+    LOADED,
+    LONG_AGO,
+    LOOPS,
+    NEVER,
+    NUMBER_OF_CLASSES,
+    PERIODS,
+    PLACE,
+    RECORDED,
+    REPEATED,
+    STEPS,
+    STORED,
+    STORED_BEFORE,
+    TILES,
+    UNIT,
+    UNKNOWN,
+    WAIT_COMPUTE,
+    WAIT_STORE,
+    WAITS,
+    Walk,
+    depth_of,
+    fill_table,
+    find_classes,
+    plan_loads,
+)
+from .map_problem import CONFIGURES, DISPATCH_CYCLES, LATENCY, QUEUES, Ints, Problem
+
+
+@compiled
+def issue(
+    state: Ints, machine: Ints, loops: int, engine: int, resource: int, ready: int, duration: int, tail: int
+) -> None:
+    """A command (specs/isa.md, section 3) that may start at `ready`."""
+    entries = machine[QUEUES + engine]
+    first = WAITS + 2 * (loops + 1)
+    for before in range(engine):
+        first += machine[QUEUES + before]
+    dispatched = max(state[DISPATCH] + machine[DISPATCH_CYCLES], state[first])
+    state[DISPATCH] = dispatched
+    start = max(dispatched, state[resource], ready)
+    for entry in range(first, first + entries - 1):
+        state[entry] = state[entry + 1]
+    state[first + entries - 1] = start
+    state[resource] = start + duration
+    state[LOADED + engine] = max(start + duration + tail, state[LOADED + engine])
+
+
+@compiled
+def entry_at(walk: Walk, table: int, loops: int, row: int) -> int:
+    """The duration at the classes in a row of `box`."""
+    entry = 0
+    for loop in range(1, loops + 1):
+        entry += walk.strides[table, loop] * walk.box[row, loop]
+    duration: int = walk.tables[table, entry]
+    return duration
+
+
+@compiled
+def issue_loads(problem: Problem, walk: Walk, loops: int, place: int, carry: int) -> None:
+    """The loads at `place` for the iteration of classes AFTER, which differs from loop `carry` inwards; carry 0: the
+    first iteration, at any place."""
+    state = walk.state
+    for operand in range(problem.relevant.shape[0] - 1):
+        load = walk.loads[operand]
+        depth = load[DEPTH]
+        if depth < carry or (carry > 0 and load[PLACE] != place):
+            continue
+        ready = NEVER
+        if carry > 0:
+            if load[WAIT_COMPUTE] == LATEST:
+                ready = state[COMPUTED]
+            elif load[WAIT_COMPUTE] == RECORDED:
+                ready = state[WAITS + depth]
+            if load[WAIT_STORE] == LATEST:
+                ready = max(ready, state[STORED])
+            elif load[WAIT_STORE] == RECORDED:
+                ready = max(ready, state[WAITS + loops + 1 + depth])
+        duration = entry_at(walk, operand, loops, AFTER)
+        issue(state, problem.machine, loops, 0, BUS_FREE, ready, duration, problem.machine[LATENCY])
+
+
+@compiled
+def step(problem: Problem, walk: Walk, loops: int, carry: int, output_depth: int, output_free: int) -> None:
+    """The commands of the iteration of classes BEFORE, whose successor differs from it from loop `carry` inwards."""
+    state, operands = walk.state, problem.relevant.shape[0]
+    ready = state[LOADED]
+    if carry:
+        issue_loads(problem, walk, loops, AHEAD, carry)
+    duration = entry_at(walk, operands, loops, BEFORE)
+    entry = 0
+    for loop in range(1, loops + 1):
+        entry += walk.strides[operands, loop] * walk.box[BEFORE, loop]
+    tail = walk.tables[operands + 1, entry]
+    issue(state, problem.machine, loops, 1, UNIT, max(ready, state[output_free]), duration, tail)
+    if carry:
+        for loop in range(carry, loops + 1):
+            state[WAITS + loop] = state[COMPUTED]
+        issue_loads(problem, walk, loops, AFTER_COMPUTE, carry)
+    if carry <= output_depth:
+        state[STORED_BEFORE] = state[STORED]
+        duration = entry_at(walk, operands - 1, loops, BEFORE)
+        issue(state, problem.machine, loops, 2, BUS_FREE, state[COMPUTED], duration, problem.machine[LATENCY])
+        if carry:
+            for loop in range(carry, loops + 1):
+                state[WAITS + loops + 1 + loop] = state[STORED]
+    if carry:
+        issue_loads(problem, walk, loops, AFTER_STORE, carry)
+
+
+@compiled
+def enter(
+    problem: Problem, walk: Walk, loops: int, loop: int, entered: int, output_depth: int, output_free: int
+) -> None:
+    """From the last iteration of the tile that `loop` is at to the first of its next, of class `entered`."""
+    before, after = walk.box[BEFORE], walk.box[AFTER]
+    for each in range(1, loops + 1):
+        if each < loop:
+            before[each] = walk.loops[each, AT]
+            after[each] = before[each]
+        elif each == loop:
+            before[each] = walk.loops[each, AT]
+            after[each] = entered
+        else:
+            before[each] = walk.loops[each, NUMBER_OF_CLASSES] - 1
+            after[each] = 0
+    step(problem, walk, loops, loop, output_depth, output_free)
+
+
+@compiled
+def note_changes(problem: Problem, walk: Walk, loops: int, loop: int, output_depth: int) -> None:
+    """The rows of the state that the body of a loop changes, after how many there are."""
+    machine, changes = problem.machine, walk.changes[loop]
+    storing, loading = loop <= output_depth, False
+    for operand in range(problem.relevant.shape[0] - 1):
+        loading = loading or walk.loads[operand, DEPTH] >= loop
+    count = 0
+    for row in range(WAITS + 2 * (loops + 1)):
+        changed = row in (DISPATCH, UNIT, COMPUTED)
+        if row == BUS_FREE:
+            changed = loading or storing
+        elif row == LOADED:
+            changed = loading
+        elif row in (STORED, STORED_BEFORE):
+            changed = storing
+        elif WAITS <= row <= WAITS + loops:
+            changed = row >= WAITS + loop
+        elif row > WAITS + loops:
+            changed = storing and row >= WAITS + loops + 1 + loop
+        if changed:
+            count += 1
+            changes[count] = row
+    first = WAITS + 2 * (loops + 1)
+    for engine in range(3):
+        for row in range(first, first + machine[QUEUES + engine]):
+            if engine == 1 or (engine == 0 and loading) or (engine == 2 and storing):
+                count += 1
+                changes[count] = row
+        first += machine[QUEUES + engine]
+    changes[0] = count
+
+
+@compiled
+def skip_periods(walk: Walk, loop: int) -> None:
+    """After a repetition of `loop`: if the state is that of an earlier repetition plus a constant, all whole periods
+    that are left of the class at once."""
+    state, seen, changes = walk.state, walk.seen[loop], walk.changes[loop]
+    repeated, left = walk.loops[loop, REPEATED], walk.loops[loop, LEFT]
+    for period in range(1, min(repeated, PERIODS + 1)):
+        older = seen[(repeated - period) % (PERIODS + 1)]
+        by = state[DISPATCH] - older[DISPATCH]
+        if state[COMPUTED] - older[COMPUTED] != by:
+            continue
+        same = True
+        for place in range(1, changes[0] + 1):
+            now, before = state[changes[place]], older[changes[place]]
+            if now - before != by and (now > LONG_AGO or before > LONG_AGO):
+                same = False
+                break
+        if same:
+            for place in range(1, changes[0] + 1):
+                row = changes[place]
+                if state[row] > LONG_AGO:
+                    state[row] += by * (left // period)
+            walk.loops[loop, LEFT] = left % period
+            walk.loops[loop, REPEATED] = -(1 << 40)  # what is left is shorter than a period
+            return
+    older = seen[repeated % (PERIODS + 1)]
+    for place in range(1, changes[0] + 1):
+        older[changes[place]] = state[changes[place]]
+
+
+@compiled
+def walk_cycles(problem: Problem, walk: Walk, dataflow: int, sizes: Ints, order: Ints, copies: int) -> int:
+    """Cycles of the mapping with tiles of `sizes`, main-memory loops in `order` (those of one tile do not count) and
+    two copies of the operands whose bits are set in `copies`; UNKNOWN where the walk cannot tell."""
+    machine, state = problem.machine, walk.state
+    operands = problem.relevant.shape[0]
+    loops = 0
+    for place in range(order.size):
+        dim = order[place]
+        if dim < 0:
+            break
+        tiles = ceil_div(problem.extents[dim], sizes[dim])
+        if tiles > 1:
+            loops += 1
+            if loops > LOOPS:
+                return UNKNOWN
+            row = walk.loops[loops]
+            row[DIM] = dim
+            row[TILES] = tiles
+            if not find_classes(problem, walk, loops, sizes[dim]):
+                return UNKNOWN
+    computes, stores = 0, 0
+    for table in range(operands + 1):
+        entries = fill_table(problem, walk, dataflow, sizes, loops, table)
+        if not entries:
+            return UNKNOWN
+        stores, computes = computes, entries
+    shortest, longest = walk.tables[operands, 0], 0
+    for entry in range(computes):
+        shortest = min(shortest, walk.tables[operands, entry])
+        longest = max(longest, walk.tables[operands + 1, entry])
+    computed = (FARTHEST - 2 - machine[QUEUES + 1]) * shortest >= longest
+    shortest = walk.tables[operands - 1, 0]
+    for entry in range(stores):
+        shortest = min(shortest, walk.tables[operands - 1, entry])
+    stored = (FARTHEST - 2 - machine[QUEUES + 2]) * shortest >= machine[LATENCY]
+    output_depth = depth_of(problem, walk, operands - 1, loops)
+    if not plan_loads(problem, walk, copies, loops, output_depth, computed, stored):
+        return UNKNOWN
+    output_free = STORED_BEFORE if copies >> (operands - 1) & 1 else STORED
+    for row in range(state.size):
+        state[row] = NEVER
+    state[BUS_FREE] = 0
+    state[UNIT] = 0
+    state[DISPATCH] = machine[DISPATCH_CYCLES] * machine[CONFIGURES]
+    for loop in range(1, loops + 1):
+        restart(walk, loop)
+        note_changes(problem, walk, loops, loop, output_depth)
+        walk.box[AFTER, loop] = 0
+    issue_loads(problem, walk, loops, AHEAD, 0)
+    loop, steps = loops, 0
+    while loop > 0:
+        row = walk.loops[loop]
+        if row[REPEATED] > 0:
+            skip_periods(walk, loop)
+        entered = row[AT]
+        if row[LEFT] > 0:
+            row[LEFT] -= 1
+            row[REPEATED] += 1
+        elif row[AT] + 1 < row[NUMBER_OF_CLASSES]:
+            entered += 1
+        else:
+            loop -= 1
+            continue
+        enter(problem, walk, loops, loop, entered, output_depth, output_free)
+        if entered != row[AT]:
+            row[AT] = entered
+            row[LEFT] = walk.firsts[loop, entered + 1] - walk.firsts[loop, entered] - 1
+            row[REPEATED] = 0
+        for each in range(loop + 1, loops + 1):
+            restart(walk, each)
+        loop = loops
+        steps += 1
+        if steps > STEPS:
+            return UNKNOWN
+    walk.loops[0, 0] += steps
+    for each in range(1, loops + 1):
+        walk.box[BEFORE, each] = walk.loops[each, NUMBER_OF_CLASSES] - 1
+    step(problem, walk, loops, 0, output_depth, output_free)
+    last: int = max(state[DISPATCH] + machine[DISPATCH_CYCLES], state[LOADED], state[COMPUTED], state[STORED])
+    return last
+
+
+@compiled
+def restart(walk: Walk, loop: int) -> None:
+    """A loop at its first tile."""
+    row = walk.loops[loop]
+    row[AT] = 0
+    row[LEFT] = walk.firsts[loop, 1] - walk.firsts[loop, 0] - 1
+    row[REPEATED] = 0
+
+
+@compiled_entry
+def cycles_of(problem: Problem, walk: Walk, dataflow: int, sizes: Ints, order: Ints, copies: int) -> int:
+    """`walk_cycles`, to be called from Python."""
+    return walk_cycles(problem, walk, dataflow, sizes, order, copies)

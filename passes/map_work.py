@@ -1,0 +1,175 @@
+"""What the execution unit does, as bounds over a box of tile sizes: a part of passes/map_bound.py."""
+
+from __future__ import annotations
+
+from ..ir.compiled import compiled
+from .map_commands import ceil_div
+from .map_problem import (
+    ALL,
+    BATCH,
+    COL,
+    COL_OTHERS,
+    COLS,
+    COLUMN,
+    COMMAND,
+    DRAIN,
+    LANE,
+    LANE_OTHERS,
+    OS,
+    POINT,
+    REDUCE,
+    REDUCES,
+    ROW,
+    ROW_OTHERS,
+    ROWS,
+    STARTUP,
+    VECTOR,
+    WS,
+    Ints,
+    Problem,
+)
+from .map_tables import COL_BLOCKS, FEWEST, LANE_BLOCKS, LAST, LO, ROW_BLOCKS, Tables
+
+
+@compiled
+def tiles_of(problem: Problem, tables: Tables, at: Ints, kind: int) -> int:
+    """Tiles of all dimensions of a kind, at least."""
+    product = 1
+    for dim in range(problem.extents.size):
+        if problem.kinds[dim] == kind:
+            product *= tables.nodes[at[dim], FEWEST]
+    return product
+
+
+@compiled
+def short_tile(problem: Problem, tables: Tables, at: Ints, kind: int, choice: int) -> tuple[int, int]:
+    """Of single sizes: points of a tile of all dimensions of a kind, the last one along those that `choice` has bits
+    for, and how many there are."""
+    points, times, bit = 1, 1, 0
+    for dim in range(problem.extents.size):
+        if problem.kinds[dim] == kind and problem.extents[dim] > 1:
+            node = tables.nodes[at[dim]]
+            if choice >> bit & 1:
+                points *= node[LAST]
+            else:
+                points *= node[LO]
+                times *= node[FEWEST] - 1
+            bit += 1
+    return points, times
+
+
+@compiled
+def choices(problem: Problem, kind: int) -> int:
+    """How many values `choice` of `short_tile` has."""
+    count = 1
+    for dim in range(problem.extents.size):
+        if problem.kinds[dim] == kind and problem.extents[dim] > 1:
+            count *= 2
+    return count
+
+
+@compiled
+def streamed(problem: Problem, tables: Tables, at: Ints, kind: int, least: int) -> int:
+    """Of single sizes: sum over tiles of a kind of the greater of their points and `least`."""
+    total = 0
+    for choice in range(choices(problem, kind)):
+        points, times = short_tile(problem, tables, at, kind, choice)
+        total += times * max(points, least)
+    return total
+
+
+@compiled
+def point_blocks(
+    problem: Problem, tables: Tables, at: Ints, size: int, single: bool, times: int, least: int
+) -> tuple[int, int]:
+    """At least the sums over tiles of points of blocks(points, size, p -> max(times, least * p)) and of
+    ceil(points / size); of single sizes those."""
+    if not single:
+        points = problem.totals[POINT]
+        fewest = max(ceil_div(points, size), tiles_of(problem, tables, at, POINT))
+        return max(fewest * times, points * least), fewest
+    total, blocks = 0, 0
+    for choice in range(choices(problem, POINT)):
+        points, count = short_tile(problem, tables, at, POINT, choice)
+        full = points // size
+        rest = points - full * size
+        total += count * full * max(times, least * size)
+        blocks += count * full
+        if rest:
+            total += count * max(times, least * rest)
+            blocks += count
+    return total, blocks
+
+
+@compiled
+def row_passes(problem: Problem, tables: Tables, at: Ints, row: int, kind: int, single: bool) -> int:
+    """At least the sum over tiles along rows and over streamed tiles of blocks(points, R, k -> max(streamed, k))."""
+    rows = problem.machine[ROWS]
+    if row < 0:
+        return streamed(problem, tables, at, kind, 1) if single else problem.totals[kind]
+    node = tables.nodes[at[row]]
+    if not single:
+        by_blocks = node[ROW_BLOCKS] * problem.totals[kind]
+        fewest: int = max(by_blocks, problem.extents[row] * tiles_of(problem, tables, at, kind))
+        return fewest
+    full, last, tiles = node[LO] // rows, node[LAST] // rows, node[FEWEST]
+    total: int = ((tiles - 1) * full + last) * streamed(problem, tables, at, kind, rows)
+    rest = node[LO] - full * rows
+    if rest and tiles > 1:
+        total += (tiles - 1) * streamed(problem, tables, at, kind, rest)
+    rest = node[LAST] - last * rows
+    if rest:
+        total += streamed(problem, tables, at, kind, rest)
+    return total
+
+
+@compiled
+def work_of(
+    problem: Problem, tables: Tables, at: Ints, dataflow: int, single: bool, times: int
+) -> tuple[int, int, int, int, int]:
+    """Cycles of the execution unit in all, the least tail of a compute, elements read of a and b, and elements written
+    to the accumulator, for `times` commands (specs/isa.md, section 3; specs/counts.md)."""
+    machine, totals = problem.machine, problem.totals
+    row, col, lane = problem.blocked[dataflow, ROW], problem.blocked[dataflow, COL], problem.blocked[dataflow, LANE]
+    g, p, m, k = totals[BATCH], totals[POINT], totals[COLUMN], totals[REDUCE]
+    command = machine[COMMAND]
+    tiles_reduce = tiles_of(problem, tables, at, REDUCE)
+    if dataflow == VECTOR:
+        points = totals[ALL]
+        blocks = tables.nodes[at[lane], LANE_BLOCKS] if lane >= 0 else 1
+        work = times * (command + machine[STARTUP]) + blocks * problem.blocked[dataflow, LANE_OTHERS]
+        return work, 0, points, points, g * p * m * tiles_reduce if machine[REDUCES] else points
+    rows, cols = machine[ROWS], machine[COLS]
+    col_blocks, fill_cols = problem.blocked[dataflow, COL_OTHERS], 1
+    if col >= 0:
+        col_blocks *= tables.nodes[at[col], COL_BLOCKS]
+        fill_cols = min(cols, tables.nodes[at[col], LAST])
+    row_others = problem.blocked[dataflow, ROW_OTHERS]
+    row_blocks, fill_rows, fill = row_others, 1, times
+    if row >= 0:
+        node = tables.nodes[at[row]]
+        row_blocks *= node[ROW_BLOCKS]
+        fill_rows = min(rows, node[LAST])
+        fill = times * fill_rows
+        if single and node[FEWEST] > 1:
+            fill += times // node[FEWEST] * (node[FEWEST] - 1) * (min(rows, node[LO]) - fill_rows)
+    fewest = 1
+    for dim in range(problem.extents.size):
+        if problem.kinds[dim] == POINT:
+            fewest *= tables.nodes[at[dim], LAST]
+    if dataflow == OS:
+        passes, blocks = point_blocks(problem, tables, at, rows, single, k, tiles_reduce)
+        tail = 2 * min(rows, fewest) + fill_cols + machine[DRAIN]
+        work = times * command + g * col_blocks * passes
+        return work, tail, g * p * k * col_blocks, blocks * g * k * m, g * m * p * tiles_reduce
+    if dataflow == WS:
+        passes = row_passes(problem, tables, at, row, POINT, single)
+        work = times * command + fill + g * col_blocks * row_others * passes
+        tail = fill_rows + fill_cols + machine[DRAIN]
+        b = g * k * m * tiles_of(problem, tables, at, POINT)
+        return work, tail, g * p * k * col_blocks, b, g * m * p * row_blocks
+    _, blocks = point_blocks(problem, tables, at, cols, single, 1, 0)
+    passes = row_passes(problem, tables, at, row, COLUMN, single)
+    work = times * command + fill + g * row_others * blocks * passes
+    tail = fill_rows + min(cols, fewest) + machine[DRAIN]
+    return work, tail, g * p * k * tiles_of(problem, tables, at, COLUMN), g * k * m * blocks, g * m * p * row_blocks

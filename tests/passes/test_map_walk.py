@@ -1,0 +1,73 @@
+"""The compiled walk counts the cycles that the cost model counts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from dnnc.backends.cost.nest import cost_nest
+from dnnc.ir.arch import Arch
+from dnnc.ir.nest import BodyOp, Nest
+from dnnc.passes.map_plan import UNKNOWN, room
+from dnnc.passes.map_problem import DATAFLOWS, problem_of
+from dnnc.passes.map_walk import cycles_of
+from dnnc.passes.schedule import make_schedule
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.machines import machine
+from support.nests import conv_nest, matmul_nest, max_pool_nest
+from support.random_machines import machines
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[Arch, Nest, list[tuple[str, int]], dict[str, int], int]:
+    """A machine, a nest, tiles, copies and a dataflow."""
+    arch = draw(machines())
+    number = st.integers
+    kind = draw(st.sampled_from(("conv", "conv", "matmul", "pool")))
+    if kind == "conv":
+        sizes = {name: draw(number(1, most)) for name, most in zip("nmpqcrs", (2, 9, 9, 7, 9, 4, 3), strict=True)}
+        window = {"stride": draw(number(1, 3)), "pad": draw(number(0, 2))}
+        nest = conv_nest(arch, **sizes, **window, h=draw(number(1, 9)), w=draw(number(1, 9)))
+    elif kind == "matmul":
+        sizes = {name: draw(number(1, most)) for name, most in zip("gpkm", (3, 40, 60, 40), strict=True)}
+        nest = matmul_nest(arch, **sizes)
+    else:
+        nest = max_pool_nest(arch, p=draw(number(1, 9)), q=draw(number(1, 9)), c=draw(number(1, 9)))
+    inner = [dim for dim in nest.domain if dim.name not in nest.write.dims]
+    outer = [dim for dim in nest.domain if dim.name in nest.write.dims]
+    order = [*draw(st.permutations(outer)), *draw(st.permutations(inner))]
+    tiles = [(dim.name, draw(number(1, dim.extent))) for dim in order if draw(st.booleans())]
+    copies = {access.operand: draw(number(1, 2)) for access in (*nest.reads, nest.write)}
+    dataflow = draw(number(0, 3)) if nest.body.op is BodyOp.MAC else 3
+    return arch, replace(nest, schedule=None), tiles, copies, dataflow
+
+
+def walked(arch: Arch, nest: Nest, tiles: list[tuple[str, int]], copies: dict[str, int], dataflow: int) -> int:
+    problem = problem_of(nest, arch)
+    names = [dim.name for dim in nest.domain]
+    sizes = {dim.name: dim.extent for dim in nest.domain} | dict(tiles)
+    order = np.array([names.index(dim) for dim, _ in tiles] + [-1], np.int64)
+    two = sum(1 << number for number, each in enumerate((*nest.reads, nest.write)) if copies[each.operand] == 2)
+    found = cycles_of(problem, room(problem), dataflow, np.array(list(sizes.values()), np.int64), order, two)
+    return int(found)
+
+
+@settings(max_examples=300, deadline=None)
+@given(cases())
+def test_cycles_are_those_of_the_cost_model(
+    case: tuple[Arch, Nest, list[tuple[str, int]], dict[str, int], int],
+) -> None:
+    arch, nest, tiles, copies, dataflow = case
+    found = walked(*case)
+    schedule = make_schedule(nest, arch, DATAFLOWS[dataflow], tiles, copies)
+    assert found == cost_nest(replace(nest, schedule=schedule), arch).cycles
+
+
+def test_what_is_beyond_the_walk_is_unknown() -> None:
+    """More classes of tiles than there is room for."""
+    arch = machine()
+    nest = replace(conv_nest(arch, n=1, m=1, p=150, q=1, c=1, r=150, s=1, pad=75, h=150, w=1), schedule=None)
+    copies = dict.fromkeys(("x", "w", "bias", "scale", "y"), 2)
+    assert walked(arch, nest, [("p", 1)], copies, 0) == UNKNOWN
+    assert walked(arch, nest, [("p", 75)], copies, 0) > 0
