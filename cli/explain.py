@@ -243,7 +243,7 @@ def _listed(names: Sequence[str]) -> str:
 
 def _certificate(schedule: Schedule) -> str:
     """Whether a mapping is the best of its space, else how far from it it may be."""
-    costed = f"{schedule.evaluated} mappings costed"
+    costed = f"{schedule.bounds} bounds, {schedule.evaluated} mappings costed"
     if schedule.optimal:
         return f"optimal, {costed}"
     bound = f"the lower bound is {schedule.lower_bound:.6g}"

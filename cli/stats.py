@@ -83,6 +83,7 @@ def _mapping(nest: Nest | None, arch: Arch) -> Json | None:
         "optimal": schedule.optimal,
         "objective": schedule.objective,
         "lower_bound": schedule.lower_bound,
+        "bounds": schedule.bounds,
         "evaluated": schedule.evaluated,
         "nest": nest_json(nest, arch),
     }

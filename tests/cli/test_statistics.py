@@ -69,7 +69,14 @@ SCHEMA: dict[str, Any] = {
             "instructions": {"*": INT},
             "traffic": {"*": {"*": NUMBER}},
             "overflows": INT,
-            "mapping": {"optimal": BOOL, "objective": REAL, "lower_bound": REAL, "evaluated": INT, "nest": NEST},
+            "mapping": {
+                "optimal": BOOL,
+                "objective": REAL,
+                "lower_bound": REAL,
+                "bounds": INT,
+                "evaluated": INT,
+                "nest": NEST,
+            },
         }
     ],
     "provenance": {"*": TEXT},
