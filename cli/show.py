@@ -76,8 +76,9 @@ def total_rows(stats: Json) -> list[tuple[str, str]]:
 def machine_name(name: str, given: str | None) -> str:
     """A machine as titles call it: a described name may be that of the machine which a file was copied from."""
     from ..frontend.arch_yaml import bundled
+    from ..frontend.hierarchy_yaml import bundled_hierarchies
 
-    return name if given is None or given in bundled() else f"{name} of {given}"
+    return name if given is None or given in (*bundled(), *bundled_hierarchies()) else f"{name} of {given}"
 
 
 def host_note(stats: Json) -> str:

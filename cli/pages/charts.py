@@ -40,23 +40,24 @@ def energy_chart(document: Document, chosen: Sequence[int]) -> Chart:
 
 
 def cycles_chart(document: Document, chosen: Sequence[int]) -> Chart:
-    """Bars of cycles; in them the cycles for which the busiest unit and main memory are busy."""
-    memory = next(iter(document.memories), "")
+    """Bars of cycles; in them the cycles for which the busiest unit and the busiest memory are busy."""
+    memories = [each for each in document.memories if any(each in layer.busy_cycles for layer in document.layers)]
 
     def row(number: int, layer: Layer) -> Row:
         words = f"{layer.name}: {layer.cycles} cycles, {layer.bound}-bound"
         for unit, busy in layer.busy_cycles.items():
             words += f"\n{unit}: busy for {busy:.0f} ({share(busy, layer.cycles)})"
-        units = [busy for unit, busy in layer.busy_cycles.items() if unit != memory]
-        inner = [(BOUNDS["compute"], max(units, default=0)), (BOUNDS["memory"], layer.busy_cycles.get(memory, 0))]
+        working = max((busy for unit, busy in layer.busy_cycles.items() if unit not in memories), default=0)
+        moving = max((busy for unit, busy in layer.busy_cycles.items() if unit in memories), default=0)
         outer = BOUNDS["host"] if layer.where == "host" else "grid"
-        held = tuple(inner) if layer.busy_cycles else ()
-        return Row(layer.name, short(layer.cycles), words, ((outer, layer.cycles),), held, number)
+        inner = ((BOUNDS["compute"], working), (BOUNDS["memory"], moving)) if layer.busy_cycles else ()
+        return Row(layer.name, short(layer.cycles), words, ((outer, layer.cycles),), inner, number)
 
     rows, note = _rows(document, chosen, row, lambda layer: layer.cycles)
     legend = [("grid", "all cycles of the layer")]
     if any(row.inner for row in rows):
         legend.append((BOUNDS["compute"], "the array, or whichever unit is busiest, is busy"))
+        memory = memories[0] if len(memories) == 1 else "the busiest memory"
         legend.append((BOUNDS["memory"], f"bytes of {memory} at its bandwidth"))
     if any(document.layers[each].where == "host" for each in chosen):
         legend.append((BOUNDS["host"], "host"))

@@ -174,7 +174,7 @@ def _mappings(document: Document, pictures: _Pictures) -> str:
         if layer.search.nest is not None:
             wide, narrow = (loops.draw(document, layer, width) for width in (bars.WIDE, bars.NARROW))
             drawn = pictures.figure(wide, narrow, described=False)  # the summary has the same words
-        if layer.search.points:
+        if len(layer.search.points) > 1:
             wide, narrow = (scatter.draw(layer, width) for width in (bars.WIDE, bars.NARROW))
             drawn += pictures.figure(wide, narrow)
         names = ", ".join(fitted(document.layers[number].name, 420, 15) for number in numbers[:_NAMED])

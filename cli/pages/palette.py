@@ -37,19 +37,23 @@ ROLES = {
     "instruction": "c7",
 }
 BOUNDS = {"compute": "c0", "memory": "c1", "host": "c7"}
-_COMPONENTS = {"array": "c1", "vector": "c3", "post": "c6", "control": "c7", "host": "c8"}
+_COMPONENTS = {"array": "c1", "mac": "c1", "vector": "c3", "post": "c6", "control": "c7", "host": "c8"}
 _MEMORIES = ("c0", "c4", "c2", "c5", "c9")
-_OTHERS = ("c5", "c9", "c8", "c3", "c6")
+_SERIES = tuple(f"c{number}" for number in range(10))
 
 
 def component_colours(names: Sequence[str], memories: Sequence[str]) -> dict[str, str]:
-    """A colour for every component: memories from the outermost, then those that all machines have, then others."""
+    """A colour for every component: memories from the outermost and what many machines have get the same in all
+    pictures, others what is left. Colours come again only where there are more components than colours."""
     found: dict[str, str] = {}
     for name in names:
-        if name in memories:
-            found[name] = _MEMORIES[memories.index(name) % len(_MEMORIES)]
-        else:
-            found[name] = _COMPONENTS.get(name) or _OTHERS[len(found) % len(_OTHERS)]
+        place = memories.index(name) if name in memories else len(_MEMORIES)
+        wanted = _MEMORIES[place] if place < len(_MEMORIES) else _COMPONENTS.get(name)
+        if wanted is not None and wanted not in found.values():
+            found[name] = wanted
+    for name in names:
+        left = [each for each in reversed(_SERIES) if each not in found.values()]
+        found.setdefault(name, left[0] if left else _SERIES[len(found) % len(_SERIES)])
     return found
 
 

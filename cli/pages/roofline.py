@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from .axes import Scale, over_decades, short, some
 from .bars import draw_legend
 from .charts import bound_shares, share
-from .document import Document, Memory
+from .document import Document
 from .palette import BOUNDS
 from .scene import Dot, Line, Mark, Rect, Scene, Shape, Text, fitted, text_width
 
@@ -128,10 +128,11 @@ def _roofs(
     peak = machine.macs_per_cycle * rate
     marks = []
     starts = [x_scale.high]
+    alike: dict[float, list[str]] = {}  # memories of the same bandwidth have one roof
     for each in machine.memories:
-        if not each.bytes_per_cycle:
-            continue
-        slope = each.bytes_per_cycle * rate  # GMAC/s of a MAC per byte
+        if each.bytes_per_cycle:
+            alike.setdefault(each.bytes_per_cycle * rate, []).append(each.name)
+    for slope, names in alike.items():  # GMAC/s of a MAC per byte
         ridge = peak / slope
         first = max(x_scale.low, y_scale.low / slope)
         if first >= min(ridge, x_scale.high):
@@ -139,8 +140,9 @@ def _roofs(
         last = min(ridge, x_scale.high)
         starts.append(ridge)
         ends = ((x_scale.at(first), y_scale.at(first * slope)), (x_scale.at(last), y_scale.at(last * slope)))
-        line = Line(ends, "ink" if each.name == memory else "rule", 2.0 if each.name == memory else 1.0)
-        marks.append(Mark((line, _slope_label(each, slope, ends, taken)), f"{each.name}: {short(slope * 1e9, 'B/s')}"))
+        line = Line(ends, "ink" if memory in names else "rule", 2.0 if memory in names else 1.0)
+        words = f"{', '.join(names)}: {short(slope * 1e9, 'B/s')}"
+        marks.append(Mark((line, _slope_label(words, ends, taken)), words))
     ridge = min(starts)
     y = y_scale.at(peak)
     words = f"array: {short(peak * 1e9)}MAC/s"
@@ -153,10 +155,9 @@ def _roofs(
 
 
 def _slope_label(
-    memory: Memory, slope: float, ends: Sequence[tuple[float, float]], taken: list[tuple[float, float, float, float]]
+    words: str, ends: Sequence[tuple[float, float]], taken: list[tuple[float, float, float, float]]
 ) -> Text:
     """Above the middle of the slope, to its left."""
-    words = f"{memory.name}: {short(slope * 1e9, 'B/s')}"
     x, y = (ends[0][0] + ends[1][0]) / 2 - 8, (ends[0][1] + ends[1][1]) / 2 - 8
     width = text_width(words, 11)
     if x - width < _LEFT + 2:

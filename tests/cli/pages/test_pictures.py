@@ -140,6 +140,33 @@ def test_points_and_roofs_lie_where_the_axes_say() -> None:
         assert slope.width == (2 if name == "dram" else 1), "the roof of the memory that is shown is the thick one"
 
 
+def test_memories_of_one_bandwidth_have_one_roof() -> None:
+    value = document([layer("a")])
+    value["machine"]["memories"][2]["bytes_per_cycle"] = 64.0
+    scene = roofline.draw(document_of(value), "acc", [0], bars.WIDE)
+    (mark,) = (each for each in scene.marks if each.title.startswith("spad"))
+    assert mark.title == "spad, acc: 64 GB/s"
+    assert isinstance(mark.shapes[0], Line) and mark.shapes[0].width == 2
+
+
+def test_cycles_show_the_busiest_of_several_memories() -> None:
+    one = layer("a", 1000)
+    one["busy_cycles"] = {"mac": 900, "dram": 100, "spad": 700}
+    chart = charts.cycles_chart(document_of(document([one])), [0])
+    assert [part for _, part in chart.rows[0].inner] == [900, 700]
+    assert chart.legend[2][1] == "bytes of the busiest memory at its bandwidth"
+
+
+def test_components_have_colours_of_their_own() -> None:
+    memories = ["dram", "glb", "a", "b", "c", "d"]
+    names = ["columns", "array", *memories, "post"]
+    found = palette.component_colours(names, memories)
+    assert len(set(found.values())) == len(names)
+    assert found["dram"] == "c0" and found["array"] == "c1"
+    many = palette.component_colours([f"x{k}" for k in range(15)], [])
+    assert len(set(many.values())) == 10
+
+
 def test_the_roofline_tells_what_it_leaves_out() -> None:
     layers = [layer("a"), {**layer("pool"), "macs": 0}]
     scene = roofline.draw(document_of(document(layers)), "dram", range(2), bars.WIDE)
