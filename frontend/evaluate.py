@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto
 
 from .network import NUMPY_TYPES, Constant
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 # Constants of at least this many elements are handed to a session as they lie, without a copy.
 _SHARED_ELEMENTS = 1024
@@ -42,6 +44,8 @@ def create_session(model: onnx.ModelProto, constants: Mapping[str, Constant], *,
     onnxruntime 1.31 finds no kernels for some int8 operators together with `session.x64quantprecision`.
     Raises onnxruntime's own errors where it refuses the model.
     """
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = 1

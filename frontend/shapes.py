@@ -15,7 +15,8 @@ import onnx
 from onnx import TensorProto
 
 from ..ir.diagnostics import CompileError, Diagnostic
-from .evaluate import Session, create_session, onnxruntime_message
+from .evaluate import create_session, onnxruntime_message
+from .known_types import cache_of_user, read_types, spelled, types_key
 from .network import (
     SPELLINGS,
     Constant,
@@ -197,11 +198,22 @@ def _infer_all(network: Network, given: Mapping[str, ValueInfo]) -> None:
     needed = {name for node in nodes for name in node.reads}
     constants = {name: value for name, value in network.constants.items() if name in needed}
     large = {name for name, value in constants.items() if value.array.size > _LARGE_ELEMENTS}
+    model = _untyped(network, nodes, given, large)
+    shown = {name: value for name, value in constants.items() if name not in large}
+    written = [each.name for each in model.graph.output]
+    kept = cache_of_user()
+    key = types_key(model, shown) if kept.folder is not None else ""
+    found = read_types(kept, key, written)
+    if found is not None:
+        network.infos.update(found)
+        return
     try:
-        model, session = _inferred(network, nodes, given, constants, large)
+        session = create_session(model, shown)
     except Exception as error:  # onnxruntime's errors share no base class
+        key = ""  # what is said of the model now depends on values that the key leaves out
         try:
-            model, session = _inferred(network, nodes, given, constants, set())
+            model = _untyped(network, nodes, given, set())
+            session = create_session(model, constants)
         except Exception:
             raise CompileError(_faulty_nodes(network, error)) from error
     open_values = False
@@ -211,6 +223,9 @@ def _infer_all(network: Network, given: Mapping[str, ValueInfo]) -> None:
         open_values |= info.shape is None
     if open_values:
         _infer_with_onnx(network, model)
+    if key:
+        kept.write(key, spelled({name: network.infos[name] for name in written}))
+        kept.close()
 
 
 def _wrong_pools(network: Network, corrected: Mapping[str, ValueInfo]) -> Iterator[dict[str, ValueInfo]]:
@@ -238,19 +253,15 @@ def _wrong_pools(network: Network, corrected: Mapping[str, ValueInfo]) -> Iterat
             yield {name: replace(network.info(name), shape=tuple(right)) for name in node.writes}
 
 
-def _inferred(
-    network: Network,
-    nodes: Sequence[OnnxNode],
-    given: Mapping[str, ValueInfo],
-    constants: Mapping[str, Constant],
-    large: set[str],
-) -> tuple[onnx.ModelProto, Session]:
-    """A session of `nodes` that tells the type of every value. `large` constants are inputs: their values do not
+def _untyped(
+    network: Network, nodes: Sequence[OnnxNode], given: Mapping[str, ValueInfo], large: set[str]
+) -> onnx.ModelProto:
+    """A model of `nodes` whose session tells the type of every value. `large` constants are inputs: their values do not
     matter to almost any operator, and reading gigabytes takes its time."""
     model = serialised(network, nodes, [*network.inputs, *given, *sorted(large)], [], "inference", {})
     for name in dict.fromkeys(name for node in nodes for name in node.writes):
         model.graph.output.add(name=name)
-    return model, create_session(model, {name: value for name, value in constants.items() if name not in large})
+    return model
 
 
 def _session_info(spelling: str, shape: list[int | str | None]) -> ValueInfo:

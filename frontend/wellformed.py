@@ -15,6 +15,7 @@ from pathlib import Path
 import onnx
 
 from ..ir.diagnostics import Diagnostic, Span
+from .known_types import Operators, cache_of_user, read_operators, write_operators
 from .network import captured_values, plain_domain, subgraphs
 
 # Operators of older opsets than `converters` know stay on the host; onnxruntime says whether it runs them.
@@ -267,12 +268,16 @@ def order_nodes(graph: onnx.GraphProto) -> list[tuple[int, onnx.NodeProto]]:
 
 
 @cache
-def known_operators() -> dict[str, dict[str, list[tuple[int, bool]]]]:
+def known_operators() -> Operators:
     """Domain -> operator -> (opset since, whether it was removed then), of the onnxruntime that is installed."""
-    from onnxruntime.capi import onnxruntime_pybind11_state
+    kept = cache_of_user()
+    found = read_operators(kept)
+    if found is None:
+        from onnxruntime.capi import onnxruntime_pybind11_state
 
-    found: dict[str, dict[str, list[tuple[int, bool]]]] = {}
-    for schema in onnxruntime_pybind11_state.get_all_operator_schema():
-        operators = found.setdefault(plain_domain(schema.domain), {})
-        operators.setdefault(schema.name, []).append((schema.since_version, schema.deprecated))
+        found = {}
+        for schema in onnxruntime_pybind11_state.get_all_operator_schema():
+            operators = found.setdefault(plain_domain(schema.domain), {})
+            operators.setdefault(schema.name, []).append((schema.since_version, schema.deprecated))
+        write_operators(kept, found)
     return found

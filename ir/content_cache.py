@@ -1,0 +1,102 @@
+"""What earlier commands found, in a folder of the user's: by content, shared by all processes.
+
+A key is the SHA-256 of everything that decides a value; a value is what JSON can say. The folder is not trusted: an
+entry that is damaged, too large or stored under another key is not there, and is written again. Writers replace whole
+files; what cannot be written is not kept, which is no error.
+
+The folder is one in `$DNNC_CACHE_DIR`, else in `dnnc` in `$XDG_CACHE_HOME` or in `~/.cache`; `DNNC_CACHE_DIR=off` means
+none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .diagnostics import CompileError
+from .files import read_bounded, save_whole
+
+KEPT = 0.75  # of the bounds, once they are exceeded
+_ENTRY = re.compile("[0-9a-f]{64}")  # the name of an entry's file: its key
+
+
+@dataclass
+class ContentCache:
+    """Entries in `folder`, or nothing at all where that is None; the oldest are dropped beyond the bounds."""
+
+    folder: Path | None
+    most_entries: int
+    most_bytes: int
+    largest_entry_bytes: int
+    _written: bool = field(default=False, init=False)
+
+    def read(self, key: str) -> Any:
+        """The value, whose checksum is right, or None. It may still be anything that JSON can say."""
+        if self.folder is None:
+            return None
+        try:
+            data = read_bounded(self.folder / key, self.largest_entry_bytes)
+            checksum, _, text = data.partition(b"\n")
+            return json.loads(text) if checksum == _checksum(key, text) else None
+        except (CompileError, ValueError, RecursionError):
+            return None
+
+    def write(self, key: str, value: Any) -> None:
+        """Keep `value`, in the place of what is there."""
+        if self.folder is None:
+            return
+        text = json.dumps(value, separators=(",", ":")).encode()
+        data = _checksum(key, text) + b"\n" + text
+        if len(data) > self.largest_entry_bytes:
+            return
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            save_whole(self.folder / key, data)
+        except (OSError, CompileError):
+            self.folder = None
+        else:
+            self._written = True
+
+    def close(self) -> None:
+        """Drop the oldest entries where there are too many after what was written; files of other names stay."""
+        if self.folder is None or not self._written:
+            return
+        self._written = False
+        try:
+            found = []
+            with os.scandir(self.folder) as listed:
+                for each in listed:
+                    if _ENTRY.fullmatch(each.name):
+                        status = each.stat(follow_symlinks=False)
+                        found.append((status.st_mtime_ns, each.name, status.st_size))
+            left, size = len(found), sum(entry[2] for entry in found)
+            if left <= self.most_entries and size <= self.most_bytes:
+                return
+            for _, name, entry_size in sorted(found):
+                if left <= KEPT * self.most_entries and size <= KEPT * self.most_bytes:
+                    break
+                (self.folder / name).unlink(missing_ok=True)
+                left, size = left - 1, size - entry_size
+        except OSError:
+            return  # another process, or a folder that is not ours: it stays as it is
+
+
+def _checksum(key: str, text: bytes) -> bytes:
+    return hashlib.sha256(key.encode() + b"\n" + text).hexdigest().encode()
+
+
+def folder_of_user(kind: str) -> Path | None:
+    """The folder of one kind of entries, as the environment says; None for nowhere."""
+    given = os.environ.get("DNNC_CACHE_DIR", "")
+    if given == "off":
+        return None
+    try:
+        root = Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dnnc"
+    except RuntimeError:  # nobody's home
+        return None
+    return root / kind if root.is_absolute() or given else None
