@@ -97,13 +97,14 @@ def warn_of_layers(module: Module, arch: Arch, options: Options, pins: Sequence[
             f"the search of mappings stopped at the time limit of {options.time_limit_s:g} s: {len(stopped)} of"
             f" {len(nests)} layers have a mapping that is not proven to be the best"
         )
-    implicit = [each for each in nests if each.schedule is not None and each.schedule.im2col == "implicit"]
-    # A layer that has an explicit form and stays implicit is pinned so.
-    refused = [(each.name, why) for each in implicit if (why := explicit_refusal(each, arch))]
-    if options.im2col == "explicit" and refused:
+    if options.im2col == "explicit":
+        implicit = [each for each in nests if each.schedule is not None and each.schedule.im2col == "implicit"]
+        # A layer that has an explicit form and stays implicit is pinned so.
+        refused = [(each.name, why) for each in implicit if (why := explicit_refusal(each, arch))]
         names = ", ".join(f"{name} ({why})" for name, why in refused[:MOST_NAMED])
         more = ", ..." if len(refused) > MOST_NAMED else ""
-        warn(f"im2col stays implicit in {len(refused)} layers: {names}{more}")
+        if refused:
+            warn(f"im2col stays implicit in {len(refused)} layers: {names}{more}")
 
 
 def resolved(
