@@ -14,13 +14,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .cli.decisions import Options
 from .ir.diagnostics import CompileError
 
 if TYPE_CHECKING:
     from .ir.arch import Arch
+    from .ir.hierarchy import Hierarchy
     from .ir.module import Module
     from .ir.program import Program
 
@@ -28,6 +29,7 @@ __all__ = ["CompileError", "Options", "Result", "compile", "cost", "run", "save"
 
 
 _DEFAULTS = Options()
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,27 @@ def cost(
     arch: str | PathLike[str] | Arch,
     options: Options = _DEFAULTS,
 ) -> dict[str, Any]:
-    """What a model costs on a machine, in the schema `dnnc.stats/1`, without a program; arguments as for `compile`."""
+    """What a model costs on a machine, in the schema `dnnc.stats/1`, without a program; arguments as for `compile`.
+
+    `arch` may be a machine with levels inside the array as well (specs/hierarchy.md).
+    """
     from .cli import session
 
+    if isinstance(arch, str | PathLike):
+        from .frontend.hierarchy_yaml import load_hierarchy
+
+        if (machine := load_hierarchy(fspath(arch))) is not None:
+            return _cost_levels(model, machine, options)
     return session.cost_document(*_scheduled(model, arch, options))
+
+
+def _cost_levels(model: str | PathLike[str], machine: Hierarchy, options: Options) -> dict[str, Any]:
+    from .cli.files import model_file
+    from .cli.levels import cost_levels
+    from .cli.levels_stats import levels_document
+
+    _check_model_and_options(model, options)
+    return levels_document(_with_warnings(partial(cost_levels, model_file(fspath(model)), machine, options)))
 
 
 def run(
@@ -129,18 +148,27 @@ def _must_be(
 
 
 def _scheduled(model: str | PathLike[str], arch: str | PathLike[str] | Arch, options: Options) -> tuple[Module, Arch]:
-    import warnings
-
     from .cli.files import model_file
     from .cli.request import scheduled_model
     from .ir.arch import Arch as Machine
 
-    _must_be("model", model, (str, PathLike), "the path of an .onnx or .dnnir file; onnx.save writes one")
+    _check_model_and_options(model, options)
     _must_be("arch", arch, (str, PathLike, Machine), "a bundled name, the path of a description, or an Arch")
-    _must_be("options", options, (Options,), "dnnc.Options(...), with the options of dnnc compile")
     machine = arch if isinstance(arch, Machine) else fspath(arch)
+    return _with_warnings(partial(scheduled_model, model_file(fspath(model)), machine, options))
+
+
+def _check_model_and_options(model: object, options: object) -> None:
+    _must_be("model", model, (str, PathLike), "the path of an .onnx or .dnnir file; onnx.save writes one")
+    _must_be("options", options, (Options,), "dnnc.Options(...), with the options of dnnc compile")
+
+
+def _with_warnings(work: Callable[..., _T]) -> _T:
+    """What `work(warn=...)` returns; what it warns of is told to the caller of the API."""
+    import warnings
+
     said: list[str] = []
-    found = scheduled_model(model_file(fspath(model)), machine, options, warn=said.append)
+    found = work(warn=said.append)
     for text in said:
-        warnings.warn(text, stacklevel=3)
+        warnings.warn(text, stacklevel=4)
     return found

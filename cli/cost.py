@@ -18,6 +18,7 @@ examples:
   dnnc cost model.onnx --arch gemmini16 --json cost.json --html cost.html
   dnnc cost model.onnx --arch gemmini16 --save-mapping m.yaml; dnnc cost model.onnx --arch gemmini16 --mapping m.yaml
   dnnc cost model.onnx --arch gemmini16 --accelergy folder  counts and prices in Accelergy's files
+  dnnc cost model.onnx --arch eyeriss_like --objective energy --explain   a machine with levels inside the array
   dnnc cost model.onnx --arch gemmini16 --limit cycles=1e6  exit status 1 if it takes more
 """
 
@@ -41,6 +42,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if arguments.arch is not None:
+        from ..frontend.hierarchy_yaml import load_hierarchy
+
+        if (machine := load_hierarchy(arguments.arch)) is not None:
+            from .cost_levels import run_levels
+
+            return run_levels(arguments, machine)
     from ..backends.cost.accelergy_export import FILES
     from ..backends.cost.accelergy_export import files as accelergy_files
     from ..backends.cost.module import cost_module
@@ -49,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     from .request import prepare
     from .session import cost_document
     from .show import print_report
-    from .stats import json_bytes
+    from .stats import exceeded, json_bytes
 
     if arguments.masks:
         raise CompileError(Diagnostic("`--masks` comes later: block pruning is not built yet"))
@@ -80,23 +88,12 @@ def run(arguments: argparse.Namespace) -> int:
         texts = accelergy_files(cost_module(module, arch), arch)
         written += [(str(folder / name), text.encode()) for name, text in texts.items()]
     write_files(written)
-    exceeded = []
-    for name, limit in bounds.items():
-        value = stats["total"][name]
-        if value is None or value > limit:
-            exceeded.append(
-                f"{name} is {'not known' if value is None else _digits(value)}; the limit is {_digits(limit)}"
-            )
+    beyond = exceeded(stats, bounds)
     with words_beside(*outputs):
         if arguments.json != STANDARD_OUTPUT:
             print_report(stats, arguments.arch)
         if arguments.explain:
             explain(stats, module, arch, found)
-        for text in exceeded:
+        for text in beyond:
             print(text)
-    return int(bool(exceeded))
-
-
-def _digits(value: float) -> str:
-    """Cycles to the last one, picojoules as far as a price means anything."""
-    return f"{value:.7g}" if value != int(value) else str(int(value))
+    return int(bool(beyond))

@@ -186,3 +186,18 @@ def _leakage(row: LeakageRow) -> str:
 def json_bytes(stats: Json) -> bytes:
     """The document as text: the same for the same figures."""
     return (json.dumps(stats, indent=1, allow_nan=False) + "\n").encode()
+
+
+def exceeded(stats: Json, bounds: Mapping[str, float]) -> list[str]:
+    """The totals that lie beyond `bounds`, or are not known, in words."""
+    found = []
+    for name, limit in bounds.items():
+        value = stats["total"][name]
+        if value is None or value > limit:
+            found.append(f"{name} is {'not known' if value is None else _digits(value)}; the limit is {_digits(limit)}")
+    return found
+
+
+def _digits(value: float) -> str:
+    """Cycles to the last one, picojoules as far as a price means anything."""
+    return f"{value:.7g}" if value != int(value) else str(int(value))

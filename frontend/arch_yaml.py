@@ -44,6 +44,13 @@ def bundled() -> tuple[str, ...]:
 
 def load_arch(name_or_path: str) -> Arch:
     """A bundled machine by its name, else the description at a path. Raises CompileError naming every fault."""
+    from .hierarchy_yaml import hierarchy_source
+
+    if hierarchy_source(name_or_path) is not None:
+        message = f"{name_or_path!r} is a machine with levels inside the array (cost_only)"
+        raise CompileError(
+            Diagnostic(message, help="`dnnc cost` maps and costs models on it; programs need instructions")
+        )
     return parse_arch(*arch_source(name_or_path), arch_folder(name_or_path))
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 from dnnc.cli.main import COMMANDS, main
+from dnnc.frontend.arch_yaml import bundled
+from dnnc.frontend.hierarchy_yaml import bundled_hierarchies
 
 GEMMINI = Path(__file__).parents[2] / "specs" / "arch" / "gemmini16.yaml"
 
@@ -78,17 +80,13 @@ def test_a_closed_pipe_is_no_fault() -> None:
 
 
 def test_json_of_a_table_is_not_needed_to_read_it(capsys: pytest.CaptureFixture[str]) -> None:
-    """In a pipe: one line a machine, columns aligned, no colours."""
+    """In a pipe: one line a machine, columns aligned, no colours. Machines with levels inside the array have a table of
+    their own."""
     assert main(["arch", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split()[:3] == ["name", "array", "types"]
-    assert [line.split()[0] for line in lines[1:]] == [
-        "bf16_32",
-        "edge8",
-        "f32_8",
-        "gemmini16",
-        "gemmini32",
-        "odd12x14",
-        "tpu256",
-    ]
+    first, second = lines[: lines.index("")], lines[lines.index("") + 1 :]
+    assert first[0].split()[:3] == ["name", "array", "types"]
+    assert tuple(line.split()[0] for line in first[1:]) == bundled()
+    assert second[0].split()[:2] == ["name", "MACs"]
+    assert tuple(line.split()[0] for line in second[1:]) == bundled_hierarchies()
     assert "\x1b" not in json.dumps(lines)

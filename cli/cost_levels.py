@@ -1,0 +1,54 @@
+"""`dnnc cost` on a machine with levels inside the array: what it prints and writes."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..ir.diagnostics import CompileError, Diagnostic
+from ..ir.hierarchy import Hierarchy
+from .arguments import limits, options
+from .files import STANDARD_OUTPUT, refuse_outputs, write_files
+from .report import progress, warn, words_beside
+
+_NOT_HERE = ("masks", "save_mapping", "accelergy", "dump_ir", "passes")
+
+
+def run_levels(arguments: argparse.Namespace, machine: Hierarchy) -> int:
+    """Cost `arguments.model` on `machine`. Raises CompileError with every fault."""
+    from .levels import cost_levels
+    from .levels_show import explain_levels
+    from .levels_stats import levels_document
+    from .show import print_report
+    from .stats import exceeded, json_bytes
+
+    if given := [name for name in _NOT_HERE if getattr(arguments, name)]:
+        raise CompileError(
+            [
+                Diagnostic(
+                    f"--{name.replace('_', '-')} has no meaning for {machine.name}, which has levels inside the array"
+                )
+                for name in given
+            ]
+        )
+    bounds = limits(arguments.limit)
+    refuse_outputs([arguments.json, arguments.html], arguments)
+    with progress("import") as update:
+        costed = cost_levels(arguments.model, machine, options(arguments), report=update, warn=warn)
+    stats = levels_document(costed)
+    written = []
+    if arguments.json:
+        written.append((arguments.json, json_bytes(stats)))
+    if arguments.html:
+        from .pages.page import html_page
+
+        written.append((arguments.html, html_page(stats, arguments.arch).encode()))
+    write_files(written)
+    beyond = exceeded(stats, bounds)
+    with words_beside(arguments.json, arguments.html):
+        if arguments.json != STANDARD_OUTPUT:
+            print_report(stats, arguments.arch)
+        if arguments.explain:
+            explain_levels(costed)
+        for text in beyond:
+            print(text)
+    return int(bool(beyond))

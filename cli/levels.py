@@ -1,0 +1,151 @@
+"""`dnnc cost` on a machine with levels inside the array: from a model to the statistics of its best mappings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..backends.cost.levels.layers import LayerFigures, product_layer, vector_layer
+from ..backends.cost.module import cost_host
+from ..frontend.arch_yaml import load_arch
+from ..ir.diagnostics import CompileError, Diagnostic
+from ..ir.graph import HostRegion
+from ..ir.hierarchy import Hierarchy
+from ..ir.loop_tree import Workload, workload_of
+from ..ir.module import Module
+from ..ir.nest import BodyOp, Nest
+from ..passes.levels.mapper import LevelMapping, map_levels
+from ..passes.pipeline import PIPELINE
+from .decisions import Options
+from .request import scheduled_model
+from .session import Report, silent
+
+if TYPE_CHECKING:
+    from ..ir.arch import Arch
+
+# Which operators are products, and what is fused to them, does not depend on the machine: passes ask these instead.
+_STAND_IN = {"float": "f32_8", "quantised": "gemmini16"}
+_UNREAD = ("calibrate", "calibration", "bias_correction", "precision", "dataflow", "im2col", "mapping", "seed")
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A layer with its figures; products have a workload and a mapping, what the host does has neither."""
+
+    name: str
+    op: str
+    where: str
+    figures: LayerFigures
+    workload: Workload | None = None
+    mapping: LevelMapping | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Costed:
+    """A model on a machine."""
+
+    model: str
+    batch: int
+    machine: Hierarchy
+    objective: str
+    layers: tuple[Layer, ...]
+
+
+def cost_levels(
+    model: str, machine: Hierarchy, options: Options, *, report: Report = silent, warn: Report = silent
+) -> Costed:
+    """The layers of the ONNX file `model` on `machine`, each product with its best mapping.
+
+    Raises CompileError with every fault: of the model, of options that nothing reads here, of layers that do not fit.
+    """
+    _refuse_unread(options)
+    module, stand_in = _lowered(model, options, report, warn)
+    objective = options.objective or "latency"
+    found = _mapped(module, machine, objective, options.time_limit_s, report)
+    layers = []
+    for operation in module.operations:
+        if isinstance(operation, HostRegion):
+            layers.append(_host_layer(operation, module, stand_in, machine))
+            continue
+        assert isinstance(operation, Nest)
+        workload = _workload(operation, machine)
+        if workload is None:
+            figures = vector_layer(operation, machine)
+            layers.append(Layer(operation.name, operation.label, "accelerator", figures))
+        else:
+            mapping = found[replace(workload, name="")]
+            figures = product_layer(operation, machine, mapping.cost)
+            layers.append(Layer(operation.name, operation.label, "accelerator", figures, workload, mapping))
+    return Costed(module.header.model, module.header.batch, machine, objective, tuple(layers))
+
+
+def _refuse_unread(options: Options) -> None:
+    given = [name for name, _ in options.given() if name in _UNREAD]
+    if given:
+        raise CompileError(
+            [
+                Diagnostic(
+                    f"--{name.replace('_', '-')} has no meaning on a machine with levels inside the array",
+                    help="its description says the widths; its loops and the mapper say the rest",
+                )
+                for name in given
+            ]
+        )
+
+
+def _lowered(model: str, options: Options, report: Report, warn: Report) -> tuple[Module, Arch]:
+    """The model as nests, with post chains folded as on any machine."""
+    if not model.endswith(".onnx"):
+        message = f"{Path(model).name} is no ONNX file"
+        raise CompileError(Diagnostic(message, help="machines with levels inside the array cost models alone"))
+    from ..frontend.quantised import is_quantised
+
+    kind = "quantised" if is_quantised(Path(model)) else "float"
+    names = [each.name for each in PIPELINE]
+    passes = PIPELINE[: names.index("lower") + 1]
+    kept = replace(options, objective=None, time_limit_s=None)
+    return scheduled_model(model, load_arch(_STAND_IN[kind]), kept, passes=passes, report=report, warn=warn)
+
+
+def _workload(nest: Nest, machine: Hierarchy) -> Workload | None:
+    """The workload of a nest of products, in the machine's own widths; nothing for one without."""
+    if nest.body.op is not BodyOp.MAC or nest.body.b is None or nest.is_empty:
+        return None
+    return workload_of(nest, dict(machine.bits))
+
+
+def _mapped(
+    module: Module, machine: Hierarchy, objective: str, time_limit_s: float | None, report: Report
+) -> Mapping[Workload, LevelMapping]:
+    """The best mapping of each different workload. Raises CompileError for every one that does not fit."""
+    found: dict[Workload, LevelMapping] = {}
+    faults = []
+    for operation in module.operations:
+        workload = _workload(operation, machine) if isinstance(operation, Nest) else None
+        if workload is None or replace(workload, name="") in found:
+            continue
+        report(f"map {workload.name}")
+        limit = float("inf") if time_limit_s is None else time_limit_s
+        mapping = map_levels(workload, machine, objective, time_limit_s=limit)
+        if mapping is None:
+            help = "deeper stores, fewer operands under `keeps`, or loops that leave more to the mapper"
+            faults.append(Diagnostic(f"{workload.name}: no mapping fits {machine.name}", help=help))
+        else:
+            found[replace(workload, name="")] = mapping
+    if faults:
+        raise CompileError(faults)
+    return found
+
+
+def _host_layer(region: HostRegion, module: Module, stand_in: Arch, machine: Hierarchy) -> Layer:
+    """What the host does, at the rate of the bundled machines' host: bytes that it moves."""
+    counts = cost_host(region, module, stand_in)
+    traffic = {
+        machine.stores[0].name: {
+            role: moved for roles in counts.traffic.values() for role, moved in roles.items() if role != "instruction"
+        }
+    }
+    cycles = counts.cycles * machine.clock_hz // stand_in.clock_hz
+    return Layer(region.name, counts.op, "host", LayerFigures(0, 0, cycles, "host", {}, traffic))

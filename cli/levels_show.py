@@ -1,0 +1,38 @@
+"""Mappings on machines with levels inside the array, for people."""
+
+from __future__ import annotations
+
+from ..ir.loop_tree_text import print_loop_tree
+from .levels import Costed, Layer
+
+_UNITS = {"latency": "cycles", "energy": "pJ", "edp": "pJ x cycles"}
+
+
+def explain_levels(costed: Costed) -> None:
+    """A paragraph a layer: what bounds it and by how much, its loop tree, and how sure that mapping is."""
+    for layer in costed.layers:
+        print(f"\n{layer.name}: bound by {layer.figures.bound}, {layer.figures.cycles} cycles")
+        if layer.mapping is None or layer.workload is None:
+            continue
+        cycles = layer.mapping.cost.cycles
+        whole = cycles.total
+        shares = [("mac", cycles.steps + cycles.alternating), *cycles.busy]
+        told = ", ".join(
+            f"{name} {busy / whole:.2f}" for name, busy in sorted(shares, key=lambda each: -each[1]) if busy
+        )
+        print(
+            f"  share of the time that each is held: {told}; way in and out {(cycles.fill + cycles.drain) / whole:.2f}"
+        )
+        print(f"  {_certificate(layer, _UNITS[costed.objective])}")
+        print("\n".join(f"    {line}" for line in print_loop_tree(layer.mapping.tree).splitlines()))
+
+
+def _certificate(layer: Layer, unit: str) -> str:
+    mapping = layer.mapping
+    assert mapping is not None
+    found = f"{mapping.objective:.6g} {unit}"
+    counts = f"{mapping.bounds} bounds, {mapping.evaluated} mappings costed"
+    if mapping.optimal:
+        return f"optimal: {found}; {counts}"
+    gap = 1 - mapping.lower_bound / mapping.objective if mapping.objective else 0.0
+    return f"not proven optimal: {found}, the lower bound is {gap:.2%} below; {counts}"

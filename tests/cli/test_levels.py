@@ -1,0 +1,153 @@
+"""`dnnc cost` on machines with levels inside the array, the whole way."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import dnnc
+import numpy as np
+import pytest
+from dnnc.cli.main import main
+from onnx import helper
+from support.onnx_models import FLOAT, save_model
+
+MACHINE = """\
+name: small
+clock_hz: 1 GHz
+bits: {input: 8, weight: 8, output: 8, partial: 24}
+vector_lanes: 4
+levels:
+  - {store: dram, word_bits: 64, shared_words_per_cycle: 1}
+  - {store: glb, word_bits: 64, depth_words: 64, holds: [input, output], keeps: [input, output]}
+  - {fanout: pe, rows: 2, cols: 2, row_dims: [c, k0, k], col_dims: [m]}
+  - {store: spad, word_bits: 8, depth_words: 8, holds: [weight], keeps: [weight], loops: {dims: [c, k0, k]}}
+components: {technology_nm: 45, dram: lpddr4}
+sources: {levels: "made up for this test"}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with a product, what follows it, a layer without products and one on the host."""
+    found = tmp_path_factory.mktemp("levels")
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["a"]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("Erf", ["b"], ["c"]),
+        helper.make_node("MatMul", ["c", "w"], ["d"]),
+        helper.make_node("GlobalMaxPool", ["i"], ["y2"]),
+        helper.make_node("Relu", ["d"], ["y"]),
+    ]
+    save_model(
+        found / "m.onnx",
+        nodes,
+        [("x", FLOAT, [4, 6]), ("i", FLOAT, [1, 2, 4, 4])],
+        [("y", FLOAT, [4, 6]), ("y2", FLOAT, [1, 2, 1, 1])],
+        {"w": np.eye(6, dtype=np.float32)},
+    )
+    (found / "small.yaml").write_text(MACHINE)
+    return found
+
+
+@pytest.fixture(scope="module")
+def document(folder: Path) -> dict[str, Any]:
+    base = [str(folder / "m.onnx"), "--arch", str(folder / "small.yaml"), "--objective", "energy"]
+    assert main(["cost", *base, "--json", str(folder / "s.json"), "--html", str(folder / "s.html")]) == 0
+    found: dict[str, Any] = json.loads((folder / "s.json").read_text())
+    return found
+
+
+def test_products_are_mapped_and_others_counted(document: dict[str, Any]) -> None:
+    products = [layer for layer in document["layers"] if layer["op"] == "matmul"]
+    assert [layer["macs"] for layer in products] == [4 * 6 * 6] * 2
+    for layer in products:
+        assert layer["mapping"]["optimal"]
+        assert layer["mapping"]["lower_bound"] <= layer["mapping"]["objective"]
+        assert layer["utilization"] <= 1
+        assert layer["cycles"] >= 4 * 6 * 6 / 4  # four multipliers
+        assert set(layer["traffic"]) == {"dram", "glb", "spad"}
+    # Layers that are alike are mapped once and cost the same.
+    assert products[0]["energy_pj"] == products[1]["energy_pj"]
+    (pool,) = [layer for layer in document["layers"] if layer["op"] == "pool"]
+    assert pool["macs"] == 0
+    assert pool["traffic"]["dram"]["input"] == {"read_bytes": 32, "write_bytes": 0}
+    assert [layer["bound"] for layer in document["layers"] if layer["where"] == "host"] == ["host"]
+
+
+def test_totals_are_the_sums_of_layers(document: dict[str, Any]) -> None:
+    total = document["total"]
+    assert document["kind"] == "cost_only"
+    assert total["cycles"] == sum(layer["cycles"] for layer in document["layers"])
+    energies = [sum(layer["energy_pj"].values()) for layer in document["layers"]]
+    assert total["energy_pj"] == pytest.approx(sum(energies))
+    assert total["area_um2"] > 0
+    assert document["provenance"]["arch.levels"] == "made up for this test"
+
+
+def test_compulsory_traffic_is_moved(document: dict[str, Any]) -> None:
+    """Of a product of 4 x 6 by 6 x 6: 24 inputs, 36 weights and 24 outputs of a byte, in words of eight."""
+    layer = next(layer for layer in document["layers"] if layer["op"] == "matmul")
+    dram = layer["traffic"]["dram"]
+    assert dram["input"]["read_bytes"] >= 24
+    assert dram["weight"]["read_bytes"] >= 40
+    assert dram["output"]["write_bytes"] >= 24
+
+
+def test_the_mapping_is_told_as_loops(document: dict[str, Any]) -> None:
+    nest = next(layer for layer in document["layers"] if layer["mapping"])["mapping"]["nest"]
+    covered: dict[str, int] = {}
+    for loop in nest["loops"]:
+        (dim,) = loop["dims"]
+        assert loop["extent"] == covered.get(dim, nest["dims"][dim])
+        covered[dim] = loop["tile"]
+    assert all(covered.get(dim, 1) == 1 for dim in nest["dims"])
+    assert {buffer["memory"] for buffer in nest["buffers"]} == {"dram", "glb", "spad"}
+
+
+def test_the_page_and_the_words(folder: Path, document: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    assert "small" in (folder / "s.html").read_text()
+    base = ["cost", str(folder / "m.onnx"), "--arch", str(folder / "small.yaml"), "--objective", "energy", "--explain"]
+    assert main([*base, "--limit", "cycles=1"]) == 1
+    said = capsys.readouterr().out
+    assert "keep dram input weight output" in said
+    assert "optimal: " in said
+    assert "the limit is 1" in said
+
+
+def test_the_python_interface_gives_the_same(folder: Path, document: dict[str, Any]) -> None:
+    options = dnnc.Options(objective="energy")
+    assert dnnc.cost(folder / "m.onnx", folder / "small.yaml", options) == document
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--dataflow", "ws"], "--dataflow has no meaning"),
+        (["--precision", "int8"], "--precision has no meaning"),
+        (["--save-mapping", "m.yaml"], "--save-mapping has no meaning"),
+    ],
+)
+def test_options_without_a_meaning_are_refused(
+    folder: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["cost", str(folder / "m.onnx"), "--arch", str(folder / "small.yaml"), *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_layer_that_fits_nowhere_is_named(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    narrow = MACHINE.replace("{dims: [c, k0, k]}", "{factors: {k0: 3, k: 3}}").replace(
+        "depth_words: 8", "depth_words: 2"
+    )
+    (tmp_path / "narrow.yaml").write_text(narrow)
+    assert main(["cost", str(folder / "m.onnx"), "--arch", str(tmp_path / "narrow.yaml")]) == 2
+    assert "no mapping fits small" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["compile", "check"])
+def test_other_commands_say_what_such_a_machine_is_for(
+    command: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, str(folder / "m.onnx"), "--arch", "eyeriss_like"]) == 2
+    assert "levels inside the array" in capsys.readouterr().err
