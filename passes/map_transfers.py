@@ -62,9 +62,11 @@ TIMES, OFTEN, CYCLES, LATER, EARLIEST, LATEST, LONGEST, MAIN_BYTES, LOCAL_BYTES,
 
 
 class Scratch(NamedTuple):
-    """What a bound notes of the operands of its box (`moved`), bytes in each memory, and a box of the least points."""
+    """What a bound notes of the operands of its box (`moved`), the row of `boxes` of each axis, bytes in each memory,
+    and a box of the least points."""
 
     moved: Ints
+    entries: Ints
     needed: Ints
     box: Ints
 
@@ -74,7 +76,12 @@ def scratch_of(problem: Problem) -> Scratch:
     zeros: Any = np.zeros
     moved = zeros((len(problem.operands), PINNED + 1), np.int64)
     moved[:, PINNED] = problem.operands[:, OF_COPIES]
-    return Scratch(moved, zeros(len(problem.capacities), np.int64), zeros((2, len(problem.extents)), np.int64))
+    return Scratch(
+        moved,
+        zeros(len(problem.axes), np.int64),
+        zeros(len(problem.capacities), np.int64),
+        zeros((2, len(problem.extents)), np.int64),
+    )
 
 
 @compiled
@@ -89,7 +96,7 @@ def box_entry(tables: Tables, at: Ints, axis: int) -> int:
 
 @compiled
 def note_tiles(problem: Problem, tables: Tables, scratch: Scratch, at: Ints, dataflow: int) -> bool:
-    """Bytes of one copy of the smallest tiles (ir.nest.local_layout); False where a box exceeds the fields of commands
+    """Bytes of one copy of the smallest tiles (ir.nest.local_layout), and the rows of boxes; False where a box exceeds the fields of commands
     or the tiles do not fit."""
     for memory in range(problem.capacities.size):
         scratch.needed[memory] = 0
@@ -99,7 +106,9 @@ def note_tiles(problem: Problem, tables: Tables, scratch: Scratch, at: Ints, dat
         innermost = first_axis + figures[OF_INNERMOST + dataflow]
         elements, others = 1, 1
         for axis in range(first_axis, first_axis + figures[OF_AXES]):
-            count = tables.boxes[box_entry(tables, at, axis), COUNT]
+            entry = box_entry(tables, at, axis)
+            scratch.entries[axis] = entry
+            count = tables.boxes[entry, COUNT]
             if count > problem.machine[LARGEST_EXTENT]:
                 return False
             if axis == innermost:
@@ -139,7 +148,7 @@ def fits(problem: Problem, scratch: Scratch, copies: int) -> bool:
 
 @compiled
 def note_transfers(problem: Problem, tables: Tables, scratch: Scratch, at: Ints, order: Ints, operand: int) -> None:
-    """The loads of an operand (or the stores), as columns of `moved`."""
+    """The loads of an operand (or the stores), as columns of `moved`. Requires `note_tiles`."""
     machine, figures, moved = problem.machine, problem.operands[operand], scratch.moved[operand]
     size, first_axis, axes = figures[OF_BYTES], figures[OF_FIRST_AXIS], figures[OF_AXES]
     repeats, tiles, often = 1, 1, 1
@@ -156,7 +165,7 @@ def note_transfers(problem: Problem, tables: Tables, scratch: Scratch, at: Ints,
     first_inside, final_inside = 1, 1
     merging, mixed, exact = True, False, True
     for axis in range(first_axis + axes - 1, first_axis - 1, -1):
-        box = tables.boxes[box_entry(tables, at, axis)]
+        box = tables.boxes[scratch.entries[axis]]
         inside *= box[INSIDE]
         counts *= box[COUNTS]
         first_inside *= box[FIRST]
@@ -180,13 +189,15 @@ def note_transfers(problem: Problem, tables: Tables, scratch: Scratch, at: Ints,
             final_beats *= box[FINAL_BEATS]
             final_requests *= box[FINAL_REQUESTS]
         merging = box[WHOLE] == 1
-    if axes == 0 or mixed:  # whatever the runs, bytes take their beats
-        beats, requests = ceil_div(inside * size, machine[BUS]), ceil_div(inside * size, machine[BURST])
+    if axes == 0:
+        beats = first_beats = final_beats = ceil_div(size, machine[BUS])
+        requests = first_requests = final_requests = ceil_div(size, machine[BURST])
+    elif mixed:  # whatever the runs, bytes take their beats
+        beats = ceil_div(inside * size, machine[BUS])
         first_beats = ceil_div(first_inside * size, machine[BUS])
-        first_requests = ceil_div(first_inside * size, machine[BURST])
         final_beats = ceil_div(final_inside * size, machine[BUS])
-        final_requests = ceil_div(final_inside * size, machine[BURST])
-        exact = exact and not mixed
+        requests = first_requests = final_requests = 0
+        exact = False
     command, is_output = machine[COMMAND], operand == problem.operands.shape[0] - 1
     moved[TIMES] = repeats * tiles
     moved[OFTEN] = often
@@ -197,7 +208,7 @@ def note_transfers(problem: Problem, tables: Tables, scratch: Scratch, at: Ints,
     moved[LOCAL_BYTES] = repeats * counts * figures[OF_LOCAL_BYTES]
     before = moved[EARLIEST]
     if is_output or not exact:
-        moved[LONGEST] = longest_cycles(problem, tables, at, operand)
+        moved[LONGEST] = longest_cycles(problem, tables, scratch, operand)
         if is_output:
             moved[LONGEST] = max(moved[LONGEST], command + ceil_div(largest, machine[POST_LANES]))
         before = moved[LONGEST]
@@ -205,14 +216,14 @@ def note_transfers(problem: Problem, tables: Tables, scratch: Scratch, at: Ints,
 
 
 @compiled
-def longest_cycles(problem: Problem, tables: Tables, at: Ints, operand: int) -> int:
+def longest_cycles(problem: Problem, tables: Tables, scratch: Scratch, operand: int) -> int:
     """Cycles that no transfer of an operand exceeds: those of a full box in which no axes merge."""
     machine, figures = problem.machine, problem.operands[operand]
     size, first_axis = figures[OF_BYTES], figures[OF_FIRST_AXIS]
     last_axis = first_axis + figures[OF_AXES] - 1
     beats, requests = ceil_div(size, machine[BUS]), ceil_div(size, machine[BURST])
     for axis in range(last_axis, first_axis - 1, -1):
-        count = tables.boxes[box_entry(tables, at, axis), LARGEST]
+        count = tables.boxes[scratch.entries[axis], LARGEST]
         if axis == last_axis and problem.axes[axis, AXIS_STEP] == 1:
             beats, requests = ceil_div(count * size, machine[BUS]), ceil_div(count * size, machine[BURST])
         else:

@@ -24,9 +24,10 @@ from itertools import combinations, product
 
 import numpy as np
 
+from ...ir.diagnostics import ensure
 from ...ir.nest import Role
 from .figures import TAKEN, Quantity
-from .space import Ints
+from .space import Ints, signature
 from .tables import Floats, Part, Tables
 
 NO_BLOCK = -1
@@ -41,6 +42,7 @@ class Block:
 
 
 Class = tuple[Block, ...]
+Key = tuple[int, int, tuple[tuple[int, int], ...], frozenset[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,18 @@ class Variants:
     columns: Floats
     owned: Ints
 
+    @cached_property
+    def least(self) -> Floats:
+        """The least bound of each quantity."""
+        least: Floats = self.columns.min(axis=0)
+        return least
+
+    @cached_property
+    def logs(self) -> Floats:
+        """Logarithms of the bounds."""
+        logs: Floats = np.log(np.maximum(self.columns, 1e-300))
+        return logs
+
 
 @dataclass
 class Columns:
@@ -66,7 +80,8 @@ class Columns:
 
     tables: Tables
     wanted: list[int]
-    _made: dict[tuple[int, int, Selector, tuple[int, str] | None], Floats] = field(default_factory=dict)
+    _made: dict[tuple[int, int, tuple[int, int], tuple[int, str] | None], Floats] = field(default_factory=dict)
+    _variants: dict[Key, Variants] = field(default_factory=dict)
 
     @cached_property
     def blocks(self) -> int:
@@ -88,54 +103,91 @@ class Columns:
                 return Selector(block, quantity.role in signatures[kinds.innermost])
         return Selector(NO_BLOCK, False)
 
-    def variants(self, group: int, chosen: Class) -> Variants | None:
-        """None where no candidate is in the class."""
-        tables, quantities = self.tables, self.tables.figures.quantities
-        count = len(tables.signatures)
+    def key(self, group: int, chosen: Class, passed: frozenset[int]) -> Key:
+        """What of a class matters to a group: classes with equal keys have equal variants. `passed` are fan-outs
+        without lanes at work."""
+        quantities = self.tables.figures.quantities
+        own = self._own_kinds[group]
+        count = len(self.tables.signatures)
         banned = 0
         for number, kinds in enumerate(chosen):
-            for kind in range(count):
-                if kind not in kinds.allowed:
-                    banned |= 1 << (number * count + kind)
-        places = np.flatnonzero((tables.kinds[group] & banned) == 0)
-        if not len(places):
-            return None
-        selectors = {
-            q: self.selector(quantities[q], chosen) if quantities[q].kind == TAKEN else Selector(NO_BLOCK, False)
-            for q in self.wanted
-        }
+            for kind in own - kinds.allowed:
+                banned |= 1 << (number * count + kind)
+        effects: list[tuple[int, int]] = []
+        for q in self.wanted:
+            if quantities[q].kind == TAKEN and self._here[group][q]:
+                each = self.selector(quantities[q], chosen)
+                moves = any(part.moves for part in self._here[group][q])
+                still = any(not part.moves for part in self._here[group][q])
+                outside = (each.block + 1 if each.outside else max(each.block, 0)) if still else -1
+                effects.append((each.block if moves else -1, outside))
+        return group, banned, tuple(effects), passed
+
+    @cached_property
+    def _own_kinds(self) -> list[frozenset[int]]:
+        tables = self.tables
+        return [
+            frozenset(tables.signatures.index(signature(tables.frame.workload, dim)) for dim in candidates.dims)
+            for candidates in tables.groups
+        ]
+
+    @cached_property
+    def _here(self) -> list[list[list[Part]]]:
+        """Parts by group and quantity."""
+        return [
+            [[part for part in parts if part.group == group] for parts in self.tables.parts]
+            for group in range(len(self.tables.groups))
+        ]
+
+    def variants(self, key: Key) -> Variants:
+        """The candidates of a group in a class; there may be none."""
+        if key not in self._variants:
+            self._variants[key] = self._vary(*key)
+        return self._variants[key]
+
+    def _vary(self, group: int, banned: int, effects: tuple[tuple[int, int], ...], passed: frozenset[int]) -> Variants:
+        tables, quantities = self.tables, self.tables.figures.quantities
+        fits = (tables.kinds[group] & banned) == 0
+        for place, slot in enumerate(tables.frame.slots):
+            if slot.axis and slot.level in passed:
+                fits &= tables.groups[group].lanes[:, place] == 1
+        places = np.flatnonzero(fits)
+        selectors: dict[int, tuple[int, int]] = {}
+        told = iter(effects)
+        for q in self.wanted:
+            there = quantities[q].kind == TAKEN and self._here[group][q]
+            selectors[q] = next(told) if there else (NO_BLOCK, 0)
         # What a group may own: for each operand and block where it slides, one of its dimensions with a loop there.
         moving = dict.fromkeys(
-            (quantities[q].role, each.block)
-            for q, each in selectors.items()
-            if each.block != NO_BLOCK and self._sliding(group, q)
+            (quantities[q].role, block)
+            for q, (block, _) in selectors.items()
+            if block != NO_BLOCK and self._sliding(group, q)
         )
         picked = [(places, np.zeros(len(places), np.int64), dict[tuple[Role | None, int], str]())]
-        for number, (role, block) in enumerate(moving):
+        for role, block in moving:
             more = list(picked)
-            for dim in tables.groups[group].dims:
-                place = tables.groups[group].dims.index(dim)
+            for place, dim in enumerate(tables.groups[group].dims):
                 for rows, owned, owner in picked:
                     there = tables.groups[group].loops[rows, place, block]
                     if there.any() and self._slides(group, role, dim):
                         bit = 1 << self._flag(role, block)
                         more.append((rows[there], owned[there] | bit, {**owner, (role, block): dim}))
             picked = more
-            assert number < 64
         parts = []
         for rows, owned, owner in picked:
             columns = np.empty((len(rows), len(self.wanted)))
             for column, q in enumerate(self.wanted):
-                each = selectors[q]
-                mover = owner.get((quantities[q].role, each.block))
-                own = (each.block, mover) if mover is not None and self._sliding(group, q) else None
-                columns[:, column] = self._column(group, q, each, own)[rows]
+                mover = owner.get((quantities[q].role, selectors[q][0]))
+                own = (selectors[q][0], mover) if mover is not None and self._sliding(group, q) else None
+                columns[:, column] = self._column(group, q, selectors[q], own)[rows]
             parts.append((rows, columns, owned))
         return Variants(*[np.concatenate([part[each] for part in parts]) for each in range(3)])
 
     def _flag(self, role: Role | None, block: int) -> int:
         assert role is not None
-        return self.roles.index(role) * self.blocks + block
+        flag = self.roles.index(role) * self.blocks + block
+        ensure(flag < 63, "there are bits for every operand and block")
+        return flag
 
     def _sliding(self, group: int, quantity: int) -> bool:
         return any(part.group == group and part.moves and len(part.dims) > 1 for part in self.tables.parts[quantity])
@@ -148,25 +200,24 @@ class Columns:
             for part in self.tables.parts[q]
         )
 
-    def _column(self, group: int, number: int, selector: Selector, own: tuple[int, str] | None) -> Floats:
+    def _column(self, group: int, number: int, selector: tuple[int, int], own: tuple[int, str] | None) -> Floats:
         key = group, number, selector, own
         if key not in self._made:
             value = np.ones(len(self.tables.groups[group]))
             quantity = self.tables.figures.quantities[number]
-            for part in self.tables.parts[number]:
-                if part.group == group:
-                    value = value * self._factor(part, quantity, selector, own)
+            for part in self._here[group][number]:
+                value = value * self._factor(part, quantity, selector, own)
             self._made[key] = value
         return self._made[key]
 
-    def _factor(self, part: Part, quantity: Quantity, selector: Selector, own: tuple[int, str] | None) -> Floats:
-        """A part's bound for each candidate of its group."""
+    def _factor(self, part: Part, quantity: Quantity, told: tuple[int, int], own: tuple[int, str] | None) -> Floats:
+        """A part's bound for each candidate of its group. `told` are the block where its operand moves last, and how
+        many blocks count for what does not move it."""
         tiles = part.new[:, 0]
         if quantity.kind != TAKEN:
             return _at(tiles, part)
-        k, blocks = selector.block, self.tables.blocks(quantity)
+        (k, outside), blocks = told, self.tables.blocks(quantity)
         if not part.moves:
-            outside = k + 1 if selector.outside else max(k, 0)
             return _at(part.new[:, part.column((outside,) * len(part.dims))], part)
         if k == NO_BLOCK:
             return _at(tiles, part)

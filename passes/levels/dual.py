@@ -24,7 +24,7 @@ from .kernels import EDP, ENERGY, LATENCY
 from .space import Ints
 from .tables import Floats
 
-_STEPS = 60
+_STEPS = 80
 
 
 @dataclass
@@ -52,34 +52,52 @@ class Linear:
         return {ENERGY: energy, LATENCY: cycles, EDP: energy * cycles}[self.mode]
 
 
-class Dual:
-    """Weights of terms and prices of capacities, kept from class to class."""
+class Product:
+    """The bound of a product of energy and cycles: each has its own weights and prices."""
 
-    def __init__(self, linear: Linear, mode: int) -> None:
+    aside = 0.0
+
+    def __init__(self, linear: Linear) -> None:
+        self.factors = (Dual(linear, ENERGY), Dual(linear, LATENCY, sets_aside=False))
+
+    @property
+    def constant(self) -> float:
+        return sum(each.constant for each in self.factors)
+
+    def scores(self, variants: Sequence[Variants]) -> list[Floats]:
+        energy, cycles = (each.scores(variants) for each in self.factors)
+        return [one + other for one, other in zip(energy, cycles, strict=True)]
+
+    def bound(self, variants: Sequence[Variants]) -> float:
+        total = self.constant + sum(float(score.min()) for score in self.scores(variants))
+        return exp(min(total, 700.0)) if total > -inf else 0.0
+
+    def improve(self, variants: Sequence[Variants]) -> None:
+        for each in self.factors:
+            each.improve(variants)
+
+
+class Dual:
+    """Weights of terms and prices of capacities for energy or cycles, kept from class to class."""
+
+    def __init__(self, linear: Linear, mode: int, sets_aside: bool = True) -> None:
         self.linear = linear
         self.mode = mode
-        # Sums whose logarithms add up to the objective's; of several forms each holds, so any mean of them does.
-        self.sums: list[tuple[Floats, int]] = []  # coefficients with the constant, which factor they bound
-        if mode != LATENCY:
-            self.sums.append((np.maximum(linear.energy, 0.0), 0))
         # Cycles that every mapping takes are set aside where nothing is multiplied with them.
-        self.aside = float(linear.ramps[-1]) if mode == LATENCY else 0.0
-        if mode != ENERGY:
-            for form in linear.forms:
-                row = form + linear.ramps
-                row[-1] -= self.aside
-                if row[-1] >= 0 and (row > 0).any():
-                    self.sums.append((row, 1))
-        self.shares = [np.where(row > 0, 1.0, 0.0) / max(1, int((row > 0).sum())) for row, _ in self.sums]
-        factors = [factor for _, factor in self.sums]
-        self.means = np.array([1.0 / factors.count(factor) for factor in factors])
+        self.aside = float(linear.ramps[-1]) if mode == LATENCY and sets_aside else 0.0
+        # Sums below the objective: of several each holds, so any mean of their logarithms does.
+        rows = [linear.energy] if mode == ENERGY else [form + linear.ramps for form in linear.forms]
+        for row in rows if mode == LATENCY else []:
+            row[-1] -= self.aside
+        self.sums: list[Floats] = [row for row in rows if row[-1] >= 0 and (row > 0).any()]
+        self.holds = bool(self.sums)
+        self.shares = [np.where(row > 0, 1.0, 0.0) / max(1, int((row > 0).sum())) for row in self.sums]
+        self.means = np.full(len(self.sums), 1 / max(1, len(self.sums)))
         self.spatial = np.flatnonzero(linear.limits > 1)
         self.lane_prices = np.zeros(len(self.spatial))
         self.room_prices = np.zeros(len(linear.rooms))
         weights = linear.room_weights
         self.room_shares = np.where(weights > 0, 1.0, 0.0) / np.maximum(1, (weights > 0).sum(axis=1))[:, None]
-        # A negative constant leaves no sum of positive terms: then there is no bound of this form.
-        self.holds = mode == LATENCY or bool(linear.energy[-1] >= 0 and (linear.energy > 0).any())
 
     @property
     def constant(self) -> float:
@@ -87,7 +105,7 @@ class Dual:
         if not self.holds:
             return -inf
         total = 0.0
-        for (row, _), share, mean in zip(self.sums, self.shares, self.means, strict=True):
+        for row, share, mean in zip(self.sums, self.shares, self.means, strict=True):
             there = share > 0
             if mean > 0:
                 total += mean * float((share[there] * np.log(row[there] / share[there])).sum())
@@ -116,7 +134,7 @@ class Dual:
         of_quantities, of_tiles = self._exponents()
         found = []
         for group, each in enumerate(variants):
-            score = _logs(each.columns) @ of_quantities
+            score = each.logs @ of_quantities
             if len(of_tiles) and of_tiles.any():
                 score = score + _logs(self.linear.tiles[group][each.places]) @ of_tiles
             if self.lane_prices.any():
@@ -138,17 +156,21 @@ class Dual:
         if not self.holds:
             return
         best, kept = self._log_bound(variants), self._state()
-        if self.mode != ENERGY:
-            own = [number for number, (_, factor) in enumerate(self.sums) if factor == 1]
-            for number in own:
-                self._restore(kept)
-                self.means[own] = [float(other == number) for other in own]
-                self.lane_prices[:] = float(number == own[0])
+        least = np.log(np.maximum(self.linear.constants, 1e-300)) + sum(each.logs.min(axis=0) for each in variants)
+        own = range(len(self.sums)) if self.mode == LATENCY else (0,)
+        for number in own:
+            self._restore(kept)
+            self.means[:] = [float(other == number) for other in range(len(self.sums))]
+            self.shares[number], _ = _terms(self.sums[number], least)
+            for prices in (0.0, 1.0):
+                self.lane_prices[:] = prices
+                if not prices:
+                    self.room_prices[:] = 0.0
                 if (total := self._log_bound(variants)) > best:
                     best, kept = total, self._state()
-            self._restore(kept)
-            kept = self._state()
-        columns = [_logs(each.columns) for each in variants]
+        self._restore(kept)
+        kept = self._state()
+        columns = [each.logs for each in variants]
         tiles = [_logs(self.linear.tiles[group][each.places]) for group, each in enumerate(variants)]
         lanes = [_logs(self.linear.lanes[group][each.places][:, self.spatial]) for group, each in enumerate(variants)]
         for step in range(_STEPS):
@@ -168,25 +190,17 @@ class Dual:
             total += self.constant
             if total > best:
                 best, kept = total, self._state()
-            rate = 0.5 / (1 + step / 8)
-            sums = []
-            for number, (row, _) in enumerate(self.sums):
-                terms = np.log(np.maximum(row, 1e-300)) + np.append(x, 0.0)
-                there = row > 0
-                top = terms[there].max()
-                ideal = np.where(there, np.exp(terms - top), 0.0)
-                sums.append(float(top + np.log(ideal.sum())))
-                ideal /= ideal.sum()
+            rate, price_rate = 0.1 / (1 + step / 20), 0.02 / (1 + step / 20)
+            logs = np.empty(len(self.sums))
+            for number, row in enumerate(self.sums):
+                ideal, logs[number] = _terms(row, x)
                 self.shares[number] = _toward(self.shares[number], ideal, rate)
-            for factor in (0, 1):
-                own = [number for number, (_, which) in enumerate(self.sums) if which == factor]
-                if len(own) > 1:
-                    logs = np.array([sums[number] for number in own])
-                    means = self.means[own] * np.exp(rate * (logs - logs.max()))
-                    means = np.maximum(means, 1e-3 * means.max())
-                    self.means[own] = means / means.sum()
+            if len(logs) > 1:
+                means = self.means * np.exp(rate * (logs - logs.max()))
+                means = np.maximum(means, 1e-3 * means.max())
+                self.means = means / means.sum()
             self.lane_prices = np.maximum(
-                0.0, self.lane_prices + rate * (used - np.log(self.linear.limits[self.spatial])) / 2
+                0.0, self.lane_prices + price_rate * np.clip(used - np.log(self.linear.limits[self.spatial]), -1, 1)
             )
             for room in range(len(self.room_prices)):
                 weights = self.linear.room_weights[room]
@@ -194,7 +208,7 @@ class Dual:
                 words = np.where(there, weights * np.exp(held), 0.0)
                 self.room_shares[room] = _toward(self.room_shares[room], words / words.sum(), rate)
                 over = float(np.log(words.sum() / max(self.linear.rooms[room], 1e-9)))
-                self.room_prices[room] = max(0.0, self.room_prices[room] + rate * over / 4)
+                self.room_prices[room] = max(0.0, self.room_prices[room] + price_rate * min(1.0, max(-1.0, over)))
         self._restore(kept)
 
     def _state(self) -> tuple[Any, ...]:
@@ -213,6 +227,15 @@ class Dual:
 def _logs(values: Any) -> Floats:
     logs: Floats = np.log(np.maximum(np.asarray(values, np.float64), 1e-300))
     return logs
+
+
+def _terms(row: Floats, logs: Floats) -> tuple[Floats, float]:
+    """Shares of the terms of a sum, from the logarithms of its quantities, and the logarithm of the sum."""
+    terms = np.where(row > 0, np.log(np.maximum(row, 1e-300)) + np.append(logs, 0.0), -np.inf)
+    top = float(terms.max())
+    shares: Floats = np.exp(terms - top)
+    total = float(shares.sum())
+    return shares / total, top + float(np.log(total))
 
 
 def _toward(share: Floats, ideal: Floats, rate: float) -> Floats:

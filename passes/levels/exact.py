@@ -15,7 +15,7 @@ from .kernels import evaluate
 from .space import Ints, orders, tree_of
 from .tables import Floats, Tables
 
-_ENERGY, _BUSY, _ALTERNATING, _RAMP, _CAPACITY = range(5)
+_ENERGY, _BUSY, _ALTERNATING, _RAMP, _CAPACITY, _HOPS = range(6)
 _MOST_QUANTITIES = 4  # of an item
 
 
@@ -66,8 +66,8 @@ class Exact:
         return tree_of(frame, sizes, dict(zip(frame.blocks, order, strict=True)))
 
 
-def exact_of(tables: Tables, used: tuple[int, ...]) -> Exact:
-    """`used` are the levels that must have lanes at work."""
+def exact_of(tables: Tables) -> Exact:
+    """The evaluation of mappings of the tables' frame."""
     frame, figures = tables.frame, tables.figures
     dims = [dim for dim, extent in frame.workload.dims if extent > 1]
     heads: list[tuple[int, int, int, int]] = []
@@ -111,6 +111,8 @@ def exact_of(tables: Tables, used: tuple[int, ...]) -> Exact:
 
     for item, price in figures.energy:
         add(_ENERGY, 0, 0, item, price)
+    for item, level, price in figures.hops:
+        add(_HOPS, level, 0, item, price)
     for item, level, action in figures.busy:
         add(_BUSY, names.index(frame.machine.levels[level].name), action, item, 0.0)
     for kind, passing in ((_ALTERNATING, figures.alternating), (_RAMP, figures.ramps)):
@@ -124,10 +126,9 @@ def exact_of(tables: Tables, used: tuple[int, ...]) -> Exact:
         for store in stores
     ]
     ends = [(low, high, end) for low, (high, end) in figures.whole.items()]
-    standing = [[slot.level == level for slot in frame.slots] for level in used]
     lanes = [candidates.lanes for candidates in tables.groups]
     arguments = (
-        np.array(standing, np.int64).reshape(len(standing), len(frame.slots)),
+        np.array([slot.level for slot in frame.slots], np.int64),
         np.array([0, *np.cumsum([len(each) for each in lanes])[:-1]], np.int64)[: len(lanes)],
         np.concatenate(lanes) if lanes else np.ones((0, len(frame.slots)), np.int64),
         np.array(heads, np.int64).reshape(len(heads), 4),

@@ -44,7 +44,8 @@ class Item:
 class Figures:
     """Everything that a mapping's figure depends on, for one frame.
 
-    `energy` items cost so many pJ a word, beside `energy_pj` at any rate. `busy` items take time at a store: its place,
+    `energy` items cost so many pJ a word, beside `energy_pj` at any rate; `hops` so many a word
+    over the links of a fan-out (its place), if that has lanes at work. `busy` items take time at a store: its place,
     and 0 for reads, 1 for writes. `alternating` and `ramps` items pass at the rates of a
     store (its place, and its rate in their direction, 0 for none). `capacities` are words by
     store: items and the limit. `whole` gives for a quantity of the busiest instance the one that holds instead as soon
@@ -54,6 +55,7 @@ class Figures:
     quantities: list[Quantity] = field(default_factory=list)
     energy_pj: float = 0.0
     energy: list[tuple[Item, float]] = field(default_factory=list)
+    hops: list[tuple[Item, int, float]] = field(default_factory=list)
     busy: list[tuple[Item, int, int]] = field(default_factory=list)
     alternating: list[tuple[Item, int, float]] = field(default_factory=list)
     ramps: list[tuple[Item, int, float]] = field(default_factory=list)
@@ -236,7 +238,7 @@ def _links(
         assert isinstance(fanout, FanOut)
         price = prices.get((fanout.name, "hop_bit"), 0.0) * max(bits, fanout.link_bits)
         if price:
-            made.energy.append((Item((quantity,), (), 1, max(1, fanout.link_bits // bits)), price))
+            made.hops.append((Item((quantity,), (), 1, max(1, fanout.link_bits // bits)), place, price))
 
 
 def _ramp(

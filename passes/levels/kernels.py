@@ -71,7 +71,7 @@ def _words(values: NDArray[np.float64], item: NDArray[np.int64]) -> Any:
 def evaluate(
     chosen: NDArray[np.int64],
     orders: NDArray[np.int64],
-    used: NDArray[np.int64],
+    standing: NDArray[np.int64],
     lanes_of: NDArray[np.int64],
     lanes: NDArray[np.int64],
     heads: NDArray[np.int64],
@@ -93,8 +93,8 @@ def evaluate(
     """Energy and cycles of each mapping, into found [mapping, 2]; infinite where it is not legal.
 
     `chosen` [mapping, group] are candidates, `orders` [mapping, block, dimension] ranks of loops. `lanes` are those of
-    candidates by slot, from `lanes_of` on by group; `used` are slots that stand for a fan-out which must have lanes.
-    `items` rows: kind (0 energy, 1 busy, 2 alternating, 3 ramp, 4 capacity), store, action, then as _words reads them.
+    candidates by slot, from `lanes_of` on by group; `standing` says of which level each slot is. `items` rows: kind (0
+    energy, 1 busy, 2 alternating, 3 ramp, 4 capacity, 5 hops), store, action, then as _words reads them.
     """
     values = np.empty(len(heads), np.float64)
     stores = rates.shape[0]
@@ -108,15 +108,6 @@ def evaluate(
             for group in range(chosen.shape[1]):
                 total_lanes[slot] *= lanes[lanes_of[group] + chosen[mapping, group], slot]
         legal = True
-        for place in range(len(used)):
-            at_work = 1
-            for slot in range(slots):
-                if used[place, slot]:
-                    at_work *= total_lanes[slot]
-            legal = legal and at_work > 1
-        if not legal:
-            found[mapping, 0] = found[mapping, 1] = np.inf
-            continue
         for number in range(len(heads)):
             values[number] = _quantity(
                 number, chosen[mapping], orders[mapping], heads, constants, parts, rows, lookups, new, kept
@@ -137,6 +128,13 @@ def evaluate(
             words = _words(values, item[3:])
             if item[0] == 0:
                 energy += words * prices[number]
+            elif item[0] == 5:
+                at_work = 1
+                for slot in range(slots):
+                    if standing[slot] == item[1]:
+                        at_work *= total_lanes[slot]
+                if at_work > 1:
+                    energy += words * prices[number]
             elif item[0] == 1:
                 busy[item[1], item[2]] += words
             elif item[0] == 4:
@@ -204,7 +202,8 @@ def descend(
     rest_columns: NDArray[np.float64],
     rest_tiles: NDArray[np.float64],
     rest_scores: NDArray[np.float64],
-    score_limit: float,
+    score_constant: float,
+    aside: float,
     limits: NDArray[np.int64],
     rooms: NDArray[np.float64],
     room_weights: NDArray[np.float64],
@@ -214,6 +213,7 @@ def descend(
     ramps: NDArray[np.float64],
     limit: float,
     shrink: bool,
+    skipped: int,
     leaves: NDArray[np.int64],
     bounds: NDArray[np.float64],
     counts: NDArray[np.int64],
@@ -221,8 +221,9 @@ def descend(
     """Leaves whose bound is below `limit`, into `leaves` [leaf, group] and `bounds`; how many there are.
 
     Candidates of group g lie in rows sizes[g] .. sizes[g + 1] - 1, in the order of their scores: logarithms whose sum
-    over groups may not exceed `score_limit`. If `shrink`, only the leaf with the least bound is kept, as the first.
-    A capacity is a row of `room_weights` over tiles with its limit in `rooms`. counts: bounds evaluated; 1 if full.
+    over groups and `score_constant` may not exceed that of what the limit has above `aside`. If `shrink`, only the leaf
+    with the least bound is kept, as the first; else the first `skipped` ones are passed over. A capacity is a row of
+    `room_weights` over tiles with its limit in `rooms`. counts: bounds evaluated; 1 if there are more leaves.
     """
     groups = len(sizes) - 1
     wide, tile_count, slots = columns.shape[1], tiles.shape[1], lanes.shape[1]
@@ -234,6 +235,7 @@ def descend(
     at = np.zeros(groups, np.int64)
     least = np.empty(wide, np.float64)
     found, evaluated = 0, 0
+    score_limit = np.log(max(limit - aside, 1e-300)) - score_constant + 1e-9
     level = 0
     at[0] = sizes[0] - 1
     while level >= 0:
@@ -278,7 +280,11 @@ def descend(
             continue
         if shrink:
             limit = bound
+            score_limit = np.log(max(limit - aside, 1e-300)) - score_constant + 1e-9
             found = 0
+        elif skipped > 0:
+            skipped -= 1
+            continue
         elif found == len(leaves):
             counts[1] = 1
             break

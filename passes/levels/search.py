@@ -8,16 +8,16 @@ say of the objective must stay below the best. What is left is evaluated exactly
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from math import log
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from ...ir.hierarchy import FanOut, Store
-from .classes import Class, Columns, Variants
-from .dual import Dual, Linear
+from .classes import Columns, Key, Variants
+from .dual import Dual, Linear, Product
 from .exact import Exact, exact_of
 from .figures import DISTINCT, TILE, Figures, Item
 from .kernels import EDP, ENERGY, LATENCY, descend
@@ -27,7 +27,8 @@ from .tables import Floats, Tables, tables_of
 MODES = {"energy": ENERGY, "latency": LATENCY, "edp": EDP}
 ROUNDING = 1e-9  # relative error of sums of floats
 _MOST_LEAVES = 1 << 14
-_SMALL = 4000  # combinations of candidates for which scores are not worth it
+_SMALL = 4000  # combinations of candidates for which better scores are not worth it
+_MOST_IMPROVED = 16  # classes whose scores are improved
 
 
 @dataclass
@@ -42,70 +43,86 @@ class Best:
     points: list[tuple[float, float]] = field(default_factory=list)  # energy in pJ and cycles of evaluated mappings
 
 
+@dataclass(frozen=True)
+class Node:
+    """A class in which the fan-outs `passed` have no lanes at work, with a bound of the objective."""
+
+    bound: float
+    number: int
+    variants: tuple[Variants, ...]
+
+
 @dataclass
 class Search:
-    """One frame's search."""
+    """One frame's search, for one choice of the fan-outs that have no lanes at work: their links are not used."""
 
     tables: Tables
     exact: Exact
     linear: Linear
     columns: Columns
     mode: int
-    dual: Dual
+    dual: Dual | Product
+    passed: frozenset[int]
+    _improved: int = 0
 
     def run(self, best: Best, deadline: float) -> None:
         """Improve `best`; what is left open at the `deadline` (of time.monotonic) is in `best.open`."""
-        roots: list[tuple[float, int, Class]] = []
-        for chosen in self.columns.classes():
-            variants = self._variants(chosen)
-            if variants is None:
-                continue
-            roots.append((self._root(variants), len(roots), chosen))
-        roots.sort(key=lambda each: each[:2])
-        for number, (bound, _, chosen) in enumerate(roots):
-            if bound >= self.below(best.limit):
+        nodes = sorted(self._nodes(best), key=lambda node: (node.bound, node.number))
+        if not nodes:
+            return
+        self._improve(nodes[0])
+        nodes = [Node(max(node.bound, self.dual.bound(node.variants)), node.number, node.variants) for node in nodes]
+        nodes.sort(key=lambda node: (node.bound, node.number))
+        for number, node in enumerate(nodes):
+            if node.bound >= self.below(best.limit):
                 break
             if time.monotonic() > deadline and best.tree is not None:
-                best.open = min([best.open, *[root[0] for root in roots[number:]]])
+                best.open = min([best.open, *[each.bound for each in nodes[number:]]])
                 break
-            self._class(chosen, best)
+            self._search(node, best)
 
-    def _variants(self, chosen: Class) -> list[Variants] | None:
-        found = []
-        for group in range(len(self.tables.groups)):
-            variants = self.columns.variants(group, chosen)
-            if variants is None:
-                return None
-            found.append(variants)
-        return found
+    def _nodes(self, best: Best) -> Iterator[Node]:
+        """All classes with candidates whose bound is below the best."""
+        seen: set[tuple[Key, ...]] = set()
+        for number, chosen in enumerate(self.columns.classes()):
+            keys = tuple(self.columns.key(group, chosen, self.passed) for group in range(len(self.tables.groups)))
+            if keys in seen:
+                continue
+            seen.add(keys)
+            variants = tuple(self.columns.variants(key) for key in keys)
+            if not all(len(each.places) for each in variants):
+                continue
+            least = self.linear.constants.copy()
+            for each in variants:
+                least *= each.least
+            bound = self.linear.bound(least)
+            if bound < self.below(best.limit):
+                yield Node(bound, number, variants)
 
-    def _root(self, variants: Sequence[Variants]) -> float:
-        least = self.linear.constants.copy()
-        for each in variants:
-            least *= each.columns.min(axis=0)
-        return max(self.linear.bound(least), self.dual.bound(variants))
+    def _improve(self, node: Node) -> None:
+        joined = float(np.prod([len(each.places) for each in node.variants], dtype=np.float64))
+        if joined > _SMALL and self._improved < _MOST_IMPROVED:
+            self._improved += 1
+            self.dual.improve(node.variants)
 
-    def _class(self, chosen: Class, best: Best) -> None:
-        variants = self._variants(chosen)
-        assert variants is not None
-        combinations = float(np.prod([len(each.places) for each in variants], dtype=np.float64))
-        if combinations > _SMALL:
-            self.dual.improve(variants)
-            if self.dual.bound(variants) >= self.below(best.limit):
-                return
-        prepared = self._prepare(variants)
-        leaves, bounds = np.empty((_MOST_LEAVES, len(variants)), np.int64), np.empty(_MOST_LEAVES)
-        found = self._descend(prepared, best, True, leaves, bounds)
+    def _search(self, node: Node, best: Best) -> None:
+        self._improve(node)
+        if self.dual.bound(node.variants) >= self.below(best.limit):
+            return
+        prepared = self._prepare(node.variants)
+        leaves, bounds = np.empty((_MOST_LEAVES, len(node.variants)), np.int64), np.empty(_MOST_LEAVES)
+        found = self._descend(prepared, best, True, 0, leaves, bounds)
         if not found:
             return
         self._evaluate(prepared, leaves[:1], bounds[:1], best)
+        skipped = 0
         while True:
             limit = best.limit
-            found = self._descend(prepared, best, False, leaves, bounds)
+            found = self._descend(prepared, best, False, skipped, leaves, bounds)
             self._evaluate(prepared, leaves[: abs(found)], bounds[: abs(found)], best)
             if found >= 0:
                 return
-            assert best.limit < limit or limit < float("inf"), "too many leaves that are alike"
+            skipped = skipped - found if best.limit == limit else 0
 
     def _prepare(self, variants: Sequence[Variants]) -> Any:
         order = sorted(range(len(variants)), key=lambda group: len(variants[group].places))
@@ -135,18 +152,14 @@ class Search:
         )  # fmt: skip
         return order, np.concatenate(places), arrays
 
-    def _descend(self, prepared: Any, best: Best, shrink: bool, leaves: Ints, bounds: Floats) -> int:
+    def _descend(self, prepared: Any, best: Best, shrink: bool, skipped: int, leaves: Ints, bounds: Floats) -> int:
         """How many leaves were found; negative where there are more."""
-        linear, limit = self.linear, best.limit * (1 - ROUNDING)
-        constant = self.dual.constant
-        score = float("inf")
-        if limit < float("inf") and constant > -float("inf"):
-            score = log(max(limit - self.dual.aside, 1e-300)) - constant + ROUNDING
+        linear, limit = self.linear, self.below(best.limit)
         counts = np.zeros(2, np.int64)
         compiled: Any = descend
         found = compiled(
-            *prepared[2], score, linear.limits, linear.rooms, linear.room_weights,
-            self.mode, linear.energy, linear.forms, linear.ramps, limit, shrink, leaves, bounds, counts,
+            *prepared[2], self.dual.constant, self.dual.aside, linear.limits, linear.rooms, linear.room_weights,
+            self.mode, linear.energy, linear.forms, linear.ramps, limit, shrink, skipped, leaves, bounds, counts,
         )  # fmt: skip
         best.bounds += int(counts[0])
         return -int(found) if counts[1] else int(found)
@@ -179,20 +192,26 @@ class Search:
         return found[:, 1] if self.mode == LATENCY else found[:, 0] * found[:, 1]
 
 
-def search_of(frame: Frame, figures: Figures, used: tuple[int, ...], objective: str) -> Search | None:
-    """None where nothing fits. `used` are the fan-outs that must have lanes at work."""
+def searches_of(frame: Frame, figures: Figures, objective: str) -> Iterator[Search]:
+    """The searches of a frame; there are none where nothing fits."""
     tables = tables_of(frame, figures)
     if tables is None:
-        return None
-    mode = MODES[objective]
-    linear = linear_of(tables, mode)
-    columns = Columns(tables, linear.wanted)
-    return Search(tables, exact_of(tables, used), linear, columns, mode, Dual(linear, mode))
+        return
+    mode, exact = MODES[objective], exact_of(tables)
+    whole = linear_of(tables, mode, frozenset())
+    columns = Columns(tables, whole.wanted)
+    linked = list(dict.fromkeys(level for _, level, _ in figures.hops)) if mode != LATENCY else []
+    for count in range(len(linked) + 1):
+        for some in combinations(linked, count):
+            passed = frozenset(some)
+            linear = linear_of(tables, mode, passed, whole.wanted)
+            dual = Product(linear) if mode == EDP else Dual(linear, mode)
+            yield Search(tables, exact, linear, columns, mode, dual, passed)
 
 
-def linear_of(tables: Tables, mode: int) -> Linear:
+def linear_of(tables: Tables, mode: int, passed: frozenset[int], wanted: list[int] | None = None) -> Linear:
     """Bounds of the objective as sums over quantities: words are not rounded up, what is taken off is the most that it
-    can be."""
+    can be. Links of the fan-outs `passed` are free."""
     frame, figures = tables.frame, tables.figures
     count = len(figures.quantities)
     most = [_most(tables, number) for number in range(count)]
@@ -200,6 +219,9 @@ def linear_of(tables: Tables, mode: int) -> Linear:
     energy[count] = figures.energy_pj
     for item, price in figures.energy:
         _add(energy, item, price)
+    for item, level, price in figures.hops:
+        if level not in passed:
+            _add(energy, item, price)
     forms = [np.zeros(count + 1)]
     forms[0][figures.steps] = 1.0
     stores = [(n, level) for n, level in enumerate(frame.machine.levels) if isinstance(level, Store)]
@@ -226,7 +248,7 @@ def linear_of(tables: Tables, mode: int) -> Linear:
             if row[place] < 0:
                 row[count] += row[place] * most[place]
                 row[place] = 0.0
-    wanted = [place for place in range(count) if any(row[place] > 0 for row in rows)]
+    wanted = wanted or [place for place in range(count) if any(row[place] > 0 for row in rows)]
     kept = [*wanted, count]
     tiles = [place for place, quantity in enumerate(figures.quantities) if quantity.kind == TILE]
     room_weights = np.zeros((len(figures.capacities), len(tiles)))

@@ -97,8 +97,10 @@ def small_case(rng: random.Random) -> tuple[Arch, Nest]:
     if kind == "matmul":
         nest = matmul_nest(arch, g=number(1, 2), p=number(1, 4), k=number(1, 5), m=number(1, 3))
     elif kind == "conv":
-        window = {"r": number(1, 2), "s": 1, "stride": number(1, 2), "pad": number(0, 1)}
-        nest = conv_nest(arch, n=1, m=number(1, 2), p=number(1, 3), q=number(1, 2), c=number(1, 2), **window)
+        r, stride, pad = number(1, 2), number(1, 2), number(0, 1)
+        nest = conv_nest(
+            arch, n=1, m=number(1, 2), p=number(1, 3), q=number(1, 2), c=number(1, 2), r=r, s=1, stride=stride, pad=pad
+        )
     else:
         nest = max_pool_nest(arch, p=number(1, 3), q=number(1, 2), c=number(1, 3))
     return arch, replace(nest, schedule=None)

@@ -13,8 +13,8 @@ from dnnc.ir.hierarchy import FanOut, Store
 from dnnc.ir.loop_tree_rules import loop_tree_faults
 from dnnc.passes.levels.exact import exact_of
 from dnnc.passes.levels.figures import figures_of
-from dnnc.passes.levels.mapper import OBJECTIVES, frames_with_links, map_levels, objective_of
-from dnnc.passes.levels.space import Pin
+from dnnc.passes.levels.mapper import OBJECTIVES, map_levels, objective_of
+from dnnc.passes.levels.space import Pin, frames
 from dnnc.passes.levels.tables import tables_of
 from support.levels_space import all_trees, small_problem
 from support.random_levels import random_machine, random_workload
@@ -54,11 +54,11 @@ def test_figures_of_candidates_are_the_cost_model_s(seed: int) -> None:
     rng = Random(seed)
     workload, machine = random_workload(rng), random_machine(rng)
     checked = 0
-    for frame, used in islice(frames_with_links(workload, machine, Pin()), 3):
+    for frame in islice(frames(workload, machine, Pin()), 3):
         tables = tables_of(frame, figures_of(frame))
         if tables is None:
             continue
-        exact = exact_of(tables, used)
+        exact = exact_of(tables)
         for _ in range(20):
             chosen = np.array([rng.randrange(len(group)) for group in tables.groups], np.int64)
             order = rng.choice(exact.orders_of(chosen))
