@@ -15,12 +15,12 @@ from ..backends.cost.levels.cost import LevelCost, cost
 from ..frontend.hierarchy_yaml import hierarchy_source, parse_hierarchy
 from ..frontend.yaml_reader import Scalar
 from ..ir.diagnostics import ensure
-from ..ir.hierarchy import FanOut, Hierarchy, Store
+from ..ir.hierarchy import Hierarchy, Store
 from ..ir.loop_tree import LoopTree, Workload
 from .networks import Conv
 from .published import figures, table, text
 from .row import Explanation, Measure, Relation, Row
-from .row_stationary_pass import Pass, pass_tree, stored_workload
+from .row_stationary_pass import Pass, pass_tree, sets_fit, stored_workload
 
 TRUTH = "eyeriss"
 _BATCH, _VGG_BATCH = 4, 3
@@ -211,7 +211,7 @@ def _passes(layer: Conv, batch: int, machine: Hierarchy, channels: int | None) -
                         or _OUTPUTS * t > layer.m
                         or _OUTPUTS * q * k > _elements(machine, "filter_spad")
                         or filters > _elements(machine, "filters")
-                        or not _fits(array, e, k * r, t)
+                        or not sets_fit(array, e, k * r, t)
                     ):
                         continue
                     for n in {1, batch}:
@@ -232,9 +232,3 @@ def _elements(machine: Hierarchy, store: str) -> int:
     level = machine.levels[machine.index(store)]
     assert isinstance(level, Store) and level.depth_words is not None
     return level.depth_words * level.word_bits // 16
-
-
-def _fits(array: FanOut, e: int, above: int, t: int) -> bool:
-    """Whether sets of `above` x `e` elements fit, `t` of them above one another or, if `e` fits a row, side by side."""
-    lines = -(-e // array.cols) * above
-    return lines * t <= array.rows or (lines <= array.rows and e * t <= array.cols)

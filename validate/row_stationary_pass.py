@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ..ir.affine import Affine
 from ..ir.diagnostics import ensure
-from ..ir.hierarchy import OPERAND_ROLES, Hierarchy
+from ..ir.hierarchy import OPERAND_ROLES, FanOut, Hierarchy
 from ..ir.loop_tree import Keep, LoopNode, LoopTree, Operand, OperandAxis, Spatial, Temporal, Workload
 from .networks import Conv
 
@@ -52,13 +52,15 @@ def stored_workload(layer: Conv, batch: int, bits: int = 16) -> Workload:
 
 
 def pass_tree(workload: Workload, machine: Hierarchy, chosen: Pass) -> LoopTree:
-    """The loop tree of a layer whose passes are `chosen`, on a machine with the levels of `eyeriss`. Where all of a
-    dimension is less than a parameter, that is what there is.
+    """The loop tree of a layer whose passes are `chosen`, on a machine with a buffer and scratchpads on either
+    side of one fan-out. Where all of a dimension is less than a parameter, that is what there is.
 
     Raises OurBug where the sets do not fit the array.
     """
     left = workload.extents
-    nodes: list[LoopNode] = [Keep("dram", OPERAND_ROLES)]
+    nodes: list[LoopNode] = [Keep(machine.levels[0].name, OPERAND_ROLES)]
+    buffers = {role: next(each for each in machine.stores[1:] if role in each.holds).name for role in OPERAND_ROLES}
+    spads = {role: [each for each in machine.stores if role in each.holds][-1].name for role in OPERAND_ROLES}
 
     def loop(dim: str, size: int) -> None:
         if size < left[dim]:
@@ -68,17 +70,16 @@ def pass_tree(workload: Workload, machine: Hierarchy, chosen: Pass) -> LoopTree:
     loop("n", chosen.n)
     loop("m", chosen.m)
     loop("p", chosen.e)
-    nodes.append(Keep("glb", (_OUTPUT,)))
+    nodes.append(Keep(buffers[_OUTPUT], (_OUTPUT,)))
     loop("c", chosen.q * chosen.r)
-    nodes.append(Keep("glb", (_INPUT,)))
+    nodes.append(Keep(buffers[_INPUT], (_INPUT,)))
     loop("m", chosen.p * chosen.t)
-    if any(store.name == "filters" for store in machine.stores):
-        nodes.append(Keep("filters", (_WEIGHT,)))
+    nodes.append(Keep(buffers[_WEIGHT], (_WEIGHT,)))
     nodes += _sets(left, machine, chosen)
-    nodes.append(Keep("filter_spad", (_WEIGHT,)))
+    nodes.append(Keep(spads[_WEIGHT], (_WEIGHT,)))
     loop("n", 1)
     loop("q", 1)
-    nodes += [Keep("ifmap_spad", (_INPUT,)), Keep("psum_spad", (_OUTPUT,))]
+    nodes += [Keep(spads[_INPUT], (_INPUT,)), Keep(spads[_OUTPUT], (_OUTPUT,))]
     for dim in ("c", "s", "m"):
         loop(dim, 1)
     return LoopTree(tuple(nodes))
@@ -107,3 +108,9 @@ def _sets(left: dict[str, int], machine: Hierarchy, chosen: Pass) -> list[LoopNo
     spread("r", 1, "rows")
     spread("p", 1, "cols")
     return nodes
+
+
+def sets_fit(array: FanOut, e: int, above: int, t: int) -> bool:
+    """Whether `t` sets of `above` x `e` elements fit: above one another or, if a row holds e, side by side."""
+    lines = -(-e // array.cols) * above
+    return lines * t <= array.rows or (lines <= array.rows and e * t <= array.cols)

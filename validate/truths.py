@@ -16,6 +16,7 @@ from . import (
     gemmini_rtl,
     peaks,
     resnet34,
+    row_stationary,
     scalesim,
     shapes,
     timeloop,
@@ -57,6 +58,7 @@ TRUTHS = (
     Truth(tpuv1.TRUTH, "roofline and stalls of the first TPU's six applications", tpuv1.rows),
     Truth(resnet34.TRUTH, "ResNet-34 on arrays that Gemmini's generator makes", resnet34.rows),
     Truth(eyeriss.TRUTH, "AlexNet and VGG-16 on the Eyeriss chip as it was measured", eyeriss.rows),
+    Truth(row_stationary.TRUTH, "energy of AlexNet by component, row stationary on 256 elements", row_stationary.rows),
     Truth(timeloop.TRUTH, "Timeloop with bit-packing, mapping by mapping", timeloop.rows, timeloop.NEEDS),
     Truth(dosa.TRUTH, "Timeloop on 95 machines like Gemmini, a sample of 72,700 mappings", dosa.rows, dosa.NEEDS),
 )
