@@ -1,0 +1,60 @@
+"""Machines whose networks take time: the mapper's bound stays a bound, and energy is proved as elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import islice
+
+import pytest
+from dnnc.backends.cost.levels.cost import cost
+from dnnc.ir.hierarchy import OPERAND_ROLES, FanOut, Hierarchy, Store
+from dnnc.passes.levels.mapper import OBJECTIVES, map_levels, objective_of
+from support.levels_space import all_trees, small_problem
+
+MOST_TREES = 600  # of a problem: more take too long to list
+
+
+def _with_buses(machine: Hierarchy) -> Hierarchy:
+    def timed(level: Store | FanOut) -> Store | FanOut:
+        if not isinstance(level, FanOut):
+            return level
+        return replace(level, bus_bits=tuple((role, 8) for role in OPERAND_ROLES), chain="rows")
+
+    return replace(machine, levels=tuple(map(timed, machine.levels)))
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_the_bound_is_below_every_mapping(seed: int) -> None:
+    workload, machine = small_problem(seed)
+    machine = _with_buses(machine)
+    trees = list(islice(all_trees(workload, machine), MOST_TREES + 1))
+    if len(trees) > MOST_TREES:
+        pytest.skip("too many mappings to list")
+    costs = [cost(workload, machine, tree) for tree in trees]
+    for objective in OBJECTIVES:
+        found = map_levels(workload, machine, objective)
+        if not costs:
+            assert found is None
+            continue
+        assert found is not None
+        least = min(objective_of(each, objective) for each in costs)
+        assert found.objective == objective_of(cost(workload, machine, found.tree), objective)
+        assert found.lower_bound <= least * (1 + 1e-9)
+        assert least <= found.objective * (1 + 1e-9)
+        assert not found.stopped
+        if objective == "energy":
+            assert found.optimal
+
+
+def test_buses_cost_time_and_no_energy() -> None:
+    """Of the same problem energy is as it was, cycles are more; and the least cycles are not proved any more."""
+    workload, machine = small_problem(6)
+    timed = _with_buses(machine)
+    before, after = map_levels(workload, machine, "energy"), map_levels(workload, timed, "energy")
+    assert before is not None and after is not None
+    assert after.objective == pytest.approx(before.objective)
+    assert after.cost.cycles.total > before.cost.cycles.total
+    fastest = map_levels(workload, timed, "latency")
+    assert fastest is not None
+    assert (fastest.optimal, fastest.stopped) == (False, False)
+    assert fastest.lower_bound == before.cost.cycles.total < fastest.objective
