@@ -211,7 +211,7 @@ class Schedule:
     optimal: bool = False
 
     def loops_at(self, level: str) -> tuple[Loop, ...]:
-        return tuple(loop for loop in self.loops if loop.level == level)
+        return tuple([loop for loop in self.loops if loop.level == level])
 
     def buffer(self, operand: str) -> Buffer:
         return next(each for each in self.buffers if each.operand == operand)
@@ -261,7 +261,10 @@ class Nest:
     def access(self, operand: str) -> Access:
         if operand == self.write.operand:
             return self.write
-        return next(each for each in self.reads if each.operand == operand)
+        for each in self.reads:
+            if each.operand == operand:
+                return each
+        raise KeyError(f"nest {self.name!r} has no operand {operand!r}")
 
 
 class CounterClass(Enum):
@@ -315,9 +318,14 @@ def axis_step(axis: Affine, extents: Mapping[str, int]) -> int:
 def axis_count(axis: Affine, view_extent: int, extents: Mapping[str, int], sizes: Mapping[str, int]) -> int:
     """How many positions a tile with `sizes` points per dimension touches along one axis, wherever it starts: those of
     its `axis_box`."""
-    if any(dim == VALUE for dim, _ in axis.terms):
-        return view_extent
-    return sum([c * (sizes[dim] - 1) for dim, c in axis.terms]) // axis_step(axis, extents) + 1
+    reach = step = 0
+    for dim, coefficient in axis.terms:
+        if dim == VALUE:
+            return view_extent
+        reach += coefficient * (sizes[dim] - 1)
+        if extents[dim] > 1:
+            step = gcd(step, coefficient)  # `axis_step`, in the same pass
+    return reach // (step or 1) + 1
 
 
 def axis_box(
@@ -374,7 +382,7 @@ def local_layout(nest: Nest, operand: str, word_bytes: int) -> LocalLayout:
     extents = {dim.name: dim.extent for dim in nest.domain}
     sizes = tile_sizes(nest)
     counts = tuple(
-        axis_count(axis, view, extents, sizes) for axis, view in zip(access.index, access.shape, strict=True)
+        [axis_count(axis, view, extents, sizes) for axis, view in zip(access.index, access.shape, strict=True)]
     )
     order = nest.schedule.buffer(operand).order or tuple(range(len(counts)))
     strides = [0] * len(counts)
