@@ -34,12 +34,19 @@ def levels_document(costed: Costed) -> Json:
 def _machine(machine: Hierarchy) -> Json:
     rows = []
     for store in machine.stores:
-        rates = [store.read_words_per_cycle, store.write_words_per_cycle, store.shared_words_per_cycle]
-        words = [rate for rate in rates if rate is not None]
         capacity = None if store.depth_words is None else store.depth_words * store.word_bits // 8
-        each = min(words) * store.word_bits / 8 if words else None
-        rows.append({"name": store.name, "capacity_bytes": capacity, "bytes_per_cycle": each})
+        words = _words_per_cycle(store)
+        rate = None if words is None else words * store.word_bits / 8 * machine.instances(store.name)
+        rows.append({"name": store.name, "capacity_bytes": capacity, "bytes_per_cycle": rate})
     return {"clock_hz": machine.clock_hz, "macs_per_cycle": machine.lanes, "memories": rows}
+
+
+def _words_per_cycle(store: Store) -> float | None:
+    """What an instance reads and writes in a cycle at most; None where nothing limits one of the two."""
+    read, write, shared = store.read_words_per_cycle, store.write_words_per_cycle, store.shared_words_per_cycle
+    apart = None if read is None or write is None else read + write
+    known = [rate for rate in (apart, shared) if rate is not None]
+    return min(known, default=None)
 
 
 def _layer(layer: Layer, machine: Hierarchy) -> Json:

@@ -60,6 +60,19 @@ def test_only_main_memory_has_a_known_bandwidth(tmp_path: Path) -> None:
     ]
 
 
+def test_no_layer_lies_above_a_roof_of_a_machine_with_levels(tmp_path: Path) -> None:
+    """Rates are those of all instances of a memory, as its bytes are."""
+    document = cost([DIGITS, "--arch", "eyeriss_like", "--objective", "energy"], tmp_path)
+    machine = document["machine"]
+    roofs = {each["name"]: each["bytes_per_cycle"] for each in machine["memories"] if each["bytes_per_cycle"]}
+    assert roofs
+    for layer in document["layers"]:
+        assert layer["macs"] <= machine["macs_per_cycle"] * layer["cycles"]
+        for name in roofs.keys() & layer["traffic"].keys():
+            moved = sum(each["read_bytes"] + each["write_bytes"] for each in layer["traffic"][name].values())
+            assert moved <= roofs[name] * layer["cycles"], (layer["name"], name)
+
+
 def test_a_nest_without_points_has_loops_and_no_buffers() -> None:
     arch = load_arch("gemmini16")
     nest = conv_nest(arch)
