@@ -45,10 +45,14 @@ def choose_schedules(module: Module, arch: Arch, options: MappingOptions) -> Mod
         elif name not in layers and name not in copies:
             faults.append(Diagnostic(f"there is no layer {name!r} to map", pin.span, _listed(layers)))
     explicit: set[str] = set()
-    for nest in left:
-        copy = copy_name(nest.name)
+    pinned = [
+        (nest, pins.get(nest.name), None if copy_name(nest.name) in layers else pins.get(copy_name(nest.name)))
+        for nest in left
+    ]
+    mapper.map_ahead(pinned)
+    for nest, pin, copy_pin in pinned:
         try:
-            if mapper.takes_explicit(nest, pins.get(nest.name), None if copy in layers else pins.get(copy)):
+            if mapper.takes_explicit(nest, pin, copy_pin):
                 explicit.add(nest.name)
         except CompileError as error:
             faults += error.diagnostics

@@ -85,23 +85,24 @@ def least_cycles(problem: Problem, scratch: Scratch, two: int, one: int, unit: i
     """The least bound over copies that fit. `two` and `one` bound cycles with two copies and with one of the output."""
     operands = problem.operands.shape[0]
     every = (1 << operands) - 1
+    here = two if has_two(scratch, operands - 1, every) else one
+    lowest = max(here, unit_cycles(problem, scratch, unit, gap, every))
     if fits(problem, scratch, every):
-        here = two if has_two(scratch, operands - 1, every) else one
-        return max(here, unit_cycles(problem, scratch, unit, gap, every))
+        return lowest
     here = two if has_two(scratch, operands - 1, 0) else one
     least = max(here, unit_cycles(problem, scratch, unit, gap, 0))
     free = 0
     for operand in range(operands):
         if scratch.moved[operand, PINNED] == 0 and scratch.moved[operand, TIMES] > 1:
             free |= 1 << operand
-    for copies in range(1, every):
-        if copies & ~free:
-            continue
+    copies = (free - 1) & free
+    while copies > 0 and least > lowest:
         here = two if has_two(scratch, operands - 1, copies) else one
         if here < least:
             here = max(here, unit_cycles(problem, scratch, unit, gap, copies))
             if here < least and fits(problem, scratch, copies):
                 least = here
+        copies = (copies - 1) & free
     return least
 
 

@@ -42,6 +42,10 @@ class MapCache(ContentCache):
         text = "\n".join([str(FORMAT), np.__version__, _sources_digest(), *map(repr, parts)])
         return hashlib.sha256(text.encode()).hexdigest()
 
+    def has(self, key: str) -> bool:
+        """Whether there is an entry, sound or not."""
+        return self.folder is not None and (self.folder / key).exists()
+
     def read(self, key: str) -> dict[str, Any] | None:
         """The entry, if there is one; its values may still be anything that JSON can say."""
         entry = super().read(key)

@@ -56,8 +56,8 @@ from .map_tables import (
 )
 
 # Columns of `moved`, by operand: how often it is moved, at least and at most; cycles on the bus, of all transfers, of
-# all but the first, of the first, of the last, and the most of one; bytes in main memory and locally; bytes of a tile;
-# the copies that are pinned, 0 for none.
+# all but the first, of the first, of the last and the most of one (these two of stores, and where the figures of runs
+# are not exact); bytes in main memory and locally; bytes of a tile; the copies that are pinned, 0 for none.
 TIMES, OFTEN, CYCLES, LATER, EARLIEST, LATEST, LONGEST, MAIN_BYTES, LOCAL_BYTES, TILE, PINNED = range(11)
 
 
@@ -96,8 +96,8 @@ def box_entry(tables: Tables, at: Ints, axis: int) -> int:
 
 @compiled
 def note_tiles(problem: Problem, tables: Tables, scratch: Scratch, at: Ints, dataflow: int) -> bool:
-    """Bytes of one copy of the smallest tiles (ir.nest.local_layout), and the rows of boxes; False where a box exceeds the fields of commands
-    or the tiles do not fit."""
+    """Bytes of one copy of the smallest tiles (ir.nest.local_layout), and the rows of boxes; False where a box exceeds
+    the fields of commands or the tiles do not fit."""
     for memory in range(problem.capacities.size):
         scratch.needed[memory] = 0
     for operand in range(problem.operands.shape[0]):
@@ -160,6 +160,7 @@ def note_transfers(problem: Problem, tables: Tables, scratch: Scratch, at: Ints,
             often *= tables.nodes[at[dim], MOST]
         elif tiles > 1:
             repeats *= fewest
+    is_output = operand == problem.operands.shape[0] - 1
     inside, counts, largest = 1, 1, 1
     beats, requests, first_beats, first_requests, final_beats, final_requests = 1, 1, 1, 1, 1, 1
     first_inside, final_inside = 1, 1
@@ -169,16 +170,18 @@ def note_transfers(problem: Problem, tables: Tables, scratch: Scratch, at: Ints,
         inside *= box[INSIDE]
         counts *= box[COUNTS]
         first_inside *= box[FIRST]
-        final_inside *= box[FINAL]
-        largest *= box[LARGEST]
         exact = exact and box[EXACT] > 0
+        if is_output:
+            largest *= box[LARGEST]
+            final_inside *= box[FINAL]
         if not merging:
             beats *= box[INSIDE]
             requests *= box[INSIDE]
             first_beats *= box[FIRST]
             first_requests *= box[FIRST]
-            final_beats *= box[FINAL]
-            final_requests *= box[FINAL]
+            if is_output:
+                final_beats *= box[FINAL]
+                final_requests *= box[FINAL]
             continue
         mixed = mixed or box[WHOLE] == MIXED
         if axis == first_axis or box[WHOLE] == 0:
@@ -186,8 +189,9 @@ def note_transfers(problem: Problem, tables: Tables, scratch: Scratch, at: Ints,
             requests *= box[REQUESTS]
             first_beats *= box[FIRST_BEATS]
             first_requests *= box[FIRST_REQUESTS]
-            final_beats *= box[FINAL_BEATS]
-            final_requests *= box[FINAL_REQUESTS]
+            if is_output:
+                final_beats *= box[FINAL_BEATS]
+                final_requests *= box[FINAL_REQUESTS]
         merging = box[WHOLE] == 1
     if axes == 0:
         beats = first_beats = final_beats = ceil_div(size, machine[BUS])
@@ -198,18 +202,18 @@ def note_transfers(problem: Problem, tables: Tables, scratch: Scratch, at: Ints,
         final_beats = ceil_div(final_inside * size, machine[BUS])
         requests = first_requests = final_requests = 0
         exact = False
-    command, is_output = machine[COMMAND], operand == problem.operands.shape[0] - 1
+    command = machine[COMMAND]
     moved[TIMES] = repeats * tiles
     moved[OFTEN] = often
     moved[CYCLES] = moved[TIMES] * command + repeats * bus_cycles(machine, beats, requests)
     moved[EARLIEST] = command + bus_cycles(machine, first_beats, first_requests)
-    moved[LATEST] = command + bus_cycles(machine, final_beats, final_requests)
     moved[MAIN_BYTES] = repeats * inside * size
     moved[LOCAL_BYTES] = repeats * counts * figures[OF_LOCAL_BYTES]
     before = moved[EARLIEST]
     if is_output or not exact:
         moved[LONGEST] = longest_cycles(problem, tables, scratch, operand)
         if is_output:
+            moved[LATEST] = command + bus_cycles(machine, final_beats, final_requests)
             moved[LONGEST] = max(moved[LONGEST], command + ceil_div(largest, machine[POST_LANES]))
         before = moved[LONGEST]
     moved[LATER] = max(0, moved[CYCLES] - before)

@@ -5,9 +5,12 @@ names alone, with the reason and a certificate. What earlier compilations found 
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from ..backends.cost.module import nameless
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from .map_search import Found
 
 STOPPED = "stopped at the time limit"  # stands in the reasons of schedules for which that holds
+MOST_WORKERS = 8
 UNITS = {"latency": "cycles", "energy": "pJ", "edp": "pJ x cycles"}
 
 
@@ -64,6 +68,23 @@ class Mapper:
                     self.cache.write(entry, _decisions(schedule))
             self._known[key] = schedule
         return replace(nest, schedule=self._known[key])
+
+    def map_ahead(self, layers: Sequence[tuple[Nest, Pin | None, Pin | None]]) -> None:
+        """Map layers that are not known yet, each with its pin and that of its copy, on all cores: compiled searches
+        leave the interpreter to one another. `takes_explicit` and `map` then know the results; faults are left to them.
+        """
+        different = {(self._key(nest, pin, ""), copy_pin): (nest, pin, copy_pin) for nest, pin, copy_pin in layers}
+        unknown = [each for each in different.values() if not self._is_kept(each[0], each[1])]
+        workers = min(len(unknown), os.cpu_count() or 1, MOST_WORKERS)
+        if workers < 2:
+            return
+        unknown.sort(key=lambda each: -prod(dim.extent for dim in each[0].domain))  # the longest first
+        with ThreadPoolExecutor(workers) as pool:
+            wait([pool.submit(self.takes_explicit, *each) for each in unknown])
+
+    def _is_kept(self, nest: Nest, pin: Pin | None) -> bool:
+        """Whether the cache may have a mapping of the nest as it is."""
+        return self.cache.has(self._entry("mapping", self._key(nest, pin, im2col_kind(nest))))
 
     def _is_late(self) -> bool:
         return time.monotonic() >= self.deadline

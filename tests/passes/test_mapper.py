@@ -12,7 +12,7 @@ from dnnc.ir.module import Header, Module
 from dnnc.ir.nest import Dataflow, Dim, Nest, Schedule, main_memory_loops
 from dnnc.ir.schedule_rules import schedule_faults
 from dnnc.ir.types import Tensor
-from dnnc.passes import map_search
+from dnnc.passes import map_search, mapper
 from dnnc.passes.choose_schedules import choose_schedules
 from dnnc.passes.im2col import copy_name
 from dnnc.passes.map_search import search
@@ -181,6 +181,22 @@ def test_equal_nests_are_mapped_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(set(schedules(mapped)[:3])) == 1
     assert mapped.operations[3] == kept
     assert choose_schedules(mapped, arch, AUTO).operations == mapped.operations
+
+
+def test_the_cores_at_work_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faults are told the same, too."""
+    arch = machine(spad_bytes=2048, acc_bytes=512)
+    nests = [replace(plain(matmul_nest(arch, p=10 + 3 * number)), name=f"layer{number}") for number in range(5)]
+    nests.append(replace(plain(conv_nest(arch, m=16, p=12, q=10, c=8)), name="conv"))
+    pins = (("layer1", Pin(tiles=(("p", 99),))), ("conv", Pin(im2col="none")))
+    impossible = MappingOptions(pins=pins)
+    found = []
+    for workers in (1, 4):
+        monkeypatch.setattr(mapper, "MOST_WORKERS", workers)
+        monkeypatch.setattr(mapper.os, "cpu_count", lambda: 4)
+        told = message(lambda: choose_schedules(module_of(*nests), arch, impossible))
+        found.append((choose_schedules(module_of(*nests), arch, AUTO), told))
+    assert found[0] == found[1]
 
 
 def test_pins_name_layers() -> None:
