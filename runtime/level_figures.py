@@ -21,8 +21,8 @@ Both = tuple[int, int]  # of all instances, and of the first one
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Words read and written by store and operand, cycles that each store is busy, and bits over each fan-out's
-    links."""
+    """Words read and written by store and operand, cycles that each store, and each fan-out with
+    buses, is busy, and bits over each fan-out's links."""
 
     read: Mapping[tuple[str, Role], Both]
     written: Mapping[tuple[str, Role], Both]
@@ -61,7 +61,8 @@ def figures(workload: Workload, machine: Hierarchy, walk: Walk) -> Figures:
             add(read, each.inner, each.role, each.each, bits)
             come_back = again[0], each.each[1] - _first_kept(walk, each.inner)
             add(written, each.inner, each.role, come_back, bits)
-    return Figures(read, written, _busy(machine, read, written), _hop_bits(workload, machine, walk))
+    busy = _busy(machine, read, written) | _bus_busy(workload, machine, walk)
+    return Figures(read, written, busy, _hop_bits(workload, machine, walk))
 
 
 def _bits(workload: Workload, machine: Hierarchy, role: Role) -> int:
@@ -88,6 +89,20 @@ def _busy(
         if any(name == store.name for name, _ in (*read, *written)):
             found[store.name] = max(_cycles(words, rate) for words, rate in _at_rates(store, reads, writes))
     return found
+
+
+def _bus_busy(workload: Workload, machine: Hierarchy, walk: Walk) -> dict[str, int]:
+    """Cycles that the busiest bus into the first instance of each fan-out needs."""
+    loads: Counter[tuple[str, Role]] = Counter()
+    for fanout in machine.fanouts:
+        for each in walk.boundaries:
+            for name, elements in each.entering if fanout.bus_bits else ():
+                bits, wide = _bits(workload, machine, each.role), dict(fanout.bus_bits).get(each.role)
+                if name == fanout.name:
+                    together = 0 if wide is None else wide // bits
+                    slow = 0 if wide is None else ceil(bits / wide)
+                    loads[name, each.role] += ceil(elements / together) if together else elements * slow
+    return {name: max(loads[each] for each in loads if each[0] == name) for name, _ in loads}
 
 
 def _at_rates(store: Store, reads: int, writes: int) -> list[tuple[int, float | None]]:

@@ -38,7 +38,8 @@ Element = tuple[int, ...]
 @dataclass(frozen=True, slots=True)
 class Walked:
     """Elements that cross one boundary: over all instances, and at the first one. Where there are several, padding
-    counts at the first one as if it were stored. The fields are those of backends/cost/levels/counts.py."""
+    counts at the first one as if it were stored. The fields are those of backends/cost/levels/counts.py; `entering` is
+    what enters the first instance of each fan-out."""
 
     role: Role
     outer: str
@@ -47,6 +48,7 @@ class Walked:
     each: tuple[int, int]
     distinct: tuple[int, int]
     network: tuple[tuple[str, int], ...]
+    entering: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,10 +243,15 @@ def _boundary(
             if at < place or not each.shares(operand.role) or between.index(each.name) < entered
         ]
 
+    def before(entered: int) -> list[int]:
+        """The places in an Instance of lanes that tell instances of the `entered`-th fan-out apart."""
+        return [n for n, (at, each) in enumerate(spatial) if at < place or between.index(each.name) < entered]
+
     def takes(end: int, padding: bool) -> Iterator[list[_Take]]:
         return _takes(workload, tree, operand, end, inner_store is not None, slides, padding)
 
     each, shared, distinct, entering = [0, 0], [0, 0], [0, 0], [0 for _ in between]
+    first = [0 for _ in between]
     given: dict[Instance, set[Element]] = {}
     for step in takes(until, padding=False):
         each[0] += sum(len(take.new) for take in step)
@@ -260,6 +267,9 @@ def _boundary(
         each[1] += sum(len(take.new) for take in step if not any(take.instance))
         of_first = [take for take in step if not any(take.instance[:outside])]
         shared[1] += _shared(of_first, apart(0))
+        for number in range(len(between)):
+            inside = [take for take in step if not any(take.instance[lane] for lane in before(number))]
+            first[number] += _shared(inside, apart(number))
         ever.update(*(take.new for take in of_first))
     distinct[1] = len(ever)
 
@@ -285,6 +295,9 @@ def _boundary(
         each=(each[0], each[1]),
         distinct=(distinct[0], distinct[1]) if operand.role is Role.OUTPUT else (0, 0),
         network=tuple(zip(between, entering, strict=True)),
+        entering=tuple(
+            (name, first[number] if before(number) else entering[number]) for number, name in enumerate(between)
+        ),
     )
 
 

@@ -43,7 +43,7 @@ def test_another_figure_of_theirs_is_outside(truth: Truth) -> None:
         if row.ours is None:
             continue
         lower = row.relation is Relation.AT_MOST
-        away = 20 * (abs(row.ours) + row.allowed + (row.explanation.covers if row.explanation else 0))
+        away = 20 * (abs(row.ours) + row.allowed + (row.explanation.covers if row.explanation else 0)) or 1
         assert replace(row, theirs=row.ours - away if lower else row.ours + away).verdict is Verdict.OUTSIDE, row
 
 

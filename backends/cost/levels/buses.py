@@ -76,8 +76,7 @@ def _loads(
     exchanging: int,
 ) -> Iterator[BusLoad]:
     role = operand.role
-    # Padding counts, as it does for the busiest instance anywhere.
-    mover = Mover(workload, operand, tree.nodes, clips=False)
+    clipped, whole = (Mover(workload, operand, tree.nodes, clips=clips) for clips in (True, False))
     single = {store.name for store in machine.stores if store.buffering is Buffering.SINGLE}
     keeps = list(tree.keeps(role))
     inner: list[tuple[int, str | None]] = [*keeps[1:], (len(tree.nodes), None)]
@@ -88,6 +87,8 @@ def _loads(
             if fanout not in timed:
                 continue
             lanes = _lanes(machine, tree, role, names[number:], place, until)
+            # Where there are several instances, the first one's padding counts.
+            mover = whole if Lanes.FIRST in lanes.values() else clipped
             # Multipliers keep nothing: they take their operands at every point.
             carried = mover.taken(until, lanes) if name is not None else mover.visited(until, lanes)
             within = None if name in single else exchanging if until >= exchanging else 0

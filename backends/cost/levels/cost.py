@@ -191,7 +191,8 @@ def _bus_times(
         bits = _bits(workload, machine, load.role)
         fanout, way = fanouts[load.fanout], (load.role, load.outer)
         key = load.fanout, load.role
-        busy[key] = busy.get(key, 0) + fanout.bus_cycles(load.role, load.carried, bits)
+        if fanout.bus_bits:
+            busy[key] = busy.get(key, 0) + fanout.bus_cycles(load.role, load.carried, bits)
         slowest[way] = max(slowest.get(way, 0), fanout.bus_cycles(load.role, load.waited_for, bits))
     for load in loads:
         slowest[load.role, load.outer] += load.handed_on
