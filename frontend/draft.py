@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import TensorProto
 
 from ..ir.diagnostics import ensure
 from ..ir.graph import OPERATORS, Attribute, Node
 from ..ir.types import Blobs, ElementType, Quantization, Tensor
+from .messages import TensorProto
 from .network import ELEMENT_TYPES, Constant, Network, OnnxNode, Shape
 
 

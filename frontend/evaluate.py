@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto
 
+from .messages import ModelProto, TensorProto
 from .network import NUMPY_TYPES, Constant
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ class Session:
         return result
 
 
-def create_session(model: onnx.ModelProto, constants: Mapping[str, Constant], *, optimise: bool = False) -> Session:
+def create_session(model: ModelProto, constants: Mapping[str, Constant], *, optimise: bool = False) -> Session:
     """A CPU session of `model`, to which `constants` are added as initialisers (large ones shared, not copied).
 
     With `optimise`, the session folds and simplifies; without, it runs the graph as it stands. Above that level
@@ -57,7 +56,7 @@ def create_session(model: onnx.ModelProto, constants: Mapping[str, Constant], *,
     if not optimise:
         options.add_session_config_entry("session.disable_prepacking", "1")
     names, values = [], []
-    whole = onnx.ModelProto()
+    whole = ModelProto()
     whole.CopyFrom(model)
     for name, constant in constants.items():
         if constant.array.size >= _SHARED_ELEMENTS and constant.elem_type in NUMPY_TYPES:

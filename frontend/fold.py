@@ -15,13 +15,12 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 
 import numpy as np
-import onnx
-from onnx import TensorProto
 
 from ..ir.diagnostics import CompileError, Diagnostic
 from .evaluate import create_session, onnxruntime_message
 from .macs import node_macs
-from .network import NUMPY_TYPES, Constant, Network, OnnxNode, plain_domain, serialised
+from .messages import TensorProto
+from .network import NUMPY_TYPES, Constant, Network, OnnxNode, numpy_type, plain_domain, serialised
 from .shapes import infer
 
 # Bytes of one folded value, and of all values that one model may have folded.
@@ -224,7 +223,7 @@ def _empty_values(network: Network, node: OnnxNode) -> dict[str, Constant]:
     if any(info.elements != 0 or info.elem_type not in NUMPY_TYPES for info in infos.values()):
         return {}
     return {
-        name: Constant(info.elem_type, np.zeros(info.shape or (), onnx.helper.tensor_dtype_to_np_dtype(info.elem_type)))
+        name: Constant(info.elem_type, np.zeros(info.shape or (), numpy_type(info.elem_type)))
         for name, info in infos.items()
     }
 

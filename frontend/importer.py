@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import onnx
-
 from ..ir.graph import HostRegion, Node
 from ..ir.module import Header, Module
 from ..ir.types import Blobs, HostType, Tensor
@@ -18,6 +16,7 @@ from .fold import fold, is_dequantize
 from .host import Flow, Item, assign_levels, build_region, demote
 from .load import load_network
 from .macs import node_macs
+from .messages import NodeProto
 from .network import CROSSING_TYPES, Network, OnnxNode
 from .normalise import expand_functions, normalise
 from .qdq import Unit, convert_unit, find_units
@@ -108,7 +107,9 @@ def _name_constant_outputs(network: Network) -> None:
         network.constants[value] = network.constants.pop(name)
         for node in network.nodes:
             network.rename(node, {name: value})
-        network.nodes.append(OnnxNode(f"{name}.constant", onnx.helper.make_node("Identity", [value], [name]), ()))
+        network.nodes.append(
+            OnnxNode(f"{name}.constant", NodeProto(op_type="Identity", input=[value], output=[name]), ())
+        )
 
 
 class _Import:

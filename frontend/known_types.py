@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto
 
 from ..ir.content_cache import ContentCache, folder_of_user
+from .messages import ModelProto
 from .network import SPELLINGS, Constant, ValueInfo
 
 FORMAT = 1

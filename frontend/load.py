@@ -12,15 +12,26 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import onnx
 from google.protobuf.message import DecodeError, Message
-from onnx import TensorProto
+from numpy.typing import NDArray
 
 from ..ir.diagnostics import CompileError, Diagnostic, Span
 from ..ir.files import read_bounded
-from .network import NUMPY_TYPES, Constant, Network, OnnxNode, captured_values, inner_names, plain_domain, subgraphs
+from .messages import IR_VERSION, AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
+from .network import (
+    NUMPY_TYPES,
+    Constant,
+    Network,
+    OnnxNode,
+    captured_values,
+    inner_names,
+    numpy_type,
+    plain_domain,
+    subgraphs,
+)
 from .wellformed import order_nodes, structural_faults
 
 # protobuf itself stops at 2 GiB; larger models keep their weights in external data.
@@ -69,7 +80,7 @@ def load_network(path: Path) -> Network:
     return network
 
 
-def parse(path: Path) -> onnx.ModelProto:
+def parse(path: Path) -> ModelProto:
     """The message in the file, whatever it means. Raises CompileError."""
     place = Span(str(path))
     help = "store the weights as external data: onnx.save(model, path, save_as_external_data=True)"
@@ -77,7 +88,7 @@ def parse(path: Path) -> onnx.ModelProto:
     data = read_bounded(path, LARGEST_FILE_BYTES, help if large else "")
     if not data:
         raise CompileError(Diagnostic("the file is empty", place))
-    proto = onnx.ModelProto()
+    proto = ModelProto()
     try:
         proto.ParseFromString(data)
     except DecodeError as error:
@@ -111,12 +122,12 @@ def _tensor_text(tensor: TensorProto) -> bool:
     return all(isinstance(text, str) for text in texts)
 
 
-def _header_faults(proto: onnx.ModelProto, path: Path) -> Iterator[Diagnostic]:
+def _header_faults(proto: ModelProto, path: Path) -> Iterator[Diagnostic]:
     place = Span(str(path))
     if not proto.HasField("graph"):
         yield Diagnostic("the model has no graph", place, "is this a complete ONNX file?")
-    if proto.ir_version > onnx.IR_VERSION:
-        yield Diagnostic(f"IR version {proto.ir_version} is newer than {onnx.IR_VERSION}, the newest known", place)
+    if proto.ir_version > IR_VERSION:
+        yield Diagnostic(f"IR version {proto.ir_version} is newer than {IR_VERSION}, the newest known", place)
     if len(proto.graph.node) > MOST_NODES:
         yield Diagnostic(f"the graph has {len(proto.graph.node)} nodes; at most {MOST_NODES} are read", place)
     for graph in _graphs(proto):
@@ -125,7 +136,7 @@ def _header_faults(proto: onnx.ModelProto, path: Path) -> Iterator[Diagnostic]:
             yield Diagnostic(f"sparse initialisers are not supported: {names}", place, "store them as dense tensors")
 
 
-def _graphs(proto: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
+def _graphs(proto: ModelProto) -> Iterator[GraphProto]:
     pending = [proto.graph]
     for function in proto.functions:
         pending.extend(graph for node in function.node for graph in subgraphs(node))
@@ -136,7 +147,7 @@ def _graphs(proto: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
             pending.extend(subgraphs(node))
 
 
-def _inner_tensors(proto: onnx.ModelProto) -> Iterator[TensorProto]:
+def _inner_tensors(proto: ModelProto) -> Iterator[TensorProto]:
     """Tensors in attributes and subgraphs; the initialisers of the main graph are read apart."""
     nodes = [node for function in proto.functions for node in function.node]
     for graph in _graphs(proto):
@@ -145,7 +156,7 @@ def _inner_tensors(proto: onnx.ModelProto) -> Iterator[TensorProto]:
             yield from graph.initializer
     for node in nodes:
         for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.TENSOR:
+            if attribute.type == AttributeProto.TENSOR:
                 yield attribute.t
             yield from attribute.tensors
 
@@ -208,8 +219,8 @@ class _TensorReader:
         if not self.check(tensor, raw):
             return None
         if raw is None or tensor.data_type not in NUMPY_TYPES or sys.byteorder == "big":
-            return Constant(tensor.data_type, onnx.numpy_helper.to_array(tensor))
-        return Constant(tensor.data_type, np.frombuffer(raw, _numpy_type(tensor.data_type)).reshape(tuple(tensor.dims)))
+            return Constant(tensor.data_type, _unpacked(tensor))
+        return Constant(tensor.data_type, np.frombuffer(raw, numpy_type(tensor.data_type)).reshape(tuple(tensor.dims)))
 
     def _read_external(self, tensor: TensorProto) -> Constant | None:
         elements = self._elements(tensor)
@@ -238,12 +249,12 @@ class _TensorReader:
             )
             return None
         if not expected:
-            return Constant(tensor.data_type, np.zeros(tuple(tensor.dims), _numpy_type(tensor.data_type)))
+            return Constant(tensor.data_type, np.zeros(tuple(tensor.dims), numpy_type(tensor.data_type)))
         stored = np.memmap(file, dtype=np.uint8, mode="r", offset=offset, shape=(expected,))
         if TensorProto.DataType.Name(tensor.data_type) in _PACKED:
             inline = TensorProto(data_type=tensor.data_type, dims=tensor.dims, raw_data=stored.tobytes())
-            return Constant(tensor.data_type, onnx.numpy_helper.to_array(inline))
-        return Constant(tensor.data_type, stored.view(_numpy_type(tensor.data_type)).reshape(tuple(tensor.dims)))
+            return Constant(tensor.data_type, _unpacked(inline))
+        return Constant(tensor.data_type, stored.view(numpy_type(tensor.data_type)).reshape(tuple(tensor.dims)))
 
     def _inside_folder(self, tensor: TensorProto, location: str) -> Path | None:
         """The file that `location` names, if it is a regular file in the model's folder, links followed."""
@@ -266,8 +277,10 @@ class _TensorReader:
         return real
 
 
-def _numpy_type(elem_type: int) -> np.dtype[np.generic]:
-    return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(elem_type))
+def _unpacked(tensor: TensorProto) -> NDArray[Any]:
+    from onnx import numpy_helper
+
+    return np.asarray(numpy_helper.to_array(tensor))
 
 
 def _stored_bytes(elem_type: int, elements: int) -> int | None:
@@ -275,10 +288,10 @@ def _stored_bytes(elem_type: int, elements: int) -> int | None:
     if elem_type == TensorProto.STRING:
         return None
     packed = _PACKED.get(TensorProto.DataType.Name(elem_type))
-    return -(-elements // packed) if packed else elements * _numpy_type(elem_type).itemsize
+    return -(-elements // packed) if packed else elements * numpy_type(elem_type).itemsize
 
 
-def _initialisers(graph: onnx.GraphProto, reader: _TensorReader) -> dict[str, Constant]:
+def _initialisers(graph: GraphProto, reader: _TensorReader) -> dict[str, Constant]:
     constants = {}
     for tensor in graph.initializer:
         constant = reader.read(tensor)
@@ -287,12 +300,12 @@ def _initialisers(graph: onnx.GraphProto, reader: _TensorReader) -> dict[str, Co
     return constants
 
 
-def node_label(node: onnx.NodeProto, index: int) -> str:
+def node_label(node: NodeProto, index: int) -> str:
     """How messages name a node: its name, or its operator and its place in the file."""
     return node.name or f"{node.op_type or 'node'}_{index}"
 
 
-def _network(proto: onnx.ModelProto, path: Path, constants: dict[str, Constant], reader: _TensorReader) -> Network:
+def _network(proto: ModelProto, path: Path, constants: dict[str, Constant], reader: _TensorReader) -> Network:
     """The parsed model with Constant nodes made constants. An initialiser that is an input, too, is a constant."""
     originals: list[tuple[str, str]] = []
     nodes: list[OnnxNode] = []
@@ -308,7 +321,7 @@ def _network(proto: onnx.ModelProto, path: Path, constants: dict[str, Constant],
         if constant is not None:
             constants[node.output[0]] = constant
             continue
-        copy = onnx.NodeProto()
+        copy = NodeProto()
         copy.CopyFrom(node)
         nodes.append(OnnxNode(label, copy, (label,), captured_values(copy)))
     inputs = [each for each in graph.input if each.name not in constants]
@@ -331,7 +344,7 @@ def _network(proto: onnx.ModelProto, path: Path, constants: dict[str, Constant],
     return network
 
 
-def _constant_node(node: onnx.NodeProto, reader: _TensorReader) -> Constant | None:
+def _constant_node(node: NodeProto, reader: _TensorReader) -> Constant | None:
     """The value of a Constant node; None for other nodes."""
     if node.op_type != "Constant" or plain_domain(node.domain) or len(node.attribute) != 1:
         return None

@@ -11,11 +11,10 @@ import re
 from collections.abc import Callable
 from math import prod
 
-import onnx
-
 from ..ir.graph import Node
 from ..ir.module import Module
 from .draft import Refused
+from .messages import TypeProto
 from .network import Network, OnnxNode, Shape
 from .window import WindowAttributes, transposed_window, window
 
@@ -71,6 +70,8 @@ def graph_node_macs(module: Module, node: Node) -> int:
 
 def region_macs(model: bytes) -> int | None:
     """The same of the ONNX model of a host region; None where those of one of its nodes are not counted."""
+    import onnx
+
     graph = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(model)).graph
     shapes = {each.name: _extents(each.type.tensor_type) for each in (*graph.value_info, *graph.input, *graph.output)}
     shapes |= {each.name: tuple(each.dims) for each in graph.initializer}
@@ -79,7 +80,7 @@ def region_macs(model: bytes) -> int | None:
     return sum(known) if len(known) == len(counts) else None
 
 
-def _extents(kind: onnx.TypeProto.Tensor) -> Shape | None:
+def _extents(kind: TypeProto.Tensor) -> Shape | None:
     if not kind.HasField("shape") or not all(each.HasField("dim_value") for each in kind.shape.dim):
         return None
     return tuple(each.dim_value for each in kind.shape.dim)

@@ -12,12 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto
 
 from ..ir.diagnostics import Diagnostic, Span
 from ..ir.types import ElementType
+from .messages import (
+    AttributeProto,
+    FunctionProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    TensorProto,
+    TypeProto,
+    ValueInfoProto,
+)
 
 # ONNX element types that an accelerator may store. int64, bool and double stay on the host.
 ELEMENT_TYPES: dict[int, ElementType] = {
@@ -107,10 +115,12 @@ class Constant:
         return tuple(np.asarray(self.array).astype(np.int64).ravel().tolist())
 
     def proto(self, name: str) -> TensorProto:
+        from onnx import helper, numpy_helper
+
         if self.elem_type == TensorProto.STRING:
             texts: Any = [_bytes(each) for each in self.array.flat]
-            return onnx.helper.make_tensor(name, self.elem_type, self.shape, texts)
-        tensor: TensorProto = onnx.numpy_helper.from_array(np.ascontiguousarray(self.array).reshape(self.shape), name)
+            return helper.make_tensor(name, self.elem_type, self.shape, texts)
+        tensor: TensorProto = numpy_helper.from_array(np.ascontiguousarray(self.array).reshape(self.shape), name)
         return tensor
 
 
@@ -126,7 +136,7 @@ class OnnxNode:
     """
 
     label: str
-    proto: onnx.NodeProto
+    proto: NodeProto
     sources: tuple[str, ...]
     captured: tuple[str, ...] = ()
 
@@ -160,7 +170,7 @@ class OnnxNode:
 
     @cached_property
     def attributes(self) -> dict[str, Any]:
-        return {each.name: onnx.helper.get_attribute_value(each) for each in self.proto.attribute}
+        return {each.name: _attribute_value(each) for each in self.proto.attribute}
 
     def attribute(self, name: str, default: Any) -> Any:
         value = self.attributes.get(name, default)
@@ -171,7 +181,29 @@ class OnnxNode:
         return any(each.type in SUBGRAPHS for each in self.proto.attribute)
 
 
-SUBGRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+_VALUES = {
+    AttributeProto.FLOAT: "f",
+    AttributeProto.INT: "i",
+    AttributeProto.STRING: "s",
+    AttributeProto.FLOATS: "floats",
+    AttributeProto.INTS: "ints",
+    AttributeProto.STRINGS: "strings",
+}
+
+
+def _attribute_value(attribute: AttributeProto) -> Any:
+    """What `onnx.helper.get_attribute_value` makes of it; of the kinds that are in most models without that package."""
+    field_ = "" if attribute.ref_attr_name else _VALUES.get(attribute.type, "")
+    if field_:
+        value = getattr(attribute, field_)
+        return list(value) if field_.endswith("s") and field_ != "s" else value
+    from onnx import helper
+
+    other: Any = helper.get_attribute_value(attribute)
+    return other
+
+
+SUBGRAPHS = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
 
 
 def plain_domain(domain: str) -> str:
@@ -179,15 +211,15 @@ def plain_domain(domain: str) -> str:
     return "" if domain == "ai.onnx" else domain
 
 
-def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+def subgraphs(node: NodeProto) -> Iterator[GraphProto]:
     for attribute in node.attribute:
-        if attribute.type == onnx.AttributeProto.GRAPH:
+        if attribute.type == AttributeProto.GRAPH:
             yield attribute.g
-        elif attribute.type == onnx.AttributeProto.GRAPHS:
+        elif attribute.type == AttributeProto.GRAPHS:
             yield from attribute.graphs
 
 
-def captured_values(node: onnx.NodeProto) -> tuple[str, ...]:
+def captured_values(node: NodeProto) -> tuple[str, ...]:
     """Names that the subgraphs of `node` read from the graph around it, each once."""
     found: dict[str, None] = {}
     for graph in subgraphs(node):
@@ -202,7 +234,7 @@ def captured_values(node: onnx.NodeProto) -> tuple[str, ...]:
     return tuple(found)
 
 
-def inner_names(node: onnx.NodeProto) -> Iterator[str]:
+def inner_names(node: NodeProto) -> Iterator[str]:
     """Names defined inside the subgraphs of a node."""
     for graph in subgraphs(node):
         yield from (each.name for each in graph.input)
@@ -212,7 +244,7 @@ def inner_names(node: onnx.NodeProto) -> Iterator[str]:
             yield from inner_names(inner)
 
 
-def rename_reads(node: onnx.NodeProto, renamed: Mapping[str, str]) -> None:
+def rename_reads(node: NodeProto, renamed: Mapping[str, str]) -> None:
     """Let `node`, its subgraphs included, read other values; names that a subgraph defines itself are left alone."""
     for index, name in enumerate(node.input):
         node.input[index] = renamed.get(name, name)
@@ -242,10 +274,10 @@ class Network:
     outputs: list[str]
     infos: dict[str, ValueInfo]
     opsets: dict[str, int]
-    functions: list[onnx.FunctionProto]
+    functions: list[FunctionProto]
     originals: list[tuple[str, str]]
-    input_protos: dict[str, onnx.ValueInfoProto] = field(default_factory=dict)
-    output_protos: dict[str, onnx.ValueInfoProto] = field(default_factory=dict)
+    input_protos: dict[str, ValueInfoProto] = field(default_factory=dict)
+    output_protos: dict[str, ValueInfoProto] = field(default_factory=dict)
     batch: int = 1
     folded_bytes: int = 0
     folded_operations: int = 0
@@ -312,10 +344,10 @@ def serialised(
     constants: Mapping[str, Constant],
     *,
     shapes: bool = True,
-) -> onnx.ModelProto:
+) -> ModelProto:
     """A self-contained model of some nodes. Types of inputs and outputs are written as far as known, and with `shapes`
     their extents, too; otherwise inputs are as symbolic as in the file."""
-    proto = onnx.ModelProto(ir_version=EMITTED_IR_VERSION, producer_name="dnnc")
+    proto = ModelProto(ir_version=EMITTED_IR_VERSION, producer_name="dnnc")
     for domain, version in sorted(network.opsets.items()):
         proto.opset_import.add(domain=domain, version=version)
     proto.graph.name = name
@@ -332,28 +364,50 @@ def serialised(
 EMITTED_IR_VERSION = 13
 
 
-def value_info_proto(network: Network, name: str, shapes: bool = True) -> onnx.ValueInfoProto:
+def value_info_proto(network: Network, name: str, shapes: bool = True) -> ValueInfoProto:
     info = network.info(name)
     if not shapes and name in network.input_protos:
         return network.input_protos[name]
     if info.elem_type and not shapes:
-        return onnx.helper.make_tensor_value_info(name, info.elem_type, None)
+        return tensor_value_info(name, info.elem_type, None)
     if info.elem_type:
-        shape = list(info.shape) if info.shape is not None else None
-        return onnx.helper.make_tensor_value_info(name, info.elem_type, shape)
+        return tensor_value_info(name, info.elem_type, info.shape)
     declared = network.input_protos.get(name) or network.output_protos.get(name)
     if declared is not None:
         return declared
-    proto = onnx.ValueInfoProto(name=name)
+    proto = ValueInfoProto(name=name)
     type_proto = type_from_spelling(info.spelling)
     if type_proto is not None:
         proto.type.CopyFrom(type_proto)
     return proto
 
 
-def type_from_spelling(spelling: str) -> onnx.TypeProto | None:
+def tensor_value_info(name: str, elem_type: int, shape: Shape | None) -> ValueInfoProto:
+    """What `onnx.helper.make_tensor_value_info` makes."""
+    proto = ValueInfoProto(name=name)
+    proto.type.tensor_type.elem_type = elem_type
+    if shape is not None:
+        proto.type.tensor_type.shape.SetInParent()  # that of a scalar is there, too, and has no axes
+        for extent in shape:
+            proto.type.tensor_type.shape.dim.add(dim_value=extent)
+    return proto
+
+
+def numpy_type(elem_type: int) -> np.dtype[Any]:
+    """How arrays hold the elements of an ONNX type."""
+    if elem_type in NUMPY_TYPES:
+        name = TensorProto.DataType.Name(elem_type)
+        kind: np.dtype[Any] = np.dtype({"FLOAT": "float32", "DOUBLE": "float64"}.get(name, name.lower()))
+        return kind
+    from onnx import helper
+
+    found: np.dtype[Any] = np.dtype(helper.tensor_dtype_to_np_dtype(elem_type))
+    return found
+
+
+def type_from_spelling(spelling: str) -> TypeProto | None:
     """The type that onnxruntime spells `seq(tensor(int64))` and the like; None for what is unknown."""
-    proto = onnx.TypeProto()
+    proto = TypeProto()
     head, _, rest = spelling.partition("(")
     inner = rest[:-1]
     if head == "tensor":

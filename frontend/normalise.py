@@ -14,12 +14,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import onnx
-from onnx import TensorProto
 
 from ..ir.diagnostics import CompileError
 from .evaluate import onnxruntime_message
-from .network import Constant, Network, OnnxNode, captured_values, inner_names, tensor_info
+from .messages import IR_VERSION, ModelProto, NodeProto, TensorProto
+from .network import Constant, Network, OnnxNode, captured_values, inner_names, tensor_info, tensor_value_info
 
 
 def normalise(network: Network) -> None:
@@ -35,12 +34,12 @@ def expand_functions(network: Network) -> None:
         return
     import onnx.inliner
 
-    model = onnx.ModelProto(ir_version=onnx.IR_VERSION, functions=network.functions)
+    model = ModelProto(ir_version=IR_VERSION, functions=network.functions)
     for domain, version in network.opsets.items():
         model.opset_import.add(domain=domain, version=version)
     model.graph.name = "inline"
     for name, value in network.constants.items():  # seen as inputs: their values do not matter here
-        model.graph.input.append(onnx.helper.make_tensor_value_info(name, value.elem_type, value.shape))
+        model.graph.input.append(tensor_value_info(name, value.elem_type, value.shape))
     model.graph.input.extend(network.input_protos.values())
     model.graph.output.extend(network.output_protos.values())
     sources = {}
@@ -155,9 +154,11 @@ def _zero_pads(network: Network, node: OnnxNode) -> list[int] | None:
 
 
 def _set_attribute(node: OnnxNode, name: str, value: object) -> None:
+    from onnx import helper
+
     kept = [each for each in node.proto.attribute if each.name != name]
     del node.proto.attribute[:]
-    node.proto.attribute.extend([*kept, onnx.helper.make_attribute(name, value)])
+    node.proto.attribute.extend([*kept, helper.make_attribute(name, value)])
     node.__dict__.pop("attributes", None)
 
 
@@ -179,7 +180,7 @@ def move_dequantize(network: Network) -> None:
             weights.elem_type, np.ascontiguousarray(weights.array.transpose(permutation))
         )
         output = node.outputs[0]
-        proto = onnx.NodeProto()
+        proto = NodeProto()
         proto.CopyFrom(source.proto)
         proto.input[0] = moved
         proto.output[0] = output
@@ -204,7 +205,7 @@ def separate_dequantize(network: Network) -> None:
         for count, reader in enumerate(readers):
             if count == 0 and not shared:
                 continue
-            copy = onnx.NodeProto()
+            copy = NodeProto()
             copy.CopyFrom(node.proto)
             copy.output[0] = network.fresh(name)
             copy.name = ""
@@ -238,8 +239,10 @@ def fuse_softmax(network: Network) -> None:
         single = len(constants) == 4 and all(each is not None and each.array.size == 1 for each in constants)
         if kinds[0] != kinds[1] or kinds[0] not in (TensorProto.INT8, TensorProto.UINT8) or not single:
             continue
+        from onnx import helper
+
         opset = network.opset()
-        proto = onnx.helper.make_node(
+        proto = helper.make_node(
             "QLinearSoftmax",
             [before.input(0), *parameters],
             after.outputs,
@@ -292,7 +295,9 @@ def _corrected_product(network: Network, node: OnnxNode, b: Constant, zb: Consta
     inputs = [node.input(0), node.input(1)]
     if node.input(3):
         inputs += ["", node.input(3)]
-    make: Callable[..., onnx.NodeProto] = onnx.helper.make_node
+    from onnx import helper
+
+    make: Callable[..., NodeProto] = helper.make_node
     protos = (
         make("MatMulInteger", inputs, [product]),
         make("Cast", [za], [zero_int], to=TensorProto.INT32),

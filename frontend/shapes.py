@@ -11,12 +11,10 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-import onnx
-from onnx import TensorProto
-
 from ..ir.diagnostics import CompileError, Diagnostic
 from .evaluate import create_session, onnxruntime_message
 from .known_types import cache_of_user, read_types, spelled, types_key
+from .messages import ModelProto, TensorProto, TypeProto, ValueInfoProto
 from .network import (
     SPELLINGS,
     Constant,
@@ -26,6 +24,7 @@ from .network import (
     ValueInfo,
     serialised,
     tensor_info,
+    tensor_value_info,
     type_from_spelling,
 )
 
@@ -143,7 +142,7 @@ def _resolved(
     return tuple(shape), None
 
 
-def _declared(proto: onnx.ValueInfoProto) -> list[int | str] | None:
+def _declared(proto: ValueInfoProto) -> list[int | str] | None:
     """Extents and symbols of a tensor input (an unnamed open axis is the empty string); None without a shape."""
     if not proto.type.HasField("tensor_type") or not proto.type.tensor_type.HasField("shape"):
         return None
@@ -153,13 +152,13 @@ def _declared(proto: onnx.ValueInfoProto) -> list[int | str] | None:
     ]
 
 
-def _type_info(proto: onnx.ValueInfoProto) -> ValueInfo:
+def _type_info(proto: ValueInfoProto) -> ValueInfo:
     if proto.type.HasField("tensor_type"):
         return tensor_info(proto.type.tensor_type.elem_type, None)
     return ValueInfo(_spelling(proto.type))
 
 
-def _spelling(proto: onnx.TypeProto) -> str:
+def _spelling(proto: TypeProto) -> str:
     match proto.WhichOneof("value"):
         case "tensor_type":
             return SPELLINGS[proto.tensor_type.elem_type]
@@ -255,7 +254,7 @@ def _wrong_pools(network: Network, corrected: Mapping[str, ValueInfo]) -> Iterat
 
 def _untyped(
     network: Network, nodes: Sequence[OnnxNode], given: Mapping[str, ValueInfo], large: set[str]
-) -> onnx.ModelProto:
+) -> ModelProto:
     """A model of `nodes` whose session tells the type of every value. `large` constants are inputs: their values do not
     matter to almost any operator, and reading gigabytes takes its time."""
     model = serialised(network, nodes, [*network.inputs, *given, *sorted(large)], [], "inference", {})
@@ -273,8 +272,10 @@ def _session_info(spelling: str, shape: list[int | str | None]) -> ValueInfo:
     return tensor_info(proto.tensor_type.elem_type, tuple(int(each or 0) for each in shape) if known else None)
 
 
-def _infer_with_onnx(network: Network, model: onnx.ModelProto) -> None:
-    whole = onnx.ModelProto()
+def _infer_with_onnx(network: Network, model: ModelProto) -> None:
+    import onnx
+
+    whole = ModelProto()
     whole.CopyFrom(model)
     given = {each.name for each in whole.graph.input}
     for name, constant in network.constants.items():
@@ -283,7 +284,7 @@ def _infer_with_onnx(network: Network, model: onnx.ModelProto) -> None:
         if constant.array.size <= _SMALL_ELEMENTS:
             whole.graph.initializer.append(constant.proto(name))
         else:
-            whole.graph.input.append(onnx.helper.make_tensor_value_info(name, constant.elem_type, constant.shape))
+            whole.graph.input.append(tensor_value_info(name, constant.elem_type, constant.shape))
     try:
         inferred = onnx.shape_inference.infer_shapes(whole, data_prop=True)
     except (onnx.shape_inference.InferenceError, RuntimeError):
@@ -327,6 +328,8 @@ def _faulty_nodes(network: Network, whole: Exception) -> list[Diagnostic]:
 
 def _fixed_output_types(network: Network, node: OnnxNode) -> dict[str, ValueInfo]:
     """Types of outputs that do not depend on the inputs' types, such as the bool of Equal."""
+    import onnx
+
     try:
         version = min(network.opset(node.proto.domain), 2**31 - 1)
         schema = onnx.defs.get_schema(node.proto.op_type, version, node.proto.domain)

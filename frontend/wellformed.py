@@ -12,10 +12,9 @@ from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-import onnx
-
 from ..ir.diagnostics import Diagnostic, Span
 from .known_types import Operators, cache_of_user, read_operators, write_operators
+from .messages import GraphProto, ModelProto, NodeProto, TensorProto, TypeProto
 from .network import captured_values, plain_domain, subgraphs
 
 # Operators of older opsets than `converters` know stay on the host; onnxruntime says whether it runs them.
@@ -28,7 +27,7 @@ MOST_EXPANDED_NODES = 1_000_000
 MOST_COUNTED_NODES = 1 << 62
 
 
-def structural_faults(model: onnx.ModelProto, path: Path) -> list[Diagnostic]:
+def structural_faults(model: ModelProto, path: Path) -> list[Diagnostic]:
     """Everything that is wrong with names, operators, opsets and order; the list is empty where all is well."""
     place = Span(str(path))
     checker = _Checker(model, place)
@@ -39,7 +38,7 @@ def structural_faults(model: onnx.ModelProto, path: Path) -> list[Diagnostic]:
 
 
 class _Checker:
-    def __init__(self, model: onnx.ModelProto, place: Span) -> None:
+    def __init__(self, model: ModelProto, place: Span) -> None:
         self.model = model
         self.place = place
         self.faults: list[Diagnostic] = []
@@ -85,7 +84,7 @@ class _Checker:
             more = " or more" if total == MOST_COUNTED_NODES else ""
             self.fault(f"local functions expand to {total}{more} nodes; at most {MOST_EXPANDED_NODES} are read")
 
-    def _check_scan(self, node: onnx.NodeProto, label: str) -> None:
+    def _check_scan(self, node: NodeProto, label: str) -> None:
         """onnxruntime takes room for as many scan inputs as the attribute says before it looks at the node."""
         if _operator(node) != ("", "Scan"):
             return
@@ -102,7 +101,7 @@ class _Checker:
                     f"node {label!r}: num_scan_inputs is {attribute.i}", f"it is 1 to {len(node.input)}, its inputs"
                 )
 
-    def check_graph(self, graph: onnx.GraphProto, outer: frozenset[str], inside: str) -> None:
+    def check_graph(self, graph: GraphProto, outer: frozenset[str], inside: str) -> None:
         """Names of one graph; `outer` are those that it may read from around it."""
         where = f" (in {inside})" if inside else ""
         given = [each.name for each in graph.input]
@@ -151,7 +150,7 @@ class _Checker:
         if stuck:
             self.fault(f"nodes form a cycle{where}: " + ", ".join(repr(labels[index]) for index in stuck))
 
-    def _check_types(self, graph: onnx.GraphProto, inner: bool, where: str) -> None:
+    def _check_types(self, graph: GraphProto, inner: bool, where: str) -> None:
         """Declared types must exist; a body may leave types of its inputs open."""
         initialised = {each.name for each in graph.initializer}
         for kind, values in (("input", graph.input), ("output", graph.output)):
@@ -162,7 +161,7 @@ class _Checker:
                 elif not _is_type(value.type):
                     self.fault(f"{kind} {value.name!r}{where} is of a type that ONNX does not have")
 
-    def _check_operator(self, node: onnx.NodeProto, label: str) -> None:
+    def _check_operator(self, node: NodeProto, label: str) -> None:
         domain, operator = _operator(node)
         if not operator:
             self.fault(f"node {label!r} has no operator")
@@ -197,7 +196,7 @@ class _Checker:
             self.fault(f"node {label!r}: operator {full!r} was removed in opset {max(usable)[0]}")
 
 
-def _with_inner_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[tuple[int, onnx.NodeProto]]:
+def _with_inner_nodes(nodes: Iterable[NodeProto]) -> Iterator[tuple[int, NodeProto]]:
     """Nodes with their places in their graph, and those of their bodies."""
     for index, node in enumerate(nodes):
         yield index, node
@@ -205,9 +204,9 @@ def _with_inner_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[tuple[int, on
             yield from _with_inner_nodes(graph.node)
 
 
-def _is_type(proto: onnx.TypeProto) -> bool:
+def _is_type(proto: TypeProto) -> bool:
     """Whether a type is complete, down to known element types."""
-    known = range(1, max(onnx.TensorProto.DataType.values()) + 1)
+    known = range(1, max(TensorProto.DataType.values()) + 1)
     match proto.WhichOneof("value"):
         case "tensor_type":
             return proto.tensor_type.elem_type in known
@@ -222,12 +221,12 @@ def _is_type(proto: onnx.TypeProto) -> bool:
     return False
 
 
-def _operator(node: onnx.NodeProto) -> tuple[str, str]:
+def _operator(node: NodeProto) -> tuple[str, str]:
     """What a node calls: an operator or a local function, with its domain in front."""
     return plain_domain(node.domain), node.op_type
 
 
-def _label(node: onnx.NodeProto, index: int) -> str:
+def _label(node: NodeProto, index: int) -> str:
     return node.name or f"{node.op_type or 'node'}_{index}"
 
 
@@ -243,7 +242,7 @@ def _near(name: str, names: frozenset[str]) -> str:
     return f"did you mean {guesses[0]!r}?" if guesses else ""
 
 
-def order_nodes(graph: onnx.GraphProto) -> list[tuple[int, onnx.NodeProto]]:
+def order_nodes(graph: GraphProto) -> list[tuple[int, NodeProto]]:
     """Nodes with their places in the file, each after what it reads, otherwise in file order. Those on a cycle, and
     those behind one, are left out."""
     producer = {name: index for index, node in enumerate(graph.node) for name in node.output if name}
