@@ -45,14 +45,6 @@ Class = tuple[Block, ...]
 Key = tuple[int, int, tuple[tuple[int, int], ...], frozenset[int]]
 
 
-@dataclass(frozen=True, slots=True)
-class Selector:
-    """Where a quantity's operand moves last: block k, and whether loops of k that do not move it lie outside of x."""
-
-    block: int
-    outside: bool
-
-
 @dataclass
 class Variants:
     """Candidates of a group in a class: their places, bounds of quantities [variant, quantity], and what they own."""
@@ -93,35 +85,65 @@ class Columns:
     def roles(self) -> list[Role]:
         return [operand.role for operand in self.tables.frame.workload.operands]
 
-    def selector(self, quantity: Quantity, chosen: Class) -> Selector:
-        assert quantity.role is not None
-        signatures = self.tables.signatures
-        for block in range(min(self.tables.blocks(quantity), len(chosen)) - 1, -1, -1):
+    def selector(self, place: tuple[Role | None, int], chosen: Class) -> tuple[int, int]:
+        """The block k where an operand's tile moves last, of those outside of a boundary, and in how many of the blocks
+        the loops that do not move it lie outside of that; for no block: (NO_BLOCK, 0)."""
+        role, blocks = place
+        for block in range(min(blocks, len(chosen)) - 1, -1, -1):
             kinds = chosen[block]
-            if any(quantity.role in signatures[kind] for kind in kinds.allowed):
-                assert kinds.innermost is not None
-                return Selector(block, quantity.role in signatures[kinds.innermost])
-        return Selector(NO_BLOCK, False)
+            if any(kind in self._moving[role] for kind in kinds.allowed):
+                return block, block + (kinds.innermost in self._moving[role])
+        return NO_BLOCK, 0
 
-    def key(self, group: int, chosen: Class, passed: frozenset[int]) -> Key:
-        """What of a class matters to a group: classes with equal keys have equal variants. `passed` are fan-outs
+    @cached_property
+    def _moving(self) -> dict[Role | None, frozenset[int]]:
+        """Kinds that move the tiles of a role."""
+        return {
+            role: frozenset(kind for kind, roles in enumerate(self.tables.signatures) if role in roles)
+            for role in self.roles
+        }
+
+    def keys(self, chosen: Class, passed: frozenset[int]) -> tuple[Key, ...]:
+        """What of a class matters to each group: classes with equal keys have equal variants. `passed` are fan-outs
         without lanes at work."""
-        quantities = self.tables.figures.quantities
-        own = self._own_kinds[group]
         count = len(self.tables.signatures)
-        banned = 0
-        for number, kinds in enumerate(chosen):
-            for kind in own - kinds.allowed:
-                banned |= 1 << (number * count + kind)
-        effects: list[tuple[int, int]] = []
-        for q in self.wanted:
-            if quantities[q].kind == TAKEN and self._here[group][q]:
-                each = self.selector(quantities[q], chosen)
-                moves = any(part.moves for part in self._here[group][q])
-                still = any(not part.moves for part in self._here[group][q])
-                outside = (each.block + 1 if each.outside else max(each.block, 0)) if still else -1
-                effects.append((each.block if moves else -1, outside))
-        return group, banned, tuple(effects), passed
+        selectors = {place: self.selector(place, chosen) for place in self._places}
+        found = []
+        for group, own in enumerate(self._own_kinds):
+            banned = 0
+            for number, kinds in enumerate(chosen):
+                for kind in own - kinds.allowed:
+                    banned |= 1 << (number * count + kind)
+            effects = []
+            for place, moves, still in self._effects[group]:
+                block, outside = selectors[place]
+                effects.append((block if moves else NO_BLOCK, outside if still else NO_BLOCK))
+            found.append((group, banned, tuple(effects), passed))
+        return tuple(found)
+
+    @cached_property
+    def _places(self) -> list[tuple[Role | None, int]]:
+        """Operands and numbers of blocks of the wanted quantities that depend on orders."""
+        quantities = self.tables.figures.quantities
+        taken = [quantities[q] for q in self.wanted if quantities[q].kind == TAKEN]
+        return list(dict.fromkeys((each.role, self.tables.blocks(each)) for each in taken))
+
+    @cached_property
+    def _effects(self) -> list[list[tuple[tuple[Role | None, int], bool, bool]]]:
+        """By group, for each wanted quantity that it has a part in: its place, and which parts."""
+        quantities = self.tables.figures.quantities
+        return [
+            [
+                (
+                    (quantities[q].role, self.tables.blocks(quantities[q])),
+                    any(part.moves for part in here[q]),
+                    any(not part.moves for part in here[q]),
+                )
+                for q in self.wanted
+                if quantities[q].kind == TAKEN and here[q]
+            ]
+            for here in self._here
+        ]
 
     @cached_property
     def _own_kinds(self) -> list[frozenset[int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
@@ -27,6 +27,7 @@ class Exact:
     dims: list[str]
     arguments: tuple[Any, ...]
     declared: list[list[tuple[str, ...]]]  # orders by block
+    _ranked: dict[bytes, tuple[list[tuple[tuple[str, ...], ...]], Ints]] = field(default_factory=dict)
 
     def figures(self, chosen: Ints, ranks: Ints) -> Floats:
         """Energy in pJ and cycles [mapping, 2] of candidates [mapping, group], ranks [mapping, block, dimension]."""
@@ -46,6 +47,15 @@ class Exact:
         for declared, there in zip(self.declared, looping, strict=True):
             choices.append(list(dict.fromkeys(tuple(d for d in order if d in there) for order in declared)))
         return list(product(*choices))
+
+    def ranked(self, chosen: Ints) -> tuple[list[tuple[tuple[str, ...], ...]], Ints]:
+        """The orders of one mapping with their ranks; mappings with loops at the same places have the same."""
+        groups = zip(self.tables.groups, chosen, strict=True)
+        key = b"".join([candidates.loops[place].tobytes() for candidates, place in groups])
+        if key not in self._ranked:
+            orders = self.orders_of(chosen)
+            self._ranked[key] = orders, self.ranks(orders)
+        return self._ranked[key]
 
     def ranks(self, found: list[tuple[tuple[str, ...], ...]]) -> Ints:
         """Ranks [order, block, dimension] of orders."""

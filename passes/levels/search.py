@@ -85,7 +85,7 @@ class Search:
         """All classes with candidates whose bound is below the best."""
         seen: set[tuple[Key, ...]] = set()
         for number, chosen in enumerate(self.columns.classes()):
-            keys = tuple(self.columns.key(group, chosen, self.passed) for group in range(len(self.tables.groups)))
+            keys = self.columns.keys(chosen, self.passed)
             if keys in seen:
                 continue
             seen.add(keys)
@@ -172,8 +172,8 @@ class Search:
             chosen = np.empty(len(order), np.int64)
             for level, group in enumerate(order):
                 chosen[group] = places[leaves[row, level]]
-            orders = self.exact.orders_of(chosen)
-            found = self.exact.figures(np.repeat(chosen[None], len(orders), axis=0), self.exact.ranks(orders))
+            orders, ranks = self.exact.ranked(chosen)
+            found = self.exact.figures(np.repeat(chosen[None], len(orders), axis=0), ranks)
             value = self.objective(found)
             best.evaluated += len(orders)
             number = int(np.argmin(value))
