@@ -12,6 +12,8 @@ from .described import Json
 from .levels import Costed, Layer
 from .stats import HOST_PRICE, SCHEMA
 
+_MOST_POINTS = 2000  # of a layer's scatter: a document is to be read, too
+
 
 def levels_document(costed: Costed) -> Json:
     """The document, with every key that those of executable machines have; what has no meaning here is null or empty,
@@ -94,8 +96,15 @@ def _mapping(mapping: LevelMapping, workload: Workload, machine: Hierarchy) -> J
         "evaluated": mapping.evaluated,
         "bounds": mapping.bounds,
         "nest": tree_json(mapping.tree, workload, machine, mapping),
-        "points": [[cycles, energy_pj] for energy_pj, cycles in mapping.points],
+        "points": _points(mapping),
     }
+
+
+def _points(mapping: LevelMapping) -> list[list[float]]:
+    """Cycles and energy of evaluated mappings, each pair once; of very many some, at equal distances in the order in
+    which they were found."""
+    different = list(dict.fromkeys(mapping.points))
+    return [[cycles, energy_pj] for energy_pj, cycles in different[:: -(-len(different) // _MOST_POINTS) or 1]]
 
 
 def tree_json(tree: LoopTree, workload: Workload, machine: Hierarchy, mapping: LevelMapping) -> Json:
