@@ -50,9 +50,9 @@ def choose_schedules(module: Module, arch: Arch, options: MappingOptions) -> Mod
         for nest in left
     ]
     mapper.map_ahead(pinned)
-    for nest, pin, copy_pin in pinned:
+    for nest, own, of_copy in pinned:
         try:
-            if mapper.takes_explicit(nest, pin, copy_pin):
+            if mapper.takes_explicit(nest, own, of_copy):
                 explicit.add(nest.name)
         except CompileError as error:
             faults += error.diagnostics
