@@ -10,7 +10,7 @@ from .arguments import limits, options
 from .files import STANDARD_OUTPUT, refuse_outputs, write_files
 from .report import progress, warn, words_beside
 
-_NOT_HERE = ("masks", "save_mapping", "accelergy", "dump_ir", "passes")
+_NOT_HERE = ("masks", "accelergy", "dump_ir", "passes")
 
 
 def run_levels(arguments: argparse.Namespace, machine: Hierarchy) -> int:
@@ -31,7 +31,7 @@ def run_levels(arguments: argparse.Namespace, machine: Hierarchy) -> int:
             ]
         )
     bounds = limits(arguments.limit)
-    refuse_outputs([arguments.json, arguments.html], arguments)
+    refuse_outputs([arguments.json, arguments.html, arguments.save_mapping], arguments)
     with progress("import") as update:
         costed = cost_levels(arguments.model, machine, options(arguments), report=update, warn=warn)
     stats = levels_document(costed)
@@ -42,9 +42,14 @@ def run_levels(arguments: argparse.Namespace, machine: Hierarchy) -> int:
         from .pages.page import html_page
 
         written.append((arguments.html, html_page(stats, arguments.arch).encode()))
+    if arguments.save_mapping:
+        from .levels_mapping import trees_text
+
+        trees = {layer.name: layer.mapping.tree for layer in costed.layers if layer.mapping is not None}
+        written.append((arguments.save_mapping, trees_text(trees).encode()))
     write_files(written)
     beyond = exceeded(stats, bounds)
-    with words_beside(arguments.json, arguments.html):
+    with words_beside(arguments.json, arguments.html, arguments.save_mapping):
         if arguments.json != STANDARD_OUTPUT:
             print_report(stats, arguments.arch)
         if arguments.explain:

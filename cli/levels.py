@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
+from os import fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..backends.cost.levels.cost import cost
 from ..backends.cost.levels.layers import LayerFigures, product_layer, vector_layer
 from ..backends.cost.module import cost_host
 from ..frontend.arch_yaml import load_arch
-from ..ir.diagnostics import CompileError, Diagnostic
+from ..ir.diagnostics import CompileError, Diagnostic, closest
 from ..ir.graph import HostRegion
 from ..ir.hierarchy import Hierarchy
 from ..ir.loop_tree import Workload, workload_of
 from ..ir.module import Module
 from ..ir.nest import BodyOp, Nest
-from ..passes.levels.mapper import LevelMapping, map_levels
+from ..passes.levels.mapper import LevelMapping, map_levels, objective_of
 from ..passes.pipeline import PIPELINE
 from .decisions import Options
+from .levels_mapping import TreePin, read_trees
 from .request import scheduled_model
 from .session import Report, silent
 
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 
 # Which operators are products, and what is fused to them, does not depend on the machine: passes ask these instead.
 _STAND_IN = {"float": "f32_8", "quantised": "gemmini16"}
-_UNREAD = ("calibrate", "calibration", "bias_correction", "precision", "dataflow", "im2col", "mapping", "seed")
+_UNREAD = ("calibrate", "calibration", "bias_correction", "precision", "dataflow", "im2col", "seed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,9 @@ def cost_levels(
     _refuse_unread(options)
     module, stand_in = _lowered(model, options, report, warn)
     objective = options.objective or "latency"
-    found = _mapped(module, machine, objective, options.time_limit_s, report)
+    pins = {} if options.mapping is None else read_trees(fspath(options.mapping))
+    pinned = _pinned(module, machine, objective, pins)
+    found = _mapped(module, machine, objective, options.time_limit_s, report, set(pinned))
     layers = []
     for operation in module.operations:
         if isinstance(operation, HostRegion):
@@ -75,7 +80,7 @@ def cost_levels(
             figures = vector_layer(operation, machine)
             layers.append(Layer(operation.name, operation.label, "accelerator", figures))
         else:
-            mapping = found[replace(workload, name="")]
+            mapping = pinned.get(operation.name) or found[replace(workload, name="")]
             figures = product_layer(operation, machine, mapping.cost)
             layers.append(Layer(operation.name, operation.label, "accelerator", figures, workload, mapping))
     return Costed(module.header.model, module.header.batch, machine, objective, tuple(layers))
@@ -105,7 +110,7 @@ def _lowered(model: str, options: Options, report: Report, warn: Report) -> tupl
     kind = "quantised" if is_quantised(Path(model)) else "float"
     names = [each.name for each in PIPELINE]
     passes = PIPELINE[: names.index("lower") + 1]
-    kept = replace(options, objective=None, time_limit_s=None)
+    kept = replace(options, objective=None, mapping=None, time_limit_s=None)
     return scheduled_model(model, load_arch(_STAND_IN[kind]), kept, passes=passes, report=report, warn=warn)
 
 
@@ -116,15 +121,43 @@ def _workload(nest: Nest, machine: Hierarchy) -> Workload | None:
     return workload_of(nest, dict(machine.bits))
 
 
+def _pinned(module: Module, machine: Hierarchy, objective: str, pins: Mapping[str, TreePin]) -> dict[str, LevelMapping]:
+    """The mappings that were given, costed as they are. Raises CompileError with every fault of every one."""
+    nests = {each.name: each for each in module.operations if isinstance(each, Nest)}
+    found: dict[str, LevelMapping] = {}
+    faults: list[Diagnostic] = []
+    for name, pin in pins.items():
+        workload = _workload(nests[name], machine) if name in nests else None
+        if workload is None:
+            legal = [each.name for each in nests.values() if _workload(each, machine) is not None]
+            faults.append(Diagnostic(f"there is no layer of products {name!r}", pin.span, closest(name, legal)))
+        elif wrong := pin.faults(workload, machine):
+            faults += wrong
+        else:
+            figures = cost(workload, machine, pin.tree)
+            # Nothing was searched: no bound is known but that nothing is free.
+            value = objective_of(figures, objective)
+            found[name] = LevelMapping(pin.tree, figures, value, 0.0, 0, 1, False, ())
+    if faults:
+        raise CompileError(faults)
+    return found
+
+
 def _mapped(
-    module: Module, machine: Hierarchy, objective: str, time_limit_s: float | None, report: Report
+    module: Module,
+    machine: Hierarchy,
+    objective: str,
+    time_limit_s: float | None,
+    report: Report,
+    pinned: Set[str],
 ) -> Mapping[Workload, LevelMapping]:
-    """The best mapping of each different workload. Raises CompileError for every one that does not fit."""
+    """The best mapping of each different workload but of those that are `pinned`. Raises CompileError for every one
+    that does not fit."""
     found: dict[Workload, LevelMapping] = {}
     faults = []
     for operation in module.operations:
         workload = _workload(operation, machine) if isinstance(operation, Nest) else None
-        if workload is None or replace(workload, name="") in found:
+        if workload is None or operation.name in pinned or replace(workload, name="") in found:
             continue
         report(f"map {workload.name}")
         limit = float("inf") if time_limit_s is None else time_limit_s

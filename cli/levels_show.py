@@ -32,6 +32,8 @@ def _certificate(layer: Layer, unit: str) -> str:
     assert mapping is not None
     found = f"{mapping.objective:.6g} {unit}"
     counts = f"{mapping.bounds} bounds, {mapping.evaluated} mappings costed"
+    if not mapping.bounds and not mapping.lower_bound:
+        return f"as given: {found}"
     if mapping.optimal:
         return f"optimal: {found}; {counts}"
     gap = 1 - mapping.lower_bound / mapping.objective if mapping.objective else 0.0

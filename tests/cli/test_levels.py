@@ -126,7 +126,7 @@ def test_the_python_interface_gives_the_same(folder: Path, document: dict[str, A
     [
         (["--dataflow", "ws"], "--dataflow has no meaning"),
         (["--precision", "int8"], "--precision has no meaning"),
-        (["--save-mapping", "m.yaml"], "--save-mapping has no meaning"),
+        (["--accelergy", "folder"], "--accelergy has no meaning"),
     ],
 )
 def test_options_without_a_meaning_are_refused(
@@ -151,3 +151,52 @@ def test_other_commands_say_what_such_a_machine_is_for(
 ) -> None:
     assert main([command, str(folder / "m.onnx"), "--arch", "eyeriss_like"]) == 2
     assert "levels inside the array" in capsys.readouterr().err
+
+
+def test_saved_mappings_cost_the_same_again(folder: Path, tmp_path: Path, document: dict[str, Any]) -> None:
+    base = ["cost", str(folder / "m.onnx"), "--arch", str(folder / "small.yaml"), "--objective", "energy"]
+    saved, again = str(tmp_path / "m.yaml"), str(tmp_path / "again.yaml")
+    assert main([*base, "--save-mapping", saved]) == 0
+    assert main([*base, "--mapping", saved, "--save-mapping", again, "--json", str(tmp_path / "s.json")]) == 0
+    assert Path(saved).read_text() == Path(again).read_text()
+    stats = json.loads((tmp_path / "s.json").read_text())
+    assert stats["total"] == document["total"]
+    for layer in stats["layers"]:
+        assert layer["mapping"] is None or not layer["mapping"]["optimal"]  # nothing was searched
+
+
+GIVEN = """\
+layers:
+  MatMul_0:
+    tree:
+      - keep dram input weight output
+      - temporal p 2
+      - keep glb input output
+      - keep spad weight
+      - temporal m 1
+      - temporal k 1
+      - temporal p 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "message", "line"),
+    [
+        (("temporal p 2", "temporal p zwei"), "", 5),
+        (("keep glb", "keep gbl"), "gbl", 6),
+        (("keep spad weight", "keep spad input"), "", 7),
+        (("temporal m 1", "temporal m 2"), "", 8),
+        (("MatMul_0", "MatMul_9"), "there is no layer of products 'MatMul_9'", 2),
+        (("tree:", "baum:"), "must be a list of nodes", 3),
+    ],
+)
+def test_a_wrong_tree_has_a_place(
+    change: tuple[str, str], message: str, line: int, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "given.yaml"
+    path.write_text(GIVEN.replace(*change, 1))
+    base = ["cost", str(folder / "m.onnx"), "--arch", str(folder / "small.yaml"), "--mapping", str(path)]
+    assert main(base) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert f"given.yaml:{line}:" in said

@@ -1,0 +1,97 @@
+"""Mapping files of machines with levels inside the array: `cost --save-mapping` writes them, `--mapping` reads them.
+
+    layers:
+      conv1:
+        tree:                                    # specs/hierarchy.md; the outermost node first
+          - keep dram input weight output
+          - temporal m 16
+          - keep glb input output
+          - ...
+
+A layer that is not named is left to the mapper.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from ..frontend.yaml_reader import LARGEST_BYTES, Faults, Fields, ListNode, MapNode, ScalarNode, read_yaml
+from ..ir.diagnostics import CompileError, Diagnostic, Span
+from ..ir.files import read_text_bounded
+from ..ir.hierarchy import Hierarchy
+from ..ir.loop_tree import LoopTree, Workload
+from ..ir.loop_tree_rules import loop_tree_faults
+from ..ir.loop_tree_text import parse_with_places, print_node
+
+
+@dataclass(frozen=True, slots=True)
+class TreePin:
+    """A layer's loop tree as it was given, the places of its nodes and of its layer."""
+
+    tree: LoopTree
+    places: tuple[Span, ...]
+    span: Span
+
+    def faults(self, workload: Workload, machine: Hierarchy) -> list[Diagnostic]:
+        """What is wrong with it for a layer."""
+        found = loop_tree_faults(workload, machine, self.tree, self.places)
+        return [replace(each, message=f"{workload.name}: {each.message}") for each in found]
+
+
+def read_trees(path: str) -> Mapping[str, TreePin]:
+    """Loop trees by layer. Raises CompileError with every fault and its place."""
+    text = read_text_bounded(path, LARGEST_BYTES, "`dnnc cost --save-mapping` writes a mapping")
+    faults = Faults(text, path)
+    root = read_yaml(text, faults)
+    if not isinstance(root, MapNode):
+        raise CompileError(Diagnostic("a mapping starts with `layers:`", root.span))
+    top = Fields(root, faults)
+    layers = top.fields("layers")
+    pins = {}
+    for name in layers.node.entries if layers is not None else ():
+        assert layers is not None
+        if (layer := layers.fields(name)) is not None:
+            if (pin := _pin(layer, layers.node.key_spans[name])) is not None:
+                pins[name] = pin
+            layer.done()
+    top.done()
+    faults.raise_if_any()
+    return pins
+
+
+def _pin(layer: Fields, span: Span) -> TreePin | None:
+    node = layer.node.entries.get("tree")
+    if (
+        not layer.has("tree")
+        or not isinstance(node, ListNode)
+        or not all(isinstance(i, ScalarNode) for i in node.items)
+    ):
+        layer.fault("tree", f"{layer.name('tree')!r} must be a list of nodes", "`- keep dram input weight output`, ...")
+        return None
+    lines = [item for item in node.items if isinstance(item, ScalarNode)]
+    try:
+        tree, places = parse_with_places("\n".join(" ".join(line.text.split()) for line in lines), layer.faults.file)
+    except CompileError as error:
+        for each in error.diagnostics:
+            layer.faults.add(each.message, _place(each.span, lines), each.help)
+        return None
+    return TreePin(tree, tuple(_place(each, lines) for each in places), span)
+
+
+def _place(span: Span, lines: Sequence[ScalarNode]) -> Span:
+    """Where a place in the joined lines stands in the file."""
+    if not 0 < span.line <= len(lines):
+        return lines[0].span if lines else span
+    start = lines[span.line - 1].span
+    return replace(start, column=start.column + max(0, span.column - 1))
+
+
+def trees_text(trees: Mapping[str, LoopTree]) -> str:
+    """The file for the loop trees of layers."""
+    lines = ["layers:"]
+    for name, tree in trees.items():
+        lines += [f"  {json.dumps(name)}:", "    tree:"]
+        lines += [f"      - {print_node(node)}" for node in tree.nodes]
+    return "\n".join(lines) + "\n"
