@@ -23,7 +23,8 @@ examples:
   dnnc arch show gemmini16 > my_machine.yaml     a copy to change: prices follow from what it says
   dnnc arch check my_machine.yaml                every fault with its line and column
   dnnc arch show gemmini16 --resolved            one fixed spelling, with every energy and area row and its source
-  dnnc arch import timeloop_arch.yaml -o my.yaml Timeloop, ZigZag, SCALE-Sim, or a table of Accelergy's
+  dnnc arch import timeloop_arch.yaml -o my.yaml of Timeloop, ZigZag, SCALE-Sim; Accelergy's tables
+  dnnc arch import l1.map.yaml --problem l1.yaml --machine timeloop_arch.yaml    a mapping of Timeloop's
 
 The schemas are specs/arch.md and, of machines with levels inside the array, specs/hierarchy.md.
 """
@@ -45,6 +46,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
             )
         if name == "import":
             action.add_argument("--format", choices=FORMATS, default="auto", help="which tool the file is of")
+            action.add_argument("--problem", metavar="F", help="of a mapping of Timeloop's: its problem")
+            action.add_argument("--machine", metavar="F", help="of a mapping of Timeloop's: its architecture")
             action.add_argument("-o", "--output", metavar="F", help="write to F instead of standard output")
 
 
@@ -109,10 +112,10 @@ def _list_hierarchies() -> None:
 
 def _import(arguments: argparse.Namespace) -> int:
     """Print or write the description; what was ignored goes to standard error as well."""
-    from .arch_import import translate
+    from .arch_import import Beside, translate
 
     refuse_outputs([arguments.output], arguments)
-    found = translate(arguments.arch, arguments.format)
+    found = translate(arguments.arch, arguments.format, Beside(arguments.problem, arguments.machine))
     for each in found.ignored:
         print(f"ignored: {each}", file=sys.stderr)
     if arguments.output:

@@ -1,0 +1,83 @@
+"""`dnnc arch import`: files of other tools become files of ours, whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from dnnc.cli.levels_mapping import read_trees
+from dnnc.cli.main import main
+from dnnc.frontend.hierarchy_yaml import load_hierarchy
+from dnnc.ir.loop_tree import Keep, Temporal
+from dnnc.ir.nest import Role
+
+ARCH = """\
+architecture:
+  version: 0.3
+  subtree:
+    - name: system
+      local:
+        - {name: DRAM, class: DRAM, attributes: {type: LPDDR4, word-bits: 8}}
+        - {name: Buffer, class: SRAM, attributes: {depth: 64, word-bits: 8}}
+        - {name: mac, class: intmac, attributes: {datawidth: 8}}
+"""
+PROBLEM = """\
+problem:
+  instance: {C: 4, M: 6}
+  shape:
+    name: layer
+    dimensions: [C, M]
+    data-spaces:
+      - {name: Weights, projection: [[[C]], [[M]]]}
+      - {name: Inputs, projection: [[[C]]]}
+      - {name: Outputs, projection: [[[M]]], read-write: true}
+"""
+MAPPING = "mapping:\n  - {target: Buffer, type: temporal, factors: C4 M3, permutation: CM}\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, text in (("arch", ARCH), ("problem", PROBLEM), ("map", MAPPING)):
+        (tmp_path / f"{name}.yaml").write_text(text)
+    return tmp_path
+
+
+def test_a_machine(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["arch", "import", str(folder / "arch.yaml"), "-o", str(folder / "ours.yaml")]) == 0
+    assert "ignored: architecture.subtree.local.attributes.type (line 6)" in capsys.readouterr().err
+    machine = load_hierarchy(str(folder / "ours.yaml"))
+    assert machine is not None
+    assert [store.name for store in machine.stores] == ["dram", "buffer"]
+    assert main(["arch", "check", str(folder / "ours.yaml")]) == 0
+
+
+def test_a_mapping(folder: Path) -> None:
+    words = ["--problem", str(folder / "problem.yaml"), "--machine", str(folder / "arch.yaml")]
+    assert main(["arch", "import", str(folder / "map.yaml"), *words, "-o", str(folder / "ours.yaml")]) == 0
+    tree = read_trees(str(folder / "ours.yaml"))["layer"].tree
+    every = (Role.INPUT, Role.WEIGHT, Role.OUTPUT)
+    assert tree.nodes == (
+        Keep("dram", every),
+        Temporal("m", 3),
+        Keep("buffer", every),
+        Temporal("m", 1),
+        Temporal("c", 1),
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("map.yaml", MAPPING, "names neither its layer nor its levels"),
+        ("odd.yaml", "something: else\n", "none that can be imported"),
+        ("arch.yaml", ARCH.replace("intmac", "SRAM"), "there is no compute"),
+        ("cut.yaml", "architecture: [", "not valid YAML"),
+    ],
+)
+def test_what_cannot_be_read_writes_nothing(
+    name: str, text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / name).write_text(text)
+    assert main(["arch", "import", str(tmp_path / name), "-o", str(tmp_path / "ours.yaml")]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "ours.yaml").exists()
