@@ -103,6 +103,16 @@ class Columns:
             for role in self.roles
         }
 
+    @cached_property
+    def mask(self) -> int:
+        """Bits of the kinds in the blocks whose order matters."""
+        return (1 << (self.blocks * len(self.tables.signatures))) - 1
+
+    def bits(self, chosen: Class) -> int:
+        """A bit for each block and kind that may have loops there."""
+        count = len(self.tables.signatures)
+        return sum(1 << (number * count + kind) for number, block in enumerate(chosen) for kind in block.allowed)
+
     def keys(self, chosen: Class, passed: frozenset[int]) -> tuple[Key, ...]:
         """What of a class matters to each group: classes with equal keys have equal variants. `passed` are fan-outs
         without lanes at work."""

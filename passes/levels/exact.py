@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ...ir.hierarchy import Store
 from .figures import TAKEN, Item
 from .kernels import evaluate
-from .space import Ints, orders, tree_of
+from .space import Ints, orders, signature, tree_of
 from .tables import Floats, Tables
 
 _ENERGY, _BUSY, _ALTERNATING, _RAMP, _CAPACITY, _HOPS = range(6)
@@ -27,7 +27,7 @@ class Exact:
     dims: list[str]
     arguments: tuple[Any, ...]
     declared: list[list[tuple[str, ...]]]  # orders by block
-    _ranked: dict[bytes, tuple[list[tuple[tuple[str, ...], ...]], Ints]] = field(default_factory=dict)
+    _ranked: dict[Any, tuple[list[tuple[tuple[str, ...], ...]], Ints]] = field(default_factory=dict)
 
     def figures(self, chosen: Ints, ranks: Ints) -> Floats:
         """Energy in pJ and cycles [mapping, 2] of candidates [mapping, group], ranks [mapping, block, dimension]."""
@@ -48,14 +48,25 @@ class Exact:
             choices.append(list(dict.fromkeys(tuple(d for d in order if d in there) for order in declared)))
         return list(product(*choices))
 
-    def ranked(self, chosen: Ints) -> tuple[list[tuple[tuple[str, ...], ...]], Ints]:
-        """The orders of one mapping with their ranks; mappings with loops at the same places have the same."""
+    def ranked(
+        self, chosen: Ints, innermost: frozenset[tuple[int | None, ...]] | None = None
+    ) -> tuple[list[tuple[tuple[str, ...], ...]], Ints]:
+        """The orders of one mapping with their ranks; mappings with loops at the same places have the same. Only those
+        in which the kinds of the innermost loops of the first blocks are `innermost`, if that is given."""
         groups = zip(self.tables.groups, chosen, strict=True)
         key = b"".join([candidates.loops[place].tobytes() for candidates, place in groups])
-        if key not in self._ranked:
+        if (key, innermost) not in self._ranked:
             orders = self.orders_of(chosen)
-            self._ranked[key] = orders, self.ranks(orders)
-        return self._ranked[key]
+            if innermost is not None:
+                blocks = len(next(iter(innermost)))
+                orders = [order for order in orders if self._kinds(order)[:blocks] in innermost]
+            self._ranked[key, innermost] = orders, self.ranks(orders)
+        return self._ranked[key, innermost]
+
+    def _kinds(self, order: tuple[tuple[str, ...], ...]) -> tuple[int | None, ...]:
+        """Kinds of the innermost loops, by block."""
+        workload, signatures = self.tables.frame.workload, self.tables.signatures
+        return tuple(signatures.index(signature(workload, dims[-1])) if dims else None for dims in order)
 
     def ranks(self, found: list[tuple[tuple[str, ...], ...]]) -> Ints:
         """Ranks [order, block, dimension] of orders."""

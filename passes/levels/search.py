@@ -8,15 +8,15 @@ say of the objective must stay below the best. What is left is evaluated exactly
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from ...ir.hierarchy import FanOut, Store
-from .classes import Columns, Key, Variants
+from .classes import Class, Columns, Key, Variants
 from .dual import Dual, Linear, Product
 from .exact import Exact, exact_of
 from .figures import DISTINCT, TILE, Figures, Item
@@ -45,11 +45,13 @@ class Best:
 
 @dataclass(frozen=True)
 class Node:
-    """A class in which the fan-outs `passed` have no lanes at work, with a bound of the objective."""
+    """Classes with the same candidates, with a bound of the objective. A mapping belongs to the class of exactly the
+    kinds that it has loops of (as bits of `kinds`), whose innermost loops are of the kinds of its order."""
 
     bound: float
     number: int
     variants: tuple[Variants, ...]
+    kinds: Mapping[int, frozenset[tuple[int | None, ...]]]
 
 
 @dataclass
@@ -71,7 +73,7 @@ class Search:
         if not nodes:
             return
         self._improve(nodes[0])
-        nodes = [Node(max(node.bound, self.dual.bound(node.variants)), node.number, node.variants) for node in nodes]
+        nodes = [replace(node, bound=max(node.bound, self.dual.bound(node.variants))) for node in nodes]
         nodes.sort(key=lambda node: (node.bound, node.number))
         for number, node in enumerate(nodes):
             if node.bound >= self.below(best.limit):
@@ -83,12 +85,10 @@ class Search:
 
     def _nodes(self, best: Best) -> Iterator[Node]:
         """All classes with candidates whose bound is below the best."""
-        seen: set[tuple[Key, ...]] = set()
-        for number, chosen in enumerate(self.columns.classes()):
-            keys = self.columns.keys(chosen, self.passed)
-            if keys in seen:
-                continue
-            seen.add(keys)
+        alike: dict[tuple[Key, ...], list[Class]] = {}
+        for chosen in self.columns.classes():
+            alike.setdefault(self.columns.keys(chosen, self.passed), []).append(chosen)
+        for number, (keys, classes) in enumerate(alike.items()):
             variants = tuple(self.columns.variants(key) for key in keys)
             if not all(len(each.places) for each in variants):
                 continue
@@ -97,7 +97,11 @@ class Search:
                 least *= each.least
             bound = self.linear.bound(least)
             if bound < self.below(best.limit):
-                yield Node(bound, number, variants)
+                kinds: dict[int, frozenset[tuple[int | None, ...]]] = {}
+                for chosen in classes:
+                    bits, innermost = self.columns.bits(chosen), tuple(block.innermost for block in chosen)
+                    kinds[bits] = kinds.get(bits, frozenset()) | {innermost}
+                yield Node(bound, number, variants, kinds)
 
     def _improve(self, node: Node) -> None:
         joined = float(np.prod([len(each.places) for each in node.variants], dtype=np.float64))
@@ -114,12 +118,12 @@ class Search:
         found = self._descend(prepared, best, True, 0, leaves, bounds)
         if not found:
             return
-        self._evaluate(prepared, leaves[:1], bounds[:1], best)
+        self._evaluate(None, prepared, leaves[:1], bounds[:1], best)
         skipped = 0
         while True:
             limit = best.limit
             found = self._descend(prepared, best, False, skipped, leaves, bounds)
-            self._evaluate(prepared, leaves[: abs(found)], bounds[: abs(found)], best)
+            self._evaluate(node, prepared, leaves[: abs(found)], bounds[: abs(found)], best)
             if found >= 0:
                 return
             skipped = skipped - found if best.limit == limit else 0
@@ -164,7 +168,7 @@ class Search:
         best.bounds += int(counts[0])
         return -int(found) if counts[1] else int(found)
 
-    def _evaluate(self, prepared: Any, leaves: Ints, bounds: Floats, best: Best) -> None:
+    def _evaluate(self, node: Node | None, prepared: Any, leaves: Ints, bounds: Floats, best: Best) -> None:
         order, places, _ = prepared
         for row in np.argsort(bounds, kind="stable"):
             if bounds[row] >= self.below(best.limit):
@@ -172,7 +176,12 @@ class Search:
             chosen = np.empty(len(order), np.int64)
             for level, group in enumerate(order):
                 chosen[group] = places[leaves[row, level]]
-            orders, ranks = self.exact.ranked(chosen)
+            innermost = self._innermost(node, chosen) if node is not None and self.columns.blocks else None
+            if innermost == frozenset():
+                continue
+            orders, ranks = self.exact.ranked(chosen, innermost)
+            if not orders:
+                continue
             found = self.exact.figures(np.repeat(chosen[None], len(orders), axis=0), ranks)
             value = self.objective(found)
             best.evaluated += len(orders)
@@ -181,6 +190,13 @@ class Search:
                 best.points.append((float(found[number, 0]), float(found[number, 1])))
             if value[number] < best.limit * (1 - ROUNDING):
                 best.limit, best.tree = float(value[number]), self.exact.tree(chosen, orders[number])
+
+    def _innermost(self, node: Node, chosen: Ints) -> frozenset[tuple[int | None, ...]]:
+        """What the innermost loops of a mapping may be in the node's classes, if it belongs to one of them."""
+        bits = 0
+        for group, place in enumerate(chosen):
+            bits |= int(self.tables.kinds[group][place])
+        return node.kinds.get(bits & self.columns.mask, frozenset())
 
     def below(self, limit: float) -> float:
         """What a bound must be less than to say that something better may be there: cycles are whole."""
