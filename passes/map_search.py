@@ -110,9 +110,9 @@ def search(
     value = objective_of(replace(nest, schedule=schedule), arch, objective)
     claimed = float(here.best.value[0])
     ensure(abs(claimed - value) <= ROUNDING * value, f"a mapping of {nest.name!r} costs {value}, not {claimed}")
-    least = min(value, here.least_waiting())
-    if found.is_thinned:  # all that is known of what was left out
-        least = min(least, *(objective_floor(nest, arch, each, objective) for each in dataflows))
+    floor = min(objective_floor(nest, arch, each, objective) for each in dataflows)
+    least = max(here.least_waiting(), floor)  # what was not begun has no bound yet
+    least = min(value, floor if found.is_thinned else least)  # of what was left out, all that is known is the floor
     return Found(
         schedule=schedule,
         objective=value,
@@ -159,16 +159,15 @@ class _Search:
         if self.best.value[0] == np.inf:
             self._dive(most_bounds)
         start(self.queue, len(self.roots.dataflows), self.tables.roots[:-1])
+        ended = ""
         while True:
-            status = self._advance(min(most_bounds, int(self.queue.counters[BOUNDS]) + BETWEEN_LOOKS))
-            if status == DONE:
-                ended = ""
+            if time.monotonic() >= deadline and self.best.value[0] < np.inf:
+                ended = "time"
+                break
+            if self._advance(min(most_bounds, int(self.queue.counters[BOUNDS]) + BETWEEN_LOOKS)) == DONE:
                 break
             if self.queue.counters[BOUNDS] >= most_bounds or self.walk.loops[0, 0] >= MOST_STEPS:
                 ended = "budget"
-                break
-            if time.monotonic() >= deadline and self.best.value[0] < np.inf:
-                ended = "time"
                 break
         self._count()
         return ended
