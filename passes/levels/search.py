@@ -54,6 +54,11 @@ class Node:
     kinds: Mapping[int, frozenset[tuple[int | None, ...]]]
 
 
+def _joined(node: Node) -> float:
+    """Combinations of the candidates of all groups."""
+    return float(np.prod([len(each.places) for each in node.variants], dtype=np.float64))
+
+
 @dataclass
 class Search:
     """One frame's search, for one choice of the fan-outs that have no lanes at work: their links are not used."""
@@ -72,7 +77,7 @@ class Search:
         nodes = sorted(self._nodes(best), key=lambda node: (node.bound, node.number))
         if not nodes:
             return
-        self._improve(nodes[0])
+        self._improve(max(nodes, key=_joined))
         nodes = [replace(node, bound=max(node.bound, self.dual.bound(node.variants))) for node in nodes]
         nodes.sort(key=lambda node: (node.bound, node.number))
         for number, node in enumerate(nodes):
@@ -104,8 +109,7 @@ class Search:
                 yield Node(bound, number, variants, kinds)
 
     def _improve(self, node: Node) -> None:
-        joined = float(np.prod([len(each.places) for each in node.variants], dtype=np.float64))
-        if joined > _SMALL and self._improved < _MOST_IMPROVED:
+        if _joined(node) > _SMALL and self._improved < _MOST_IMPROVED:
             self._improved += 1
             self.dual.improve(node.variants)
 
