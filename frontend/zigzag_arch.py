@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from statistics import mode
 
 from ..ir.arch import AreaRow, EnergyRow
 from ..ir.hierarchy import OPERAND_ROLES, FanOut, Hierarchy, Store
@@ -27,7 +28,8 @@ def read_zigzag(text: str, file: str) -> Imported:
     """The hierarchy of an accelerator file. Raises CompileError with every fault.
 
     Memories stand from the innermost to the outermost; `served_dimensions` must grow on the way, or the instances of
-    different memories would not nest.
+    different memories would not nest. A word is as wide as a port, for the price of an access there is that of a port's
+    width; of ports of several widths, as most of them.
     """
     faults = Faults(text, file)
     top = Foreign(read_yaml(text, faults), faults)
@@ -90,13 +92,15 @@ def _memory(name: str, memory: Foreign, dims: tuple[str, ...]) -> _Memory:
         memory["served_dimensions"].fault(f"{name!r} serves {unknown[0]!r}", f"some of {', '.join(dims)}")
     holds = tuple(role for role in OPERAND_ROLES if role in [_ROLES.get(each) for each in operands])
     widths: dict[str, int] = {}
+    single: list[int] = []
     for port in memory["ports"].items():
         kind = port["type"].text()
         if kind not in ("read", "write", "read_write"):
             port["type"].fault(f"a port has the type {kind[:40]!r}", "read, write or read_write")
-        widths[kind] = widths.get(kind, 0) + port["bandwidth_max"].integer(None, 1, 1 << 30)
+        single.append(port["bandwidth_max"].integer(None, 1, 1 << 30))
+        widths[kind] = widths.get(kind, 0) + single[-1]
         port["name"].skip()
-    word_bits = max(widths.values(), default=8)
+    word_bits = mode(single) if single else 8  # one access moves what one port does in a cycle, and costs r_cost
     size_bits = memory["size"].integer(None, 1)
 
     def rate(kind: str) -> float | None:

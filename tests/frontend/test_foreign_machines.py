@@ -185,6 +185,14 @@ def test_zigzag_memories_become_levels_from_the_outermost() -> None:
     assert {(row.component, row.action): row.energy_pj for row in machine.energy}["rf", "write_word"] == 2.5
 
 
+def test_a_word_of_zigzag_is_what_one_port_moves_for_the_price_of_an_access() -> None:
+    ports = "ports: [{type: read, bandwidth_max: 32}, {type: read, bandwidth_max: 32}, {type: write, bandwidth_max: 8}]"
+    both = 'ports: [{name: p, type: read_write, bandwidth_min: 8, bandwidth_max: 8, allocation: ["O, tl"]}]'
+    rf = read_zigzag(ZIGZAG.replace(both, ports), "z.yaml").machine.levels[2]
+    assert isinstance(rf, Store)
+    assert (rf.word_bits, rf.depth_words, rf.read_words_per_cycle, rf.write_words_per_cycle) == (32, 2, 2, 0.25)
+
+
 def test_scalesim_has_three_memories_and_a_stationary_register() -> None:
     machine = read_scalesim(SCALESIM, "s.cfg").machine
     sizes = [(store.name, store.depth_words) for store in machine.stores[1:]]
