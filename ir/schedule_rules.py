@@ -12,6 +12,7 @@ from math import isfinite, prod
 
 from .arch import MAIN_MEMORY, Arch
 from .diagnostics import Diagnostic, any_of, close_match
+from .kept_rules import target_fits_its_memory, target_fits_the_output, whole_operands_are_legal
 from .nest import (
     BodyOp,
     Buffer,
@@ -26,6 +27,7 @@ from .nest import (
     main_memory_loops,
     sum_has_an_order,
     tile_sizes,
+    whole_bytes,
 )
 from .nest_rules import extents_of, fault
 from .text import symbol
@@ -53,12 +55,16 @@ def schedule_faults(nest: Nest, arch: Arch | None) -> Iterator[Diagnostic]:
     yield from ordered_sums_keep_their_order(nest, schedule)
     yield from spatial_loops_follow_the_dataflow(nest, schedule)
     yield from output_tiles_have_no_gaps(nest, schedule)
+    if (yield from any_of(chain(whole_operands_are_legal(nest, schedule), target_fits_the_output(nest, schedule)))):
+        return
     yield from commands_fit_their_fields(nest)
     if arch is None:
         return
     yield from machine_runs_the_dataflow(nest, schedule, arch)
     yield from spatial_loops_fit_the_machine(nest, schedule, arch)
     if (yield from any_of(memories_hold_the_roles(nest, schedule, arch))):
+        return
+    if (yield from any_of(target_fits_its_memory(nest, schedule, arch))):
         return
     yield from buffers_fit_their_memories(nest, schedule, arch)
     yield from addresses_are_apart(nest, schedule, arch)
@@ -351,15 +357,22 @@ def _buffer_bytes(nest: Nest, buffer: Buffer, arch: Arch) -> int:
 
 
 def buffers_fit_their_memories(nest: Nest, schedule: Schedule, arch: Arch) -> Iterator[Diagnostic]:
-    """All copies of all tiles that share a memory fit into it."""
+    """All copies of all tiles that share a memory fit into it, beside what lies or will lie there whole."""
     if nest.is_empty:
         return
     for memory in arch.local:
-        here = [buffer for buffer in schedule.buffers if buffer.memory == memory.name]
-        sizes = [_buffer_bytes(nest, buffer, arch) for buffer in here]
-        if sum(sizes) > memory.capacity_bytes:
-            parts = ", ".join(f"{symbol(buffer.operand)} {size} B" for buffer, size in zip(here, sizes, strict=True))
-            message = f"buffers need {sum(sizes)} B, {memory.name!r} has {memory.capacity_bytes} B"
+        sizes: dict[str, int] = {}  # a value that is there whole may be read twice
+        for buffer in schedule.buffers:
+            if buffer.memory == memory.name:
+                name = f"all of {nest.access(buffer.operand).tensor}" if buffer.is_whole else symbol(buffer.operand)
+                sizes[name] = _buffer_bytes(nest, buffer, arch)
+        if (target := schedule.target) is not None and target.memory == memory.name:
+            size = whole_bytes(target.shape, target.margins, nest.write.type.bytes, memory.word_bytes)
+            sizes[f"all of {nest.write.tensor}"] = size
+        needed = sum(sizes.values())
+        if needed > memory.capacity_bytes:
+            parts = ", ".join(f"{name} {size} B" for name, size in sizes.items())
+            message = f"buffers need {needed} B, {memory.name!r} has {memory.capacity_bytes} B"
             yield fault(nest, message, f"they are {parts}")
 
 
@@ -382,7 +395,8 @@ def addresses_are_apart(nest: Nest, schedule: Schedule, arch: Arch) -> Iterator[
         if (buffer.address - base) % memory.word_bytes:
             message = f"the buffer of {symbol(buffer.operand)} begins at {buffer.address}"
             yield fault(nest, message, f"a multiple of {memory.word_bytes} B from {base}")
-        spans.append((buffer.address, end, buffer.operand))
+        if not buffer.is_whole:  # values are held apart for as long as they live (ir/kept_rules.py)
+            spans.append((buffer.address, end, buffer.operand))
     spans.sort()
     for (_, end, first), (start, _, second) in pairwise(spans):
         if start < end:

@@ -21,6 +21,7 @@ from .diagnostics import FAULT_LIMIT, NOWHERE, Diagnostic, Span, any_of, close_m
 from .graph import HostRegion, Node
 from .graph_rules import node_faults
 from .isl_questions import IslQuestions
+from .kept_rules import kept_values_agree, kept_values_stay_whole
 from .module import Module
 from .nest import Nest
 from .nest_rules import fault, nest_faults
@@ -231,7 +232,7 @@ def nests_are_legal(module: Module, arch: Arch | None) -> Iterator[Diagnostic]:
 
 def addresses_are_legal(module: Module, arch: Arch | None) -> Iterator[Diagnostic]:
     """Tensors with an address are the accelerator's and lie inside main memory; once there are addresses, every value
-    that a nest reads or writes has one."""
+    that a nest reads or writes has one, but for those that stay in local memory."""
     for name, address in module.addresses:
         tensor = module.tensor(name)
         if not isinstance(tensor.type, ElementType) or tensor.shape is None:
@@ -244,7 +245,7 @@ def addresses_are_legal(module: Module, arch: Arch | None) -> Iterator[Diagnosti
         for nest in module.operations:
             if isinstance(nest, Nest):
                 for name in dict.fromkeys((*nest.inputs, *nest.outputs)):
-                    if name not in addressed:
+                    if name not in addressed and name not in module.kept:
                         yield fault(nest, f"{symbol(name)} has no address, others have")
 
 
@@ -273,5 +274,7 @@ MEANING: tuple[Rule, ...] = (
     operators_are_legal,
     nests_are_legal,
     addresses_are_legal,
+    kept_values_agree,
+    kept_values_stay_whole,
     program_is_legal,
 )

@@ -80,9 +80,9 @@ def nameless(nest: Nest) -> Nest:
     schedule = nest.schedule
     if schedule is not None:
         buffers = tuple(replace(buffer, address=None) for buffer in schedule.buffers)
-        schedule = replace(
-            schedule, buffers=buffers, reason="", objective=0.0, lower_bound=0.0, bounds=0, evaluated=0, optimal=False
-        )
+        target = None if schedule.target is None else replace(schedule.target, address=None)
+        schedule = replace(schedule, buffers=buffers, target=target, reason="")
+        schedule = replace(schedule, objective=0.0, lower_bound=0.0, bounds=0, evaluated=0, optimal=False)
     return replace(
         nest,
         name="",

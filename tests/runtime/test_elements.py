@@ -33,7 +33,7 @@ def _scattered(
 
 
 def _random_memory() -> Local:
-    local = local_memory([1024])
+    local = local_memory([1024], [8])
     local.data[:] = np.random.default_rng(1).integers(0, 256, len(local.data), np.uint8)
     return local
 

@@ -312,8 +312,8 @@ COST: Sequence[Mutant] = (
     Mutant(
         "the post chain takes no time",
         "commands.py",
-        "np.maximum(bus, _ceil(positions, arch.post.lanes))",
-        "bus",
+        "np.maximum(busy, _ceil(positions, arch.post.lanes))",
+        "busy",
     ),
     Mutant(
         "a short block of rows streams as long as a full one",
@@ -342,7 +342,7 @@ COST: Sequence[Mutant] = (
     Mutant(
         "a store holds no bus",
         "maxplus.py",
-        "_issue(state, most, 2, BUS,",
+        "_issue(state, most, 2, plan.store_resource,",
         "_issue(state, most, 2, READY,",
     ),
 )
