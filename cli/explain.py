@@ -93,7 +93,7 @@ class Gains:
 def gains(module: Module, arch: Arch, time_limit_s: float | None, *, pinned: bool) -> Gains:
     """What each variant would save. Layers that differ in names alone are mapped once, the longest first; mappings are
     kept in the user's cache. `pinned`: a mapping was given, so that layers are mapped freely on the machine as it is,
-    too."""
+    too; so are those between which values stay in local memory."""
     deadline = time.monotonic() + (TIME_LIMIT_S if time_limit_s is None else time_limit_s)
     recorded = dict(module.header.options)
     options = MappingOptions(recorded.get("dataflow", "auto"), objective=recorded.get("objective", "latency"))
@@ -115,7 +115,8 @@ def gains(module: Module, arch: Arch, time_limit_s: float | None, *, pinned: boo
             found.left_out += names
             continue
         bare = replace(nests[0], schedule=None)
-        base = _mapped_cycles(Mapper(arch, options, cache, deadline), bare, label) if pinned else cycles(nests[0])
+        alone = pinned or any(map(_stays, nests))
+        base = _mapped_cycles(Mapper(arch, options, cache, deadline), bare, label) if alone else cycles(nests[0])
         if base is None:
             found.left_out += names
             continue
@@ -128,6 +129,12 @@ def gains(module: Module, arch: Arch, time_limit_s: float | None, *, pinned: boo
             found.base[name], found.cycles[name] = base, by_variant
     cache.close()
     return found
+
+
+def _stays(nest: Nest) -> bool:
+    """Whether the schedule is not that of the nest by itself: something stays in local memory."""
+    schedule = nest.schedule
+    return schedule is not None and (schedule.target is not None or any(each.is_whole for each in schedule.buffers))
 
 
 def _mapped_cycles(mapper: Mapper, nest: Nest, label: str) -> int | None:
@@ -188,8 +195,13 @@ def explain(stats: Json, module: Module, arch: Arch, found: Gains) -> None:
         tiles = ", ".join(
             f"{loop.dims[0]} {loop.size} of {nest.extent(loop.dims[0])}" for loop in main_memory_loops(nest.schedule)
         )
-        buffers = ", ".join(f"{buffer.operand} in {buffer.memory} x{buffer.copies}" for buffer in nest.schedule.buffers)
-        print(f"  tiles: {tiles or 'the whole layer'}; buffers: {buffers}")
+        buffers = ", ".join(
+            f"{each.operand} in {each.memory} {'whole' if each.is_whole else f'x{each.copies}'}"
+            for each in nest.schedule.buffers
+        )
+        target = nest.schedule.target
+        stored = "" if target is None else f"; {nest.write.operand} stays in {target.memory}"
+        print(f"  tiles: {tiles or 'the whole layer'}; buffers: {buffers}{stored}")
         print(f"  {nest.schedule.reason or 'no reason is noted'}; {_certificate(nest.schedule)}")
         print(f"  {_helps(name, found)}")
     _print_totals(stats, found)

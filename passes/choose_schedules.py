@@ -71,11 +71,9 @@ def choose_schedules(module: Module, arch: Arch, options: MappingOptions) -> Mod
     return module
 
 
-def decided_names(module: Module, options: MappingOptions) -> frozenset[str]:
-    """The nests whose tiles or copies somebody has decided: by a pin, or by a schedule that they came with."""
-    pinned = {name for name, pin in options.pins if pin.tiles or pin.copies or pin.complete}
-    given = {each.name for each in module.operations if isinstance(each, Nest) and each.schedule is not None}
-    return frozenset(pinned | given)
+def given_schedules(module: Module) -> frozenset[str]:
+    """The names of nests that have a schedule already."""
+    return frozenset(each.name for each in module.operations if isinstance(each, Nest) and each.schedule is not None)
 
 
 def _listed(names: Collection[str]) -> str:

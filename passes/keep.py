@@ -15,18 +15,21 @@ Ensures:  values and their order of computation are those of before. What is kep
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
-from ..backends.cost.module import cost_host, counted
+from ..backends.cost.module import cost_host, counted, nameless
 from ..backends.cost.price import energy_pj
 from ..ir.arch import Arch
+from ..ir.diagnostics import CompileError, Diagnostic
 from ..ir.graph import HostRegion
 from ..ir.module import Module, Operation
-from ..ir.nest import VALUE, Access, Nest, Target, reach_outside, split_axes, whole_bytes
+from ..ir.nest import VALUE, Access, Nest, Schedule, Target, reach_outside, split_axes, whole_bytes
 from ..ir.stats import LayerCounts
 from .allocate import Lifetime, in_main_memory, pack_lifetimes
 from .map_search import objective_floor
+from .mapping import MappingOptions, Pin
 from .refit import Stay, refitted, tile_room
 
 _ROUNDING = 1e-9  # of sums of energies
@@ -117,15 +120,52 @@ def _margins(operation: object, access: Access) -> tuple[int, ...]:
     return tuple(side for sides in reach_outside(access, extents) for side in sides)
 
 
-def keep_values(module: Module, arch: Arch, objective: str, fixed: Collection[str]) -> Module:
-    """The module with what is better kept in local memory; nests named in `fixed` keep their tiles and copies."""
+def keep_values(module: Module, arch: Arch, options: MappingOptions, given: Collection[str]) -> Module:
+    """The module with what is better kept in local memory, and what pins say stays there. Nests that are `given` with a
+    schedule keep its tiles and copies, as do those whose tiles or copies are pinned.
+
+    Raises CompileError for what a pin keeps there and cannot be.
+    """
+    pins = {name: pin for name, pin in options.pins if pin.tiles or pin.copies or pin.complete}
     chosen = candidates(module, arch) if arch.kind == "executable" else []
+    wanted = list(_wanted(module, pins, {each.name for each in chosen}))
     if not chosen:
         return module
-    plan = _Plan(module, arch, objective, fixed)
+    plan = _Plan(module, arch, options.objective, frozenset([*pins, *given]))
+    if wanted:
+        plan.insist([each for each in chosen if each.name in wanted], pins)
     for candidate in chosen:
-        plan.consider(candidate)
+        if candidate.name not in plan.kept:
+            plan.consider([candidate])
     return plan.module()
+
+
+def refuse_stays(options: MappingOptions) -> None:
+    """Raise CompileError where a pin keeps something in local memory: nothing is to be kept."""
+    faults = [
+        Diagnostic(f"{name}: {', '.join(pin.stay)} is to stay in local memory, but fuse is off", pin.span, "fuse auto")
+        for name, pin in options.pins
+        if pin.stay
+    ]
+    if faults:
+        raise CompileError(faults)
+
+
+def _wanted(module: Module, pins: Mapping[str, Pin], possible: Collection[str]) -> Iterator[str]:
+    """The values that pins keep in local memory. Raises CompileError where one can never be there."""
+    faults = []
+    for nest in module.operations:
+        pin = pins.get(nest.name) if isinstance(nest, Nest) else None
+        for operand in pin.stay if pin is not None else ():
+            assert pin is not None and isinstance(nest, Nest)
+            name = nest.access(operand).tensor
+            if name not in possible:
+                message = f"{nest.name}: {operand} cannot stay in local memory"
+                help = "layers must write and read it, all in the same view if one pads it, and it must fit"
+                faults.append(Diagnostic(message, pin.span, help))
+            yield name
+    if faults:
+        raise CompileError(faults)
 
 
 @dataclass
@@ -144,7 +184,7 @@ class _Plan:
         self.needed = [tile_room(each, self.arch) if isinstance(each, Nest) else {} for each in self.operations]
         self.total = Figures(sum(each.cycles for each in self.figures), sum(each.energy_pj for each in self.figures))
         self.tried: dict[int, int] = {}  # schedules that were costed, by operation
-        self.fitted: dict[tuple[object, ...], tuple[Nest, Figures] | None] = {}
+        self.fitted: dict[tuple[object, ...], tuple[Schedule | None, Figures, int] | None] = {}
 
     def _figures(self, operation: object) -> Figures:
         if isinstance(operation, HostRegion):
@@ -152,28 +192,49 @@ class _Plan:
         assert isinstance(operation, Nest)
         return Figures.of(counted(operation, self.arch), self.arch)
 
-    def consider(self, candidate: Candidate) -> None:
-        """Keep a value if that is possible and better."""
-        kept = self.kept | {candidate.name: candidate}
-        rooms = self._rooms(kept)
-        changed: dict[int, tuple[Nest, Figures]] = {}
-        total = self.total
-        for number, operation in enumerate(self.operations):
-            if not isinstance(operation, Nest) or operation.is_empty:
-                continue
-            room = rooms[number]
-            lacks = any(size > room[name] for name, size in self.needed[number].items())
-            if number not in candidate.users and not lacks:
-                continue
-            found = self._refit(number, kept, room)
-            if found is None:
-                return
-            changed[number] = found
-            total = total.plus(found[1], self.figures[number])
-        if not self._is_better(total):
+    def consider(self, candidates: Sequence[Candidate]) -> None:
+        """Keep values if that is possible and better."""
+        kept = self.kept | {each.name: each for each in candidates}
+        changes = self._changes(kept, {number for each in candidates for number in each.users})
+        if any(found is None for found in changes.values()):
             return
-        self.kept, self.total = kept, total
-        for number, (nest, figures) in changed.items():
+        total = self.total
+        for number, found in changes.items():
+            assert found is not None
+            total = total.plus(found[1], self.figures[number])
+        if self._is_better(total):
+            self._accept(kept, changes)
+
+    def insist(self, candidates: Sequence[Candidate], pins: Mapping[str, Pin]) -> None:
+        """Keep values that pins keep. Raises CompileError where a nest that writes or reads one does not fit."""
+        kept = {each.name: each for each in candidates}
+        changes = self._changes(kept, {number for each in candidates for number in each.users})
+        lacking = [self.source.operations[number] for number, found in changes.items() if found is None]
+        if lacking:
+            help = "smaller tiles, one copy of a buffer, or less that stays"
+            message = "as pinned it does not fit beside what stays in local memory"
+            spans = [pins[each.name].span if each.name in pins else each.span for each in lacking]
+            found = zip(lacking, spans, strict=True)
+            raise CompileError([Diagnostic(f"{each.name}: {message}", span, help) for each, span in found])
+        self._accept(kept, changes)
+
+    def _changes(self, kept: Mapping[str, Candidate], users: Collection[int]) -> dict[int, tuple[Nest, Figures] | None]:
+        """New schedules for `users` and nests whose tiles lack room beside `kept`, by operation; None: none fits."""
+        rooms = self._rooms(kept)
+        changes = {}
+        for number, operation in enumerate(self.operations):
+            if isinstance(operation, Nest) and not operation.is_empty:
+                room = rooms[number]
+                if number in users or any(size > room[name] for name, size in self.needed[number].items()):
+                    changes[number] = self._refit(number, kept, room)
+        return changes
+
+    def _accept(self, kept: dict[str, Candidate], changes: Mapping[int, tuple[Nest, Figures] | None]) -> None:
+        self.kept = kept
+        for number, found in changes.items():
+            assert found is not None
+            nest, figures = found
+            self.total = self.total.plus(figures, self.figures[number])
             self.operations[number], self.figures[number] = nest, figures
             self.needed[number] = tile_room(nest, self.arch)
 
@@ -206,12 +267,19 @@ class _Plan:
             doubled = {buffer.operand for buffer in nest.schedule.buffers if buffer.copies > 1}
             if doubled & {operand for operand, _ in stay.reads}:
                 return None
-        key = (number, stay, tuple(sorted(room.items())))
+        key = (nameless(nest), stay, tuple(sorted(room.items())), fixed)
         if key not in self.fitted:
-            tried = [(each, self._figures(each)) for each in refitted(nest, self.arch, stay, room, fixed)]
-            self.tried[number] = self.tried.get(number, 0) + len(tried)
-            self.fitted[key] = min(tried, key=lambda each: self._rank(each[1]), default=None)
-        return self.fitted[key]
+            made = refitted(nest, self.arch, stay, room, fixed)
+            # The tiles of the fastest schedule stay the best for speed; for energy there is more to gain.
+            tried = [(each, self._figures(each)) for each in (islice(made, 1) if self.objective == "latency" else made)]
+            best = min(tried, key=lambda each: self._rank(each[1]), default=None)
+            self.fitted[key] = None if best is None else (best[0].schedule, best[1], len(tried))
+        found = self.fitted[key]
+        if found is None:
+            return None
+        schedule, figures, count = found
+        self.tried[number] = self.tried.get(number, 0) + count
+        return replace(nest, schedule=schedule), figures
 
     def _rank(self, figures: Figures) -> tuple[float, float]:
         return figures.objective(self.objective), figures.energy_pj

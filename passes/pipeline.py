@@ -23,8 +23,8 @@ class Options:
     """
 
     precision: str = "auto"
-    fuse: str = "auto"
     mapping: MappingOptions = field(default_factory=MappingOptions)
+    fuse: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +62,14 @@ def _lower(module: Module, arch: Arch, options: Options) -> Module:
 
 
 def _schedule(module: Module, arch: Arch, options: Options) -> Module:
-    from .choose_schedules import choose_schedules, decided_names
-    from .keep import keep_values
+    from .choose_schedules import choose_schedules, given_schedules
+    from .keep import keep_values, refuse_stays
 
     scheduled = choose_schedules(module, arch, options.mapping)
     if options.fuse == "off":
+        refuse_stays(options.mapping)
         return scheduled
-    return keep_values(scheduled, arch, options.mapping.objective, decided_names(module, options.mapping))
+    return keep_values(scheduled, arch, options.mapping, given_schedules(module))
 
 
 def _allocate(module: Module, arch: Arch, options: Options) -> Module:

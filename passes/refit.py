@@ -8,7 +8,8 @@ with either the columns or the points cut first (what is there whole is moved by
 are good). Which is best is counted, not estimated.
 
 Requires: a scheduled nest that is not empty.
-Ensures:  the schedule is legal and fits; one whose tiles are fixed keeps them, and its loops.
+Ensures:  the schedule is legal and fits, and sums of floats are added in the same order; one whose tiles are fixed
+          keeps them.
 """
 
 from __future__ import annotations
@@ -65,7 +66,9 @@ def refitted(nest: Nest, arch: Arch, stay: Stay, room: Mapping[str, int], fixed:
             yield trial
         return
     seen: set[tuple[object, ...]] = set()
-    for start, doubled in ((_Start(loops, ()), copies), *((each, None) for each in _large(nest))):
+    # The order of a sum of floats is that of its tiles: those of reduced dimensions stay as they are.
+    large = () if nest.accumulator.is_float else _large(nest)
+    for start, doubled in ((_Start(loops, ()), copies), *((each, None) for each in large)):
         found = _shrunk(nest, arch, stay, room, start, doubled)
         if found is None or found.schedule is None:
             continue
