@@ -38,7 +38,7 @@ def verify(module: Module, arch: Arch | None = None) -> list[Diagnostic]:
     """The faults of a module, the first FAULT_LIMIT of them; on a machine, also what that machine cannot do. An empty
     list means that it is legal. Rules look for a further fault only when it is asked for, so that what a faulty text
     costs is bounded too."""
-    for rules in (STRUCTURE, MEANING):
+    for rules in (STRUCTURE, MEANING, TOGETHER):
         faults = chain.from_iterable(rule(module, arch) for rule in rules)
         found = list(islice(faults, FAULT_LIMIT + 1))
         if len(found) > FAULT_LIMIT:
@@ -274,7 +274,6 @@ MEANING: tuple[Rule, ...] = (
     operators_are_legal,
     nests_are_legal,
     addresses_are_legal,
-    kept_values_agree,
-    kept_values_stay_whole,
     program_is_legal,
 )
+TOGETHER: tuple[Rule, ...] = (kept_values_agree, kept_values_stay_whole)  # of nests that are sound by themselves
