@@ -58,24 +58,33 @@ def refitted(nest: Nest, arch: Arch, stay: Stay, room: Mapping[str, int], fixed:
     says that tiles and copies are not to change."""
     schedule = nest.schedule
     assert schedule is not None
-    loops = tuple((loop.dims[0], loop.size) for loop in main_memory_loops(schedule))
-    copies = {buffer.operand: buffer.copies for buffer in schedule.buffers}
     if fixed:
         trial = _staying(nest, schedule, stay)
         if _fits(trial, arch, room) and not any(schedule_faults(trial, arch)):
             yield trial
         return
     seen: set[tuple[object, ...]] = set()
-    # The order of a sum of floats is that of its tiles: those of reduced dimensions stay as they are.
-    large = () if nest.accumulator.is_float else _large(nest)
-    for start, doubled in ((_Start(loops, ()), copies), *((each, None) for each in large)):
-        found = _shrunk(nest, arch, stay, room, start, doubled)
-        if found is None or found.schedule is None:
+    for start, doubled in _starts(nest):
+        decision = _decided(nest, arch, stay, room, start, doubled)
+        if decision is None:
             continue
-        key = (found.schedule.loops, found.schedule.buffers)
+        made = make_schedule(nest, arch, schedule.dataflow, decision.loops, decision.copies, schedule.im2col)
+        found = _staying(nest, made, stay)
+        key = (made.loops, made.buffers)
         if key not in seen and not any(schedule_faults(found, arch)):
             seen.add(key)
             yield found
+
+
+def _starts(nest: Nest) -> Iterator[tuple[_Start, Mapping[str, int] | None]]:
+    """What to begin with: the mapping of the nest as it was, then large tiles; with the copies, if they are given."""
+    assert nest.schedule is not None
+    loops = tuple((loop.dims[0], loop.size) for loop in main_memory_loops(nest.schedule))
+    yield _Start(loops, ()), {buffer.operand: buffer.copies for buffer in nest.schedule.buffers}
+    # The order of a sum of floats is that of its tiles: those of reduced dimensions stay as they are.
+    if not nest.accumulator.is_float:
+        for start in _large(nest):
+            yield start, None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +127,19 @@ def _units(nest: Nest, arch: Arch, stay: Stay) -> dict[str, int]:
     return units
 
 
-def _shrunk(
+@dataclass(frozen=True, slots=True)
+class _Decision:
+    """Main-memory loops and copies of a mapping that fits."""
+
+    loops: tuple[tuple[str, int], ...]
+    copies: Mapping[str, int]
+
+
+def _decided(
     nest: Nest, arch: Arch, stay: Stay, room: Mapping[str, int], start: _Start, copies: Mapping[str, int] | None
-) -> Nest | None:
+) -> _Decision | None:
     """The first of ever smaller tiles that fit, or None. `copies` None: two of what changes, and one where that does
     not fit."""
-    schedule = nest.schedule
-    assert schedule is not None
     whole = {operand for operand, _ in stay.reads}
     tiles = [_Tile.of(nest, arch, each) for each in (*nest.reads, nest.write) if each.operand not in whole]
     units = _units(nest, arch, stay)
@@ -137,8 +152,7 @@ def _shrunk(
         if max(sizes.values()) <= EXTENT_LIMIT:
             found = _fitting_copies(nest, tiles, sizes, {dim for dim, _ in loops}, room, copies)
             if found is not None:
-                made = make_schedule(nest, arch, schedule.dataflow, loops, found, schedule.im2col)
-                return _staying(nest, made, stay)
+                return _Decision(loops, found)
         cuttable = [dim for dim in order if sizes[dim] > units[dim]]
         if not cuttable:
             return None
