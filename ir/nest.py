@@ -471,17 +471,18 @@ def whole_bytes(shape: tuple[int, ...], margins: tuple[int, ...], element_bytes:
     return -(-whole_layout(shape, margins).elements * element_bytes // word_bytes) * word_bytes
 
 
-def local_layout(nest: Nest, operand: str, word_bytes: int) -> LocalLayout:
+def local_layout(nest: Nest, operand: str, word_bytes: int, sizes: Mapping[str, int] | None = None) -> LocalLayout:
     """Row-major over the buffer's element order, the innermost axis padded to whole words of the memory.
 
     The output's tile is held in the accumulator type, every other operand in its stored type. Of an operand that is
-    there whole, `counts` are those of a tile all the same, `tile_bytes` is what all of it takes.
+    there whole, `counts` are those of a tile all the same, `tile_bytes` is what all of it takes. `sizes` are those of
+    `tile_sizes`, for a caller who has them.
     """
     assert nest.schedule is not None
     access = nest.access(operand)
     element = nest.accumulator.bytes if operand == nest.write.operand else access.type.bytes
     extents = {dim.name: dim.extent for dim in nest.domain}
-    sizes = tile_sizes(nest)
+    sizes = tile_sizes(nest) if sizes is None else sizes
     counts = tuple(
         [axis_count(axis, view, extents, sizes) for axis, view in zip(access.index, access.shape, strict=True)]
     )

@@ -221,13 +221,37 @@ def nests_are_legal(module: Module, arch: Arch | None) -> Iterator[Diagnostic]:
             continue
         value = operation.write.tensor
         writers[value].append(operation)
-        if (yield from any_of(nest_faults(module, operation, questions))):
+        if not _is_known_sound(module, operation) and (yield from any_of(nest_faults(module, operation, questions))):
             broken.add(value)
-        elif operation.schedule is not None:
+            continue
+        _note_sound(module, operation)
+        if operation.schedule is not None:
             yield from schedule_faults(operation, arch)
     for name, nests in writers.items():
         if name not in broken:
             yield from nests_cover_the_value(module, name, nests, questions)
+
+
+# Parts of nests that were found sound, by their identities; who is held here keeps it. Passes that give a nest another
+# schedule or addresses leave the very objects in place that ir/nest_rules.py is about.
+_SOUND: dict[tuple[int, ...], tuple[object, ...]] = {}
+_MOST_SOUND = 4096
+
+
+def _parts(module: Module, nest: Nest) -> tuple[object, ...]:
+    """All that ir/nest_rules.py looks at."""
+    return module.tensors, module.blobs, nest.domain, nest.reads, nest.write, nest.body, nest.post, nest.accumulator
+
+
+def _is_known_sound(module: Module, nest: Nest) -> bool:
+    return tuple(map(id, _parts(module, nest))) in _SOUND
+
+
+def _note_sound(module: Module, nest: Nest) -> None:
+    if len(_SOUND) >= _MOST_SOUND:
+        _SOUND.clear()
+    parts = _parts(module, nest)
+    _SOUND[tuple(map(id, parts))] = parts
 
 
 def addresses_are_legal(module: Module, arch: Arch | None) -> Iterator[Diagnostic]:

@@ -23,6 +23,7 @@ from ..ir.module import Module
 from ..ir.nest import VALUE, Access, Nest, reach_outside, split_axes, whole_bytes
 from .allocate import in_main_memory
 from .keep_plan import Candidate, Plan
+from .map_cache import MapCache
 from .mapping import MappingOptions, Pin
 
 
@@ -86,9 +87,15 @@ def keep_values(module: Module, arch: Arch, options: MappingOptions, given: Coll
     wanted = list(_wanted(module, pins, {each.name for each in chosen}))
     if not chosen:
         return module
-    plan = Plan(module, arch, options.objective, frozenset([*pins, *given]))
-    plan.insist([each for each in chosen if each.name in wanted], pins)
-    plan.choose([each for each in chosen if each.name not in wanted])
+    fixed = frozenset([*pins, *given])
+    cache = MapCache.of_user()
+    for is_trusting in (True, False):
+        plan = Plan(module, arch, options.objective, fixed, cache, is_trusting)
+        plan.insist([each for each in chosen if each.name in wanted], pins)
+        plan.choose([each for each in chosen if each.name not in wanted])
+        if plan.holds():
+            break
+    cache.close()
     return plan.module()
 
 

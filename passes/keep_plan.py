@@ -10,16 +10,17 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ..backends.cost.module import cost_host, counted, nameless
-from ..backends.cost.price import energy_pj
+from ..backends.cost.module import cost_host, counted, counted_alike, nameless
 from ..ir.arch import Arch
 from ..ir.diagnostics import CompileError, Diagnostic
 from ..ir.graph import HostRegion
 from ..ir.module import Module, Operation
 from ..ir.nest import Access, Nest, Schedule, Target
-from ..ir.stats import LayerCounts
+from ..ir.schedule_rules import schedule_faults
 from .allocate import Lifetime, pack_lifetimes
-from .map_search import objective_floor
+from .keep_found import NOTHING, Figures, Found, entry_of, restored
+from .map_cache import MapCache
+from .map_objective import objective_floor
 from .mapping import Pin
 from .refit import Stay, refitted, tile_room
 
@@ -43,35 +44,6 @@ class Candidate:
         return Lifetime(self.name, self.bytes, self.users[0], self.users[-1])
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """Of a layer or of all: cycles and pJ."""
-
-    cycles: int
-    energy_pj: float
-
-    @staticmethod
-    def of(counts: LayerCounts, arch: Arch) -> Figures:
-        return Figures(counts.cycles, sum(energy_pj(counts, arch).values()))
-
-    def objective(self, name: str) -> float:
-        if name == "latency":
-            return float(self.cycles)
-        return self.energy_pj if name == "energy" else self.energy_pj * self.cycles
-
-    def plus(self, other: Figures, minus: Figures) -> Figures:
-        return Figures(self.cycles + other.cycles - minus.cycles, self.energy_pj + other.energy_pj - minus.energy_pj)
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """A schedule for a nest, what it costs, and how many were costed to find it."""
-
-    schedule: Schedule | None
-    figures: Figures
-    tried: int
-
-
 @dataclass
 class Plan:
     """What has been decided: kept values, and by operation the schedules that differ from those of `source`."""
@@ -80,20 +52,24 @@ class Plan:
     arch: Arch
     objective: str
     fixed: Collection[str]
+    cache: MapCache  # of schedules; written, and read where the plan `is_trusting`
+    is_trusting: bool = True
     kept: dict[str, Candidate] = field(default_factory=dict)
-    found: dict[int, _Found] = field(default_factory=dict)
+    found: dict[int, Found] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         kinds: dict[Nest, int] = {}
-        self.nests = {n: each for n, each in enumerate(self.source.operations) if isinstance(each, Nest)}
+        every = enumerate(self.source.operations)
+        self.nests = {n: each for n, each in every if isinstance(each, Nest) and not each.is_empty}
         # Nests that differ in names alone are one kind.
         self.kind = {n: kinds.setdefault(nameless(nest), n) for n, nest in self.nests.items()}
-        costs = {n: Figures.of(counted(self.nests[n], self.arch), self.arch) for n in kinds.values()}
+        self.alike = {n: bare for bare, n in kinds.items()}
+        costs = {n: Figures.of(counted_alike(bare, self.arch), self.arch) for n, bare in self.alike.items()}
         self.before = {n: costs[kind] for n, kind in self.kind.items()}
         self.needed = {n: self._needs(nest) for n, nest in self.nests.items()}
-        hosts = [each for each in self.source.operations if isinstance(each, HostRegion)]
-        self.hosts = [Figures.of(cost_host(each, self.source, self.arch), self.arch) for each in hosts]
-        self.known: dict[tuple[int, Stay, Room], _Found | None] = {}
+        self.others = [self._other(each) for n, each in enumerate(self.source.operations) if n not in self.nests]
+        self.known: dict[tuple[int, Stay, Room], Found] = {}
+        self.digests: dict[int, str] = {}
         self.total = self._total({})
 
     # -- the choice ---------------------------------------------------------------------------------------------------
@@ -121,7 +97,7 @@ class Plan:
             raise CompileError([Diagnostic(f"{each.name}: {message}", span, help) for each, span in named])
         self._accept(kept, found)
 
-    def _accept(self, kept: dict[str, Candidate], found: Mapping[int, _Found]) -> None:
+    def _accept(self, kept: dict[str, Candidate], found: Mapping[int, Found]) -> None:
         self.kept, self.found = kept, {**self.found, **found}
         self.total = self._total(self.found)
         for n, each in found.items():
@@ -130,15 +106,15 @@ class Plan:
     def _needs(self, nest: Nest) -> Room:
         return tuple(tile_room(nest, self.arch).values())
 
-    def _is_better(self, found: Mapping[int, _Found]) -> bool:
+    def _is_better(self, found: Mapping[int, Found]) -> bool:
         """Whether schedules have a lower objective than those that are decided, or an equal one with less energy."""
         figures = self._total(found)
         value, least = self._value(figures), self._value(self.total)
         less_energy = figures.energy_pj < self.total.energy_pj * (1 - _ROUNDING)
         return value < least * (1 - _ROUNDING) or (value <= least and less_energy)
 
-    def _total(self, found: Mapping[int, _Found]) -> Figures:
-        all_of = [*self.hosts, *(found[n].figures if n in found else self.before[n] for n in self.nests)]
+    def _total(self, found: Mapping[int, Found]) -> Figures:
+        all_of = [*self.others, *(found[n].figures if n in found else self.before[n] for n in self.nests)]
         return Figures(sum(each.cycles for each in all_of), sum(each.energy_pj for each in all_of))
 
     def _value(self, figures: Figures) -> float:
@@ -152,11 +128,12 @@ class Plan:
         for place, memory in enumerate(self.arch.local):
             lives = [each.life for each in kept.values() if each.memory == memory.name]
             top = memory.capacity_bytes // memory.word_bytes * memory.word_bytes
-            for name, offset in pack_lifetimes(lives, memory.word_bytes).items():
-                life = kept[name].life
+            offsets = pack_lifetimes(lives, memory.word_bytes) if lives else {}
+            for life in lives:
+                least = top - offsets[life.name] - life.bytes
                 for n in range(life.first, life.last + 1):
                     if n in rooms:
-                        rooms[n][place] = min(rooms[n][place], top - offset - life.bytes)
+                        rooms[n][place] = min(rooms[n][place], least)
         return {n: tuple(room) for n, room in rooms.items()}
 
     @staticmethod
@@ -170,7 +147,7 @@ class Plan:
     def _by_memory(self, room: Room) -> dict[str, int]:
         return {memory.name: size for memory, size in zip(self.arch.local, room, strict=True)}
 
-    def _schedules(self, kept: Mapping[str, Candidate], users: Collection[int]) -> dict[int, _Found] | None:
+    def _schedules(self, kept: Mapping[str, Candidate], users: Collection[int]) -> dict[int, Found] | None:
         """New schedules for `users` and for nests whose tiles lack room beside `kept`; None where none fits."""
         rooms = self._rooms(kept)
         found = {}
@@ -182,7 +159,7 @@ class Plan:
                 found[n] = schedule
         return found
 
-    def _schedule(self, n: int, stay: Stay, room: Room) -> _Found | None:
+    def _schedule(self, n: int, stay: Stay, room: Room) -> Found | None:
         """The best of the schedules that are tried for a nest; those of a fixed one keep its tiles and copies."""
         nest = self.nests[n]
         assert nest.schedule is not None
@@ -191,15 +168,56 @@ class Plan:
             return None
         key = (n if fixed else self.kind[n], stay, room)
         if key not in self.known:
-            tried: list[tuple[Nest, Figures]] = []
-            for each in refitted(nest, self.arch, stay, self._by_memory(room), fixed):
-                tried.append((each, Figures.of(counted(each, self.arch), self.arch)))
-                # The tiles of the fastest schedule mostly stay the best for speed; for energy there is more to gain.
-                if self.objective == "latency" and tried[-1][1].cycles <= self.before[n].cycles:
-                    break
-            best = min(tried, key=lambda each: (self._value(each[1]), each[1].energy_pj), default=None)
-            self.known[key] = None if best is None else _Found(best[0].schedule, best[1], len(tried))
-        return self.known[key]
+            entry = "" if fixed else self.cache.key(self._digest(n), stay, room)
+            told = self.cache.read(entry) if entry and self.is_trusting else None
+            found = restored(nest, self.arch, stay, told)
+            if found is None:
+                found = self._best(n, stay, room, fixed)
+                if entry:
+                    self.cache.write(entry, entry_of(found))
+            self.known[key] = found
+        return None if self.known[key].schedule is None else self.known[key]
+
+    def _best(self, n: int, stay: Stay, room: Room, fixed: bool) -> Found:
+        tried: list[tuple[Nest, Figures]] = []
+        for each in refitted(self.nests[n], self.arch, stay, self._by_memory(room), fixed):
+            tried.append((each, self._figures(each)))
+            # The tiles of the fastest schedule mostly stay the best for speed; for energy there is more to gain.
+            if self.objective == "latency" and tried[-1][1].cycles <= self.before[n].cycles:
+                break
+        if not tried:
+            return NOTHING
+        nest, figures = min(tried, key=lambda each: (self._value(each[1]), each[1].energy_pj))
+        return Found(nest.schedule, figures, len(tried))
+
+    def _other(self, operation: Operation) -> Figures:
+        """Of a host region, or of a nest without points."""
+        if isinstance(operation, HostRegion):
+            return Figures.of(cost_host(operation, self.source, self.arch), self.arch)
+        assert isinstance(operation, Nest)
+        return self._figures(operation)
+
+    def _figures(self, nest: Nest) -> Figures:
+        return Figures.of(counted(nest, self.arch), self.arch)
+
+    def _digest(self, n: int) -> str:
+        """Of all that decides the schedules of a nest but what stays and the room."""
+        kind = self.kind[n]
+        if kind not in self.digests:
+            arch = replace(self.arch, text="", digest="", sources=())
+            self.digests[kind] = self.cache.key("stay", self.alike[kind], arch, self.objective)
+        return self.digests[kind]
+
+    def holds(self) -> bool:
+        """Whether the schedules that the cache has told of are legal and cost what it says."""
+        asked: set[tuple[int, Schedule | None]] = set()
+        for n, found in self.found.items():
+            nest = replace(self.nests[n], schedule=found.schedule)
+            if not found.is_known and (self.kind[n], found.schedule) not in asked:
+                asked.add((self.kind[n], found.schedule))
+                if any(schedule_faults(nest, self.arch)) or self._figures(nest) != found.figures:
+                    return False
+        return True
 
     # -- the outcome --------------------------------------------------------------------------------------------------
 
@@ -210,7 +228,7 @@ class Plan:
             operations[n] = self._explained(n, found)
         return replace(self.source, operations=tuple(operations))
 
-    def _explained(self, n: int, found: _Found) -> Nest:
+    def _explained(self, n: int, found: Found) -> Nest:
         """The nest with its schedule, the reason, its own objective and what is proven of it: the floor of any."""
         nest, was, now = self.nests[n], self.before[n], found.figures
         before, schedule = nest.schedule, found.schedule

@@ -110,7 +110,7 @@ class Mapper:
                 "bounds": int(bounds),
                 "evaluated": int(evaluated),
                 "optimal": bool(optimal),
-            } if all(map(_is_count, (*tiles, *copies, ["", bounds], ["", evaluated]))) and reason.isprintable():
+            } if all(map(is_count, (*tiles, *copies, ["", bounds], ["", evaluated]))) and reason.isprintable():
                 tiled = tuple((dim, size) for dim, size in tiles)
                 copied: dict[str, int] = dict(copies)
             case _:
@@ -313,7 +313,7 @@ def _decisions(schedule: Schedule) -> dict[str, Any]:
     }
 
 
-def _is_count(pair: object) -> bool:
+def is_count(pair: object) -> bool:
     """Whether it is a name with a whole number that is not negative."""
     match pair:
         case [str(), int(number)]:

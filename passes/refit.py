@@ -29,6 +29,7 @@ from ..ir.nest import (
     local_layout,
     main_memory_loops,
     split_axes,
+    tile_sizes,
 )
 from ..ir.schedule_rules import EXTENT_LIMIT, schedule_faults
 from .schedule import buffer_order, dims_of, make_schedule
@@ -46,11 +47,19 @@ def tile_room(nest: Nest, arch: Arch) -> dict[str, int]:
     """Bytes that the tiles of a scheduled nest take in each local memory; what is there whole is no tile."""
     assert nest.schedule is not None
     needed = dict.fromkeys((memory.name for memory in arch.local), 0)
+    sizes = tile_sizes(nest)
     for buffer in nest.schedule.buffers:
         if not buffer.is_whole:
-            layout = local_layout(nest, buffer.operand, arch.memory(buffer.memory).word_bytes)
+            layout = local_layout(nest, buffer.operand, arch.memory(buffer.memory).word_bytes, sizes)
             needed[buffer.memory] += buffer.copies * layout.tile_bytes
     return needed
+
+
+def remade(nest: Nest, arch: Arch, stay: Stay, loops: Sequence[tuple[str, int]], copies: Mapping[str, int]) -> Nest:
+    """The nest with the schedule that main-memory loops and copies stand for; whether it is legal is not asked."""
+    assert nest.schedule is not None
+    made = make_schedule(nest, arch, nest.schedule.dataflow, loops, copies, nest.schedule.im2col)
+    return _staying(nest, made, stay)
 
 
 def refitted(nest: Nest, arch: Arch, stay: Stay, room: Mapping[str, int], fixed: bool) -> Iterator[Nest]:
@@ -68,11 +77,12 @@ def refitted(nest: Nest, arch: Arch, stay: Stay, room: Mapping[str, int], fixed:
         decision = _decided(nest, arch, stay, room, start, doubled)
         if decision is None:
             continue
-        made = make_schedule(nest, arch, schedule.dataflow, decision.loops, decision.copies, schedule.im2col)
-        found = _staying(nest, made, stay)
-        key = (made.loops, made.buffers)
-        if key not in seen and not any(schedule_faults(found, arch)):
-            seen.add(key)
+        key = (decision.loops, tuple(decision.copies.items()))
+        if key in seen:
+            continue
+        seen.add(key)
+        found = remade(nest, arch, stay, decision.loops, decision.copies)
+        if not any(schedule_faults(found, arch)):
             yield found
 
 

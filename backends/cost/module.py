@@ -65,13 +65,14 @@ def counted(nest: Nest, arch: Arch) -> LayerCounts:
     """`cost_nest` of a nest without its names: nests that differ in names alone are counted once in a process, and what
     the choice of schedules has counted is not counted again. Holds the last 1024, some 10 KiB each."""
     try:
-        return _counted(nameless(nest), arch)
+        return counted_alike(nameless(nest), arch)
     except CompileError:
         return cost_nest(nest, arch)  # refused again, by its name
 
 
 @lru_cache(maxsize=1024)
-def _counted(nest: Nest, arch: Arch) -> LayerCounts:
+def counted_alike(nest: Nest, arch: Arch) -> LayerCounts:
+    """The same of a nest that is `nameless` already."""
     return cost_nest(nest, arch)
 
 

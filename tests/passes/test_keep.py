@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from dnnc.backends.cost.module import cost_module
@@ -13,10 +14,12 @@ from dnnc.ir.arch import Arch, EnergyRow
 from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.module import Module
 from dnnc.ir.nest import Nest, local_layout
+from dnnc.ir.types import ElementType
 from dnnc.ir.verifier import verify
 from dnnc.passes.allocate import allocate, place_kept
 from dnnc.passes.choose_schedules import choose_schedules
 from dnnc.passes.keep import candidates, keep_values, refuse_stays
+from dnnc.passes.map_cache import MapCache
 from dnnc.passes.mapping import MappingOptions, Pin
 from dnnc.passes.pipeline import Options, named, run_passes
 from dnnc.passes.refit import Stay, refitted, tile_room
@@ -185,8 +188,6 @@ def test_sums_of_floats_keep_their_order() -> None:
     arch = replace(float_machine(3, 4), energy=PRICES)
     spad = replace(arch.memory("spad"), capacity_bytes=4000)
     arch = replace(arch, memories=(arch.main, spad, arch.memory("acc")))
-    from dnnc.ir.types import ElementType
-
     real = {"element": ElementType.F32, "accumulator": ElementType.F32}
     nests = [matmul_nest(arch, p=12, k=40, m=16, **real), matmul_nest(arch, p=12, k=16, m=30, **real)]
     module = unscheduled(linked(nests, {(1, "a"): 0}))
@@ -228,6 +229,29 @@ def test_refitted_schedules_fit(room: Mapping[str, int], dataflow: str, reads: b
         assert taken == tile_room(found, ARCH)
         assert all(taken[name] <= room[name] for name in room)
         assert not fixed or found.schedule.loops == nest.schedule.loops  # type: ignore[union-attr]
+
+
+def test_the_cache_gives_the_same_and_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DNNC_CACHE_DIR", "off")
+    module = scheduled(three())
+    expected = keep_values(module, ARCH, MappingOptions(), ())
+    monkeypatch.setenv("DNNC_CACHE_DIR", str(tmp_path))
+    folder = tmp_path / "mappings"
+    found = [keep_values(module, ARCH, MappingOptions(), ()) for _ in range(2)]
+    assert found == [expected, expected]
+    entries = sorted(each.name for each in folder.iterdir())
+    assert entries
+    cache = MapCache(folder)
+    lies = [("cycles", 1), ("energy_pj", 1.0), ("tiles", [["p", 0]]), ("tiles", [["z", 1]]), ("copies", [["y", 2]])]
+    for name, value in lies:
+        for key in entries:
+            entry = cache.read(key)
+            assert entry is not None
+            cache.write(key, {**entry, name: value})
+        assert keep_values(module, ARCH, MappingOptions(), ()) == expected, name
+        for key in entries:
+            (folder / key).unlink(missing_ok=True)
+        assert keep_values(module, ARCH, MappingOptions(), ()) == expected
 
 
 def test_a_network_moves_less_and_stays_exact() -> None:
