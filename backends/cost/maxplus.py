@@ -132,6 +132,14 @@ class Walk:
         self.lengths = plan.lengths
         self.loops = len(plan.lengths) - 1
         self.changed = [plan.changed_rows(loop) for loop in range(self.loops + 1)]
+        # Those that are issued at a place for an iteration that differs from loop `carry` inwards; 0: the first.
+        self.loads = [
+            [
+                [each for each in plan.loads if carry == 0 or (each.depth >= carry and each.place == place)]
+                for carry in range(self.loops + 1)
+            ]
+            for place in (AHEAD, AFTER_COMPUTE, AFTER_STORE)
+        ]
         self.at = [0] * (self.loops + 1)
 
     def run(self, state: Rows) -> None:
@@ -256,9 +264,7 @@ class Walk:
     def _loads(self, state: Rows, most: Most, place: int, following: list[int], carry: int, first: bool) -> None:
         """The loads that are issued at `place` for an iteration that differs from the one before from loop `carry`
         inwards; carry 0: for iteration 0, at any place."""
-        for load in self.plan.loads:
-            if load.depth < carry or (carry > 0 and load.place != place):
-                continue
+        for load in self.loads[place][carry]:
             waits = (DISPATCH, DISPATCH)
             if carry > 0:
                 # The first version after that of iteration 0 fills a copy that nobody has used.
