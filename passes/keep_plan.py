@@ -243,6 +243,7 @@ class Plan:
             reason=reason,
             objective=value,
             lower_bound=min(floor, value),
+            bounds=before.bounds,
             evaluated=before.evaluated + found.tried,
             optimal=False,
         )

@@ -21,9 +21,7 @@ def objective_of(nest: Nest, arch: Arch, objective: str) -> float:
     return energy if objective == "energy" else energy * counts.cycles
 
 
-def objective_floor(
-    nest: Nest, arch: Arch, dataflow: Dataflow, objective: str, is_stored: bool = True
-) -> float:
+def objective_floor(nest: Nest, arch: Arch, dataflow: Dataflow, objective: str, is_stored: bool = True) -> float:
     """What no mapping goes below: every unit busy all the time, the output written once, if it `is_stored` in main
     memory."""
     points = prod(dim.extent for dim in nest.domain)
