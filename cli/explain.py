@@ -83,6 +83,7 @@ class Gains:
     base: dict[str, int] = field(default_factory=dict)
     cycles: dict[str, dict[str, int | None]] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
+    alone: bool = False  # whether values stay in local memory, and layers are compared without
 
     def saved(self, layer: str, variant: str) -> float | None:
         """The share of a layer's cycles that a variant saves; negative where it costs some."""
@@ -115,8 +116,10 @@ def gains(module: Module, arch: Arch, time_limit_s: float | None, *, pinned: boo
             found.left_out += names
             continue
         bare = replace(nests[0], schedule=None)
-        alone = pinned or any(map(_stays, nests))
-        base = _mapped_cycles(Mapper(arch, options, cache, deadline), bare, label) if alone else cycles(nests[0])
+        stays = any(map(_stays, nests))
+        found.alone = found.alone or stays
+        free = pinned or stays
+        base = _mapped_cycles(Mapper(arch, options, cache, deadline), bare, label) if free else cycles(nests[0])
         if base is None:
             found.left_out += names
             continue
@@ -243,6 +246,8 @@ def _print_totals(stats: Json, found: Gains) -> None:
         rows.append([f"{each.name}: {each.what}", cycles, f"{1 - cycles / base:.1%}"])
     print()
     print_table(["twice as many, mapped anew", "cycles", "saved"], rows, f"what would help, of {base} cycles")
+    if found.alone:
+        print("layers between which values stay in local memory are compared by themselves (--fuse off)")
     if found.left_out:
         cycles = sum(layer["cycles"] for layer in stats["layers"] if layer["name"] in found.left_out)
         counted_as = f"{cycles / base:.1%} of the cycles, which count as they are"
