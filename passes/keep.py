@@ -24,6 +24,7 @@ from ..ir.nest import VALUE, Access, Nest, reach_outside, split_axes, whole_byte
 from .allocate import in_main_memory
 from .keep_plan import Candidate, Plan
 from .map_cache import MapCache
+from .mapper import STOPPED
 from .mapping import MappingOptions, Pin
 
 
@@ -88,7 +89,11 @@ def keep_values(module: Module, arch: Arch, options: MappingOptions, given: Coll
     if not chosen:
         return module
     fixed = frozenset([*pins, *given])
-    cache = MapCache.of_user()
+    # What a time limit cut short is not kept for later compilations.
+    late = any(
+        isinstance(each, Nest) and each.schedule and STOPPED in each.schedule.reason for each in module.operations
+    )
+    cache = MapCache(None) if late else MapCache.of_user()
     for is_trusting in (True, False):
         plan = Plan(module, arch, options.objective, fixed, cache, is_trusting)
         plan.insist([each for each in chosen if each.name in wanted], pins)
