@@ -61,6 +61,12 @@ def add_decisions(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--im2col", choices=LEGAL["im2col"], default=None, help="default: auto")
     parser.add_argument("--objective", choices=LEGAL["objective"], default=None, help="default: latency")
     parser.add_argument(
+        "--fuse",
+        choices=LEGAL["fuse"],
+        default=None,
+        help="auto: values stay in local memory between layers where that is better (default: auto)",
+    )
+    parser.add_argument(
         "--mapping", metavar="FILE", help="decisions that are fixed, as `cost --save-mapping` writes them"
     )
     parser.add_argument(
@@ -96,6 +102,7 @@ def options(arguments: argparse.Namespace) -> Options:
         dataflow=given("dataflow"),
         im2col=given("im2col"),
         objective=given("objective"),
+        fuse=given("fuse"),
         mapping=given("mapping"),
         seed=given("seed"),
         time_limit_s=given("time_limit"),

@@ -21,6 +21,7 @@ LEGAL = {
     "dataflow": ("auto", "ws", "os", "is"),
     "im2col": ("auto", "explicit", "implicit"),
     "objective": ("latency", "energy", "edp"),
+    "fuse": ("auto", "off"),
 }
 NOTED = ("tolerance",)  # what passes add to the header's options for later: no user gives it
 METHODS = ("minmax", "percentile", "percentile:99.9", "percentile:99.99", "entropy", "mse")
@@ -45,6 +46,7 @@ class Options:
     dataflow     auto, ws, os or is
     im2col       auto, explicit or implicit
     objective    latency, energy or edp
+    fuse         auto: values stay in local memory between layers where that is better; or off
     mapping      a mapping file (specs/mapping.md)
     seed         of synthetic calibration data
     time_limit_s for calibration, and for the search of mappings, which then keeps the best that it has found
@@ -59,6 +61,7 @@ class Options:
     dataflow: str | None = None
     im2col: str | None = None
     objective: str | None = None
+    fuse: str | None = None
     mapping: str | PathLike[str] | None = None
     seed: int | None = None
     time_limit_s: float | None = None
@@ -122,6 +125,7 @@ LAST_READER = {
     "dataflow": "schedule",
     "im2col": "schedule",
     "objective": "schedule",
+    "fuse": "schedule",
     "mapping": "schedule",
     "time_limit_s": "schedule",
 }

@@ -10,7 +10,7 @@ from math import prod
 from typing import Any
 
 from ..ir.arch import MAIN_MEMORY, Arch
-from ..ir.nest import Buffer, Loop, Nest, local_layout, main_memory_loops, tile_sizes
+from ..ir.nest import Buffer, Loop, Nest, local_layout, main_memory_loops, tile_sizes, whole_bytes
 
 Json = dict[str, Any]
 
@@ -37,7 +37,8 @@ def nest_json(nest: Nest, arch: Arch) -> Json:
 
     A loop covers `extent` points of its dimensions (of their product, where there are several) in `iterations` steps of
     `tile`, the last of which may be short. `axis` is empty for a temporal loop. A buffer's `bytes` are those of one
-    copy, which is filled anew inside the first `outer_loops` loops; a nest without points has no buffers.
+    copy, which is filled anew inside the first `outer_loops` loops, of which there are none around what is there whole;
+    where the output stays in local memory, it has a second buffer there. A nest without points has no buffers.
     """
     schedule = nest.schedule
     assert schedule is not None
@@ -48,7 +49,7 @@ def nest_json(nest: Nest, arch: Arch) -> Json:
             for access in (*nest.reads, nest.write)
         ],
         "loops": _loops(nest),
-        "buffers": [] if nest.is_empty else [_buffer(nest, arch, buffer) for buffer in schedule.buffers],
+        "buffers": [] if nest.is_empty else [*(_buffer(nest, arch, each) for each in schedule.buffers), *_target(nest)],
     }
 
 
@@ -92,5 +93,15 @@ def _buffer(nest: Nest, arch: Arch, buffer: Buffer) -> Json:
         "memory": buffer.memory,
         "copies": buffer.copies,
         "bytes": layout.tile_bytes,
-        "outer_loops": len(main_memory_loops(nest.schedule)),
+        "outer_loops": 0 if buffer.is_whole else len(main_memory_loops(nest.schedule)),
     }
+
+
+def _target(nest: Nest) -> list[Json]:
+    """Where the whole output stays, if it does."""
+    assert nest.schedule is not None
+    target = nest.schedule.target
+    if target is None:
+        return []
+    size = whole_bytes(target.shape, target.margins, nest.write.type.bytes, 1)
+    return [{"operand": nest.write.operand, "memory": target.memory, "copies": 1, "bytes": size, "outer_loops": 0}]

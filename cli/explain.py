@@ -83,6 +83,7 @@ class Gains:
     base: dict[str, int] = field(default_factory=dict)
     cycles: dict[str, dict[str, int | None]] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
+    alone: bool = False  # whether values stay in local memory, and layers are compared without
 
     def saved(self, layer: str, variant: str) -> float | None:
         """The share of a layer's cycles that a variant saves; negative where it costs some."""
@@ -93,7 +94,7 @@ class Gains:
 def gains(module: Module, arch: Arch, time_limit_s: float | None, *, pinned: bool) -> Gains:
     """What each variant would save. Layers that differ in names alone are mapped once, the longest first; mappings are
     kept in the user's cache. `pinned`: a mapping was given, so that layers are mapped freely on the machine as it is,
-    too."""
+    too; so are those between which values stay in local memory."""
     deadline = time.monotonic() + (TIME_LIMIT_S if time_limit_s is None else time_limit_s)
     recorded = dict(module.header.options)
     options = MappingOptions(recorded.get("dataflow", "auto"), objective=recorded.get("objective", "latency"))
@@ -115,7 +116,10 @@ def gains(module: Module, arch: Arch, time_limit_s: float | None, *, pinned: boo
             found.left_out += names
             continue
         bare = replace(nests[0], schedule=None)
-        base = _mapped_cycles(Mapper(arch, options, cache, deadline), bare, label) if pinned else cycles(nests[0])
+        stays = any(map(_stays, nests))
+        found.alone = found.alone or stays
+        free = pinned or stays
+        base = _mapped_cycles(Mapper(arch, options, cache, deadline), bare, label) if free else cycles(nests[0])
         if base is None:
             found.left_out += names
             continue
@@ -128,6 +132,12 @@ def gains(module: Module, arch: Arch, time_limit_s: float | None, *, pinned: boo
             found.base[name], found.cycles[name] = base, by_variant
     cache.close()
     return found
+
+
+def _stays(nest: Nest) -> bool:
+    """Whether the schedule is not that of the nest by itself: something stays in local memory."""
+    schedule = nest.schedule
+    return schedule is not None and (schedule.target is not None or any(each.is_whole for each in schedule.buffers))
 
 
 def _mapped_cycles(mapper: Mapper, nest: Nest, label: str) -> int | None:
@@ -188,8 +198,13 @@ def explain(stats: Json, module: Module, arch: Arch, found: Gains) -> None:
         tiles = ", ".join(
             f"{loop.dims[0]} {loop.size} of {nest.extent(loop.dims[0])}" for loop in main_memory_loops(nest.schedule)
         )
-        buffers = ", ".join(f"{buffer.operand} in {buffer.memory} x{buffer.copies}" for buffer in nest.schedule.buffers)
-        print(f"  tiles: {tiles or 'the whole layer'}; buffers: {buffers}")
+        buffers = ", ".join(
+            f"{each.operand} in {each.memory} {'whole' if each.is_whole else f'x{each.copies}'}"
+            for each in nest.schedule.buffers
+        )
+        target = nest.schedule.target
+        stored = "" if target is None else f"; {nest.write.operand} stays in {target.memory}"
+        print(f"  tiles: {tiles or 'the whole layer'}; buffers: {buffers}{stored}")
         print(f"  {nest.schedule.reason or 'no reason is noted'}; {_certificate(nest.schedule)}")
         print(f"  {_helps(name, found)}")
     _print_totals(stats, found)
@@ -231,6 +246,8 @@ def _print_totals(stats: Json, found: Gains) -> None:
         rows.append([f"{each.name}: {each.what}", cycles, f"{1 - cycles / base:.1%}"])
     print()
     print_table(["twice as many, mapped anew", "cycles", "saved"], rows, f"what would help, of {base} cycles")
+    if found.alone:
+        print("layers between which values stay in local memory are compared by themselves (--fuse off)")
     if found.left_out:
         cycles = sum(layer["cycles"] for layer in stats["layers"] if layer["name"] in found.left_out)
         counted_as = f"{cycles / base:.1%} of the cycles, which count as they are"

@@ -7,6 +7,7 @@
         tiles: [{dim: m, size: 16}, {dim: p, size: 8}]     # main-memory loops, the outermost first
         complete: true                                     # no other main-memory loops
         copies: {x: 2, w: 1}                               # buffers by operand
+        stay: {y: true}                                    # operands that stay in local memory between layers
 
 Every key may be left out; the search decides what is not given.
 """
@@ -47,12 +48,14 @@ def _pin(fields: Fields) -> Pin:
         tiles.append((entry.text("dim"), entry.integer("size", 1, _LARGEST_EXTENT)))
         entry.done()
     copies = fields.fields("copies", required=False)
+    stay = fields.fields("stay", required=False)
     pin = Pin(
         dataflow=fields.choice("dataflow", [each.value for each in Dataflow], "") or None,
         im2col=fields.choice("im2col", ["explicit", "implicit", "none"], "") or None,
         tiles=tuple(tiles),
         complete=fields.boolean("complete", False),
         copies=tuple((name, copies.integer(name, 1, 2)) for name in copies.node.entries) if copies else (),
+        stay=tuple(name for name in stay.node.entries if stay.boolean(name, False)) if stay else (),
         span=fields.node.span,
     )
     fields.done()
@@ -72,4 +75,8 @@ def mapping_text(module: Module) -> str:
         lines += [f"    im2col: {schedule.im2col}"]
         lines += [f"    tiles: [{tiles}]"] if tiles else []
         lines += ["    complete: true", f"    copies: {{{copies}}}"]
+        stay = [buffer.operand for buffer in schedule.buffers if buffer.is_whole]
+        stay += [] if schedule.target is None else [nest.write.operand]
+        stays = ", ".join(f"{json.dumps(operand)}: true" for operand in stay)
+        lines += [f"    stay: {{{stays}}}"] if stay else []
     return "\n".join(lines) + "\n" if len(lines) > 1 else "layers: {}\n"

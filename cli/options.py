@@ -50,7 +50,7 @@ def pass_options(options: Options, header: Header, file: str = "") -> PassOption
         pins=read_mapping(fspath(options.mapping)) if options.mapping is not None else (),
         time_limit_s=options.time_limit_s,
     )
-    return PassOptions(chosen["precision"], mapping)
+    return PassOptions(chosen["precision"], mapping, chosen["fuse"])
 
 
 def spelled(options: PassOptions) -> tuple[tuple[str, str], ...]:
@@ -61,5 +61,6 @@ def spelled(options: PassOptions) -> tuple[tuple[str, str], ...]:
         "dataflow": mapping.dataflow,
         "im2col": mapping.im2col,
         "objective": mapping.objective,
+        "fuse": options.fuse,
     }
     return tuple(sorted(pairs.items()))

@@ -11,7 +11,7 @@ from lark import Token, v_args
 from .affine import Affine
 from .builder_words import SharedRules
 from .graph import Attribute
-from .nest import Access, Body, BodyOp, Buffer, Dataflow, Dim, Loop, Nest, Post, PostOp, Role, Schedule
+from .nest import Access, Body, BodyOp, Buffer, Dataflow, Dim, Loop, Nest, Post, PostOp, Role, Schedule, Target
 from .printer import DATAFLOW_WORDS, IM2COL_WORDS, TileCounter, implied_roles, overlap_words
 from .program import COUNTERS, FORM_CODES
 from .text import read_number, symbol
@@ -40,6 +40,7 @@ class _Schedule:
     value: Schedule
     loops: list[tuple[str, _Loop]]
     overlap: tuple[Token, str] | None
+    stored: Token | None  # the operand that the target is said to be of
 
 
 @v_args(inline=True)
@@ -167,7 +168,7 @@ class NestRules(SharedRules):
     # ---- schedules
 
     def schedule(self, dataflow: Token, im2col: Token, *rest: Any) -> _Schedule:
-        *levels, certificate, reason, buffers, overlap = rest
+        *levels, certificate, reason, buffers, target, overlap = rest
         optimal, objective, bound, bounds, evaluated = certificate or (False, 0.0, 0.0, 0, 0)
         value = Schedule(
             self._choose(dataflow, "dataflow", _DATAFLOWS, Dataflow.WS),
@@ -180,8 +181,10 @@ class NestRules(SharedRules):
             bounds,
             evaluated,
             optimal,
+            None if target is None else target[1],
         )
-        return _Schedule(value, [pair for level in levels for pair in level], overlap)
+        stored = None if target is None else target[0]
+        return _Schedule(value, [pair for level in levels for pair in level], overlap, stored)
 
     def level(self, name: Token, *loops: _Loop) -> list[tuple[str, _Loop]]:
         return [(self._word(name), loop) for loop in loops]
@@ -223,6 +226,21 @@ class NestRules(SharedRules):
             None if address is None else self._whole(address),
         )
 
+    def whole_buffer(self, operand: Token, memory: Token, margins: Token | None, address: Token | None) -> Buffer:
+        return Buffer(
+            self._symbol(operand),
+            self._word(memory),
+            address=None if address is None else self._whole(address),
+            margins=() if margins is None else self._wholes(margins),
+        )
+
+    def target(
+        self, operand: Token, memory: Token, shape: Token, margins: Token | None, address: Token | None
+    ) -> tuple[Token, Target]:
+        extents = self._shape(shape)
+        around = (0,) * (2 * len(extents)) if margins is None else self._wholes(margins)
+        return operand, Target(self._word(memory), extents, around, None if address is None else self._whole(address))
+
     def overlap(self, keyword: Token, *parts: str) -> tuple[Token, str]:
         return keyword, " ; ".join(part for part in parts if part is not None)
 
@@ -253,7 +271,14 @@ class NestRules(SharedRules):
                 else:
                     message = f"{loop.count} tiles of {loop.size} do not make the {points} points of {name} here"
                     self.fault(loop.place, message, f"{tiles} of {loop.size}")
-        schedule = replace(raw.value, loops=tuple(loops))
+        if raw.stored is not None and self._symbol(raw.stored) != write.operand:
+            self.fault(raw.stored, f"{raw.stored} is not what the nest writes", f"store {symbol(write.operand)}")
+        axes = {access.operand: len(access.index) for access in reads}
+        buffers = tuple(
+            replace(buffer, margins=(0,) * (2 * axes.get(buffer.operand, 0))) if buffer.margins == () else buffer
+            for buffer in raw.value.buffers
+        )
+        schedule = replace(raw.value, loops=tuple(loops), buffers=buffers)
         if raw.overlap is not None:
             place, text = raw.overlap
             derived = overlap_words(reads, write, schedule)

@@ -31,6 +31,7 @@ from .program import (
     POST_STEPS,
     ROLE_CODES,
     STREAMS,
+    TARGET_CODES,
     TYPE_CODES,
     Field,
     Instruction,
@@ -51,6 +52,7 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "multiplier": MULTIPLIER_CODES,
     "counter_class": CLASS_CODES,
     "role": ROLE_CODES,
+    "target": TARGET_CODES,
     "op": POST_CODES,
 }
 # Fields whose values are numbers of something that the machine has a fixed number of.

@@ -52,6 +52,17 @@ class Module:
     def tensor(self, name: str) -> Tensor:
         return self.tensor_by_name[name]
 
+    @cached_property
+    def kept(self) -> frozenset[str]:
+        """The values that stay in local memory between the nests that write and read them, and have no address."""
+        names: set[str] = set()
+        for nest in self.operations:
+            if isinstance(nest, Nest) and nest.schedule is not None:
+                whole = {buffer.operand for buffer in nest.schedule.buffers if buffer.is_whole}
+                names.update(access.tensor for access in nest.reads if access.operand in whole)
+                names.update(nest.outputs if nest.schedule.target is not None else ())
+        return frozenset(names)
+
     def after(self, pass_name: str) -> Module:
         """The same module, with `pass_name` noted as the last pass that ran."""
         return replace(self, header=replace(self.header, last_pass=pass_name))

@@ -181,12 +181,32 @@ class Buffer:
     `order` is the element order in the memory: `order[i]` is the axis of the access stored at position i, outermost
     first. `address` is the byte address of the first copy in the flat local address space, once allocated; copy k
     starts `k * tile_bytes` further.
+
+    With `margins` it is no tile: the whole tensor lies there, left by the nests that wrote it (their `Target`), and
+    nothing is loaded. Margins are positions before and after the view along each of its axes, two an axis; those that
+    the nest reaches are filled with the access's pad value.
     """
 
     operand: str
     memory: str
     copies: int = 1
     order: tuple[int, ...] = ()
+    address: int | None = None
+    margins: tuple[int, ...] | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        return self.margins is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where stores go instead of main memory: into the whole of the output tensor in a local memory, row-major over
+    `shape` with `margins` around it. `shape` is the output's view, whose axes may each be split in two."""
+
+    memory: str
+    shape: tuple[int, ...]
+    margins: tuple[int, ...]
     address: int | None = None
 
 
@@ -196,7 +216,8 @@ class Schedule:
     command (local memory, array). `im2col` is explicit, implicit or none. `reason` says why a pass chose this.
 
     `objective`, `lower_bound`, `bounds` (how many bounds were computed), `evaluated` (how many mappings were counted
-    exactly) and `optimal` are the mapper's certificate.
+    exactly) and `optimal` are the mapper's certificate. `target` is where the output is kept in local memory; None: it
+    is stored in main memory.
     """
 
     dataflow: Dataflow
@@ -209,6 +230,7 @@ class Schedule:
     bounds: int = 0
     evaluated: int = 0
     optimal: bool = False
+    target: Target | None = None
 
     def loops_at(self, level: str) -> tuple[Loop, ...]:
         return tuple([loop for loop in self.loops if loop.level == level])
@@ -371,20 +393,107 @@ class LocalLayout:
     tile_bytes: int
 
 
-def local_layout(nest: Nest, operand: str, word_bytes: int) -> LocalLayout:
+@dataclass(frozen=True, slots=True)
+class WholeLayout:
+    """How a whole tensor lies in local memory, without gaps but its margins: elements between neighbours along each
+    axis (`strides`), the place of its first element (`origin`) and elements in all."""
+
+    strides: tuple[int, ...]
+    origin: int
+    elements: int
+
+
+def whole_layout(shape: tuple[int, ...], margins: tuple[int, ...]) -> WholeLayout:
+    """The layout of a tensor of `shape` with `margins`, two an axis."""
+    strides = [1] * len(shape)
+    elements = 1
+    for axis in range(len(shape) - 1, -1, -1):
+        strides[axis] = elements
+        elements *= margins[2 * axis] + shape[axis] + margins[2 * axis + 1]
+    origin = sum(before * stride for before, stride in zip(margins[::2], strides, strict=True))
+    return WholeLayout(tuple(strides), origin, elements)
+
+
+def split_axes(shape: tuple[int, ...], target: tuple[int, ...]) -> tuple[int, ...] | None:
+    """For each axis of a view the extent of the inner one of two axes into which `target` splits it; 1 where it stays
+    one axis. None where `target` is no such shape."""
+    left = list(target)
+    inner = []
+    for extent in shape:
+        if left[:1] == [extent]:
+            inner.append(1)
+            del left[0]
+        elif len(left) > 1 and min(left[:2]) > 1 and left[0] * left[1] == extent:
+            inner.append(left[1])
+            del left[:2]
+        else:
+            return None
+    return None if left else tuple(inner)
+
+
+def margin_boxes(shape: tuple[int, ...], margins: tuple[int, ...]) -> tuple[tuple[tuple[int, ...], int], ...]:
+    """The boxes that together are the margins, each position once: extents, and the place of the first element."""
+    layout = whole_layout(shape, margins)
+    outer = [extent + before + after for extent, before, after in zip(shape, margins[::2], margins[1::2], strict=True)]
+    boxes = []
+    for axis, extent in enumerate(shape):
+        inside = sum(before * stride for before, stride in zip(margins[: 2 * axis : 2], layout.strides, strict=False))
+        for count, first in ((margins[2 * axis], 0), (margins[2 * axis + 1], margins[2 * axis] + extent)):
+            if count:
+                boxes.append(((*shape[:axis], count, *outer[axis + 1 :]), inside + first * layout.strides[axis]))
+    return tuple(boxes)
+
+
+def filled_boxes(nest: Nest, operand: str) -> tuple[tuple[tuple[int, ...], int], ...]:
+    """The boxes of pad values that a nest writes around a whole operand before it computes (`margin_boxes`); none
+    where it does not reach them."""
+    assert nest.schedule is not None
+    access, margins = nest.access(operand), nest.schedule.buffer(operand).margins
+    extents = {dim.name: dim.extent for dim in nest.domain}
+    reached = any(any(outside) for outside in reach_outside(access, extents))
+    return margin_boxes(access.shape, margins) if margins is not None and reached else ()
+
+
+def reach_outside(access: Access, extents: Mapping[str, int]) -> tuple[tuple[int, int], ...]:
+    """How far a nest goes before the view and beyond its end along each axis, in positions."""
+    found = []
+    for axis, view in zip(access.index, access.shape, strict=True):
+        if VALUE in axis.dims:
+            found.append((0, 0))
+            continue
+        last = axis.constant + sum(c * (extents[dim] - 1) for dim, c in axis.terms)
+        found.append((max(0, -axis.constant), max(0, last - view + 1)))
+    return tuple(found)
+
+
+def whole_bytes(shape: tuple[int, ...], margins: tuple[int, ...], element_bytes: int, word_bytes: int) -> int:
+    """Bytes of a whole tensor with its margins, in whole words."""
+    return -(-whole_layout(shape, margins).elements * element_bytes // word_bytes) * word_bytes
+
+
+def local_layout(nest: Nest, operand: str, word_bytes: int, sizes: Mapping[str, int] | None = None) -> LocalLayout:
     """Row-major over the buffer's element order, the innermost axis padded to whole words of the memory.
 
-    The output's tile is held in the accumulator type, every other operand in its stored type.
+    The output's tile is held in the accumulator type, every other operand in its stored type. Of an operand that is
+    there whole, `counts` are those of a tile all the same, `tile_bytes` is what all of it takes. `sizes` are those of
+    `tile_sizes`, for a caller who has them.
     """
     assert nest.schedule is not None
     access = nest.access(operand)
     element = nest.accumulator.bytes if operand == nest.write.operand else access.type.bytes
     extents = {dim.name: dim.extent for dim in nest.domain}
-    sizes = tile_sizes(nest)
+    sizes = tile_sizes(nest) if sizes is None else sizes
     counts = tuple(
         [axis_count(axis, view, extents, sizes) for axis, view in zip(access.index, access.shape, strict=True)]
     )
-    order = nest.schedule.buffer(operand).order or tuple(range(len(counts)))
+    buffer = nest.schedule.buffer(operand)
+    if buffer.margins is not None:
+        whole = whole_layout(access.shape, buffer.margins)
+        steps = [axis_step(axis, extents) for axis in access.index]
+        strides = [stride * step for stride, step in zip(whole.strides, steps, strict=True)]
+        size = whole_bytes(access.shape, buffer.margins, element, word_bytes)
+        return LocalLayout(counts, tuple(strides), size)
+    order = buffer.order or tuple(range(len(counts)))
     strides = [0] * len(counts)
     pitch = 1
     for position, axis_number in enumerate(reversed(order)):

@@ -299,14 +299,25 @@ def _schedule(nest: Nest, schedule: Schedule) -> list[str]:
     lines.append("  }")
     buffers = []
     for buffer in schedule.buffers:
-        text = f"{symbol(buffer.operand)} {word(buffer.memory)} x{buffer.copies}"
-        if buffer.order:
-            text += f" order {number_list(buffer.order)}"
+        text = f"{symbol(buffer.operand)} {word(buffer.memory)}"
+        if buffer.margins is None:
+            text += f" x{buffer.copies}" + (f" order {number_list(buffer.order)}" if buffer.order else "")
+        else:
+            text += f" whole{_margins(buffer.margins)}"
         buffers.append(text if buffer.address is None else f"{text} at {buffer.address}")
     if buffers:
         lines.append(_wrapped(f"  buffer {' ; '.join(buffers)}"))
+    if (target := schedule.target) is not None:
+        text = f"{word(target.memory)} whole {_shape(target.shape)}{_margins(target.margins)}"
+        text += "" if target.address is None else f" at {target.address}"
+        lines.append(_wrapped(f"  store  {symbol(nest.write.operand)} to {text}"))
+    if buffers:
         lines.append(_wrapped(f"  overlap {overlap_words(nest.reads, nest.write, schedule)}"))
     return lines
+
+
+def _margins(margins: Sequence[int]) -> str:
+    return f" margins {number_list(margins)}" if any(margins) else ""
 
 
 def _loops(nest: Nest, schedule: Schedule) -> Iterator[str]:

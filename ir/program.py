@@ -102,6 +102,7 @@ FIELDS: dict[Opcode, tuple[Field, ...]] = {
         Field("post_steps", 4),
         Field("main_stride", 40, "i", BOX_AXES),
         Field("local_stride", 32, "u", BOX_AXES),
+        Field("target", 1),
     ),
     Opcode.CONFIGURE_POST: (
         *_COMMON,
@@ -167,6 +168,7 @@ FORM_CODES = ("", "subtract", "raw")
 CLASS_CODES = ("batch", "point", "column", "reduce")
 ROLE_CODES = ("input", "weight", "output", "partial", "bias", "aux", "instruction")
 MULTIPLIER_CODES = ("exact",)
+TARGET_CODES = ("main", "local")  # where stores go
 POST_CODES = (
     "bias",
     "requantize",

@@ -6,12 +6,13 @@ the others say that the machine can do it: memories, the array, the vector unit,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain, pairwise
 from math import isfinite, prod
 
 from .arch import MAIN_MEMORY, Arch
 from .diagnostics import Diagnostic, any_of, close_match
+from .kept_rules import target_fits_its_memory, target_fits_the_output, whole_operands_are_legal
 from .nest import (
     BodyOp,
     Buffer,
@@ -26,6 +27,7 @@ from .nest import (
     main_memory_loops,
     sum_has_an_order,
     tile_sizes,
+    whole_bytes,
 )
 from .nest_rules import extents_of, fault
 from .text import symbol
@@ -53,6 +55,8 @@ def schedule_faults(nest: Nest, arch: Arch | None) -> Iterator[Diagnostic]:
     yield from ordered_sums_keep_their_order(nest, schedule)
     yield from spatial_loops_follow_the_dataflow(nest, schedule)
     yield from output_tiles_have_no_gaps(nest, schedule)
+    if (yield from any_of(chain(whole_operands_are_legal(nest, schedule), target_fits_the_output(nest, schedule)))):
+        return
     yield from commands_fit_their_fields(nest)
     if arch is None:
         return
@@ -60,8 +64,12 @@ def schedule_faults(nest: Nest, arch: Arch | None) -> Iterator[Diagnostic]:
     yield from spatial_loops_fit_the_machine(nest, schedule, arch)
     if (yield from any_of(memories_hold_the_roles(nest, schedule, arch))):
         return
-    yield from buffers_fit_their_memories(nest, schedule, arch)
-    yield from addresses_are_apart(nest, schedule, arch)
+    if (yield from any_of(target_fits_its_memory(nest, schedule, arch))):
+        return
+    sizes = tile_sizes(nest)
+    held = {buffer.operand: _buffer_bytes(nest, buffer, arch, sizes) for buffer in schedule.buffers}
+    yield from buffers_fit_their_memories(nest, schedule, arch, held)
+    yield from addresses_are_apart(nest, schedule, arch, held)
 
 
 def certificate_is_of_counts(nest: Nest, schedule: Schedule) -> Iterator[Diagnostic]:
@@ -238,6 +246,8 @@ def output_tiles_have_no_gaps(nest: Nest, schedule: Schedule) -> Iterator[Diagno
     full = tile_sizes(nest)
     last = {dim: (extents[dim] - 1) % size + 1 for dim, size in full.items()}
     for number, axis in enumerate(nest.write.index):
+        if len(axis.terms) < 2:  # a box along one dimension has no gaps
+            continue
         for sizes in (full, last):
             box = axis_box(axis, nest.write.shape[number], extents, dict.fromkeys(extents, 0), sizes)
             points = prod(sizes[dim] for dim in axis.dims)
@@ -259,7 +269,7 @@ def commands_fit_their_fields(nest: Nest) -> Iterator[Diagnostic]:
                 nest, f"a tile has {size} points of {dim}", f"at most {EXTENT_LIMIT}: a loop at dram over {dim}"
             )
     for access in (*nest.reads, nest.write):
-        layout = local_layout(nest, access.operand, 1)
+        layout = local_layout(nest, access.operand, 1, sizes)
         for number, count in enumerate(layout.counts):
             if count > EXTENT_LIMIT:
                 message = f"the tile of {symbol(access.operand)} has {count} positions along axis {number}"
@@ -345,25 +355,35 @@ def memories_hold_the_roles(nest: Nest, schedule: Schedule, arch: Arch) -> Itera
             yield fault(nest, message, f"it holds {', '.join(local[buffer.memory].holds)}")
 
 
-def _buffer_bytes(nest: Nest, buffer: Buffer, arch: Arch) -> int:
+def _buffer_bytes(nest: Nest, buffer: Buffer, arch: Arch, sizes: Mapping[str, int]) -> int:
     word_bytes = arch.memory(buffer.memory).word_bytes
-    return buffer.copies * local_layout(nest, buffer.operand, word_bytes).tile_bytes
+    return buffer.copies * local_layout(nest, buffer.operand, word_bytes, sizes).tile_bytes
 
 
-def buffers_fit_their_memories(nest: Nest, schedule: Schedule, arch: Arch) -> Iterator[Diagnostic]:
-    """All copies of all tiles that share a memory fit into it."""
+def buffers_fit_their_memories(
+    nest: Nest, schedule: Schedule, arch: Arch, held: Mapping[str, int]
+) -> Iterator[Diagnostic]:
+    """All copies of all tiles that share a memory fit into it, beside what lies or will lie there whole. `held` is the
+    bytes of each operand's buffer."""
     if nest.is_empty:
         return
     for memory in arch.local:
-        here = [buffer for buffer in schedule.buffers if buffer.memory == memory.name]
-        sizes = [_buffer_bytes(nest, buffer, arch) for buffer in here]
-        if sum(sizes) > memory.capacity_bytes:
-            parts = ", ".join(f"{symbol(buffer.operand)} {size} B" for buffer, size in zip(here, sizes, strict=True))
-            message = f"buffers need {sum(sizes)} B, {memory.name!r} has {memory.capacity_bytes} B"
+        sizes: dict[str, int] = {}  # a value that is there whole may be read twice
+        for buffer in schedule.buffers:
+            if buffer.memory == memory.name:
+                name = f"all of {nest.access(buffer.operand).tensor}" if buffer.is_whole else symbol(buffer.operand)
+                sizes[name] = held[buffer.operand]
+        if (target := schedule.target) is not None and target.memory == memory.name:
+            size = whole_bytes(target.shape, target.margins, nest.write.type.bytes, memory.word_bytes)
+            sizes[f"all of {nest.write.tensor}"] = size
+        needed = sum(sizes.values())
+        if needed > memory.capacity_bytes:
+            parts = ", ".join(f"{name} {size} B" for name, size in sizes.items())
+            message = f"buffers need {needed} B, {memory.name!r} has {memory.capacity_bytes} B"
             yield fault(nest, message, f"they are {parts}")
 
 
-def addresses_are_apart(nest: Nest, schedule: Schedule, arch: Arch) -> Iterator[Diagnostic]:
+def addresses_are_apart(nest: Nest, schedule: Schedule, arch: Arch, held: Mapping[str, int]) -> Iterator[Diagnostic]:
     """Once there are addresses, every buffer has one, at a word of its memory, inside it, and no two overlap."""
     placed = [buffer for buffer in schedule.buffers if buffer.address is not None]
     if not placed or nest.is_empty:
@@ -375,14 +395,15 @@ def addresses_are_apart(nest: Nest, schedule: Schedule, arch: Arch) -> Iterator[
     for buffer in placed:
         assert buffer.address is not None
         memory = arch.memory(buffer.memory)
-        base, end = arch.base_address(buffer.memory), buffer.address + _buffer_bytes(nest, buffer, arch)
+        base, end = arch.base_address(buffer.memory), buffer.address + held[buffer.operand]
         if buffer.address < base or end > base + memory.capacity_bytes:
             message = f"the buffer of {symbol(buffer.operand)} lies at {buffer.address} to {end}"
             yield fault(nest, message, f"{memory.name!r} is {base} to {base + memory.capacity_bytes}")
         if (buffer.address - base) % memory.word_bytes:
             message = f"the buffer of {symbol(buffer.operand)} begins at {buffer.address}"
             yield fault(nest, message, f"a multiple of {memory.word_bytes} B from {base}")
-        spans.append((buffer.address, end, buffer.operand))
+        if not buffer.is_whole:  # values are held apart for as long as they live (ir/kept_rules.py)
+            spans.append((buffer.address, end, buffer.operand))
     spans.sort()
     for (_, end, first), (start, _, second) in pairwise(spans):
         if start < end:

@@ -21,6 +21,7 @@ from .diagnostics import FAULT_LIMIT, NOWHERE, Diagnostic, Span, any_of, close_m
 from .graph import HostRegion, Node
 from .graph_rules import node_faults
 from .isl_questions import IslQuestions
+from .kept_rules import kept_values_agree, kept_values_stay_whole
 from .module import Module
 from .nest import Nest
 from .nest_rules import fault, nest_faults
@@ -37,7 +38,7 @@ def verify(module: Module, arch: Arch | None = None) -> list[Diagnostic]:
     """The faults of a module, the first FAULT_LIMIT of them; on a machine, also what that machine cannot do. An empty
     list means that it is legal. Rules look for a further fault only when it is asked for, so that what a faulty text
     costs is bounded too."""
-    for rules in (STRUCTURE, MEANING):
+    for rules in (STRUCTURE, MEANING, TOGETHER):
         faults = chain.from_iterable(rule(module, arch) for rule in rules)
         found = list(islice(faults, FAULT_LIMIT + 1))
         if len(found) > FAULT_LIMIT:
@@ -220,18 +221,42 @@ def nests_are_legal(module: Module, arch: Arch | None) -> Iterator[Diagnostic]:
             continue
         value = operation.write.tensor
         writers[value].append(operation)
-        if (yield from any_of(nest_faults(module, operation, questions))):
+        if not _is_known_sound(module, operation) and (yield from any_of(nest_faults(module, operation, questions))):
             broken.add(value)
-        elif operation.schedule is not None:
+            continue
+        _note_sound(module, operation)
+        if operation.schedule is not None:
             yield from schedule_faults(operation, arch)
     for name, nests in writers.items():
         if name not in broken:
             yield from nests_cover_the_value(module, name, nests, questions)
 
 
+# Parts of nests that were found sound, by their identities; who is held here keeps it. Passes that give a nest another
+# schedule or addresses leave the very objects in place that ir/nest_rules.py is about.
+_SOUND: dict[tuple[int, ...], tuple[object, ...]] = {}
+_MOST_SOUND = 4096
+
+
+def _parts(module: Module, nest: Nest) -> tuple[object, ...]:
+    """All that ir/nest_rules.py looks at."""
+    return module.tensors, module.blobs, nest.domain, nest.reads, nest.write, nest.body, nest.post, nest.accumulator
+
+
+def _is_known_sound(module: Module, nest: Nest) -> bool:
+    return tuple(map(id, _parts(module, nest))) in _SOUND
+
+
+def _note_sound(module: Module, nest: Nest) -> None:
+    if len(_SOUND) >= _MOST_SOUND:
+        _SOUND.clear()
+    parts = _parts(module, nest)
+    _SOUND[tuple(map(id, parts))] = parts
+
+
 def addresses_are_legal(module: Module, arch: Arch | None) -> Iterator[Diagnostic]:
     """Tensors with an address are the accelerator's and lie inside main memory; once there are addresses, every value
-    that a nest reads or writes has one."""
+    that a nest reads or writes has one, but for those that stay in local memory."""
     for name, address in module.addresses:
         tensor = module.tensor(name)
         if not isinstance(tensor.type, ElementType) or tensor.shape is None:
@@ -244,7 +269,7 @@ def addresses_are_legal(module: Module, arch: Arch | None) -> Iterator[Diagnosti
         for nest in module.operations:
             if isinstance(nest, Nest):
                 for name in dict.fromkeys((*nest.inputs, *nest.outputs)):
-                    if name not in addressed:
+                    if name not in addressed and name not in module.kept:
                         yield fault(nest, f"{symbol(name)} has no address, others have")
 
 
@@ -275,3 +300,4 @@ MEANING: tuple[Rule, ...] = (
     addresses_are_legal,
     program_is_legal,
 )
+TOGETHER: tuple[Rule, ...] = (kept_values_agree, kept_values_stay_whole)  # of nests that are sound by themselves

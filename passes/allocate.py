@@ -3,6 +3,9 @@
 before:  buffer x spad x2                     tensors without addresses
 after:   buffer x spad x2 at 0x40             addresses x 0x0, w 0x1000, ...
 
+A value that is kept in local memory (`store y to spad whole`) takes its bytes from the end of that memory downwards,
+from the first nest that writes it to the last that reads it; tiles take theirs from the beginning upwards.
+
 Requires: every nest is scheduled, and has a buffer for each of its operands.
 Ensures:  addresses are aligned (local ones to the memory's word, main ones to 64 bytes); the copies of all buffers of a
           nest lie apart, each inside its memory; two tensors share bytes of main memory only if they are the same
@@ -21,21 +24,27 @@ from numpy.typing import NDArray
 from ..ir.arch import Arch
 from ..ir.diagnostics import CompileError, Diagnostic
 from ..ir.module import Module, Operation
-from ..ir.nest import Nest, local_layout
+from ..ir.nest import Nest, local_layout, whole_bytes
 from ..ir.types import BlobRef, ElementType, Tensor
 
 ALIGNMENT_BYTES = 64
+_NOTHING: Mapping[str, int] = {}
 
 
 def allocate(module: Module, arch: Arch) -> Module:
     """The module with all addresses. Raises CompileError for every memory that is too small, and says by how much."""
     faults: list[Diagnostic] = []
     operations: list[Operation] = []
-    for operation in module.operations:
+    faults += [fault for each in module.operations if isinstance(each, Nest) for fault in _unscheduled(each, arch)]
+    if faults:
+        raise CompileError(faults)
+    kept = place_kept(module, arch)
+    for number, operation in enumerate(module.operations):
         if isinstance(operation, Nest):
-            found = list(_unscheduled(operation, arch)) or list(_too_small(operation, arch))
+            room = kept.room(number)
+            found = list(_too_small(operation, arch, room))
             faults += found
-            operations.append(operation if found else allocate_buffers(operation, arch))
+            operations.append(operation if found else allocate_buffers(operation, arch, kept.addresses))
         else:
             operations.append(operation)
     if oversized := list(larger_than_main_memory(module, arch)):
@@ -64,29 +73,91 @@ def larger_than_main_memory(module: Module, arch: Arch) -> Iterator[Diagnostic]:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Where kept values lie. `addresses` is by name; `lives` has memory, first and last operation, and first byte;
+    `ends` is one past the last byte of each local memory."""
+
+    addresses: Mapping[str, int]
+    lives: tuple[tuple[str, int, int, int], ...]
+    ends: Mapping[str, int]
+
+    def room(self, number: int) -> dict[str, int]:
+        """One past the last byte of each local memory that tiles of operation `number` may take."""
+        ends = dict(self.ends)
+        for memory, first, last, address in self.lives:
+            if first <= number <= last:
+                ends[memory] = min(ends[memory], address)
+        return ends
+
+
+def place_kept(module: Module, arch: Arch) -> Kept:
+    """Addresses of the values that stay in local memory; those of a memory that is too small are below its start."""
+    ends = {each.name: arch.base_address(each.name) + each.capacity_bytes for each in arch.local}
+    found: dict[str, tuple[str, Lifetime]] = {}
+    for number, nest in enumerate(module.operations):
+        if not isinstance(nest, Nest) or nest.schedule is None:
+            continue
+        for name, place, size in kept_bytes(nest, arch):
+            first = found[name][1].first if name in found else number
+            found[name] = place, Lifetime(name, size, first, number)
+    addresses: dict[str, int] = {}
+    for memory in arch.local:
+        here = [life for place, life in found.values() if place == memory.name]
+        word = memory.word_bytes
+        top = arch.base_address(memory.name) + memory.capacity_bytes // word * word
+        offsets = pack_lifetimes(here, word)
+        addresses |= {life.name: top - offsets[life.name] - life.bytes for life in here}
+    lives = tuple((place, life.first, life.last, addresses[life.name]) for place, life in found.values())
+    return Kept(addresses, lives, ends)
+
+
+def kept_bytes(nest: Nest, arch: Arch) -> Iterator[tuple[str, str, int]]:
+    """Every kept value that a scheduled nest writes or reads: its name, its memory and its bytes there."""
+    schedule = nest.schedule
+    assert schedule is not None
+    for buffer in schedule.buffers:
+        if buffer.is_whole:
+            layout = local_layout(nest, buffer.operand, arch.memory(buffer.memory).word_bytes)
+            yield nest.access(buffer.operand).tensor, buffer.memory, layout.tile_bytes
+    if (target := schedule.target) is not None:
+        word = arch.memory(target.memory).word_bytes
+        size = whole_bytes(target.shape, target.margins, nest.write.type.bytes, word)
+        yield nest.write.tensor, target.memory, size
+
+
 def buffer_bytes(nest: Nest, arch: Arch) -> dict[str, int]:
-    """Bytes per buffer of a scheduled nest, all copies, by operand."""
+    """Bytes per buffer of a scheduled nest, all copies, by operand; operands that are there whole have none."""
     assert nest.schedule is not None
     return {
         buffer.operand: buffer.copies
         * local_layout(nest, buffer.operand, arch.memory(buffer.memory).word_bytes).tile_bytes
         for buffer in nest.schedule.buffers
+        if not buffer.is_whole
     }
 
 
-def allocate_buffers(nest: Nest, arch: Arch) -> Nest:
-    """The nest with an address for each buffer: one after the other in each memory, in the order of the schedule.
+def allocate_buffers(nest: Nest, arch: Arch, kept: Mapping[str, int] = _NOTHING) -> Nest:
+    """The nest with an address for each buffer: one after the other in each memory, in the order of the schedule, and
+    for kept values those in `kept`, by name.
 
     A tile takes whole words (`ir.nest.local_layout`), so that every copy starts at a word of its memory.
     """
-    assert nest.schedule is not None
+    schedule = nest.schedule
+    assert schedule is not None
     sizes = buffer_bytes(nest, arch)
     free = {memory.name: arch.base_address(memory.name) for memory in arch.local}
     buffers = []
-    for buffer in nest.schedule.buffers:
+    for buffer in schedule.buffers:
+        if buffer.is_whole:
+            buffers.append(replace(buffer, address=kept[nest.access(buffer.operand).tensor]))
+            continue
         buffers.append(replace(buffer, address=free[buffer.memory]))
         free[buffer.memory] += sizes[buffer.operand]
-    return replace(nest, schedule=replace(nest.schedule, buffers=tuple(buffers)))
+    target = schedule.target
+    if target is not None:
+        target = replace(target, address=kept[nest.write.tensor])
+    return replace(nest, schedule=replace(schedule, buffers=tuple(buffers), target=target))
 
 
 def _unscheduled(nest: Nest, arch: Arch) -> Iterator[Diagnostic]:
@@ -105,17 +176,21 @@ def _unscheduled(nest: Nest, arch: Arch) -> Iterator[Diagnostic]:
             yield Diagnostic(message, nest.span, help=f"local memories are: {', '.join(local)}")
 
 
-def _too_small(nest: Nest, arch: Arch) -> Iterator[Diagnostic]:
-    """The memories that do not hold the buffers of a nest, with what each buffer takes."""
+def _too_small(nest: Nest, arch: Arch, room: Mapping[str, int]) -> Iterator[Diagnostic]:
+    """The memories that do not hold the buffers of a nest beside kept values, with what each buffer takes."""
     assert nest.schedule is not None
     sizes = buffer_bytes(nest, arch)
     for memory in arch.local:
-        here = [buffer for buffer in nest.schedule.buffers if buffer.memory == memory.name]
+        here = [each for each in nest.schedule.buffers if each.memory == memory.name and not each.is_whole]
         needed = sum(sizes[buffer.operand] for buffer in here)
-        if needed > memory.capacity_bytes:
+        left = room[memory.name] - arch.base_address(memory.name)
+        if needed > left:
+            beside = (
+                "" if left == memory.capacity_bytes else f", {memory.capacity_bytes - left} B of it for kept values"
+            )
             parts = ", ".join(f"{each.operand} {each.copies} x {sizes[each.operand] // each.copies} B" for each in here)
             yield Diagnostic(
-                f"nest {nest.name!r} needs {needed} B, `{memory.name}` has {memory.capacity_bytes} B",
+                f"nest {nest.name!r} needs {needed} B, `{memory.name}` has {memory.capacity_bytes} B{beside}",
                 nest.span,
                 help=f"its buffers are: {parts}",
             )
@@ -144,8 +219,9 @@ def lifetimes(module: Module) -> list[Lifetime]:
         first[name] = last[name] = -1
     for number, operation in enumerate(module.operations):
         for name in (*operation.inputs, *operation.outputs):
-            first.setdefault(name, number)
-            last[name] = number
+            if name not in module.kept:
+                first.setdefault(name, number)
+                last[name] = number
     for name in module.outputs:
         first.setdefault(name, -1)
         last[name] = end
@@ -178,10 +254,10 @@ def allocate_tensors(module: Module) -> dict[str, int]:
     return addresses | {name: end + offset for name, offset in pack_lifetimes(lifetimes(module)).items()}
 
 
-def pack_lifetimes(tensors: list[Lifetime]) -> Mapping[str, int]:
-    """Offsets such that tensors that live at the same time lie apart: the largest first, each into the smallest gap
-    that holds it, else at the end (Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference",
-    2020, greedy by size)."""
+def pack_lifetimes(tensors: list[Lifetime], alignment: int = ALIGNMENT_BYTES) -> Mapping[str, int]:
+    """Offsets, multiples of `alignment`, such that tensors that live at the same time lie apart: the largest first,
+    each into the smallest gap that holds it, else at the end (Pisarchyk and Lee, "Efficient Memory Management for Deep
+    Neural Net Inference", 2020, greedy by size)."""
     order = sorted(range(len(tensors)), key=lambda k: (-tensors[k].bytes, tensors[k].first, k))
     first = np.array([tensors[k].first for k in order], dtype=np.int64)
     last = np.array([tensors[k].last for k in order], dtype=np.int64)
@@ -191,8 +267,9 @@ def pack_lifetimes(tensors: list[Lifetime]) -> Mapping[str, int]:
     for placed, k in enumerate(order):
         alive = np.flatnonzero((first[:placed] <= tensors[k].last) & (last[:placed] >= tensors[k].first))
         alive = alive[np.argsort(begins[alive], kind="stable")]
-        offset = _best_fit(begins[alive], ends[alive], _aligned(tensors[k].bytes))
-        begins[placed], ends[placed] = offset, offset + _aligned(tensors[k].bytes)
+        size = _aligned(tensors[k].bytes, alignment)
+        offset = _best_fit(begins[alive], ends[alive], size)
+        begins[placed], ends[placed] = offset, offset + size
         offsets[tensors[k].name] = offset
     return offsets
 
@@ -210,5 +287,5 @@ def _best_fit(begins: NDArray[np.int64], ends: NDArray[np.int64], size: int) -> 
     return int(gap_starts[fitting[np.argmin(gaps[fitting])]])
 
 
-def _aligned(size: int) -> int:
-    return -(-size // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
+def _aligned(size: int, alignment: int = ALIGNMENT_BYTES) -> int:
+    return -(-size // alignment) * alignment

@@ -71,6 +71,11 @@ def choose_schedules(module: Module, arch: Arch, options: MappingOptions) -> Mod
     return module
 
 
+def given_schedules(module: Module) -> frozenset[str]:
+    """The names of nests that have a schedule already."""
+    return frozenset(each.name for each in module.operations if isinstance(each, Nest) and each.schedule is not None)
+
+
 def _listed(names: Collection[str]) -> str:
     shown = ", ".join(islice(names, 12))
     return f"layers are: {shown}{', ...' if len(names) > 12 else ''}"

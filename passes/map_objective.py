@@ -21,15 +21,16 @@ def objective_of(nest: Nest, arch: Arch, objective: str) -> float:
     return energy if objective == "energy" else energy * counts.cycles
 
 
-def objective_floor(nest: Nest, arch: Arch, dataflow: Dataflow, objective: str) -> float:
-    """What no mapping goes below: every unit busy all the time, the output written once."""
+def objective_floor(nest: Nest, arch: Arch, dataflow: Dataflow, objective: str, is_stored: bool = True) -> float:
+    """What no mapping goes below: every unit busy all the time, the output written once, if it `is_stored` in main
+    memory."""
     points = prod(dim.extent for dim in nest.domain)
     on_vector = dataflow is Dataflow.VECTOR
     units = arch.array.rows * arch.array.cols
     if on_vector:
         assert arch.vector is not None
         units = arch.vector.lanes
-    written = prod(nest.extent(dim) for dim in nest.write.dims) * nest.write.type.bytes
+    written = is_stored * prod(nest.extent(dim) for dim in nest.write.dims) * nest.write.type.bytes
     cycles = max(points // units, written * arch.clock_hz // arch.dma.bandwidth_bytes_per_second)
     happened = {("vector", "op") if on_vector else ("array", "mac"): points, (arch.main.name, "write_bit"): 8 * written}
     energy = sum(price(happened, arch).values()) * (1 - ROUNDING)

@@ -110,7 +110,7 @@ class Mapper:
                 "bounds": int(bounds),
                 "evaluated": int(evaluated),
                 "optimal": bool(optimal),
-            } if all(map(_is_count, (*tiles, *copies, ["", bounds], ["", evaluated]))) and reason.isprintable():
+            } if all(map(is_count, (*tiles, *copies, ["", bounds], ["", evaluated]))) and reason.isprintable():
                 tiled = tuple((dim, size) for dim, size in tiles)
                 copied: dict[str, int] = dict(copies)
             case _:
@@ -147,6 +147,8 @@ class Mapper:
         if faults := list(pin_faults(nest, pin)):
             raise CompileError(faults)
         dataflows = self._dataflows(nest, pin)
+        if pin.stay:  # whether it fits depends on what else stays: passes/keep.py
+            return make_schedule(nest, self.arch, dataflows[0], pin.tiles, dict(pin.copies), label, "as pinned")
         if nest.is_empty:
             return make_schedule(nest, self.arch, dataflows[0], (), {}, label, "the nest has no points")
         found = self._search(nest, dataflows, pin, label)
@@ -311,7 +313,7 @@ def _decisions(schedule: Schedule) -> dict[str, Any]:
     }
 
 
-def _is_count(pair: object) -> bool:
+def is_count(pair: object) -> bool:
     """Whether it is a name with a whole number that is not negative."""
     match pair:
         case [str(), int(number)]:
@@ -350,3 +352,10 @@ def pin_faults(nest: Nest, pin: Pin) -> Iterable[Diagnostic]:
             )
         if copies not in (1, 2):
             yield Diagnostic(f"{nest.name}: {copies} copies of {operand}", pin.span, "1 or 2")
+    for operand in pin.stay:
+        if operand not in operands:
+            message = f"{nest.name}: there is no operand {operand!r} to stay in local memory"
+            yield Diagnostic(message, pin.span, f"one of {', '.join(operands)}")
+    if pin.stay and not (pin.complete and pin.dataflow):
+        message = f"{nest.name}: {', '.join(pin.stay)} stays in local memory, of a layer that is not wholly pinned"
+        yield Diagnostic(message, pin.span, "dataflow, tiles and `complete: true` as well, or leave `stay` out")

@@ -18,11 +18,13 @@ class Options:
 
     `precision` is `int8` (float operators are quantised), `keep` (nothing is narrowed), `exact` (nothing is narrowed,
     and float sums stay on the host, where they are added in the reference's order) or `auto`: the driver makes that
-    `exact` for a model that is quantised already; for a float model it means the array's own type.
+    `exact` for a model that is quantised already; for a float model it means the array's own type. `fuse` is `auto`
+    (values stay in local memory between layers where that is better) or `off`.
     """
 
     precision: str = "auto"
     mapping: MappingOptions = field(default_factory=MappingOptions)
+    fuse: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +62,14 @@ def _lower(module: Module, arch: Arch, options: Options) -> Module:
 
 
 def _schedule(module: Module, arch: Arch, options: Options) -> Module:
-    from .choose_schedules import choose_schedules
+    from .choose_schedules import choose_schedules, given_schedules
+    from .keep import keep_values, refuse_stays
 
-    return choose_schedules(module, arch, options.mapping)
+    scheduled = choose_schedules(module, arch, options.mapping)
+    if options.fuse == "off":
+        refuse_stays(options.mapping)
+        return scheduled
+    return keep_values(scheduled, arch, options.mapping, given_schedules(module))
 
 
 def _allocate(module: Module, arch: Arch, options: Options) -> Module:
@@ -76,7 +83,7 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("quantise", "narrow a float graph to the array's type", _quantise),
     Pass("fuse", "fold residual additions into post chains", _fuse),
     Pass("lower", "graph operators to loop nests", _lower),
-    Pass("schedule", "choose im2col, dataflow, tiles and buffers of every nest", _schedule),
+    Pass("schedule", "choose im2col, dataflow, tiles and buffers of every nest, and what stays on chip", _schedule),
     Pass("allocate", "addresses in local and main memory", _allocate),
 )
 

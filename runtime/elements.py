@@ -39,18 +39,20 @@ EXACT = 2.0**53  # integers up to here are exact in float64; commands whose sums
 
 class Local(NamedTuple):
     """Local memory as one array of bytes. `marks` has a 1 for each byte that a load filled in for a position outside
-    its tensor. `ends` is one past the last byte of each memory, in address order."""
+    its tensor. `ends` is one past the last byte of each memory, in address order, `words` the bytes of its words."""
 
     data: NDArray[np.uint8]
     marks: NDArray[np.uint8]
     ends: Integers
+    words: Integers
 
 
-def local_memory(capacities: list[int]) -> Local:
+def local_memory(capacities: list[int], word_bytes: list[int]) -> Local:
     """Zeroed local memories, one after another, aligned and padded to 8 bytes."""
     size = sum(capacities)
     data = np.zeros(-(-size // 8), np.int64).view(np.uint8)
-    return Local(data, np.zeros(size, np.uint8), np.cumsum(np.array(capacities, np.int64)))
+    ends = np.cumsum(np.array(capacities, np.int64))
+    return Local(data, np.zeros(size, np.uint8), ends, np.array(word_bytes, np.int64))
 
 
 class Blocks(NamedTuple):

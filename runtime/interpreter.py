@@ -91,10 +91,12 @@ from .layout import (
     REDUCE,
     ROLE_INSTRUCTION,
     STORE,
+    STORE_TARGET,
     STREAM_NUMBER,
     T_BUS,
     T_DISPATCH,
     T_EXECUTION,
+    T_POST,
     T_REGION_START,
     T_SINCE_FENCE,
     TYPE_BYTES,
@@ -195,9 +197,8 @@ def _note_event(
 
 
 @compiled
-def _timed(state: State, number: int, engine: int, ready: int, duration: int, latency: int) -> int:
-    """The times of a command that has been dispatched."""
-    resource = T_EXECUTION if engine == EXECUTE else T_BUS
+def _timed(state: State, number: int, engine: int, resource: int, ready: int, duration: int, latency: int) -> int:
+    """The times of a command that has been dispatched; `resource` is the place in the clock of what it holds."""
     code = issue(
         state.clock, resource, state.started, state.completed, state.issued, engine, ready, duration, latency,
         state.fault,
@@ -365,7 +366,7 @@ def step(state: State, first: int, last: int) -> int:
         traffic[MAIN_MEMORY, ROLE_INSTRUCTION, READ] += INSTRUCTION_BYTES
         code = _dispatched(state, row)
         if code == OK and OP_LOAD <= opcode <= OP_STORE:
-            engine, duration, latency = EXECUTE, 0, arch[A_LATENCY]
+            engine, resource, duration, latency = EXECUTE, T_BUS, 0, arch[A_LATENCY]
             ready = ready_time(row, state.completed, state.issued, fault)
             if ready < 0:
                 code = int(fault[FAULT_CODE])
@@ -379,8 +380,11 @@ def step(state: State, first: int, last: int) -> int:
                 if code == OK:
                     code = run_store(state.main, state.local, state.blocks, config, row, plan, state.stop, fault)
                 if code == OK:
-                    engine, duration = STORE, tally_store(row, config, plan, arch, traffic, counters)
+                    engine, duration = STORE, tally_store(row, state.local, config, plan, arch, traffic, counters)
+                    if config[CONFIG_STORE, STORE_TARGET]:
+                        resource, latency = T_POST, 0
             else:
+                resource = T_EXECUTION
                 code = _plan_execute(state.local, config, row, plan, state.blocks.counters[0], fault)
                 if code == OK and plan[PLAN_POSITIONS]:
                     a, b = _operands(state.local, config, row)
@@ -402,7 +406,7 @@ def step(state: State, first: int, last: int) -> int:
                 if code == OK:
                     duration, latency = tally_execute(row, config, plan, arch, traffic, counters)
             if code == OK:
-                code = _timed(state, number, engine, ready, duration, latency)
+                code = _timed(state, number, engine, resource, ready, duration, latency)
         if code != OK:
             return code
         _close_region(state.region, number, state.clock, state.completed, state.issued, state.counters)

@@ -89,7 +89,7 @@ C_FORM, C_ROW, C_COL = column(_CC, "form"), column(_CC, "row_counter"), column(_
 C_CLASS, C_STRIDE = column(_CC, "counter_class"), column(_CC, "stride")
 SCALARS = column(Opcode.CONFIGURE_SCALARS, "scalar")
 STORE_TYPE, STORE_ACCUMULATOR = column(_CS, "type"), column(_CS, "accumulator")
-STORE_STEPS = column(_CS, "post_steps")
+STORE_STEPS, STORE_TARGET = column(_CS, "post_steps"), column(_CS, "target")
 STORE_MAIN_STRIDE, STORE_LOCAL_STRIDE = column(_CS, "main_stride"), column(_CS, "local_stride")
 POST_NUMBER, POST_OP, POST_TYPE = column(_CP, "step"), column(_CP, "op"), column(_CP, "type")
 POST_OPERAND_TYPE, POST_ROLE, POST_SLOT = column(_CP, "operand_type"), column(_CP, "role"), column(_CP, "slot")
@@ -200,11 +200,20 @@ READ, WRITE = 0, 1
 
 # --- The plan of a command: what its checks found out --------------------------------------------------------------
 
-PLAN_POSITIONS, PLAN_MEMORY, PLAN_MEMORY_A, PLAN_MEMORY_B, PLAN_OVERFLOWS, PLAN_MACS, PLAN_INSIDE = range(7)
+(
+    PLAN_POSITIONS,
+    PLAN_MEMORY,
+    PLAN_MEMORY_A,
+    PLAN_MEMORY_B,
+    PLAN_TARGET,
+    PLAN_OVERFLOWS,
+    PLAN_MACS,
+    PLAN_INSIDE,
+) = range(8)
 PLAN_STEP_MEMORY = PLAN_INSIDE + BOX_AXES
 PLAN_FIELDS = PLAN_STEP_MEMORY + POST_STEPS
 
 # --- The clock ----------------------------------------------------------------------------------------------------
 
-T_DISPATCH, T_BUS, T_EXECUTION, T_REGION_START, T_SINCE_FENCE, T_FIELDS = range(6)
+T_DISPATCH, T_BUS, T_EXECUTION, T_POST, T_REGION_START, T_SINCE_FENCE, T_FIELDS = range(7)
 HISTORY = 256  # completions and starts that are remembered per engine: a wait reaches back 255

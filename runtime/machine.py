@@ -183,7 +183,7 @@ def _initial_state(program: Program, arch: Arch, table: layout.Integers, options
         table=table,
         region=_region_of_instructions(program),
         main=main,
-        local=local_memory([memory.capacity_bytes for memory in arch.local]),
+        local=local_memory([each.capacity_bytes for each in arch.local], [each.word_bytes for each in arch.local]),
         arch=arch_array(arch),
         queues=queues,
         config=np.zeros((layout.CONFIG_ROWS, layout.WIDTH), np.int64),

@@ -24,6 +24,9 @@ from ..ir.nest import (
     axis_box,
     axis_step,
     counter_class,
+    filled_boxes,
+    split_axes,
+    whole_layout,
 )
 from ..ir.program import INSTRUCTION_BYTES, MNEMONICS, Engine, Opcode
 from ..ir.stats import LayerCounts, Transfer
@@ -99,6 +102,28 @@ def bus_cycles(moved: tuple[int, ...], main_stride: tuple[int, ...], element_byt
     )
 
 
+def word_cycles(nest: Nest, moved: tuple[int, ...], arch: Arch) -> int:
+    """Words that a store of `moved` positions per axis writes to the nest's target, one a cycle."""
+    assert nest.schedule is not None
+    target = nest.schedule.target
+    assert target is not None
+    extents = {dim.name: dim.extent for dim in nest.domain}
+    splits = split_axes(nest.write.shape, target.shape)
+    assert splits is not None
+    pitches = iter(whole_layout(target.shape, target.margins).strides)
+    axes: list[tuple[int, int]] = []  # positions and elements between them
+    for axis, count, inner in zip(nest.write.index, moved, splits, strict=True):
+        if inner > 1:
+            axes += [(count // inner, next(pitches)), (inner, next(pitches))]
+        else:
+            axes.append((count, next(pitches) * axis_step(axis, extents)))
+    run = 1
+    while axes and (axes[-1][0] == 1 or axes[-1][1] == run):
+        run *= axes.pop()[0]
+    runs = prod(count for count, _ in axes)
+    return runs * _ceil(run * nest.write.type.bytes, arch.memory(target.memory).word_bytes)
+
+
 def _ceil(a: int, b: int) -> int:
     return -(-a // b)
 
@@ -133,8 +158,7 @@ class _Clock:
     def __init__(self, arch: Arch) -> None:
         self.arch = arch
         self.dispatch = 0
-        self.bus = 0
-        self.execution = 0
+        self.free = dict.fromkeys(("bus", "execution", "post"), 0)  # when what a command holds is free again
         queues = arch.queues
         self.depth = {Engine.LOAD: queues.load, Engine.EXECUTE: queues.execute, Engine.STORE: queues.store}
         self.starts: dict[Engine, list[int]] = {engine: [] for engine in Engine}
@@ -147,19 +171,16 @@ class _Clock:
         self.dispatch += self.arch.queues.dispatch_cycles
         self.dispatch = max([self.dispatch, *(times[-1] for times in self.completions.values() if times)])
 
-    def command(self, engine: Engine, busy: int, tail: int, waits: dict[Engine, int]) -> None:
-        """`busy` cycles on the engine's resource, then `tail` more; `waits` gives distances, 0 for none."""
+    def command(self, engine: Engine, busy: int, tail: int, waits: dict[Engine, int], resource: str) -> None:
+        """`busy` cycles on `resource`, then `tail` more; `waits` gives distances, 0 for none."""
         starts, depth = self.starts[engine], self.depth[engine]
         room = starts[-depth] if len(starts) >= depth else 0
         self.dispatch = max(self.dispatch + self.arch.queues.dispatch_cycles, room)
-        start = max(self.dispatch, self.execution if engine is Engine.EXECUTE else self.bus)
+        start = max(self.dispatch, self.free[resource])
         for other, distance in waits.items():
             if distance:
                 start = max(start, self.completions[other][-distance])
-        if engine is Engine.EXECUTE:
-            self.execution = start + busy
-        else:
-            self.bus = start + busy
+        self.free[resource] = start + busy
         previous = self.completions[engine][-1] if self.completions[engine] else 0
         starts.append(start)
         self.completions[engine].append(max(start + busy + tail, previous))
@@ -223,7 +244,8 @@ class _Walk:
         self.read[self.arch.main.name, Role.INSTRUCTION.value] += INSTRUCTION_BYTES
 
     def _configure(self) -> None:
-        opcodes = [Opcode.CONFIGURE_LOAD] * len(self.nest.reads) + [Opcode.CONFIGURE_A]
+        loaded = [each for each in self.nest.reads if not self._is_whole(each) or filled_boxes(self.nest, each.operand)]
+        opcodes = [Opcode.CONFIGURE_LOAD] * len(loaded) + [Opcode.CONFIGURE_A]
         if self.nest.body.b is not None:
             opcodes.append(Opcode.CONFIGURE_B)
         opcodes.append(Opcode.CONFIGURE_C)
@@ -236,9 +258,12 @@ class _Walk:
             self.clock.configure()
 
     def _iterate(self, walked: list[Tile]) -> None:
-        reads = self.nest.reads
-        for access in reads:
-            self._load_if_changed(access, 0, walked[0])
+        reads = [access for access in self.nest.reads if not self._is_whole(access)]
+        for access in self.nest.reads:
+            if access in reads:
+                self._load_if_changed(access, 0, walked[0])
+            else:
+                self._fill(access)
         for i, tile in enumerate(walked):
             following = walked[i + 1] if i + 1 < len(walked) else None
             if following is not None:
@@ -258,6 +283,17 @@ class _Walk:
                     if self.operands[access.operand].copies == 1 and access.operand in self.in_post:
                         self._load_if_changed(access, i + 1, following)
 
+    def _is_whole(self, access: Access) -> bool:
+        return self.schedule.buffer(access.operand).is_whole
+
+    def _fill(self, access: Access) -> None:
+        """Pad values around an operand that is there whole: loads that move nothing."""
+        for extents, _ in filled_boxes(self.nest, access.operand):
+            self.loads_of[0] = len(self.clock.starts[Engine.LOAD])
+            self._instruction(Opcode.LOAD)
+            self.clock.command(Engine.LOAD, self._command_cycles, self.arch.dma.latency_cycles, {}, "bus")
+            self.written[self._memory(access), access.role.value] += prod(extents) * access.type.bytes
+
     def _load_if_changed(self, access: Access, iteration: int, tile: Tile) -> None:
         operand = self.operands[access.operand]
         key = tile_key(self.nest, access, tile)
@@ -276,7 +312,7 @@ class _Walk:
         busy = bus_cycles(moved.inside, moved.main_stride, access.type.bytes, self.arch)
         self.loads_of[iteration] = len(self.clock.starts[Engine.LOAD])
         self._instruction(Opcode.LOAD)
-        self.clock.command(Engine.LOAD, self._command_cycles + busy, self.arch.dma.latency_cycles, waits)
+        self.clock.command(Engine.LOAD, self._command_cycles + busy, self.arch.dma.latency_cycles, waits, "bus")
         self.read[self.arch.main.name, access.role.value] += prod(moved.inside) * access.type.bytes
         self.written[self._memory(access), access.role.value] += prod(moved.extent) * access.type.bytes
 
@@ -301,7 +337,7 @@ class _Walk:
             self.works[extents, accumulate] = work_of(nest, self.arch, extents, accumulate)
         work = self.works[extents, accumulate]
         self._instruction(Opcode.VECTOR if self.vector else Opcode.COMPUTE)
-        self.clock.command(Engine.EXECUTE, self._command_cycles + work.cycles, work.tail, waits)
+        self.clock.command(Engine.EXECUTE, self._command_cycles + work.cycles, work.tail, waits, "execution")
         self.actions["vector.op" if self.vector else "array.mac"] += prod(extents)
         if not self.vector:
             self.issued += self.arch.array.rows * self.arch.array.cols * work.cycles
@@ -321,24 +357,27 @@ class _Walk:
         out = self.operands[nest.write.operand]
         moved = box(nest, nest.write, tile)
         positions = prod(moved.extent)
-        busy = max(
-            bus_cycles(moved.extent, moved.main_stride, nest.write.type.bytes, self.arch),
-            _ceil(positions, self.arch.post.lanes),
-        )
+        target = self.schedule.target
+        if target is None:
+            written, resource, latency = self.arch.main.name, "bus", self.arch.dma.latency_cycles
+            busy = bus_cycles(moved.extent, moved.main_stride, nest.write.type.bytes, self.arch)
+        else:
+            written, resource, latency = target.memory, "post", 0
+            busy = word_cycles(nest, moved.extent, self.arch)
+        busy = max(busy, _ceil(positions, self.arch.post.lanes))
         number = len(self.clock.starts[Engine.STORE])
         out.last_store[out.version] = number
         for name in self.in_post:
             self._note_use(self.operands[name], Engine.STORE, nest.access(name), tile)
         self._instruction(Opcode.STORE)
-        latency = self.arch.dma.latency_cycles
-        self.clock.command(Engine.STORE, self._command_cycles + busy, latency, {Engine.EXECUTE: 1})
+        self.clock.command(Engine.STORE, self._command_cycles + busy, latency, {Engine.EXECUTE: 1}, resource)
         self.actions["post.element"] += positions
         self.read[self._memory(nest.write), Role.OUTPUT.value] += positions * nest.accumulator.bytes
         for step in nest.post:
             if step.operand is not None:
                 access = nest.access(step.operand)
                 self.read[self._memory(access), access.role.value] += positions * access.type.bytes
-        self.written[self.arch.main.name, Role.OUTPUT.value] += positions * nest.write.type.bytes
+        self.written[written, Role.OUTPUT.value] += positions * nest.write.type.bytes
 
     def _note_use(self, operand: _Operand, engine: Engine, access: Access, tile: Tile) -> None:
         """The next command of `engine` uses the tile of `access` at `tile`: the newest version, or the one before it

@@ -1,4 +1,4 @@
-"""Stores: accumulator elements, the steps of the post chain, the stored type, main memory. Compiled.
+"""Stores: accumulator elements, the steps of the post chain, the stored type, main or local memory. Compiled.
 
 A block of positions at a time. The running value is an integer or a float32, held in float64; which one follows from
 the accumulator type and the steps before. That the chain is sound is checked once a command.
@@ -46,6 +46,7 @@ from .layout import (
     PLAN_MEMORY,
     PLAN_POSITIONS,
     PLAN_STEP_MEMORY,
+    PLAN_TARGET,
     POST_HIGH,
     POST_LOW,
     POST_OP,
@@ -64,6 +65,7 @@ from .layout import (
     STORE_MAIN,
     STORE_MAIN_STRIDE,
     STORE_STEPS,
+    STORE_TARGET,
     STORE_TYPE,
     TYPE_BYTES,
     TYPE_FLOAT,
@@ -136,8 +138,8 @@ def check_store(
 ) -> int:
     """Whether the post chain is sound and all accesses of a store lie inside the memories: a fault's code or OK.
 
-    Notes in `plan` the positions, the accumulators' memory and the memory of each step's operand. `zeros` is room
-    for one number an axis.
+    Notes in `plan` the positions, the accumulators' memory, that of each step's operand and that which is written,
+    where it is local. `zeros` is room for one number an axis.
     """
     store = config[CONFIG_STORE]
     if store[0] != OP_CONFIGURE_STORE:
@@ -146,17 +148,23 @@ def check_store(
         return int(fault[FAULT_CODE])
     extents = row[STORE_EXTENT : STORE_EXTENT + AXES]
     size = TYPES[store[STORE_TYPE], TYPE_BYTES]
-    positions = box_positions(extents, main_size)
+    is_local = store[STORE_TARGET] != 0
+    limit = local.ends[-1] if is_local else main_size
+    positions = box_positions(extents, limit)
     plan[PLAN_POSITIONS] = positions
     if positions < 0:
-        return fail(fault, BOX_TOO_LARGE, main_size, 0, 0, 0)
+        return fail(fault, BOX_TOO_LARGE, limit, 0, 0, 0)
     if positions == 0:
         return OK
     for axis in range(AXES):
         zeros[axis] = 0
     main_stride = store[STORE_MAIN_STRIDE : STORE_MAIN_STRIDE + AXES]
     low, high = main_range(extents, zeros, main_stride, row[STORE_MAIN], size)
-    if low < 0 or high > main_size:
+    if is_local:
+        plan[PLAN_TARGET] = check_local(local, low, high, size, fault)
+        if plan[PLAN_TARGET] < 0:
+            return int(fault[FAULT_CODE])
+    elif low < 0 or high > main_size:
         return fail(fault, OUTSIDE_MAIN, low, high - 1, main_size, 0)
     size = TYPES[store[STORE_ACCUMULATOR], TYPE_BYTES]
     start = row[STORE_LOCAL]
@@ -244,8 +252,8 @@ def _look_up(local: Local, base: int, step: Integers, v: NDArray[np.float64], co
 
 
 @compiled
-def _write(main: NDArray[np.uint8], kind: int, size: int, offsets: Integers, v: NDArray[np.float64]) -> None:
-    """Store the running values at byte offsets of main memory, floats rounded to nearest even."""
+def _write(memory: NDArray[np.uint8], kind: int, size: int, offsets: Integers, v: NDArray[np.float64]) -> None:
+    """Store the running values at byte offsets of a memory, floats rounded to nearest even."""
     for j in range(len(offsets)):
         value = np.float32(v[0, j])
         if kind == K_F32:
@@ -257,7 +265,15 @@ def _write(main: NDArray[np.uint8], kind: int, size: int, offsets: Integers, v: 
         else:
             pattern = np.int64(v[0, j])
         for k in range(size):
-            main[offsets[j] + k] = (pattern >> (8 * k)) & 0xFF
+            memory[offsets[j] + k] = (pattern >> (8 * k)) & 0xFF
+
+
+@compiled
+def _unmark(marks: NDArray[np.uint8], size: int, offsets: Integers) -> None:
+    """What a store has written is no padding."""
+    for j in range(len(offsets)):
+        for k in range(size):
+            marks[offsets[j] + k] = 0
 
 
 @compiled
@@ -314,5 +330,10 @@ def run_store(
                 _integer_step(op, step, wide, v, x, count)
         strides = store[STORE_MAIN_STRIDE : STORE_MAIN_STRIDE + AXES]
         fill_offsets(extents, strides, order, AXES, row[STORE_MAIN], first, index, offsets)
-        _write(main, TYPES[code, TYPE_KIND], TYPES[code, TYPE_BYTES], offsets, v)
+        kind, size = TYPES[code, TYPE_KIND], TYPES[code, TYPE_BYTES]
+        if store[STORE_TARGET]:
+            _write(local.data, kind, size, offsets, v)
+            _unmark(local.marks, size, offsets)
+        else:
+            _write(main, kind, size, offsets, v)
     return OK

@@ -71,6 +71,7 @@ from .layout import (
     STORE_MAIN,
     STORE_MAIN_STRIDE,
     STORE_STEPS,
+    STORE_TARGET,
     STORE_TYPE,
     STREAM_BYTES,
     STREAM_LOCAL_STRIDE,
@@ -144,7 +145,7 @@ def _touch(watch: Watch, memory: Memory, space: int, unit: int, word: int, engin
     known = watch.known[engine, number % HISTORY]
     for other in range(ENGINES):
         # A command may start before the one ahead of it in its engine has completed: what it reads must be there.
-        if other != engine or (engine == EXECUTE and not write):
+        if other != engine or (engine != LOAD and not write):
             last = memory.writer[word, other]
             if write:
                 last = max(last, memory.reader[word, other])
@@ -291,7 +292,8 @@ def _store_accesses(watch: Watch, row: Integers, box: Integers) -> None:
         _touch_box(watch, LOCAL, base, size, extents, strides, STORE, False)
     for axis in range(AXES):
         strides[axis] = store[STORE_MAIN_STRIDE + axis]
-    _touch_box(watch, MAIN, row[STORE_MAIN], TYPES[store[STORE_TYPE], TYPE_BYTES], extents, strides, STORE, True)
+    space = LOCAL if store[STORE_TARGET] else MAIN
+    _touch_box(watch, space, row[STORE_MAIN], TYPES[store[STORE_TYPE], TYPE_BYTES], extents, strides, STORE, True)
 
 
 @compiled

@@ -6,6 +6,7 @@ Compiled. `traffic` and `counters` are those of the layer (see `layout`), `plan`
 from __future__ import annotations
 
 from ..ir.compiled import compiled
+from .elements import Local
 from .layout import (
     A_COLS,
     A_COMMAND,
@@ -49,6 +50,7 @@ from .layout import (
     PLAN_OVERFLOWS,
     PLAN_POSITIONS,
     PLAN_STEP_MEMORY,
+    PLAN_TARGET,
     POINT,
     POST_OPERAND_TYPE,
     POST_ROLE,
@@ -62,6 +64,7 @@ from .layout import (
     STORE_EXTENT,
     STORE_MAIN_STRIDE,
     STORE_STEPS,
+    STORE_TARGET,
     STORE_TYPE,
     STREAM_BYTES,
     STREAM_MAIN_STRIDE,
@@ -72,7 +75,7 @@ from .layout import (
     Integers,
 )
 from .product import COUNTERS, class_extent
-from .timing import ceil_div, compute_cycles, compute_elements, transfer_cycles, vector_cycles
+from .timing import ceil_div, compute_cycles, compute_elements, transfer_cycles, vector_cycles, word_cycles
 from .transfer import AXES, box_positions
 from .vector import reduces_output, uses_b
 
@@ -91,15 +94,22 @@ def tally_load(stream: Integers, plan: Integers, arch: Integers, traffic: Intege
 
 @compiled
 def tally_store(
-    row: Integers, config: Integers, plan: Integers, arch: Integers, traffic: Integers, counters: Integers
+    row: Integers,
+    local: Local,
+    config: Integers,
+    plan: Integers,
+    arch: Integers,
+    traffic: Integers,
+    counters: Integers,
 ) -> int:
-    """The same of a store that `run_store` has carried out."""
+    """The same of a store that `run_store` has carried out; one to local memory holds the post unit, not the bus."""
     store = config[CONFIG_STORE]
     positions = plan[PLAN_POSITIONS]
     if positions:
         size = TYPES[store[STORE_ACCUMULATOR], TYPE_BYTES]
         traffic[1 + plan[PLAN_MEMORY], ROLE_OUTPUT, READ] += positions * size
-        traffic[MAIN_MEMORY, ROLE_OUTPUT, WRITE] += positions * TYPES[store[STORE_TYPE], TYPE_BYTES]
+        written = 1 + plan[PLAN_TARGET] if store[STORE_TARGET] else MAIN_MEMORY
+        traffic[written, ROLE_OUTPUT, WRITE] += positions * TYPES[store[STORE_TYPE], TYPE_BYTES]
         for place in range(store[STORE_STEPS]):
             step = config[CONFIG_POST + place]
             if step[POST_SLOT] < SLOTS:
@@ -108,7 +118,13 @@ def tally_store(
         counters[N_POST_ELEMENTS] += positions
     extents = row[STORE_EXTENT : STORE_EXTENT + AXES]
     main_stride = store[STORE_MAIN_STRIDE : STORE_MAIN_STRIDE + AXES]
-    busy = transfer_cycles(arch, extents, main_stride, TYPES[store[STORE_TYPE], TYPE_BYTES])
+    size = TYPES[store[STORE_TYPE], TYPE_BYTES]
+    if store[STORE_TARGET] == 0:
+        busy = transfer_cycles(arch, extents, main_stride, size)
+    elif positions:
+        busy = word_cycles(extents, main_stride, size, local.words[plan[PLAN_TARGET]])
+    else:
+        busy = 0
     busy = max(busy, ceil_div(positions, arch[A_POST_LANES]))
     return int(arch[A_COMMAND] + busy)
 

@@ -63,11 +63,8 @@ def _mul_divmod(n: int, c: int, d: int) -> tuple[int, int]:
 
 
 @compiled
-def transfer_cycles(arch: Integers, inside: Integers, stride: Integers, element_bytes: int) -> int:
-    """Cycles of the bus for a box of `inside` positions per axis with main-memory strides in bytes."""
-    for axis in range(len(inside)):
-        if inside[axis] == 0:
-            return 0
+def runs_of(inside: Integers, stride: Integers, element_bytes: int) -> tuple[int, int]:
+    """How many runs without gaps a box of `inside` positions per axis with strides in bytes has, and their bytes."""
     run = element_bytes
     axis = len(inside) - 1
     while axis >= 0 and (inside[axis] == 1 or stride[axis] == run):
@@ -77,6 +74,23 @@ def transfer_cycles(arch: Integers, inside: Integers, stride: Integers, element_
     while axis >= 0:
         runs *= inside[axis]
         axis -= 1
+    return runs, run
+
+
+@compiled
+def word_cycles(extents: Integers, stride: Integers, element_bytes: int, word_bytes: int) -> int:
+    """Words of a local memory that a store's box takes, one a cycle; extents are at least 1."""
+    runs, run = runs_of(extents, stride, element_bytes)
+    return int(runs * ceil_div(run, word_bytes))
+
+
+@compiled
+def transfer_cycles(arch: Integers, inside: Integers, stride: Integers, element_bytes: int) -> int:
+    """Cycles of the bus for a box of `inside` positions per axis with main-memory strides in bytes."""
+    for axis in range(len(inside)):
+        if inside[axis] == 0:
+            return 0
+    runs, run = runs_of(inside, stride, element_bytes)
     beats = runs * ceil_div(run, arch[A_BUS])
     requests = runs * ceil_div(run, arch[A_BURST])
     bandwidth = ceil_mul_div(beats * arch[A_BUS], arch[A_CLOCK], arch[A_BANDWIDTH])

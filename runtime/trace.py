@@ -10,8 +10,11 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from ..ir.arch import Arch
-from ..ir.program import INSTRUCTION_BYTES, MNEMONICS, Opcode, Program
+from ..ir.encoding import decode_columns
+from ..ir.program import INSTRUCTION_BYTES, MNEMONICS, TARGET_CODES, Opcode, Program
 from .machine import RunResult, layers_of_instructions
 
 _PROCESS = 1
@@ -39,11 +42,12 @@ def trace_events(program: Program, clock_hz: int, result: RunResult) -> Iterator
         yield _event("thread_sort_index", "M", number + 1, args={"sort_index": number})
     per_cycle = 1e6 / clock_hz  # microseconds
     layers = layers_of_instructions(program)
+    local_stores = _local_stores(program)
     for instruction, dispatched, started, freed, completed in result.events.tolist():
         opcode = Opcode(program.code[instruction * INSTRUCTION_BYTES])
         details = {"instruction": instruction, "dispatched": dispatched, "started": started, "completed": completed}
         name = f"{layers[instruction]} {MNEMONICS[opcode]}"
-        for track in _TRACKS_OF[opcode]:
+        for track in ("store",) if instruction in local_stores else _TRACKS_OF[opcode]:
             yield _event(
                 name,
                 "X",
@@ -57,6 +61,15 @@ def trace_events(program: Program, clock_hz: int, result: RunResult) -> Iterator
         last = int(result.events[-1, 4]) if len(result.events) else 0
         text = f"the trace ends here: {result.commands - len(result.events)} more commands followed"
         yield _event(text, "i", 1, ts=last * per_cycle, s="g")
+
+
+def _local_stores(program: Program) -> frozenset[int]:
+    """The stores that write to local memory: they do not take the bus."""
+    columns = decode_columns(program.code)
+    stores, configured = columns[Opcode.STORE].rows, columns[Opcode.CONFIGURE_STORE]
+    in_force = np.searchsorted(configured.rows, stores) - 1
+    local = configured["target"][in_force] == TARGET_CODES.index("local") if len(configured.rows) else stores < 0
+    return frozenset(stores[local & (in_force >= 0)].tolist())
 
 
 def _named(what: str, track: int, name: str) -> dict[str, Any]:

@@ -20,11 +20,13 @@ from dnnc.ir.module import Module
 from dnnc.ir.nest import BodyOp, Nest
 from dnnc.ir.stats import differences
 from dnnc.ir.types import ElementType
+from dnnc.ir.verifier import verify
 from dnnc.passes.mapping import MappingOptions
 from dnnc.passes.pipeline import Options
 from dnnc.runtime.machine import RunOptions
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.chains import chain, chains
 from support.equality import Proof
 from support.machines import float_machine, machine
 from support.mixed_models import MODELS, Case
@@ -148,3 +150,48 @@ def test_float_nests(data: st.DataObject) -> None:
     arch = float_machine(3, 4)
     nest = data.draw(products(arch, element=ElementType.F32, accumulator=ElementType.F32))
     assert list(Proof([nest], arch).faults()) == []
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_values_that_stay_in_local_memory(name: str) -> None:
+    arch = MACHINES[name]
+    for module in chains(arch):
+        assert verify(module, arch) == []
+        assert module.kept
+        assert list(Proof(module, arch).faults()) == []
+
+
+@st.composite
+def kept_convolutions(draw: st.DrawFn, arch: Any) -> Module:
+    """Two convolutions, the second in any place over the output of the first, which stays in local memory."""
+    middle = dict(zip("nmpq", draw(st.tuples(*(st.integers(1, most) for most in (2, 5, 6, 5)))), strict=True))
+    first = dict(c=draw(st.integers(1, 4)), r=draw(st.integers(1, 2)), s=draw(st.integers(1, 2)))
+    outputs = dict(n=middle["n"], **dict(zip("mpq", draw(st.tuples(*[st.integers(1, 5)] * 3)), strict=True)))
+    window = dict(c=middle["m"], r=draw(st.integers(1, 3)), s=draw(st.integers(1, 3)))
+    dataflows = st.sampled_from(("ws", "os", "is", "vector"))
+    copies = [{name: draw(COPIES) for name in ("x", "w", "bias", "scale", "y")} for _ in range(2)]
+    one = conv_nest(
+        arch, **middle, **first, pad=0, tiles=draw(tilings(middle, first)), dataflow=draw(dataflows), copies=copies[0]
+    )
+    two = conv_nest(
+        arch,
+        **outputs,
+        **window,
+        stride=draw(st.integers(1, 3)),
+        pad=draw(st.integers(0, 2)),
+        h=middle["p"],
+        w=middle["q"],
+        tiles=draw(tilings(outputs, window)),
+        dataflow=draw(dataflows),
+        copies=copies[1],
+    )
+    return chain(arch, one, two, more=draw(st.integers(0, 1)))
+
+
+@pytest.mark.parametrize("name", MACHINES)
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+def test_kept_convolutions(name: str, data: st.DataObject) -> None:
+    module = data.draw(kept_convolutions(MACHINES[name]))
+    assert verify(module, MACHINES[name]) == []
+    assert list(Proof(module, MACHINES[name]).faults()) == []

@@ -16,6 +16,7 @@ from dnnc.ir.nest import Dim, Loop, Nest
 from dnnc.ir.stats import differences
 from dnnc.ir.types import ElementType
 from dnnc.runtime.machine import RunResult
+from support.chains import chains
 from support.equality import Proof, run_module
 from support.machines import float_machine, machine
 from support.mutants import COST, EMITTER, Mutant, mutated
@@ -34,6 +35,8 @@ SLOW_DISPATCH = replace(SLOW_DISPATCH, queues=replace(SLOW_DISPATCH.queues, disp
 # Nothing but waits keeps commands apart: queues are deep, results take long to leave the array.
 PATIENT = machine(queues=(255, 255, 255), command_cycles=0, latency_cycles=3000, bus_bytes=64)
 PATIENT = replace(PATIENT, array=replace(PATIENT.array, drain_cycles=5000))
+# Stores write one word a cycle, and the post chain is faster.
+WIDE_STORES = machine(3, 4, lanes=16, bus_bytes=4, latency_cycles=30)
 # A short tile would leave this array before a full one that entered it earlier.
 LARGE_ARRAY = machine(16, 16, command_cycles=0)
 
@@ -77,7 +80,8 @@ def repeated_product(arch: Arch, *, p: int, repeats: int) -> Nest:
 
 @cache
 def proofs() -> tuple[Proof, ...]:
-    return tuple(Proof([nest], arch) for arch, nest in cases())
+    alone = [Proof([nest], arch) for arch, nest in cases()]
+    return (*alone, *(Proof(module, arch) for arch in (SMALL, WIDE_STORES) for module in chains(arch)))
 
 
 @cache

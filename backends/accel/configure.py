@@ -23,6 +23,8 @@ from ...ir.nest import (
     axis_step,
     counter_class,
     counter_stride,
+    filled_boxes,
+    whole_layout,
 )
 from ...ir.program import (
     BODY_CODES,
@@ -36,11 +38,12 @@ from ...ir.program import (
     NO_SLOT,
     POST_CODES,
     ROLE_CODES,
+    TARGET_CODES,
     TYPE_CODES,
     Opcode,
 )
 from ...ir.types import ElementType
-from .tiles import operand_layout, view_strides
+from .tiles import axis_splits, operand_layout, view_strides
 
 
 def configure(nest: Nest, arch: Arch) -> list[Words]:
@@ -48,7 +51,11 @@ def configure(nest: Nest, arch: Arch) -> list[Words]:
     per access, COUNTERS dimensions, STREAMS reads, POST_STEPS steps and AUX_SLOTS of them with an operand."""
     layouts = {access.operand: operand_layout(nest, access.operand, arch) for access in (*nest.reads, nest.write)}
     body = nest.body
-    words = [_load(nest, stream, access, layouts[access.operand]) for stream, access in enumerate(nest.reads)]
+    words = [
+        _load(nest, stream, access, layouts[access.operand])
+        for stream, access in enumerate(nest.reads)
+        if is_loaded(nest, access.operand)
+    ]
     words.append(_operand(nest, Opcode.CONFIGURE_A, body.a, layouts))
     if body.b is not None:
         words.append(_operand(nest, Opcode.CONFIGURE_B, body.b, layouts))
@@ -61,6 +68,12 @@ def configure(nest: Nest, arch: Arch) -> list[Words]:
         words.append(_post(nest, step, post, slot, layouts))
         slot += post.operand is not None
     return words
+
+
+def is_loaded(nest: Nest, operand: str) -> bool:
+    """Whether the nest has loads of an operand: of tiles, or of pad values around an operand that is there whole."""
+    assert nest.schedule is not None
+    return not nest.schedule.buffer(operand).is_whole or bool(filled_boxes(nest, operand))
 
 
 def float_bits(value: Attribute | int | float) -> int:
@@ -96,6 +109,9 @@ def _main_strides(nest: Nest, access: Access) -> list[int]:
 
 
 def _load(nest: Nest, stream: int, access: Access, layout: LocalLayout) -> Words:
+    assert nest.schedule is not None
+    margins = nest.schedule.buffer(access.operand).margins
+    local_strides = layout.strides if margins is None else whole_layout(access.shape, margins).strides
     return pack(
         Opcode.CONFIGURE_LOAD,
         1,
@@ -105,7 +121,7 @@ def _load(nest: Nest, stream: int, access: Access, layout: LocalLayout) -> Words
             "element_bytes": access.type.bytes,
             "fill": fill_pattern(access.pad, access.type),
             "main_stride": _main_strides(nest, access),
-            "local_stride": _box_strides(list(layout.strides)),
+            "local_stride": _box_strides(list(local_strides)),
         },
     )
 
@@ -171,7 +187,30 @@ def _scalars(body: Body) -> Words:
     )
 
 
+def _split(nest: Nest, strides: list[int]) -> list[int]:
+    """Strides along the axes of the output's boxes from those along the axes of its access."""
+    found = []
+    for stride, inner in zip(strides, axis_splits(nest), strict=True):
+        found += [stride] if inner == 1 else [stride * inner, stride]
+    return found
+
+
+def _store_strides(nest: Nest) -> list[int]:
+    """Bytes between neighbours of a store's box where it writes to."""
+    assert nest.schedule is not None
+    target = nest.schedule.target
+    if target is None:
+        return _main_strides(nest, nest.write)
+    extents = {dim.name: dim.extent for dim in nest.domain}
+    strides = list(whole_layout(target.shape, target.margins).strides)
+    found = []
+    for axis, inner in zip(nest.write.index, axis_splits(nest), strict=True):
+        found += [strides.pop(0), strides.pop(0)] if inner > 1 else [strides.pop(0) * axis_step(axis, extents)]
+    return _box_strides([nest.write.type.bytes * stride for stride in found])
+
+
 def _store(nest: Nest, layout: LocalLayout) -> Words:
+    assert nest.schedule is not None
     return pack(
         Opcode.CONFIGURE_STORE,
         1,
@@ -179,8 +218,9 @@ def _store(nest: Nest, layout: LocalLayout) -> Words:
             "type": TYPE_CODES.index(nest.write.type),
             "accumulator": TYPE_CODES.index(nest.accumulator),
             "post_steps": len(nest.post),
-            "main_stride": _main_strides(nest, nest.write),
-            "local_stride": _box_strides(list(layout.strides)),
+            "main_stride": _store_strides(nest),
+            "local_stride": _box_strides(_split(nest, list(layout.strides))),
+            "target": TARGET_CODES.index("main" if nest.schedule.target is None else "local"),
         },
     )
 
@@ -206,7 +246,7 @@ def _post_strides(nest: Nest, operand: str, layout: LocalLayout) -> list[int]:
         whole = all(move % positions == 0 for move, positions in moves)
         ensure(len(found) <= 1 and whole, f"{nest.name}: {operand} does not move with the output")
         strides.append(moves[0][0] // moves[0][1] if moves else 0)
-    return _box_strides(strides)
+    return _box_strides(_split(nest, strides))
 
 
 def _post(nest: Nest, step: int, post: Post, slot: int, layouts: Mapping[str, LocalLayout]) -> Words:

@@ -13,9 +13,10 @@ from ...ir.diagnostics import CompileError, Diagnostic, ensure
 from ...ir.encoding import Words, pack
 from ...ir.graph import HostRegion, Node
 from ...ir.module import Module
-from ...ir.nest import BodyOp, Dataflow, Nest
+from ...ir.nest import BodyOp, Dataflow, Nest, filled_boxes
 from ...ir.program import (
     AUX_SLOTS,
+    BOX_AXES,
     COUNTERS,
     INSTRUCTION_BYTES,
     HostCall,
@@ -26,13 +27,14 @@ from ...ir.program import (
 )
 from ...ir.types import ElementType
 from .configure import configure
-from .tiles import Boxes, Integers, Tiles, Versions, boxes, tiles_of, versions
+from .tiles import Boxes, Integers, Tiles, Versions, boxes, target_boxes, tiles_of, versions
 
 FARTHEST = 255  # the greatest distance of a wait
 
 # Phases of an iteration in program order (specs/isa.md, 5.3 a to e).
 _EARLY_LOADS, _COMPUTE, _LATE_LOADS, _STORE, _POST_LOADS = range(5)
 _PHASES = 5
+_FILLS = 2 * BOX_AXES  # boxes of pad values around a whole operand, at most
 
 
 def emit_nest(nest: Nest, arch: Arch, addresses: Mapping[str, int]) -> bytes:
@@ -59,6 +61,17 @@ class _Loads:
     keys: Integers
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Fills:
+    """The loads of pad values around a whole operand, before iteration 0: boxes that lie outside the tensor."""
+
+    stream: int
+    operand: str
+    extents: Integers
+    address: Integers
+    keys: Integers
+
+
 class _Commands:
     """The load, compute and store commands of a nest. Each has a key that is ascending in program order, so that the
     number of commands of a kind before another is a binary search."""
@@ -71,14 +84,19 @@ class _Commands:
         self.tiles: Tiles = tiles_of(nest)
         self.versions = {each.operand: versions(self.tiles, each.operand, arch) for each in (*nest.reads, nest.write)}
         self.output = self.versions[nest.write.operand]
-        self.reads = [self._loads_of(stream, read.operand) for stream, read in enumerate(nest.reads)]
-        self.load_keys = np.sort(np.concatenate([each.keys for each in self.reads] or [np.empty(0, dtype=np.int64)]))
+        assert nest.schedule is not None
+        whole = [nest.schedule.buffer(read.operand).is_whole for read in nest.reads]
+        streams = [(stream, read.operand) for stream, read in enumerate(nest.reads)]
+        self.reads = [self._loads_of(*each) for each, kept in zip(streams, whole, strict=True) if not kept]
+        self.fills = [self._fills_of(*each) for each, kept in zip(streams, whole, strict=True) if kept]
+        keys = [*(each.keys for each in self.reads), *(each.keys for each in self.fills)]
+        self.load_keys = np.sort(np.concatenate([*keys, np.empty(0, dtype=np.int64)]))
         self.compute_keys = self._key(np.arange(self.tiles.count, dtype=np.int64), _COMPUTE)
         self.store_keys = self._key(self.output.last, _STORE)
         self.count = len(self.load_keys) + len(self.compute_keys) + len(self.store_keys)
 
     def _key(self, iteration: Integers, phase: int | Integers, stream: int = 0) -> Integers:
-        return ((iteration + 1) * _PHASES + phase) * len(self.nest.reads) + stream
+        return (((iteration + 1) * _PHASES + phase) * len(self.nest.reads) + stream) * _FILLS
 
     def _loads_of(self, stream: int, operand: str) -> _Loads:
         each = self.versions[operand]
@@ -86,6 +104,20 @@ class _Commands:
         phases = np.full(len(each.first), phase, dtype=np.int64)
         phases[0] = _EARLY_LOADS  # before iteration 0
         return _Loads(stream, operand, each, self._key(each.first - 1, phases, stream))
+
+    def _fills_of(self, stream: int, operand: str) -> _Fills:
+        nest = self.nest
+        assert nest.schedule is not None
+        buffer, access = nest.schedule.buffer(operand), nest.access(operand)
+        assert buffer.address is not None
+        around = filled_boxes(nest, operand)
+        extents = np.ones((len(around), BOX_AXES), dtype=np.int64)
+        if around:
+            extents[:, BOX_AXES - len(access.shape) :] = [box for box, _ in around]
+        first = np.array([place for _, place in around], dtype=np.int64)
+        keys = self._key(np.full(len(around), -1, dtype=np.int64), _EARLY_LOADS, stream)
+        address = buffer.address + access.type.bytes * first
+        return _Fills(stream, operand, extents, address, keys + np.arange(len(around), dtype=np.int64))
 
     def _rows(self, keys: Integers) -> Integers:
         """Positions in program order."""
@@ -113,7 +145,12 @@ class _Commands:
             }
             rows.append(self._rows(read.keys))
             words.append(pack(Opcode.LOAD, len(read.keys), fields))
-        return np.concatenate(rows), np.concatenate(words)
+        for fill in self.fills:
+            fields = {"stream": fill.stream, "local": fill.address, "extent": fill.extents, "before": fill.extents}
+            rows.append(self._rows(fill.keys))
+            words.append(pack(Opcode.LOAD, len(fill.keys), fields))
+        none = np.empty((0, INSTRUCTION_BYTES // 8), dtype="<u8")
+        return np.concatenate([*rows, self.load_keys[:0]]), np.concatenate([*words, none])
 
     def _load_waits(self, read: _Loads) -> tuple[Integers, Integers]:
         """A load waits until nobody reads what lies in its copy any more: version v - copies."""
@@ -157,6 +194,7 @@ class _Commands:
         served = np.zeros(self.tiles.count, dtype=np.int64)
         for read in self.reads:
             served[read.versions.first] += 1
+        served[0] += sum(len(fill.keys) for fill in self.fills)
         before = np.searchsorted(self.load_keys, self.compute_keys)
         return np.where(served > 0, _distance(before - (np.cumsum(served) - 1)), 0)
 
@@ -171,7 +209,15 @@ class _Commands:
     def stores(self) -> tuple[Integers, Words]:
         """Rows and words of all stores: one for each version of the output's tile, after its last compute."""
         last = self.output.last
+        assert self.nest.schedule is not None
+        target = self.nest.schedule.target
         box: Boxes = boxes(self.tiles, self.nest.write.operand, last)
+        if target is None:
+            first_byte = self.addresses[self.nest.write.tensor]
+        else:
+            box = target_boxes(self.tiles, target, last)
+            assert target.address is not None
+            first_byte = target.address
         ensure(not (box.before.any() or box.after.any()), f"{self.nest.name}: the output leaves its view")
         aux = np.zeros((len(last), AUX_SLOTS), dtype=np.int64)
         for slot, operand in enumerate(self.post_operands):
@@ -179,7 +225,7 @@ class _Commands:
             aux[:, slot] = held.address[held.of[last]]
         fields: dict[str, ArrayLike] = {
             "wait_execute": 1,
-            "main": self.addresses[self.nest.write.tensor] + box.offset_bytes,
+            "main": first_byte + box.offset_bytes,
             "local": self.output.address,
             "extent": box.extent,
             "aux": aux,
@@ -264,10 +310,12 @@ def _unallocated(module: Module) -> Iterator[Diagnostic]:
     for operation in module.operations:
         if not isinstance(operation, Nest):
             continue
-        missing = [name for name in (*operation.inputs, *operation.outputs) if name not in addresses]
-        for buffer in operation.schedule.buffers if operation.schedule is not None else ():
-            if buffer.address is None:
-                missing.append(f"buffer of {buffer.operand}")
+        named = (*operation.inputs, *operation.outputs)
+        missing = [name for name in named if name not in addresses and name not in module.kept]
+        if (schedule := operation.schedule) is not None:
+            missing += [f"buffer of {each.operand}" for each in schedule.buffers if each.address is None]
+            if schedule.target is not None and schedule.target.address is None:
+                missing.append(f"store of {operation.write.operand}")
         for name in missing:
             yield Diagnostic(
                 f"nest {operation.name!r}: {name!r} has no address",
@@ -301,7 +349,7 @@ def _placements(module: Module) -> Iterator[Placement]:
     for operation in module.operations:
         touched.update(operation.inputs, operation.outputs)
     for tensor in module.tensors:
-        if tensor.name in touched:
+        if tensor.name in touched and tensor.name not in module.kept:
             yield Placement(tensor.name, tensor.type, tensor.shape, tensor.order, addresses.get(tensor.name))
 
 

@@ -16,7 +16,17 @@ from numpy.typing import NDArray
 from ...ir.affine import Affine
 from ...ir.arch import Arch
 from ...ir.diagnostics import CompileError, Diagnostic, ensure
-from ...ir.nest import VALUE, LocalLayout, Nest, axis_step, local_layout, main_memory_loops
+from ...ir.nest import (
+    VALUE,
+    LocalLayout,
+    Nest,
+    Target,
+    axis_step,
+    local_layout,
+    main_memory_loops,
+    split_axes,
+    whole_layout,
+)
 from ...ir.program import BOX_AXES
 from ...ir.program_rules import MAX_INSTRUCTIONS
 
@@ -150,9 +160,61 @@ def versions(tiles: Tiles, operand: str, arch: Arch) -> Versions:
     changes = tiles.changes(nest.access(operand).dims)
     first = np.flatnonzero(changes).astype(np.int64)
     last = np.append(first[1:], tiles.count) - 1
-    tile_bytes = operand_layout(nest, operand, arch).tile_bytes
-    address = buffer.address + np.arange(len(first), dtype=np.int64) % buffer.copies * tile_bytes
+    if buffer.margins is None:
+        tile_bytes = operand_layout(nest, operand, arch).tile_bytes
+        address = buffer.address + np.arange(len(first), dtype=np.int64) % buffer.copies * tile_bytes
+    else:
+        address = buffer.address + _whole_offsets(tiles, operand, buffer.margins, first)
     return Versions(first, last, np.cumsum(changes, dtype=np.int64) - 1, address, buffer.copies)
+
+
+def _whole_offsets(tiles: Tiles, operand: str, margins: tuple[int, ...], at: Integers) -> Integers:
+    """Bytes from the start of a whole operand to where its tiles begin, at the iterations `at`."""
+    access = tiles.nest.access(operand)
+    layout = whole_layout(access.shape, margins)
+    extents = {dim.name: dim.extent for dim in tiles.nest.domain}
+    offset = np.full(len(at), layout.origin, dtype=np.int64)
+    for axis, view, stride in zip(access.index, access.shape, layout.strides, strict=True):
+        offset += _axis(tiles, axis, view, extents, at)[0] * stride
+    return access.type.bytes * offset
+
+
+def axis_splits(nest: Nest) -> tuple[int, ...]:
+    """For each axis of the output the extent of the inner one of the two axes that its boxes have there, else 1."""
+    assert nest.schedule is not None
+    target = nest.schedule.target
+    if target is None:
+        return (1,) * len(nest.write.shape)
+    splits = split_axes(nest.write.shape, target.shape)
+    ensure(splits is not None, f"{nest.name}: the target has another shape")
+    assert splits is not None
+    return splits
+
+
+def target_boxes(tiles: Tiles, target: Target, at: Integers) -> Boxes:
+    """The boxes of the output in its target at the iterations `at`; offsets are from the target's first byte."""
+    nest = tiles.nest
+    box = boxes(tiles, nest.write.operand, at)
+    layout = whole_layout(target.shape, target.margins)
+    extents = {dim.name: dim.extent for dim in nest.domain}
+    offset = np.full(len(at), layout.origin, dtype=np.int64)
+    extent = np.ones((len(at), BOX_AXES), dtype=np.int64)
+    place = BOX_AXES - len(target.shape)
+    strides = list(layout.strides)
+    for k, inner in enumerate(axis_splits(nest)):
+        start, count, _, _ = _axis(tiles, nest.write.index[k], nest.write.shape[k], extents, at)
+        if inner > 1:
+            ensure(not (start % inner).any() and not (count % inner).any(), f"{nest.name}: tiles cut a target's axis")
+            extent[:, place] = count // inner
+            extent[:, place + 1] = inner
+            offset += start // inner * strides.pop(0)
+            del strides[0]
+            place += 2
+        else:
+            extent[:, place] = count
+            offset += start * strides.pop(0)
+            place += 1
+    return Boxes(nest.write.type.bytes * offset, extent, box.before, box.after)
 
 
 def operand_layout(nest: Nest, operand: str, arch: Arch) -> LocalLayout:

@@ -7,18 +7,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import gcd
+from math import gcd, prod
 
 import numpy as np
 
 from ...ir.arch import Arch
-from ...ir.nest import Access, CounterClass, Dataflow, axis_step, counter_class
+from ...ir.diagnostics import ensure
+from ...ir.nest import (
+    Access,
+    CounterClass,
+    Dataflow,
+    Target,
+    axis_step,
+    counter_class,
+    filled_boxes,
+    split_axes,
+    whole_layout,
+)
 from .classes import Grid, Ints
 
 
 @dataclass(frozen=True, slots=True)
 class Loads:
-    """The load of one operand's tile: bytes read from main memory, bytes written locally, cycles of the bus."""
+    """The load of one operand's tile, or of pad values around a whole operand (depth 0): bytes read from main memory,
+    bytes written locally, cycles of the bus."""
 
     operand: str
     depth: int
@@ -29,11 +41,13 @@ class Loads:
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """The store of an output tile: positions of its box and cycles of the bus."""
+    """The store of an output tile: positions of its box and cycles of what it holds, the bus or, where it writes to
+    local memory, the post unit alone; `latency_cycles` later it is complete."""
 
     depth: int
     positions: Ints
     duration: Ints
+    latency_cycles: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +67,23 @@ def _ceil(value: Ints, divisor: int) -> Ints:
     return -(-value // divisor)
 
 
-def _bus_cycles(arch: Arch, inside: tuple[Ints, ...], strides: list[int], element_bytes: int) -> Ints:
-    """Cycles that a box takes on the bus; `strides` are in bytes in main memory."""
-    run = np.full((1,) * inside[0].ndim if inside else (), element_bytes, np.int64)
+def _runs(extents: tuple[Ints, ...], strides: list[int], element_bytes: int) -> tuple[Ints, Ints]:
+    """How many runs without gaps a box has, and their bytes; `strides` are in bytes."""
+    run = np.full((1,) * extents[0].ndim if extents else (), element_bytes, np.int64)
     runs = np.ones_like(run)
     merging = np.ones_like(run, dtype=bool)
-    empty = np.zeros_like(run, dtype=bool)
-    for extent, stride in zip(reversed(inside), reversed(strides), strict=True):
+    for extent, stride in zip(reversed(extents), reversed(strides), strict=True):
         merging = merging & ((run == stride) | (extent == 1))
         run = np.where(merging, run * extent, run)
         runs = np.where(merging, runs, runs * extent)
+    return runs, run
+
+
+def _bus_cycles(arch: Arch, inside: tuple[Ints, ...], strides: list[int], element_bytes: int) -> Ints:
+    """Cycles that a box takes on the bus; `strides` are in bytes in main memory."""
+    runs, run = _runs(inside, strides, element_bytes)
+    empty = np.zeros_like(run, dtype=bool)
+    for extent in inside:
         empty = empty | (extent == 0)
     dma = arch.dma
     beats = np.where(empty, 0, runs * _ceil(run, dma.bus_bytes))
@@ -91,8 +112,30 @@ def _product(grid: Grid, factors: tuple[Ints, ...] | list[Ints]) -> Ints:
     return product
 
 
+def all_loads(grid: Grid, arch: Arch) -> list[Loads]:
+    """The loads of every read, in order: of its tiles or, where it is there whole, of pad values around it."""
+    schedule = grid.nest.schedule
+    assert schedule is not None
+    found = []
+    for access in grid.nest.reads:
+        if schedule.buffer(access.operand).is_whole:
+            found += _fills(grid, arch, access)
+        else:
+            found.append(loads(grid, arch, access))
+    return found
+
+
+def _fills(grid: Grid, arch: Arch, access: Access) -> list[Loads]:
+    one = np.ones((1,) * len(grid.loops), np.int64)
+    command = arch.queues.command_cycles
+    return [
+        Loads(access.operand, 0, 0 * one, prod(extents) * access.type.bytes * one, command * one)
+        for extents, _ in filled_boxes(grid.nest, access.operand)
+    ]
+
+
 def loads(grid: Grid, arch: Arch, access: Access) -> Loads:
-    """The loads of `access`, a read of the nest."""
+    """The loads of the tiles of `access`, a read of the nest."""
     boxes = grid.boxes(access)
     element = access.type.bytes
     duration = arch.queues.command_cycles + _bus_cycles(arch, boxes.inside, _main_strides(grid, access), element)
@@ -110,9 +153,33 @@ def stores(grid: Grid, arch: Arch) -> Stores:
     access = grid.nest.write
     counts = grid.boxes(access).counts
     positions = _product(grid, counts)
-    bus = _bus_cycles(arch, counts, _main_strides(grid, access), access.type.bytes)
-    duration = arch.queues.command_cycles + np.maximum(bus, _ceil(positions, arch.post.lanes))
-    return Stores(grid.depth(access.dims), positions, duration)
+    assert grid.nest.schedule is not None
+    target = grid.nest.schedule.target
+    if target is None:
+        busy = _bus_cycles(arch, counts, _main_strides(grid, access), access.type.bytes)
+    else:
+        busy = _word_cycles(grid, counts, target, arch.memory(target.memory).word_bytes)
+    duration = arch.queues.command_cycles + np.maximum(busy, _ceil(positions, arch.post.lanes))
+    latency = arch.dma.latency_cycles if target is None else 0
+    return Stores(grid.depth(access.dims), positions, duration, latency)
+
+
+def _word_cycles(grid: Grid, counts: tuple[Ints, ...], target: Target, word_bytes: int) -> Ints:
+    """Words of the target's memory that a store writes, one a cycle."""
+    access = grid.nest.write
+    split = split_axes(access.shape, target.shape)
+    ensure(split is not None, f"{grid.nest.name}: the target has another shape")
+    left = [access.type.bytes * stride for stride in whole_layout(target.shape, target.margins).strides]
+    extents, strides = [], []
+    for axis, count, inner in zip(access.index, counts, split or (), strict=True):
+        if inner > 1:
+            extents += [count // inner, np.full_like(count, inner)]
+            strides += [left.pop(0), left.pop(0)]
+        else:
+            extents.append(count)
+            strides.append(left.pop(0) * axis_step(axis, grid.extents))
+    runs, run = _runs(tuple(extents), strides, access.type.bytes)
+    return runs * _ceil(run, word_bytes)
 
 
 def _blocks(count: Ints, size: int, each: Callable[[Ints], Ints]) -> Ints:

@@ -28,11 +28,16 @@ def broken_invariants(counts: LayerCounts, arch: Arch, nest: Nest | None = None)
         faults.append(f"{counts.macs} macs are more than the points of the commands")
     if nest is not None and not nest.is_empty:
         dram = counts.traffic.get(arch.main.name, {})
+        assert nest.schedule is not None
         for access in nest.reads:
+            if nest.schedule.buffer(access.operand).is_whole:
+                continue
             read = dram[access.role.value].read_bytes if access.role.value in dram else 0
             if read < _compulsory_bytes(nest, access):
                 faults.append(f"less of {access.operand} is read than the operator needs")
-        written = dram["output"].write_bytes if "output" in dram else 0
+        target = nest.schedule.target
+        stored = dram if target is None else counts.traffic.get(target.memory, {})
+        written = stored["output"].write_bytes if "output" in stored else 0
         if written < _compulsory_bytes(nest, nest.write):
             faults.append("less is written than the operator yields")
     return faults

@@ -80,8 +80,8 @@ class Plan:
     `lengths[k]` has the tiles of each class of loop k, in order. `tails` are the cycles from the end of a compute until
     its results are there. The state has `rows` rows: `queues` are the first row and the entries of each engine's queue;
     `records[0][d]` and `records[1][d]` are the rows of W[d] and V[d], `histories` the first rows of the last
-    completions of computes and of stores, -1 without. `patience` is how many repetitions of a loop are walked with the
-    vector before a matrix is made.
+    completions of computes and of stores, -1 without; `store_resource` is the row of what stores hold. `patience` is
+    how many repetitions of a loop are walked with the vector before a matrix is made.
     """
 
     dispatch_cycles: int
@@ -91,6 +91,8 @@ class Plan:
     computes: Durations
     tails: Durations
     stores: Durations
+    store_resource: int
+    store_latency_cycles: int
     output_depth: int
     output_free: int
     queues: list[tuple[int, int]]
@@ -103,12 +105,11 @@ class Plan:
         """The rows of the state that the body of a loop changes."""
         loading, storing = any(load.depth >= loop for load in self.loads), loop <= self.output_depth
         rows = [DISPATCH, UNIT, COMPUTED]
-        if loading or storing:
-            rows.append(BUS)
         if loading:
-            rows.append(LOADED)
+            rows += [BUS, LOADED]
         if storing:
             rows += [STORED, STORED_BEFORE]
+            rows += [self.store_resource] if self.store_resource not in rows else []
         for (first, entries), active in zip(self.queues, (loading, True, storing), strict=True):
             if active:
                 rows += range(first, first + entries)
@@ -131,6 +132,14 @@ class Walk:
         self.lengths = plan.lengths
         self.loops = len(plan.lengths) - 1
         self.changed = [plan.changed_rows(loop) for loop in range(self.loops + 1)]
+        # Those that are issued at a place for an iteration that differs from loop `carry` inwards; 0: the first.
+        self.loads = [
+            [
+                [each for each in plan.loads if carry == 0 or (each.depth >= carry and each.place == place)]
+                for carry in range(self.loops + 1)
+            ]
+            for place in (AHEAD, AFTER_COMPUTE, AFTER_STORE)
+        ]
         self.at = [0] * (self.loops + 1)
 
     def run(self, state: Rows) -> None:
@@ -246,7 +255,8 @@ class Walk:
             self._loads(state, most, AFTER_COMPUTE, following, carry, first)
         if carry <= plan.output_depth:
             state[STORED_BEFORE] = state[STORED]
-            self._issue(state, most, 2, BUS, (COMPUTED, DISPATCH), plan.stores.at(before), plan.latency_cycles)
+            waits, duration = (COMPUTED, DISPATCH), plan.stores.at(before)
+            self._issue(state, most, 2, plan.store_resource, waits, duration, plan.store_latency_cycles)
             self._remember(state, 1, carry, STORED)
         if carry:
             self._loads(state, most, AFTER_STORE, following, carry, first)
@@ -254,9 +264,7 @@ class Walk:
     def _loads(self, state: Rows, most: Most, place: int, following: list[int], carry: int, first: bool) -> None:
         """The loads that are issued at `place` for an iteration that differs from the one before from loop `carry`
         inwards; carry 0: for iteration 0, at any place."""
-        for load in self.plan.loads:
-            if load.depth < carry or (carry > 0 and load.place != place):
-                continue
+        for load in self.loads[place][carry]:
             waits = (DISPATCH, DISPATCH)
             if carry > 0:
                 # The first version after that of iteration 0 fills a copy that nobody has used.

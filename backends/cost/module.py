@@ -65,13 +65,14 @@ def counted(nest: Nest, arch: Arch) -> LayerCounts:
     """`cost_nest` of a nest without its names: nests that differ in names alone are counted once in a process, and what
     the choice of schedules has counted is not counted again. Holds the last 1024, some 10 KiB each."""
     try:
-        return _counted(nameless(nest), arch)
+        return counted_alike(nameless(nest), arch)
     except CompileError:
         return cost_nest(nest, arch)  # refused again, by its name
 
 
 @lru_cache(maxsize=1024)
-def _counted(nest: Nest, arch: Arch) -> LayerCounts:
+def counted_alike(nest: Nest, arch: Arch) -> LayerCounts:
+    """The same of a nest that is `nameless` already."""
     return cost_nest(nest, arch)
 
 
@@ -80,9 +81,9 @@ def nameless(nest: Nest) -> Nest:
     schedule = nest.schedule
     if schedule is not None:
         buffers = tuple(replace(buffer, address=None) for buffer in schedule.buffers)
-        schedule = replace(
-            schedule, buffers=buffers, reason="", objective=0.0, lower_bound=0.0, bounds=0, evaluated=0, optimal=False
-        )
+        target = None if schedule.target is None else replace(schedule.target, address=None)
+        schedule = replace(schedule, buffers=buffers, target=target, reason="")
+        schedule = replace(schedule, objective=0.0, lower_bound=0.0, bounds=0, evaluated=0, optimal=False)
     return replace(
         nest,
         name="",

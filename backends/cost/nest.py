@@ -11,7 +11,7 @@ from ...ir.program import INSTRUCTION_BYTES
 from ...ir.stats import LayerCounts, Transfer
 from . import maxplus as mp
 from .classes import Grid, Ints, inside_points
-from .commands import Computes, Loads, Stores, computes, loads, stores
+from .commands import Computes, Loads, Stores, all_loads, computes, stores
 
 
 class Traffic:
@@ -58,7 +58,7 @@ def cost_nest(nest: Nest, arch: Arch) -> LayerCounts:
         return _with(layer, 0, 0, arch.queues.dispatch_cycles, {"fence": 1}, traffic, {})
 
     grid = Grid.of(nest)
-    moved = [loads(grid, arch, access) for access in nest.reads]
+    moved = all_loads(grid, arch)
     done = computes(grid, arch)
     stored = stores(grid, arch)
     on_vector = schedule.dataflow is Dataflow.VECTOR
@@ -115,7 +115,7 @@ def _with(
 def _instructions(grid: Grid, moved: list[Loads], stored: Stores, on_vector: bool) -> dict[str, int]:
     nest = grid.nest
     counts = {
-        "configure.load": len(nest.reads),
+        "configure.load": len({each.operand for each in moved}),
         "configure.a": 1,
         "configure.b": int(nest.body.b is not None),
         "configure.c": 1,
@@ -163,7 +163,8 @@ def _compute_traffic(grid: Grid, done: Computes, traffic: Traffic, on_vector: bo
 def _store_traffic(nest: Nest, positions: int, traffic: Traffic) -> None:
     assert nest.schedule is not None
     traffic.read(nest.schedule.buffer(nest.write.operand).memory, "output", positions * nest.accumulator.bytes)
-    traffic.write(MAIN_MEMORY, "output", positions * nest.write.type.bytes)
+    target = nest.schedule.target
+    traffic.write(MAIN_MEMORY if target is None else target.memory, "output", positions * nest.write.type.bytes)
     for step in nest.post:
         if step.operand is not None:
             access = nest.access(step.operand)
@@ -184,20 +185,20 @@ def make_plan(grid: Grid, arch: Arch, moved: list[Loads], done: Computes, stored
     # command that waits was dispatched after the start of one so few places back that the one waited for was done.
     implied = (
         (mp.HISTORY - 2 - queues[1]) * int(done.duration.min()) >= int(done.tail.max()),
-        (mp.HISTORY - 2 - queues[2]) * int(stored.duration.min()) >= arch.dma.latency_cycles,
+        (mp.HISTORY - 2 - queues[2]) * int(stored.duration.min()) >= stored.latency_cycles,
     )
     planned = [_load(grid, each, stored.depth, implied) for each in moved]
     needed = [any(load.waits[kind] == mp.WAIT_HISTORY for load in planned) for kind in (0, 1)]
     if any(needed) and any(loop.lengths[0] > 1 for loop in grid.loops):
         # Only the first version after that of iteration 0 has no wait: its step needs a class of its own.
         split = Grid.of(nest, split_first=True)
-        again = [loads(split, arch, access) for access in nest.reads]
-        return make_plan(split, arch, again, computes(split, arch), stores(split, arch))
+        return make_plan(split, arch, all_loads(split, arch), computes(split, arch), stores(split, arch))
     copies = nest.schedule.buffer(nest.write.operand).copies
     ensure(copies in (1, 2), f"{copies} copies of the output")
     rows = _Rows()
     recorded = [{load.depth for load in planned if load.waits[kind] == mp.WAIT_RECORDED} for kind in (0, 1)]
     records = [[rows.take(1) if d in depths else -1 for d in range(len(grid.loops) + 1)] for depths in recorded]
+    store_resource = mp.BUS if nest.schedule.target is None else rows.take(1)
     queue_rows = [(rows.take(entries), entries) for entries in queues]
     histories = [rows.take(mp.HISTORY) if each else -1 for each in needed]
     return mp.Plan(
@@ -208,6 +209,8 @@ def make_plan(grid: Grid, arch: Arch, moved: list[Loads], done: Computes, stored
         computes=_durations(done.duration),
         tails=_durations(done.tail),
         stores=_durations(stored.duration),
+        store_resource=store_resource,
+        store_latency_cycles=stored.latency_cycles,
         output_depth=stored.depth,
         output_free=mp.STORED if copies == 1 else mp.STORED_BEFORE,
         queues=queue_rows,

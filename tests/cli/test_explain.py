@@ -53,7 +53,7 @@ def test_cycles_are_those_of_the_machine_described(variant: str, dataflow: str, 
         text = text.replace(one, other)
     machine = tmp_path / "doubled.yaml"
     machine.write_text(text)
-    common = [DIGITS, "--dataflow", dataflow, "--arch"]
+    common = [DIGITS, "--fuse", "off", "--dataflow", dataflow, "--arch"]
     expected = {each["name"]: each["cycles"] for each in cost([*common, str(machine)], tmp_path)["layers"]}
     found = cost([*common, "gemmini16", "--explain"], tmp_path)["layers"]
     assert {each["name"]: each["explain"]["cycles"][variant] for each in found} == expected
@@ -62,7 +62,8 @@ def test_cycles_are_those_of_the_machine_described(variant: str, dataflow: str, 
 
 def test_the_words_follow_from_the_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "c.json"
-    text = printed(["cost", DIGITS, "--arch", "gemmini16", "--explain", "--json", str(path)], capsys)
+    words = ["cost", DIGITS, "--arch", "gemmini16", "--fuse", "off", "--explain"]
+    text = printed([*words, "--json", str(path)], capsys)
     layers = json.loads(path.read_text())["layers"]
     total = sum(each["cycles"] for each in layers)
     for layer in layers:
@@ -92,7 +93,7 @@ def test_layers_that_are_alike_are_mapped_once(tmp_path: Path, monkeypatch: pyte
         return search(mapper, nest, label)
 
     monkeypatch.setattr(explain, "_mapped_cycles", counting)
-    layers = cost([str(path), "--arch", "f32_8", "--explain"], tmp_path)["layers"]
+    layers = cost([str(path), "--arch", "f32_8", "--fuse", "off", "--explain"], tmp_path)["layers"]
     assert len(layers) == 3
     assert len(asked) == len(DOUBLED)
     assert layers[0]["explain"] == layers[1]["explain"] == layers[2]["explain"]
@@ -117,7 +118,8 @@ def test_totals_tell_what_they_leave_as_it_is(
     monkeypatch.setattr(explain, "time", SimpleNamespace(monotonic=lambda: next(times, 1e9)))
     monkeypatch.setattr(explain, "_mapped_cycles", lambda mapper, nest, label: 1)
     path = tmp_path / "c.json"
-    text = printed(["cost", DIGITS, "--arch", "f32_8", "--explain", "--json", str(path)], capsys)
+    words = ["cost", DIGITS, "--arch", "f32_8", "--fuse", "off", "--explain"]
+    text = printed([*words, "--json", str(path)], capsys)
     layers = sorted(json.loads(path.read_text())["layers"], key=lambda layer: -int(layer["cycles"]))
     assert ["explain" in layer for layer in layers] == [True, *(False for _ in layers[1:])]
     left, total = sum(layer["cycles"] for layer in layers[1:]), sum(layer["cycles"] for layer in layers)
@@ -128,7 +130,7 @@ def test_totals_tell_what_they_leave_as_it_is(
 def test_a_given_mapping_is_compared_with_free_ones(tmp_path: Path) -> None:
     mapping = tmp_path / "m.yaml"
     mapping.write_text("layers: {conv2: {dataflow: os, tiles: [{dim: m, size: 1}], complete: true}}\n")
-    words = [DIGITS, "--arch", "gemmini16"]
+    words = [DIGITS, "--arch", "gemmini16", "--fuse", "off"]
     free = {each["name"]: each["cycles"] for each in cost(words, tmp_path)["layers"]}
     pinned = {each["name"]: each for each in cost([*words, "--explain", "--mapping", str(mapping)], tmp_path)["layers"]}
     assert pinned["conv2"]["cycles"] > free["conv2"] == pinned["conv2"]["explain"]["base_cycles"]
@@ -141,3 +143,17 @@ def test_layers_of_the_host_are_explained_without_variants(capsys: pytest.Captur
 
 def test_statistics_without_the_option_are_as_before(tmp_path: Path) -> None:
     assert all("explain" not in each for each in cost([DIGITS, "--arch", "gemmini16"], tmp_path)["layers"])
+
+
+def test_layers_between_which_values_stay_are_compared_by_themselves(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [DIGITS, "--arch", "gemmini16"]
+    alone = {each["name"]: each["cycles"] for each in cost([*words, "--fuse", "off"], tmp_path)["layers"]}
+    path = tmp_path / "c.json"
+    text = printed(["cost", *words, "--explain", "--json", str(path)], capsys)
+    layers = json.loads(path.read_text())["layers"]
+    assert {each["name"]: each["explain"]["base_cycles"] for each in layers} == alone
+    assert sum(each["cycles"] for each in layers) < sum(alone.values())
+    assert "stays in spad" in text
+    assert "layers between which values stay in local memory are compared by themselves (--fuse off)" in text

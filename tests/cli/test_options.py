@@ -49,6 +49,7 @@ VALUES = {
     "dataflow": ["--dataflow", "ws"],
     "im2col": ["--im2col", "explicit"],
     "objective": ["--objective", "energy"],
+    "fuse": ["--fuse", "off"],
     "mapping": ["--mapping", "m.yaml"],
     "time_limit_s": ["--time-limit", "100"],
 }

@@ -25,6 +25,7 @@ from dnnc.ir.nest import (
     PostOp,
     Role,
     Schedule,
+    Target,
 )
 from dnnc.ir.parser import parse_module, parse_nest, parse_node
 from dnnc.ir.printer import print_module, print_nest, print_node
@@ -224,19 +225,17 @@ LOOPS = st.builds(
     SMALL,
     st.one_of(st.just(""), st.sampled_from(["rows", "cols", "lanes"]), NAMES),
 )
+ADDRESSES = st.one_of(st.none(), st.integers(0, 99))
+MARGINS = st.lists(st.integers(0, 9), min_size=1, max_size=4).filter(any).map(tuple)
 SCHEDULES = st.builds(
     Schedule,
     st.sampled_from(list(Dataflow)),
     st.sampled_from(["explicit", "implicit", "none"]),
     st.lists(LOOPS, max_size=4).map(tuple),
     st.lists(
-        st.builds(
-            Buffer,
-            NAMES,
-            NAMES,
-            st.integers(0, 3),
-            st.lists(SMALL, max_size=3).map(tuple),
-            st.one_of(st.none(), st.integers(0, 99)),
+        st.one_of(
+            st.builds(Buffer, NAMES, NAMES, st.integers(0, 3), st.lists(SMALL, max_size=3).map(tuple), ADDRESSES),
+            st.builds(Buffer, NAMES, NAMES, address=ADDRESSES, margins=MARGINS),
         ),
         max_size=3,
     ).map(tuple),
@@ -244,7 +243,9 @@ SCHEDULES = st.builds(
     FLOATS,
     FLOATS,
     st.integers(0, 9),
+    st.integers(0, 9),
     st.booleans(),
+    st.one_of(st.none(), st.builds(Target, NAMES, st.lists(SMALL, max_size=3).map(tuple), MARGINS, ADDRESSES)),
 )
 NESTS = st.builds(
     Nest,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from dnnc.ir.compiled import compiled_entry
 from dnnc.ir.program import TYPE_CODES
 from dnnc.ir.types import ElementType
 from dnnc.runtime import layout
 from dnnc.runtime.arithmetic import from_container, to_container
-from dnnc.ir.compiled import compiled_entry
 from dnnc.runtime.elements import Local, gather, local_memory, scatter
 from dnnc.runtime.layout import Integers
 from numpy.typing import NDArray
@@ -33,7 +33,7 @@ def _scattered(
 
 
 def _random_memory() -> Local:
-    local = local_memory([1024])
+    local = local_memory([1024], [8])
     local.data[:] = np.random.default_rng(1).integers(0, 256, len(local.data), np.uint8)
     return local
 

@@ -66,7 +66,8 @@ def _random(access: Access, multiplier: bool, rng: np.random.Generator) -> NDArr
 
 
 def run_module(module: Module, arch: Arch, emitter: Emitter = emit_program) -> RunResult:
-    inputs = {name: value for nest in nests_of(module) for name, value in random_values(nest).items()}
+    drawn = {name: value for nest in nests_of(module) for name, value in random_values(nest).items()}
+    inputs = {name: value for name, value in drawn.items() if name in module.inputs}
     return run_program(emitter(module, arch), arch, inputs, RunOptions(check_races=True))
 
 
@@ -75,13 +76,14 @@ def nests_of(module: Module) -> list[Nest]:
 
 
 def expected_values(module: Module, arch: Arch) -> dict[str, NDArray[Any]]:
-    """What the plain interpreter makes of each scheduled nest, by the output's name."""
-    found = {}
+    """What the plain interpreter makes of the scheduled nests, by the names of the module's outputs."""
+    values: dict[str, NDArray[Any]] = {}
+    shapes = {nest.write.tensor: nest.write.shape for nest in nests_of(module)}
     for nest in nests_of(module):
-        values = {name: value.reshape(-1) for name, value in random_values(nest).items()}
+        values |= {name: value.reshape(-1) for name, value in random_values(nest).items() if name in module.inputs}
         out = np.zeros(nest.write.shape, nest.write.type.container).reshape(-1)
-        found[nest.write.tensor] = run_scheduled(nest, arch, values, out).out.reshape(nest.write.shape)
-    return found
+        values[nest.write.tensor] = run_scheduled(nest, arch, values, out).out
+    return {name: values[name].reshape(shapes[name]) for name in module.outputs}
 
 
 def wrong_values(found: Mapping[str, Any], expected: Mapping[str, NDArray[Any]]) -> list[str]:
@@ -92,9 +94,10 @@ def wrong_values(found: Mapping[str, Any], expected: Mapping[str, NDArray[Any]])
 class Proof:
     """Nests on a machine with what does not depend on who emits and who costs: counted and interpreted once."""
 
-    def __init__(self, nests: Iterable[Nest], arch: Arch) -> None:
+    def __init__(self, nests: Iterable[Nest] | Module, arch: Arch) -> None:
+        """Of nests by themselves, or of an allocated module."""
         self.arch = arch
-        self.module = module_of(nests, arch)
+        self.module = nests if isinstance(nests, Module) else module_of(nests, arch)
 
     @cached_property
     def expected(self) -> dict[str, NDArray[Any]]:

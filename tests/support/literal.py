@@ -11,6 +11,7 @@ from math import prod
 
 from dnnc.ir.arch import Arch
 from dnnc.ir.nest import (
+    Access,
     AxisBox,
     BodyOp,
     CounterClass,
@@ -39,7 +40,7 @@ class Walk:
         self.actions: Counter[str] = Counter()
         self.issued = 0
         self.dispatch = 0
-        self.resource = {"bus": 0, "unit": 0}
+        self.resource = {"bus": 0, "unit": 0, "post": 0}
         self.starts: dict[str, list[int]] = {"load": [], "execute": [], "store": []}
         self.ends: dict[str, list[int]] = {"load": [], "execute": [], "store": []}
         self.extents = {d.name: d.extent for d in nest.domain}
@@ -50,14 +51,16 @@ class Walk:
         self.read["dram", "instruction"] += 64
         self.dispatch += self.arch.queues.dispatch_cycles
 
-    def issue(self, mnemonic: str, engine: str, duration: int, tail: int, waits: dict[str, int]) -> None:
+    def issue(
+        self, mnemonic: str, engine: str, duration: int, tail: int, waits: dict[str, int], resource: str = ""
+    ) -> None:
         self.instructions[mnemonic] += 1
         self.read["dram", "instruction"] += 64
         entries = getattr(self.arch.queues, engine)
         starts = self.starts[engine]
         room = starts[-entries] if len(starts) >= entries else 0
         self.dispatch = max(self.dispatch + self.arch.queues.dispatch_cycles, room)
-        resource = "unit" if engine == "execute" else "bus"
+        resource = resource or ("unit" if engine == "execute" else "bus")
         start = max(self.dispatch, self.resource[resource])
         for other, distance in waits.items():
             if distance:
@@ -96,14 +99,53 @@ class Walk:
         ]
         return boxes, strides
 
+    def margins(self, operand: str) -> list[int]:
+        """Positions of each box of pad values that is filled around a whole operand."""
+        access, margins = self.nest.access(operand), self.nest.schedule.buffer(operand).margins
+        corners = product(*({0, self.extents[d.name] - 1} for d in self.nest.domain))
+        names = [d.name for d in self.nest.domain]
+        places = [[axis.at(dict(zip(names, corner, strict=True))) for axis in access.index] for corner in corners]
+        if all(0 <= place < view for each in places for place, view in zip(each, access.shape, strict=True)):
+            return []
+        outer = [margins[2 * k] + view + margins[2 * k + 1] for k, view in enumerate(access.shape)]
+        sizes = []
+        for k in range(len(outer)):
+            sizes += [prod(access.shape[:k]) * margins[2 * k + side] * prod(outer[k + 1 :]) for side in (0, 1)]
+        return [size for size in sizes if size]
+
+    def words(self, counts: list[int]) -> int:
+        """Words of the target that a store writes: runs along its innermost axes that lie without a gap."""
+        target, element = self.nest.schedule.target, self.nest.write.type.bytes
+        outer = [target.margins[2 * k] + extent + target.margins[2 * k + 1] for k, extent in enumerate(target.shape)]
+        pitches = [prod(outer[k + 1 :]) * element for k in range(len(outer))]
+        moved, strides, k = [], [], 0
+        for axis, view, count in zip(self.nest.write.index, self.nest.write.shape, counts, strict=True):
+            if target.shape[k] == view:
+                moved.append(count)
+                strides.append(pitches[k] * axis_step(axis, self.extents))
+                k += 1
+            else:
+                moved += [count // target.shape[k + 1], target.shape[k + 1]]
+                strides += pitches[k : k + 2]
+                k += 2
+        run = element
+        while moved and (moved[-1] == 1 or strides[-1] == run):
+            run *= moved.pop()
+            strides.pop()
+        return prod(moved) * ceil(run, self.arch.memory(target.memory).word_bytes)
+
     def run(self) -> None:
         nest, arch = self.nest, self.arch
         schedule = nest.schedule
         if 0 in self.extents.values() or 0 in nest.write.shape:
             self.at_dispatch("fence")
             return
-        for _ in nest.reads:
-            self.at_dispatch("configure.load")
+        whole = {each.operand for each in schedule.buffers if each.margins is not None}
+        filled = {operand: self.margins(operand) for operand in whole}
+        loaded = [each for each in nest.reads if each.operand not in whole]
+        for access in nest.reads:
+            if access in loaded or filled[access.operand]:
+                self.at_dispatch("configure.load")
         self.at_dispatch("configure.a")
         if nest.body.b:
             self.at_dispatch("configure.b")
@@ -164,13 +206,23 @@ class Walk:
             self.read["dram", access.role.value] += prod(inside) * access.type.bytes
             self.written[buffer.memory, access.role.value] += prod(box.count for box in boxes) * access.type.bytes
 
+        def fill(access: Access) -> None:
+            for elements in filled[access.operand]:
+                self.issue("load", "load", arch.queues.command_cycles, arch.dma.latency_cycles, {})
+                last_load[0] = len(self.ends["load"]) - 1
+                memory = schedule.buffer(access.operand).memory
+                self.written[memory, access.role.value] += elements * access.type.bytes
+
         for access in nest.reads:
-            load(access.operand, 0)
+            if access in loaded:
+                load(access.operand, 0)
+            else:
+                fill(access)
         for i in range(len(iterations)):
             changing = (
                 []
                 if i + 1 == len(iterations)
-                else [a.operand for a in nest.reads if versions[a.operand][i + 1] != versions[a.operand][i]]
+                else [a.operand for a in loaded if versions[a.operand][i + 1] != versions[a.operand][i]]
             )
             copies = {o: schedule.buffer(o).copies for o in changing}
             for o in changing:
@@ -264,12 +316,19 @@ class Walk:
         boxes, strides = self.boxes(nest.write.operand, starts, sizes)
         counts = [box.count for box in boxes]
         positions = prod(counts)
-        duration = max(self.bus(counts, strides, nest.write.type.bytes), ceil(positions, arch.post.lanes))
-        self.issue("store", "store", arch.queues.command_cycles + duration, arch.dma.latency_cycles, {"execute": 1})
+        target = nest.schedule.target
+        if target is None:
+            memory, resource, tail = "dram", "bus", arch.dma.latency_cycles
+            duration = self.bus(counts, strides, nest.write.type.bytes)
+        else:
+            memory, resource, tail = target.memory, "post", 0
+            duration = self.words(counts)
+        duration = arch.queues.command_cycles + max(duration, ceil(positions, arch.post.lanes))
+        self.issue("store", "store", duration, tail, {"execute": 1}, resource)
         self.actions["post.element"] += positions
         acc = nest.schedule.buffer(nest.write.operand).memory
         self.read[acc, Role.OUTPUT.value] += positions * nest.accumulator.bytes
-        self.written["dram", Role.OUTPUT.value] += positions * nest.write.type.bytes
+        self.written[memory, Role.OUTPUT.value] += positions * nest.write.type.bytes
         for step in nest.post:
             if step.operand:
                 access = nest.access(step.operand)

@@ -189,6 +189,43 @@ EMITTER: Sequence[Mutant] = (
         '"stream": stream,\n            "role": ROLE_CODES.index(access.role.value),',
         '"stream": stream,\n            "role": ROLE_CODES.index("output"),',
     ),
+    Mutant(
+        "no pad values are written around a value in local memory",
+        "emit.py",
+        "around = filled_boxes(nest, operand)",
+        "around = ()",
+    ),
+    Mutant(
+        "a compute does not wait for pad values",
+        "emit.py",
+        "served[0] += sum(len(fill.keys) for fill in self.fills)",
+        "served[0] += 0",
+    ),
+    Mutant(
+        "tiles of a whole operand begin at its first byte",
+        "tiles.py",
+        "address = buffer.address + _whole_offsets(tiles, operand, buffer.margins, first)",
+        "address = buffer.address + 0 * first",
+    ),
+    Mutant(
+        "a row of pixels of the target is as far as a pixel",
+        "tiles.py",
+        "offset += start // inner * strides.pop(0)",
+        "offset += start * strides.pop(0)",
+    ),
+    Mutant(
+        "what is kept goes to main memory",
+        "configure.py",
+        '"main" if nest.schedule.target is None else "local"',
+        '"main"',
+        refused=True,
+    ),
+    Mutant(
+        "rows of accumulators are taken one pixel after the other",
+        "configure.py",
+        "[stride * inner, stride]",
+        "[stride, stride]",
+    ),
 )
 
 COST: Sequence[Mutant] = (
@@ -312,8 +349,8 @@ COST: Sequence[Mutant] = (
     Mutant(
         "the post chain takes no time",
         "commands.py",
-        "np.maximum(bus, _ceil(positions, arch.post.lanes))",
-        "bus",
+        "np.maximum(busy, _ceil(positions, arch.post.lanes))",
+        "busy",
     ),
     Mutant(
         "a short block of rows streams as long as a full one",
@@ -342,7 +379,43 @@ COST: Sequence[Mutant] = (
     Mutant(
         "a store holds no bus",
         "maxplus.py",
-        "_issue(state, most, 2, BUS,",
+        "_issue(state, most, 2, plan.store_resource,",
         "_issue(state, most, 2, READY,",
+    ),
+    Mutant(
+        "pad values around a kept value are not written",
+        "commands.py",
+        "prod(extents) * access.type.bytes * one",
+        "0 * one",
+    ),
+    Mutant(
+        "a store to local memory is complete as late as one to main memory",
+        "commands.py",
+        "latency = arch.dma.latency_cycles if target is None else 0",
+        "latency = arch.dma.latency_cycles",
+    ),
+    Mutant(
+        "a store to local memory holds the bus",
+        "nest.py",
+        "mp.BUS if nest.schedule.target is None else rows.take(1)",
+        "mp.BUS",
+    ),
+    Mutant(
+        "a kept value is written to main memory",
+        "nest.py",
+        "MAIN_MEMORY if target is None else target.memory",
+        "MAIN_MEMORY",
+    ),
+    Mutant(
+        "runs in local memory share words",
+        "commands.py",
+        "runs * _ceil(run, word_bytes)",
+        "_ceil(runs * run, word_bytes)",
+    ),
+    Mutant(
+        "the stream of a whole operand is configured all the same",
+        "nest.py",
+        "len({each.operand for each in moved})",
+        "len(nest.reads)",
     ),
 )

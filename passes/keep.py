@@ -1,0 +1,132 @@
+"""Keep values in local memory between the nests that write and read them, where that is better than main memory.
+
+before:  store of %t to main memory ; load of %t from there, tile by tile
+after:   store %t to spad whole     ; buffer %t spad whole
+
+A value is a candidate if nests alone know it, and its readers can walk all of it as it lies: in one view if they need
+padding around it, else in any. Those that live shortest come first; nests that write and read them, and those whose
+tiles lack the room that they take, get new schedules (passes/refit.py). What is kept is never worse than nothing, by
+the objective of the whole module (passes/keep_plan.py).
+
+Requires: every nest is scheduled, for a machine that executes programs.
+Ensures:  values and their order of computation are those of before. What is kept fits beside the tiles of every nest
+          while it lives; schedules that are pinned stay as they are; the reasons of schedules that change say why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+
+from ..ir.arch import Arch
+from ..ir.diagnostics import CompileError, Diagnostic
+from ..ir.module import Module
+from ..ir.nest import VALUE, Access, Nest, reach_outside, split_axes, whole_bytes
+from .allocate import in_main_memory
+from .keep_plan import Candidate, Plan
+from .map_cache import MapCache
+from .mapper import STOPPED
+from .mapping import MappingOptions, Pin
+
+
+def candidates(module: Module, arch: Arch) -> list[Candidate]:
+    """The values that could stay in local memory, those that live shortest first, of these the largest first."""
+    uses: dict[str, list[tuple[int, Access, bool]]] = {}
+    barred = {*module.inputs, *module.outputs, *(each.name for each in module.tensors if each.constant is not None)}
+    for number, operation in enumerate(module.operations):
+        if not isinstance(operation, Nest) or operation.is_empty:
+            barred.update((*operation.inputs, *operation.outputs))
+            continue
+        for access in operation.reads:
+            uses.setdefault(access.tensor, []).append((number, access, False))
+        uses.setdefault(operation.write.tensor, []).append((number, operation.write, True))
+    found = []
+    for name, accesses in uses.items():
+        if name not in barred and in_main_memory(module.tensor(name)) and not all(writes for _, _, writes in accesses):
+            candidate = _candidate(module, arch, name, accesses)
+            if candidate is not None:
+                found.append(candidate)
+    return sorted(found, key=lambda each: (each.users[-1] - each.users[0], -each.bytes, each.users))
+
+
+def _candidate(module: Module, arch: Arch, name: str, uses: list[tuple[int, Access, bool]]) -> Candidate | None:
+    reads = [(number, access) for number, access, writes in uses if not writes]
+    writes = [access for _, access, writes in uses if writes]
+    holders = {arch.holder(access.role.value).name for _, access in reads}
+    if len(holders) != 1 or any(VALUE in axis.dims for _, access in reads for axis in access.index):
+        return None
+    shape, margins = writes[0].shape, (0,) * (2 * len(writes[0].shape))
+    reached = [_margins(module.operations[number], access) for number, access in reads]
+    if any(map(any, reached)):
+        shape = reads[0][1].shape
+        if any(access.shape != shape for _, access in reads):
+            return None
+        margins = tuple(map(max, zip(*reached, strict=True)))
+    elif any(access.shape != shape for access in writes):
+        return None
+    if any(split_axes(access.shape, shape) is None for access in writes):
+        return None
+    memory = arch.memory(holders.pop())
+    size = whole_bytes(shape, margins, writes[0].type.bytes, memory.word_bytes)
+    users = tuple(sorted({number for number, _, _ in uses}))
+    return Candidate(name, memory.name, size, shape, margins, users) if size < memory.capacity_bytes else None
+
+
+def _margins(operation: object, access: Access) -> tuple[int, ...]:
+    assert isinstance(operation, Nest)
+    extents = {dim.name: dim.extent for dim in operation.domain}
+    return tuple(side for sides in reach_outside(access, extents) for side in sides)
+
+
+def keep_values(module: Module, arch: Arch, options: MappingOptions, given: Collection[str]) -> Module:
+    """The module with what is better kept in local memory, and what pins say stays there. Nests that are `given` with a
+    schedule keep its tiles and copies, as do those whose tiles or copies are pinned.
+
+    Raises CompileError for what a pin keeps there and cannot be.
+    """
+    pins = {name: pin for name, pin in options.pins if pin.tiles or pin.copies or pin.complete}
+    chosen = candidates(module, arch) if arch.kind == "executable" else []
+    wanted = list(_wanted(module, pins, {each.name for each in chosen}))
+    if not chosen:
+        return module
+    fixed = frozenset([*pins, *given])
+    # What a time limit cut short is not kept for later compilations.
+    late = any(
+        isinstance(each, Nest) and each.schedule and STOPPED in each.schedule.reason for each in module.operations
+    )
+    cache = MapCache(None) if late else MapCache.of_user()
+    for is_trusting in (True, False):
+        plan = Plan(module, arch, options.objective, fixed, cache, is_trusting)
+        plan.insist([each for each in chosen if each.name in wanted], pins)
+        plan.choose([each for each in chosen if each.name not in wanted])
+        if plan.holds():
+            break
+    cache.close()
+    return plan.module()
+
+
+def refuse_stays(options: MappingOptions) -> None:
+    """Raise CompileError where a pin keeps something in local memory: nothing is to be kept."""
+    faults = [
+        Diagnostic(f"{name}: {', '.join(pin.stay)} is to stay in local memory, but fuse is off", pin.span, "fuse auto")
+        for name, pin in options.pins
+        if pin.stay
+    ]
+    if faults:
+        raise CompileError(faults)
+
+
+def _wanted(module: Module, pins: Mapping[str, Pin], possible: Collection[str]) -> Iterator[str]:
+    """The values that pins keep in local memory. Raises CompileError where one can never be there."""
+    faults = []
+    for nest in module.operations:
+        pin = pins.get(nest.name) if isinstance(nest, Nest) else None
+        for operand in pin.stay if pin is not None else ():
+            assert pin is not None and isinstance(nest, Nest)
+            name = nest.access(operand).tensor
+            if name not in possible:
+                message = f"{nest.name}: {operand} cannot stay in local memory"
+                help = "layers must write and read it, all in the same view if one pads it, and it must fit"
+                faults.append(Diagnostic(message, pin.span, help))
+            yield name
+    if faults:
+        raise CompileError(faults)

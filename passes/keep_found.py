@@ -1,0 +1,85 @@
+"""Schedules of nests beside what stays in local memory: what they cost, and how the user's cache tells of them. A part
+of passes/keep.py.
+
+An entry of the cache (passes/map_cache.py) is not trusted: the schedule that it names is checked and costed again
+before a module has it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..backends.cost.price import energy_pj
+from ..ir.arch import Arch
+from ..ir.nest import Nest, Schedule, main_memory_loops
+from ..ir.stats import LayerCounts
+from .mapper import is_count, pin_faults
+from .mapping import Pin
+from .refit import Stay, remade
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Of a layer or of all: cycles and pJ."""
+
+    cycles: int
+    energy_pj: float
+
+    @staticmethod
+    def of(counts: LayerCounts, arch: Arch) -> Figures:
+        return Figures(counts.cycles, sum(energy_pj(counts, arch).values()))
+
+    def objective(self, name: str) -> float:
+        if name == "latency":
+            return float(self.cycles)
+        return self.energy_pj if name == "energy" else self.energy_pj * self.cycles
+
+    def plus(self, other: Figures, minus: Figures) -> Figures:
+        return Figures(self.cycles + other.cycles - minus.cycles, self.energy_pj + other.energy_pj - minus.energy_pj)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A schedule for a nest, what it costs, and how many were costed to find it; None where there is none that fits.
+    `is_known` says that figures were counted here; else the cache says so."""
+
+    schedule: Schedule | None
+    figures: Figures
+    tried: int
+    is_known: bool = True
+
+
+NOTHING = Found(None, Figures(0, 0.0), 0)
+
+
+def entry_of(found: Found) -> dict[str, Any]:
+    """What the cache is told."""
+    if found.schedule is None:
+        return {"tiles": None}
+    return {
+        "tiles": [[*loop.dims, loop.size] for loop in main_memory_loops(found.schedule)],
+        "copies": [[buffer.operand, buffer.copies] for buffer in found.schedule.buffers],
+        "cycles": found.figures.cycles,
+        "energy_pj": found.figures.energy_pj,
+        "tried": found.tried,
+    }
+
+
+def restored(nest: Nest, arch: Arch, stay: Stay, entry: dict[str, Any] | None) -> Found | None:
+    """What an entry tells of a nest; None where it is not there or makes no sense."""
+    match entry:
+        case {"tiles": None}:
+            return NOTHING
+        case {
+            "tiles": list(tiles),
+            "copies": list(copies),
+            "cycles": int(cycles),
+            "energy_pj": int() | float() as energy,
+            "tried": int(tried),
+        } if all(map(is_count, (*tiles, *copies, ["", tried]))):
+            pin = Pin(tiles=tuple((dim, size) for dim, size in tiles), copies=tuple((name, n) for name, n in copies))
+            if not any(pin_faults(nest, pin)):
+                made = remade(nest, arch, stay, pin.tiles, dict(pin.copies))
+                return Found(made.schedule, Figures(cycles, energy), tried, is_known=False)
+    return None

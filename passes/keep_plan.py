@@ -1,0 +1,263 @@
+"""Which values stay in local memory together, and what the nests around them then look like: a part of passes/keep.py.
+
+Values are tried one by one. A nest that writes or reads one, or whose tiles lack the room that it takes, is scheduled
+anew, and the value is kept if the objective of the whole module falls, or stays and its energy falls: the result is
+never worse than without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from ..backends.cost.module import cost_host, counted, counted_alike, nameless
+from ..ir.arch import Arch
+from ..ir.diagnostics import CompileError, Diagnostic
+from ..ir.graph import HostRegion
+from ..ir.module import Module, Operation
+from ..ir.nest import Access, Nest, Schedule, Target
+from ..ir.schedule_rules import schedule_faults
+from .allocate import Lifetime, pack_lifetimes
+from .keep_found import NOTHING, Figures, Found, entry_of, restored
+from .map_cache import MapCache
+from .map_objective import objective_floor
+from .mapping import Pin
+from .refit import Stay, refitted, tile_room
+
+_ROUNDING = 1e-9  # of sums of energies
+Room = tuple[int, ...]  # bytes for tiles in each local memory
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A value that could stay in `memory`, from operation `first` to `last`; `users` write or read it."""
+
+    name: str
+    memory: str
+    bytes: int
+    shape: tuple[int, ...]
+    margins: tuple[int, ...]
+    users: tuple[int, ...]
+
+    @property
+    def life(self) -> Lifetime:
+        return Lifetime(self.name, self.bytes, self.users[0], self.users[-1])
+
+
+@dataclass
+class Plan:
+    """What has been decided: kept values, and by operation the schedules that differ from those of `source`."""
+
+    source: Module
+    arch: Arch
+    objective: str
+    fixed: Collection[str]
+    cache: MapCache  # of schedules; written, and read where the plan `is_trusting`
+    is_trusting: bool = True
+    kept: dict[str, Candidate] = field(default_factory=dict)
+    found: dict[int, Found] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        kinds: dict[Nest, int] = {}
+        every = enumerate(self.source.operations)
+        self.nests = {n: each for n, each in every if isinstance(each, Nest) and not each.is_empty}
+        # Nests that differ in names alone are one kind.
+        self.kind = {n: kinds.setdefault(nameless(nest), n) for n, nest in self.nests.items()}
+        self.alike = {n: bare for bare, n in kinds.items()}
+        costs = {n: Figures.of(counted_alike(bare, self.arch), self.arch) for n, bare in self.alike.items()}
+        self.before = {n: costs[kind] for n, kind in self.kind.items()}
+        self.needed = {n: self._needs(nest) for n, nest in self.nests.items()}
+        self.others = [self._other(each) for n, each in enumerate(self.source.operations) if n not in self.nests]
+        self.known: dict[tuple[int, Stay, Room], Found] = {}
+        self.digests: dict[int, str] = {}
+        self.total = self._total({})
+
+    # -- the choice ---------------------------------------------------------------------------------------------------
+
+    def choose(self, candidates: Sequence[Candidate]) -> None:
+        """Keep what of `candidates` is better kept, beside what is kept already."""
+        for candidate in candidates:
+            kept = self.kept | {candidate.name: candidate}
+            found = self._schedules(kept, candidate.users)
+            if found is not None and self._is_better({**self.found, **found}):
+                self._accept(kept, found)
+
+    def insist(self, candidates: Sequence[Candidate], pins: Mapping[str, Pin]) -> None:
+        """Keep values that pins keep. Raises CompileError where a nest that writes or reads one does not fit."""
+        kept = {each.name: each for each in candidates}
+        found = self._schedules(kept, {number for each in candidates for number in each.users})
+        if found is None:
+            rooms = self._rooms(kept)
+            stays = {n: self._stay(nest, kept) for n, nest in self.nests.items()}
+            lacking = [nest for n, nest in self.nests.items() if self._schedule(n, stays[n], rooms[n]) is None]
+            help = "smaller tiles, one copy of a buffer, or less that stays"
+            message = "as pinned it does not fit beside what stays in local memory"
+            spans = [pins[each.name].span if each.name in pins else each.span for each in lacking]
+            named = zip(lacking, spans, strict=True)
+            raise CompileError([Diagnostic(f"{each.name}: {message}", span, help) for each, span in named])
+        self._accept(kept, found)
+
+    def _accept(self, kept: dict[str, Candidate], found: Mapping[int, Found]) -> None:
+        self.kept, self.found = kept, {**self.found, **found}
+        self.total = self._total(self.found)
+        for n, each in found.items():
+            self.needed[n] = self._needs(replace(self.nests[n], schedule=each.schedule))
+
+    def _needs(self, nest: Nest) -> Room:
+        return tuple(tile_room(nest, self.arch).values())
+
+    def _is_better(self, found: Mapping[int, Found]) -> bool:
+        """Whether schedules have a lower objective than those that are decided, or an equal one with less energy."""
+        figures = self._total(found)
+        value, least = self._value(figures), self._value(self.total)
+        less_energy = figures.energy_pj < self.total.energy_pj * (1 - _ROUNDING)
+        return value < least * (1 - _ROUNDING) or (value <= least and less_energy)
+
+    def _total(self, found: Mapping[int, Found]) -> Figures:
+        all_of = [*self.others, *(found[n].figures if n in found else self.before[n] for n in self.nests)]
+        return Figures(sum(each.cycles for each in all_of), sum(each.energy_pj for each in all_of))
+
+    def _value(self, figures: Figures) -> float:
+        return figures.objective(self.objective)
+
+    # -- schedules ----------------------------------------------------------------------------------------------------
+
+    def _rooms(self, kept: Mapping[str, Candidate]) -> dict[int, Room]:
+        """Bytes for tiles in each local memory, by operation, as passes/allocate.py will give them."""
+        rooms = {n: [memory.capacity_bytes for memory in self.arch.local] for n in self.nests}
+        for place, memory in enumerate(self.arch.local):
+            lives = [each.life for each in kept.values() if each.memory == memory.name]
+            top = memory.capacity_bytes // memory.word_bytes * memory.word_bytes
+            offsets = pack_lifetimes(lives, memory.word_bytes) if lives else {}
+            for life in lives:
+                least = top - offsets[life.name] - life.bytes
+                for n in range(life.first, life.last + 1):
+                    if n in rooms:
+                        rooms[n][place] = min(rooms[n][place], least)
+        return {n: tuple(room) for n, room in rooms.items()}
+
+    @staticmethod
+    def _stay(nest: Nest, kept: Mapping[str, Candidate]) -> Stay:
+        reads = tuple(
+            (access.operand, _margins_in(access, kept[access.tensor])) for access in nest.reads if access.tensor in kept
+        )
+        here = kept.get(nest.write.tensor)
+        return Stay(reads, None if here is None else Target(here.memory, here.shape, here.margins))
+
+    def _by_memory(self, room: Room) -> dict[str, int]:
+        return {memory.name: size for memory, size in zip(self.arch.local, room, strict=True)}
+
+    def _schedules(self, kept: Mapping[str, Candidate], users: Collection[int]) -> dict[int, Found] | None:
+        """New schedules for `users` and for nests whose tiles lack room beside `kept`; None where none fits."""
+        rooms = self._rooms(kept)
+        found = {}
+        for n, nest in self.nests.items():
+            if n in users or any(size > left for size, left in zip(self.needed[n], rooms[n], strict=True)):
+                schedule = self._schedule(n, self._stay(nest, kept), rooms[n])
+                if schedule is None:
+                    return None
+                found[n] = schedule
+        return found
+
+    def _schedule(self, n: int, stay: Stay, room: Room) -> Found | None:
+        """The best of the schedules that are tried for a nest; those of a fixed one keep its tiles and copies."""
+        nest = self.nests[n]
+        assert nest.schedule is not None
+        fixed = nest.name in self.fixed
+        if fixed and any(nest.schedule.buffer(operand).copies > 1 for operand, _ in stay.reads):
+            return None
+        key = (n if fixed else self.kind[n], stay, room)
+        if key not in self.known:
+            entry = "" if fixed else self.cache.key(self._digest(n), stay, room)
+            told = self.cache.read(entry) if entry and self.is_trusting else None
+            found = restored(nest, self.arch, stay, told)
+            if found is None:
+                found = self._best(n, stay, room, fixed)
+                if entry:
+                    self.cache.write(entry, entry_of(found))
+            self.known[key] = found
+        return None if self.known[key].schedule is None else self.known[key]
+
+    def _best(self, n: int, stay: Stay, room: Room, fixed: bool) -> Found:
+        tried: list[tuple[Nest, Figures]] = []
+        for each in refitted(self.nests[n], self.arch, stay, self._by_memory(room), fixed):
+            tried.append((each, self._figures(each)))
+            # The tiles of the fastest schedule mostly stay the best for speed; for energy there is more to gain.
+            if self.objective == "latency" and tried[-1][1].cycles <= self.before[n].cycles:
+                break
+        if not tried:
+            return NOTHING
+        nest, figures = min(tried, key=lambda each: (self._value(each[1]), each[1].energy_pj))
+        return Found(nest.schedule, figures, len(tried))
+
+    def _other(self, operation: Operation) -> Figures:
+        """Of a host region, or of a nest without points."""
+        if isinstance(operation, HostRegion):
+            return Figures.of(cost_host(operation, self.source, self.arch), self.arch)
+        assert isinstance(operation, Nest)
+        return self._figures(operation)
+
+    def _figures(self, nest: Nest) -> Figures:
+        return Figures.of(counted(nest, self.arch), self.arch)
+
+    def _digest(self, n: int) -> str:
+        """Of all that decides the schedules of a nest but what stays and the room."""
+        kind = self.kind[n]
+        if kind not in self.digests:
+            arch = replace(self.arch, text="", digest="", sources=())
+            self.digests[kind] = self.cache.key("stay", self.alike[kind], arch, self.objective)
+        return self.digests[kind]
+
+    def holds(self) -> bool:
+        """Whether the schedules that the cache has told of are legal and cost what it says."""
+        asked: set[tuple[int, Schedule | None]] = set()
+        for n, found in self.found.items():
+            nest = replace(self.nests[n], schedule=found.schedule)
+            if not found.is_known and (self.kind[n], found.schedule) not in asked:
+                asked.add((self.kind[n], found.schedule))
+                if any(schedule_faults(nest, self.arch)) or self._figures(nest) != found.figures:
+                    return False
+        return True
+
+    # -- the outcome --------------------------------------------------------------------------------------------------
+
+    def module(self) -> Module:
+        """The module as it was decided."""
+        operations: list[Operation] = list(self.source.operations)
+        for n, found in self.found.items():
+            operations[n] = self._explained(n, found)
+        return replace(self.source, operations=tuple(operations))
+
+    def _explained(self, n: int, found: Found) -> Nest:
+        """The nest with its schedule, the reason, its own objective and what is proven of it: the floor of any."""
+        nest, was, now = self.nests[n], self.before[n], found.figures
+        before, schedule = nest.schedule, found.schedule
+        assert before is not None and schedule is not None
+        reason = f"{before.reason}; " if before.reason else ""
+        reason += f"{self._what_stays(nest)}: {was.cycles} to {now.cycles} cycles, "
+        reason += f"{was.energy_pj:.6g} to {now.energy_pj:.6g} pJ"
+        value = self._value(now)
+        floor = objective_floor(nest, self.arch, schedule.dataflow, self.objective, schedule.target is None)
+        schedule = replace(
+            schedule,
+            reason=reason,
+            objective=value,
+            lower_bound=min(floor, value),
+            bounds=before.bounds,
+            evaluated=before.evaluated + found.tried,
+            optimal=False,
+        )
+        return replace(nest, schedule=schedule)
+
+    def _what_stays(self, nest: Nest) -> str:
+        stays = [access for access in (*nest.reads, nest.write) if access.tensor in self.kept]
+        if not stays:
+            return "less room beside what stays in local memory"
+        memories = dict.fromkeys(self.kept[access.tensor].memory for access in stays)
+        verb = "stays" if len(stays) == 1 else "stay"
+        return f"{', '.join(access.operand for access in stays)} {verb} in {', '.join(memories)}"
+
+
+def _margins_in(access: Access, candidate: Candidate) -> tuple[int, ...]:
+    """The margins as the view of a reader has them: none of those without."""
+    return candidate.margins if any(candidate.margins) else (0,) * (2 * len(access.shape))
