@@ -66,9 +66,17 @@ def cost_levels(
     _refuse_unread(options)
     module, stand_in = _lowered(model, options, report, warn)
     objective = options.objective or "latency"
+    if objective != "latency" and not machine.energy:
+        message = f"{machine.name} has no prices, so that no mapping has an energy"
+        raise CompileError(Diagnostic(message, help="a section `components` or `energy` in its description"))
     pins = {} if options.mapping is None else read_trees(fspath(options.mapping))
     pinned = _pinned(module, machine, objective, pins)
     found = _mapped(module, machine, objective, options.time_limit_s, report, set(pinned))
+    if stopped := [each for each in found.values() if each.stopped]:
+        warn(
+            f"the search stopped at the time limit: {len(stopped)} of {len(found)} different layers have a mapping that"
+            " is not proven to be the best"
+        )
     layers = []
     for operation in module.operations:
         if isinstance(operation, HostRegion):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..backends.cost.levels.cost import carried_bits
 from ..ir.arch import AreaRow
 from ..ir.hierarchy import Hierarchy, Store
 from ..ir.loop_tree import Keep, LoopTree, Spatial, Workload
@@ -119,9 +120,8 @@ def tree_json(tree: LoopTree, workload: Workload, machine: Hierarchy, mapping: L
             level = node.store
             for role in node.roles:
                 elements = mapping.cost.counts.tile(node.store, role)
-                buffers.append(
-                    _buffer(stores[node.store], role.value, elements, workload.operand(role).bits, len(loops))
-                )
+                width = carried_bits(workload, machine, role)
+                buffers.append(_buffer(stores[node.store], role.value, elements, width, len(loops)))
             continue
         extent = reached[node.dim]
         tile = min(node.size, extent)

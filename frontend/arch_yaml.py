@@ -68,7 +68,10 @@ def arch_source(name_or_path: str) -> tuple[str, str]:
         if not path.exists():
             looks_like_path = path.suffix in (".yaml", ".yml") or "/" in name_or_path
             what = "there is no file" if looks_like_path else "there is no bundled architecture"
-            raise CompileError(Diagnostic(f"{what} {name_or_path!r}", help=closest(name_or_path.lower(), bundled())))
+            from .hierarchy_yaml import bundled_hierarchies
+
+            known = sorted({*bundled(), *bundled_hierarchies()})
+            raise CompileError(Diagnostic(f"{what} {name_or_path!r}", help=closest(name_or_path.lower(), known)))
     text = read_text_bounded(path, LARGEST_BYTES, "`dnnc arch show gemmini16` prints a description")
     return text, path.name if name_or_path in bundled() else str(path)
 

@@ -70,7 +70,7 @@ def parse_hierarchy(text: str, file: str) -> Hierarchy:
     machine = _read(top)
     entries = root.entries.get("levels")
     spans = [item.span for item in entries.items] if isinstance(entries, ListNode) else []
-    if len(spans) == len(machine.levels):
+    if machine.levels and len(spans) == len(machine.levels):
         _check(machine, faults, spans)
     machine = replace(machine, energy=energy_rows(top, machine), area=area_rows(top, machine))
     top.done()

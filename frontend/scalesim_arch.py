@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import re
 
 from ..ir.diagnostics import CompileError, Diagnostic, Span
 from ..ir.hierarchy import OPERAND_ROLES, Buffering, FanOut, Hierarchy, Store
@@ -42,7 +43,7 @@ def read_scalesim(text: str, file: str) -> Imported:
             if key in presets:
                 used.add(key)
                 value = presets[key].strip()
-                if value.isascii() and value.isdigit() and 0 < int(value) <= 1 << 40:
+                if re.fullmatch(r"[0-9]{1,13}", value) and 0 < int(value) <= 1 << 40:
                     return int(value)
                 faults.append(Diagnostic(f"{key!r} is {value[:40]!r}", place(key), "a positive whole number"))
                 return 1

@@ -200,3 +200,17 @@ def test_a_wrong_tree_has_a_place(
     said = capsys.readouterr().err
     assert message in said
     assert f"given.yaml:{line}:" in said
+
+
+def test_partial_sums_take_their_own_width(document: dict[str, Any]) -> None:
+    nest = next(layer for layer in document["layers"] if layer["mapping"])["mapping"]["nest"]
+    (tile,) = [each for each in nest["buffers"] if each["memory"] == "dram" and each["operand"] == "output"]
+    assert tile["bytes"] == 12 * 8  # 24 elements of 24 bits, two in a word of 64
+
+
+def test_an_energy_needs_prices(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "free.yaml").write_text(MACHINE.replace("components: {technology_nm: 45, dram: lpddr4}\n", ""))
+    base = ["cost", str(folder / "m.onnx"), "--arch", str(tmp_path / "free.yaml")]
+    assert main([*base, "--objective", "energy"]) == 2
+    assert "has no prices" in capsys.readouterr().err
+    assert main(base) == 0

@@ -214,6 +214,7 @@ def test_scalesim_has_three_memories_and_a_stationary_register() -> None:
         (read_zigzag, ZIGZAG, ("served_dimensions: [D1, D2]", "served_dimensions: [D1]"), "serves D2"),
         (read_zigzag, ZIGZAG, ("operands: [O]", "operands: [O2]"), "holds 'O2'"),
         (read_scalesim, SCALESIM, ("ArrayHeight : 8", "ArrayHeight : x"), "'arrayheight' is 'x'"),
+        (read_scalesim, SCALESIM, ("ArrayWidth : 4", "ArrayWidth : " + "9" * 5000), "'arraywidth' is '999"),
         (read_scalesim, SCALESIM, ("Dataflow : os", "Dataflow : rs"), "the dataflow is 'rs'"),
         (read_scalesim, SCALESIM, ("[architecture_presets]", "[presets]"), "no section [architecture_presets]"),
     ],

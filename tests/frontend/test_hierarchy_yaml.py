@@ -111,3 +111,9 @@ def test_factors_that_need_more_lanes_than_there_are() -> None:
     )
     with pytest.raises(CompileError, match="along rows need 4 lanes; it has 3"):
         parse_hierarchy(text, "small.yaml")
+
+
+@pytest.mark.parametrize("levels", ["[]", "{store: dram}", "7"])
+def test_levels_that_are_no_list_of_levels(levels: str) -> None:
+    with pytest.raises(CompileError, match="levels"):
+        parse_hierarchy(f"name: small\nclock_hz: 1 GHz\nlevels: {levels}\n", "small.yaml")

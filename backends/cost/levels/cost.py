@@ -87,7 +87,7 @@ def cost(workload: Workload, machine: Hierarchy, tree: LoopTree, convention: Con
     )
 
 
-def _bits(workload: Workload, machine: Hierarchy, role: Role) -> int:
+def carried_bits(workload: Workload, machine: Hierarchy, role: Role) -> int:
     """Bits of an element on its way; outputs travel and lie as partial sums."""
     if role is Role.OUTPUT and machine.partial_bits is not None:
         return machine.partial_bits
@@ -97,7 +97,7 @@ def _bits(workload: Workload, machine: Hierarchy, role: Role) -> int:
 def _words(workload: Workload, machine: Hierarchy, each: Accesses) -> WordCounts:
     """Words of each kind of access are rounded up over the whole run."""
     (store,) = [level for level in machine.stores if level.name == each.store]
-    bits = _bits(workload, machine, each.role)
+    bits = carried_bits(workload, machine, each.role)
 
     def packed(*kinds: Crossing) -> Crossing:
         return Crossing(
@@ -121,7 +121,7 @@ def _actions(
             key = each.store, action
             happened[key] = happened.get(key, 0) + crossing.total
     for boundary in counts.boundaries:
-        bits = _bits(workload, machine, boundary.role)
+        bits = carried_bits(workload, machine, boundary.role)
         for fanout, leaving in _left(boundary, machine):
             per_link = max(1, fanout.link_bits // bits)
             key = fanout.name, "hop_bit"
@@ -161,7 +161,7 @@ def _cycles(
     for boundary in counts.boundaries if convention.ramps else ():
         outer, inner = stores[boundary.outer], stores.get(boundary.inner or "")
         wait = waits.get((boundary.role, boundary.outer), 0)
-        bits = _bits(workload, machine, boundary.role)
+        bits = carried_bits(workload, machine, boundary.role)
         if inner is None:
             first = 1
         else:
@@ -188,7 +188,7 @@ def _bus_times(
     busy: dict[tuple[str, Role], int] = {}
     slowest: dict[tuple[Role, str], int] = {}
     for load in loads:
-        bits = _bits(workload, machine, load.role)
+        bits = carried_bits(workload, machine, load.role)
         fanout, way = fanouts[load.fanout], (load.role, load.outer)
         key = load.fanout, load.role
         if fanout.bus_bits:
