@@ -28,6 +28,7 @@ from .session import Report, silent
 if TYPE_CHECKING:
     from ..ir.arch import Arch
 
+SEARCH_LIMIT_S = 60.0  # of a layer, if no other is given
 # Which operators are products, and what is fused to them, does not depend on the machine: passes ask these instead.
 _STAND_IN = {"float": "f32_8", "quantised": "gemmini16"}
 _UNREAD = ("calibrate", "calibration", "bias_correction", "precision", "dataflow", "im2col", "seed")
@@ -162,14 +163,18 @@ def _mapped(
     """The best mapping of each different workload but of those that are `pinned`. Raises CompileError for every one
     that does not fit."""
     found: dict[Workload, LevelMapping] = {}
-    faults = []
+    faults: list[Diagnostic] = []
     for operation in module.operations:
         workload = _workload(operation, machine) if isinstance(operation, Nest) else None
         if workload is None or operation.name in pinned or replace(workload, name="") in found:
             continue
         report(f"map {workload.name}")
-        limit = float("inf") if time_limit_s is None else time_limit_s
-        mapping = map_levels(workload, machine, objective, time_limit_s=limit)
+        limit_s = SEARCH_LIMIT_S if time_limit_s is None else time_limit_s
+        try:
+            mapping = map_levels(workload, machine, objective, time_limit_s=limit_s)
+        except CompileError as error:
+            faults += error.diagnostics
+            continue
         if mapping is None:
             help = "deeper stores, fewer operands under `keeps`, or loops that leave more to the mapper"
             faults.append(Diagnostic(f"{workload.name}: no mapping fits {machine.name}", help=help))

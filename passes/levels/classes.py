@@ -68,12 +68,14 @@ class Variants:
 
 @dataclass
 class Columns:
-    """Bounds by group, quantity and selector; each is made once. `wanted` are places of the quantities that matter."""
+    """Bounds by group, quantity and selector; each is made once. `wanted` are places of the quantities that matter,
+    `stored_bytes` what the candidates of all classes take, with their logarithms."""
 
     tables: Tables
     wanted: list[int]
     _made: dict[tuple[int, int, tuple[int, int], tuple[int, str] | None], Floats] = field(default_factory=dict)
     _variants: dict[Key, Variants] = field(default_factory=dict)
+    stored_bytes: int = 0
 
     @cached_property
     def blocks(self) -> int:
@@ -174,7 +176,8 @@ class Columns:
     def variants(self, key: Key) -> Variants:
         """The candidates of a group in a class; there may be none."""
         if key not in self._variants:
-            self._variants[key] = self._vary(*key)
+            made = self._variants[key] = self._vary(*key)
+            self.stored_bytes += made.places.nbytes + 2 * made.columns.nbytes + made.owned.nbytes
         return self._variants[key]
 
     def _vary(self, group: int, banned: int, effects: tuple[tuple[int, int], ...], passed: frozenset[int]) -> Variants:

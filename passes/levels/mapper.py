@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from ...backends.cost.levels.cost import LevelCost, cost
-from ...ir.diagnostics import ensure
+from ...ir.diagnostics import CompileError, Diagnostic, ensure
 from ...ir.hierarchy import Hierarchy
 from ...ir.loop_tree import LoopTree, Workload
 from .figures import figures_of
@@ -55,7 +55,7 @@ def map_levels(
     The search leaves the time of buses and chains out. On machines that have them cycles are at least those that it
     minimises: the mapping's are told in full, the bound is the search's, and `optimal` says whether they meet.
 
-    Raises ValueError where `objective` is none of OBJECTIVES.
+    Raises ValueError where `objective` is none of OBJECTIVES, CompileError where the time ends before any is found.
     """
     if objective not in OBJECTIVES:
         raise ValueError(f"{objective!r} is none of {', '.join(OBJECTIVES)}")
@@ -64,6 +64,12 @@ def map_levels(
     for frame in frames(workload, machine, pin or Pin()):
         for search in searches_of(frame, figures_of(frame), objective):
             search.run(best, deadline)
+    if best.tree is None and best.open < float("inf"):
+        message = (
+            f"{workload.name or 'the layer'}: no mapping was found in {time_limit_s:g} s, and none is known not to fit"
+        )
+        help = "a longer --time-limit, or a description whose `loops` and `keeps` leave less to the search"
+        raise CompileError(Diagnostic(message, help=help))
     if best.tree is None:
         return None
     figures = cost(workload, machine, best.tree)

@@ -28,6 +28,9 @@ MODES = {"energy": ENERGY, "latency": LATENCY, "edp": EDP}
 ROUNDING = 1e-9  # relative error of sums of floats
 _MOST_LEAVES = 1 << 14
 _SMALL = 4000  # combinations of candidates for which better scores are not worth it
+_MOST_CLASSES = 1 << 18  # of loop orders that are told apart
+_MOST_BYTES = 1 << 29  # of candidates of all classes
+_FEWEST_NODES = 64  # classes that are looked at whatever the time, so that there is a mapping
 _MOST_IMPROVED = 16  # classes whose scores are improved
 
 
@@ -74,7 +77,7 @@ class Search:
 
     def run(self, best: Best, deadline: float) -> None:
         """Improve `best`; what is left open at the `deadline` (of time.monotonic) is in `best.open`."""
-        nodes = sorted(self._nodes(best), key=lambda node: (node.bound, node.number))
+        nodes = sorted(self._nodes(best, deadline), key=lambda node: (node.bound, node.number))
         if not nodes:
             return
         self._improve(max(nodes, key=_joined))
@@ -88,12 +91,20 @@ class Search:
                 break
             self._search(node, best)
 
-    def _nodes(self, best: Best) -> Iterator[Node]:
-        """All classes with candidates whose bound is below the best."""
+    def _nodes(self, best: Best, deadline: float) -> Iterator[Node]:
+        """All classes with candidates whose bound is below the best. Where there are more than memory holds, or than
+        can be looked at in the time, some: nothing is known of the others but that no mapping costs less than 0."""
         alike: dict[tuple[Key, ...], list[Class]] = {}
-        for chosen in self.columns.classes():
+        for number, chosen in enumerate(self.columns.classes()):
             alike.setdefault(self.columns.keys(chosen, self.passed), []).append(chosen)
+            late = number % 1024 == 1023 and time.monotonic() > deadline
+            if number == _MOST_CLASSES or late:
+                best.open = 0.0
+                break
         for number, (keys, classes) in enumerate(alike.items()):
+            if self.columns.stored_bytes > _MOST_BYTES or (number > _FEWEST_NODES and time.monotonic() > deadline):
+                best.open = 0.0
+                return
             variants = tuple(self.columns.variants(key) for key in keys)
             if not all(len(each.places) for each in variants):
                 continue
