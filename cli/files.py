@@ -81,7 +81,20 @@ def refuse_outputs(paths: Iterable[str | Path | None], arguments: argparse.Names
 
 
 # The arguments of all commands that name what is read.
-_INPUTS = ("model", "module", "program", "source", "arch", "calibrate", "mapping", "inputs", "check", "statistics")
+_INPUTS = (
+    "model",
+    "module",
+    "program",
+    "source",
+    "arch",
+    "calibrate",
+    "mapping",
+    "inputs",
+    "check",
+    "statistics",
+    "problem",
+    "machine",
+)
 
 
 def refuse_overwriting(outputs: Iterable[str | Path], arguments: argparse.Namespace) -> None:

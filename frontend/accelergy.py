@@ -98,9 +98,9 @@ def import_reference_tables(text: str, file: str) -> ImportedTable:
     """A document with `ERT`, `ART` or both. Raises CompileError with every fault and its place."""
     faults = Faults(text, file)
     top = Foreign(read_yaml(text, faults), faults)
-    tables = [key for key in ("ERT", "ART") if key in top.keys()]  # noqa: SIM118 - a document is no mapping
+    tables = [key for key in ("ERT", "ART") if key in top.names()]
     if not tables:
-        found = ", ".join(top.keys())[:80] or "no keys"
+        found = ", ".join(top.names())[:80] or "no keys"
         help = "an energy or area reference table of Accelergy"
         raise CompileError(Diagnostic(f"the file has neither 'ERT' nor 'ART', but {found}", top.span, help))
     components: dict[str, _Component] = {}
@@ -122,7 +122,7 @@ def import_reference_tables(text: str, file: str) -> ImportedTable:
 
 def _energy(entry: Foreign) -> _Energy:
     arguments = entry["arguments"]
-    values = {key: arguments[key].number(low=-1e9, high=1e9) for key in arguments.keys()}  # noqa: SIM118
+    values = {key: arguments[key].number(low=-1e9, high=1e9) for key in arguments.names()}
     return _Energy(entry["name"].text(), entry["energy"].number(high=_LARGEST), values, entry.span)
 
 

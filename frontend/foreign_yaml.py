@@ -58,7 +58,8 @@ class Foreign:
         elif self.node is not None:
             yield self
 
-    def keys(self) -> tuple[str, ...]:
+    def names(self) -> tuple[str, ...]:
+        """The keys of a mapping, in the written order."""
         return tuple(self.node.entries) if isinstance(self.node, MapNode) else ()
 
     def text(self, default: str | None = None) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from ..ir.arch import AreaRow, EnergyRow
 from ..ir.hierarchy import FanOut, Hierarchy, Store
 from ..ir.nest import Role
+from .arch_prices import technologies
 from .components_logic import mac, wire
 from .components_memory import dram_bit, local_memory
-from .components_scaling import LARGEST_NM, SMALLEST_NM
 from .components_tables import built_in
 from .yaml_reader import Fields
 
@@ -58,21 +58,11 @@ def area_rows(top: Fields, machine: Hierarchy) -> tuple[AreaRow, ...]:
     return _areas(top, machine)
 
 
-def _nodes(section: Fields) -> tuple[int, int]:
-    """Feature sizes in nm of the memories and of the logic."""
-    if section.has("technology_nm"):
-        node = section.integer("technology_nm", SMALLEST_NM, LARGEST_NM, example="45")
-        return node, node
-    keys = ("memory_technology_nm", "logic_technology_nm")
-    memory, logic = (section.integer(key, SMALLEST_NM, LARGEST_NM, example="45") for key in keys)
-    return memory, logic
-
-
 def _from_tables(top: Fields, machine: Hierarchy) -> list[EnergyRow]:
     section = top.fields("components", required=False)
     if section is None:
         return []
-    memory_nm, logic_nm = _nodes(section)
+    memory_nm, logic_nm = technologies(section)
     interface = section.choice("dram", tuple(built_in().dram))
     section.done()
     if top.faults.wrong or top.faults.unsound or not machine.levels:
@@ -103,7 +93,7 @@ def _areas(top: Fields, machine: Hierarchy) -> tuple[AreaRow, ...]:
     section = top.fields("components", required=False)
     if section is None or top.faults.wrong or top.faults.unsound:
         return ()
-    memory_nm, logic_nm = _nodes(section)
+    memory_nm, logic_nm = technologies(section)
     bits = dict(machine.bits)
     product = mac(bits[Role.INPUT], bits[Role.WEIGHT], machine.partial_bits or bits[Role.OUTPUT], logic_nm)
     area = None if product.area_um2 is None else machine.lanes * product.area_um2

@@ -40,7 +40,7 @@ def read_zigzag(text: str, file: str) -> Imported:
         array.fault(f"{len(dims)} dimensions of the array have {len(sizes)} sizes", "as many sizes as dimensions")
         faults.raise_if_any()
     section = top["memories"]
-    memories = [_memory(name, section[name], dims) for name in section.keys()]  # noqa: SIM118
+    memories = [_memory(name, section[name], dims) for name in section.names()]
     if not memories:
         section.fault("there are no memories", "`memories:` with one entry at least")
     faults.raise_if_any()

@@ -20,6 +20,7 @@ from ..frontend.timeloop_arch import read_arch
 from ..frontend.timeloop_problem import ROLES, read_mapping, read_problem
 from ..frontend.yaml_reader import Faults, read_yaml
 from ..ir.arch import EnergyRow
+from ..ir.diagnostics import CompileError, Diagnostic, Span
 from ..ir.files import read_text_bounded
 from ..ir.hierarchy import Hierarchy
 from ..ir.loop_tree import Workload
@@ -71,7 +72,8 @@ def _compare(setting: str, folder: Path, machine: Hierarchy, mapping: Path) -> I
     problem = folder / "prob" / "AlexNet" / f"{layer}.yaml"
     workload, _ = read_problem(_text(problem), str(problem))
     tree, _ = read_mapping(_text(mapping), str(mapping), workload, machine)
-    printed = read_stats(_text(mapping.with_name(f"{layer}.stats.txt")))
+    stats = mapping.with_name(f"{layer}.stats.txt")
+    printed = read_stats(_text(stats), str(stats))
     ours = cost(workload, machine, tree, TIMELOOP)
     differing = [each for each in ours.accesses if not _equal(each, workload, machine, printed)]
     case = f"{setting}, {mapping.parent.name}, {layer.removeprefix('AlexNet_')}"
@@ -150,8 +152,8 @@ def _equal(each: Accesses, workload: Workload, machine: Hierarchy, printed: Prin
     )
 
 
-def read_stats(text: str) -> Printed:
-    """The figures of a statistics file, by level, operand and name."""
+def read_stats(text: str, file: str) -> Printed:
+    """The figures of a statistics file, by level, operand and name. Raises CompileError where it has no summary."""
     figures: dict[tuple[str, str, str], str] = {}
     level = operand = ""
     for line in text.split("\nNetworks\n", maxsplit=1)[0].splitlines():
@@ -163,7 +165,8 @@ def read_stats(text: str) -> Printed:
             figures[level, operand, found[1]] = found[2]
     cycles, energy = re.search(r"^Cycles: (\d+)$", text, re.M), re.search(r"^Energy: (\S+) uJ$", text, re.M)
     if cycles is None or energy is None:
-        raise ValueError("the statistics have no summary")
+        help = "lines such as `Cycles: 958320` and `Energy: 5.72e+02 uJ`"
+        raise CompileError(Diagnostic("the statistics have no summary", Span(file, 1, 1), help))
     return Printed(figures, int(cycles[1]), float(energy[1]))
 
 

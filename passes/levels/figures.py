@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import ceil
 
+from ...backends.cost.levels.cost import carried_bits
 from ...ir.hierarchy import Buffering, FanOut, Packing, Store
 from ...ir.nest import Role
 from .space import Frame
@@ -94,16 +95,12 @@ def figures_of(frame: Frame) -> Figures:
         store = machine.levels[place]
         if isinstance(store, Store) and store.depth_words is not None:
             copies = 2 if store.buffering is Buffering.DOUBLE else 1
-            items = [_item(store, _bits(frame, role), (_tile(made, role, outside),)) for role in roles]
+            items = [
+                _item(store, carried_bits(frame.workload, frame.machine, role), (_tile(made, role, outside),))
+                for role in roles
+            ]
             made.capacities.append((store.name, items, store.depth_words // copies))
     return made
-
-
-def _bits(frame: Frame, role: Role) -> int:
-    """Bits of an element on its way; outputs travel and lie as partial sums."""
-    if role is Role.OUTPUT and frame.machine.partial_bits is not None:
-        return frame.machine.partial_bits
-    return frame.workload.operand(role).bits
 
 
 def _item(store: Store, bits: int, plus: tuple[int, ...], minus: tuple[int, ...] = ()) -> Item:
@@ -120,7 +117,7 @@ def _tile(made: Figures, role: Role, outside: int) -> int:
 def _operand(made: Figures, frame: Frame, role: Role, prices: dict[tuple[str, str], float]) -> None:
     chain = frame.positions(role)
     inner: list[tuple[Store | None, int]] = [*chain[1:], (None, len(frame.slots))]
-    bits, is_output = _bits(frame, role), role is Role.OUTPUT
+    bits, is_output = carried_bits(frame.workload, frame.machine, role), role is Role.OUTPUT
     before: tuple[Store, _Count, _Count, _Count] | None = None  # outer store, shared, each, distinct
     for (outer, place), (store, until) in zip(chain, inner, strict=True):
         kind = VISITED if store is None else TAKEN

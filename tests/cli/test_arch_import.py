@@ -81,3 +81,11 @@ def test_what_cannot_be_read_writes_nothing(
     assert main(["arch", "import", str(tmp_path / name), "-o", str(tmp_path / "ours.yaml")]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "ours.yaml").exists()
+
+
+def test_what_is_read_is_not_overwritten(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    problem, machine = str(folder / "problem.yaml"), str(folder / "arch.yaml")
+    for output in (problem, machine):
+        words = ["--problem", problem, "--machine", machine, "-o", output]
+        assert main(["arch", "import", str(folder / "map.yaml"), *words]) == 2
+        assert "would overwrite what the command reads" in capsys.readouterr().err

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from dnnc.ir.diagnostics import CompileError
 from dnnc.validate import timeloop
 from dnnc.validate.row import Verdict
 
@@ -32,11 +33,16 @@ Energy: 5.72e+02 uJ
 
 
 def test_statistics_are_read_by_level_and_operand() -> None:
-    printed = timeloop.read_stats(_STATS)
+    printed = timeloop.read_stats(_STATS, "stats.txt")
     assert printed.cycles == 958320
     assert printed.energy_uj == 572
     assert printed.figures["shared_glb", "Inputs", "Scalar reads (per-instance)"] == "1236015"
     assert printed.figures["shared_glb", "", "Word bits"] == "16"
+
+
+def test_statistics_without_a_summary_are_refused() -> None:
+    with pytest.raises(CompileError, match="no summary"):
+        timeloop.read_stats(_STATS.replace("Cycles", "Circles"), "stats.txt")
 
 
 def test_without_data_the_truth_says_what_it_needs() -> None:
