@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from ..frontend.arch_yaml import load_arch
@@ -12,10 +13,11 @@ from ..ir.arch import Arch
 from ..ir.nest import Access, Body, BodyOp, Dataflow, Dim, Nest, Role
 from ..ir.types import ElementType
 from .nests import compute_cycles, scheduled
-from .published import figures
-from .row import Measure, Row
+from .published import difference_row, figures
+from .row import Row
 
 TRUTH = "converter"
+_row = partial(difference_row, TRUTH)
 # Words that move and layers of the two networks (table 6.1, section 6.6.3), and the error of their printed rates:
 # that of DeepLabV3+ is cut off after two decimals, and its energy follows from that rate.
 _NETWORKS = {
@@ -68,20 +70,3 @@ def _cycles(words: int, machine: Arch) -> int:
     nest = Nest("convert", (Dim("n", words),), (x,), y, Body(BodyOp.COPY, "x"), ElementType.I32)
     duration, _ = compute_cycles(scheduled(nest, machine, Dataflow.VECTOR), machine)
     return duration
-
-
-def _row(name: str, case: str, quantity: str, ours: float, assumed: str, allowed: float | None = None) -> Row:
-    published = figures("converter")[name]
-    return Row(
-        truth=TRUTH,
-        case=case,
-        quantity=quantity,
-        unit=published.unit,
-        ours=ours,
-        theirs=published.value,
-        allowed=published.rounding if allowed is None else allowed,
-        measure=Measure.DIFFERENCE,
-        known=published.note,
-        assumed=assumed,
-        source=published.source,
-    )

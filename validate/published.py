@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..frontend.yaml_reader import Faults, Fields, ListNode, MapNode, Scalar, ScalarNode, read_yaml
 from ..ir.diagnostics import ensure
+from .row import Measure, Row
 
 TRUTHS = Path(__file__).parents[1] / "specs" / "truths"
 
@@ -102,3 +103,24 @@ def text(file: str, key: str) -> str:
     ensure(isinstance(node, ScalarNode), f"specs/truths/{file}.yaml has no text {key!r}")
     assert isinstance(node, ScalarNode)
     return node.text
+
+
+def difference_row(
+    truth: str, name: str, case: str, quantity: str, ours: float, assumed: str = "", allowed: float | None = None
+) -> Row:
+    """Ours beside the figure `name` of the file of the same name as the truth, compared by their difference. What is
+    allowed is the rounding of what is printed, unless `allowed` says another."""
+    published = figures(truth)[name]
+    return Row(
+        truth=truth,
+        case=case,
+        quantity=quantity,
+        unit=published.unit,
+        ours=ours,
+        theirs=published.value,
+        allowed=published.rounding if allowed is None else allowed,
+        measure=Measure.DIFFERENCE,
+        known=published.note,
+        assumed=assumed,
+        source=published.source,
+    )

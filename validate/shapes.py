@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from ..backends.cost.nest import cost_nest
@@ -10,10 +11,11 @@ from ..frontend.arch_yaml import load_arch
 from ..ir.nest import Dataflow, Nest, local_layout
 from .nests import blocks, conv_nest, im2col_nest, product_nest, scheduled, with_array
 from .networks import Conv, resnet50, unique, yolov5s
-from .published import figures
-from .row import Measure, Row
+from .published import difference_row, figures
+from .row import Row
 
 TRUTH = "shapes"
+_row = partial(difference_row, TRUTH)
 _CLASSIFIER_MACS = 2048 * 1000  # the fully connected layer of ResNet-50
 _ROUNDED_MACS = 0.005 / 3.86  # what three digits of the MACs allow relative to what follows from them
 # Means over images that the thesis counts, of which only the share follows from shapes.
@@ -81,20 +83,3 @@ def _passes(p: int, k: int, m: int, side: int) -> int:
     machine = with_array(load_arch("gemmini16"), side, side)
     nest = product_nest(p, k, m)
     return blocks(nest, machine, Dataflow.WS) * blocks(product_nest(p, 1, 1), machine, Dataflow.OS)
-
-
-def _row(name: str, case: str, quantity: str, ours: float, assumed: str = "", allowed: float | None = None) -> Row:
-    published = figures("shapes")[name]
-    return Row(
-        truth=TRUTH,
-        case=case,
-        quantity=quantity,
-        unit=published.unit,
-        ours=ours,
-        theirs=published.value,
-        allowed=published.rounding if allowed is None else allowed,
-        measure=Measure.DIFFERENCE,
-        known=published.note,
-        assumed=assumed,
-        source=published.source,
-    )
