@@ -94,27 +94,29 @@ _INPUTS = (
     "statistics",
     "problem",
     "machine",
+    "data",
 )
 
 
 def refuse_overwriting(outputs: Iterable[str | Path], arguments: argparse.Namespace) -> None:
     """Raise CompileError for every output that is one of the files that the command reads, however either is spelled:
-    the files that its arguments name, those in a folder of inputs, the blobs of a dump, the external data of a model.
+    the files that its arguments name, those in a folder of inputs or below one of data sets, the blobs of a dump, the
+    external data of a model, the table of prices of a description.
     """
     places = [Path(each) for each in outputs]
     existing = [each for each in places if isfile(each) or isdir(each)]
-    values = [value for name in _INPUTS if (value := getattr(arguments, name, None))]
-    inputs = [Path(given) for value in values for given in (value if isinstance(value, list) else [value])]
+    values = [(name, value) for name in _INPUTS if (value := getattr(arguments, name, None))]
+    inputs = [(name, Path(each)) for name, value in values for each in (value if isinstance(value, list) else [value])]
     faults = []
     for output in existing:
-        if read := next((file for each in inputs if (file := _read_as(output, each)) is not None), None):
+        if read := next((file for each in inputs if (file := _read_as(output, *each)) is not None), None):
             message = f"this would overwrite what the command reads: {read}"
             faults.append(Diagnostic(message, Span(str(output)), "give the output another name"))
     if faults:
         raise CompileError(faults)
 
 
-def _read_as(output: Path, given: Path) -> Path | None:
+def _read_as(output: Path, argument: str, given: Path) -> Path | None:
     """The file (or folder) by which `output` is read where an argument names `given`; None where it is not."""
     if not exists(given):
         return None
@@ -124,11 +126,13 @@ def _read_as(output: Path, given: Path) -> Path | None:
         return None
     beside: Iterable[Path] = ()
     if isdir(given):
-        beside = given.glob("*")
+        beside = given.rglob("*") if argument == "data" else given.glob("*")
     elif given.suffix == SUFFIX:
         beside = (given.parent / BLOB_FOLDER).glob("*")
     elif given.suffix == ".onnx" and isfile(given):
         beside = _external_data(given)
+    elif argument == "arch":
+        beside = _price_tables(given)
     return next((each for each in beside if isfile(each) and output.samefile(each)), None)
 
 
@@ -145,6 +149,20 @@ def _external_data(model: Path) -> list[Path]:
     tensors = parse(model).graph.initializer
     named = {each.value for tensor in tensors for each in tensor.external_data if each.key == "location"}
     return [model.parent / name for name in sorted(named)]
+
+
+def _price_tables(description: Path) -> list[Path]:
+    """The table of prices that a description names, as it will be looked for; the description itself is read later,
+    with all its faults."""
+    from ..frontend.yaml_reader import LARGEST_BYTES, Faults, MapNode, ScalarNode, read_yaml
+
+    if description.stat().st_size > LARGEST_BYTES or b"table" not in (data := description.read_bytes()):
+        return []
+    text = data.decode("utf-8", "replace")
+    root = read_yaml(text, Faults(text, str(description)))
+    section = root.entries.get("components") if isinstance(root, MapNode) else None
+    table = section.entries.get("table") if isinstance(section, MapNode) else None
+    return [description.parent / table.text] if isinstance(table, ScalarNode) else []
 
 
 def write_files(files: Iterable[tuple[str | Path, bytes | Iterable[bytes]]]) -> None:

@@ -36,6 +36,17 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "link.npz").symlink_to("one.npz")
     blob = next((folder / "dumps" / "blobs").iterdir())
     (folder / "blob").symlink_to(blob)
+    (folder / "tables").mkdir()
+    (folder / "tables" / "t.yaml").write_text("dram:\n  rows: [{type: own, energy_pj_per_bit: 5, source: bench}]\n")
+    shown = (SPECS / "arch" / "gemmini16.yaml").read_text()
+    assert "dram: lpddr4" in shown
+    (folder / "own.yaml").write_text(shown.replace("dram: lpddr4", "dram: own, table: tables/t.yaml"))
+    assert main(["cost", *base, "--json", str(folder / "s.json")]) == 0
+    (folder / "s.json.svg").symlink_to("s.json")
+    (folder / "data" / "gemmini").mkdir(parents=True)
+    (folder / "data" / "gemmini" / "rows.csv").write_text("a,b\n")
+    for name in ("map.yaml", "prob.yaml", "machine.yaml"):
+        (folder / name).write_text("mapping: []\n")
     return folder
 
 
@@ -45,6 +56,7 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 COST = ["cost", "in.onnx", "--arch", "f32_8"]
+IMPORT = ["arch", "import", "map.yaml", "--problem", "prob.yaml", "--machine", "machine.yaml"]
 RUN = ["run", "p.dnnx", "--inputs", "one.npz"]
 
 
@@ -71,6 +83,14 @@ RUN = ["run", "p.dnnx", "--inputs", "one.npz"]
         (["run", "p.dnnx", "--inputs", "proto", "--outputs", "proto/."], "proto", "proto"),
         (["disasm", "p.dnnx", "-o", "p.dnnx"], "p.dnnx", "p.dnnx"),
         (["asm", "text", "-o", "again"], "again", "text"),
+        (["cost", "in.onnx", "--arch", "own.yaml", "--json", "tables/t.yaml"], "tables/t.yaml", "tables/t.yaml"),
+        (["compile", "in.onnx", "--arch", "own.yaml", "--json", "tables/t.yaml"], "tables/t.yaml", "tables/t.yaml"),
+        (["plot", "s.json", "-o", "data/../s.json.svg"], "data/../s.json.svg", "s.json"),
+        (["validate", "--data", "data", "--json", "data/gemmini/rows.csv"], "data/gemmini", "data/gemmini"),
+        (["arch", "import", "own.yaml", "-o", "own.yaml"], "own.yaml", "own.yaml"),
+        ([*IMPORT, "-o", "map.yaml"], "map.yaml", "map.yaml"),
+        ([*IMPORT, "-o", "prob.yaml"], "prob.yaml", "prob.yaml"),
+        ([*IMPORT, "-o", "machine.yaml"], "machine.yaml", "machine.yaml"),
     ],
 )
 def test_what_a_command_reads_is_not_overwritten(
