@@ -36,7 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "opt": ("opt", "run passes on the text of a module (.dnnir); verify it"),
     "asm": ("asm", "assembly text to a program"),
     "disasm": ("disasm", "a program to assembly text"),
-    "arch": ("arch", "list, show or check architecture descriptions"),
+    "arch": ("arch", "list, show, check or import architecture descriptions"),
     "validate": ("validate", "published truths rerun: ours, theirs, error and source"),
     "plot": ("plot", "pictures of statistics, as SVG or PNG"),
     "explore": ("later", "design-space exploration (comes later)"),

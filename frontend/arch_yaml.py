@@ -88,6 +88,7 @@ def parse_arch(text: str, file: str, folder: Path | None = None) -> Arch:
         faults.add("a description starts with keys such as `name: my_machine`", root.span, help)
         faults.raise_if_any()
         raise AssertionError
+    _refuse_without_levels(root)
     top = Fields(root, faults, example=example_line)
     arch = _read(top)
     _check(arch, top)
@@ -103,6 +104,17 @@ def parse_arch(text: str, file: str, folder: Path | None = None) -> Arch:
     faults.raise_if_any()
     normalised = normalised_text(arch)
     return replace(arch, text=normalised, digest=hashlib.sha256(normalised.encode()).hexdigest())
+
+
+def _refuse_without_levels(root: MapNode) -> None:
+    """One fault, not one for each missing section, where a machine with levels inside the array was meant."""
+    kind = root.entries.get("kind")
+    is_cost_only = isinstance(kind, ScalarNode) and kind.text == "cost_only"
+    if (is_cost_only or "bits" in root.entries) and not {"array", "memories"} & set(root.entries):
+        place = root.key_spans["kind" if is_cost_only else "bits"]
+        message = "the description has neither `array` and `memories` nor `levels`"
+        help = "`levels: [{store: dram, word_bits: 64}, ...]`; `dnnc arch show eyeriss_like` prints one"
+        raise CompileError(Diagnostic(message, place, help))
 
 
 def _read(top: Fields) -> Arch:

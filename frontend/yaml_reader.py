@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from ..ir.diagnostics import CompileError, Diagnostic, Span, closest, near
+from ..ir.diagnostics import CompileError, Diagnostic, Span, close_match, closest, near
 
 LARGEST_BYTES = 256 * 1024
 LARGEST_DEPTH = 16
@@ -305,7 +305,8 @@ class Fields:
         if isinstance(value, str) and units and (match := _QUANTITY.fullmatch(value)):
             if match[2] in units:
                 return Fraction(match[1].replace("_", "")) * units[match[2]]
-            self.fault(key, f"{self.name(key)!r} has the unit {match[2]!r}", f"units: {', '.join(units)}")
+            help = f"{close_match(match[2], list(units))}units: {', '.join(units)}"
+            self.fault(key, f"{self.name(key)!r} has the unit {match[2]!r}", help)
             return None
         self.fault(key, f"{self.name(key)!r} must be a number, found {_show(node)}", expected=expected)
         return None
@@ -376,7 +377,8 @@ class Fields:
         if node is None:
             return []
         if not isinstance(node, ListNode) or not 0 < len(node.items) <= most:
-            message = f"{self.name(key)!r} must be a list of 1 to {most} entries, found {_show(node)}"
+            found = f"one of {len(node.items)}" if isinstance(node, ListNode) else _show(node)
+            message = f"{self.name(key)!r} must be a list of 1 to {most} entries, found {found}"
             self.fault(key, message, expected="[{...}]")
             return []
         result = []

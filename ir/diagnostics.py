@@ -93,7 +93,9 @@ _LISTED = 16  # names in a help line
 
 
 def near(word: str, legal: Sequence[str]) -> str:
-    """The legal word that was probably meant; empty where none is like it."""
+    """The legal word that was probably meant, first of all one in other letters' case; empty where none is like it."""
+    if alike := [each for each in legal[:_GUESSED_AMONG] if each.lower() == word[:80].lower()]:
+        return alike[0]
     found = difflib.get_close_matches(word[:80], legal[:_GUESSED_AMONG], 1, 0.6)
     return found[0] if found else ""
 

@@ -20,6 +20,7 @@ def test_help_teaches_by_examples(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert all(f"  {name} " in text for name in COMMANDS)
     assert "examples:" in text
+    assert "list, show, check or import architecture descriptions" in text
 
 
 @pytest.mark.parametrize("command", [name for name, (module, _) in COMMANDS.items() if module != "later"])

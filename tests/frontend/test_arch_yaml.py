@@ -191,6 +191,26 @@ MISTAKES = {
         "units: B, kB, ",
     ),
     "a unit is misspelt": (changed("1 GHz", "1 Ghz"), ["3:11 'clock_hz' has the unit 'Ghz'"], "MHz, GHz"),
+    "a unit in another case": (
+        changed("1 GHz", "500 Mhz"),
+        ["3:11 'clock_hz' has the unit 'Mhz'"],
+        "did you mean 'MHz'? units: Hz",
+    ),
+    "a unit of bits": (
+        changed("256 KiB,", "256 Kb,"),
+        ["20:34 'memories[1].capacity_bytes' has the unit 'Kb'"],
+        "did you mean 'kB'? units: B, kB",
+    ),
+    "levels are meant, and are not there": (
+        "name: x\nkind: cost_only\nclock_hz: 1 GHz\n",
+        ["2:1 the description has neither `array` and `memories` nor `levels`"],
+        "dnnc arch show eyeriss_like",
+    ),
+    "widths, as machines with levels have them": (
+        "name: x\nbits: {input: 8, weight: 8, output: 8}\nclock_hz: 1 GHz\n",
+        ["2:1 the description has neither `array` and `memories` nor `levels`"],
+        "`levels: [{store: dram,",
+    ),
     "a word for a number": (
         changed("rows: 16", "rows: x"),
         ["6:9 'array.rows' must be a number, found 'x'"],

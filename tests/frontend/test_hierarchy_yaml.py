@@ -82,6 +82,9 @@ def test_bundled_machines_are_sound_and_their_spelling_parses_back(name: str) ->
         (("most: {c: 4}", "most: {c: 4}, factors: {c: 8}"), "have 8 iterations and at most 4", "agree"),
         (("most: {c: 4}", "factors: {r: 2}"), "'r' has a factor", "add r"),
         (("row_dims: [r, c]", "row_dims: [r, z]"), "does not know 'z'", ""),
+        (("row_dims: [r, c]", "row_dims: [R, c]"), "does not know 'R'", "did you mean 'r'?"),
+        (("most: {c: 4}", "most: {C: 4}"), "knows no dimension 'C'", "did you mean 'c'?"),
+        (("capacity_bytes: 1 KiB", "capacity_bytes: 1 Kib"), "has the unit 'Kib'", "did you mean 'KiB'?"),
         (("chain: rows", "chain: row"), "chain' is 'row'", "rows"),
         (("input: 16, ", "inputs: 16, "), "inputs", "input"),
         (("output: 64", "output: 0"), "must lie between 1 and 65536", ""),
@@ -111,6 +114,12 @@ def test_factors_that_need_more_lanes_than_there_are() -> None:
     )
     with pytest.raises(CompileError, match="along rows need 4 lanes; it has 3"):
         parse_hierarchy(text, "small.yaml")
+
+
+def test_levels_are_bounded() -> None:
+    levels = "\n".join(f"  - {{store: s{number}, word_bits: 8}}" for number in range(2000))
+    with pytest.raises(CompileError, match="'levels' must be a list of 1 to 24 entries, found one of 2000"):
+        parse_hierarchy(f"name: small\nclock_hz: 1 GHz\nlevels:\n{levels}\n", "small.yaml")
 
 
 @pytest.mark.parametrize("levels", ["[]", "{store: dram}", "7"])

@@ -32,6 +32,8 @@ def test_a_broken_pass_is_our_bug() -> None:
 def test_guesses_are_told_or_what_there_is() -> None:
     assert near("rwos", ["cols", "rows"]) == "rows"
     assert near("x", ["cols", "rows"]) == ""
+    assert near("C", ["c", "cols"]) == "c"
+    assert near("Mhz", ["GHz", "Hz", "MHz", "kHz"]) == "MHz"
     assert closest("rwos", ["rows", "cols"]) == "did you mean 'rows'?"
     assert closest("x", ["rows", "cols"]) == "legal: cols, rows"
     assert closest("x", [f"long{k:02}" for k in range(20)]).endswith("long14, long15 and 4 more")
