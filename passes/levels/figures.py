@@ -250,6 +250,6 @@ def _ramp(
     if inner is None or inner.buffering is Buffering.BUFFET:
         made.ramp_cycles += max(ceil(1 / rate) if rate else 0 for rate in rates)
     else:
-        made.ramps.append((_item(inner, bits, (_tile(made, role, until),)), level, rates[0]))
+        made.ramps.append((_item(outer, bits, (_tile(made, role, until),)), level, rates[0]))
     if inner is not None and inner.buffering is Buffering.SINGLE:
-        made.alternating.append((_item(inner, bits, (each.busiest,)), level, rates[0]))
+        made.alternating.append((_item(outer, bits, (each.busiest,)), level, rates[0]))
