@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from math import prod
+from fractions import Fraction
+from math import ceil, prod
 
 from .arch import AreaRow, EnergyRow
 from .nest import Role
 
 OPERAND_ROLES = (Role.INPUT, Role.WEIGHT, Role.OUTPUT)
 AXES = ("rows", "cols")  # of a fan-out
+SLOWEST_RATE, FASTEST_RATE = 1e-6, 1e9  # words a cycle
+_DOUBLES = 1 << 53  # whole numbers below are doubles, too
 
 
 class Packing(Enum):
@@ -31,6 +34,16 @@ class Buffering(Enum):
     SINGLE = "single"  # nothing: transfers and use alternate
     DOUBLE = "double"  # a second copy, which takes as much again of the capacity
     BUFFET = "buffet"  # word by word, as space comes free: one tile's capacity, transfers hidden
+
+
+def cycles_at(words: int, rate: float | None) -> int:
+    """Cycles in which `words` pass at `rate` words a cycle (None: no limit): their quotient, rounded up. Where one of
+    the two is beyond 2^53, it is that of the decimal fraction that the rate is, not of doubles."""
+    if rate is None:
+        return 0
+    if words < _DOUBLES and words / rate < _DOUBLES:
+        return ceil(words / rate)
+    return ceil(words / Fraction(repr(rate)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Words, link bits and busy times of a mapping that was walked: what specs/hierarchy.md says of them, word by word.
+"""Words, link bits and times of a mapping that was walked: what specs/hierarchy.md says of them, word by word.
 
 The second witness of backends/cost/levels/{accesses,cost}.py under dnnc's own convention; it shares nothing with them
 but `ir`.
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 
-from ..ir.hierarchy import Hierarchy, Store
+from ..ir.hierarchy import Buffering, Hierarchy, Store, cycles_at
 from ..ir.loop_tree import Workload
 from ..ir.nest import Role
 from .level_walker import Walk, Walked
@@ -22,12 +22,16 @@ Both = tuple[int, int]  # of all instances, and of the first one
 @dataclass(frozen=True, slots=True)
 class Figures:
     """Words read and written by store and operand, cycles that each store, and each fan-out with
-    buses, is busy, and bits over each fan-out's links."""
+    buses, is busy, and bits over each fan-out's links. Then cycles of the first tiles' way in, of the last ones' way
+    out, and of transfers that alternate with use; of these those that wait for buses are not walked."""
 
     read: Mapping[tuple[str, Role], Both]
     written: Mapping[tuple[str, Role], Both]
     busy: Mapping[str, int]
     hop_bits: Mapping[str, int]
+    fill: int
+    drain: int
+    alternating: int
 
 
 def figures(workload: Workload, machine: Hierarchy, walk: Walk) -> Figures:
@@ -62,7 +66,7 @@ def figures(workload: Workload, machine: Hierarchy, walk: Walk) -> Figures:
             come_back = again[0], each.each[1] - _first_kept(walk, each.inner)
             add(written, each.inner, each.role, come_back, bits)
     busy = _busy(machine, read, written) | _bus_busy(workload, machine, walk)
-    return Figures(read, written, busy, _hop_bits(workload, machine, walk))
+    return Figures(read, written, busy, _hop_bits(workload, machine, walk), *_ramps(workload, machine, walk))
 
 
 def _bits(workload: Workload, machine: Hierarchy, role: Role) -> int:
@@ -87,7 +91,7 @@ def _busy(
         reads = sum(both[1] for (name, _), both in read.items() if name == store.name)
         writes = sum(both[1] for (name, _), both in written.items() if name == store.name)
         if any(name == store.name for name, _ in (*read, *written)):
-            found[store.name] = max(_cycles(words, rate) for words, rate in _at_rates(store, reads, writes))
+            found[store.name] = max(cycles_at(words, rate) for words, rate in _at_rates(store, reads, writes))
     return found
 
 
@@ -113,8 +117,28 @@ def _at_rates(store: Store, reads: int, writes: int) -> list[tuple[int, float | 
     ]
 
 
-def _cycles(words: int, rate: float | None) -> int:
-    return ceil(words / rate) if rate is not None else 0
+def _ramps(workload: Workload, machine: Hierarchy, walk: Walk) -> tuple[int, int, int]:
+    """Fill, drain and alternating cycles: what passes from an outer store to what is inside, in the outer one's words
+    at its rates. The first word alone lets a buffet, or the multipliers, begin."""
+    stores = {store.name: store for store in machine.stores}
+    tiles = {(store, role): elements for store, role, elements in walk.tiles}
+    fill = sum(store.latency_cycles for store in machine.stores)
+    drain = alternating = 0
+    for each in walk.boundaries:
+        outer, bits, outwards = stores[each.outer], _bits(workload, machine, each.role), each.role is Role.OUTPUT
+        kind = Buffering.BUFFET if each.inner is None else stores[each.inner].buffering
+        first = 1 if kind is Buffering.BUFFET else outer.words(tiles[each.inner or "", each.role], bits)
+        moved = outer.words(each.each[1], bits) if kind is Buffering.SINGLE else 0
+        times = []
+        for words in (first, moved):
+            reads, writes = (0, words) if outwards else (words, 0)
+            times.append(max(cycles_at(count, rate) for count, rate in _at_rates(outer, reads, writes)))
+        if outwards:
+            drain += times[0] + outer.latency_cycles
+        else:
+            fill += times[0]
+        alternating += times[1]
+    return fill, drain, alternating
 
 
 def _hop_bits(workload: Workload, machine: Hierarchy, walk: Walk) -> dict[str, int]:

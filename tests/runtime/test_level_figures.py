@@ -48,3 +48,5 @@ def test_a_product_on_two_lanes() -> None:
     }
     assert found.busy == {"dram": 38, "rf": 14}
     assert found.hop_bits == {"pe": (12 + 6 + 8) * 16}
+    # Buffets wait for one word of each operand: of main memory at 0.5 a cycle, of the register file at 3.5.
+    assert (found.fill, found.drain, found.alternating) == (2 + 2 + 1 + 1, 1 + 1, 0)

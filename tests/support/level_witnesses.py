@@ -48,6 +48,11 @@ def _priced_differences(case: Case, walked: Walk) -> Iterator[str]:
                 yield f"{each.role.value} at {each.store}: {words} words {name} walked, {crossing} counted"
     if ours.busy != dict(theirs.cycles.busy):
         yield f"busy: {ours.busy} walked, {theirs.cycles.busy} counted"
+    buses = any(fanout.bus_bits or fanout.chain for fanout in case.machine.fanouts)
+    for name in ("fill", "drain", "alternating"):
+        walks, counts = getattr(ours, name), getattr(theirs.cycles, name)
+        if walks != counts and not (buses and name == "alternating"):
+            yield f"{name}: {walks} walked, {counts} counted"
     hops = {name: bits for (name, action), bits in theirs.actions.items() if action == "hop_bit"}
     if {name: bits for name, bits in ours.hop_bits.items() if bits} != hops:
         yield f"links: {ours.hop_bits} walked, {hops} counted"

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from math import ceil
 
-from ....ir.hierarchy import Buffering, FanOut, Hierarchy, Store
+from ....ir.hierarchy import Buffering, FanOut, Hierarchy, Store, cycles_at
 from ....ir.loop_tree import LoopTree, Workload
 from ....ir.nest import Role
 from .accesses import NATIVE, Accesses, Convention, accesses
@@ -151,9 +150,9 @@ def _cycles(
         if not own:
             continue
         read, write = sum(each.read.busiest for each in own), sum(each.write.busiest for each in own)
-        busy.append((store.name, max(_time(read, store.read_words_per_cycle),
-                                     _time(write, store.write_words_per_cycle),
-                                     _time(read + write, store.shared_words_per_cycle))))  # fmt: skip
+        busy.append((store.name, max(cycles_at(read, store.read_words_per_cycle),
+                                     cycles_at(write, store.write_words_per_cycle),
+                                     cycles_at(read + write, store.shared_words_per_cycle))))  # fmt: skip
     carried, waits = _bus_times(workload, machine, loads)
     busy += list(carried.items())
     stores = {each.name: each for each in machine.stores}
@@ -165,10 +164,10 @@ def _cycles(
         if inner is None:
             first = 1
         else:
-            tile = inner.words(counts.tile(inner.name, boundary.role), bits)
+            tile = outer.words(counts.tile(inner.name, boundary.role), bits)
             first = 1 if inner.buffering is Buffering.BUFFET else tile
             if inner.buffering is Buffering.SINGLE:
-                wait = max(wait, _rate_time(outer, inner.words(boundary.each.busiest, bits), boundary.role))
+                wait = max(wait, _rate_time(outer, outer.words(boundary.each.busiest, bits), boundary.role))
         alternating += wait
         if boundary.role is Role.OUTPUT:
             drain += _rate_time(outer, first, boundary.role) + outer.latency_cycles
@@ -202,11 +201,7 @@ def _bus_times(
 def _rate_time(store: Store, words: int, role: Role) -> int:
     """Cycles in which a store passes `words` on inwards, or takes them from there."""
     own = store.write_words_per_cycle if role is Role.OUTPUT else store.read_words_per_cycle
-    return max(_time(words, own), _time(words, store.shared_words_per_cycle))
-
-
-def _time(words: int, rate: float | None) -> int:
-    return 0 if rate is None else ceil(words / rate)
+    return max(cycles_at(words, own), cycles_at(words, store.shared_words_per_cycle))
 
 
 def _priced(actions: Mapping[tuple[str, str], int], machine: Hierarchy) -> dict[str, float]:

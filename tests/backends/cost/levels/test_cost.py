@@ -107,6 +107,14 @@ def test_buffers_of_other_kinds() -> None:
     assert (buffet.alternating, buffet.fill, buffet.drain) == (0, (2 + 1) + (2 + 1) + 5 + 1, 8)
 
 
+def test_an_outer_store_passes_on_words_of_its_own() -> None:
+    """Register files with words of half the width change neither the way in, nor what alternates, nor the way out: 3
+    inputs are 2 words of main memory, whatever they are inside."""
+    narrow = replace(RF, word_bits=8, buffering=Buffering.SINGLE)
+    wide, halved = _cost(replace(RF, buffering=Buffering.SINGLE)).cycles, _cost(narrow).cycles
+    assert (halved.fill, halved.alternating, halved.drain) == (wide.fill, wide.alternating, wide.drain) == (16, 22, 8)
+
+
 def test_actions_and_energy() -> None:
     costed = _cost()
     assert costed.actions == {
