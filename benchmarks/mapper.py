@@ -140,6 +140,7 @@ def brute(count: int, seed: int) -> bool:
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
     from dnnc.passes.map_search import search
     from dnnc.passes.mapping import Pin
+    from dnnc.passes.objective import parse_objective
     from support import brute_force
 
     compared = mappings = faults = nothing = 0
@@ -149,7 +150,7 @@ def brute(count: int, seed: int) -> bool:
         mappings += listed
         nothing += not listed
         for objective in OBJECTIVES:
-            found = search(nest, arch, brute_force.dataflows(nest), Pin(), objective, "none")
+            found = search(nest, arch, brute_force.dataflows(nest), Pin(), parse_objective(objective), "none")
             compared += 1
             value = found.objective if found else float("inf")
             if value > best[objective] * (1 + 1e-12) or value < best[objective] * (1 - 1e-12):

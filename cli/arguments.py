@@ -59,7 +59,12 @@ def add_decisions(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prune", metavar="SPEC", help="block pruning (comes later)")
     parser.add_argument("--dataflow", choices=LEGAL["dataflow"], default=None, help="default: auto")
     parser.add_argument("--im2col", choices=LEGAL["im2col"], default=None, help="default: auto")
-    parser.add_argument("--objective", choices=LEGAL["objective"], default=None, help="default: latency")
+    parser.add_argument(
+        "--objective",
+        metavar="latency|energy|edp|EXPR",
+        help="what mappings minimise (default: latency), or an expression in pJ and cycles such as 'energy*latency^2'"
+        " or 'energy + 50*latency'; with limits for each layer as in 'energy, cycles<=20000'",
+    )
     parser.add_argument(
         "--fuse",
         choices=LEGAL["fuse"],

@@ -11,6 +11,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from ..ir.diagnostics import CompileError, Diagnostic, Span
+from ..passes.objective import parse_objective
 
 if TYPE_CHECKING:
     from ..ir.module import Header
@@ -20,7 +21,7 @@ LEGAL = {
     "precision": ("auto", "keep", "int8"),
     "dataflow": ("auto", "ws", "os", "is"),
     "im2col": ("auto", "explicit", "implicit"),
-    "objective": ("latency", "energy", "edp"),
+    "objective": ("latency",),  # or another one: passes/objective.py
     "fuse": ("auto", "off"),
 }
 NOTED = ("tolerance",)  # what passes add to the header's options for later: no user gives it
@@ -45,7 +46,7 @@ class Options:
     precision    auto, keep or int8
     dataflow     auto, ws, os or is
     im2col       auto, explicit or implicit
-    objective    latency, energy or edp
+    objective    latency, energy, edp, or a sum of products with limits: "energy*latency^2", "energy, cycles<=20000"
     fuse         auto: values stay in local memory between layers where that is better; or off
     mapping      a mapping file (specs/mapping.md)
     seed         of synthetic calibration data
@@ -150,7 +151,8 @@ def refuse_unread(options: Options, header: Header, order: Sequence[str], passes
     for name, value in options.given():
         at = order.index(LAST_READER[name])
         if at <= stands:
-            if name in LEGAL and (not header.last_pass or agrees(recorded.get(name, LEGAL[name][0]), value)):
+            said = str(parse_objective(value)) if name == "objective" else value
+            if name in LEGAL and (not header.last_pass or agrees(recorded.get(name, LEGAL[name][0]), said)):
                 continue
             if name == "batch_size" and value == header.batch:
                 continue

@@ -19,6 +19,7 @@ from ..ir.loop_tree import Workload, workload_of
 from ..ir.module import Module
 from ..ir.nest import BodyOp, Nest
 from ..passes.levels.mapper import LevelMapping, map_levels, objective_of
+from ..passes.objective import NAMES, parse_objective
 from ..passes.pipeline import PIPELINE
 from .decisions import Options
 from .levels_mapping import TreePin, read_trees
@@ -66,7 +67,10 @@ def cost_levels(
     """
     _refuse_unread(options)
     module, stand_in = _lowered(model, options, report, warn)
-    objective = options.objective or "latency"
+    objective = str(parse_objective(options.objective or "latency"))
+    if objective not in NAMES:
+        message = f"objective {objective!r} on {machine.name}, a machine with levels inside the array"
+        raise CompileError(Diagnostic(message, help=f"one of {', '.join(NAMES)}"))
     if objective != "latency" and not machine.energy:
         message = f"{machine.name} has no prices, so that no mapping has an energy"
         raise CompileError(Diagnostic(message, help="a section `components` or `energy` in its description"))

@@ -7,6 +7,7 @@ from os import fspath
 from ..ir.diagnostics import CompileError, Diagnostic, Span, closest
 from ..ir.module import Header
 from ..passes.mapping import MappingOptions
+from ..passes.objective import parse_objective
 from ..passes.pipeline import Options as PassOptions
 from .decisions import LEGAL, METHODS, NOTED, RESOLVED, SWITCH, Options
 from .mapping_file import read_mapping
@@ -34,6 +35,11 @@ def pass_options(options: Options, header: Header, file: str = "") -> PassOption
         resolved = name == "precision" and recorded.get(name) == RESOLVED
         if resolved and given in (None, legal[0]):
             chosen[name] = RESOLVED
+        elif name == "objective":
+            try:
+                chosen[name] = str(parse_objective(chosen[name], Span(file) if given is None else Span()))
+            except CompileError as error:
+                faults += error.diagnostics
         elif chosen[name] not in legal:
             place = Span(file) if given is None else Span()
             faults.append(Diagnostic(f"option {name!r} is {chosen[name]!r}", place, closest(chosen[name], legal)))

@@ -35,7 +35,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 # Sources whose code or constants become machine code, by the folder of the functions: its own and what it takes of the
 # language.
 _LANGUAGE = ("../ir/compiled.py", "../ir/program.py", "../ir/encoding.py", "../ir/types.py")
-_SOURCES = {"runtime": ("*.py", *_LANGUAGE), "passes": ("map_*.py", *_LANGUAGE)}
+_SOURCES = {"runtime": ("*.py", *_LANGUAGE), "passes": ("map_*.py", "objective.py", *_LANGUAGE)}
 _KEPT_VERSIONS = 4  # folders of older sources that may still be in use by other processes
 
 

@@ -26,6 +26,7 @@ from .keep_plan import Candidate, Plan
 from .map_cache import MapCache
 from .mapper import STOPPED
 from .mapping import MappingOptions, Pin
+from .objective import parse_objective
 
 
 def candidates(module: Module, arch: Arch) -> list[Candidate]:
@@ -95,7 +96,7 @@ def keep_values(module: Module, arch: Arch, options: MappingOptions, given: Coll
     )
     cache = MapCache(None) if late else MapCache.of_user()
     for is_trusting in (True, False):
-        plan = Plan(module, arch, options.objective, fixed, cache, is_trusting)
+        plan = Plan(module, arch, parse_objective(options.objective), fixed, cache, is_trusting)
         plan.insist([each for each in chosen if each.name in wanted], pins)
         plan.choose([each for each in chosen if each.name not in wanted])
         if plan.holds():

@@ -30,11 +30,6 @@ class Figures:
     def of(counts: LayerCounts, arch: Arch) -> Figures:
         return Figures(counts.cycles, sum(energy_pj(counts, arch).values()))
 
-    def objective(self, name: str) -> float:
-        if name == "latency":
-            return float(self.cycles)
-        return self.energy_pj if name == "energy" else self.energy_pj * self.cycles
-
     def plus(self, other: Figures, minus: Figures) -> Figures:
         return Figures(self.cycles + other.cycles - minus.cycles, self.energy_pj + other.energy_pj - minus.energy_pj)
 

@@ -22,6 +22,7 @@ from .keep_found import NOTHING, Figures, Found, entry_of, restored
 from .map_cache import MapCache
 from .map_objective import objective_floor
 from .mapping import Pin
+from .objective import Objective
 from .refit import Stay, refitted, tile_room
 
 _ROUNDING = 1e-9  # of sums of energies
@@ -50,7 +51,7 @@ class Plan:
 
     source: Module
     arch: Arch
-    objective: str
+    objective: Objective
     fixed: Collection[str]
     cache: MapCache  # of schedules; written, and read where the plan `is_trusting`
     is_trusting: bool = True
@@ -79,7 +80,7 @@ class Plan:
         for candidate in candidates:
             kept = self.kept | {candidate.name: candidate}
             found = self._schedules(kept, candidate.users)
-            if found is not None and self._is_better({**self.found, **found}):
+            if found is not None and self._are_within(found) and self._is_better({**self.found, **found}):
                 self._accept(kept, found)
 
     def insist(self, candidates: Sequence[Candidate], pins: Mapping[str, Pin]) -> None:
@@ -95,6 +96,13 @@ class Plan:
             spans = [pins[each.name].span if each.name in pins else each.span for each in lacking]
             named = zip(lacking, spans, strict=True)
             raise CompileError([Diagnostic(f"{each.name}: {message}", span, help) for each, span in named])
+        costs = [(self.nests[n], each.figures) for n, each in found.items()]
+        shorts = [(nest, self.objective.short(cost.energy_pj, cost.cycles)) for nest, cost in costs]
+        if any(short for _, short in shorts):
+            spans = {name: pin.span for name, pin in pins.items()}
+            raise CompileError(
+                [short.fault(each.name, spans.get(each.name, each.span)) for each, short in shorts if short]
+            )
         self._accept(kept, found)
 
     def _accept(self, kept: dict[str, Candidate], found: Mapping[int, Found]) -> None:
@@ -102,6 +110,10 @@ class Plan:
         self.total = self._total(self.found)
         for n, each in found.items():
             self.needed[n] = self._needs(replace(self.nests[n], schedule=each.schedule))
+
+    def _are_within(self, found: Mapping[int, Found]) -> bool:
+        """Whether schedules keep the limits of the objective, as those before them did."""
+        return all(self.objective.short(each.figures.energy_pj, each.figures.cycles) is None for each in found.values())
 
     def _needs(self, nest: Nest) -> Room:
         return tuple(tile_room(nest, self.arch).values())
@@ -118,7 +130,7 @@ class Plan:
         return Figures(sum(each.cycles for each in all_of), sum(each.energy_pj for each in all_of))
 
     def _value(self, figures: Figures) -> float:
-        return figures.objective(self.objective)
+        return self.objective.value(figures.energy_pj, figures.cycles)
 
     # -- schedules ----------------------------------------------------------------------------------------------------
 
@@ -183,8 +195,10 @@ class Plan:
         for each in refitted(self.nests[n], self.arch, stay, self._by_memory(room), fixed):
             tried.append((each, self._figures(each)))
             # The tiles of the fastest schedule mostly stay the best for speed; for energy there is more to gain.
-            if self.objective == "latency" and tried[-1][1].cycles <= self.before[n].cycles:
+            if not self.objective.needs_energy and tried[-1][1].cycles <= self.before[n].cycles:
                 break
+        if not fixed:  # a limit holds for each layer
+            tried = [each for each in tried if self.objective.is_within(each[1].energy_pj, each[1].cycles)]
         if not tried:
             return NOTHING
         nest, figures = min(tried, key=lambda each: (self._value(each[1]), each[1].energy_pj))
@@ -215,7 +229,8 @@ class Plan:
             nest = replace(self.nests[n], schedule=found.schedule)
             if not found.is_known and (self.kind[n], found.schedule) not in asked:
                 asked.add((self.kind[n], found.schedule))
-                if any(schedule_faults(nest, self.arch)) or self._figures(nest) != found.figures:
+                is_within = self.objective.is_within(found.figures.energy_pj, found.figures.cycles)
+                if not is_within or any(schedule_faults(nest, self.arch)) or self._figures(nest) != found.figures:
                     return False
         return True
 

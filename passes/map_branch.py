@@ -13,13 +13,10 @@ import numpy as np
 
 from ..ir.compiled import compiled, compiled_entry
 from .map_bound import ANY_COPIES, bound
-from .map_objective import ROUNDING
+from .map_objective import EDP, ENERGY, LATENCY, Goal
 from .map_plan import UNKNOWN, Walk
 from .map_problem import (
     AXIS_STEP,
-    EDP,
-    ENERGY,
-    LATENCY_OBJECTIVE,
     OF_AXES,
     OF_FIRST_AXIS,
     REDUCE,
@@ -50,6 +47,7 @@ from .map_queue import (
 from .map_tables import FEWEST, LAST, LEFT, LO, MOST, Tables
 from .map_transfers import PINNED, TIMES, Scratch
 from .map_walk import walk_cycles
+from .objective import ROUNDING
 
 DONE, PAUSED, FULL, ASKED = range(4)
 # Rows of `work`: loops of two mappings, nodes, sizes, loops as they are walked, nodes.
@@ -198,19 +196,30 @@ def permutation(roots: Roots, loops: Ints, count: int, number: int, order: Ints)
 
 
 @compiled
-def value_of(objective: int, cycles: int, energy: float) -> float:
-    if objective == LATENCY_OBJECTIVE:
+def value_of(goal: Goal, cycles: int, energy: float) -> float:
+    """The objective, or infinity beyond a limit (passes/objective.py)."""
+    if cycles > goal.most[0] or energy > goal.most[1]:
+        return np.inf
+    if goal.kind == LATENCY:
         return np.float64(cycles)
-    return energy * cycles if objective == EDP else energy
+    if goal.kind == ENERGY:
+        return energy
+    if goal.kind == EDP:
+        return energy * cycles
+    value = 0.0
+    for term in range(goal.terms.shape[0]):
+        weight, of_energy, of_latency = goal.terms[term]
+        value += weight * energy**of_energy * np.float64(cycles) ** of_latency
+    return value
 
 
 @compiled
 def evaluate(
-    problem: Problem, tables: Tables, roots: Roots, queue: Queue, best: Best, walk: Walk, place: int, objective: int,
+    problem: Problem, tables: Tables, roots: Roots, queue: Queue, best: Best, walk: Walk, place: int, goal: Goal,
     work: Ints,
 ) -> bool:  # fmt: skip
     """Walk a choice of sizes and copies in every order of its class; False where a walk could not tell: then its sizes
-    and order are in `work`, and the cycles are expected as the answer. Energy has no need of a walk."""
+    and order are in `work`, and the cycles are expected as the answer. There is no walk where cycles decide nothing."""
     counters, at, sizes, order = queue.counters, work[NODES], work[SIZES], work[ORDER]
     root, copies = queue.tags[place, ROOT], queue.tags[place, COPIES]
     dataflow = roots.dataflows[root]
@@ -223,7 +232,7 @@ def evaluate(
     while permutation(roots, work[LOOPS_HERE], count, number, order):
         for each in range(count, at.size):
             order[each] = -1
-        if objective == ENERGY:
+        if not goal.timed:
             cycles = queue.cycles[place]
         elif counters[ANSWER] >= 0:
             cycles = counters[ANSWER]
@@ -234,7 +243,7 @@ def evaluate(
                 counters[ASKED_ORDER] = number
                 return False
         counters[EVALUATED] += 1
-        value = value_of(objective, cycles, queue.energies[place])
+        value = value_of(goal, cycles, queue.energies[place])
         best.walked[dataflow] = min(best.walked[dataflow], value)
         if value < best.value[0]:
             best.value[0] = value
@@ -244,7 +253,7 @@ def evaluate(
             best.choice[0] = dataflow
             best.choice[1] = copies
             best.choice[2] = cycles
-        if objective == ENERGY:
+        if not goal.timed:
             break
         number += 1
     return True
@@ -253,7 +262,7 @@ def evaluate(
 @compiled_entry
 def advance(
     problem: Problem, tables: Tables, roots: Roots, queue: Queue, best: Best, scratch: Scratch, walk: Walk,
-    objective: int, bounds: int, steps: int, work: Ints,
+    goal: Goal, bounds: int, steps: int, work: Ints,
 ) -> int:  # fmt: skip
     """Search until nothing is left below the best (DONE; newest first: until there is a mapping), so many bounds or
     steps of walks have been made (PAUSED), the queue may be too small (FULL) or a walk could not tell (ASKED)."""
@@ -278,7 +287,7 @@ def advance(
                 return FULL
             place = pop(queue)
         if queue.tags[place, COPIES] != BOX:
-            if not evaluate(problem, tables, roots, queue, best, walk, place, objective, work):
+            if not evaluate(problem, tables, roots, queue, best, walk, place, goal, work):
                 counters[ASKED_PLACE] = place
                 return ASKED
             continue
@@ -291,7 +300,7 @@ def advance(
         node = at[cut] if cut >= 0 else 0
         by_copies = state != UNBOUNDED and cut < 0
         parts = 1 if state == UNBOUNDED else 1 << operands if by_copies else 2
-        free, least, chosen, chosen_energy = 0, -1, 0, 0.0
+        free, least, chosen, chosen_energy, chosen_value = 0, -1, 0, 0.0, 0.0
         for part in range(parts):
             settled = state == SETTLED
             if by_copies:
@@ -309,10 +318,10 @@ def advance(
             counters[BOUNDS] += 1
             cycles, energy = bound(problem, tables, scratch, dataflow, order, at, part if by_copies else ANY_COPIES)
             if cycles >= 0:
-                value = value_of(objective, cycles, energy)
-                if by_copies and objective == ENERGY:  # copies change nothing of it: those that take the fewest cycles
+                value = value_of(goal, cycles, energy)
+                if by_copies and not goal.timed:  # copies change nothing of it: those that take the fewest cycles
                     if least < 0 or cycles <= least:
-                        least, chosen, chosen_energy = cycles, part, energy
+                        least, chosen, chosen_energy, chosen_value = cycles, part, energy, value
                 elif value < best.value[0] * (1 - ROUNDING):
                     copies = part | forced if by_copies else BOX
                     push(queue, value, cycles, energy, at, root, copies, SETTLED if settled else OPEN)
@@ -322,5 +331,5 @@ def advance(
                 for operand in range(operands):
                     if scratch.moved[operand, PINNED] == 0 and scratch.moved[operand, TIMES] > 1:
                         free |= 1 << operand
-        if least >= 0:
-            push(queue, chosen_energy, least, chosen_energy, at, root, chosen | forced, SETTLED)
+        if least >= 0 and chosen_value < best.value[0]:
+            push(queue, chosen_value, least, chosen_energy, at, root, chosen | forced, SETTLED)

@@ -46,8 +46,6 @@ BATCH, POINT, COLUMN, REDUCE, ALL = range(5)
 ROW, COL, LANE, ROW_OTHERS, COL_OTHERS, LANE_OTHERS = range(6)
 
 WS, OS, IS, VECTOR = range(4)
-LATENCY_OBJECTIVE, ENERGY, EDP = range(3)
-OBJECTIVES = ("latency", "energy", "edp")
 DATAFLOWS = (Dataflow.WS, Dataflow.OS, Dataflow.IS, Dataflow.VECTOR)
 KINDS = (CounterClass.BATCH, CounterClass.POINT, CounterClass.COLUMN, CounterClass.REDUCE)
 

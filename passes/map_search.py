@@ -29,9 +29,9 @@ from .map_branch import (
     advance,
     best_of,
 )
-from .map_objective import ROUNDING, objective_floor, objective_of
+from .map_objective import goal_of, objective_floor, objective_of
 from .map_plan import room
-from .map_problem import DATAFLOWS, OBJECTIVES, Problem, problem_of
+from .map_problem import DATAFLOWS, Problem, problem_of
 from .map_queue import (
     ANSWER,
     ASKED_PLACE,
@@ -50,6 +50,7 @@ from .map_space import MapSpace, space
 from .map_tables import make_tables
 from .map_transfers import scratch_of
 from .mapping import Pin
+from .objective import ROUNDING, Objective
 from .schedule import make_schedule
 
 MOST_BOUNDS = 4_000_000
@@ -89,7 +90,7 @@ def search(
     arch: Arch,
     dataflows: Sequence[Dataflow],
     pin: Pin,
-    objective: str,
+    objective: Objective,
     im2col: str,
     limit: float = float("inf"),
     most_bounds: int = MOST_BOUNDS,
@@ -136,13 +137,13 @@ class _Search:
         arch: Arch,
         dataflows: Sequence[Dataflow],
         pin: Pin,
-        objective: str,
+        objective: Objective,
         im2col: str,
         found: MapSpace,
         limit: float,
     ) -> None:
         self.nest, self.arch, self.dataflows, self.pin, self.im2col = nest, arch, dataflows, pin, im2col
-        self.objective = OBJECTIVES.index(objective)
+        self.goal = goal_of(objective)
         self.names = [dim.name for dim in nest.domain]
         self.operands = [access.operand for access in (*nest.reads, nest.write)]
         self.problem: Problem = problem_of(nest, arch, pin.copies)
@@ -188,7 +189,7 @@ class _Search:
         """`advance`, with larger queues and answers as it asks for them."""
         while True:
             status: int = advance(
-                self.problem, self.tables, self.roots, self.queue, self.best, self.scratch, self.walk, self.objective,
+                self.problem, self.tables, self.roots, self.queue, self.best, self.scratch, self.walk, self.goal,
                 bounds, MOST_STEPS, self.work,
             )  # fmt: skip
             if status == FULL:

@@ -14,8 +14,6 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from ..backends.cost.module import nameless
-from ..backends.cost.nest import cost_nest
-from ..backends.cost.price import energy_pj
 from ..ir.arch import Arch
 from ..ir.diagnostics import NOWHERE, CompileError, Diagnostic
 from ..ir.nest import Dataflow, Nest, Schedule, main_memory_loops
@@ -23,9 +21,10 @@ from ..ir.schedule_rules import schedule_faults
 from .dataflow import dataflows_for
 from .im2col import Explicit, copy_name, explicit_alternative, explicit_refusal, im2col_kind
 from .map_cache import MapCache
-from .map_objective import ROUNDING, objective_floor, objective_of
+from .map_objective import figures_of, objective_floor
 from .map_space import nearest_miss, space
 from .mapping import MappingOptions, Pin
+from .objective import ROUNDING, Objective, Short, parse_objective
 from .schedule import make_schedule
 
 if TYPE_CHECKING:
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 
 STOPPED = "stopped at the time limit"  # stands in the reasons of schedules for which that holds
 MOST_WORKERS = 8
-UNITS = {"latency": "cycles", "energy": "pJ", "edp": "pJ x cycles"}
 
 
 def map_nest(nest: Nest, arch: Arch, options: MappingOptions, pin: Pin | None = None) -> Nest:
@@ -55,6 +53,10 @@ class Mapper:
     deadline: float = float("inf")
     _known: dict[tuple[Nest, Pin | None, str], Schedule] = field(default_factory=dict)
     _explicit: dict[tuple[Nest, Pin | None, str], bool] = field(default_factory=dict)
+
+    @property
+    def objective(self) -> Objective:
+        return parse_objective(self.options.objective)
 
     def map(self, nest: Nest, pin: Pin | None, label: str) -> Nest:
         """The nest with its schedule; `label` is its im2col."""
@@ -91,7 +93,7 @@ class Mapper:
 
     def _entry(self, kind: str, key: tuple[Nest, Pin | None, str]) -> str:
         arch = replace(self.arch, text="", digest="", sources=())
-        return self.cache.key(kind, key, arch, self.options.dataflow, self.options.objective)
+        return self.cache.key(kind, key, arch, self.options.dataflow, self.objective)
 
     def _restored(self, nest: Nest, pin: Pin, label: str, entry: dict[str, Any] | None) -> Schedule | None:
         """The schedule that a cache's entry stands for, if it is one that the search may have found: legal, as pinned,
@@ -125,7 +127,8 @@ class Mapper:
         as_pinned = tiled[: len(pin.tiles)] == pin.tiles and dict(pin.copies).items() <= copied.items()
         if not as_pinned or (pin.complete and tiled != pin.tiles) or any(schedule_faults(found, self.arch)):
             return None
-        if not 0 <= bound <= objective == objective_of(found, self.arch, self.options.objective):
+        figures = figures_of(found, self.arch)
+        if not 0 <= bound <= objective == self.objective.of(*figures):
             return None
         if optimal != (bound >= objective * (1 - ROUNDING)) or not self._may_be_bound(nest, pin, wanted, bound):
             return None
@@ -136,7 +139,7 @@ class Mapper:
     def _may_be_bound(self, nest: Nest, pin: Pin, dataflow: str, bound: float) -> bool:
         """Whether a search can have found this lower bound: beyond the floor of any mapping only in a whole space."""
         dataflows = dataflows_for(nest, self.arch, dataflow)[0]
-        floor = min(objective_floor(nest, self.arch, each, self.options.objective) for each in dataflows)
+        floor = min(objective_floor(nest, self.arch, each, self.objective) for each in dataflows)
         return bound <= floor or not space(nest, self.arch, pin).is_thinned
 
     @staticmethod
@@ -154,14 +157,16 @@ class Mapper:
         found = self._search(nest, dataflows, pin, label)
         if found is None:
             raise CompileError(self._misfit(nest, dataflows, pin))
+        if isinstance(found, Short):
+            raise CompileError(found.fault(nest.name, pin.span))
         return self._certified(found, pin)
 
     def _search(
         self, nest: Nest, dataflows: Sequence[Dataflow], pin: Pin, label: str, limit: float = float("inf")
-    ) -> Found | None:
-        from .map_search import search  # compiled code, which what the cache has does without
+    ) -> Found | Short | None:
+        from .map_limits import search_within  # compiled code, which what the cache has does without
 
-        return search(nest, self.arch, dataflows, pin, self.options.objective, label, limit, deadline=self.deadline)
+        return search_within(nest, self.arch, dataflows, pin, self.objective, label, limit, self.deadline)
 
     def _dataflows(self, nest: Nest, pin: Pin) -> tuple[Dataflow, ...]:
         wanted = pin.dataflow or self.options.dataflow
@@ -189,9 +194,8 @@ class Mapper:
         )
 
     def _reason(self, found: Found, pin: Pin) -> str:
-        unit = UNITS[self.options.objective]
         chosen = found.schedule.dataflow
-        parts = [f"{chosen.value} {found.objective:.6g} {unit}"]
+        parts = [f"{chosen.value} {found.objective:.6g} {self.objective.unit}"]
         for dataflow, (value, exact) in found.by_dataflow.items():
             if dataflow is not chosen:
                 parts.append(f"{dataflow.value} {'' if exact else 'at least '}{value:.6g}")
@@ -275,15 +279,23 @@ class Mapper:
         if alternative is None:
             return False
         assert implicit.schedule is not None
-        objective = self.options.objective
-        if objective == "edp":  # a product of two sums: each part is mapped by itself, then they are compared together
+        objective = self.objective
+        if not (objective.is_linear or objective.is_limited):  # each part is mapped by itself, then both are compared
             copy, product = self.map(alternative.copy, None, "none"), self.map(alternative.product, pin, "explicit")
-            return edp([copy, product], self.arch) < implicit.schedule.objective
+            return together([copy, product], self.arch, objective) < implicit.schedule.objective
         wanted = (pin.dataflow if pin else None) or self.options.dataflow
         parts = [
             (alternative.copy, dataflows_for(alternative.copy, self.arch, "vector")[0], Pin(), "none"),
             (alternative.product, dataflows_for(alternative.product, self.arch, wanted)[0], pin or Pin(), "explicit"),
         ]
+        if objective.is_limited:  # both together must keep the limits
+            both = [self._search(part, flows, pins, label) for part, flows, pins, label in parts]
+            nests = [
+                replace(part, schedule=each.schedule)
+                for (part, _, _, _), each in zip(parts, both, strict=True)
+                if each is not None and not isinstance(each, Short)
+            ]
+            return len(nests) == len(parts) and together(nests, self.arch, objective) < implicit.schedule.objective
         left = implicit.schedule.objective
         floors = [
             min(objective_floor(part, self.arch, each, objective) for each in flows) for part, flows, _, _ in parts
@@ -292,7 +304,7 @@ class Mapper:
             return False
         for number, (part, flows, pins, label) in enumerate(parts):
             found = self._search(part, flows, pins, label, left - sum(floors[number + 1 :]))
-            if found is None:
+            if found is None or isinstance(found, Short):
                 return False
             left -= found.objective
         return True
@@ -321,11 +333,10 @@ def is_count(pair: object) -> bool:
     return False
 
 
-def edp(nests: Sequence[Nest], arch: Arch) -> float:
-    """Energy times cycles of scheduled nests that run one after the other."""
-    counts = [cost_nest(nest, arch) for nest in nests]
-    energy = sum(sum(energy_pj(each, arch).values()) for each in counts)
-    return energy * sum(each.cycles or 0 for each in counts)
+def together(nests: Sequence[Nest], arch: Arch, objective: Objective) -> float:
+    """The objective of scheduled nests that run one after the other."""
+    figures = [figures_of(nest, arch) for nest in nests]
+    return objective.of(sum(energy for energy, _ in figures), sum(cycles for _, cycles in figures))
 
 
 def pin_faults(nest: Nest, pin: Pin) -> Iterable[Diagnostic]:

@@ -28,7 +28,8 @@ class Pin:
 
 @dataclass(frozen=True, slots=True)
 class MappingOptions:
-    """`dataflow` is auto, ws, os or is; `im2col` auto, explicit or implicit; `objective` latency, energy or edp.
+    """`dataflow` is auto, ws, os or is; `im2col` auto, explicit or implicit; `objective` the text of
+    one (passes/objective.py).
 
     `pins` are by nest name. After `time_limit_s` seconds the search costs one mapping for each nest that is left, the
     one with the lowest bound, and says so.

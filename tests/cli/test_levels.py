@@ -213,4 +213,8 @@ def test_an_energy_needs_prices(folder: Path, tmp_path: Path, capsys: pytest.Cap
     base = ["cost", str(folder / "m.onnx"), "--arch", str(tmp_path / "free.yaml")]
     assert main([*base, "--objective", "energy"]) == 2
     assert "has no prices" in capsys.readouterr().err
+    assert main([*base, "--objective", "energy, cycles<=9"]) == 2
+    told = capsys.readouterr().err
+    assert "objective 'energy, cycles<=9' on small, a machine with levels inside the array" in told
+    assert "help: one of latency, energy, edp" in told
     assert main(base) == 0

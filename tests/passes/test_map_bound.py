@@ -17,6 +17,7 @@ from dnnc.passes.map_objective import objective_floor
 from dnnc.passes.map_problem import DATAFLOWS, problem_of
 from dnnc.passes.map_tables import FEWEST, HI, LEFT, LO, MOST, make_tables
 from dnnc.passes.map_transfers import TILE, note_tiles, scratch_of
+from dnnc.passes.objective import parse_objective
 from dnnc.passes.schedule import make_schedule
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,6 +26,7 @@ from support.machines import machine
 from support.nests import conv_nest, matmul_nest, max_pool_nest
 from support.random_machines import machines
 
+LATENCY = parse_objective("latency")
 # As Python: compiled for calls from compiled code only.
 python_bound: Any = bound
 python_note_tiles: Any = note_tiles
@@ -94,7 +96,7 @@ def test_bounds_are_admissible(case: tuple[Arch, Nest], rng: random.Random) -> N
         )
         if needed > 1 << 15:
             continue
-        assert objective_floor(nest, arch, DATAFLOWS[dataflow], "latency") <= counts.cycles
+        assert objective_floor(nest, arch, DATAFLOWS[dataflow], LATENCY) <= counts.cycles
         cycles, exact = python_bound(problem, tables, scratch, dataflow, order, at, two)
         assert 0 <= cycles <= counts.cycles
         assert exact == pytest.approx(energy, rel=1e-12)

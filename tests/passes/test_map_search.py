@@ -15,16 +15,18 @@ from dnnc.ir.schedule_rules import schedule_faults
 from dnnc.passes import map_search, map_space
 from dnnc.passes.map_search import Found, search
 from dnnc.passes.mapping import Pin
+from dnnc.passes.objective import parse_objective
 from dnnc.passes.schedule import make_schedule
 from support import brute_force
 from support.machines import machine
 from support.nests import conv_nest, matmul_nest, max_pool_nest
 
 OBJECTIVES = ("latency", "energy", "edp")
+LATENCY = parse_objective("latency")
 
 
 def found_by(nest: Nest, arch: Arch, objective: str, pin: Pin | None = None) -> Found:
-    found = search(nest, arch, brute_force.dataflows(nest), pin or Pin(), objective, "none")
+    found = search(nest, arch, brute_force.dataflows(nest), pin or Pin(), parse_objective(objective), "none")
     assert found is not None
     return found
 
@@ -34,7 +36,7 @@ def test_the_optimum_is_that_of_all_mappings(seed: int) -> None:
     arch, nest = brute_force.small_case(random.Random(seed))
     best, count = brute_force.least(nest, arch)
     for objective in OBJECTIVES:
-        found = search(nest, arch, brute_force.dataflows(nest), Pin(), objective, "none")
+        found = search(nest, arch, brute_force.dataflows(nest), Pin(), parse_objective(objective), "none")
         assert (found is None) == (count == 0)
         if found is not None:
             assert found.optimal
@@ -109,8 +111,8 @@ def test_a_limit_is_below_what_is_found() -> None:
     nest = replace(matmul_nest(arch, p=20, k=30, m=10), schedule=None)
     best = found_by(nest, arch, "latency").objective
     flows = brute_force.dataflows(nest)
-    assert search(nest, arch, flows, Pin(), "latency", "none", limit=best) is None
-    above = search(nest, arch, flows, Pin(), "latency", "none", limit=best + 1)
+    assert search(nest, arch, flows, Pin(), LATENCY, "none", limit=best) is None
+    above = search(nest, arch, flows, Pin(), LATENCY, "none", limit=best + 1)
     assert above is not None
     assert above.objective == best
 
@@ -120,12 +122,12 @@ def test_the_best_of_a_thinned_space_is_not_called_optimal(monkeypatch: pytest.M
     arch = machine(3, 2, spad_bytes=160, acc_bytes=96, bus_bytes=2)
     nest = replace(matmul_nest(arch, p=12, k=10, m=8), schedule=None)
     flows = (Dataflow.WS,)
-    whole = search(nest, arch, flows, Pin(), "latency", "none")
+    whole = search(nest, arch, flows, Pin(), LATENCY, "none")
     assert whole is not None
     assert whole.optimal
     assert whole.listed == whole.declared
     monkeypatch.setattr(map_space, "BOXES", 9)
-    found = search(nest, arch, flows, Pin(), "latency", "none")
+    found = search(nest, arch, flows, Pin(), LATENCY, "none")
     assert found is not None
     assert found.listed < found.declared == whole.declared
     assert found.lower_bound <= whole.objective <= found.objective
@@ -158,7 +160,7 @@ def test_a_search_that_is_cut_short_tells_its_gap() -> None:
     whole = found_by(nest, arch, "latency")
     assert whole.optimal
     for limits in ({"most_bounds": 40}, {"deadline": 0.0}):
-        cut = search(nest, arch, (Dataflow.WS,), Pin(), "latency", "none", **limits)
+        cut = search(nest, arch, (Dataflow.WS,), Pin(), LATENCY, "none", **limits)
         assert cut is not None
         assert cut.bounds < whole.bounds
         assert cut.lower_bound <= whole.objective
@@ -178,7 +180,7 @@ def test_what_the_walk_cannot_tell_is_asked_of_the_cost_model(monkeypatch: pytes
         return counted(nest, arch)
 
     monkeypatch.setattr(map_search, "counted", watched)
-    found = search(nest, arch, (Dataflow.WS,), Pin(tiles=(("p", 1),)), "latency", "none")
+    found = search(nest, arch, (Dataflow.WS,), Pin(tiles=(("p", 1),)), LATENCY, "none")
     assert found is not None
     assert asked
     assert found.objective == cost_nest(replace(nest, schedule=found.schedule), arch).cycles
