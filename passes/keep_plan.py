@@ -99,9 +99,9 @@ class Plan:
         costs = [(self.nests[n], each.figures) for n, each in found.items()]
         shorts = [(nest, self.objective.short(cost.energy_pj, cost.cycles)) for nest, cost in costs]
         if any(short for _, short in shorts):
-            spans = {name: pin.span for name, pin in pins.items()}
+            placed = {name: pin.span for name, pin in pins.items()}
             raise CompileError(
-                [short.fault(each.name, spans.get(each.name, each.span)) for each, short in shorts if short]
+                [short.fault(each.name, placed.get(each.name, each.span)) for each, short in shorts if short]
             )
         self._accept(kept, found)
 
