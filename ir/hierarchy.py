@@ -11,7 +11,7 @@ from enum import Enum
 from fractions import Fraction
 from math import ceil, prod
 
-from .arch import AreaRow, EnergyRow
+from .arch import AreaRow, EnergyRow, LeakageRow
 from .nest import Role
 
 OPERAND_ROLES = (Role.INPUT, Role.WEIGHT, Role.OUTPUT)
@@ -145,7 +145,8 @@ class FanOut:
 class Hierarchy:
     """Levels from main memory inwards; the first is a store that holds every role. Inside of the last level one
     multiplier works a point a cycle. `bits` are the widths of elements by role, `partial_bits` of outputs that are not
-    complete yet. `energy` rows name an action of a level: `read_word`, `write_word`, `hop_bit`; of `mac`: `mac`.
+    complete yet. `energy` rows name an action of a level: `read_word`, `write_word`, `hop_bit`; of `mac`: `mac`. Areas
+    and leakage are of all instances of a level together.
     `vector_lanes` elements a cycle are what the unit beside the array does: pooling, sums, activations."""
 
     name: str
@@ -159,6 +160,7 @@ class Hierarchy:
     text: str = ""
     digest: str = ""
     sources: tuple[tuple[str, str], ...] = ()
+    leakage: tuple[LeakageRow, ...] = ()
 
     @property
     def stores(self) -> tuple[Store, ...]:
@@ -180,6 +182,12 @@ class Hierarchy:
     def instances(self, name: str) -> int:
         """How many instances of the level `name` there are."""
         return prod(each.instances for each in self.levels[: self.index(name)] if isinstance(each, FanOut))
+
+    def fanouts_between(self, outer: str, inner: str | None) -> list[str]:
+        """Names of the fan-outs between two levels, from the outermost; `inner` None: the multipliers."""
+        names = [level.name for level in self.levels]
+        until = len(names) if inner is None else names.index(inner)
+        return [level.name for level in self.levels[names.index(outer) : until] if isinstance(level, FanOut)]
 
     def element_bits(self, role: Role) -> int:
         return dict(self.bits)[role]

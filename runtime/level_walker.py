@@ -39,7 +39,7 @@ Element = tuple[int, ...]
 class Walked:
     """Elements that cross one boundary: over all instances, and at the first one. Where there are several, padding
     counts at the first one as if it were stored. The fields are those of backends/cost/levels/counts.py; `entering` is
-    what enters the first instance of each fan-out."""
+    what enters the first instance of each fan-out with loops."""
 
     role: Role
     outer: str
@@ -233,7 +233,8 @@ def _boundary(
     fanouts = {each.name: each for each in machine.fanouts}
     spatial = [(at, fanouts[node.fanout]) for at, node in enumerate(tree.nodes[:until]) if isinstance(node, Spatial)]
     outside = sum(at < place for at, _ in spatial)  # how much of an Instance names the instance of the outer store
-    between = list(dict.fromkeys(each.name for at, each in spatial if at > place))
+    assert outer_store is not None
+    between = machine.fanouts_between(outer_store, inner_store)
 
     def apart(entered: int) -> list[int]:
         """The places in an Instance of lanes of which each counts, if what enters the `entered`-th fan-out is asked."""
@@ -286,7 +287,6 @@ def _boundary(
         shared[1], distinct[1] = shared[0], distinct[0]
     if not spatial:
         each[1] = each[0]
-    assert outer_store is not None
     return Walked(
         role=operand.role,
         outer=outer_store,
@@ -296,7 +296,9 @@ def _boundary(
         distinct=(distinct[0], distinct[1]) if operand.role is Role.OUTPUT else (0, 0),
         network=tuple(zip(between, entering, strict=True)),
         entering=tuple(
-            (name, first[number] if before(number) else entering[number]) for number, name in enumerate(between)
+            (name, first[number] if before(number) else entering[number])
+            for number, name in enumerate(between)
+            if any(at > place and each.name == name for at, each in spatial)
         ),
     )
 

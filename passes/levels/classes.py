@@ -18,13 +18,14 @@ x keeps. Only one group may own the loop of an operand and block; candidates hav
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from itertools import combinations, product
 
 import numpy as np
 
 from ...ir.diagnostics import ensure
+from ...ir.frozen import dataclass
 from ...ir.nest import Role
 from .figures import TAKEN, Quantity
 from .space import Ints, signature

@@ -15,7 +15,7 @@ from .kernels import evaluate
 from .space import Ints, orders, signature, tree_of
 from .tables import Floats, Tables
 
-_ENERGY, _BUSY, _ALTERNATING, _RAMP, _CAPACITY, _HOPS = range(6)
+_ENERGY, _BUSY, _ALTERNATING, _RAMP, _CAPACITY = range(5)
 _MOST_QUANTITIES = 4  # of an item
 
 
@@ -132,8 +132,6 @@ def exact_of(tables: Tables) -> Exact:
 
     for item, price in figures.energy:
         add(_ENERGY, 0, 0, item, price)
-    for item, level, price in figures.hops:
-        add(_HOPS, level, 0, item, price)
     for item, level, action in figures.busy:
         add(_BUSY, names.index(frame.machine.levels[level].name), action, item, 0.0)
     for kind, passing in ((_ALTERNATING, figures.alternating), (_RAMP, figures.ramps)):
@@ -149,7 +147,6 @@ def exact_of(tables: Tables) -> Exact:
     ends = [(low, high, end) for low, (high, end) in figures.whole.items()]
     lanes = [candidates.lanes for candidates in tables.groups]
     arguments = (
-        np.array([slot.level for slot in frame.slots], np.int64),
         np.array([0, *np.cumsum([len(each) for each in lanes])[:-1]], np.int64)[: len(lanes)],
         np.concatenate(lanes) if lanes else np.ones((0, len(frame.slots)), np.int64),
         np.array(heads, np.int64).reshape(len(heads), 4),

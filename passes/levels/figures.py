@@ -45,8 +45,7 @@ class Item:
 class Figures:
     """Everything that a mapping's figure depends on, for one frame.
 
-    `energy` items cost so many pJ a word, beside `energy_pj` at any rate; `hops` so many a word
-    over the links of a fan-out (its place), if that has lanes at work. `busy` items take time at a store: its place,
+    `energy` items cost so many pJ a word, beside `energy_pj` at any rate. `busy` items take time at a store: its place,
     and 0 for reads, 1 for writes. `alternating` and `ramps` items pass at the rates of a
     store (its place, and its rate in their direction, 0 for none). `capacities` are words by
     store: items and the limit. `whole` gives for a quantity of the busiest instance the one that holds instead as soon
@@ -56,7 +55,6 @@ class Figures:
     quantities: list[Quantity] = field(default_factory=list)
     energy_pj: float = 0.0
     energy: list[tuple[Item, float]] = field(default_factory=list)
-    hops: list[tuple[Item, int, float]] = field(default_factory=list)
     busy: list[tuple[Item, int, int]] = field(default_factory=list)
     alternating: list[tuple[Item, int, float]] = field(default_factory=list)
     ramps: list[tuple[Item, int, float]] = field(default_factory=list)
@@ -121,14 +119,15 @@ def _operand(made: Figures, frame: Frame, role: Role, prices: dict[tuple[str, st
     before: tuple[Store, _Count, _Count, _Count] | None = None  # outer store, shared, each, distinct
     for (outer, place), (store, until) in zip(chain, inner, strict=True):
         kind = VISITED if store is None else TAKEN
-        between = list(dict.fromkeys(slot.level for slot in frame.slots[place:until] if slot.axis))
+        inwards = frame.machine.fanouts_between(outer.name, store.name if store is not None else None)
+        between = [frame.machine.index(name) for name in inwards]
         shared = _crossing(made, frame, role, kind, place, until, None, place)
         each = _crossing(made, frame, role, kind, place, until, EACH, until)
         networks = [
             made.place(Quantity(kind, role, until, _modes(frame, role, place, until, EACH, None, number), True))
             for number in range(len(between))
         ]
-        _links(made, frame, between, [*networks[1:], each.total], bits, prices)
+        _links(made, frame, between, [*networks[1:], each.total] if between else [], bits, prices)
         _ramp(made, frame, outer, store, (role, until), each, bits)
         if is_output:
             distinct = _Count(
@@ -159,9 +158,8 @@ def _operand(made: Figures, frame: Frame, role: Role, prices: dict[tuple[str, st
 def _modes(
     frame: Frame, role: Role, place: int, until: int, outside: int, within: int | None, entered: int = 0
 ) -> tuple[int, ...]:
-    """How lanes count: outside of the outer store, and within it (None: as the network shares them, from the
-    `entered`-th fan-out on)."""
-    between = list(dict.fromkeys(slot.level for slot in frame.slots[place:until] if slot.axis))
+    """How lanes count: outside of the outer store, and within it (None: as the network shares them, from the level
+    `entered` on)."""
     modes = []
     for number, slot in enumerate(frame.slots[:until]):
         level = frame.level(slot)
@@ -172,7 +170,7 @@ def _modes(
         elif within is not None:
             modes.append(within)
         else:
-            modes.append(SHARED if level.shares(role) and between.index(slot.level) >= entered else EACH)
+            modes.append(SHARED if level.shares(role) and slot.level >= entered else EACH)
     return tuple(modes)
 
 
@@ -230,12 +228,12 @@ def _priced(
 def _links(
     made: Figures, frame: Frame, between: list[int], leaving: list[int], bits: int, prices: dict[tuple[str, str], float]
 ) -> None:
-    for place, quantity in zip(between, leaving[-len(between) :] if between else [], strict=True):
+    for place, quantity in zip(between, leaving, strict=True):
         fanout = frame.machine.levels[place]
         assert isinstance(fanout, FanOut)
         price = prices.get((fanout.name, "hop_bit"), 0.0) * max(bits, fanout.link_bits)
         if price:
-            made.hops.append((Item((quantity,), (), 1, max(1, fanout.link_bits // bits)), place, price))
+            made.energy.append((Item((quantity,), (), 1, max(1, fanout.link_bits // bits)), price))
 
 
 def _ramp(

@@ -71,7 +71,6 @@ def _words(values: NDArray[np.float64], item: NDArray[np.int64]) -> Any:
 def evaluate(
     chosen: NDArray[np.int64],
     orders: NDArray[np.int64],
-    standing: NDArray[np.int64],
     lanes_of: NDArray[np.int64],
     lanes: NDArray[np.int64],
     heads: NDArray[np.int64],
@@ -93,8 +92,8 @@ def evaluate(
     """Energy and cycles of each mapping, into found [mapping, 2]; infinite where it is not legal.
 
     `chosen` [mapping, group] are candidates, `orders` [mapping, block, dimension] ranks of loops. `lanes` are those of
-    candidates by slot, from `lanes_of` on by group; `standing` says of which level each slot is. `items` rows: kind (0
-    energy, 1 busy, 2 alternating, 3 ramp, 4 capacity, 5 hops), store, action, then as _words reads them.
+    candidates by slot, from `lanes_of` on by group. `items` rows: kind (0 energy, 1 busy, 2 alternating, 3 ramp, 4
+    capacity), store, action, then as _words reads them.
     """
     values = np.empty(len(heads), np.float64)
     stores = rates.shape[0]
@@ -128,13 +127,6 @@ def evaluate(
             words = _words(values, item[3:])
             if item[0] == 0:
                 energy += words * prices[number]
-            elif item[0] == 5:
-                at_work = 1
-                for slot in range(slots):
-                    if standing[slot] == item[1]:
-                        at_work *= total_lanes[slot]
-                if at_work > 1:
-                    energy += words * prices[number]
             elif item[0] == 1:
                 busy[item[1], item[2]] += words
             elif item[0] == 4:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
 from ...backends.cost.levels.cost import LevelCost, cost
 from ...ir.diagnostics import CompileError, Diagnostic, ensure
+from ...ir.frozen import dataclass
 from ...ir.hierarchy import Hierarchy
 from ...ir.loop_tree import LoopTree, Workload
 from .figures import figures_of

@@ -231,13 +231,9 @@ def searches_of(frame: Frame, figures: Figures, objective: str) -> Iterator[Sear
     mode, exact = MODES[objective], exact_of(tables)
     whole = linear_of(tables, mode, frozenset())
     columns = Columns(tables, whole.wanted)
-    linked = list(dict.fromkeys(level for _, level, _ in figures.hops)) if mode != LATENCY else []
-    for count in range(len(linked) + 1):
-        for some in combinations(linked, count):
-            passed = frozenset(some)
-            linear = linear_of(tables, mode, passed, whole.wanted)
-            dual = Product(linear) if mode == EDP else Dual(linear, mode)
-            yield Search(tables, exact, linear, columns, mode, dual, passed)
+    linear = linear_of(tables, mode, frozenset(), whole.wanted)
+    dual = Product(linear) if mode == EDP else Dual(linear, mode)
+    yield Search(tables, exact, linear, columns, mode, dual, frozenset())
 
 
 def linear_of(tables: Tables, mode: int, passed: frozenset[int], wanted: list[int] | None = None) -> Linear:
@@ -250,9 +246,6 @@ def linear_of(tables: Tables, mode: int, passed: frozenset[int], wanted: list[in
     energy[count] = figures.energy_pj
     for item, price in figures.energy:
         _add(energy, item, price)
-    for item, level, price in figures.hops:
-        if level not in passed:
-            _add(energy, item, price)
     forms = [np.zeros(count + 1)]
     forms[0][figures.steps] = 1.0
     stores = [(n, level) for n, level in enumerate(frame.machine.levels) if isinstance(level, Store)]

@@ -7,13 +7,13 @@ is what one dimension does in all slots, from the outermost inwards: the size of
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from itertools import combinations, product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...ir.frozen import dataclass
 from ...ir.hierarchy import Constraint, FanOut, Hierarchy, Store
 from ...ir.loop_tree import Keep, LoopNode, LoopTree, Spatial, Temporal, Workload
 from ...ir.nest import Role

@@ -101,7 +101,7 @@ def _boundary(
     role, until = operand.role, inner[0]
     fanouts = {each.name: each for each in machine.fanouts}
     spatial = {place: fanouts[node.fanout] for place, node in enumerate(tree.nodes) if isinstance(node, Spatial)}
-    between = list(dict.fromkeys(each.name for place, each in spatial.items() if outer[0] < place < until))
+    between = machine.fanouts_between(outer[1], inner[1])
 
     def how(outside: Lanes, within: Lanes | None, entered: int = 0) -> dict[int, Lanes]:
         """Lanes outside of the outer store count as `outside`; within it as `within`, or as the network shares them
