@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from ..ir.diagnostics import CompileError, Diagnostic, Span
 from ..ir.files import read_text_bounded
+from ..ir.frozen import dataclass
 from ..ir.loop_tree import Keep, LoopTree
 
 FORMATS = ("auto", "timeloop", "timeloop-mapping", "zigzag", "scalesim", "accelergy")

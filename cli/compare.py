@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..ir.diagnostics import CompileError, Diagnostic
+from ..ir.frozen import dataclass
 from .report import print_table
 
 KINDS = ("absolute", "relative", "range")

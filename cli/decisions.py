@@ -6,11 +6,12 @@ The same values come from the command line (cli/arguments.py) and from Python (`
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from ..ir.diagnostics import CompileError, Diagnostic, Span
+from ..ir.frozen import dataclass
 from ..passes.objective import parse_objective
 
 if TYPE_CHECKING:

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from ..backends.cost.module import counted, nameless
 from ..ir.arch import Arch
 from ..ir.diagnostics import CompileError
+from ..ir.frozen import dataclass
 from ..ir.graph import HostRegion
 from ..ir.module import Module
 from ..ir.nest import Nest, Schedule, main_memory_loops

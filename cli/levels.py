@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from os import fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from ..backends.cost.levels.layers import LayerFigures, product_layer, vector_la
 from ..backends.cost.module import cost_host
 from ..frontend.arch_yaml import load_arch
 from ..ir.diagnostics import CompileError, Diagnostic, closest
+from ..ir.frozen import dataclass
 from ..ir.graph import HostRegion
 from ..ir.hierarchy import Hierarchy
 from ..ir.loop_tree import Workload, workload_of

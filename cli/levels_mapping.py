@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ..frontend.yaml_reader import LARGEST_BYTES, Faults, Fields, ListNode, MapNode, ScalarNode, read_yaml
 from ..ir.diagnostics import CompileError, Diagnostic, Span
 from ..ir.files import read_text_bounded
+from ..ir.frozen import dataclass
 from ..ir.hierarchy import Hierarchy
 from ..ir.loop_tree import LoopTree, Workload
 from ..ir.loop_tree_rules import loop_tree_faults

@@ -6,7 +6,7 @@ Commands and the Python API (`dnnc.compile`, `dnnc.cost`, `dnnc.run`) call these
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from ..frontend.arch_yaml import bundled, load_arch, parse_arch
 from ..ir.arch import Arch
 from ..ir.diagnostics import BrokenPass, CompileError, Diagnostic, ensure
 from ..ir.dump import SUFFIX, read_dump, write_dump
+from ..ir.frozen import dataclass
 from ..ir.graph import Node
 from ..ir.module import Header, Module
 from ..ir.nest import Nest

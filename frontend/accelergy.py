@@ -11,12 +11,13 @@ import csv
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import chain, count
 from math import prod
 from pathlib import PurePosixPath
 
 from ..ir.diagnostics import CompileError, Diagnostic, Span
+from ..ir.frozen import dataclass
 from .foreign_yaml import Foreign
 from .yaml_reader import LARGEST_BYTES, Faults, read_yaml
 
@@ -29,7 +30,7 @@ _LONGEST_NAME = 32  # of a component of a machine
 _MOST_PARTS = 4  # of a name that are looked at
 
 # Actions of a component with words, and of one that computes. What dnnc's own export calls its units is known by name.
-_WORDS = {"read": "read_word", "write": "write_word"}
+_WORDS = {"read": "read_word", "write": "write_word", "transfer_bit": "hop_bit"}
 _COMPUTE = ("compute", "mac_random", "mac", "multiply", "mult_random")
 _UNITS = {
     "array": dict.fromkeys(_COMPUTE, "mac"),

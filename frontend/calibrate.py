@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ import onnx
 from onnx import TensorProto
 
 from ..ir.diagnostics import CompileError, ensure, wants_memory
+from ..ir.frozen import dataclass
 from .evaluate import Session, create_session, onnxruntime_message
 from .histogram import Histogram, Range
 from .importer import ImportOptions, prepare

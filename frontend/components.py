@@ -6,9 +6,8 @@ lanes) are those of the machine itself. The actions are those of specs/counts.md
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ..ir.arch import Arch, AreaRow, Array, EnergyRow, LeakageRow, Memory, PostUnit, VectorUnit
+from ..ir.frozen import dataclass
 from ..ir.program import INSTRUCTION_BYTES
 from ..ir.types import ElementType
 from .components_logic import adder, float_mac, float_multiply, mac, part, register

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 
+from ..ir.frozen import dataclass
 from .components_scaling import RULE, area_factor, energy_factor, is_alike
 
 

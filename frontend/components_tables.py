@@ -7,7 +7,7 @@ A user's table has the sections `sram`, `dram` and `logic`, each like the file o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from ..ir.arch import AreaRow, EnergyRow, LeakageRow
 from ..ir.diagnostics import CompileError, Diagnostic, Span
+from ..ir.frozen import dataclass
 from .components_price import Origin
 from .components_scaling import LARGEST_NM, SMALLEST_NM
 from .yaml_reader import Faults, Fields, ListNode, MapNode, ScalarNode, read_yaml

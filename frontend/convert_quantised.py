@@ -4,12 +4,12 @@ to one code. The functions that take `Operand`s serve `qdq`, too, where the para
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..ir.frozen import dataclass
 from ..ir.types import ElementType, Quantization
 from .convert import (
     FLOAT_TYPES,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections import ChainMap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..ir.diagnostics import ensure
+from ..ir.frozen import dataclass
 from ..ir.graph import OPERATORS, Attribute, Node
 from ..ir.types import Blobs, ElementType, Quantization, Tensor
 from .messages import TensorProto

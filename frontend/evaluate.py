@@ -8,12 +8,12 @@ else runs in a child process (`bounded`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..ir.frozen import dataclass
 from .messages import ModelProto, TensorProto
 from .network import NUMPY_TYPES, Constant
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from ..ir.diagnostics import Span
+from ..ir.frozen import dataclass
 from ..ir.hierarchy import Hierarchy
 from .yaml_reader import Faults, ListNode, MapNode, ScalarNode, YamlNode
 

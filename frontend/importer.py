@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
+from ..ir.frozen import dataclass
 from ..ir.graph import HostRegion, Node
 from ..ir.module import Header, Module
 from ..ir.types import Blobs, HostType, Tensor

@@ -6,7 +6,7 @@ It is mutable and lives only while a model is imported; what leaves the frontend
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..ir.diagnostics import Diagnostic, Span
+from ..ir.frozen import dataclass
 from ..ir.types import ElementType
 from .messages import (
     AttributeProto,

@@ -12,10 +12,10 @@ Requires: every DequantizeLinear has one reader (`normalise.separate_dequantize`
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
+from ..ir.frozen import dataclass
 from ..ir.types import ElementType, Quantization
 from .convert import add_global_pool, add_pool, clip_bounds, element_type, known_shape, single_output
 from .convert_quantised import (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from ..ir.diagnostics import CompileError, Diagnostic, Span
+from ..ir.frozen import dataclass
 from .network import Network, Shape
 
 Array = NDArray[Any]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from ..ir.frozen import dataclass
 from ..ir.hierarchy import OPERAND_ROLES, Buffering, FanOut, Hierarchy, Packing, Store
 from ..ir.nest import Role
 from .foreign_yaml import Foreign, Imported, level_name

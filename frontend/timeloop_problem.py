@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import prod
 
 from ..ir.affine import Affine
+from ..ir.frozen import dataclass
 from ..ir.hierarchy import FanOut, Hierarchy, Store
 from ..ir.loop_tree import Keep, LoopNode, LoopTree, Operand, OperandAxis, Spatial, Temporal, Workload
 from ..ir.nest import Role

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from ..ir.frozen import dataclass
 from .draft import Refused
 from .network import OnnxNode, Shape
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 
 from ..ir.diagnostics import CompileError, Diagnostic, Span, close_match, closest, near
+from ..ir.frozen import dataclass
 
 LARGEST_BYTES = 256 * 1024
 LARGEST_DEPTH = 16

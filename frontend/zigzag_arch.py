@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from statistics import mode
 
 from ..ir.arch import AreaRow, EnergyRow
+from ..ir.frozen import dataclass
 from ..ir.hierarchy import OPERAND_ROLES, FanOut, Hierarchy, Store
 from ..ir.nest import Role
 from .foreign_yaml import Foreign, Imported, level_name

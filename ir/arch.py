@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from .frozen import dataclass
 from .types import ElementType
 
 MAIN_MEMORY = "dram"  # the name of the outermost memory of every machine

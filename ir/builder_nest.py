@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from lark import Token, v_args
 
 from .affine import Affine
 from .builder_words import SharedRules
+from .frozen import dataclass
 from .graph import Attribute
 from .nest import Access, Body, BodyOp, Buffer, Dataflow, Dim, Loop, Nest, Post, PostOp, Role, Schedule, Target
 from .printer import DATAFLOW_WORDS, IM2COL_WORDS, TileCounter, implied_roles, overlap_words

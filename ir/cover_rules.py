@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from math import gcd, prod
 
 from .affine import Affine
 from .diagnostics import Diagnostic
+from .frozen import dataclass
 from .isl_questions import Box, IslQuestions
 from .module import Module
 from .nest import Nest, axis_step

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Generator, Iterable, Sequence
-from dataclasses import dataclass
+
+from .frozen import dataclass
 
 FAULT_LIMIT = 100  # faults of one text that are reported
 

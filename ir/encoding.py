@@ -7,13 +7,13 @@ asserts that values fit (they are ours); decoding trusts nothing and names every
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .diagnostics import CompileError, Diagnostic, OurBug, ensure
+from .frozen import dataclass
 from .program import (
     AUX_SLOTS,
     BODY_CODES,

@@ -9,9 +9,10 @@ may have f32 results. `specs/arithmetic.md` has one formula for each.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from .diagnostics import NOWHERE, Span
+from .frozen import dataclass
 from .types import BlobRef, ElementType, Quantization
 
 Attribute = int | float | str | bool | tuple[int, ...] | tuple[float, ...]

@@ -10,10 +10,10 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from .arch import Arch
 from .diagnostics import Diagnostic, any_of, close_match
+from .frozen import dataclass
 from .module import Module, Operation
 from .nest import (
     VALUE,

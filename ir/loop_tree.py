@@ -15,10 +15,10 @@ inside of all loops is one point; the text form is in specs/hierarchy.md.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from math import gcd
 
 from .affine import Affine
+from .frozen import dataclass
 from .nest import Nest, Role
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 
+from .frozen import dataclass
 from .graph import HostRegion, Node
 from .nest import Nest
 from .program import Program

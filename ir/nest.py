@@ -7,13 +7,14 @@ printer shows. `specs/ir.md` has the text form, `specs/isa.md` the program that 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from math import gcd
 
 from .affine import Affine
 from .arch import MAIN_MEMORY
 from .diagnostics import NOWHERE, Span
+from .frozen import dataclass
 from .graph import Attribute
 from .types import ElementType
 

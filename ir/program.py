@@ -7,9 +7,9 @@ packed from bit 0 upwards in the order given, little-endian, and the rest of the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import IntEnum
 
+from .frozen import dataclass
 from .types import BlobRef, ElementType, HostType
 
 INSTRUCTION_BYTES = 64

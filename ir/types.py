@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .frozen import dataclass
 
 
 class ElementType(Enum):

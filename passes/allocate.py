@@ -16,13 +16,14 @@ Ensures:  addresses are aligned (local ones to the memory's word, main ones to 6
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..ir.arch import Arch
 from ..ir.diagnostics import CompileError, Diagnostic
+from ..ir.frozen import dataclass
 from ..ir.module import Module, Operation
 from ..ir.nest import Nest, local_layout, whole_bytes
 from ..ir.types import BlobRef, ElementType, Tensor

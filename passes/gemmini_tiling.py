@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from ..ir.diagnostics import CompileError, Diagnostic
+from ..ir.frozen import dataclass
 
 # Order in which tile sizes are reduced and grown; letters as in specs/mapping.md, P columns and Q rows of outputs.
 CONV_DIMS = "NQPKSRC"

@@ -15,10 +15,11 @@ Ensures:  copy and product together write what the nest wrote, from the same ope
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ..ir.affine import Affine
 from ..ir.arch import Arch
+from ..ir.frozen import dataclass
 from ..ir.module import Module, Operation
 from ..ir.nest import Access, Body, BodyOp, CounterClass, Dim, Nest, Role, counter_class
 from ..ir.program import BOX_AXES, COUNTERS

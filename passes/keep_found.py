@@ -7,11 +7,11 @@ before a module has it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from ..backends.cost.price import energy_pj
 from ..ir.arch import Arch
+from ..ir.frozen import dataclass
 from ..ir.nest import Nest, Schedule, main_memory_loops
 from ..ir.stats import LayerCounts
 from .mapper import is_count, pin_faults

@@ -8,11 +8,12 @@ never worse than without.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from ..backends.cost.module import cost_host, counted, counted_alike, nameless
 from ..ir.arch import Arch
 from ..ir.diagnostics import CompileError, Diagnostic
+from ..ir.frozen import dataclass
 from ..ir.graph import HostRegion
 from ..ir.module import Module, Operation
 from ..ir.nest import Access, Nest, Schedule, Target

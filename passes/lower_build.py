@@ -11,11 +11,12 @@ Ensures:  each point of the plan is one point of the nest, and reads and writes 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from math import prod
 
 from ..ir.affine import Affine
 from ..ir.diagnostics import ensure
+from ..ir.frozen import dataclass
 from ..ir.graph import Node
 from ..ir.nest import Access, Body, BodyOp, CounterClass, Dim, Nest, Post, Role, counter_class
 from ..ir.program import BOX_AXES, COUNTERS

@@ -16,7 +16,7 @@ Ensures:  a convolution is one nest, a transposed one a nest for each phase that
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 from math import gcd, prod
 
@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..ir.affine import Affine
+from ..ir.frozen import dataclass
 from ..ir.graph import Node
 from ..ir.nest import Body, BodyOp, Dim, Role
 from ..ir.program import BOX_AXES

@@ -12,7 +12,7 @@ Ensures:  the steps compute the stages one by one: each point at which the graph
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from fractions import Fraction
 from math import inf, isnan
 
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from ..ir.affine import Affine
 from ..ir.diagnostics import ensure
+from ..ir.frozen import dataclass
 from ..ir.graph import Attribute, Node, Stage, ValueType
 from ..ir.nest import VALUE, Post, PostOp, Role
 from ..ir.program import AUX_SLOTS

@@ -12,10 +12,11 @@ None where no view of these bytes does.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 
 from ..ir.diagnostics import ensure
+from ..ir.frozen import dataclass
 from ..ir.types import ElementType, Tensor
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from ..backends.cost.module import counted
 from ..ir.arch import Arch
 from ..ir.diagnostics import CompileError, ensure
+from ..ir.frozen import dataclass
 from ..ir.nest import Dataflow, Nest, Schedule, sum_has_an_order
 from .map_branch import (
     ASKED,

@@ -13,7 +13,7 @@ mapping, so that hardly anything is called optimal there.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from math import prod
 
@@ -21,6 +21,7 @@ import numpy as np
 
 from ..ir.affine import Affine
 from ..ir.arch import Arch
+from ..ir.frozen import dataclass
 from ..ir.nest import VALUE, CounterClass, Dataflow, Nest, axis_count, local_layout, sum_has_an_order
 from ..ir.schedule_rules import EXTENT_LIMIT
 from .map_problem import Ints

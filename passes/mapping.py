@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ..ir.diagnostics import NOWHERE, Span
+from ..ir.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True)

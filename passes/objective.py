@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 
 from ..ir.diagnostics import NOWHERE, CompileError, Diagnostic, Span, close_match, closest
+from ..ir.frozen import dataclass
 
 ROUNDING = 1e-9  # relative error of energies, which are sums of rounded products, and of what is made of them
 NAMES = ("latency", "energy", "edp")

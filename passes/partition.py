@@ -9,10 +9,10 @@ A float node on a machine that will narrow it (passes/quantise.py) is judged in 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from ..ir.arch import Arch
 from ..ir.diagnostics import Diagnostic
+from ..ir.frozen import dataclass
 from ..ir.graph import Node
 from ..ir.module import Module
 from ..ir.types import BlobRef, ElementType, Tensor

@@ -7,9 +7,10 @@ after:   y: i8 = conv(x: i8, w: i8, b: i32)                   with zero points a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ..ir.arch import Arch
+from ..ir.frozen import dataclass
 from ..ir.graph import Node, ValueType
 from ..ir.types import BlobRef, ElementType, Quantization, Tensor
 from .quantise import target_type

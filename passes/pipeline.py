@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from ..ir.arch import Arch
 from ..ir.diagnostics import BrokenPass, CompileError, Diagnostic, closest
+from ..ir.frozen import dataclass
 from ..ir.module import Module
 from ..ir.verifier import verify
 from .mapping import MappingOptions

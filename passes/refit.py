@@ -15,9 +15,10 @@ Ensures:  the schedule is legal and fits, and sums of floats are added in the sa
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ..ir.arch import Arch
+from ..ir.frozen import dataclass
 from ..ir.nest import (
     VALUE,
     Access,

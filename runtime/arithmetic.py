@@ -8,7 +8,6 @@ bfloat16 values are held as float32 that a bfloat16 can represent. Every formula
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import product
 from math import prod
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..ir.frozen import dataclass
 from ..ir.types import ElementType
 
 Array = NDArray[Any]

@@ -8,7 +8,6 @@ follows from its kind and from the types and quantisation of its operands and of
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from math import prod
 from typing import Any, cast
 
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..ir.diagnostics import ensure
+from ..ir.frozen import dataclass
 from ..ir.graph import HostRegion, Node, ValueType
 from ..ir.module import Module
 from ..ir.nest import Nest

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import ceil
 
+from ..ir.frozen import dataclass
 from ..ir.hierarchy import Buffering, Hierarchy, Store, cycles_at
 from ..ir.loop_tree import Workload
 from ..ir.nest import Role

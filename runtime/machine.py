@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from math import gcd
 from typing import Any
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ..ir.arch import Arch
 from ..ir.diagnostics import Diagnostic
 from ..ir.encoding import decode_columns
+from ..ir.frozen import dataclass
 from ..ir.program import MNEMONICS, ROLE_CODES, Opcode, Program
 from ..ir.stats import LayerCounts, Transfer
 from . import layout

@@ -8,12 +8,13 @@ runtime, and the cost model, and shares nothing with them but `ir`. Its work gro
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import prod
 
 import numpy as np
 
 from ..ir.arch import Arch
+from ..ir.frozen import dataclass
 from ..ir.nest import (
     Access,
     BodyOp,

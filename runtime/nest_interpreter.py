@@ -8,7 +8,6 @@ bit. For small inputs: a reduction point is one step in Python, over all outputs
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from itertools import product
 from typing import Any, cast
 
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from ..ir.affine import Affine
 from ..ir.arch import Arch
 from ..ir.diagnostics import ensure
+from ..ir.frozen import dataclass
 from ..ir.nest import (
     VALUE,
     Access,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ..ir.arch import Arch
 from ..ir.diagnostics import CompileError, Diagnostic
 from ..ir.encoding import Columns
+from ..ir.frozen import dataclass
 from ..ir.program import Placement, Program
 from ..ir.program_rules import limited
 from ..ir.types import ElementType

@@ -10,7 +10,6 @@ of each engine that is known to be complete when it starts.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from math import gcd, inf
 from typing import NamedTuple
 
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from ..ir.arch import Arch
 from ..ir.compiled import compiled, compiled_entry
 from ..ir.diagnostics import Diagnostic
+from ..ir.frozen import dataclass
 from ..ir.program import MNEMONICS, Opcode, Program
 from .faults import RunError
 from .interpreter import keep_configuration

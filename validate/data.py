@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..ir.diagnostics import CompileError, Diagnostic, Span, closest
 from ..ir.files import read_text_bounded
+from ..ir.frozen import dataclass
 
 LARGEST_BYTES = 64 << 20
 LARGEST_EXTENT = 1 << 16  # of a dimension of a layer: work that grows with one stays bounded

@@ -12,7 +12,6 @@ import io
 import re
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from ..backends.cost.levels.accesses import TIMELOOP
 from ..backends.cost.levels.cost import LevelCost, cost
 from ..ir.affine import Affine
 from ..ir.diagnostics import CompileError, Diagnostic, Span
+from ..ir.frozen import dataclass
 from ..ir.hierarchy import OPERAND_ROLES, FanOut, Hierarchy, Packing, Store
 from ..ir.loop_tree import Keep, LoopNode, LoopTree, Operand, OperandAxis, Spatial, Temporal, Workload
 from ..ir.nest import Role

@@ -7,7 +7,6 @@ what a pass takes and what fits.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from ..backends.cost.levels.cost import LevelCost, cost
 from ..frontend.hierarchy_yaml import hierarchy_source, parse_hierarchy
 from ..frontend.yaml_reader import Scalar
 from ..ir.diagnostics import ensure
+from ..ir.frozen import dataclass
 from ..ir.hierarchy import Hierarchy, Store
 from ..ir.loop_tree import LoopTree, Workload
 from .networks import Conv

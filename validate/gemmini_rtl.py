@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ from ..backends.cost.gemmini_layer import (
 )
 from ..backends.cost.gemmini_loop import LoopCycles, loop_cycles
 from ..ir.diagnostics import CompileError, Diagnostic, Span, ensure
+from ..ir.frozen import dataclass
 from ..passes.gemmini_tiling import Conv, conv_search, matmul_tile
 from .data import read_table
 from .published import table, text

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
 
 from ..frontend.yaml_reader import Faults, Fields, ListNode, MapNode, Scalar, ScalarNode, read_yaml
 from ..ir.diagnostics import ensure
+from ..ir.frozen import dataclass
 from .row import Measure, Row
 
 TRUTHS = Path(__file__).parents[1] / "specs" / "truths"

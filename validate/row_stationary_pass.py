@@ -7,10 +7,9 @@ to pass filters change first (m outputs), then channels, then rows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ..ir.affine import Affine
 from ..ir.diagnostics import ensure
+from ..ir.frozen import dataclass
 from ..ir.hierarchy import OPERAND_ROLES, FanOut, Hierarchy
 from ..ir.loop_tree import Keep, LoopNode, LoopTree, Operand, OperandAxis, Spatial, Temporal, Workload
 from .networks import Conv

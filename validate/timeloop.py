@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from ..backends.cost.levels.accesses import TIMELOOP, Accesses
@@ -22,6 +22,7 @@ from ..frontend.yaml_reader import Faults, read_yaml
 from ..ir.arch import EnergyRow
 from ..ir.diagnostics import CompileError, Diagnostic, Span
 from ..ir.files import read_text_bounded
+from ..ir.frozen import dataclass
 from ..ir.hierarchy import Hierarchy
 from ..ir.loop_tree import Workload
 from ..ir.nest import Role

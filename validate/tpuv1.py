@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..backends.cost.nest import cost_nest
 from ..frontend.arch_yaml import load_arch
 from ..frontend.yaml_reader import Scalar
 from ..ir.arch import MAIN_MEMORY, Arch
+from ..ir.frozen import dataclass
 from ..ir.nest import Dataflow
 from .nests import blocks, compute_cycles, product_nest, scheduled
 from .published import figures, table, text

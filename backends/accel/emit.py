@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from ...ir.arch import Arch
 from ...ir.diagnostics import CompileError, Diagnostic, ensure
 from ...ir.encoding import Words, pack
+from ...ir.frozen import dataclass
 from ...ir.graph import HostRegion, Node
 from ...ir.module import Module
 from ...ir.nest import BodyOp, Dataflow, Nest, filled_boxes

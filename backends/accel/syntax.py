@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Collection
-from dataclasses import dataclass
 
 import numpy as np
 
 from ...ir.encoding import SPELLINGS, field_range, legal_values
+from ...ir.frozen import dataclass
 from ...ir.program import BOX_AXES, FIELDS, MNEMONICS, NO_COUNTER, NO_SLOT, TYPE_CODES, Field, Opcode
 
 VERSION = 1

@@ -7,7 +7,6 @@ operations. The rules are those of specs/isa.md, section 5.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import prod
 
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from ...ir.affine import Affine
 from ...ir.arch import Arch
 from ...ir.diagnostics import CompileError, Diagnostic, ensure
+from ...ir.frozen import dataclass
 from ...ir.nest import (
     VALUE,
     LocalLayout,

@@ -9,7 +9,6 @@ all tiles is a sum over the grid weighted by run lengths.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from ...ir.affine import Affine
 from ...ir.diagnostics import CompileError, Diagnostic, ensure
+from ...ir.frozen import dataclass
 from ...ir.nest import VALUE, Access, Nest, axis_step, main_memory_loops
 
 Ints = NDArray[np.int64]

@@ -6,13 +6,13 @@ Formulas: specs/isa.md, section 3 (time) and specs/counts.md (traffic).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import gcd, prod
 
 import numpy as np
 
 from ...ir.arch import Arch
 from ...ir.diagnostics import ensure
+from ...ir.frozen import dataclass
 from ...ir.nest import (
     Access,
     CounterClass,

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from ...ir.frozen import dataclass
 
 BLOCK = 16  # rows and columns of the array: channels that lie side by side in a row of its memories
 MOST_TILES = 1 << 20

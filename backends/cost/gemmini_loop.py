@@ -24,12 +24,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
 from ...ir.diagnostics import ensure
+from ...ir.frozen import dataclass
 from .gemmini_layer import BLOCK, DIMS, MOST_TILES, Constants, ConvLayer, TiledLoops
 from .gemmini_memory import (
     CONTIGUOUS,

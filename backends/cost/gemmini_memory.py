@@ -9,9 +9,9 @@ both replace lines at random.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 
+from ...ir.frozen import dataclass
 from .gemmini_layer import BLOCK, Cache, ConvLayer, TiledLoops
 
 LEVEL_2 = Cache(line_bytes=64, sets=1024, ways=8)

@@ -19,11 +19,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ...ir.frozen import dataclass
 
 Ints = NDArray[np.int64]
 # The state: a list of rows, each a time (an int: the vector) or an array of times (a row of a matrix), never changed in

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
+from ...ir.frozen import dataclass
 from .axes import from_zero
 from .scene import Line, Mark, Rect, Scene, Shape, Text, fitted, text_width
 

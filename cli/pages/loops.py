@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from ...ir.frozen import dataclass
 from .axes import size_bytes, some
 from .document import Buffer, Document, Layer, Loop, LoopNest, Operand
 from .palette import component_colours, role_colour

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
+
+from ...ir.frozen import dataclass
 
 GAP = 28.0  # between scenes that stand beside each other
 _MONO = 0.61  # width of a character of a fixed width, in parts of the size

@@ -8,8 +8,8 @@ already, if it adds to it or hands it back.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from ....ir.frozen import dataclass
 from ....ir.nest import Role
 from .counts import Boundary, Crossing, LevelCounts
 

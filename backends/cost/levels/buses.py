@@ -8,8 +8,8 @@ no work to hide them. specs/hierarchy.md says what of it takes how long.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from ....ir.frozen import dataclass
 from ....ir.hierarchy import Buffering, FanOut, Hierarchy
 from ....ir.loop_tree import Keep, LoopTree, Operand, Spatial, Temporal, Workload
 from ....ir.nest import Role

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from math import gcd, prod
 from typing import TypeVar
 
 from ....ir.diagnostics import CompileError, Diagnostic
+from ....ir.frozen import dataclass
 from ....ir.loop_tree import Keep, LoopNode, Operand, OperandAxis, Temporal, Workload
 from .steps import FIRST_TILE, NO_TILE, Border, Lanes, Pair, Step, in_step, pairs, steps_of
 

@@ -8,12 +8,12 @@ new, however many iterations there are: only near the border of a padded axis do
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
 from typing import NamedTuple
 
 from ....ir.diagnostics import CompileError, Diagnostic
+from ....ir.frozen import dataclass
 from ....ir.loop_tree import LoopNode, Spatial, Temporal
 
 

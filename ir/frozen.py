@@ -1,0 +1,135 @@
+"""`dataclass` of the standard library, with frozen slotted ones that are cheap to define.
+
+The library compiles source text for every method of every class when a module is imported, whether or not a command
+goes on to use it: two thirds of a millisecond a class, a tenth of the time of a short command. Here only `__init__`
+needs such text, and gets it when the first value is made; the other methods are closures over the fields' names.
+To everyone else, the type checker and `dataclasses.replace` and `fields` included, the classes are dataclasses.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, NoReturn
+
+__all__ = ["dataclass"]
+
+_OURS = {"frozen": True, "slots": True}
+
+
+def _dataclass(cls: type | None = None, /, **options: bool) -> Any:
+    """The library's decorator. What is frozen and slotted, compared or not, is made here; any other by the library."""
+    if cls is None:
+        return lambda decorated: _dataclass(decorated, **options)
+    is_compared = options.pop("eq", True)
+    if options != _OURS:
+        return dataclasses.dataclass(cls, eq=is_compared, **options)
+    own = dict(vars(cls))
+    made: Any = dataclasses.dataclass(cls, init=False, repr=False, eq=False, slots=True)
+    fields = dataclasses.fields(made)
+    if not all(each.init for each in fields):
+        raise TypeError(f"{cls.__name__}: a field that is no parameter")
+    methods: dict[str, Callable[..., Any]] = {
+        "__init__": _first_init(made),
+        "__setattr__": _refuse_setting,
+        "__delattr__": _refuse_deleting,
+        "__getstate__": _state,
+        "__setstate__": _set_state,
+    }
+    if "__repr__" not in own:
+        methods["__repr__"] = _repr(made, [each.name for each in fields if each.repr])
+    if is_compared:
+        values = _values([each.name for each in fields if each.compare])
+        if "__eq__" not in own:
+            methods["__eq__"] = _eq(values)
+        if own.get("__hash__") is None:  # a class that has an `__eq__` has None there
+            methods["__hash__"] = _hash(values)
+    for name, method in methods.items():
+        setattr(made, name, method)
+    return made
+
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+    dataclass = _dataclass
+
+
+def _first_init(cls: Any) -> Callable[..., None]:
+    """An `__init__` that puts the real one in its place."""
+
+    def __init__(self: Any, *positional: Any, **named: Any) -> None:
+        cls.__init__ = init = _init(cls)
+        init(self, *positional, **named)
+
+    return __init__
+
+
+def _init(cls: Any) -> Callable[..., None]:
+    """The constructor, which sets each slot by its descriptor: frozen values refuse to be set in any other way."""
+    names: dict[str, Any] = {"_MISSING": dataclasses.MISSING}
+    positional, named, body = ["self"], ["*"], []
+    for each in dataclasses.fields(cls):
+        names[f"_set_{each.name}"] = getattr(cls, each.name).__set__
+        parameter, value = each.name, each.name
+        if each.default is not dataclasses.MISSING:
+            names[f"_default_{each.name}"] = each.default
+            parameter += f"=_default_{each.name}"
+        elif each.default_factory is not dataclasses.MISSING:
+            names[f"_make_{each.name}"] = each.default_factory
+            parameter += "=_MISSING"
+            value = f"_make_{each.name}() if {each.name} is _MISSING else {each.name}"
+        (named if each.kw_only else positional).append(parameter)
+        body.append(f"_set_{each.name}(self, {value})")
+    if hasattr(cls, "__post_init__"):
+        body.append("self.__post_init__()")
+    parameters = ", ".join(positional + (named if len(named) > 1 else []))
+    lines = [f"def make({', '.join(names)}):", f" def __init__({parameters}):"]
+    made: dict[str, Any] = {}
+    exec("\n".join([*lines, *(f"  {line}" for line in body or ["pass"]), " return __init__"]), made)
+    init: Callable[..., None] = made["make"](**names)
+    init.__qualname__ = f"{cls.__qualname__}.__init__"
+    return init
+
+
+def _values(names: list[str]) -> Callable[[Any], tuple[Any, ...]]:
+    """What is compared, as a tuple."""
+    if len(names) > 1:
+        return attrgetter(*names)
+    return lambda value: tuple([getattr(value, name) for name in names])
+
+
+def _repr(cls: type, names: list[str]) -> Callable[[Any], str]:
+    text = f"({', '.join(f'{name}={{!r}}' for name in names)})".format
+    values = _values(names)
+    return lambda self: self.__class__.__qualname__ + text(*values(self))
+
+
+def _eq(values: Callable[[Any], tuple[Any, ...]]) -> Callable[[Any, Any], Any]:
+    def __eq__(self: Any, other: Any) -> Any:
+        return values(self) == values(other) if other.__class__ is self.__class__ else NotImplemented
+
+    return __eq__
+
+
+def _hash(values: Callable[[Any], tuple[Any, ...]]) -> Callable[[Any], int]:
+    return lambda self: hash(values(self))
+
+
+def _refuse_setting(self: Any, name: str, value: Any) -> NoReturn:
+    raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
+
+
+def _refuse_deleting(self: Any, name: str) -> NoReturn:
+    raise dataclasses.FrozenInstanceError(f"cannot delete field {name!r}")
+
+
+def _state(self: Any) -> list[Any]:
+    """What is copied and pickled."""
+    return [getattr(self, each.name) for each in dataclasses.fields(self)]
+
+
+def _set_state(self: Any, state: list[Any]) -> None:
+    for each, value in zip(dataclasses.fields(self), state, strict=True):
+        object.__setattr__(self, each.name, value)

@@ -1,0 +1,209 @@
+"""Frozen slotted dataclasses: everything that can be asked of them is as the standard library has it."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import pickle
+from collections.abc import Callable
+from dataclasses import field
+from typing import Any, ClassVar
+
+import pytest
+from dnnc.ir.frozen import dataclass
+
+STANDARD: Callable[[type], type] = dataclasses.dataclass(frozen=True, slots=True)
+OURS: Callable[[type], type] = dataclass(frozen=True, slots=True)
+
+
+class _None:
+    """No fields."""
+
+
+class _One:
+    """One field, and a constant of the class."""
+
+    unit: ClassVar[str] = "pJ"
+    value: Any
+
+
+class _Some:
+    """Defaults, a factory, fields that are no part of the value, a property."""
+
+    a: int
+    b: str = "b"
+    c: list[int] = field(default_factory=list)
+    d: int = field(default=3, compare=False)
+    e: int = field(default=4, repr=False)
+    f: int = field(default=5, compare=False, repr=False, kw_only=True)
+
+    @property
+    def double(self) -> int:
+        return 2 * self.a
+
+
+class _Checked:
+    """What is checked when it is made."""
+
+    a: int
+
+    def __post_init__(self) -> None:
+        if self.a < 0:
+            raise ValueError(self.a)
+
+
+class _Own:
+    """Methods of its own."""
+
+    a: int
+    b: int = 0
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, type(self)) and self.a == other.a
+
+    def __hash__(self) -> int:
+        return 7
+
+    def __repr__(self) -> str:
+        return "own"
+
+
+BODIES = (_None, _One, _Some, _Checked, _Own)
+CALLS: list[tuple[type, tuple[Any, ...], dict[str, Any]]] = [
+    (_None, (), {}),
+    (_One, (1.5,), {}),
+    (_One, ((1, "x"),), {}),
+    (_Some, (1,), {}),
+    (_Some, (1, "x", [2]), {"e": 9, "f": 8}),
+    (_Some, (), {"a": 1, "d": 2}),
+    (_Checked, (3,), {}),
+    (_Own, (1, 2), {}),
+    (_Own, (1, 3), {}),
+]
+
+
+def _made(body: type, decorate: Callable[[type], type]) -> type:
+    """The class of a body: each decorator has one of its own."""
+    names = {name: value for name, value in vars(body).items() if name not in ("__dict__", "__weakref__")}
+    return decorate(type(body.__name__, (), {**names, "__qualname__": body.__qualname__}))
+
+
+MADE = {body: (_made(body, STANDARD), _made(body, OURS)) for body in BODIES}
+
+
+@pytest.mark.parametrize(("body", "positional", "named"), CALLS)
+def test_values_are_those_of_the_library(body: type, positional: tuple[Any, ...], named: dict[str, Any]) -> None:
+    theirs, ours = (cls(*positional, **named) for cls in MADE[body])
+    assert repr(ours) == repr(theirs)
+    assert dataclasses.asdict(ours) == dataclasses.asdict(theirs)
+    assert [each.name for each in dataclasses.fields(ours)] == [each.name for each in dataclasses.fields(theirs)]
+    assert type(ours).__match_args__ == type(theirs).__match_args__
+    assert ours == copy.copy(ours) == copy.deepcopy(ours) == dataclasses.replace(ours)
+    assert not hasattr(ours, "__dict__")
+    assert ours != theirs
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_equality_and_hashes_are_those_of_the_library(body: type) -> None:
+    calls = [(positional, named) for each, positional, named in CALLS if each is body]
+    for one in calls:
+        for other in calls:
+            (theirs, ours), (their_other, our_other) = (
+                tuple(cls(*positional, **named) for cls in MADE[body]) for positional, named in (one, other)
+            )
+            assert (ours == our_other) is (theirs == their_other)
+    for positional, named in calls:
+        theirs, ours = (cls(*positional, **named) for cls in MADE[body])
+        try:
+            expected = hash(theirs)
+        except TypeError:
+            with pytest.raises(TypeError):
+                hash(ours)
+        else:
+            assert hash(ours) == expected
+
+
+def test_a_value_that_is_not_equal_to_itself_is_compared_as_the_library_does() -> None:
+    nan = float("nan")
+    theirs, ours = MADE[_One]
+    assert (ours(nan) == ours(nan)) is (theirs(nan) == theirs(nan))
+    assert ours((1,)) == ours((1,)) and ours(1).__eq__(1) is NotImplemented
+
+
+@pytest.mark.parametrize(
+    ("body", "positional", "named"),
+    [(_One, (), {}), (_One, (1, 2), {}), (_One, (1,), {"x": 2}), (_Some, (1, "b", [], 3, 4, 5), {}), (_None, (1,), {})],
+)
+def test_wrong_arguments_are_refused(body: type, positional: tuple[Any, ...], named: dict[str, Any]) -> None:
+    messages = []
+    for cls in MADE[body]:
+        for _ in range(2):  # the first call makes the constructor, the second one has it
+            with pytest.raises(TypeError) as caught:
+                cls(*positional, **named)
+            messages.append(str(caught.value))
+    assert len(set(messages)) == 1
+
+
+def test_factories_make_a_value_each() -> None:
+    ours = MADE[_Some][1]
+    assert ours(1).c == [] and ours(1).c is not ours(1).c
+
+
+def test_what_is_checked_when_it_is_made_is_refused() -> None:
+    with pytest.raises(ValueError, match="-1"):
+        MADE[_Checked][1](-1)
+
+
+def test_nothing_can_be_set_or_deleted() -> None:
+    value = MADE[_Some][1](1)
+    for name in ("a", "new"):
+        with pytest.raises(dataclasses.FrozenInstanceError, match=name):
+            setattr(value, name, 2)
+        with pytest.raises(dataclasses.FrozenInstanceError, match=name):
+            delattr(value, name)
+    assert value.double == 2
+
+
+@dataclass(frozen=True, slots=True)
+class Pickled:
+    """Found by its name."""
+
+    a: int
+    b: tuple[int, ...] = ()
+
+
+def test_values_are_pickled() -> None:
+    value = Pickled(1, (2, 3))
+    assert pickle.loads(pickle.dumps(value)) == value
+
+
+def test_other_dataclasses_are_the_librarys() -> None:
+    @dataclass
+    class Mutable:
+        a: int
+
+    @dataclass(frozen=True, slots=True, order=True)
+    class Ordered:
+        a: int
+
+    changed = Mutable(1)
+    changed.a = 2
+    assert changed == Mutable(2)
+    assert Ordered(1) < Ordered(2)
+
+
+def test_values_that_are_no_parameters_are_refused() -> None:
+    with pytest.raises(TypeError, match="no parameter"):
+
+        @dataclass(frozen=True, slots=True)
+        class Wrong:
+            a: int = field(default=1, init=False)
+
+
+def test_values_without_a_comparison_are_equal_to_themselves_alone() -> None:
+    @dataclass(frozen=True, slots=True, eq=False)
+    class Unique:
+        a: int
+
+    one = Unique(1)
+    assert one != Unique(1) and len({one, one, Unique(1)}) == 2
