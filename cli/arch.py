@@ -54,7 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from ..frontend.arch_yaml import arch_folder, arch_source, bundled, load_arch, parse_arch
     from ..frontend.hierarchy_text import hierarchy_text
-    from ..frontend.hierarchy_yaml import hierarchy_source, parse_hierarchy
+    from ..frontend.hierarchy_yaml import load_hierarchy
 
     if arguments.action == "import":
         return _import(arguments)
@@ -76,8 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
         print()
         _list_hierarchies()
         return 0
-    if (levels := hierarchy_source(arguments.arch)) is not None:
-        machine = parse_hierarchy(*levels)
+    if (machine := load_hierarchy(arguments.arch)) is not None:
         if arguments.action == "show":
             print(hierarchy_text(machine) if arguments.resolved else machine.text, end="")
         else:
@@ -96,13 +95,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _list_hierarchies() -> None:
     """The machines with levels inside the array."""
-    from ..frontend.hierarchy_yaml import bundled_hierarchies, hierarchy_source, parse_hierarchy, spelled_kind
+    from ..frontend.hierarchy_yaml import bundled_hierarchies, load_hierarchy, spelled_kind
 
     rows = []
     for name in bundled_hierarchies():
-        source = hierarchy_source(name)
-        assert source is not None
-        machine = parse_hierarchy(*source)
+        machine = load_hierarchy(name)
+        assert machine is not None
         widths = "/".join(str(bits) for _, bits in machine.bits)
         rows.append(
             [machine.name, str(machine.lanes), widths, f"{machine.clock_hz / 1e6:g} MHz", spelled_kind(machine)]

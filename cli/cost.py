@@ -49,8 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
             from .cost_levels import run_levels
 
             return run_levels(arguments, machine)
-    from ..backends.cost.accelergy_export import FILES
     from ..backends.cost.accelergy_export import files as accelergy_files
+    from ..backends.cost.accelergy_text import FILES
     from ..backends.cost.module import cost_module
     from .mapping_file import mapping_text
     from .report import progress, words_beside

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from ..ir.diagnostics import CompileError, Diagnostic
+from ..ir.files import make_folder
 from ..ir.hierarchy import Hierarchy
 from .arguments import limits, options
 from .files import STANDARD_OUTPUT, refuse_outputs, write_files
 from .report import progress, warn, words_beside
 
-_NOT_HERE = ("masks", "accelergy", "dump_ir", "passes")
+_NOT_HERE = ("masks", "dump_ir", "passes")
 
 
 def run_levels(arguments: argparse.Namespace, machine: Hierarchy) -> int:
     """Cost `arguments.model` on `machine`. Raises CompileError with every fault."""
+    from ..backends.cost.accelergy_text import FILES
+    from ..backends.cost.levels.accelergy import files as accelergy_files
     from .levels import cost_levels
     from .levels_show import explain_levels
     from .levels_stats import levels_document
@@ -31,7 +35,9 @@ def run_levels(arguments: argparse.Namespace, machine: Hierarchy) -> int:
             ]
         )
     bounds = limits(arguments.limit)
-    refuse_outputs([arguments.json, arguments.html, arguments.save_mapping], arguments)
+    outputs = [arguments.json, arguments.html, arguments.save_mapping]
+    folder = Path(arguments.accelergy) if arguments.accelergy else None
+    refuse_outputs([*outputs, *(folder / name for name in FILES if folder.exists())] if folder else outputs, arguments)
     with progress("import") as update:
         costed = cost_levels(arguments.model, machine, options(arguments), report=update, warn=warn)
     stats = levels_document(costed)
@@ -47,9 +53,13 @@ def run_levels(arguments: argparse.Namespace, machine: Hierarchy) -> int:
 
         trees = {layer.name: layer.mapping.tree for layer in costed.layers if layer.mapping is not None}
         written.append((arguments.save_mapping, trees_text(trees).encode()))
+    if folder is not None:
+        make_folder(folder)
+        texts = accelergy_files([layer.figures for layer in costed.layers], machine)
+        written += [(str(folder / name), text.encode()) for name, text in texts.items()]
     write_files(written)
     beyond = exceeded(stats, bounds)
-    with words_beside(arguments.json, arguments.html, arguments.save_mapping):
+    with words_beside(*outputs):
         if arguments.json != STANDARD_OUTPUT:
             print_report(stats, arguments.arch)
         if arguments.explain:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..backends.cost.levels.cost import carried_bits
+from ..backends.cost.levels.layers import reported_pj
 from ..ir.arch import AreaRow
 from ..ir.hierarchy import Hierarchy, Store
 from ..ir.loop_tree import Keep, LoopTree, Spatial, Workload
 from ..passes.levels.mapper import LevelMapping
 from .described import Json
 from .levels import Costed, Layer
-from .stats import HOST_PRICE, SCHEMA
+from .stats import HOST_PRICE, LEAKAGE_PRICE, NO_LEAKAGE, SCHEMA, leakage_text
 
 _MOST_POINTS = 2000  # of a layer's scatter: a document is to be read, too
 
@@ -68,7 +69,7 @@ def _layer(layer: Layer, machine: Hierarchy) -> Json:
         "bound_by": figures.bound,
         "busy_cycles": {} if layer.mapping is None else _busy(layer.mapping),
         "utilization": _utilization(figures.macs, figures.cycles, machine),
-        "energy_pj": dict(sorted(figures.energy_pj.items())),
+        "energy_pj": dict(sorted(reported_pj(figures, machine).items())),
         "instructions": {},
         "traffic": {
             store: {
@@ -155,7 +156,7 @@ def _total(costed: Costed) -> Json:
     macs = sum(layer.figures.macs for layer in layers)
     seconds = cycles / machine.clock_hz
     priced = bool(machine.energy)
-    energy_pj = sum(sum(layer.figures.energy_pj.values()) for layer in layers) if priced else None
+    energy_pj = sum(sum(reported_pj(layer.figures, machine).values()) for layer in layers) if priced else None
     power_w = energy_pj * 1e-12 / seconds if energy_pj is not None and seconds else None
     gops = 2 * macs / seconds / 1e9 if seconds else None
     return {
@@ -191,6 +192,7 @@ def _provenance(machine: Hierarchy) -> dict[str, str]:
         "cycles.host": f"as on bundled executable machines: {HOST_PRICE}",
         "macs": "specs/counts.md",
         "traffic": "specs/hierarchy.md: whole words",
+        "energy_pj.leakage": LEAKAGE_PRICE if machine.leakage else NO_LEAKAGE,
         "gops": "two operations a MAC",
         "bound": "the store whose transfers take longest, or the multipliers: bound_by",
         "power_w": "energy / time",
@@ -201,4 +203,5 @@ def _provenance(machine: Hierarchy) -> dict[str, str]:
     }
     area = {f"area_um2.{row.component}": row.source for row in machine.area}
     sources = {f"arch.{key}": source for key, source in machine.sources}
-    return {**fixed, **energy, **area, **sources}
+    leakage = {f"leakage_mw.{row.component}": leakage_text(row) for row in machine.leakage}
+    return {**fixed, **energy, **area, **leakage, **sources}

@@ -12,8 +12,10 @@ from ..ir.stats import LayerCounts
 from .described import Json, machine_json, nest_json
 
 SCHEMA = "dnnc.stats/1"
-_LEAKAGE = "leakage power of all components that it is known of, times the layer's time; not in the mapper's objective"
-_NO_LEAKAGE = "not priced: the machine's description has neither `leakage` rows nor `components.leakage`"
+LEAKAGE_PRICE = (
+    "leakage power of all components that it is known of, times the layer's time; not in the mapper's objective"
+)
+NO_LEAKAGE = "not priced: the machine's description has neither `leakage` rows nor `components.leakage`"
 HOST_PRICE = "host layers are priced by the bytes that they move; their arithmetic is not (specs/counts.md)"
 
 
@@ -169,17 +171,17 @@ def _provenance(arch: Arch) -> dict[str, str]:
         "bound": "main-memory bytes, without instructions, / bandwidth against cycles of the busiest unit",
         "busy_cycles": "work / full rate: array, vector and post unit by elements, main memory as for bound",
         "power_w": "energy / time",
-        "energy_pj.leakage": _LEAKAGE if arch.leakage else _NO_LEAKAGE,
+        "energy_pj.leakage": LEAKAGE_PRICE if arch.leakage else NO_LEAKAGE,
         "mapping": "the compiler's search; null on the host, and in a run: programs do not tell how they were found",
     }
     energy = {f"energy_pj.{row.component}.{row.action}": f"{row.energy_pj:g} pJ: {row.source}" for row in arch.energy}
     area = {f"area_um2.{row.component}": row.source for row in arch.area}
-    area |= {f"leakage_mw.{row.component}": _leakage(row) for row in arch.leakage}
+    area |= {f"leakage_mw.{row.component}": leakage_text(row) for row in arch.leakage}
     machine = {f"arch.{key}": source for key, source in arch.sources}
     return {**fixed, **energy, **area, **machine}
 
 
-def _leakage(row: LeakageRow) -> str:
+def leakage_text(row: LeakageRow) -> str:
     return f"{'not known' if row.leakage_mw is None else f'{row.leakage_mw:g} mW'}: {row.source}"
 
 

@@ -18,7 +18,7 @@ from ..ir.diagnostics import CompileError, Diagnostic, Span, closest
 from ..ir.files import read_text_bounded
 from ..ir.program import BODY_CODES, POST_CODES
 from ..ir.types import ElementType
-from .arch_prices import area_rows, energy_rows, from_tables, leakage_rows
+from .arch_prices import from_tables, rows_of
 from .arch_text import BUNDLED, example_line, normalised_text
 from .yaml_reader import LARGEST_BYTES, Faults, Fields, ListNode, MapNode, ScalarNode, read_yaml
 
@@ -92,14 +92,8 @@ def parse_arch(text: str, file: str, folder: Path | None = None) -> Arch:
     top = Fields(root, faults, example=example_line)
     arch = _read(top)
     _check(arch, top)
-    figures = from_tables(top, arch, folder)
-    arch = replace(
-        arch,
-        energy=energy_rows(top, arch, figures),
-        area=area_rows(top, arch, figures),
-        leakage=leakage_rows(top, arch, figures),
-        sources=_sources(top),
-    )
+    energy, area, leakage = rows_of(top, arch, from_tables(top, arch, folder))
+    arch = replace(arch, energy=energy, area=area, leakage=leakage, sources=_sources(top))
     top.done()
     faults.raise_if_any()
     normalised = normalised_text(arch)

@@ -1,14 +1,19 @@
-"""Prices of machines with levels inside the array: rows from the tables of specs/components, or given in place."""
+"""Prices of machines with levels inside the array: rows from tables, or given in place."""
 
 from __future__ import annotations
 
-from ..ir.arch import AreaRow, EnergyRow
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ..ir.arch import AreaRow, EnergyRow, LeakageRow
 from ..ir.hierarchy import FanOut, Hierarchy, Store
 from ..ir.nest import Role
-from .arch_prices import technologies
+from .arch_prices import choice_of
+from .components import Choice, Figures
 from .components_logic import mac, wire
 from .components_memory import dram_bit, local_memory
-from .components_tables import built_in
+from .price_rows import area_rows, energy_rows, leakage_rows, own_rows, renamed
 from .yaml_reader import Fields
 
 
@@ -20,88 +25,88 @@ def actions(machine: Hierarchy) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def energy_rows(top: Fields, machine: Hierarchy) -> tuple[EnergyRow, ...]:
-    """Rows from the section `components`, replaced or completed by those given in place, in the order of the levels."""
-    legal = actions(machine)
-    rows = {(row.component, row.action): row for row in _from_tables(top, machine)}
-    in_place: set[tuple[str, str]] = set()
-    for entry in top.list_of_fields("energy", required=False):
-        component = entry.choice("component", tuple(legal))
-        action = entry.choice("action", legal.get(component, ("mac",)))
-        if (component, action) in in_place:
-            entry.fault("action", f"{component}.{action} is priced twice", "one row for each action")
-        in_place.add((component, action))
-        energy_pj = entry.number("energy_pj", 0, 1e12)
-        rows[component, action] = EnergyRow(component, action, energy_pj, entry.text("source"))
-        entry.done()
-    wanted = [(component, action) for component, each in legal.items() for action in each]
-    if missing := [f"{component}.{action}" for component, action in wanted if (component, action) not in rows]:
-        if rows:
-            help = "a row under `energy`, or the section `components`"
-            top.faults.add(f"there is no price for {', '.join(missing[:4])}", top.span("energy"), help)
-        return tuple(rows.values())
-    return tuple(rows[key] for key in wanted)
-
-
-def area_rows(top: Fields, machine: Hierarchy) -> tuple[AreaRow, ...]:
-    """Areas given in place, of whole components of the machine."""
-    rows = []
-    for entry in top.list_of_fields("area", required=False):
-        component = entry.choice("component", tuple(actions(machine)))
-        area = None
-        if entry.node.entries.get("area_um2") is not None:
-            area = entry.number("area_um2", 0, 1e15)
-        rows.append(AreaRow(component, area, entry.text("source")))
-        entry.done()
-    if rows or not top.has("components"):
-        return tuple(rows)
-    return _areas(top, machine)
-
-
-def _from_tables(top: Fields, machine: Hierarchy) -> list[EnergyRow]:
+def with_prices(top: Fields, machine: Hierarchy, folder: Path | None) -> Hierarchy:
+    """`machine` with rows from the tables that `components` names, replaced or completed by those given in place, in
+    the order of the levels. A user's table is looked for in `folder`; None where the description is in no file."""
     section = top.fields("components", required=False)
-    if section is None:
-        return []
-    memory_nm, logic_nm = technologies(section)
-    interface = section.choice("dram", tuple(built_in().dram))
-    section.done()
-    if top.faults.wrong or top.faults.unsound or not machine.levels:
-        return []
+    asked = choice_of(section, folder) if section is not None else None
+    sound = not len(top.faults)
+    legal = actions(machine)
+    placed = tuple(name for name in legal if name != machine.levels[0].name) if machine.levels else ()
+    figures: list[Figures] = []
+    if sound and section is not None and asked is not None:
+        choice, leaks = asked
+        figures = [*_from_tables(machine, choice), *_own_rows(machine, choice, legal, placed, section)]
+        figures = figures if leaks else [replace(each, leakage=None) for each in figures]
+    energy = energy_rows(top, legal, figures, sound)
+    area, leakage = area_rows(top, tuple(legal), figures, sound), leakage_rows(top, placed, figures, sound)
+    return replace(
+        machine,
+        energy=tuple(energy[component, action] for component, each in legal.items() for action in each
+                     if (component, action) in energy),
+        area=tuple(area[name] for name in legal if name in area),
+        leakage=tuple(leakage[name] for name in legal if name in leakage),
+    )  # fmt: skip
+
+
+def _own_rows(
+    machine: Hierarchy,
+    choice: Choice,
+    legal: dict[str, tuple[str, ...]],
+    placed: Sequence[str],
+    section: Fields,
+) -> list[Figures]:
+    """Rows of a user's table for the levels of this machine; its `array`, where there is none, is the multipliers."""
+    product = renamed("array", "mac", legal)
+    return own_rows(
+        choice.tables, legal, placed, section, lambda row: replace(row, component=product(row.component)), product
+    )
+
+
+def _from_tables(machine: Hierarchy, choice: Choice) -> list[Figures]:
+    """Figures of every level but networks, which have wires alone: their areas and leakage are not known."""
     bits = dict(machine.bits)
     partial = machine.partial_bits or bits[Role.OUTPUT]
-    product = mac(bits[Role.INPUT], bits[Role.WEIGHT], partial, logic_nm)
-    rows = [EnergyRow("mac", "mac", product.energy_pj, product.described)]
+    product = mac(bits[Role.INPUT], bits[Role.WEIGHT], partial, choice.logic_nm, choice.tables)
+    found = [
+        Figures(
+            (EnergyRow("mac", "mac", product.energy_pj, product.described),),
+            AreaRow("mac", _times(machine.lanes, product.area_um2), product.area_source),
+            LeakageRow("mac", _times(machine.lanes, product.leakage_mw), product.leakage_source),
+        )
+    ]
     for number, level in enumerate(machine.levels):
         if isinstance(level, FanOut):
-            link = wire(1, level.hop_mm, logic_nm)
-            rows.append(EnergyRow(level.name, "hop_bit", link.energy_pj, link.described))
+            link = wire(1, level.hop_mm, choice.logic_nm)
+            found.append(Figures((EnergyRow(level.name, "hop_bit", link.energy_pj, link.described),)))
         elif level.depth_words is None:
-            bit = dram_bit(interface)
+            bit = dram_bit(choice.dram, choice.tables)
             source = bit.described if number == 0 else f"assumed as main memory: {bit.described}"
-            for action in ("read_word", "write_word"):
-                rows.append(EnergyRow(level.name, action, bit.energy_pj * level.word_bits, source))
+            energy = bit.energy_pj * level.word_bits
+            found.append(Figures(_accesses(level, energy, energy, source)))
         else:
             price = local_memory(
-                level.depth_words * level.word_bits, level.word_bits, level.ports, level.banks, memory_nm
+                level.depth_words * level.word_bits,
+                level.word_bits,
+                level.ports,
+                level.banks,
+                choice.memory_nm,
+                choice.tables,
             )
-            rows.append(EnergyRow(level.name, "read_word", price.read_pj, price.described))
-            rows.append(EnergyRow(level.name, "write_word", price.write_pj, price.described))
-    return rows
+            count = machine.instances(level.name)
+            found.append(
+                Figures(
+                    _accesses(level, price.read_pj, price.write_pj, price.described),
+                    AreaRow(level.name, _times(count, price.area_um2), price.described),
+                    LeakageRow(level.name, _times(count, price.leakage_mw), price.described),
+                )
+            )
+    return found
 
 
-def _areas(top: Fields, machine: Hierarchy) -> tuple[AreaRow, ...]:
-    section = top.fields("components", required=False)
-    if section is None or top.faults.wrong or top.faults.unsound:
-        return ()
-    memory_nm, logic_nm = technologies(section)
-    bits = dict(machine.bits)
-    product = mac(bits[Role.INPUT], bits[Role.WEIGHT], machine.partial_bits or bits[Role.OUTPUT], logic_nm)
-    area = None if product.area_um2 is None else machine.lanes * product.area_um2
-    rows = [AreaRow("mac", area, product.area_source)]
-    for level in machine.stores:
-        if level.depth_words is None:
-            continue
-        price = local_memory(level.depth_words * level.word_bits, level.word_bits, level.ports, level.banks, memory_nm)
-        whole = None if price.area_um2 is None else machine.instances(level.name) * price.area_um2
-        rows.append(AreaRow(level.name, whole, price.described))
-    return tuple(rows)
+def _accesses(store: Store, read_pj: float, write_pj: float, source: str) -> tuple[EnergyRow, ...]:
+    return EnergyRow(store.name, "read_word", read_pj, source), EnergyRow(store.name, "write_word", write_pj, source)
+
+
+def _times(count: int, each: float | None) -> float | None:
+    return None if each is None else count * each

@@ -30,6 +30,11 @@ def hierarchy_text(machine: Hierarchy, notes: Sequence[str] = ()) -> str:
         for each in machine.area:
             area = "null" if each.area_um2 is None else repr(each.area_um2)
             lines.append(f"  - {{component: {each.component}, area_um2: {area}, source: {json.dumps(each.source)}}}")
+    if machine.leakage:
+        lines.append("leakage:")
+        for leak in machine.leakage:
+            power = "null" if leak.leakage_mw is None else repr(leak.leakage_mw)
+            lines.append(f"  - {{component: {leak.component}, leakage_mw: {power}, source: {json.dumps(leak.source)}}}")
     if machine.sources:
         lines += ["sources:", *(f"  {key}: {json.dumps(text)}" for key, text in machine.sources)]
     return "\n".join(lines) + "\n"

@@ -10,16 +10,28 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import Enum
+from math import prod
 from pathlib import Path
 from typing import TypeVar
 
 from ..ir.diagnostics import CompileError, Diagnostic, Span, closest
 from ..ir.files import read_text_bounded
-from ..ir.hierarchy import AXES, OPERAND_ROLES, Buffering, Constraint, FanOut, Hierarchy, Packing, Store
+from ..ir.hierarchy import (
+    AXES,
+    FASTEST_RATE,
+    OPERAND_ROLES,
+    SLOWEST_RATE,
+    Buffering,
+    Constraint,
+    FanOut,
+    Hierarchy,
+    Packing,
+    Store,
+)
 from ..ir.nest import Role
 from .arch_text import BUNDLED
-from .hierarchy_prices import area_rows, energy_rows
-from .yaml_reader import LARGEST_BYTES, Faults, Fields, ListNode, MapNode, read_yaml
+from .hierarchy_prices import with_prices
+from .yaml_reader import LARGEST_BYTES, Faults, Fields, ListNode, MapNode, ScalarNode, read_yaml
 
 HIERARCHIES = BUNDLED.parent / "hierarchy"
 # Dimensions of the layers that dnnc makes (specs/mapping.md).
@@ -29,6 +41,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _ROLES = tuple(role.value for role in OPERAND_ROLES)
 _LARGEST_SIDE = 4096
 _MOST_LEVELS = 24
+_MOST_LANES = 1 << 30
 _E = TypeVar("_E", bound=Enum)
 
 
@@ -56,11 +69,15 @@ def load_hierarchy(name_or_path: str) -> Hierarchy | None:
     """A bundled machine by its name, else the description at a path; nothing where that is none of a machine with
     `levels`. Raises CompileError naming every fault."""
     source = hierarchy_source(name_or_path)
-    return None if source is None else parse_hierarchy(*source)
+    folder = HIERARCHIES if name_or_path in bundled_hierarchies() else Path(name_or_path).parent
+    return None if source is None else parse_hierarchy(*source, folder)
 
 
-def parse_hierarchy(text: str, file: str) -> Hierarchy:
-    """The machine that `text` describes. Raises CompileError with all faults, each with line and column in `file`."""
+def parse_hierarchy(text: str, file: str, folder: Path | None = None) -> Hierarchy:
+    """The machine that `text` describes. Raises CompileError with all faults, each with line and column in `file`.
+
+    A table of prices that it names is looked for in `folder`, and is refused where that is None.
+    """
     faults = Faults(text, file)
     root = read_yaml(text, faults)
     if not isinstance(root, MapNode):
@@ -72,7 +89,7 @@ def parse_hierarchy(text: str, file: str) -> Hierarchy:
     spans = [item.span for item in entries.items] if isinstance(entries, ListNode) else []
     if machine.levels and len(spans) == len(machine.levels):
         _check(machine, faults, spans)
-    machine = replace(machine, energy=energy_rows(top, machine), area=area_rows(top, machine))
+    machine = with_prices(top, machine, folder)
     top.done()
     faults.raise_if_any()
     return replace(machine, text=text, digest=hashlib.sha256(text.encode()).hexdigest())
@@ -124,7 +141,10 @@ def _store(fields: Fields, name: str) -> Store:
         depth = fields.integer("depth_words", 1, 1 << 48)
     elif fields.has("capacity_bytes"):
         capacity_bits = 8 * fields.integer("capacity_bytes", 1, 1 << 50)
-        if capacity_bits % word_bits:
+        if capacity_bits % word_bits and not fields.faults.wrong & {
+            fields.name("capacity_bytes"),
+            fields.name("word_bits"),
+        }:
             message = f"{name!r} holds {capacity_bits} bits, which is no whole number of its words"
             fields.fault("capacity_bytes", message, f"words have {word_bits} bits")
         depth = max(1, capacity_bits // word_bits)
@@ -195,10 +215,11 @@ def _word(fields: Fields, key: str, words: type[_E], default: _E) -> _E:
 def _rate(fields: Fields, key: str) -> float | None:
     if not fields.has(key):
         return None
-    rate = fields.number(key, 0, 1e9)
-    if rate == 0 and fields.name(key) not in fields.faults.wrong:
+    node = fields.node.entries[key]
+    if isinstance(node, ScalarNode) and node.value in (0, 0.0):
         fields.fault(key, f"{fields.name(key)!r} is 0: nothing would ever pass", "leave it out for no limit")
-    return rate or None
+        return None
+    return fields.number(key, SLOWEST_RATE, FASTEST_RATE)
 
 
 def _constraint(fields: Fields) -> Constraint:
@@ -266,8 +287,14 @@ def _check(machine: Hierarchy, faults: Faults, spans: Sequence[Span]) -> None:
     for number, (level, span) in enumerate(zip(machine.levels, spans, strict=True)):
         if level.name in names[:number]:
             faults.add(f"there are two levels {level.name!r}", span, "give each a name of its own")
+        if any(name.startswith(f"levels[{number}].") for name in faults.wrong):
+            continue  # what stands in for a wrong value says nothing of the level
         if isinstance(level, FanOut):
             _check_lanes(level, faults, span)
+            before = prod(each.instances for each in machine.levels[:number] if isinstance(each, FanOut))
+            if before <= _MOST_LANES < before * level.instances:
+                message = f"with {level.name!r} there are {before * level.instances} instances"
+                faults.add(message, span, f"at most {_MOST_LANES}, the product of all rows and cols")
             continue
         if missing := [role.value for role in level.keeps if role not in level.holds]:
             faults.add(f"{level.name!r} must keep {missing[0]}, which it does not hold", span, "add it to `holds`")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ...ir.arch import Arch
+from ...ir.hierarchy import Hierarchy
 from ...ir.stats import LayerCounts
 
 LEAKAGE = "leakage"  # the name of leaked energy among the components of a report; no component may have it
@@ -57,10 +58,10 @@ def reported_pj(counts: LayerCounts, arch: Arch) -> dict[str, float]:
     return energy_pj(counts, arch) | ({LEAKAGE: leaked} if leaked else {})
 
 
-def leakage_pj(cycles: int, arch: Arch) -> float:
+def leakage_pj(cycles: int, machine: Arch | Hierarchy) -> float:
     """Known leakage power times time: one mW for one second is 1e9 pJ. Components of unknown leakage add nothing."""
-    power_mw = sum(row.leakage_mw for row in arch.leakage if row.leakage_mw is not None)
-    return power_mw * cycles / arch.clock_hz * 1e9
+    power_mw = sum(row.leakage_mw for row in machine.leakage if row.leakage_mw is not None)
+    return power_mw * cycles / machine.clock_hz * 1e9
 
 
 def area_um2(arch: Arch) -> float | None:

@@ -9,6 +9,7 @@ from typing import Any
 import dnnc
 import numpy as np
 import pytest
+import yaml
 from dnnc.cli.main import main
 from onnx import helper
 from support.onnx_models import FLOAT, save_model
@@ -126,7 +127,7 @@ def test_the_python_interface_gives_the_same(folder: Path, document: dict[str, A
     [
         (["--dataflow", "ws"], "--dataflow has no meaning"),
         (["--precision", "int8"], "--precision has no meaning"),
-        (["--accelergy", "folder"], "--accelergy has no meaning"),
+        (["--masks", "f"], "--masks has no meaning"),
     ],
 )
 def test_options_without_a_meaning_are_refused(
@@ -218,3 +219,28 @@ def test_an_energy_needs_prices(folder: Path, tmp_path: Path, capsys: pytest.Cap
     assert "objective 'energy, cycles<=9' on small, a machine with levels inside the array" in told
     assert "help: one of latency, energy, edp" in told
     assert main(base) == 0
+
+
+def test_leakage_and_accelergy_s_files(folder: Path, tmp_path: Path) -> None:
+    """Counts times prices of the files are the energy of the report, leakage included."""
+    (tmp_path / "t.yaml").write_text("dram:\n  rows: [{type: own, energy_pj_per_bit: 5, source: bench}]\n")
+    (tmp_path / "leaky.yaml").write_text(MACHINE.replace("dram: lpddr4", "dram: own, table: t.yaml, leakage: true"))
+    base = ["cost", str(folder / "m.onnx"), "--arch", str(tmp_path / "leaky.yaml"), "--json", str(tmp_path / "s.json")]
+    assert main([*base, "--accelergy", str(tmp_path / "acc")]) == 0
+    stats = json.loads((tmp_path / "s.json").read_text())
+    assert all(layer["energy_pj"]["leakage"] > 0 for layer in stats["layers"])
+    assert stats["provenance"]["leakage_mw.glb"].endswith("45 nm")
+    counts, prices = (
+        yaml.safe_load((tmp_path / "acc" / name).read_text()) for name in ("action_counts.yaml", "ERT.yaml")
+    )
+    price = {
+        (row["name"], action["name"]): action["energy"] for row in prices["ERT"]["tables"] for action in row["actions"]
+    }
+    energy_pj = sum(
+        action["counts"] * price[row["name"], action["name"]]
+        for row in counts["action_counts"]["local"]
+        for action in row["action_counts"]
+    )
+    assert energy_pj == pytest.approx(stats["total"]["energy_pj"])
+    assert main([*base[:-1], str(tmp_path / "t.yaml")]) == 2
+    assert main([*base[:-2], "--accelergy", str(tmp_path / "t.yaml")]) == 2

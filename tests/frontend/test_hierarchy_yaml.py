@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from dnnc.frontend.components_logic import part
 from dnnc.frontend.hierarchy_text import hierarchy_text
 from dnnc.frontend.hierarchy_yaml import bundled_hierarchies, hierarchy_source, parse_hierarchy
 from dnnc.ir.diagnostics import CompileError
@@ -54,6 +56,71 @@ def test_prices_come_from_the_tables_of_both_technologies() -> None:
     assert "40 nm" in rows["glb", "read_word"].source
     assert "65" in rows["mac", "mac"].source
     assert {row.component for row in machine.area} == {"mac", "glb", "spad"}
+
+
+TABLE = """\
+dram:
+  rows: [{type: own, energy_pj_per_bit: 5, source: bench}]
+energy:
+  - {component: spad, action: read_word, energy_pj: 12, source: report}
+  - {component: mac, action: mac, energy_pj: 3, source: report}
+area: [{component: glb, area_um2: 7, source: report}]
+leakage: [{component: spad, leakage_mw: 0.5, source: report}]
+"""
+
+
+def test_a_table_of_one_s_own_and_leakage(tmp_path: Path) -> None:
+    """A later source wins: tables of specs/components, the user's table, rows in place."""
+    (tmp_path / "t.yaml").write_text(TABLE)
+    text = TEXT.replace("dram: lpddr4", "dram: own, table: t.yaml, leakage: true")
+    text += "energy: [{component: mac, action: mac, energy_pj: 4, source: mine}]\n"
+    text += "leakage: [{component: pe, leakage_mw: 2, source: mine}, {component: glb, leakage_mw: null, source: x}]\n"
+    machine = parse_hierarchy(text, "small.yaml", tmp_path)
+    energy = {(row.component, row.action): row.energy_pj for row in machine.energy}
+    assert energy["dram", "read_word"] == 5 * 64
+    assert energy["spad", "read_word"] == 12
+    assert energy["mac", "mac"] == 4
+    plain_machine = parse_hierarchy(TEXT, "small.yaml")
+    own = {(row.component, row.action): row.energy_pj for row in plain_machine.energy}
+    assert energy["spad", "write_word"] == own["spad", "write_word"]
+    assert plain_machine.leakage == ()
+    assert {row.component: row.area_um2 for row in machine.area}["glb"] == 7
+    leakage = {row.component: row.leakage_mw for row in machine.leakage}
+    unit = part("integer_multiply", 8, 4, 65).leakage_mw
+    adding = part("integer_add", 24, 24, 65).leakage_mw
+    assert unit is not None and adding is not None
+    assert leakage == {"mac": pytest.approx(12 * (unit + adding)), "glb": None, "pe": 2, "spad": 0.5}
+    again = parse_hierarchy(hierarchy_text(machine), "again.yaml")
+    assert (again.energy, again.area, again.leakage) == (machine.energy, machine.area, machine.leakage)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message", "help"),
+    [
+        ("component: spad, action", "component: sped, action", "names the component 'sped'", "'spad'"),
+        ("action: read_word", "action: read_bit", "the action of 'spad' 'read_bit'", "legal: read_word"),
+        ("component: glb", "component: gbl", "the component with an area 'gbl'", "'glb'"),
+        ("{component: spad, leakage", "{component: dram, leakage", "the component that leaks 'dram'", "spad"),
+    ],
+)
+def test_rows_of_a_table_that_the_machine_has_not(old: str, new: str, message: str, help: str, tmp_path: Path) -> None:
+    (tmp_path / "t.yaml").write_text(TABLE.replace(old, new))
+    with pytest.raises(CompileError) as caught:
+        parse_hierarchy(TEXT.replace("dram: lpddr4", "dram: own, table: t.yaml"), "small.yaml", tmp_path)
+    (fault,) = caught.value.diagnostics
+    assert message in fault.message
+    assert help in fault.help
+    assert fault.span.file == str(tmp_path / "t.yaml")
+
+
+def test_a_table_is_named_in_a_file_and_leakage_needs_prices() -> None:
+    with pytest.raises(CompileError, match="a table can be named in a file only"):
+        parse_hierarchy(TEXT.replace("dram: lpddr4", "dram: lpddr4, table: t.yaml"), "small.yaml")
+    bare = TEXT.partition("components:")[0]
+    with pytest.raises(CompileError, match="leakage is given, but no action has a price"):
+        parse_hierarchy(f"{bare}leakage: [{{component: mac, leakage_mw: 2, source: x}}]\n", "small.yaml")
+    with pytest.raises(CompileError, match=r"no energy is given for dram.read_word, dram.write_word"):
+        parse_hierarchy(f"{bare}energy: [{{component: mac, action: mac, energy_pj: 2, source: x}}]\n", "small.yaml")
 
 
 @pytest.mark.parametrize("name", bundled_hierarchies())

@@ -81,7 +81,7 @@ def cost(workload: Workload, machine: Hierarchy, tree: LoopTree, convention: Con
         words=words,
         cycles=_cycles(workload, machine, counts, words, bus_loads(workload, machine, tree), convention),
         actions=actions,
-        energy_pj=_priced(actions, machine),
+        energy_pj=priced(actions, machine),
         lanes=machine.lanes,
     )
 
@@ -204,7 +204,7 @@ def _rate_time(store: Store, words: int, role: Role) -> int:
     return max(cycles_at(words, own), cycles_at(words, store.shared_words_per_cycle))
 
 
-def _priced(actions: Mapping[tuple[str, str], int], machine: Hierarchy) -> dict[str, float]:
+def priced(actions: Mapping[tuple[str, str], int], machine: Hierarchy) -> dict[str, float]:
     """Sum over actions of count x energy per action, by component."""
     energy: dict[str, float] = {}
     for row in machine.energy:

@@ -6,16 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import ceil, prod
 
-from ....ir.hierarchy import Hierarchy, Store
+from ....ir.hierarchy import Hierarchy, Store, cycles_at
 from ....ir.nest import Access, Nest, Role
 from ....ir.stats import Transfer
-from .cost import LevelCost
+from ..price import LEAKAGE, leakage_pj
+from .cost import LevelCost, priced
 
 
 @dataclass(frozen=True, slots=True)
 class LayerFigures:
     """What a layer costs. `traffic` is in bytes of whole words, by store and role; `bound` is the store whose transfers
-    take longest, `mac` (the multipliers) or `vector` (the unit beside them)."""
+    take longest, `mac` (the multipliers) or `vector` (the unit beside them). `actions` are counted by component and
+    action; `energy_pj` is their price."""
 
     macs: int
     slots: int
@@ -23,6 +25,7 @@ class LayerFigures:
     bound: str
     energy_pj: Mapping[str, float]
     traffic: Mapping[str, Mapping[str, Transfer]] = field(default_factory=dict)
+    actions: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 def product_layer(nest: Nest, machine: Hierarchy, found: LevelCost) -> LayerFigures:
@@ -50,11 +53,11 @@ def product_layer(nest: Nest, machine: Hierarchy, found: LevelCost) -> LayerFigu
     bound = found.cycles.bound
     if whole > found.cycles.total:
         bound = "vector" if finishing == whole else main.name
-    energy = dict(found.energy_pj)
-    if price := _price(machine, main.name, "read_word"):
-        energy[main.name] = energy.get(main.name, 0.0) + words * price
+    reading = (main.name, "read_word")
+    actions = dict(found.actions) | ({reading: found.actions.get(reading, 0) + words} if words else {})
     inside = next(each for each in found.counts.boundaries if each.role is Role.INPUT and each.inner is None)
-    return LayerFigures(inside.each.total, found.counts.steps * machine.lanes, whole, bound, energy, traffic)
+    slots, energy = found.counts.steps * machine.lanes, priced(actions, machine)
+    return LayerFigures(inside.each.total, slots, whole, bound, energy, traffic, actions)
 
 
 def vector_layer(nest: Nest, machine: Hierarchy) -> LayerFigures:
@@ -72,10 +75,16 @@ def vector_layer(nest: Nest, machine: Hierarchy) -> LayerFigures:
     _add(own, Role.OUTPUT.value, 0, written * main.word_bits // 8)
     busy = ceil(prod(dim.extent for dim in nest.domain) / machine.vector_lanes)
     moving = _time(main, read, written)
-    energy = read * _price(machine, main.name, "read_word") + written * _price(machine, main.name, "write_word")
-    return LayerFigures(
-        0, 0, max(busy, moving), "vector" if busy >= moving else main.name, {main.name: energy}, {main.name: own}
-    )
+    actions = {(main.name, "read_word"): read, (main.name, "write_word"): written}
+    bound = "vector" if busy >= moving else main.name
+    return LayerFigures(0, 0, max(busy, moving), bound, priced(actions, machine), {main.name: own}, actions)
+
+
+def reported_pj(figures: LayerFigures, machine: Hierarchy) -> dict[str, float]:
+    """What a report says of a layer: its actions' energy by component, and as `leakage` what the machine leaks
+    meanwhile, which no mapping's objective has (specs/energy.md)."""
+    leaked = leakage_pj(figures.cycles, machine)
+    return dict(figures.energy_pj) | ({LEAKAGE: leaked} if leaked else {})
 
 
 def _of(found: LevelCost, machine: Hierarchy, name: str) -> dict[str, Transfer]:
@@ -103,8 +112,4 @@ def _time(store: Store, read: int, written: int) -> int:
         (written, store.write_words_per_cycle),
         (read + written, store.shared_words_per_cycle),
     )
-    return max(0 if rate is None else ceil(words / rate) for words, rate in needed)
-
-
-def _price(machine: Hierarchy, component: str, action: str) -> float:
-    return next((row.energy_pj for row in machine.energy if (row.component, row.action) == (component, action)), 0.0)
+    return max(cycles_at(words, rate) for words, rate in needed)
