@@ -5,6 +5,7 @@
     python benchmarks/mapper.py --save before.json          with the objectives of every row in a file
     python benchmarks/mapper.py --before before.json        beside those of a file; ends with 1 where one is worse
     python benchmarks/mapper.py --brute N [--seed S]        N small nests x machines against all of their mappings
+    python benchmarks/mapper.py --random N --literal M      N random mappings against the optimum, M counted literally
 
 A row is a model on a machine for an objective: layers (nests, those of an explicit im2col are two), how many mappings
 are proven optimal, seconds (wall clock and CPU) of the choice of schedules with an empty cache of mappings, bounds and
@@ -18,17 +19,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+from dnnc.backends.cost.module import nameless
 from dnnc.benchmarks.any_model import MODELS
 from dnnc.benchmarks.cost_equals_run import given
+from dnnc.benchmarks.mapper_space import OBJECTIVES, brute, pinned
 from dnnc.benchmarks.networks import network
 from dnnc.cli.session import ModelInputs, scheduled
 from dnnc.frontend.arch_yaml import load_arch
@@ -41,7 +42,6 @@ from dnnc.passes.mapping import MappingOptions
 from dnnc.passes.pipeline import Options, named
 
 NETWORKS = ("resnet50", "mobilenetv2", "alexnet", "bert_base_layer")
-OBJECTIVES = ("latency", "energy", "edp")
 BEFORE_SCHEDULES = "canonicalise,quantise,fuse,lower"
 
 
@@ -135,35 +135,18 @@ def compare(arguments: argparse.Namespace) -> bool:
     return holds
 
 
-def brute(count: int, seed: int) -> bool:
-    """Small nests on small machines: the mapper's optimum is that of all mappings, counted by the cost model."""
-    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-    from dnnc.passes.map_search import search
-    from dnnc.passes.mapping import Pin
-    from dnnc.passes.objective import parse_objective
-    from support import brute_force
-
-    compared = mappings = faults = nothing = 0
-    for number in range(count):
-        arch, nest = brute_force.small_case(random.Random(seed + number))
-        best, listed = brute_force.least(nest, arch)
-        mappings += listed
-        nothing += not listed
-        for objective in OBJECTIVES:
-            found = search(nest, arch, brute_force.dataflows(nest), Pin(), parse_objective(objective), "none")
-            compared += 1
-            value = found.objective if found else float("inf")
-            if value > best[objective] * (1 + 1e-12) or value < best[objective] * (1 - 1e-12):
-                faults += 1
-                print(f"seed {seed + number} {objective}: {value}, of all mappings {best[objective]}")
-            elif found and not found.optimal:
-                faults += 1
-                print(f"seed {seed + number} {objective}: not proven")
-    print(
-        f"{count} small nests x machines ({nothing} of them fit nowhere), {mappings} mappings; of {compared} optima"
-        f" {faults} differ or are not proven"
-    )
-    return not faults
+def layers_of(name: str) -> list[Nest]:
+    """The different layers of the four networks on a machine: those that differ in more than names."""
+    arch = load_arch(name)
+    different: dict[Nest, Nest] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for model in NETWORKS:
+            path = Path(folder) / f"{model}.onnx"
+            path.write_bytes(network(model, int8=True)[0].SerializeToString())
+            for each in lowered(path, arch, ModelInputs(seed=0)).operations:
+                if isinstance(each, Nest) and not each.is_empty:
+                    different.setdefault(nameless(each), replace(each, name=f"{model} {each.name}"))
+    return list(different.values())
 
 
 def main() -> int:
@@ -173,10 +156,26 @@ def main() -> int:
     parser.add_argument("--save", type=Path, help="write the sums here, as JSON")
     parser.add_argument("--before", type=Path, help="sums of an earlier run, to compare with")
     parser.add_argument("--brute", type=int, metavar="N", help="compare with all mappings of N small nests")
+    parser.add_argument(
+        "--random", type=int, metavar="N", help="N random mappings of the networks' layers on each machine"
+    )
+    parser.add_argument(
+        "--literal", type=int, default=0, metavar="N", help="so many of them are counted literally as well"
+    )
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     os.environ["DNNC_CACHE_DIR"] = "off"
-    holds: Any = brute(arguments.brute, arguments.seed) if arguments.brute else compare(arguments)
+    if arguments.brute:
+        holds = brute(arguments.brute, arguments.seed)
+    elif arguments.random:
+        named = arguments.arch or ["gemmini16"]
+        each = [
+            pinned(layers_of(name), load_arch(name), arguments.random, arguments.literal, arguments.seed)
+            for name in named
+        ]
+        holds = all(each)
+    else:
+        holds = compare(arguments)
     return 0 if holds else 1
 
 

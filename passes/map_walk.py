@@ -8,6 +8,8 @@ runs without a period) are answered with UNKNOWN: then `cost_nest` itself is ask
 
 from __future__ import annotations
 
+import numpy as np
+
 from ..ir.compiled import compiled, compiled_entry
 from .map_commands import ceil_div
 from .map_plan import (
@@ -216,6 +218,26 @@ def skip_periods(walk: Walk, loop: int) -> None:
 
 
 @compiled
+def is_countable(problem: Problem, walk: Walk, loops: int) -> bool:
+    """Whether no time of a walk can come near the ends of 64 bits: if commands never overlapped, and each were the
+    longest of its kind."""
+    operands = problem.relevant.shape[0]
+    each = np.float64((operands + 1) * (problem.machine[LATENCY] + problem.machine[DISPATCH_CYCLES]))
+    for table in range(operands + 2):
+        entries, longest = 1, 0
+        for loop in range(1, loops + 1):
+            if walk.strides[min(table, operands), loop]:
+                entries *= walk.loops[loop, NUMBER_OF_CLASSES]
+        for entry in range(entries):
+            longest = max(longest, walk.tables[table, entry])
+        each += longest
+    for loop in range(1, loops + 1):
+        each *= walk.loops[loop, TILES]
+    is_short: bool = each < -LONG_AGO
+    return is_short
+
+
+@compiled
 def walk_cycles(problem: Problem, walk: Walk, dataflow: int, sizes: Ints, order: Ints, copies: int) -> int:
     """Cycles of the mapping with tiles of `sizes`, main-memory loops in `order` (those of one tile do not count) and
     two copies of the operands whose bits are set in `copies`; UNKNOWN where the walk cannot tell."""
@@ -242,6 +264,8 @@ def walk_cycles(problem: Problem, walk: Walk, dataflow: int, sizes: Ints, order:
         if not entries:
             return UNKNOWN
         stores, computes = computes, entries
+    if not is_countable(problem, walk, loops):
+        return UNKNOWN
     shortest, longest = walk.tables[operands, 0], 0
     for entry in range(computes):
         shortest = min(shortest, walk.tables[operands, entry])
@@ -308,6 +332,7 @@ def restart(walk: Walk, loop: int) -> None:
 
 
 @compiled_entry
-def cycles_of(problem: Problem, walk: Walk, dataflow: int, sizes: Ints, order: Ints, copies: int) -> int:
-    """`walk_cycles`, to be called from Python."""
-    return walk_cycles(problem, walk, dataflow, sizes, order, copies)
+def cycles_of(problem: Problem, walk: Walk, dataflow: int, sizes: Ints, order: Ints, copies: Ints) -> None:
+    """`walk_cycles` of each choice of copies, in its place; to be called from Python."""
+    for each in range(copies.size):
+        copies[each] = walk_cycles(problem, walk, dataflow, sizes, order, copies[each])

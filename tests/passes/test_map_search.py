@@ -10,12 +10,14 @@ import pytest
 from dnnc.backends.cost.nest import cost_nest
 from dnnc.backends.cost.price import energy_pj
 from dnnc.ir.arch import Arch
-from dnnc.ir.nest import Dataflow, Nest
+from dnnc.ir.nest import Dataflow, Nest, main_memory_loops
 from dnnc.ir.schedule_rules import schedule_faults
 from dnnc.passes import map_search, map_space
+from dnnc.passes.dataflow import dataflows_for
+from dnnc.passes.map_limits import search_within
 from dnnc.passes.map_search import Found, search
 from dnnc.passes.mapping import Pin
-from dnnc.passes.objective import parse_objective
+from dnnc.passes.objective import Short, parse_objective
 from dnnc.passes.schedule import make_schedule
 from support import brute_force
 from support.machines import machine
@@ -34,18 +36,84 @@ def found_by(nest: Nest, arch: Arch, objective: str, pin: Pin | None = None) -> 
 @pytest.mark.parametrize("seed", range(24))
 def test_the_optimum_is_that_of_all_mappings(seed: int) -> None:
     arch, nest = brute_force.small_case(random.Random(seed))
-    best, count = brute_force.least(nest, arch)
+    known = brute_force.every_mapping(nest, arch)
     for objective in OBJECTIVES:
         found = search(nest, arch, brute_force.dataflows(nest), Pin(), parse_objective(objective), "none")
-        assert (found is None) == (count == 0)
+        assert (found is None) == (not known)
         if found is not None:
             assert found.optimal
-            assert found.objective == pytest.approx(best[objective], rel=1e-12)
+            assert found.objective == pytest.approx(brute_force.least(known, parse_objective(objective)), rel=1e-12)
             assert found.lower_bound <= found.objective
             assert found.listed == found.declared
             scheduled = replace(nest, schedule=found.schedule)
             assert brute_force.figures(scheduled, arch)[objective] == found.objective
             assert list(schedule_faults(scheduled, arch)) == []
+
+
+@pytest.mark.parametrize("number", [1, 4, 8, 9, 15, 22, 24, 28, 32, 36, 42, 44])  # those with few mappings
+def test_what_is_enumerated_is_every_mapping(number: int) -> None:
+    """In less time: the same as every schedule that the rules take, counted by the cost model one by one."""
+    arch, nest = brute_force.drawn_case(number, random.Random(number))
+    flows = [each for each in (*brute_force.ON_ARRAY, Dataflow.VECTOR) if each is not Dataflow.VECTOR or arch.vector]
+    obvious = []
+    for each in brute_force.mappings(nest, arch, flows):
+        counts = cost_nest(each, arch)
+        energy = sum(energy_pj(counts, arch).values())
+        assert each.schedule is not None
+        tiles = tuple((loop.dims[0], loop.size) for loop in main_memory_loops(each.schedule))
+        two = frozenset(buffer.operand for buffer in each.schedule.buffers if buffer.copies == 2)
+        obvious.append(brute_force.Mapped(each.schedule.dataflow, tiles, two, energy, counts.cycles))
+    assert set(brute_force.every_mapping(nest, arch)) == set(obvious)
+
+
+@pytest.mark.parametrize("number", [1, 2, 4, 6, 7, 8, 9, 10, 16, 17, 18, 22, 24, 26, 28, 30, 32, 35, 37, 48])
+def test_optima_of_any_objective_and_pin(number: int) -> None:
+    """Weighted ones, with limits, and of what a pin leaves, on the bundled machines too; or what is short."""
+    rng = random.Random(number)
+    arch, nest = brute_force.drawn_case(number, rng)
+    known = brute_force.every_mapping(nest, arch)
+    mixed = [parse_objective(text) for text in ("energy*latency^2", "energy + 40*latency")]
+    asked = [(Pin(), each) for each in (*mixed, *brute_force.drawn_limits(known, rng))]
+    pins = [brute_force.partial_pin(known, nest, rng) for _ in range(3)]
+    asked += [(pin, parse_objective(text)) for pin in pins for text in OBJECTIVES]
+    operands = [access.operand for access in (*nest.reads, nest.write)]
+    for pin, objective in asked:
+        left = [each for each in known if each.is_as_pinned(pin, operands)]
+        flows, _ = dataflows_for(nest, arch, pin.dataflow or "auto")
+        found = search_within(nest, arch, flows, pin, objective, "none")
+        assert found is not None
+        if isinstance(found, Short):
+            assert brute_force.least(left, objective) == float("inf")
+            assert found.is_proven
+            within = [each for each in left if found.figure == "cycles" or each.cycles <= objective.most_cycles]
+            assert found.least == pytest.approx(min(getattr(each, found.figure) for each in within), rel=1e-12)
+        else:
+            assert found.optimal
+            assert found.objective == pytest.approx(brute_force.least(left, objective), rel=1e-12)
+
+
+def test_a_limit_that_nothing_keeps_in_time_is_not_called_impossible() -> None:
+    arch = machine(bus_bytes=1)
+    nest = replace(matmul_nest(arch, p=300, m=40, k=600), schedule=None)
+    objective = parse_objective("energy, cycles<=1")
+    found = search_within(nest, arch, (Dataflow.WS,), Pin(), objective, "none", deadline=0.0)
+    assert isinstance(found, Short)
+    assert not found.is_proven
+
+
+def test_a_search_within_limits_that_is_cut_short_has_a_mapping() -> None:
+    arch = replace(machine(bus_bytes=1), energy=brute_force.PRICES)
+    nest = replace(matmul_nest(arch, p=300, m=40, k=600), schedule=None)
+    fewest = found_by(nest, arch, "latency").objective
+    objective = parse_objective(f"energy, cycles<={2 * fewest}")
+    cut = search_within(nest, arch, (Dataflow.WS,), Pin(), objective, "none", deadline=0.0)
+    assert isinstance(cut, Found)
+    assert cut.stopped
+    whole = search_within(nest, arch, (Dataflow.WS,), Pin(), objective, "none")
+    assert isinstance(whole, Found)
+    assert whole.optimal
+    assert cut.lower_bound <= whole.objective <= cut.objective
+    assert cost_nest(replace(nest, schedule=cut.schedule), arch).cycles <= 2 * fewest
 
 
 def random_mapping(nest: Nest, arch: Arch, rng: random.Random) -> Nest | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
 import numpy as np
@@ -49,8 +50,9 @@ def walked(arch: Arch, nest: Nest, tiles: list[tuple[str, int]], copies: dict[st
     sizes = {dim.name: dim.extent for dim in nest.domain} | dict(tiles)
     order = np.array([names.index(dim) for dim, _ in tiles] + [-1], np.int64)
     two = sum(1 << number for number, each in enumerate((*nest.reads, nest.write)) if copies[each.operand] == 2)
-    found = cycles_of(problem, room(problem), dataflow, np.array(list(sizes.values()), np.int64), order, two)
-    return int(found)
+    found = np.array([two], np.int64)
+    cycles_of(problem, room(problem), dataflow, np.array(list(sizes.values()), np.int64), order, found)
+    return int(found[0])
 
 
 @settings(max_examples=300, deadline=None)
@@ -62,6 +64,47 @@ def test_cycles_are_those_of_the_cost_model(
     found = walked(*case)
     schedule = make_schedule(nest, arch, DATAFLOWS[dataflow], tiles, copies)
     assert found == cost_nest(replace(nest, schedule=schedule), arch).cycles
+
+
+@settings(max_examples=60, deadline=None)
+@given(machines(), st.lists(st.integers(1, 1 << 26), min_size=4, max_size=4), st.integers(0, 10), st.randoms())
+def test_large_counts_do_not_wrap(arch: Arch, sizes: list[int], slow: int, rng: random.Random) -> None:
+    """Of up to 2^52 points, on slow machines: the walk counts what the cost model counts, in Python's integers, or
+    leaves it to that."""
+    arch = replace(arch, dma=replace(arch.dma, latency_cycles=10**slow))
+    g, p, k, m = sizes
+    while g * p * k * m > 1 << 52:
+        g, p, k, m = (max(1, each // 2) for each in (g, p, k, m))
+    nest = replace(matmul_nest(arch, g=g, p=p, k=k, m=m), schedule=None)
+    tiles = [
+        (dim, rng.randint(1, min(extent, 1 << rng.randint(0, 15))))
+        for dim, extent in zip("gpmk", (g, p, m, k), strict=True)
+    ]
+    copies = {operand: rng.randint(1, 2) for operand in "aby"}
+    dataflow = rng.randrange(4)
+    counts = cost_nest(replace(nest, schedule=make_schedule(nest, arch, DATAFLOWS[dataflow], tiles, copies)), arch)
+    assert walked(arch, nest, tiles, copies, dataflow) in (counts.cycles, UNKNOWN)
+    assert counts.macs == g * p * k * m
+    assert counts.cycles >= counts.macs // max(arch.array.rows * arch.array.cols, 1)
+    moved = {role: transfer.read_bytes for role, transfer in counts.traffic["dram"].items() if role != "instruction"}
+    assert moved["input"] >= g * p * k
+    assert moved["weight"] >= g * k * m
+    assert moved["input"] % (g * p * k) == moved["weight"] % (g * k * m) == 0
+
+
+def test_cycles_beyond_64_bits_are_counted() -> None:
+    """They grow by the same amount with every tile."""
+    arch = machine(latency_cycles=10**9)
+    found = []
+    for groups in (1 << 33, 1 << 34, 1 << 35):
+        nest = replace(matmul_nest(arch, g=groups, p=4, k=4, m=4), schedule=None)
+        tiles = [(dim, 1) for dim in "gpmk"]
+        copies = dict.fromkeys("aby", 1)
+        counts = cost_nest(replace(nest, schedule=make_schedule(nest, arch, DATAFLOWS[0], tiles, copies)), arch)
+        assert walked(arch, nest, tiles, copies, 0) == UNKNOWN
+        found.append(counts.cycles)
+    assert found[2] - found[1] == 2 * (found[1] - found[0])
+    assert found[0] > 1 << 64
 
 
 def test_what_is_beyond_the_walk_is_unknown() -> None:

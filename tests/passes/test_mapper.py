@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 from dnnc.backends.cost.nest import cost_nest
+from dnnc.ir.affine import Affine
 from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.module import Header, Module
-from dnnc.ir.nest import Dataflow, Dim, Nest, Schedule, main_memory_loops
+from dnnc.ir.nest import Access, Dataflow, Dim, Nest, Schedule, main_memory_loops
 from dnnc.ir.schedule_rules import schedule_faults
 from dnnc.ir.types import Tensor
 from dnnc.passes import map_search, mapper
@@ -21,6 +22,7 @@ from dnnc.passes.mapper import map_nest
 from dnnc.passes.mapping import MappingOptions, Pin
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import brute_force
 from support.machines import machine
 from support.nests import conv_nest, matmul_nest, max_pool_nest
 
@@ -93,6 +95,51 @@ def test_any_convolution_has_a_legal_schedule(data: st.DataObject) -> None:
 def test_balanced_sizes() -> None:
     assert balanced_sizes(10) == [10, 5, 4, 3, 2, 1]
     assert balanced_sizes(1) == [1]
+
+
+def renamed(nest: Nest, dims: dict[str, str], operands: dict[str, str]) -> Nest:
+    """The nest under other names, its own and those of tensors included."""
+
+    def of_axis(axis: Affine) -> Affine:
+        return replace(axis, terms=tuple(sorted((dims.get(name, name), c) for name, c in axis.terms)))
+
+    def of_access(access: Access) -> Access:
+        index = tuple(map(of_axis, access.index))
+        return replace(access, operand=operands[access.operand], tensor=f"another {access.tensor}", index=index)
+
+    return replace(
+        nest,
+        name="another",
+        domain=tuple(replace(dim, name=dims[dim.name]) for dim in nest.domain),
+        reads=tuple(map(of_access, nest.reads)),
+        write=of_access(nest.write),
+        body=replace(nest.body, a=operands[nest.body.a], b=operands[nest.body.b] if nest.body.b else None),
+        post=tuple(replace(step, operand=operands[step.operand] if step.operand else None) for step in nest.post),
+    )
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_names_decide_nothing(data: st.DataObject) -> None:
+    """Names of dimensions and operands in any permutation: the same tiles, copies and figures, proven with the same
+    work."""
+    arch = replace(machine(spad_bytes=700, acc_bytes=512), energy=brute_force.PRICES)
+    nest = plain(data.draw(st.sampled_from((conv_nest(arch, m=9, p=5, q=4, c=7), matmul_nest(arch, g=2, p=9, k=11)))))
+    of_dims = [dim.name for dim in nest.domain]
+    of_operands = [access.operand for access in (*nest.reads, nest.write)]
+    dims = dict(zip(of_dims, data.draw(st.permutations(of_dims)), strict=True))
+    operands = dict(zip(of_operands, data.draw(st.permutations(of_operands)), strict=True))
+    options = MappingOptions(objective=data.draw(st.sampled_from(("latency", "energy", "edp", "energy*latency^2"))))
+    one = map_nest(nest, arch, options)
+    other = map_nest(renamed(nest, dims, operands), arch, options)
+    assert one.schedule is not None
+    assert other.schedule is not None
+    assert [(dims[dim], size) for dim, size in loops(one)] == loops(other)
+    assert [each.copies for each in one.schedule.buffers] == [each.copies for each in other.schedule.buffers]
+    for figure in ("dataflow", "objective", "lower_bound", "bounds", "evaluated", "optimal", "reason"):
+        assert getattr(one.schedule, figure) == getattr(other.schedule, figure)
+    mine, theirs = cost_nest(one, arch), cost_nest(other, arch)
+    assert replace(theirs, name=mine.name) == mine
 
 
 def test_more_memory_is_never_worse() -> None:
