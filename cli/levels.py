@@ -169,10 +169,12 @@ def _mapped(
     that does not fit."""
     found: dict[Workload, LevelMapping] = {}
     faults: list[Diagnostic] = []
+    seen: set[Workload] = set()
     for operation in module.operations:
         workload = _workload(operation, machine) if isinstance(operation, Nest) else None
-        if workload is None or operation.name in pinned or replace(workload, name="") in found:
+        if workload is None or operation.name in pinned or replace(workload, name="") in seen:
             continue
+        seen.add(replace(workload, name=""))
         report(f"map {workload.name}")
         limit_s = SEARCH_LIMIT_S if time_limit_s is None else time_limit_s
         try:
@@ -181,13 +183,22 @@ def _mapped(
             faults += error.diagnostics
             continue
         if mapping is None:
-            help = "deeper stores, fewer operands under `keeps`, or loops that leave more to the mapper"
-            faults.append(Diagnostic(f"{workload.name}: no mapping fits {machine.name}", help=help))
+            faults.append(_miss(workload, machine))
         else:
             found[replace(workload, name="")] = mapping
     if faults:
         raise CompileError(faults)
     return found
+
+
+def _miss(workload: Workload, machine: Hierarchy) -> Diagnostic:
+    """Why no mapping fits, where the description says what hinders it, and the nearest that would do."""
+    from ..frontend.hierarchy_places import place_of
+    from ..passes.levels_miss import nearest_miss
+
+    miss = nearest_miss(workload, machine)
+    place, line = place_of(machine, miss.level, miss.key)
+    return Diagnostic(f"{workload.name}: no mapping fits {machine.name}: {miss.message}", place, miss.help, line)
 
 
 def _host_layer(region: HostRegion, module: Module, stand_in: Arch, machine: Hierarchy) -> Layer:

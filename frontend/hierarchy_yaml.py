@@ -92,7 +92,7 @@ def parse_hierarchy(text: str, file: str, folder: Path | None = None) -> Hierarc
     machine = with_prices(top, machine, folder)
     top.done()
     faults.raise_if_any()
-    return replace(machine, text=text, digest=hashlib.sha256(text.encode()).hexdigest())
+    return replace(machine, text=text, file=file, digest=hashlib.sha256(text.encode()).hexdigest())
 
 
 def _read(top: Fields) -> Hierarchy:

@@ -161,6 +161,7 @@ class Hierarchy:
     digest: str = ""
     sources: tuple[tuple[str, str], ...] = ()
     leakage: tuple[LeakageRow, ...] = ()
+    file: str = field(default="", compare=False)  # that `text` stands in
 
     @property
     def stores(self) -> tuple[Store, ...]:

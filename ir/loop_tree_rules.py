@@ -297,7 +297,7 @@ def _factors_are_fixed(
         if not factor and left[dim] > 1:
             message = f"{level.name!r} leaves pieces of {left[dim]} points of {dim}"
             yield mapping.fault(at, message, "the machine has all that is left of it there")
-        elif factor and iterations != min(factor, iterations * left[dim]):
+        elif factor and iterations != min(factor, mapping.workload.extents[dim]):
             message = f"{level.name!r} has {iterations} iterations over {dim}"
             yield mapping.fault(at, message, f"the machine fixes {factor}")
     for dim, most in level.constraint.most:

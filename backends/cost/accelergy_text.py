@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
+
+from ...ir.frozen import dataclass
 
 VERSION = "0.4"
 FILES = ("architecture.yaml", "action_counts.yaml", "ERT.yaml", "ART.yaml")

@@ -138,6 +138,8 @@ def _rule(frame: Frame, slot: Slot, dim: str) -> _Rule:
             most = 1
         most = min(most, dict(each.most).get(dim, most))
         factor = dict(each.factors).get(dim, factor)
+    if factor is not None:
+        factor = min(factor, frame.workload.extents[dim])  # a layer with fewer points has them all there
     if factor == 1:
         most, factor = 1, None
     return _Rule(most, factor)

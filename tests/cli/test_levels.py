@@ -143,7 +143,12 @@ def test_a_layer_that_fits_nowhere_is_named(folder: Path, tmp_path: Path, capsys
     )
     (tmp_path / "narrow.yaml").write_text(narrow)
     assert main(["cost", str(folder / "m.onnx"), "--arch", str(tmp_path / "narrow.yaml")]) == 2
-    assert "no mapping fits small" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    place = f"{tmp_path / 'narrow.yaml'}:9:46: error: "
+    assert said.count("error: ") == said.count(place) == 1  # alike layers are told once
+    assert "no mapping fits small: the smallest tiles of 'spad' take 3 words (weight 3), 1 more than its 2" in said
+    assert "by `factors.k: 3` of 'spad'; 2 would do; or `depth_words: 3`" in said
+    assert "depth_words: 2, holds: [weight]" in said  # the line itself
 
 
 @pytest.mark.parametrize("command", ["compile", "check"])

@@ -127,7 +127,8 @@ def _with(level: Store | FanOut, **changes: object) -> Hierarchy:
         (SPAD, Constraint(dims=("m",)), 9, "'spad' has no loops over r", "the machine leaves it m"),
         (SPAD, Constraint(dims=()), 9, "'spad' has no loops over r", "the machine leaves it no loops"),
         (SPAD, Constraint(factors=(("m", 2),)), 10, "'spad' has 4 iterations over m", "the machine fixes 2"),
-        (SPAD, Constraint(factors=(("m", 9),)), 0, "", ""),  # all 4 points that there are
+        (SPAD, Constraint(factors=(("m", 9),)), 10, "'spad' has 4 iterations over m", "the machine fixes 9"),
+        (PE, Constraint(factors=(("c", 99),)), 0, "", ""),  # all points that there are
         (PE, Constraint(factors=(("m", 2),)), 0, "'pe' has 1 iterations over m", "the machine fixes 2"),
         (PE, Constraint(factors=(("z", 2),)), 0, "", ""),  # another workload's dimension
         (PE, Constraint(factors=(("c", 0),)), 0, "", ""),

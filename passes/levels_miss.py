@@ -1,0 +1,266 @@
+"""Why no mapping of a workload fits a machine with levels inside the array, and the nearest that would.
+
+The space (levels/space.py) is empty where a dimension has no legal sizes of pieces, where a store has no room for the
+smallest tiles that the constraints leave, or where lanes are too few for what must be unrolled. Each is judged on its
+own here, which is enough but where several together leave nothing: then each constraint in turn is left out, or each
+store made larger, and the search says whether a mapping fits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from itertools import islice
+from math import prod
+
+from ..ir.diagnostics import CompileError
+from ..ir.frozen import dataclass
+from ..ir.hierarchy import Buffering, Constraint, FanOut, Hierarchy, Store
+from ..ir.loop_tree import Workload
+from ..ir.loop_tree_rules import tile_elements
+from ..ir.nest import Role
+from .levels.mapper import map_levels
+from .levels.space import Frame, Pin, frames
+from .levels_reach import Bound, Changes, Sizes, different, sizes_of, slots_of
+
+_MOST_FRAMES = 64  # choices of what stores keep that are looked at
+_MOST_POINTS = 1 << 24  # of a dimension that is looked at
+_MOST_TRIED = 4096  # numbers of iterations
+_TRIAL_S, _TRIALS_S = 1.0, 10.0  # seconds of one search, and of all
+
+
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """What is short and by how much; `help` names what would do. `level` and `key` are the place in the description."""
+
+    message: str
+    help: str
+    level: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Problem:
+    """A miss, and how far it is: needed over what there is."""
+
+    miss: Miss
+    far: float
+
+
+def nearest_miss(workload: Workload, machine: Hierarchy) -> Miss:
+    """Why the space of a workload is empty: requires that it is. Of the choices of what stores keep the one that
+    misses by least is told."""
+    best: list[_Problem] | None = None
+    if max((extent for _, extent in workload.dims), default=1) <= _MOST_POINTS:
+        for frame in _frames(workload, machine):
+            problems = list(_problems(frame))
+            if best is None or _distance(problems) < _distance(best):
+                best = problems
+    if not best:
+        return _by_trial(workload, machine)
+    first = max(best, key=lambda each: each.far)
+    others = "".join(f"; besides, {each.miss.message}" for each in best if each is not first)
+    return replace(first.miss, message=f"{first.miss.message}{others}")
+
+
+def _frames(workload: Workload, machine: Hierarchy) -> Iterator[Frame]:
+    """The choices that are looked at: the one that keeps least first."""
+    least = tuple((store.name, store.keeps) for store in machine.stores[1:])
+    yield from frames(workload, machine, Pin(keeps=least))
+    yield from islice(frames(workload, machine, Pin()), _MOST_FRAMES)
+
+
+def _distance(problems: Iterable[_Problem]) -> tuple[int, float]:
+    each = [problem.far for problem in problems]
+    return len(each), prod(each)
+
+
+def _problems(frame: Frame) -> Iterator[_Problem]:
+    sizes = {dim: sizes_of(frame, dim) for dim, _ in frame.workload.dims}
+    wrong = [dim for dim, each in sizes.items() if not each.legal]
+    for dim in wrong:
+        yield _dimension(frame, dim, sizes[dim])
+    if not wrong:
+        yield from _capacities(frame, sizes)
+        yield from _lanes(frame, sizes)
+
+
+# ---------------------------------------------------------------------------------------------- one dimension
+
+
+def _dimension(frame: Frame, dim: str, sizes: Sizes) -> _Problem:
+    """A dimension whose points no legal loops take apart."""
+    extent = frame.workload.extents[dim]
+    bounds = different(slots_of(frame, dim))
+    alone = [each for each in bounds if sizes_of(frame, dim, {(each.level, each.key): None}).legal]
+    told = alone or [each for each in bounds if each.exact or each.pieces < extent] or bounds
+    if sizes.left:
+        message = (
+            f"of the {extent} points of {dim} pieces of {sizes.left} reach the multipliers, which take one at a time"
+        )
+    else:
+        exact = " and ".join(repr(each.level) for each in bounds if each.exact)
+        message = f"the {extent} points of {dim} cannot be split as {exact} fix{'es' * (exact.count(' and ') == 0)}"
+    helps = [
+        _spelled(each, _nearest(each, extent, lambda changes: sizes_of(frame, dim, changes).legal)) for each in told
+    ]
+    joint = "; or ".join(helps) if alone else f"together too few: {', '.join(map(_shown, told))}"
+    return _Problem(Miss(message, joint, told[0].level, told[0].key), float(max(sizes.left, 2)))
+
+
+def _nearest(bound: Bound, extent: int, fits: Callable[[Changes], bool]) -> int | None:
+    """The number nearest to that of `bound` with which it `fits`; None where there is none, or it is no number."""
+    if bound.key in ("row_dims", "col_dims", "loops.dims"):
+        return None
+    numbers = range(1, min(extent, _MOST_TRIED) + 1)
+    if bound.exact:
+        numbers_by_distance = sorted(numbers, key=lambda number: (abs(number - bound.pieces), -number))
+        return next((each for each in islice(numbers_by_distance, 64) if fits({(bound.level, bound.key): each})), None)
+    low, high = bound.pieces, max(extent, bound.pieces)
+    if not fits({(bound.level, bound.key): high}):
+        return None
+    while high - low > 1:  # more pieces are never worse
+        middle = (low + high) // 2
+        low, high = (low, middle) if fits({(bound.level, bound.key): middle}) else (middle, high)
+    return high
+
+
+def _spelled(bound: Bound, nearest: int | None) -> str:
+    """A bound and what would do instead."""
+    if bound.key in ("row_dims", "col_dims", "loops.dims"):
+        return f"`{bound.key}` of {bound.level!r}, which leaves it out"
+    would = f"{nearest} would do" if nearest is not None else "without it there is a mapping"
+    return f"{_shown(bound)}; {would}"
+
+
+def _shown(bound: Bound) -> str:
+    if bound.key in ("row_dims", "col_dims", "loops.dims"):
+        return f"`{bound.key}` of {bound.level!r}"
+    return f"`{bound.key}: {bound.pieces}` of {bound.level!r}".replace("loops.", "")
+
+
+# ---------------------------------------------------------------------------------------------- capacities and lanes
+
+
+def _capacities(frame: Frame, sizes: Mapping[str, Sizes]) -> Iterator[_Problem]:
+    for place, roles, outside in frame.keeps:
+        store = frame.machine.levels[place]
+        if not isinstance(store, Store) or store.depth_words is None:
+            continue
+        least = {dim: min(each.outside[outside]) for dim, each in sizes.items()}
+        parts = {role: _words(frame, store, role, least) for role in roles}
+        needed = sum(parts.values())
+        if needed <= store.depth_words:
+            continue
+        twice = ", each twice as it is double buffered" if store.buffering is Buffering.DOUBLE else ""
+        listed = ", ".join(f"{role.value} {words}" for role, words in parts.items())
+        message = (
+            f"the smallest tiles of {store.name!r} take {needed} words ({listed}{twice}), {needed - store.depth_words}"
+            f" more than its {store.depth_words}"
+        )
+        helps = list(_smaller(frame, store, roles, outside, least))
+        help = "; or ".join([*helps, f"`depth_words: {needed}`, or fewer operands under `keeps`"])
+        yield _Problem(Miss(message, help, store.name, "capacity"), needed / store.depth_words)
+
+
+def _words(frame: Frame, store: Store, role: Role, points: Mapping[str, int]) -> int:
+    operand = frame.workload.operand(role)
+    partial = frame.machine.partial_bits
+    bits = partial if role is Role.OUTPUT and partial is not None else operand.bits
+    copies = 2 if store.buffering is Buffering.DOUBLE else 1
+    return copies * store.words(tile_elements(frame.workload, operand, points), bits)
+
+
+def _smaller(
+    frame: Frame, store: Store, roles: tuple[Role, ...], outside: int, least: Mapping[str, int]
+) -> Iterator[str]:
+    """Constraints of dimensions without each of which the smallest tiles would fit, with the nearest number that is
+    small enough."""
+    assert store.depth_words is not None
+    depth = store.depth_words
+    dims = {dim for role in roles for dim in frame.workload.operand(role).dims if least[dim] > 1}
+    for dim in sorted(dims):
+
+        def fits(changes: Changes, dim: str = dim) -> bool:
+            found = sizes_of(frame, dim, changes)
+            points = {**least, dim: min(found.outside[outside], default=least[dim])}
+            return found.legal and sum(_words(frame, store, role, points) for role in roles) <= depth
+
+        for bound in different(slots_of(frame, dim)):
+            if fits({(bound.level, bound.key): None}):
+                nearest = _nearest(bound, frame.workload.extents[dim], fits)
+                yield f"tiles have {least[dim]} points of {dim} by {_spelled(bound, nearest)}"
+
+
+def _lanes(frame: Frame, sizes: Mapping[str, Sizes]) -> Iterator[_Problem]:
+    for place, slot in enumerate(frame.slots):
+        if not slot.axis:
+            continue
+        level = frame.level(slot)
+        least = {dim: each.lanes[place] for dim, each in sizes.items() if each.lanes[place] > 1}
+        if (needed := prod(least.values())) > slot.lanes:
+            product = " x ".join(f"{count} of {dim}" for dim, count in least.items())
+            message = f"{level.name!r} must have {product} along {slot.axis}, {needed} lanes where it has {slot.lanes}"
+            yield _Problem(
+                Miss(message, f"`{slot.axis}: {needed}`, or fewer fixed", level.name, slot.axis), needed / slot.lanes
+            )
+    for level in frame.machine.fanouts:
+        fixed = {
+            dim: min(factor, frame.workload.extents.get(dim, 1))
+            for dim, factor in level.constraint.factors
+            if factor > 1
+        }
+        if (needed := prod(fixed.values())) > level.instances:
+            product = " x ".join(f"{count} of {dim}" for dim, count in fixed.items())
+            message = f"{level.name!r} fixes {product}, {needed} instances where it has {level.instances}"
+            key = f"loops.factors.{next(iter(fixed))}"
+            yield _Problem(Miss(message, f"at most {level.instances}", level.name, key), needed / level.instances)
+
+
+# ---------------------------------------------------------------------------------------------- several together
+
+
+def _by_trial(workload: Workload, machine: Hierarchy) -> Miss:
+    """What of the machine, changed alone, lets the search find a mapping."""
+    deadline = time.monotonic() + _TRIALS_S
+    for place, level in enumerate(machine.levels):
+        for changed, help, key in _eased(level):
+            if time.monotonic() > deadline:
+                break
+            levels = (*machine.levels[:place], changed, *machine.levels[place + 1 :])
+            if _fits(workload, replace(machine, levels=levels)):
+                message = "its constraints, capacities and lanes leave no mapping together, though each alone does"
+                return Miss(message, help, level.name, key)
+    message = "its constraints, capacities and lanes leave no mapping together, though each alone does"
+    return Miss(message, "deeper stores, fewer operands under `keeps`, or loops that leave more to the mapper", "", "")
+
+
+def _eased(level: Store | FanOut) -> Iterator[tuple[Store | FanOut, str, str]]:
+    """The level with one of its limits eased, what that is, and its key."""
+    if isinstance(level, Store) and level.depth_words is not None:
+        for times in (2, 4, 16, 256):
+            words = times * level.depth_words
+            yield replace(level, depth_words=words), f"{words} words in {level.name!r} would do", "capacity"
+    if isinstance(level, FanOut):
+        for key in ("rows", "cols"):
+            lanes = 2 * getattr(level, key)
+            yield replace(level, **{key: lanes}), f"{lanes} {key} of {level.name!r} would do", key
+    plain = Constraint()
+    for key in ("dims", "factors", "most", "order"):
+        if getattr(level.constraint, key) != getattr(plain, key):
+            eased = replace(level.constraint, **{key: getattr(plain, key)})
+            yield (
+                replace(level, constraint=eased),
+                f"without `loops.{key}` of {level.name!r} there is one",
+                f"loops.{key}",
+            )
+    if isinstance(level, Store) and level.keeps:
+        yield replace(level, keeps=()), f"without `keeps` of {level.name!r} there is one", "keeps"
+
+
+def _fits(workload: Workload, machine: Hierarchy) -> bool:
+    try:
+        return map_levels(workload, machine, "latency", time_limit_s=_TRIAL_S) is not None
+    except CompileError:  # the time ended before any was found: nothing is known
+        return False
