@@ -15,6 +15,7 @@ import json
 import os
 import re
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,24 @@ class ContentCache:
 
 def _checksum(key: str, text: bytes) -> bytes:
     return hashlib.sha256(key.encode() + b"\n" + text).hexdigest().encode()
+
+
+def sources_digest(*folders: Path) -> str:
+    """Of the Python sources in `folders`, which decide what is found; empty where they are not there to be read."""
+    digests = [_folder_digest(folder) for folder in folders]
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest() if all(digests) else ""
+
+
+@cache
+def _folder_digest(folder: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        for path in sorted(folder.glob("*.py")):
+            digest.update(path.name.encode())
+            digest.update(path.read_bytes())
+    except OSError:
+        return ""
+    return digest.hexdigest()
 
 
 def folder_of_user(kind: str) -> Path | None:

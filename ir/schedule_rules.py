@@ -6,7 +6,7 @@ the others say that the machine can do it: memories, the array, the vector unit,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import chain, pairwise
 from math import isfinite, prod
 
@@ -15,7 +15,6 @@ from .diagnostics import Diagnostic, any_of, close_match
 from .kept_rules import target_fits_its_memory, target_fits_the_output, whole_operands_are_legal
 from .nest import (
     BodyOp,
-    Buffer,
     CounterClass,
     Dataflow,
     Loop,
@@ -41,12 +40,51 @@ IM2COLS = ("explicit", "implicit", "none")
 _AXES = {Dataflow.VECTOR: ("lanes",)}
 
 
+_MOST_SOUND = 4096
+_sound: dict[tuple[object, ...], Arch | None] = {}  # kinds of scheduled nests; the machine is held for its identity
+
+
 def schedule_faults(nest: Nest, arch: Arch | None) -> Iterator[Diagnostic]:
-    """All faults of the schedule of a nest that is sound otherwise."""
+    """All faults of the schedule of a nest that is sound otherwise. Of a kind of nests that was found sound in this
+    process only what is a nest's own is looked at: the certificate and addresses."""
     schedule = nest.schedule
     assert schedule is not None
     if (yield from any_of(sizes_are_bounded(nest, schedule))):
         return
+    kind = _kind(nest, schedule, arch)
+    if kind in _sound:
+        yield from certificate_is_of_counts(nest, schedule)
+        if arch is not None and not (yield from any_of(target_fits_its_memory(nest, schedule, arch))):
+            yield from addresses_are_apart(nest, schedule, arch)
+    elif not (yield from any_of(_all_faults(nest, schedule, arch))):
+        if len(_sound) >= _MOST_SOUND:
+            _sound.clear()
+        _sound[kind] = arch
+
+
+def _kind(nest: Nest, schedule: Schedule, arch: Arch | None) -> tuple[object, ...]:
+    """All that the rules look at but the certificate and addresses. Of names of tensors it matters which are equal."""
+    numbers: dict[str, int] = {}
+    accesses = [
+        (each.operand, numbers.setdefault(each.tensor, len(numbers)), each.role, each.type, each.shape, each.index)
+        for each in (*nest.reads, nest.write)
+    ]
+    buffers = [(each.operand, each.memory, each.copies, each.order, each.margins) for each in schedule.buffers]
+    target, body = schedule.target, nest.body
+    return (
+        id(arch),
+        nest.domain,
+        *accesses,
+        (body.op, body.a, body.b, body.form),
+        *[step.op for step in nest.post],
+        nest.accumulator,
+        (schedule.dataflow, schedule.im2col, schedule.loops),
+        *buffers,
+        None if target is None else (target.memory, target.shape, target.margins),
+    )
+
+
+def _all_faults(nest: Nest, schedule: Schedule, arch: Arch | None) -> Iterator[Diagnostic]:
     if (yield from any_of(chain(loops_are_legal(nest, schedule), every_operand_has_a_buffer(nest, schedule)))):
         return
     yield from certificate_is_of_counts(nest, schedule)
@@ -66,10 +104,8 @@ def schedule_faults(nest: Nest, arch: Arch | None) -> Iterator[Diagnostic]:
         return
     if (yield from any_of(target_fits_its_memory(nest, schedule, arch))):
         return
-    sizes = tile_sizes(nest)
-    held = {buffer.operand: _buffer_bytes(nest, buffer, arch, sizes) for buffer in schedule.buffers}
-    yield from buffers_fit_their_memories(nest, schedule, arch, held)
-    yield from addresses_are_apart(nest, schedule, arch, held)
+    yield from buffers_fit_their_memories(nest, schedule, arch)
+    yield from addresses_are_apart(nest, schedule, arch)
 
 
 def certificate_is_of_counts(nest: Nest, schedule: Schedule) -> Iterator[Diagnostic]:
@@ -355,18 +391,21 @@ def memories_hold_the_roles(nest: Nest, schedule: Schedule, arch: Arch) -> Itera
             yield fault(nest, message, f"it holds {', '.join(local[buffer.memory].holds)}")
 
 
-def _buffer_bytes(nest: Nest, buffer: Buffer, arch: Arch, sizes: Mapping[str, int]) -> int:
-    word_bytes = arch.memory(buffer.memory).word_bytes
-    return buffer.copies * local_layout(nest, buffer.operand, word_bytes, sizes).tile_bytes
+def _held(nest: Nest, schedule: Schedule, arch: Arch) -> dict[str, int]:
+    """Bytes of each operand's buffer, all copies."""
+    sizes = tile_sizes(nest)
+    words = {memory.name: memory.word_bytes for memory in arch.local}
+    return {
+        each.operand: each.copies * local_layout(nest, each.operand, words[each.memory], sizes).tile_bytes
+        for each in schedule.buffers
+    }
 
 
-def buffers_fit_their_memories(
-    nest: Nest, schedule: Schedule, arch: Arch, held: Mapping[str, int]
-) -> Iterator[Diagnostic]:
-    """All copies of all tiles that share a memory fit into it, beside what lies or will lie there whole. `held` is the
-    bytes of each operand's buffer."""
+def buffers_fit_their_memories(nest: Nest, schedule: Schedule, arch: Arch) -> Iterator[Diagnostic]:
+    """All copies of all tiles that share a memory fit into it, beside what lies or will lie there whole."""
     if nest.is_empty:
         return
+    held = _held(nest, schedule, arch)
     for memory in arch.local:
         sizes: dict[str, int] = {}  # a value that is there whole may be read twice
         for buffer in schedule.buffers:
@@ -383,11 +422,12 @@ def buffers_fit_their_memories(
             yield fault(nest, message, f"they are {parts}")
 
 
-def addresses_are_apart(nest: Nest, schedule: Schedule, arch: Arch, held: Mapping[str, int]) -> Iterator[Diagnostic]:
+def addresses_are_apart(nest: Nest, schedule: Schedule, arch: Arch) -> Iterator[Diagnostic]:
     """Once there are addresses, every buffer has one, at a word of its memory, inside it, and no two overlap."""
     placed = [buffer for buffer in schedule.buffers if buffer.address is not None]
     if not placed or nest.is_empty:
         return
+    held = _held(nest, schedule, arch)
     for buffer in schedule.buffers:
         if buffer.address is None:
             yield fault(nest, f"the buffer of {symbol(buffer.operand)} has no address, others have")

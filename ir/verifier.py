@@ -26,12 +26,15 @@ from .module import Module
 from .nest import Nest
 from .nest_rules import fault, nest_faults
 from .schedule_rules import schedule_faults
+from .sound import Sound
 from .text import symbol
 from .types import ElementType, Quantization, Tensor
 
 GUESSES = 8  # unknown values for which a name that was meant is looked for
 
 Rule = Callable[[Module, Arch | None], Iterator[Diagnostic]]
+
+_TENSORS, _NODES, _NESTS = Sound(), Sound(), Sound()
 
 
 def verify(module: Module, arch: Arch | None = None) -> list[Diagnostic]:
@@ -99,8 +102,13 @@ def tensors_are_legal(module: Module, arch: Arch | None) -> Iterator[Diagnostic]
     """Extents are not negative, orders are permutations, quantisation has as many entries as its axis, ranges are
     ordered."""
     for tensor in module.tensors:
-        for message, help in _tensor_faults(tensor):
+        if _TENSORS.has(tensor):
+            continue
+        found = list(_tensor_faults(tensor))
+        for message, help in found:
             yield Diagnostic(f"tensor {symbol(tensor.name)}: {message}", help=help)
+        if not found:
+            _TENSORS.note(tensor)
 
 
 def _tensor_faults(tensor: Tensor) -> Iterator[tuple[str, str]]:
@@ -206,8 +214,11 @@ def values_are_defined_before_use(module: Module, arch: Arch | None) -> Iterator
 def operators_are_legal(module: Module, arch: Arch | None) -> Iterator[Diagnostic]:
     """Every operator of the graph obeys ir/graph_rules.py."""
     for operation in module.operations:
-        if isinstance(operation, Node):
-            yield from node_faults(module, operation)
+        if not isinstance(operation, Node):
+            continue
+        tensors = [module.tensor_by_name.get(name) for name in dict.fromkeys((*_read(operation), *operation.outputs))]
+        if not _NODES.has(operation, *tensors) and not (yield from any_of(node_faults(module, operation))):
+            _NODES.note(operation, *tensors)
 
 
 def nests_are_legal(module: Module, arch: Arch | None) -> Iterator[Diagnostic]:
@@ -221,10 +232,12 @@ def nests_are_legal(module: Module, arch: Arch | None) -> Iterator[Diagnostic]:
             continue
         value = operation.write.tensor
         writers[value].append(operation)
-        if not _is_known_sound(module, operation) and (yield from any_of(nest_faults(module, operation, questions))):
-            broken.add(value)
-            continue
-        _note_sound(module, operation)
+        parts = _parts(module, operation)
+        if not _NESTS.has(*parts):
+            if (yield from any_of(nest_faults(module, operation, questions))):
+                broken.add(value)
+                continue
+            _NESTS.note(*parts)
         if operation.schedule is not None:
             yield from schedule_faults(operation, arch)
     for name, nests in writers.items():
@@ -232,26 +245,10 @@ def nests_are_legal(module: Module, arch: Arch | None) -> Iterator[Diagnostic]:
             yield from nests_cover_the_value(module, name, nests, questions)
 
 
-# Parts of nests that were found sound, by their identities; who is held here keeps it. Passes that give a nest another
-# schedule or addresses leave the very objects in place that ir/nest_rules.py is about.
-_SOUND: dict[tuple[int, ...], tuple[object, ...]] = {}
-_MOST_SOUND = 4096
-
-
 def _parts(module: Module, nest: Nest) -> tuple[object, ...]:
-    """All that ir/nest_rules.py looks at."""
+    """All that ir/nest_rules.py looks at. Passes that give a nest another schedule or addresses leave these very
+    objects in place."""
     return module.tensors, module.blobs, nest.domain, nest.reads, nest.write, nest.body, nest.post, nest.accumulator
-
-
-def _is_known_sound(module: Module, nest: Nest) -> bool:
-    return tuple(map(id, _parts(module, nest))) in _SOUND
-
-
-def _note_sound(module: Module, nest: Nest) -> None:
-    if len(_SOUND) >= _MOST_SOUND:
-        _SOUND.clear()
-    parts = _parts(module, nest)
-    _SOUND[tuple(map(id, parts))] = parts
 
 
 def addresses_are_legal(module: Module, arch: Arch | None) -> Iterator[Diagnostic]:

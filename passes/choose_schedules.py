@@ -6,7 +6,7 @@ after:   nests with schedules; those that take explicit im2col are two: a copy i
 Requires: a lowered module. Nests that have a schedule keep it; a pin of one is refused.
 Ensures:  every schedule fits the machine; what a user pinned is as pinned. Nests that differ in names alone are mapped
           once, so that equal modules get equal schedules; what earlier compilations found is taken from the user's
-          cache (passes/map_cache.py) after it has been checked and counted again, with the same result as a search.
+          cache (passes/map_cache.py) after it has been checked, counts included, with the same result as a search.
 """
 
 from __future__ import annotations

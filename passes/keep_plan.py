@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import field, replace
 
-from ..backends.cost.module import cost_host, counted, counted_alike, nameless
+from ..backends.cost.module import cost_host, counted, nameless, settled, settled_alike
 from ..ir.arch import Arch
 from ..ir.diagnostics import CompileError, Diagnostic
 from ..ir.frozen import dataclass
@@ -66,7 +66,7 @@ class Plan:
         # Nests that differ in names alone are one kind.
         self.kind = {n: kinds.setdefault(nameless(nest), n) for n, nest in self.nests.items()}
         self.alike = {n: bare for bare, n in kinds.items()}
-        costs = {n: Figures.of(counted_alike(bare, self.arch), self.arch) for n, bare in self.alike.items()}
+        costs = {n: Figures.of(settled_alike(bare, self.arch), self.arch) for n, bare in self.alike.items()}
         self.before = {n: costs[kind] for n, kind in self.kind.items()}
         self.needed = {n: self._needs(nest) for n, nest in self.nests.items()}
         self.others = [self._other(each) for n, each in enumerate(self.source.operations) if n not in self.nests]
@@ -231,7 +231,11 @@ class Plan:
             if not found.is_known and (self.kind[n], found.schedule) not in asked:
                 asked.add((self.kind[n], found.schedule))
                 is_within = self.objective.is_within(found.figures.energy_pj, found.figures.cycles)
-                if not is_within or any(schedule_faults(nest, self.arch)) or self._figures(nest) != found.figures:
+                if (
+                    not is_within
+                    or any(schedule_faults(nest, self.arch))
+                    or Figures.of(settled(nest, self.arch), self.arch) != found.figures
+                ):
                     return False
         return True
 

@@ -3,25 +3,23 @@
 A key is the SHA-256 of everything that decides a mapping: the nest without its names, the machine, the options, the pin
 and the sources that search and count. A value is what the search decided. The folder is not trusted: an entry of
 another version, or whose figures are not those of the mapping that it names, is ignored and written again
-(passes/mapper.py applies the rules of schedules and counts again).
+(passes/mapper.py applies the rules of schedules, and compares with counts, which backends/cost/kept_counts.py keeps).
 """
 
 from __future__ import annotations
 
 import hashlib
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..ir.content_cache import ContentCache, folder_of_user
+from ..ir.content_cache import ContentCache, folder_of_user, sources_digest
 
 FORMAT = 4
 MOST_ENTRIES = 8192
 MOST_BYTES = 32 << 20
 LARGEST_ENTRY_BYTES = 1 << 14
-_SOURCES = (".", "../ir", "../backends/cost")
 
 
 class MapCache(ContentCache):
@@ -52,16 +50,7 @@ class MapCache(ContentCache):
         return entry if isinstance(entry, dict) else None
 
 
-@cache
 def _sources_digest() -> str:
     """Of the sources that decide a mapping and count it; empty where they are not there to be read."""
-    digest = hashlib.sha256()
-    here = Path(__file__).parent
-    try:
-        for folder in _SOURCES:
-            for path in sorted((here / folder).glob("*.py")):
-                digest.update(path.name.encode())
-                digest.update(path.read_bytes())
-    except OSError:
-        return ""
-    return digest.hexdigest()
+    root = Path(__file__).parents[1]
+    return sources_digest(root / "passes", root / "ir", root / "backends" / "cost")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..backends.cost.module import counted
+from ..backends.cost.module import counted, settled
 from ..backends.cost.price import energy_pj, price
 from ..ir.arch import Arch
 from ..ir.nest import Dataflow, Nest
@@ -37,9 +37,9 @@ def goal_of(objective: Objective) -> Goal:
     return Goal(kind, objective.needs_latency, np.array(terms, np.float64), np.array(most, np.float64))
 
 
-def figures_of(nest: Nest, arch: Arch) -> tuple[float, int]:
-    """Energy in pJ and cycles of a scheduled nest."""
-    counts = counted(nest, arch)
+def figures_of(nest: Nest, arch: Arch, is_decided: bool = False) -> tuple[float, int]:
+    """Energy in pJ and cycles of a scheduled nest; earlier commands may have counted one whose schedule is decided."""
+    counts = settled(nest, arch) if is_decided else counted(nest, arch)
     return sum(energy_pj(counts, arch).values()), counts.cycles
 
 

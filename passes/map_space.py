@@ -128,6 +128,8 @@ def _sizes(nest: Nest, arch: Arch, dim: str, pin: Pin) -> Ints:
         return True
 
     low, high = least, most  # the greatest that fits lies between them, if any does
+    if fits(most):
+        low = most
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if fits(middle) else (low, middle - 1)

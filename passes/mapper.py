@@ -1,6 +1,6 @@
 """The best schedule that is found for a nest: what a pin leaves open is searched for, once for nests that differ in
 names alone, with the reason and a certificate. What earlier compilations found is taken from a cache
-(passes/map_cache.py) after it has been checked and counted again, with the same result as a search.
+(passes/map_cache.py) after it has been checked, counts included, with the same result as a search.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,8 @@ from .schedule import make_schedule
 
 if TYPE_CHECKING:
     from .map_search import Found
+
+_Key = tuple[int, Pin | None, str]  # a kind of nests, how it is pinned, and its im2col
 
 STOPPED = "stopped at the time limit"  # stands in the reasons of schedules for which that holds
 MOST_WORKERS = 8
@@ -51,8 +54,11 @@ class Mapper:
     options: MappingOptions
     cache: MapCache = field(default_factory=lambda: MapCache(None))
     deadline: float = float("inf")
-    _known: dict[tuple[Nest, Pin | None, str], Schedule] = field(default_factory=dict)
-    _explicit: dict[tuple[Nest, Pin | None, str], bool] = field(default_factory=dict)
+    _known: dict[_Key, Schedule] = field(default_factory=dict)
+    _explicit: dict[_Key, bool] = field(default_factory=dict)
+    _alike: dict[Nest, Nest] = field(default_factory=dict)  # without names; each is its own value
+    _seen: dict[int, tuple[Nest, Nest]] = field(default_factory=dict)  # by identity: a nest, and that without names
+    _entries: dict[tuple[str, _Key], str] = field(default_factory=dict)
 
     @property
     def objective(self) -> Objective:
@@ -91,9 +97,17 @@ class Mapper:
     def _is_late(self) -> bool:
         return time.monotonic() >= self.deadline
 
-    def _entry(self, kind: str, key: tuple[Nest, Pin | None, str]) -> str:
+    @cached_property
+    def _setting(self) -> str:
+        """A digest of the machine and the options."""
         arch = replace(self.arch, text="", digest="", sources=())
-        return self.cache.key(kind, key, arch, self.options.dataflow, self.objective)
+        return self.cache.key(arch, self.options.dataflow, self.objective)
+
+    def _entry(self, what: str, key: _Key) -> str:
+        if (what, key) not in self._entries:
+            nest = self._seen[key[0]][1]
+            self._entries[what, key] = self.cache.key(what, nest, *key[1:], self._setting)
+        return self._entries[what, key]
 
     def _restored(self, nest: Nest, pin: Pin, label: str, entry: dict[str, Any] | None) -> Schedule | None:
         """The schedule that a cache's entry stands for, if it is one that the search may have found: legal, as pinned,
@@ -127,7 +141,7 @@ class Mapper:
         as_pinned = tiled[: len(pin.tiles)] == pin.tiles and dict(pin.copies).items() <= copied.items()
         if not as_pinned or (pin.complete and tiled != pin.tiles) or any(schedule_faults(found, self.arch)):
             return None
-        figures = figures_of(found, self.arch)
+        figures = figures_of(found, self.arch, is_decided=True)
         if not 0 <= bound <= objective == self.objective.of(*figures):
             return None
         if optimal != (bound >= objective * (1 - ROUNDING)) or not self._may_be_bound(nest, pin, wanted, bound):
@@ -142,9 +156,14 @@ class Mapper:
         floor = min(objective_floor(nest, self.arch, each, self.objective) for each in dataflows)
         return bound <= floor or not space(nest, self.arch, pin).is_thinned
 
-    @staticmethod
-    def _key(nest: Nest, pin: Pin | None, label: str) -> tuple[Nest, Pin | None, str]:
-        return nameless(nest), replace(pin, span=NOWHERE) if pin else None, label
+    def _key(self, nest: Nest, pin: Pin | None, label: str) -> _Key:
+        """Nests that differ in names alone have one key."""
+        if id(nest) not in self._seen:
+            bare = nameless(nest)
+            bare = self._alike.setdefault(bare, bare)
+            self._seen[id(bare)] = bare, bare
+            self._seen[id(nest)] = nest, bare
+        return id(self._seen[id(nest)][1]), replace(pin, span=NOWHERE) if pin else None, label
 
     def _schedule(self, nest: Nest, pin: Pin, label: str) -> Schedule:
         if faults := list(pin_faults(nest, pin)):
@@ -268,7 +287,7 @@ class Mapper:
                         self.cache.write(entry, {"explicit": self._explicit[key]})
         return self._explicit[key]
 
-    def _note_stopped(self, key: tuple[Nest, Pin | None, str]) -> None:
+    def _note_stopped(self, key: _Key) -> None:
         """Of an implicit im2col: it may have been kept because the time for the explicit one was out."""
         schedule = self._known[key]
         if STOPPED not in schedule.reason:

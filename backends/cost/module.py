@@ -13,6 +13,7 @@ from ...ir.nest import Nest
 from ...ir.program import INSTRUCTION_BYTES
 from ...ir.stats import LayerCounts, Transfer
 from ...ir.types import ElementType
+from .kept_counts import KeptCounts
 from .nest import cost_nest
 
 
@@ -57,7 +58,8 @@ def cost_module(module: Module, arch: Arch) -> list[LayerCounts]:
             continue
         assert isinstance(operation, Nest), f"{operation.name!r} is not lowered"
         op = operation.label
-        layers.append(replace(counted(operation, arch), name=operation.name, op=op))
+        layers.append(replace(settled(operation, arch), name=operation.name, op=op))
+    KeptCounts.of_user().close()
     return layers
 
 
@@ -74,6 +76,27 @@ def counted(nest: Nest, arch: Arch) -> LayerCounts:
 def counted_alike(nest: Nest, arch: Arch) -> LayerCounts:
     """The same of a nest that is `nameless` already."""
     return cost_nest(nest, arch)
+
+
+def settled(nest: Nest, arch: Arch) -> LayerCounts:
+    """`counted`, of a nest whose schedule is decided: earlier commands may have counted it, and later ones need not
+    (kept_counts.py)."""
+    try:
+        return settled_alike(nameless(nest), arch)
+    except CompileError:
+        return cost_nest(nest, arch)  # refused again, by its name
+
+
+@lru_cache(maxsize=1024)
+def settled_alike(nest: Nest, arch: Arch) -> LayerCounts:
+    """The same of a nest that is `nameless` already."""
+    kept = KeptCounts.of_user()
+    key = kept.key(nest, arch)
+    counts = kept.read_counts(key)
+    if counts is None:
+        counts = counted_alike(nest, arch)
+        kept.write_counts(key, counts)
+    return counts
 
 
 def nameless(nest: Nest) -> Nest:
