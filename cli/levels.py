@@ -24,6 +24,7 @@ from ..passes.objective import NAMES, parse_objective
 from ..passes.pipeline import PIPELINE
 from .decisions import Options
 from .levels_mapping import TreePin, read_trees
+from .levels_unread import unread
 from .request import scheduled_model
 from .session import Report, silent
 
@@ -97,6 +98,9 @@ def cost_levels(
             mapping = pinned.get(operation.name) or found[replace(workload, name="")]
             figures = product_layer(operation, machine, mapping.cost)
             layers.append(Layer(operation.name, operation.label, "accelerator", figures, workload, mapping))
+    products = [(each.workload, each.mapping.tree) for each in layers if each.workload and each.mapping]
+    for text in unread(machine, products):
+        warn(text)
     return Costed(module.header.model, module.header.batch, machine, objective, tuple(layers))
 
 

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from dnnc.cli.main import main
 from onnx import helper
+from support.commands import SPECS
 from support.onnx_models import FLOAT, save_model
 
 MACHINE = """\
@@ -149,6 +150,25 @@ def test_a_layer_that_fits_nowhere_is_named(folder: Path, tmp_path: Path, capsys
     assert "no mapping fits small: the smallest tiles of 'spad' take 3 words (weight 3), 1 more than its 2" in said
     assert "by `factors.k: 3` of 'spad'; 2 would do; or `depth_words: 3`" in said
     assert "depth_words: 2, holds: [weight]" in said  # the line itself
+
+
+def test_constraints_that_do_not_bind_are_told(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A store that keeps nothing has no loops; a list that names k says nothing of k0, a part of it."""
+    free = MACHINE.replace(
+        "keeps: [input, output]", "loops: {factors: {m: 7}}"
+    )  # of 16 points, or of 10, there are not
+    (tmp_path / "free.yaml").write_text(free.replace("row_dims: [c, k0, k]", "row_dims: [c, k]"))
+    model = str(SPECS / "models" / "digits.onnx")
+    assert main(["cost", model, "--arch", str(tmp_path / "free.yaml"), "--time-limit", "5"]) == 0
+    said = capsys.readouterr().err
+    message = "warning: 'glb' keeps nothing of conv1, dense: it has no loops there, and its `loops` do not bind"
+    assert message in said
+    message = "`row_dims` of 'pe' names k, and not k0, the part of it that dense has: it does not hold there"
+    assert message in said
+    assert main(["cost", model, "--arch", str(folder / "small.yaml"), "--time-limit", "5"]) == 0
+    assert "warning: `" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["compile", "check"])

@@ -1,0 +1,56 @@
+"""What a description of a machine with levels inside the array says, and some layers' mappings do not read: told, as it
+looks like a constraint and is none there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ..ir.hierarchy import Constraint, FanOut, Hierarchy, Store
+from ..ir.loop_tree import Keep, LoopTree, Workload
+
+_MOST_NAMED = 4  # layers
+# Dimensions of layers whose sum, or batch, has been split, and the one that they are parts of (specs/mapping.md).
+_PARTS = {"k0": "k", "k1": "k", "g1": "g", "g2": "g"}
+
+
+def unread(machine: Hierarchy, layers: Sequence[tuple[Workload, LoopTree]]) -> Iterator[str]:
+    """A sentence for each."""
+    for store in machine.stores:
+        if store.constraint == Constraint():
+            continue
+        free = [work.name for work, tree in layers if store.name not in _keeping(tree)]
+        if free:
+            yield (
+                f"{store.name!r} keeps nothing of {_listed(free)}: it has no loops there, and its `loops` do not bind;"
+                " `keeps` says what must lie there"
+            )
+    for level in machine.levels:
+        for key, names in _lists(level):
+            for part, whole in _PARTS.items():
+                if whole not in names or part in names:
+                    continue
+                having = [work.name for work, _ in layers if work.extents.get(part, 1) > 1]
+                if having:
+                    verb = "has" if len(having) == 1 else "have"
+                    says = f"`{key}` of {level.name!r} names {whole}, and not {part}"
+                    yield f"{says}, the part of it that {_listed(having)} {verb}: it does not hold there"
+
+
+def _keeping(tree: LoopTree) -> set[str]:
+    return {node.store for node in tree.nodes if isinstance(node, Keep)}
+
+
+def _lists(level: Store | FanOut) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The keys of a level that name dimensions."""
+    if isinstance(level, FanOut):
+        yield "row_dims", level.row_dims or ()
+        yield "col_dims", level.col_dims or ()
+    yield "loops.dims", level.constraint.dims or ()
+    yield "loops.factors", tuple(dim for dim, _ in level.constraint.factors)
+    yield "loops.most", tuple(dim for dim, _ in level.constraint.most)
+    yield "loops.order", level.constraint.order
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMED} more layers" if len(names) > _MOST_NAMED else ""
+    return f"{', '.join(names[:_MOST_NAMED])}{more}"
