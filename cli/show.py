@@ -22,7 +22,21 @@ LAYER_COLUMNS = (
 )
 
 
-def layer_rows(stats: Json) -> list[list[object]]:
+_NOT_EVERYWHERE = ("dataflow", "im2col")  # columns that only machines with programs have something in
+
+
+def layer_table(stats: Json) -> tuple[list[str], list[list[object]]]:
+    """Columns and rows; of machines without programs those columns are left out that say nothing of any layer."""
+    rows = _layer_rows(stats)
+    told = [
+        place
+        for place, name in enumerate(LAYER_COLUMNS)
+        if name not in _NOT_EVERYWHERE or stats["kind"] == "executable" or any(row[place] is not None for row in rows)
+    ]
+    return [LAYER_COLUMNS[place] for place in told], [[row[place] for place in told] for row in rows]
+
+
+def _layer_rows(stats: Json) -> list[list[object]]:
     return [
         [
             layer["name"],
@@ -59,7 +73,7 @@ def total_rows(stats: Json) -> list[tuple[str, str]]:
         value = total[key]
         return "not known" if value is None else f"{value * factor:.5g} {unit}"
 
-    return [
+    rows = [
         ("machine", stats["kind"]),
         ("cycles", str(total["cycles"])),
         ("time", shown("seconds", 1e3, "ms")),
@@ -71,6 +85,12 @@ def total_rows(stats: Json) -> list[tuple[str, str]]:
         ("power", shown("power_w", 1, "W")),
         ("area", shown("area_um2", 1e-6, "mm2")),
     ]
+    return rows if has_instructions(stats) else [row for row in rows if row[0] != "instructions"]
+
+
+def has_instructions(stats: Json) -> bool:
+    """Whether their number says anything: there are none where there are no programs."""
+    return bool(stats["kind"] == "executable" or stats["total"]["instructions"])
 
 
 def machine_name(name: str, given: str | None) -> str:
@@ -95,7 +115,7 @@ def title_of(stats: Json, arch_given: str | None) -> str:
 
 def print_report(stats: Json, arch_given: str | None = None) -> None:
     """Layers, then totals. `arch_given` is the machine as it was asked for: a bundled name or a file."""
-    print_table(LAYER_COLUMNS, layer_rows(stats), title_of(stats, arch_given))
+    print_table(*layer_table(stats), title_of(stats, arch_given))
     print()
     for name, value in total_rows(stats):
         print(f"{name:14}{value}")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..described import Json
 from ..explain import VARIANTS, gain_rows
-from ..show import LAYER_COLUMNS, host_note, layer_rows, title_of
+from ..show import has_instructions, host_note, layer_table, title_of
 from . import bars, charts, loops, palette, roofline, scatter, svg
 from .axes import joules, short, some
 from .document import Document, Layer, plain
@@ -95,7 +95,8 @@ def _cards(stats: Json) -> Iterator[tuple[str, str]]:
     yield "power", _known(total["power_w"], lambda value: short(value, "W"))
     yield "utilization", f"{total['utilization']:.1%}"
     yield "MACs", _grouped(total["macs"])
-    yield "instructions", _grouped(total["instructions"])
+    if has_instructions(stats):
+        yield "instructions", _grouped(total["instructions"])
     yield "inferences per second", _known(total["inferences_per_second"], short)
     yield "area", _known(total["area_um2"], lambda value: f"{value * 1e-6:.3g} mm²")
     yield "machine", stats["kind"].replace("_", " ")
@@ -221,7 +222,7 @@ def _layers(stats: Json) -> str:
         '<input type="search" id="filter" placeholder="name, op, bound"></label>'
         ' <span id="matches" role="status"></span></div>\n'
     )
-    return tools + table(LAYER_COLUMNS, layer_rows(stats), "All layers; a click on a heading sorts", kind="layers")
+    return tools + table(*layer_table(stats), "All layers; a click on a heading sorts", kind="layers")
 
 
 def _sources(stats: Json) -> str:

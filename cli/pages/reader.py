@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
+from typing import Any, TypeVar
 
 from ...ir.diagnostics import FAULT_LIMIT, CompileError, Diagnostic, Span, closest
 from ...ir.files import read_text_bounded
@@ -15,6 +16,7 @@ LARGEST_FILE_BYTES = 64 << 20
 LARGEST_NUMBER = 1e30  # of anything that is drawn
 _HELP = "`dnnc cost MODEL --arch A --json F` writes statistics"
 Table = dict[str, Any]
+_R = TypeVar("_R", Buffer, Loop, Operand)
 
 
 def read_document(path: str) -> Document:
@@ -204,31 +206,20 @@ def _search(reader: _Reader, value: Table, place: str) -> Search:
 def _nest(reader: _Reader, value: Table, place: str) -> LoopNest:
     return LoopNest(
         dims=tuple((dim, int(extent)) for dim, extent in reader.numbers(value, "dims", place).items()),
-        operands=tuple(
-            Operand(
-                reader.text(each, "name", where), reader.text(each, "role", where), reader.names(each, "dims", where)
-            )
-            for each, where in reader.tables(value, "operands", place)
-        ),
-        loops=tuple(
-            Loop(
-                reader.text(each, "level", where),
-                reader.names(each, "dims", where),
-                reader.whole(each, "extent", where),
-                reader.whole(each, "tile", where),
-                reader.whole(each, "iterations", where),
-                reader.text(each, "axis", where),
-            )
-            for each, where in reader.tables(value, "loops", place)
-        ),
-        buffers=tuple(
-            Buffer(
-                reader.text(each, "operand", where),
-                reader.text(each, "memory", where),
-                reader.whole(each, "copies", where),
-                reader.whole(each, "bytes", where),
-                reader.whole(each, "outer_loops", where),
-            )
-            for each, where in reader.tables(value, "buffers", place)
-        ),
+        operands=_records(reader, Operand, value, "operands", place),
+        loops=_records(reader, Loop, value, "loops", place),
+        buffers=_records(reader, Buffer, value, "buffers", place),
+    )
+
+
+def _records(reader: _Reader, kind: type[_R], value: Table, key: str, place: str) -> tuple[_R, ...]:
+    """Values of a class whose fields are keys of the tables in a list."""
+    reads: dict[Any, Callable[[Table, str, str], Any]] = {
+        "str": reader.text,
+        "int": reader.whole,
+        "tuple[str, ...]": reader.names,
+    }
+    return tuple(
+        kind(**{each.name: reads[each.type](table, each.name, where) for each in fields(kind)})
+        for table, where in reader.tables(value, key, place)
     )

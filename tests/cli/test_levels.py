@@ -116,6 +116,12 @@ def test_the_page_and_the_words(folder: Path, document: dict[str, Any], capsys: 
     assert "keep dram input weight output" in said
     assert "optimal: " in said
     assert "the limit is 1" in said
+    # Columns that nothing is in are left out.
+    heading = next(line for line in said.splitlines() if line.startswith("layer "))
+    assert heading.split()[:6] == ["layer", "op", "where", "MACs", "cycles", "bound"]
+    assert "instructions" not in said
+    page = (folder / "s.html").read_text()
+    assert not any(f"<span>{name}</span>" in page for name in ("dataflow", "im2col"))
 
 
 def test_the_python_interface_gives_the_same(folder: Path, document: dict[str, Any]) -> None:
