@@ -22,7 +22,6 @@ from .ir.diagnostics import CompileError
 if TYPE_CHECKING:
     from .ir.arch import Arch
     from .ir.hierarchy import Hierarchy
-    from .ir.module import Module
     from .ir.program import Program
 
 __all__ = ["CompileError", "Options", "Result", "compile", "cost", "run", "save"]
@@ -50,8 +49,9 @@ def compile(
     `arch` is a bundled name, the path of a description, or an `Arch`; `options` are those of `dnnc compile`.
     """
     from .cli import session
+    from .cli.request import scheduled_model
 
-    module, machine = _scheduled(model, arch, options)
+    module, machine = _asked(scheduled_model, model, arch, options)
     program = session.with_program(module, machine).program
     assert program is not None
     return program
@@ -66,14 +66,14 @@ def cost(
 
     `arch` may be a machine with levels inside the array as well (specs/hierarchy.md).
     """
-    from .cli import session
-
     if isinstance(arch, str | PathLike):
         from .frontend.hierarchy_yaml import load_hierarchy
 
         if (machine := load_hierarchy(fspath(arch))) is not None:
             return _cost_levels(model, machine, options)
-    return session.cost_document(*_scheduled(model, arch, options))
+    from .cli.request import costed_model
+
+    return _asked(costed_model, model, arch, options)
 
 
 def _cost_levels(model: str | PathLike[str], machine: Hierarchy, options: Options) -> dict[str, Any]:
@@ -147,15 +147,17 @@ def _must_be(
         raise CompileError(Diagnostic(f"argument {name!r} is {found}", help=f"it is {wanted}"))
 
 
-def _scheduled(model: str | PathLike[str], arch: str | PathLike[str] | Arch, options: Options) -> tuple[Module, Arch]:
+def _asked(
+    answer: Callable[..., _T], model: str | PathLike[str], arch: str | PathLike[str] | Arch, options: Options
+) -> _T:
+    """What `answer(model, arch, options, warn=...)` says, with its warnings, once the arguments are of legal types."""
     from .cli.files import model_file
-    from .cli.request import scheduled_model
     from .ir.arch import Arch as Machine
 
     _check_model_and_options(model, options)
     _must_be("arch", arch, (str, PathLike, Machine), "a bundled name, the path of a description, or an Arch")
     machine = arch if isinstance(arch, Machine) else fspath(arch)
-    return _with_warnings(partial(scheduled_model, model_file(fspath(model)), machine, options))
+    return _with_warnings(partial(answer, model_file(fspath(model)), machine, options))
 
 
 def _check_model_and_options(model: object, options: object) -> None:

@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..backends.cost.module import cost_module
     from .mapping_file import mapping_text
     from .report import progress, words_beside
-    from .request import prepare
+    from .request import prepare, prepared_stats
     from .session import cost_document
     from .show import print_report
     from .stats import exceeded, json_bytes
@@ -65,8 +65,11 @@ def run(arguments: argparse.Namespace) -> int:
     outputs = [arguments.json, arguments.html, arguments.save_mapping]
     folder = Path(arguments.accelergy) if arguments.accelergy else None
     refuse_outputs([*outputs, *(folder / name for name in FILES if folder.exists())] if folder else outputs, arguments)
-    module, arch, _ = prepare(arguments)
-    stats = cost_document(module, arch)
+    if arguments.explain or arguments.save_mapping or folder or arguments.dump_ir:
+        module, arch, _ = prepare(arguments)
+        stats = cost_document(module, arch)
+    else:
+        stats = prepared_stats(arguments)
     if arguments.explain:
         from .explain import explain, gains, with_gains
 

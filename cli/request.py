@@ -14,19 +14,20 @@ import numpy as np
 from ..ir.arch import Arch
 from ..ir.diagnostics import CompileError, Diagnostic
 from ..ir.dump import SUFFIX
+from ..ir.frozen import dataclass
 from ..ir.module import Header, Module
 from ..ir.nest import Nest
-from ..passes.im2col import explicit_refusal
-from ..passes.mapper import STOPPED
 from ..passes.mapping import Pin
 from ..passes.pipeline import Options as PassOptions
 from ..passes.pipeline import Pass, named, remaining
 from . import arguments as command_line
 from .decisions import LEGAL, Options, refuse_unread
+from .described import Json
 from .files import refuse_overwriting
+from .kept_stats import KeptStats
 from .options import pass_options
 from .report import progress, warn
-from .session import ORDER, ModelInputs, Report, dump_name, scheduled, silent
+from .session import ORDER, ModelInputs, Report, cost_document, dump_name, loaded, silent, transform
 
 MOST_NAMED = 4  # layers, in a warning
 
@@ -48,6 +49,58 @@ def scheduled_model(
 
     Raises CompileError with every fault; options that nothing reads are among them.
     """
+    asked = _asked(model, arch, options, passes, dump_dir, report, warn)
+    module = transform(asked.module, asked.arch, asked.options, asked.passes, dump_dir=dump_dir, report=report)
+    warn_of_layers(module, asked.arch, options, asked.options.mapping.pins, warn)
+    return module, asked.arch
+
+
+def costed_model(
+    model: str,
+    arch: str | Arch | None,
+    options: Options,
+    *,
+    passes: Sequence[Pass] | None = None,
+    report: Report = silent,
+    warn: Report = silent,
+) -> Json:
+    """The statistics of an `.onnx` file or of a dump, as `scheduled_model` and `cost_document` make them; what has not
+    changed since an earlier command is not made again (kept_stats.py)."""
+    asked = _asked(model, arch, options, passes, None, report, warn)
+    kept = KeptStats.of_user()
+    key = kept.key(asked.module, asked.arch, asked.options, asked.passes)
+    known = kept.read_stats(key)
+    if known is None:
+        warnings: list[str] = []
+        module = transform(asked.module, asked.arch, asked.options, asked.passes, report=report)
+        warn_of_layers(module, asked.arch, options, asked.options.mapping.pins, warnings.append)
+        known = cost_document(module, asked.arch), warnings
+        if not _stopped(module):
+            kept.write_stats(key, *known)
+    for text in known[1]:
+        warn(text)
+    return known[0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is asked for: a module, its machine, the options of passes and the passes that are to run."""
+
+    module: Module
+    arch: Arch
+    options: PassOptions
+    passes: Sequence[Pass]
+
+
+def _asked(
+    model: str,
+    arch: str | Arch | None,
+    options: Options,
+    passes: Sequence[Pass] | None,
+    dump_dir: str | None,
+    report: Report,
+    warn: Report,
+) -> _Asked:
     # A dump takes no samples any more; that is told before they are looked for.
     data, data_file = (None, "") if model.endswith(SUFFIX) else samples(options.calibrate)
     given = ModelInputs(
@@ -60,24 +113,12 @@ def scheduled_model(
         seed=options.seed,
         time_limit_s=options.time_limit_s,
     )
-    taken = []
 
     def decide(header: Header) -> PassOptions:
-        taken.append(resolved(options, header, model, passes, dump_dir))
-        return taken[-1]
+        return resolved(options, header, model, passes, dump_dir)
 
-    module, machine = scheduled(
-        model,
-        arch,
-        decide,
-        given,
-        passes=passes,
-        dump_dir=dump_dir,
-        report=report,
-        warn=warn,
-    )
-    warn_of_layers(module, machine, options, taken[-1].mapping.pins, warn)
-    return module, machine
+    module, machine, taken = loaded(model, arch, decide, given, dump_dir=dump_dir, report=report, warn=warn)
+    return _Asked(module, machine, taken, remaining(module.header.last_pass) if passes is None else passes)
 
 
 def warn_of_layers(module: Module, arch: Arch, options: Options, pins: Sequence[tuple[str, Pin]], warn: Report) -> None:
@@ -91,13 +132,15 @@ def warn_of_layers(module: Module, arch: Arch, options: Options, pins: Sequence[
             listed = f"{', '.join(other[:MOST_NAMED])}{more}"
             warn(f"--{option} {wanted} is not used where --mapping decides otherwise, in {len(other)} layers: {listed}")
     nests = [each for each in module.operations if isinstance(each, Nest) and each.schedule is not None]
-    stopped = [each for each in nests if each.schedule is not None and STOPPED in each.schedule.reason]
+    stopped = _stopped(module)
     if stopped and options.time_limit_s is not None:
         warn(
             f"the search of mappings stopped at the time limit of {options.time_limit_s:g} s: {len(stopped)} of"
             f" {len(nests)} layers have a mapping that is not proven to be the best"
         )
     if options.im2col == "explicit":
+        from ..passes.im2col import explicit_refusal
+
         implicit = [each for each in nests if each.schedule is not None and each.schedule.im2col == "implicit"]
         # A layer that has an explicit form and stays implicit is pinned so.
         refused = [(each.name, why) for each in implicit if (why := explicit_refusal(each, arch))]
@@ -105,6 +148,14 @@ def warn_of_layers(module: Module, arch: Arch, options: Options, pins: Sequence[
         more = ", ..." if len(refused) > MOST_NAMED else ""
         if refused:
             warn(f"im2col stays implicit in {len(refused)} layers: {names}{more}")
+
+
+def _stopped(module: Module) -> list[Nest]:
+    """The nests whose search was cut short, with results of the moment."""
+    from ..passes.mapper import STOPPED  # what does without the passes imports none of them
+
+    nests = [each for each in module.operations if isinstance(each, Nest) and each.schedule is not None]
+    return [each for each in nests if each.schedule is not None and STOPPED in each.schedule.reason]
 
 
 def resolved(
@@ -136,26 +187,35 @@ def samples(given: str | PathLike[str] | Mapping[str, Any] | None) -> tuple[Mapp
 
 def prepare(arguments: argparse.Namespace) -> tuple[Module, Arch, Report]:
     """The module that a command line asks for, its machine, and the reporter that says what is being done."""
-    passes = named(arguments.passes) if arguments.passes is not None else None
-
-    def show(text: str) -> None:
-        """Files of --dump-ir are told on standard error; passes only where progress is shown."""
-        if SUFFIX in text:
-            print(text, file=sys.stderr)
-
     with progress("import") as update:
-
-        def report(text: str) -> None:
-            show(text)
-            update(text)
-
+        report = _reporter(update)
+        words = (arguments.model, arguments.arch, command_line.options(arguments))
         module, arch = scheduled_model(
-            arguments.model,
-            arguments.arch,
-            command_line.options(arguments),
-            passes=passes,
-            dump_dir=arguments.dump_ir,
-            report=report,
-            warn=warn,
+            *words, passes=_passes(arguments), dump_dir=arguments.dump_ir, report=report, warn=warn
         )
-    return module, arch, show
+    return module, arch, _show
+
+
+def prepared_stats(arguments: argparse.Namespace) -> Json:
+    """The statistics that a command line asks for."""
+    with progress("import") as update:
+        words = (arguments.model, arguments.arch, command_line.options(arguments))
+        return costed_model(*words, passes=_passes(arguments), report=_reporter(update), warn=warn)
+
+
+def _passes(arguments: argparse.Namespace) -> Sequence[Pass] | None:
+    return named(arguments.passes) if arguments.passes is not None else None
+
+
+def _show(text: str) -> None:
+    """Files of --dump-ir are told on standard error; passes only where progress is shown."""
+    if SUFFIX in text:
+        print(text, file=sys.stderr)
+
+
+def _reporter(update: Report) -> Report:
+    def report(text: str) -> None:
+        _show(text)
+        update(text)
+
+    return report

@@ -253,21 +253,18 @@ def with_options(module: Module, options: Options) -> Module:
     return replace(module, header=replace(module.header, options=tuple(sorted(pairs.items()))))
 
 
-def scheduled(
+def loaded(
     path: str,
     arch_name: str | Arch | None,
     options_of: Callable[[Header], Options],
     given: ModelInputs,
     *,
-    passes: Sequence[Pass] | None = None,
     dump_dir: str | None = None,
     report: Report = silent,
     warn: Report = silent,
-) -> tuple[Module, Arch]:
-    """The model at `path` (or the dump that is continued) after its passes, and its machine.
-
-    `passes` None means what is left of the pipeline.
-    """
+) -> tuple[Module, Arch, Options]:
+    """The model at `path` (or the dump that is continued) before the passes that are left, its machine, and the options
+    of these passes."""
     if path.endswith(SUFFIX):
         module, arch = read_module(path, arch_name)
         options = options_of(module.header)
@@ -280,8 +277,15 @@ def scheduled(
         module, options = load_model(path, arch, options, given, warn)
         if dump_dir is not None:
             report(str(dump(module, dump_dir)))
-    left = remaining(module.header.last_pass) if passes is None else passes
-    return transform(module, arch, options, left, dump_dir=dump_dir, report=report), arch
+    return module, arch, options
+
+
+def scheduled(
+    path: str, arch_name: str | Arch | None, options: Options, given: ModelInputs, *, report: Report = silent
+) -> tuple[Module, Arch]:
+    """The model at `path` after all passes, and its machine."""
+    module, arch, options = loaded(path, arch_name, lambda header: options, given, report=report)
+    return transform(module, arch, options, remaining(module.header.last_pass), report=report), arch
 
 
 def with_program(module: Module, arch: Arch, *, dump_dir: str | None = None, report: Report = silent) -> Module:

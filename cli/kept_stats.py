@@ -1,0 +1,64 @@
+"""Statistics of models that have not changed since an earlier command, in the user's cache (ir/content_cache.py).
+
+The passes and the cost model are functions of an imported module, a machine and options. The key of an entry is the
+SHA-256 of all three and of the sources of both; constants and host regions are in a module by their own. So an entry
+that is there says what would be computed again. It is taken on trust: nothing else is looked at.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..ir.arch import Arch
+from ..ir.content_cache import ContentCache, folder_of_user, sources_digest
+from ..ir.module import Module
+from ..passes.pipeline import Options, Pass
+from .described import Json
+from .stats import SCHEMA
+
+FORMAT = 1
+MOST_ENTRIES = 256
+MOST_BYTES = 64 << 20
+LARGEST_ENTRY_BYTES = 8 << 20
+
+
+class KeptStats(ContentCache):
+    """Entries in `folder`, or nothing at all where that is None: statistics, and what a user is warned of with them."""
+
+    def __init__(self, folder: Path | None) -> None:
+        super().__init__(folder, MOST_ENTRIES, MOST_BYTES, LARGEST_ENTRY_BYTES)
+
+    @staticmethod
+    def of_user() -> KeptStats:
+        """The user's own, as the environment says."""
+        return KeptStats(folder_of_user("stats") if _sources_digest() else None)
+
+    def key(self, module: Module, arch: Arch, options: Options, passes: Sequence[Pass]) -> str:
+        """Of `module`, which `passes` have not transformed yet."""
+        if self.folder is None:
+            return ""
+        names = ",".join(each.name for each in passes)
+        parts = [str(FORMAT), np.__version__, _sources_digest(), names, repr(options), repr(arch), repr(module)]
+        return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
+
+    def read_stats(self, key: str) -> tuple[Json, list[str]] | None:
+        """The statistics under a key and their warnings, if they are known."""
+        match self.read(key):
+            case {"stats": dict(stats), "warnings": list(warnings)} if stats.get("schema") == SCHEMA:
+                if all(isinstance(each, str) and each.isprintable() for each in warnings):
+                    return stats, warnings
+        return None
+
+    def write_stats(self, key: str, stats: Json, warnings: Sequence[str]) -> None:
+        """Keep statistics, with what a user was warned of."""
+        self.write(key, {"stats": stats, "warnings": list(warnings)})
+        self.close()
+
+
+def _sources_digest() -> str:
+    root = Path(__file__).parents[1]
+    return sources_digest(*(root / name for name in ("ir", "passes", "backends/cost", "cli")))

@@ -1,0 +1,137 @@
+"""Statistics of what has not changed: those of the command before, and never those of anything else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import dnnc
+import onnx
+import pytest
+from dnnc.cli import kept_stats, request
+from dnnc.cli.kept_stats import KeptStats
+from dnnc.cli.main import main
+from dnnc.ir.content_cache import ContentCache
+from support.mixed_models import quantised
+
+ARCH = Path(dnnc.__file__).parent / "specs" / "arch" / "gemmini16.yaml"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DNNC_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "stats"
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A quantised one: nothing is said of calibration."""
+    return quantised(tmp_path)[0]
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The models that passes work on."""
+    seen: list[str] = []
+    original = request.transform
+
+    def transform(module: Any, *rest: Any, **named: Any) -> Any:
+        seen.append(module.header.model)
+        return original(module, *rest, **named)
+
+    monkeypatch.setattr(request, "transform", transform)
+    return seen
+
+
+def test_answers_are_the_same(
+    folder: Path, model: Path, runs: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    said, written = [], []
+    for number in range(3):
+        if number == 2:
+            for path in folder.iterdir():
+                path.unlink()
+        out = tmp_path / f"{number}.json"
+        assert main(["cost", str(model), "--arch", "gemmini16", "--json", str(out)]) == 0
+        said.append(capfd.readouterr())
+        written.append(out.read_bytes())
+        assert len(runs) == (1, 1, 2)[number]
+    assert said[0] == said[1] == said[2]
+    assert said[0].out
+    assert written[0] == written[1] == written[2]
+    assert dnnc.cost(model, "gemmini16") == json.loads(written[0])
+    assert len(runs) == 2
+
+
+def test_what_decides_is_in_the_key(
+    folder: Path, model: Path, runs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = dnnc.cost(model, ARCH)
+    slower = tmp_path / "gemmini16.yaml"
+    slower.write_text(ARCH.read_text().replace("clock_hz: ", "clock_hz: 1"))
+    proto = onnx.load(model)
+    weights = max(proto.graph.initializer, key=lambda each: len(each.raw_data))
+    weights.raw_data = bytes([weights.raw_data[0] ^ 1]) + weights.raw_data[1:]
+    changed = tmp_path / "changed" / model.name
+    changed.parent.mkdir()
+    onnx.save(proto, changed)
+    assert dnnc.cost(model, slower) != first
+    dnnc.cost(changed, ARCH)
+    dnnc.cost(model, ARCH, dnnc.Options(fuse="off"))
+    dnnc.cost(model, ARCH, dnnc.Options(dataflow="ws"))
+    assert len(runs) == len(list(folder.iterdir())) == 5
+    assert dnnc.cost(model, ARCH) == first
+    assert len(runs) == 5
+    monkeypatch.setattr(kept_stats, "_sources_digest", lambda: "of another version")
+    assert dnnc.cost(model, ARCH) == first
+    assert len(runs) == 6
+
+
+def test_what_was_cut_short_is_not_kept(folder: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request, "_stopped", lambda module: list(module.operations))
+    dnnc.cost(model, "gemmini16")
+    assert not folder.exists()
+
+
+def test_warnings_are_repeated(folder: Path, model: Path, runs: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request, "warn_of_layers", lambda *rest: rest[-1]("im2col stays implicit"))
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="im2col stays implicit"):
+            dnnc.cost(model, "gemmini16")
+    assert len(runs) == 1
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        [],
+        {"stats": {}, "warnings": []},
+        {"stats": {"schema": "dnnc.stats/0"}, "warnings": []},
+        {"stats": [], "warnings": []},
+        {"stats": {"schema": "dnnc.stats/1"}},
+        {"stats": {"schema": "dnnc.stats/1"}, "warnings": [1]},
+        {"stats": {"schema": "dnnc.stats/1"}, "warnings": ["\x1b[2J"]},
+    ],
+    ids=str,
+)
+def test_what_is_no_entry_is_written_again(folder: Path, model: Path, runs: list[str], entry: Any) -> None:
+    first = dnnc.cost(model, "gemmini16")
+    (path,) = folder.iterdir()
+    ContentCache(folder, 8, 1 << 20, 1 << 20).write(path.name, entry)
+    assert KeptStats.of_user().read_stats(path.name) is None
+    assert dnnc.cost(model, "gemmini16") == first
+    assert len(runs) == 2
+    assert KeptStats.of_user().read_stats(path.name) == (first, [])
+
+
+def test_what_needs_the_module_has_it(folder: Path, model: Path, runs: list[str], tmp_path: Path) -> None:
+    words = ["cost", str(model), "--arch", "gemmini16"]
+    assert main(words) == 0
+    mapping, dumps = tmp_path / "mapping.yaml", tmp_path / "dumps"
+    assert main([*words, "--save-mapping", str(mapping)]) == 0
+    assert main([*words, "--accelergy", str(tmp_path / "accelergy")]) == 0
+    assert main([*words, "--dump-ir", str(dumps)]) == 0
+    assert len(runs) == 4
+    assert mapping.exists()
+    assert len(list(dumps.glob("*.dnnir"))) > 5
