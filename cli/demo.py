@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
         given = replace(given, calibration={"image": digits["calibration"]})
     print(f"1. compile: {model} (float32), {how}, batch {images}")
     with progress("compile") as update:
-        module, _ = session.scheduled(str(model), arch, Options(), given, report=update)
+        module, _ = session.scheduled(str(model), arch, lambda header: Options(), given, report=update)
         module = session.with_program(module, arch, report=update)
     assert module.program is not None
     save_whole(folder / "digits.dnnx", program_parts(module.program))

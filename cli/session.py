@@ -281,10 +281,15 @@ def loaded(
 
 
 def scheduled(
-    path: str, arch_name: str | Arch | None, options: Options, given: ModelInputs, *, report: Report = silent
+    path: str,
+    arch_name: str | Arch | None,
+    options_of: Callable[[Header], Options],
+    given: ModelInputs,
+    *,
+    report: Report = silent,
 ) -> tuple[Module, Arch]:
     """The model at `path` after all passes, and its machine."""
-    module, arch, options = loaded(path, arch_name, lambda header: options, given, report=report)
+    module, arch, options = loaded(path, arch_name, options_of, given, report=report)
     return transform(module, arch, options, remaining(module.header.last_pass), report=report), arch
 
 
