@@ -24,6 +24,7 @@ examples:
   dnnc arch check my_machine.yaml                every fault with its line and column
   dnnc arch show gemmini16 --resolved            one fixed spelling, with every energy and area row and its source
   dnnc arch import timeloop_arch.yaml -o my.yaml of Timeloop, ZigZag, SCALE-Sim; Accelergy's tables
+  dnnc arch import timeloop_arch.yaml --constraints constraints/*.yaml    with what Timeloop's mapper was held to
   dnnc arch import l1.map.yaml --problem l1.yaml --machine timeloop_arch.yaml    a mapping of Timeloop's
 
 The schemas are specs/arch.md and, of machines with levels inside the array, specs/hierarchy.md.
@@ -48,6 +49,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
             action.add_argument("--format", choices=FORMATS, default="auto", help="which tool the file is of")
             action.add_argument("--problem", metavar="F", help="of a mapping of Timeloop's: its problem")
             action.add_argument("--machine", metavar="F", help="of a mapping of Timeloop's: its architecture")
+            action.add_argument(
+                "--constraints", metavar="F", nargs="+", help="of an architecture of Timeloop's: its constraints"
+            )
             action.add_argument("-o", "--output", metavar="F", help="write to F instead of standard output")
 
 
@@ -113,7 +117,8 @@ def _import(arguments: argparse.Namespace) -> int:
     from .arch_import import Beside, translate
 
     refuse_outputs([arguments.output], arguments)
-    found = translate(arguments.arch, arguments.format, Beside(arguments.problem, arguments.machine))
+    beside = Beside(arguments.problem, arguments.machine, tuple(arguments.constraints or ()))
+    found = translate(arguments.arch, arguments.format, beside)
     for each in found.ignored:
         print(f"ignored: {each}", file=sys.stderr)
     if arguments.output:

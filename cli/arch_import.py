@@ -9,14 +9,17 @@ from pathlib import Path
 from ..ir.diagnostics import CompileError, Diagnostic, Span
 from ..ir.files import read_text_bounded
 from ..ir.frozen import dataclass
+from ..ir.hierarchy import Hierarchy
 from ..ir.loop_tree import Keep, LoopTree
 
 FORMATS = ("auto", "timeloop", "timeloop-mapping", "zigzag", "scalesim", "accelergy")
 _LARGEST_BYTES = 256 * 1024
+_MOST_NEAR = 8  # files beside an architecture that are named
 # What only files of a format have, in the order in which they are looked for.
 _MARKS = (
     ("timeloop", r"^architecture\s*:"),
     ("timeloop-mapping", r"^mapping\s*:"),
+    ("timeloop-constraints", r"^(architecture_constraints|mapspace_constraints|mapspace|constraints)\s*:"),
     ("zigzag", r"^operational_array\s*:"),
     ("scalesim", r"^\[architecture_presets\]"),
     ("accelergy", r"^(ERT|ART)\s*:"),
@@ -33,16 +36,24 @@ class Translated:
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """What a mapping of Timeloop's does not say itself: the files of its problem and of its architecture."""
+    """What a mapping of Timeloop's does not say itself: the files of its problem and of its architecture. What an
+    architecture of Timeloop's does not: those of its constraints."""
 
     problem: str | None = None
     machine: str | None = None
+    constraints: tuple[str, ...] = ()
 
 
 def translate(path: str, kind: str, beside: Beside) -> Translated:
     """The file at `path` as one of ours. Raises CompileError with every fault."""
     text = _text(path)
     kind = _recognised(text, path) if kind == "auto" else kind
+    if beside.constraints and kind != "timeloop":
+        message = "constraints are read with an architecture of Timeloop's alone"
+        raise CompileError(Diagnostic(message, Span(beside.constraints[0]), "leave --constraints out"))
+    if kind == "timeloop-constraints":
+        message = "the file has constraints of Timeloop's, which say nothing without their architecture"
+        raise CompileError(Diagnostic(message, Span(path, 1, 1), f"dnnc arch import ARCH.yaml --constraints {path}"))
     if kind == "timeloop-mapping":
         return _mapping(text, path, beside)
     if kind == "accelergy":
@@ -52,15 +63,42 @@ def translate(path: str, kind: str, beside: Beside) -> Translated:
         return Translated(table.text, table.ignored)
     from ..frontend.foreign_yaml import level_name
     from ..frontend.hierarchy_text import hierarchy_text
+    from ..frontend.hierarchy_yaml import parse_hierarchy
     from ..frontend.scalesim_arch import read_scalesim
     from ..frontend.timeloop_arch import read_arch
     from ..frontend.zigzag_arch import read_zigzag
 
     found = {"timeloop": read_arch, "zigzag": read_zigzag, "scalesim": read_scalesim}[kind](text, path)
-    machine = found.machine
-    if machine.name == "timeloop":  # its files have no name
-        machine = replace(machine, name=level_name(Path(path).stem))
-    return Translated(hierarchy_text(machine, _notes(path, kind, found.ignored)), found.ignored)
+    machine, ignored = found.machine, found.ignored
+    if kind == "timeloop":  # its files have no name
+        machine, ignored = _constrained(replace(machine, name=level_name(Path(path).stem)), ignored, path, beside)
+    described = hierarchy_text(machine, _notes(path, kind, ignored))
+    try:
+        parse_hierarchy(described, path)
+    except CompileError as error:  # its lines are those of the translation, which nobody has seen
+        faults = [
+            replace(each, message=f"as a machine of dnnc: {each.message}", span=Span(path))
+            for each in error.diagnostics
+        ]
+        raise CompileError(faults) from None
+    return Translated(described, ignored)
+
+
+def _constrained(
+    machine: Hierarchy, ignored: tuple[str, ...], path: str, beside: Beside
+) -> tuple[Hierarchy, tuple[str, ...]]:
+    """A machine of Timeloop's under its constraints, in the order of the files, and what was ignored: fields, and files
+    that lie beside the architecture's and look like constraints, but were not given."""
+    from ..frontend.timeloop_constraints import read_constraints
+
+    for each in beside.constraints:
+        machine, more = read_constraints(_text(each), each, machine)
+        ignored += tuple(f"{Path(each).name}: {field}" for field in more)
+    given = [Path(each).resolve() for each in (path, *beside.constraints)]
+    folder = Path(path).parent
+    near = sorted({*folder.glob("constraints/*.yaml"), *folder.glob("*constraints*.yaml")})[:_MOST_NEAR]
+    ignored += tuple(f"{each}, which --constraints reads" for each in near if each.resolve() not in given)
+    return machine, ignored
 
 
 def _text(path: str) -> str:

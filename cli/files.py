@@ -94,6 +94,7 @@ _INPUTS = (
     "statistics",
     "problem",
     "machine",
+    "constraints",
     "data",
 )
 

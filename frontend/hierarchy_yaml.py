@@ -176,8 +176,8 @@ def _fanout(fields: Fields, name: str) -> FanOut:
         reduce=fields.boolean("reduce", True),
         link_bits=fields.integer("link_bits", 1, 1 << 16, 16),
         hop_mm=fields.number("hop_mm", 0, 1000) if fields.has("hop_mm") else 0.0,
-        row_dims=fields.words("row_dims", DIMENSIONS) if fields.has("row_dims") else None,
-        col_dims=fields.words("col_dims", DIMENSIONS) if fields.has("col_dims") else None,
+        row_dims=_dims(fields, "row_dims"),
+        col_dims=_dims(fields, "col_dims"),
         constraint=_constraint(fields),
         bus_bits=_buses(fields),
         chain=fields.choice("chain", AXES) if fields.has("chain") else "",
@@ -227,7 +227,7 @@ def _constraint(fields: Fields) -> Constraint:
     if section is None:
         return Constraint()
     constraint = Constraint(
-        dims=_dims(section) if section.has("dims") else None,
+        dims=_dims(section, "dims"),
         factors=_numbers(section, "factors"),
         most=_numbers(section, "most"),
         order=section.words("order", DIMENSIONS) if section.has("order") else (),
@@ -245,10 +245,12 @@ def _constraint(fields: Fields) -> Constraint:
     return constraint
 
 
-def _dims(section: Fields) -> tuple[str, ...]:
-    """The dimensions that may have loops; `[]` for none."""
-    node = section.node.entries["dims"]
-    return () if isinstance(node, ListNode) and not node.items else section.words("dims", DIMENSIONS)
+def _dims(fields: Fields, key: str) -> tuple[str, ...] | None:
+    """The dimensions that may have loops; `[]` for none, nothing for all."""
+    if not fields.has(key):
+        return None
+    node = fields.node.entries[key]
+    return () if isinstance(node, ListNode) and not node.items else fields.words(key, DIMENSIONS)
 
 
 def _numbers(section: Fields, key: str) -> tuple[tuple[str, int], ...]:

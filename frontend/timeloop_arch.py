@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ..ir.frozen import dataclass
@@ -57,7 +58,8 @@ def read_arch(text: str, file: str) -> Imported:
         levels=_levels(parts),
         bits=tuple((role, bits) for role in OPERAND_ROLES),
     )
-    return Imported(machine, top.ignored_fields())
+    limits = limit_of_main(machine, [part.store for part in stores if part.store is not None])
+    return Imported(machine, (*limits, *top.ignored_fields()))
 
 
 def _read_subtree(tree: Foreign, instances: int, across: int, parts: list[_Part], word_bits: list[int]) -> None:
@@ -154,4 +156,15 @@ def _levels(parts: list[_Part]) -> tuple[Store | FanOut, ...]:
 def _outermost_unlimited(levels: list[Store | FanOut]) -> tuple[Store | FanOut, ...]:
     first = levels[0]
     assert isinstance(first, Store)
-    return (replace(first, keeps=OPERAND_ROLES), *levels[1:])
+    return (replace(first, keeps=OPERAND_ROLES, depth_words=None), *levels[1:])
+
+
+def limit_of_main(machine: Hierarchy, stores: Sequence[Store]) -> tuple[str, ...]:
+    """That the capacity of the outermost memory is left out, if it has one."""
+    first = next(each for each in stores if each.name == machine.levels[0].name)
+    if first.depth_words is None:
+        return ()
+    return (
+        f"the {first.depth_words} words of {first.name!r}: it is the outermost memory and becomes main memory, which"
+        " has no limit; what lies outside of it is not described",
+    )

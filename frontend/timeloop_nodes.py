@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from ..ir.hierarchy import OPERAND_ROLES, FanOut, Hierarchy, Store
 from .foreign_yaml import Foreign, Imported, level_name
-from .timeloop_arch import COMPUTE, read_store
-from .timeloop_problem import ROLES
+from .timeloop_arch import COMPUTE, limit_of_main, read_store
+from .timeloop_constraints import constrained, kept, spread
 from .yaml_reader import Faults, read_yaml
 
 _TAG = re.compile(r"^(\s*-\s*)!(\w+)", re.MULTILINE)
@@ -38,7 +38,7 @@ def read_nodes(text: str, file: str) -> Imported:
         mesh = node["spatial"]
         rows, cols = (mesh[key].integer(1, 1, _LARGEST_MESH) for key in ("meshY", "meshX"))
         if rows * cols > 1:
-            levels.append(FanOut(level_name(f"to_{name}"), rows, cols))
+            levels.append(spread(FanOut(level_name(f"to_{name}"), rows, cols), node["constraints"]["spatial"]))
         if kind == "Container":
             continue
         attributes = node["attributes"]
@@ -48,11 +48,8 @@ def read_nodes(text: str, file: str) -> Imported:
             operand_bits = next((attributes[key].integer(8, 1, 64) for key in keys if attributes[key].present), 8)
             continue
         store = read_store(name, attributes)
-        kept = node["constraints"]["dataspace"]
-        passed = {ROLES.get(word) for word in kept["bypass"].texts()}
-        named = {ROLES.get(word) for word in kept["keep"].texts()}
-        holds = tuple(role for role in OPERAND_ROLES if role not in passed)
-        levels.append(replace(store, holds=holds, keeps=tuple(role for role in holds if role in named)))
+        store = replace(store, constraint=constrained(store.constraint, node["constraints"]["temporal"]))
+        levels.append(kept(store, node["constraints"]["dataspace"], is_main=not levels))
     stores = [level for level in levels if isinstance(level, Store)]
     if not stores:
         root.fault("there is no memory", "a `!Component` of class DRAM, SRAM, regfile, ...")
@@ -70,4 +67,4 @@ def read_nodes(text: str, file: str) -> Imported:
         levels=tuple(levels),
         bits=tuple((role, operand_bits) for role in OPERAND_ROLES),
     )
-    return Imported(machine, top.ignored_fields())
+    return Imported(machine, (*limit_of_main(machine, stores), *top.ignored_fields()))

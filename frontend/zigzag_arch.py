@@ -18,6 +18,8 @@ _SOURCE = "the imported description"
 
 @dataclass(frozen=True, slots=True)
 class _Memory:
+    name: str
+    fields: Foreign
     store: Store
     shared_by: frozenset[str]  # dimensions of the array over which all multipliers share an instance
     read_pj: float
@@ -47,20 +49,23 @@ def read_zigzag(text: str, file: str) -> Imported:
     faults.raise_if_any()
     memories.reverse()
     levels: list[Store | FanOut] = []
-    inside = frozenset(dims)
+    inside, outside = frozenset(dims), ""
     for number, memory in enumerate(memories):
         if not memory.shared_by <= inside:
             extra = ", ".join(sorted(memory.shared_by - inside))
-            message = f"{memory.store.name!r} serves {extra}, over which a memory outside of it has several instances"
-            section.fault(message, "instances must nest: an inner memory serves a part of what the outer one does")
+            message = f"{memory.name!r} serves {extra}, over which {outside!r}, outside of it, has several instances"
+            help = "instances must nest: an inner memory serves a part of what the outer one does"
+            memory.fields["served_dimensions"].fault(message, help)
             continue
+        outside = memory.name
         levels += _fanout(inside - memory.shared_by, dims, sizes, memory.store.name)
         inside = memory.shared_by
         outermost = replace(memory.store, depth_words=None, keeps=OPERAND_ROLES)
         levels.append(memory.store if number else outermost)
     levels += _fanout(inside, dims, sizes, "mac")
     if set(memories[0].store.holds) != set(OPERAND_ROLES):
-        section.fault(f"{memories[0].store.name!r}, the last memory, does not hold I1, I2 and O", "main memory does")
+        message = f"{memories[0].name!r}, the last memory, does not hold I1, I2 and O"
+        memories[0].fields["operands"].fault(message, "main memory does")
     faults.raise_if_any()
     precision = [each.integer(8, 1, 64) for each in array["input_precision"].items()] or [8, 8]
     bits = ((Role.INPUT, precision[0]), (Role.WEIGHT, precision[-1]), (Role.OUTPUT, 8))
@@ -81,7 +86,10 @@ def read_zigzag(text: str, file: str) -> Imported:
         partial_bits=None,
         sources=(("clock_hz", "assumed"), ("bits", f"{_SOURCE}; those of outputs are the workload's there: assumed")),
     )
-    return Imported(machine, top.ignored_fields())
+    size = memories[0].fields["size"]
+    limit = f"{size.path} (line {size.span.line}): {memories[0].name!r} is the outermost memory and becomes main memory"
+    unlimited = f"{limit}, which has no limit; what lies outside of it is not described"
+    return Imported(machine, (unlimited, *top.ignored_fields()))
 
 
 def _memory(name: str, memory: Foreign, dims: tuple[str, ...]) -> _Memory:
@@ -119,6 +127,8 @@ def _memory(name: str, memory: Foreign, dims: tuple[str, ...]) -> _Memory:
         latency_cycles=memory["latency"].integer(0, 0, 10**6),
     )
     return _Memory(
+        name,
+        memory,
         store,
         frozenset(served),
         memory["r_cost"].number(0.0),

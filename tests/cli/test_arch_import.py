@@ -89,3 +89,49 @@ def test_what_is_read_is_not_overwritten(folder: Path, capsys: pytest.CaptureFix
         words = ["--problem", problem, "--machine", machine, "-o", output]
         assert main(["arch", "import", str(folder / "map.yaml"), *words]) == 2
         assert "would overwrite what the command reads" in capsys.readouterr().err
+
+
+CONSTRAINTS = """\
+architecture_constraints:
+  targets:
+    - {target: Buffer, type: bypass, keep: [Inputs], bypass: [Weights]}
+    - {target: Buffer, type: temporal, factors: C=4, odd: 1}
+"""
+
+
+def test_constraints_in_files_of_their_own(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "constraints").mkdir()
+    (folder / "constraints" / "c.yaml").write_text(CONSTRAINTS)
+    arch, constraints = str(folder / "arch.yaml"), str(folder / "constraints" / "c.yaml")
+    assert main(["arch", "import", arch]) == 0
+    assert f"ignored: {constraints}, which --constraints reads" in capsys.readouterr().err
+    assert main(["arch", "import", arch, "-o", str(folder / "ours.yaml"), "--constraints", constraints]) == 0
+    said = capsys.readouterr().err
+    assert "ignored: c.yaml: architecture_constraints.targets.odd (line 4)" in said
+    assert "which --constraints reads" not in said
+    machine = load_hierarchy(str(folder / "ours.yaml"))
+    assert machine is not None
+    buffer = machine.stores[1]
+    assert (buffer.holds, buffer.keeps) == ((Role.INPUT, Role.OUTPUT), (Role.INPUT,))
+    assert buffer.constraint.factors == (("c", 4),)
+
+
+def test_constraints_without_an_architecture(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "c.yaml").write_text(CONSTRAINTS)
+    assert main(["arch", "import", str(folder / "c.yaml")]) == 2
+    assert "dnnc arch import ARCH.yaml --constraints" in capsys.readouterr().err
+    words = ["--problem", str(folder / "problem.yaml"), "--machine", str(folder / "arch.yaml")]
+    assert main(["arch", "import", str(folder / "map.yaml"), *words, "--constraints", str(folder / "c.yaml")]) == 2
+    assert "constraints are read with an architecture of Timeloop's alone" in capsys.readouterr().err
+    base = ["arch", "import", str(folder / "arch.yaml"), "--constraints", str(folder / "c.yaml")]
+    assert main([*base, "-o", str(folder / "c.yaml")]) == 2
+    assert "this would overwrite what the command reads" in capsys.readouterr().err
+
+
+def test_what_would_be_no_sound_machine_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "odd.yaml").write_text(ARCH.replace("depth: 64,", "depth: 64, read_bandwidth: 1e-9,"))
+    assert main(["arch", "import", str(folder / "odd.yaml"), "-o", str(folder / "ours.yaml")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"{folder / 'odd.yaml'}: error: as a machine of dnnc: 'levels[1].read_words_per_cycle' is")
+    assert "store: buffer" in said
+    assert not (folder / "ours.yaml").exists()

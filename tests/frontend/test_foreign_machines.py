@@ -240,3 +240,38 @@ def test_a_mapping_of_another_machine_is_refused() -> None:
 @pytest.mark.parametrize(("given", "ours"), [("DRAM", "dram"), ("PE[0..3]", "pe_0_3"), ("1st", "x1st"), ("", "x")])
 def test_names(given: str, ours: str) -> None:
     assert level_name(given) == ours
+
+
+@pytest.mark.parametrize(
+    ("change", "message", "line"),
+    [
+        (
+            ("served_dimensions: [D1, D2]", "served_dimensions: [D1]"),
+            "'rf' serves D2, over which 'dram', outside of it, has several instances",
+            9,
+        ),
+        (("operands: [I1, I2, O]", "operands: [I1, O]"), "'dram', the last memory, does not hold I1, I2 and O", 14),
+        (("operands: [O]", "operands: [X]"), "'rf' holds 'X'", 7),
+        (("served_dimensions: [D2]", "served_dimensions: [D3]"), "'rf' serves 'D3'", 9),
+        (("type: read, bandwidth", "type: raed, bandwidth"), "a port has the type 'raed'", 15),
+    ],
+)
+def test_faults_of_zigzag_stand_at_their_field(change: tuple[str, str], message: str, line: int) -> None:
+    with pytest.raises(CompileError) as caught:
+        read_zigzag(ZIGZAG.replace(*change, 1), "z.yaml")
+    assert [(fault.span.line, fault.message) for fault in caught.value.diagnostics] == [(line, message)]
+
+
+def test_an_outermost_memory_with_a_limit_becomes_main_memory_and_that_is_told() -> None:
+    """As ZigZag's gemm_l1, which describes what is on the chip alone."""
+    found = read_zigzag(ZIGZAG.replace("  dram:", "  l1:"), "z.yaml")
+    assert found.ignored[0].startswith(
+        "memories.l1.size (line 11): 'l1' is the outermost memory and becomes main memory"
+    )
+    assert found.machine.stores[0].depth_words is None
+    for text, words in ((NESTED, "type: LPDDR4, depth: 100"), (NODES, "type: LPDDR4, depth: 100")):
+        given = text.replace("type: LPDDR4", words)
+        assert given != text
+        imported = read_arch(given, "arch.yaml")
+        assert "'dram': it is the outermost memory and becomes main memory" in imported.ignored[0]
+        assert imported.machine.stores[0].depth_words is None
