@@ -286,11 +286,13 @@ def scheduled(
     options_of: Callable[[Header], Options],
     given: ModelInputs,
     *,
+    passes: Sequence[Pass] | None = None,
     report: Report = silent,
 ) -> tuple[Module, Arch]:
-    """The model at `path` after all passes, and its machine."""
+    """The model at `path` after `passes`, and its machine. None: all that are left."""
     module, arch, options = loaded(path, arch_name, options_of, given, report=report)
-    return transform(module, arch, options, remaining(module.header.last_pass), report=report), arch
+    left = remaining(module.header.last_pass) if passes is None else passes
+    return transform(module, arch, options, left, report=report), arch
 
 
 def with_program(module: Module, arch: Arch, *, dump_dir: str | None = None, report: Report = silent) -> Module:
