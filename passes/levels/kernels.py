@@ -59,12 +59,14 @@ def _quantity(
 
 @compiled
 def _words(values: NDArray[np.float64], item: NDArray[np.int64]) -> Any:
-    """ceil(sum x num / den) of an item: num, den, then up to four quantities (place, or -1) with their signs."""
+    """ceil(sum x num / den) of an item: num, den, then up to four quantities (place, or -1) with their signs. Nothing
+    wraps: the sum is a whole number below 2^63, and what comes of it a double, which is exact below 2^53."""
     total = 0
     for each in range(4):
         if item[2 + 2 * each] >= 0:
             total += item[3 + 2 * each] * np.int64(values[item[2 + 2 * each]])
-    return -((-total * item[0]) // item[1])
+    whole, rest = total // item[1], total % item[1]
+    return float(whole) * item[0] - ((-rest * item[0]) // item[1])
 
 
 @compiled
@@ -98,8 +100,8 @@ def evaluate(
     values = np.empty(len(heads), np.float64)
     stores = rates.shape[0]
     slots = lanes.shape[1]
-    busy = np.empty((stores, 2), np.int64)
-    room = np.empty(len(capacities), np.int64)
+    busy = np.empty((stores, 2), np.float64)
+    room = np.empty(len(capacities), np.float64)
     total_lanes = np.empty(slots, np.int64)
     for mapping in range(len(chosen)):
         for slot in range(slots):
@@ -118,8 +120,7 @@ def evaluate(
             if outside > 1:
                 values[whole[place, 0]] = values[whole[place, 1]]
         energy = scalars[0]
-        alternating: Any = np.int64(0)
-        ramps: Any = np.int64(scalars[1])
+        alternating, ramps = 0.0, scalars[1]
         busy[:] = 0
         room[:] = 0
         for number in range(len(items)):
@@ -132,12 +133,12 @@ def evaluate(
             elif item[0] == 4:
                 room[item[1]] += words
             else:
-                time: Any = np.int64(0)
+                time = 0.0
                 own, shared = prices[number], rates[item[1], 2]
                 if own > 0:
-                    time = max(time, np.int64(np.ceil(words / own)))
+                    time = max(time, np.ceil(words / own))
                 if shared > 0:
-                    time = max(time, np.int64(np.ceil(words / shared)))
+                    time = max(time, np.ceil(words / shared))
                 if item[0] == 2:
                     alternating += time
                 else:
@@ -147,13 +148,13 @@ def evaluate(
         if not legal:
             found[mapping, 0] = found[mapping, 1] = np.inf
             continue
-        longest = np.int64(values[steps]) + alternating
+        longest = values[steps] + alternating
         for store in range(stores):
             for action in range(2):
                 if rates[store, action] > 0:
-                    longest = max(longest, np.int64(np.ceil(busy[store, action] / rates[store, action])))
+                    longest = max(longest, np.ceil(busy[store, action] / rates[store, action]))
             if rates[store, 2] > 0:
-                longest = max(longest, np.int64(np.ceil((busy[store, 0] + busy[store, 1]) / rates[store, 2])))
+                longest = max(longest, np.ceil((busy[store, 0] + busy[store, 1]) / rates[store, 2]))
         found[mapping, 0] = energy
         found[mapping, 1] = longest + ramps
 
