@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     from .request import prepare
     from .session import cost_document, with_program
     from .show import machine_name
-    from .stats import HOST_PRICE, json_bytes
+    from .stats import host_price, json_bytes
 
     suffix = _SUFFIXES[arguments.emit]
     output = Path(arguments.output or Path(arguments.model).stem + suffix)
@@ -83,5 +83,5 @@ def run(arguments: argparse.Namespace) -> int:
             f" ({on_host} on the host), {program.main_bytes} bytes of main memory, for {machine}"
         )
         if on_host:
-            print(HOST_PRICE)
+            print(host_price(arch))
     return 0

@@ -113,7 +113,12 @@ def load_model(
         options = replace(options, precision=RESOLVED)
     judge, blobs = acceptance(arch, options.precision), Blobs()
     # With the constants themselves sums are bounded as they are, not as their types would allow.
-    module = import_network(network, lambda node, tensors: judge(node, tensors, blobs), blobs)
+    module = import_network(
+        network,
+        lambda node, tensors: judge(node, tensors, blobs),
+        blobs,
+        counts_operations=arch.host.operations_per_second is not None,
+    )
     if _is_quantised(module, arch, options.precision):
         from ..frontend.calibrate import calibrate, synthetic_data
         from ..frontend.ranges import with_ranges

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..ir.arch import MAIN_MEMORY
 from .described import Json
 from .report import print_table
-from .stats import HOST_PRICE
+from .stats import HOST_PRICE, HOST_RATE
 
 LAYER_COLUMNS = (
     "layer",
@@ -102,8 +102,10 @@ def machine_name(name: str, given: str | None) -> str:
 
 
 def host_note(stats: Json) -> str:
-    """What the cycles of host layers leave out, where there are any."""
-    return HOST_PRICE if any(layer["where"] == "host" for layer in stats["layers"]) else ""
+    """What the figures of host layers stand for, where there are any."""
+    if not any(layer["where"] == "host" for layer in stats["layers"]):
+        return ""
+    return HOST_RATE if HOST_RATE in stats["provenance"]["cycles.host"] else HOST_PRICE
 
 
 def title_of(stats: Json, arch_given: str | None) -> str:

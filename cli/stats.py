@@ -17,6 +17,7 @@ LEAKAGE_PRICE = (
 )
 NO_LEAKAGE = "not priced: the machine's description has neither `leakage` rows nor `components.leakage`"
 HOST_PRICE = "host layers are priced by the bytes that they move; their arithmetic is not (specs/counts.md)"
+HOST_RATE = "host layers take the time of the bytes that they move and of their operations (specs/arch.md)"
 
 
 def document(
@@ -164,7 +165,7 @@ def _provenance(arch: Arch) -> dict[str, str]:
     """Where each figure comes from: definitions for counts, sources for prices, the description's own sources."""
     fixed = {
         "cycles": "specs/isa.md, section 3",
-        "cycles.host": f"call_cycles and bytes at the host's bytes_per_second: {HOST_PRICE}",
+        "cycles.host": f"call_cycles and bytes at the host's bytes_per_second: {host_price(arch)}",
         "macs": "specs/counts.md",
         "traffic": "specs/counts.md",
         "gops": "two operations a MAC",
@@ -179,6 +180,11 @@ def _provenance(arch: Arch) -> dict[str, str]:
     area |= {f"leakage_mw.{row.component}": leakage_text(row) for row in arch.leakage}
     machine = {f"arch.{key}": source for key, source in arch.sources}
     return {**fixed, **energy, **area, **machine}
+
+
+def host_price(arch: Arch) -> str:
+    """What the figures of host layers stand for."""
+    return HOST_PRICE if arch.host.operations_per_second is None else HOST_RATE
 
 
 def leakage_text(row: LeakageRow) -> str:

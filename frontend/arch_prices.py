@@ -23,7 +23,7 @@ def _priced(arch: Arch) -> dict[str, tuple[str, ...]]:
     actions: dict[str, tuple[str, ...]] = {
         "array": ("mac",),
         "post": ("element",),
-        "host": ("byte",),
+        "host": ("byte",) if arch.host.operations_per_second is None else ("byte", "operation"),
         "control": ("instruction",),
     }
     if arch.vector is not None:

@@ -22,7 +22,7 @@ def normalised_text(arch: Arch) -> str:
     lines = [f"name: {arch.name}", f"kind: {arch.kind}", f"clock_hz: {arch.clock_hz}"]
     for key in ("array", "dma", "queues", "vector", "post", "host"):
         if (unit := getattr(arch, key)) is not None:
-            lines += [f"{key}:", *(f"  {line}" for line in _spelled(unit))]
+            lines += [f"{key}:", *(f"  {line}" for line in _spelled(unit) if not line.endswith(": null"))]
     for section in ("memories", "energy", "area", "leakage"):
         if rows := getattr(arch, section):
             lines.append(f"{section}:")

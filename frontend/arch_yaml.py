@@ -129,14 +129,7 @@ def _read(top: Fields) -> Arch:
         post=_section(
             top, "post", lambda f: PostUnit(_lanes(f), f.words("ops", POST_CODES, POST_CODES)), PostUnit(1, ())
         ),
-        host=_section(
-            top,
-            "host",
-            lambda f: Host(
-                f.integer("bytes_per_second", 1, 10**13, example="1000000000"), f.integer("call_cycles", 0, 10**9, 0)
-            ),
-            Host(1),
-        ),
+        host=_section(top, "host", _host, Host(1)),
         vector=_section(top, "vector", _vector, None) if top.has("vector") else None,
         energy=(),
         area=(),
@@ -227,6 +220,15 @@ def _queues(fields: Fields) -> Queues:
         fields.integer("store", 1, 255, example="8"),
         fields.integer("dispatch_cycles", 0, 10**6, 1),
         fields.integer("command_cycles", 0, 10**6, 0),
+    )
+
+
+def _host(fields: Fields) -> Host:
+    key = "operations_per_second"
+    return Host(
+        fields.integer("bytes_per_second", 1, 10**13, example="1000000000"),
+        fields.integer("call_cycles", 0, 10**9, 0),
+        fields.integer(key, 1, 10**15, example="1000000000") if fields.has(key) else None,
     )
 
 

@@ -20,6 +20,7 @@ from .macs import node_macs
 from .messages import NodeProto
 from .network import CROSSING_TYPES, Network, OnnxNode
 from .normalise import expand_functions, normalise
+from .operations import operations_of
 from .qdq import Unit, convert_unit, find_units
 from .shapes import bind_inputs, infer
 from .storage import with_storage_orders
@@ -67,9 +68,12 @@ def import_model(
     return import_network(prepare(path, options or ImportOptions()), accepts, blobs)
 
 
-def import_network(network: Network, accepts: Accepts, blobs: Blobs | None = None) -> Module:
-    """`import_model` of what `prepare` made of a file; the network can be calibrated afterwards, or imported again."""
-    return _Import(network, accepts, blobs).module()
+def import_network(
+    network: Network, accepts: Accepts, blobs: Blobs | None = None, *, counts_operations: bool = False
+) -> Module:
+    """`import_model` of what `prepare` made of a file; the network can be calibrated afterwards, or imported again.
+    `counts_operations`: host regions say how many they take."""
+    return _Import(network, accepts, blobs).module(counts_operations)
 
 
 def classify(
@@ -250,7 +254,7 @@ class _Import:
 
     # -- results ----------------------------------------------------------------------------------------------------
 
-    def module(self) -> Module:
+    def module(self, counts_operations: bool = False) -> Module:
         network = self.network
         operations: list[tuple[tuple[int, int, int], HostRegion | Node]] = []
         constants: dict[str, Tensor] = {}
@@ -265,6 +269,9 @@ class _Import:
             kinds = list(dict.fromkeys(item.node.proto.op_type for item in members if item.node is not None))
             name = self.graph.node_name(f"host{level}_{kinds[0]}")
             region, outside = build_region(network, self.flow, members, name, self.blobs)
+            if counts_operations:
+                count = operations_of(network, [item.node for item in members if item.node is not None])
+                region = replace(region, operations=count)
             operations.append(((level, -1, 0), region))
             for value in outside:
                 draft = Draft(self.graph, [], name)

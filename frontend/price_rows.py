@@ -56,6 +56,10 @@ def _unknown(what: str, found: str, legal: Sequence[str], span: Span) -> Diagnos
     return Diagnostic(f"the table names the {what} {found[:80]!r}, which the machine has not", span, help)
 
 
+# Actions that need no price where others have one.
+_OPTIONAL = {("host", "operation")}
+
+
 def energy_rows(
     top: Fields, legal: Mapping[str, tuple[str, ...]], figures: Sequence[Figures], sound: bool
 ) -> dict[tuple[str, str], EnergyRow]:
@@ -71,11 +75,8 @@ def energy_rows(
         in_place.add((component, action))
         rows[component, action] = row
         entry.done()
-    if (
-        rows
-        and sound
-        and (missing := [f"{c}.{a}" for c, actions in legal.items() for a in actions if (c, a) not in rows])
-    ):
+    needed = [(c, a) for c, actions in legal.items() for a in actions if (c, a) not in _OPTIONAL]
+    if rows and sound and (missing := [f"{c}.{a}" for c, a in needed if (c, a) not in rows]):
         top.fault("energy", f"no energy is given for {', '.join(missing)}", "price every action, or add `components`")
     return rows
 

@@ -89,10 +89,12 @@ class PostUnit:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What a host call costs: a fixed time and a rate over the bytes of its inputs and outputs."""
+    """What a host call costs: a fixed time, a rate over the bytes of its inputs and outputs, and one over its
+    operations (`HostRegion.operations`); None: they take no time of their own."""
 
     bytes_per_second: int
     call_cycles: int = 0
+    operations_per_second: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

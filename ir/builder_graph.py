@@ -108,6 +108,7 @@ class GraphRules(SharedRules):
         operands: tuple[str, ...] | None,
         model: Token,
         operators: tuple[str, ...] | None,
+        operations: Token | None,
         reason: str | None,
     ) -> HostRegion:
         return HostRegion(
@@ -117,5 +118,6 @@ class GraphRules(SharedRules):
             self._blob(model),
             operators or (),
             reason or "",
+            None if operations is None else self._whole(operations),
             span=self.span(name),
         )

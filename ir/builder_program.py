@@ -85,8 +85,16 @@ class ProgramRules(SharedRules):
     def constant(self, address: Token, blob: Token) -> tuple[str, tuple[int, BlobRef]]:
         return "constant", (self._whole(address), self._blob(blob))
 
-    def call(self, name: Token, results: tuple[str, ...], operands: tuple[str, ...] | None, model: Token) -> HostCall:
-        return HostCall(self._symbol(name), operands or (), results, self._blob(model))
+    def call(
+        self,
+        name: Token,
+        results: tuple[str, ...],
+        operands: tuple[str, ...] | None,
+        model: Token,
+        operations: Token | None,
+    ) -> HostCall:
+        count = 0 if operations is None else self._whole(operations)
+        return HostCall(self._symbol(name), operands or (), results, self._blob(model), count)
 
     def program_input(self, name: Token) -> tuple[str, str]:
         return "input", self._symbol(name)

@@ -120,6 +120,7 @@ class HostRegion:
 
     `inputs` and `outputs` are tensors of the module, in the order of the ONNX model's own inputs and outputs, whose
     names are equal to them. `operators` lists the ONNX operator of each node inside, `reason` says why it is here.
+    `operations` is how many operations it takes; None where nobody counts them, as on a machine whose host has no rate.
     """
 
     name: str
@@ -128,4 +129,5 @@ class HostRegion:
     model: BlobRef
     operators: tuple[str, ...] = ()
     reason: str = ""
+    operations: int | None = None
     span: Span = field(default=NOWHERE, compare=False, repr=False, kw_only=True)

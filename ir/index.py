@@ -46,6 +46,7 @@ def index_of(program: Program) -> dict[str, object]:
                 "inputs": list(each.inputs),
                 "outputs": list(each.outputs),
                 "model": each.model.sha256,
+                **({"operations": each.operations} if each.operations else {}),
             }
             for each in program.host_calls
         ],
@@ -88,23 +89,27 @@ class IndexReader:
         if value is not _ABSENT:
             self.fault(path, f"{_kind(value)} where {expected} is expected")
 
-    def object_at(self, value: object, path: str, keys: tuple[str, ...]) -> dict[str, object]:
-        """A JSON object with exactly these keys."""
+    def object_at(
+        self, value: object, path: str, keys: tuple[str, ...], optional: tuple[str, ...] = ()
+    ) -> dict[str, object]:
+        """A JSON object with exactly these keys, and perhaps `optional` ones."""
         if not isinstance(value, dict):
             self.unexpected(value, path, "an object")
-            return dict.fromkeys(keys, _ABSENT)
+            return dict.fromkeys((*keys, *optional), _ABSENT)
         for key in value:
-            if key not in keys:
+            if key not in keys and key not in optional:
                 self.fault(path, f"unknown key {key[:80]!r}")
         for key in keys:
             if key not in value:
                 self.fault(path, f"key {key!r} is missing")
-        return {key: value.get(key, _ABSENT) for key in keys}
+        return {key: value.get(key, _ABSENT) for key in (*keys, *optional)}
 
-    def objects(self, key: str, keys: tuple[str, ...]) -> list[tuple[str, dict[str, object]]]:
+    def objects(
+        self, key: str, keys: tuple[str, ...], optional: tuple[str, ...] = ()
+    ) -> list[tuple[str, dict[str, object]]]:
         """The objects of a list of the root, each with its path."""
-        entries = self.list_at(self.root[key], f"$.{key}")
-        return [(f"$.{key}[{k}]", self.object_at(each, f"$.{key}[{k}]", keys)) for k, each in enumerate(entries)]
+        paths = [(f"$.{key}[{k}]", each) for k, each in enumerate(self.list_at(self.root[key], f"$.{key}"))]
+        return [(path, self.object_at(each, path, keys, optional)) for path, each in paths]
 
     def list_at(self, value: object, path: str) -> list[object]:
         if isinstance(value, list):
@@ -222,7 +227,10 @@ def program_of(reader: IndexReader, code: bytes, blobs: Mapping[BlobRef, bytes])
             )
             for path, each in reader.objects("constants", ("address", "blob"))
         ),
-        host_calls=tuple(_call(reader, path, each) for path, each in reader.objects("host_calls", _CALL_KEYS)),
+        host_calls=tuple(
+            _call(reader, path, each)
+            for path, each in reader.objects("host_calls", _CALL_KEYS, optional=("operations",))
+        ),
         inputs=reader.texts(root["inputs"], "$.inputs"),
         outputs=reader.texts(root["outputs"], "$.outputs"),
         main_bytes=reader.number(root["main_bytes"], "$.main_bytes"),
@@ -258,6 +266,7 @@ def _call(reader: IndexReader, path: str, entry: dict[str, object]) -> HostCall:
         reader.texts(entry["inputs"], f"{path}.inputs"),
         reader.texts(entry["outputs"], f"{path}.outputs"),
         BlobRef(reader.digest(entry["model"], f"{path}.model")),
+        reader.number(entry["operations"], f"{path}.operations"),
     )
 
 

@@ -182,6 +182,8 @@ def _host(region: HostRegion) -> list[str]:
     ]
     if region.operators:
         lines.append(f"  operators {', '.join(map(word, region.operators))}")
+    if region.operations is not None:
+        lines.append(f"  operations {region.operations}")
     return [*map(_wrapped, lines), *_notes((), region.reason), "}"]
 
 
@@ -373,7 +375,8 @@ def _program(program: Program) -> Iterator[str]:
         yield f"  constant {address} {blob}"
     for call in program.host_calls:
         outputs = _results(call.outputs)
-        yield _wrapped(f"  call {symbol(call.name, '@')} {outputs} = onnx({_values(call.inputs)}) {call.model}")
+        text = f"  call {symbol(call.name, '@')} {outputs} = onnx({_values(call.inputs)}) {call.model}"
+        yield _wrapped(f"{text} operations {call.operations}" if call.operations else text)
     for name in program.inputs:
         yield f"  input {symbol(name)}"
     for name in program.outputs:

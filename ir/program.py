@@ -228,14 +228,19 @@ class Placement:
     address: int | None
 
 
+MOST_OPERATIONS = (1 << 62) - 1  # of a host call
+
+
 @dataclass(frozen=True, slots=True)
 class HostCall:
-    """What instruction `host REGION` runs: an ONNX model whose input and output names are placements' names."""
+    """What instruction `host REGION` runs: an ONNX model whose input and output names are placements' names.
+    `operations` is how many operations it takes, for machines whose host has a rate of them."""
 
     name: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     model: BlobRef
+    operations: int = 0
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from math import prod
 
 from .diagnostics import CompileError, Diagnostic, Span
 from .encoding import decode_columns
-from .program import DATAFLOW_CODES, INSTRUCTION_BYTES, Opcode, Placement, Program
+from .program import DATAFLOW_CODES, INSTRUCTION_BYTES, MOST_OPERATIONS, Opcode, Placement, Program
 from .types import ElementType, HostType
 
 MAX_NAME_BYTES = 4096
@@ -96,6 +96,9 @@ def _names_are_unique_and_known(program: Program) -> Iterator[Diagnostic]:
         lists += [(f"$.host_calls[{k}].inputs", call.inputs), (f"$.host_calls[{k}].outputs", call.outputs)]
         if call.model not in program.blobs:
             yield _fault(f"$.host_calls[{k}].model", f"there is no blob {call.model}")
+        if not 0 <= call.operations <= MOST_OPERATIONS:
+            message = f"{call.name!r} takes {call.operations} operations"
+            yield _fault(f"$.host_calls[{k}].operations", message, help=f"0 to {MOST_OPERATIONS}")
     for path, names in lists:
         for k, name in enumerate(names):
             if name not in known:

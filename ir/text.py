@@ -66,6 +66,7 @@ RESERVED = frozenset(
         "of",
         "on",
         "onnx",
+        "operations",
         "operators",
         "optimal",
         "option",

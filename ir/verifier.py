@@ -25,6 +25,7 @@ from .kept_rules import kept_values_agree, kept_values_stay_whole
 from .module import Module
 from .nest import Nest
 from .nest_rules import fault, nest_faults
+from .program import MOST_OPERATIONS
 from .schedule_rules import schedule_faults
 from .sound import Sound
 from .text import symbol
@@ -221,6 +222,14 @@ def operators_are_legal(module: Module, arch: Arch | None) -> Iterator[Diagnosti
             _NODES.note(operation, *tensors)
 
 
+def host_regions_are_legal(module: Module, arch: Arch | None) -> Iterator[Diagnostic]:
+    """What a host region is said to take is a count."""
+    for region in module.operations:
+        if isinstance(region, HostRegion) and not 0 <= (region.operations or 0) <= MOST_OPERATIONS:
+            message = f"host region {region.name!r} takes {region.operations} operations"
+            yield Diagnostic(message, region.span, f"0 to {MOST_OPERATIONS}")
+
+
 def nests_are_legal(module: Module, arch: Arch | None) -> Iterator[Diagnostic]:
     """Every nest obeys ir/nest_rules.py, and its schedule, if it has one, ir/schedule_rules.py; of the nests of one
     value, together they write each of its elements once."""
@@ -293,6 +302,7 @@ MEANING: tuple[Rule, ...] = (
     header_fits_the_machine,
     values_are_defined_before_use,
     operators_are_legal,
+    host_regions_are_legal,
     nests_are_legal,
     addresses_are_legal,
     program_is_legal,

@@ -47,12 +47,13 @@ def with_conversions_on_host(module: Module, arch: Arch) -> Module:
         if found is None:
             operations.append(operation)
         elif operation is groups[found][0]:
-            operations.append(_region(module, groups[found], "; ".join(dict.fromkeys(reasons[found]))))
+            why = "; ".join(dict.fromkeys(reasons[found]))
+            operations.append(_region(module, groups[found], why, arch.host.operations_per_second is not None))
     return rebuilt(module, operations)
 
 
-def _region(module: Module, nodes: list[Node], why: str) -> HostRegion:
-    """The conversions of one writer's values as one ONNX model."""
+def _region(module: Module, nodes: list[Node], why: str, is_counted: bool) -> HostRegion:
+    """The conversions of one writer's values as one ONNX model, an operation an element if they are counted."""
     from onnx import TensorProto, ValueInfoProto, helper
 
     element = {
@@ -93,6 +94,7 @@ def _region(module: Module, nodes: list[Node], why: str) -> HostRegion:
         model=module.blobs.add(model.SerializeToString(deterministic=True)),
         operators=tuple(each.op_type for each in protos),
         reason=f"{kind}{f' x{len(nodes)}' if len(nodes) > 1 else ''}: {why}",
+        operations=sum(module.tensor(each).elements for each in writes) if is_counted else None,
     )
 
 

@@ -191,8 +191,9 @@ TYPES: Integers = _type_table()
     N_VECTOR_POINTS,
     N_POST_ELEMENTS,
     N_HOST_BYTES,
+    N_HOST_OPERATIONS,
     N_COUNTERS,
-) = range(9)
+) = range(10)
 
 # Traffic of a layer: traffic[memory, role, READ or WRITE] in bytes; local memory n counts at 1 + n.
 MAIN_MEMORY = 0

@@ -244,8 +244,14 @@ def _run(
         state.counters[layer, layout.N_HOST_BYTES] += read + written
         moved = (read + written) * arch.clock_hz
         cycles = arch.host.call_cycles + -(-moved // arch.host.bytes_per_second)
-        if int(state.clock[layout.T_DISPATCH]) + cycles > LIMIT:
+        operations = 0
+        if (rate := arch.host.operations_per_second) is not None:
+            operations = program.host_calls[region].operations
+            cycles += -(-operations * arch.clock_hz // rate)
+        counted = int(state.counters[layer, layout.N_HOST_OPERATIONS]) + operations
+        if max(int(state.clock[layout.T_DISPATCH]) + cycles, counted) > LIMIT:
             raise _fault(program, state, TOO_LONG, options)
+        state.counters[layer, layout.N_HOST_OPERATIONS] = counted
         host_done(state, number, cycles)
         position = number + 1
 
@@ -347,6 +353,7 @@ def _layer_counts(state: State, number: int, memories: list[str]) -> LayerCounts
         "vector.op": counters[layout.N_VECTOR_POINTS],
         "post.element": counters[layout.N_POST_ELEMENTS],
         "host.byte": counters[layout.N_HOST_BYTES],
+        "host.operation": counters[layout.N_HOST_OPERATIONS],
     }
     instructions = {MNEMONICS[each]: int(state.instructions[number, each]) for each in Opcode}
     return LayerCounts(

@@ -110,6 +110,7 @@ def _parameters(arch: Arch) -> dict[str, int]:
         "bandwidth_bytes_per_second": arch.dma.bandwidth_bytes_per_second,
         "host bytes_per_second": arch.host.bytes_per_second,
         "host call_cycles": arch.host.call_cycles,
+        "host operations_per_second": 1 if arch.host.operations_per_second is None else arch.host.operations_per_second,
     }
 
 

@@ -230,7 +230,9 @@ class _Assembler:
         if line.take("'->'") != "->":
             line.fail("'->' is expected between inputs and outputs")
         outputs = line.texts("tensors")
-        self._append("host_calls", self.calls, HostCall(name, inputs, outputs, line.blob()))
+        model = line.blob()
+        operations = line.number("a count of operations") if line.accept("operations") else 0
+        self._append("host_calls", self.calls, HostCall(name, inputs, outputs, model, operations))
 
     def _region(self, line: Line) -> None:
         self._end_region()

@@ -43,7 +43,8 @@ def _lines(program: Program) -> Iterator[str]:
         yield f".constant {address:#x} {blob}"
     for number, call in enumerate(program.host_calls):
         inputs, outputs = _quoted_list(call.inputs), _quoted_list(call.outputs)
-        yield f".call {_quoted(call.name)} {inputs} -> {outputs} {call.model}  # host region {number}"
+        operations = f" operations {call.operations}" if call.operations else ""
+        yield f".call {_quoted(call.name)} {inputs} -> {outputs} {call.model}{operations}  # host region {number}"
     lines = _instructions(program)
     for region in program.regions:
         yield ""

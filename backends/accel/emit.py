@@ -261,7 +261,8 @@ def emit_program(module: Module, arch: Arch) -> Program:
             part = emit_nest(operation, arch, addresses)
         else:
             part = pack(Opcode.HOST, 1, {"region": len(calls)}).tobytes()
-            calls.append(HostCall(operation.name, operation.inputs, operation.outputs, operation.model))
+            names = (operation.name, operation.inputs, operation.outputs)
+            calls.append(HostCall(*names, operation.model, operation.operations or 0))
         code.append(part)
         count = len(part) // INSTRUCTION_BYTES
         regions.append(_region(operation, emitted, emitted + count - 1))

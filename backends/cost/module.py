@@ -27,6 +27,11 @@ def cost_host(region: HostRegion, module: Module, arch: Arch) -> LayerCounts:
     read = sum(_main_bytes(module, name, addressed) for name in region.inputs)
     written = sum(_main_bytes(module, name, addressed) for name in region.outputs)
     host_cycles = arch.host.call_cycles - (-(read + written) * arch.clock_hz // arch.host.bytes_per_second)
+    operations = 0
+    if arch.host.operations_per_second is not None:
+        operations = region.operations or 0
+        host_cycles -= -operations * arch.clock_hz // arch.host.operations_per_second
+    actions = {"host.byte": read + written, "host.operation": operations}
     dram = {"instruction": Transfer(INSTRUCTION_BYTES, 0)}
     if read:
         dram["input"] = Transfer(read, 0)
@@ -39,7 +44,7 @@ def cost_host(region: HostRegion, module: Module, arch: Arch) -> LayerCounts:
         cycles=arch.queues.dispatch_cycles + host_cycles,
         instructions={"host": 1},
         traffic={MAIN_MEMORY: dram},
-        actions={"host.byte": read + written} if read + written else {},
+        actions={name: count for name, count in actions.items() if count},
     )
 
 

@@ -14,6 +14,7 @@ PRICED_ACTIONS = (
     ("vector", "op", "vector.op"),
     ("post", "element", "post.element"),
     ("host", "byte", "host.byte"),
+    ("host", "operation", "host.operation"),
 )
 
 

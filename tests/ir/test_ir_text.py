@@ -192,7 +192,9 @@ NODES = st.builds(
     NAME_TUPLES,
     NAMES,
 )
-REGIONS = st.builds(HostRegion, NAMES, NAME_TUPLES, NAME_TUPLES, BLOBS, NAME_TUPLES, NAMES)
+REGIONS = st.builds(
+    HostRegion, NAMES, NAME_TUPLES, NAME_TUPLES, BLOBS, NAME_TUPLES, NAMES, st.one_of(st.none(), SMALL)
+)
 TENSOR_TYPES = st.one_of(TYPES, NAMES.map(HostType))
 OPTIONAL_ORDERS = st.one_of(st.none(), st.lists(SMALL, max_size=4).map(tuple))
 TENSORS = st.builds(
@@ -298,7 +300,7 @@ PROGRAMS = st.builds(
         max_size=2,
     ).map(tuple),
     constants=st.lists(st.tuples(SMALL, BLOBS), max_size=2).map(tuple),
-    host_calls=st.lists(st.builds(HostCall, NAMES, NAME_TUPLES, NAME_TUPLES, BLOBS), max_size=2).map(tuple),
+    host_calls=st.lists(st.builds(HostCall, NAMES, NAME_TUPLES, NAME_TUPLES, BLOBS, SMALL), max_size=2).map(tuple),
     inputs=NAME_TUPLES,
     outputs=NAME_TUPLES,
     main_bytes=SMALL,
