@@ -31,7 +31,7 @@ from dnnc.benchmarks.any_model import MODELS
 from dnnc.benchmarks.cost_equals_run import given
 from dnnc.benchmarks.mapper_space import OBJECTIVES, brute, pinned
 from dnnc.benchmarks.networks import network
-from dnnc.cli.session import ModelInputs, scheduled
+from dnnc.cli.session import ModelInputs, loaded, transform
 from dnnc.frontend.arch_yaml import load_arch
 from dnnc.ir.arch import Arch
 from dnnc.ir.diagnostics import CompileError
@@ -61,7 +61,8 @@ class Row:
 
 def lowered(path: Path, arch: Arch, inputs: ModelInputs) -> Module:
     """The model's module as it is before schedules are chosen."""
-    return scheduled(str(path), arch, lambda _: Options(), inputs, passes=named(BEFORE_SCHEDULES))[0]
+    module, _, options = loaded(str(path), arch, lambda _: Options(), inputs)
+    return transform(module, arch, options, named(BEFORE_SCHEDULES))
 
 
 def measured(module: Module, arch: Arch, objective: str) -> Row:

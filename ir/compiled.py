@@ -46,6 +46,12 @@ def compiled(function: Function) -> Function:
     return _compile(function, no_cpython_wrapper=True, cache=False, pipeline_class=_LinkedCompiler)
 
 
+def inlined(function: Function) -> Function:
+    """The same as `compiled`, and put into every function that calls it: a call passes each field of each array, and
+    with some dozens of arrays that takes longer than many a function."""
+    return _compile(function, no_cpython_wrapper=True, cache=False, pipeline_class=_LinkedCompiler, forceinline=True)
+
+
 def compiled_entry(function: Function) -> Function:
     """The same, to be called from Python, and kept on disk with all the code that it calls."""
     return _compile(function, no_cpython_wrapper=False, cache=True)

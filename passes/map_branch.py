@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..ir.compiled import compiled, compiled_entry
+from ..ir.compiled import compiled, compiled_entry, inlined
 from .map_bound import ANY_COPIES, bound
-from .map_objective import EDP, ENERGY, LATENCY, Goal
+from .map_goal import Goal, value_of
 from .map_plan import UNKNOWN, Walk
 from .map_problem import (
     AXIS_STEP,
@@ -41,6 +41,9 @@ from .map_queue import (
     UNBOUNDED,
     WAITING,
     Queue,
+    drop,
+    key_of,
+    note,
     pop,
     push,
 )
@@ -84,7 +87,7 @@ def best_of(dims: int, limit: float) -> Best:
     return Best(np.array([limit]), np.ones(dims, np.int64), np.full(dims, -1, np.int64), none, never, never.copy())
 
 
-@compiled
+@inlined
 def widest(tables: Tables, at: Ints) -> int:
     """The dimension to cut; -1 where all intervals are single sizes."""
     found, most = -1, 0.0
@@ -94,7 +97,7 @@ def widest(tables: Tables, at: Ints) -> int:
     return found
 
 
-@compiled
+@inlined
 def is_legal(problem: Problem, tables: Tables, order: Ints, at: Ints, ordered: bool, single: bool) -> bool:
     """Whether some sizes in a box are legal; exact for single sizes (ir/schedule_rules.py)."""
     reduced, last = False, -1
@@ -133,7 +136,7 @@ def is_legal(problem: Problem, tables: Tables, order: Ints, at: Ints, ordered: b
     return True
 
 
-@compiled
+@inlined
 def loops_of(tables: Tables, roots: Roots, root: int, at: Ints, loops: Ints) -> int:
     """The loops of more than one tile, equals in the order of the domain; how many there are."""
     count = 0
@@ -149,7 +152,7 @@ def loops_of(tables: Tables, roots: Roots, root: int, at: Ints, loops: Ints) -> 
     return count
 
 
-@compiled
+@inlined
 def is_repeated(tables: Tables, roots: Roots, root: int, at: Ints, work: Ints) -> bool:
     """Whether an earlier root of the same dataflow has the same loops, where it is known which are tiled."""
     here, there = work[LOOPS_HERE], work[LOOPS_THERE]
@@ -164,7 +167,7 @@ def is_repeated(tables: Tables, roots: Roots, root: int, at: Ints, work: Ints) -
     return False
 
 
-@compiled
+@inlined
 def is_settled(tables: Tables, at: Ints) -> bool:
     """Whether it is known which dimensions are tiled."""
     settled = True
@@ -195,25 +198,7 @@ def permutation(roots: Roots, loops: Ints, count: int, number: int, order: Ints)
     return number == 0
 
 
-@compiled
-def value_of(goal: Goal, cycles: int, energy: float) -> float:
-    """The objective, or infinity beyond a limit (passes/objective.py)."""
-    if cycles > goal.most[0] or energy > goal.most[1]:
-        return np.inf
-    if goal.kind == LATENCY:
-        return np.float64(cycles)
-    if goal.kind == ENERGY:
-        return energy
-    if goal.kind == EDP:
-        return energy * cycles
-    value = 0.0
-    for term in range(goal.terms.shape[0]):
-        weight, of_energy, of_latency = goal.terms[term]
-        value += weight * energy**of_energy * np.float64(cycles) ** of_latency
-    return value
-
-
-@compiled
+@inlined
 def evaluate(
     problem: Problem, tables: Tables, roots: Roots, queue: Queue, best: Best, walk: Walk, place: int, goal: Goal,
     work: Ints,
@@ -259,35 +244,68 @@ def evaluate(
     return True
 
 
+@inlined
+def hold(queue: Queue, held: int, key: float, tie: int, place: int) -> tuple[int, float, int]:
+    """Of two entries that do not wait yet (`held` may be none, -1) the one that comes first; the other waits."""
+    this_key, this_tie = key_of(queue, place)
+    if held < 0:
+        return place, this_key, this_tie
+    if this_key < key or (this_key == key and this_tie < tie):
+        push(queue, held, key, tie)
+        return place, this_key, this_tie
+    push(queue, place, this_key, this_tie)
+    return held, key, tie
+
+
 @compiled_entry
 def advance(
     problem: Problem, tables: Tables, roots: Roots, queue: Queue, best: Best, scratch: Scratch, walk: Walk,
     goal: Goal, bounds: int, steps: int, work: Ints,
 ) -> int:  # fmt: skip
     """Search until nothing is left below the best (DONE; newest first: until there is a mapping), so many bounds or
-    steps of walks have been made (PAUSED), the queue may be too small (FULL) or a walk could not tell (ASKED)."""
+    steps of walks have been made (PAUSED), the queue may be too small (FULL) or a walk could not tell (ASKED).
+
+    The first of what becomes of an entry is mostly the first of all: it is held, and goes on without waiting."""
     counters, at = queue.counters, work[CHILD]
     operands = problem.operands.shape[0]
     forced = 0  # copies that are pinned to two
     for operand in range(operands):
         if scratch.moved[operand, PINNED] == 2:
             forced |= 1 << operand
+    held, key, tie = -1, 0.0, 0
     while True:
         if counters[ASKED_PLACE] >= 0:
             place = counters[ASKED_PLACE]
             counters[ASKED_PLACE] = -1
         else:
-            if counters[WAITING] == 0 or queue.values[queue.heap[0]] >= best.value[0] * (1 - ROUNDING):
+            if (
+                held >= 0
+                and counters[WAITING]
+                and (queue.keys[0] < key or (queue.keys[0] == key and queue.ties[0] < tie))
+            ):
+                push(queue, held, key, tie)
+                held = -1
+            if held < 0 and counters[WAITING] == 0:
                 return DONE
-            if counters[BOUNDS] >= bounds or walk.loops[0, 0] >= steps:
-                return PAUSED
-            if counters[NEWEST_FIRST] and best.choice[0] >= 0:
-                return DONE
-            if counters[FREE] < 2 + (1 << operands):
-                return FULL
-            place = pop(queue)
+            status = -1
+            if queue.values[held if held >= 0 else queue.heap[0]] >= best.value[0] * (1 - ROUNDING):
+                status = DONE
+            elif counters[BOUNDS] >= bounds or walk.loops[0, 0] >= steps:
+                status = PAUSED
+            elif counters[NEWEST_FIRST] and best.choice[0] >= 0:
+                status = DONE
+            elif counters[FREE] < 2 + (1 << operands):
+                status = FULL
+            if status >= 0:
+                if held >= 0:
+                    push(queue, held, key, tie)
+                return status
+            place = held if held >= 0 else pop(queue)
+            held = -1
+        drop(queue, place)
         if queue.tags[place, COPIES] != BOX:
             if not evaluate(problem, tables, roots, queue, best, walk, place, goal, work):
+                counters[FREE] -= 1
                 counters[ASKED_PLACE] = place
                 return ASKED
             continue
@@ -300,6 +318,7 @@ def advance(
         node = at[cut] if cut >= 0 else 0
         by_copies = state != UNBOUNDED and cut < 0
         parts = 1 if state == UNBOUNDED else 1 << operands if by_copies else 2
+        worst = best.value[0] * (1 - ROUNDING)
         free, least, chosen, chosen_energy, chosen_value = 0, -1, 0, 0.0, 0.0
         for part in range(parts):
             settled = state == SETTLED
@@ -316,15 +335,18 @@ def advance(
                         continue
                     settled = True
             counters[BOUNDS] += 1
-            cycles, energy = bound(problem, tables, scratch, dataflow, order, at, part if by_copies else ANY_COPIES)
+            cycles, energy = bound(
+                problem, tables, scratch, goal, worst, dataflow, order, at, part if by_copies else ANY_COPIES
+            )
             if cycles >= 0:
                 value = value_of(goal, cycles, energy)
                 if by_copies and not goal.timed:  # copies change nothing of it: those that take the fewest cycles
                     if least < 0 or cycles <= least:
                         least, chosen, chosen_energy, chosen_value = cycles, part, energy, value
-                elif value < best.value[0] * (1 - ROUNDING):
+                elif value < worst:
                     copies = part | forced if by_copies else BOX
-                    push(queue, value, cycles, energy, at, root, copies, SETTLED if settled else OPEN)
+                    child = note(queue, value, cycles, energy, at, root, copies, SETTLED if settled else OPEN)
+                    held, key, tie = hold(queue, held, key, tie, child)
                 else:
                     best.left_out[dataflow] = min(best.left_out[dataflow], value)
             if by_copies and part == 0:
@@ -332,4 +354,5 @@ def advance(
                     if scratch.moved[operand, PINNED] == 0 and scratch.moved[operand, TIMES] > 1:
                         free |= 1 << operand
         if least >= 0 and chosen_value < best.value[0]:
-            push(queue, chosen_value, least, chosen_energy, at, root, chosen | forced, SETTLED)
+            child = note(queue, chosen_value, least, chosen_energy, at, root, chosen | forced, SETTLED)
+            held, key, tie = hold(queue, held, key, tie, child)

@@ -3,38 +3,12 @@
 from __future__ import annotations
 
 from math import prod
-from typing import NamedTuple
-
-import numpy as np
 
 from ..backends.cost.module import counted, settled
 from ..backends.cost.price import energy_pj, price
 from ..ir.arch import Arch
 from ..ir.nest import Dataflow, Nest
-from .map_problem import Floats
 from .objective import ROUNDING, Objective
-
-LATENCY, ENERGY, EDP, OTHER = range(4)
-_KINDS: dict[tuple[tuple[float, float], ...], int] = {((0.0, 1.0),): LATENCY, ((1.0, 0.0),): ENERGY, ((1.0, 1.0),): EDP}
-
-
-class Goal(NamedTuple):
-    """An objective for compiled code: `kind` says what a single term of weight 1 is; `terms` has a row of weight, power
-    of energy and power of latency for each; `most` the limits of cycles and of energy. `timed`: cycles decide."""
-
-    kind: int
-    timed: bool
-    terms: Floats
-    most: Floats
-
-
-def goal_of(objective: Objective) -> Goal:
-    """The limit of energy allows for the rounding of sums."""
-    powers = tuple((each.energy_power, each.latency_power) for each in objective.terms)
-    kind = _KINDS.get(powers, OTHER) if objective.terms[0].weight == 1.0 else OTHER
-    terms = [(each.weight, each.energy_power, each.latency_power) for each in objective.terms]
-    most = [objective.most_cycles, objective.most_energy_pj * (1 + ROUNDING)]
-    return Goal(kind, objective.needs_latency, np.array(terms, np.float64), np.array(most, np.float64))
 
 
 def figures_of(nest: Nest, arch: Arch, is_decided: bool = False) -> tuple[float, int]:

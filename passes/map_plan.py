@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..ir.compiled import compiled
+from ..ir.compiled import compiled, inlined
 from .map_commands import POINTS, START, compute_cycles, transfer_cycles
 from .map_problem import (
     AXIS_CLIPPED,
@@ -94,7 +94,7 @@ def add_cut(firsts: Ints, count: int, cut: int, tiles: int) -> int:
     return count + 1
 
 
-@compiled
+@inlined
 def find_classes(problem: Problem, walk: Walk, loop: int, size: int) -> bool:
     """The classes of the tiles of a loop (backends/cost/classes.py); False where there are too many."""
     dim = walk.loops[loop, DIM]
@@ -144,7 +144,7 @@ def find_classes(problem: Problem, walk: Walk, loop: int, size: int) -> bool:
     return True
 
 
-@compiled
+@inlined
 def fill_table(problem: Problem, walk: Walk, dataflow: int, sizes: Ints, loops: int, table: int) -> int:
     """Durations over the classes of the loops that matter: of an operand's transfers, or (the last two) of computes
     and tails. How many there are; 0 where there is no room."""
@@ -179,7 +179,7 @@ def fill_table(problem: Problem, walk: Walk, dataflow: int, sizes: Ints, loops: 
     return entries
 
 
-@compiled
+@inlined
 def iterations(walk: Walk, first: int, last: int) -> int:
     product = 1
     for loop in range(first, last + 1):
@@ -187,7 +187,7 @@ def iterations(walk: Walk, first: int, last: int) -> int:
     return product
 
 
-@compiled
+@inlined
 def depth_of(problem: Problem, walk: Walk, operand: int, loops: int) -> int:
     depth = 0
     for loop in range(1, loops + 1):
@@ -196,7 +196,7 @@ def depth_of(problem: Problem, walk: Walk, operand: int, loops: int) -> int:
     return depth
 
 
-@compiled
+@inlined
 def plan_loads(
     problem: Problem, walk: Walk, copies: int, loops: int, output_depth: int, computed: bool, stored: bool
 ) -> bool:

@@ -1,5 +1,5 @@
-"""The queue of a branch and bound: what has the lowest bound comes first; of equals that with the fewest cycles, then
-the newest."""
+"""The queue of a branch and bound: what has the lowest bound comes first; of equals the newest, or, where cycles decide
+nothing, that with the fewest."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..ir.compiled import compiled
+from ..ir.compiled import inlined
 from .map_problem import Floats, Ints
 
 # Columns of `tags`: where an entry began; its copies as bits, or BOX for any; its STATE.
@@ -15,39 +15,43 @@ ROOT, COPIES, STATE = range(3)
 BOX = -1
 # STATE: without a bound yet, not known which dimensions are tiled, known.
 UNBOUNDED, OPEN, SETTLED = range(3)
+BRANCHES = 4  # of the heap: so many neighbours are compared at a time
 # Of `counters`: what waits, places that are free, bounds, walks and steps of walks so far, the age of the next entry,
 # the place of the one whose walk could not tell (-1: none), in which order, and the answer (-1: none); whether the
-# newest entry is the first whatever its bound.
-WAITING, FREE, BOUNDS, EVALUATED, AGE, ASKED_PLACE, ASKED_ORDER, ANSWER, NEWEST_FIRST = range(9)
+# newest entry is the first whatever its bound, and whether fewer cycles are.
+WAITING, FREE, BOUNDS, EVALUATED, AGE, ASKED_PLACE, ASKED_ORDER, ANSWER, NEWEST_FIRST, FEWEST_FIRST = range(10)
 
 
 class Queue(NamedTuple):
-    """Entries are at any place of `values`, `cycles`, `energies`, `at` (a node of each dimension), `tags` and `ages`;
-    `heap` has the places that are used, as a heap, `free` those that are not."""
+    """Entries are at any place of `values`, `cycles`, `energies`, `at` (a node of each dimension) and `tags`; `free`
+    has the places that are not used. `heap` has the places of those that wait, as a heap by `keys` and of equals by
+    `ties`, which lie beside it: what is compared are neighbours."""
 
     values: Floats
     cycles: Ints
     energies: Floats
     at: Any
     tags: Ints
-    ages: Ints
+    keys: Floats
+    ties: Ints
     heap: Ints
     free: Ints
     counters: Ints
 
 
-def queue_of(dims: int, places: int) -> Queue:
+def queue_of(dims: int, places: int, *, newest_first: bool = False, fewest_first: bool = False) -> Queue:
     """An empty queue."""
     zeros: Any = np.zeros
-    counters = zeros(NEWEST_FIRST + 1, np.int64)
-    counters[[FREE, ASKED_PLACE, ANSWER]] = places, -1, -1
+    counters = zeros(FEWEST_FIRST + 1, np.int64)
+    counters[[FREE, ASKED_PLACE, ANSWER, NEWEST_FIRST, FEWEST_FIRST]] = places, -1, -1, newest_first, fewest_first
     return Queue(
         values=zeros(places, np.float64),
         cycles=zeros(places, np.int64),
         energies=zeros(places, np.float64),
         at=zeros((places, dims), np.int32),
         tags=zeros((places, 3), np.int64),
-        ages=zeros(places, np.int64),
+        keys=zeros(places, np.float64),
+        ties=zeros(places, np.int64),
         heap=zeros(places, np.int64),
         free=np.arange(places - 1, -1, -1, dtype=np.int64),
         counters=counters,
@@ -67,32 +71,21 @@ def larger(queue: Queue) -> Queue:
 
 
 def start(queue: Queue, roots: int, at: Ints) -> None:
-    """Into the empty queue with so many roots, whose nodes are `at`. The first of them is the newest."""
+    """Into the empty queue with so many roots, whose nodes are `at`. The first of them comes first."""
     places = queue.free[-roots:]
     queue.at[places] = at
     queue.tags[places] = np.array([[root, BOX, UNBOUNDED] for root in range(roots)])
-    queue.ages[places] = np.arange(-1, -roots - 1, -1)
+    queue.ties[:roots] = np.arange(1, roots + 1)
     queue.heap[:roots] = places
     queue.counters[[WAITING, FREE]] = roots, len(queue.free) - roots
 
 
-@compiled
-def comes_before(queue: Queue, one: int, other: int) -> bool:
-    before: bool = queue.ages[one] > queue.ages[other]
-    if not queue.counters[NEWEST_FIRST]:
-        if queue.values[one] != queue.values[other]:
-            before = queue.values[one] < queue.values[other]
-        elif queue.cycles[one] != queue.cycles[other]:
-            before = queue.cycles[one] < queue.cycles[other]
-    return before
-
-
-@compiled
-def push(queue: Queue, value: float, cycles: int, energy: float, at: Ints, root: int, copies: int, state: int) -> None:
-    """Requires a place that is free."""
-    counters, heap = queue.counters, queue.heap
+@inlined
+def note(queue: Queue, value: float, cycles: int, energy: float, at: Ints, root: int, copies: int, state: int) -> int:
+    """An entry with what it is; its place. It does not wait yet. Requires a place that is free."""
+    counters = queue.counters
     counters[FREE] -= 1
-    place = queue.free[counters[FREE]]
+    place: int = queue.free[counters[FREE]]
     queue.values[place] = value
     queue.cycles[place] = cycles
     queue.energies[place] = energy
@@ -101,37 +94,59 @@ def push(queue: Queue, value: float, cycles: int, energy: float, at: Ints, root:
     queue.tags[place, ROOT] = root
     queue.tags[place, COPIES] = copies
     queue.tags[place, STATE] = state
-    queue.ages[place] = counters[AGE]
+    return place
+
+
+@inlined
+def drop(queue: Queue, place: int) -> None:
+    """An entry that does not wait; its place stays as it is until another is noted."""
+    queue.free[queue.counters[FREE]] = place
+    queue.counters[FREE] += 1
+
+
+@inlined
+def key_of(queue: Queue, place: int) -> tuple[float, int]:
+    """What an entry waits by: key and tie. One that asks later is newer."""
+    counters = queue.counters
     counters[AGE] += 1
-    child = counters[WAITING]
-    counters[WAITING] += 1
+    if counters[NEWEST_FIRST]:
+        return np.float64(-counters[AGE]), 0
+    return queue.values[place], queue.cycles[place] if counters[FEWEST_FIRST] else -counters[AGE]
+
+
+@inlined
+def push(queue: Queue, place: int, key: float, tie: int) -> None:
+    """An entry that waits from now on."""
+    keys, ties, heap = queue.keys, queue.ties, queue.heap
+    child = queue.counters[WAITING]
+    queue.counters[WAITING] += 1
     while child > 0:
-        parent = (child - 1) // 2
-        if not comes_before(queue, place, heap[parent]):
+        parent = (child - 1) // BRANCHES
+        if keys[parent] < key or (keys[parent] == key and ties[parent] <= tie):
             break
-        heap[child] = heap[parent]
+        keys[child], ties[child], heap[child] = keys[parent], ties[parent], heap[parent]
         child = parent
-    heap[child] = place
+    keys[child], ties[child], heap[child] = key, tie, place
 
 
-@compiled
+@inlined
 def pop(queue: Queue) -> int:
-    """The place of the first entry, which stays as it is until something is pushed."""
-    counters, heap = queue.counters, queue.heap
+    """The place of the first entry, which waits no longer."""
+    keys, ties, heap = queue.keys, queue.ties, queue.heap
     found: int = heap[0]
-    counters[WAITING] -= 1
-    count = counters[WAITING]
-    last = heap[count]
-    parent = 0
-    while 2 * parent + 1 < count:
-        child = 2 * parent + 1
-        if child + 1 < count and comes_before(queue, heap[child + 1], heap[child]):
-            child += 1
-        if not comes_before(queue, heap[child], last):
+    queue.counters[WAITING] -= 1
+    count = queue.counters[WAITING]
+    key, tie, place = keys[count], ties[count], heap[count]
+    parent, first = 0, 1
+    while first < count:
+        best, best_key, best_tie = first, keys[first], ties[first]
+        for child in range(first + 1, min(first + BRANCHES, count)):
+            if keys[child] < best_key or (keys[child] == best_key and ties[child] < best_tie):
+                best, best_key, best_tie = child, keys[child], ties[child]
+        if key < best_key or (key == best_key and tie <= best_tie):
             break
-        heap[parent] = heap[child]
-        parent = child
-    heap[parent] = last
-    queue.free[counters[FREE]] = found
-    counters[FREE] += 1
+        keys[parent], ties[parent], heap[parent] = best_key, best_tie, heap[best]
+        parent = best
+        first = BRANCHES * parent + 1
+    keys[parent], ties[parent], heap[parent] = key, tie, place
     return found

@@ -30,7 +30,8 @@ from .map_branch import (
     advance,
     best_of,
 )
-from .map_objective import goal_of, objective_floor, objective_of
+from .map_goal import goal_of
+from .map_objective import objective_floor, objective_of
 from .map_plan import room
 from .map_problem import DATAFLOWS, Problem, problem_of
 from .map_queue import (
@@ -39,7 +40,6 @@ from .map_queue import (
     BOUNDS,
     COPIES,
     EVALUATED,
-    NEWEST_FIRST,
     ROOT,
     WAITING,
     Queue,
@@ -151,10 +151,10 @@ class _Search:
         self.tables = make_tables(self.problem, list(found.sizes))
         self.roots = _roots(self.names, dataflows, found, sum_has_an_order(nest))
         self.best: Best = best_of(len(self.names), limit)
-        self.scratch, self.walk = scratch_of(self.problem), room(self.problem)
+        self.scratch, self.walk = scratch_of(self.problem, self.tables), room(self.problem)
         self.work = np.zeros((6, len(self.names)), np.int64)
         self.bounds = self.evaluated = 0
-        self.queue: Queue = queue_of(len(self.names), PLACES)
+        self.queue: Queue = self._empty_queue()
 
     def run(self, most_bounds: int, deadline: float) -> str:
         """Search; what ended it before its proof: "time", "budget", or nothing."""
@@ -176,11 +176,15 @@ class _Search:
 
     def _dive(self, most_bounds: int) -> None:
         """A first mapping, so that there is one however soon the search ends, and the queue stays short."""
+        self.queue = self._empty_queue(newest_first=True)
         start(self.queue, len(self.roots.dataflows), self.tables.roots[:-1])
-        self.queue.counters[NEWEST_FIRST] = 1
         self._advance(most_bounds)
         self._count()
-        self.queue = queue_of(len(self.names), PLACES)
+        self.queue = self._empty_queue()
+
+    def _empty_queue(self, *, newest_first: bool = False) -> Queue:
+        fewest_first = not self.goal.timed
+        return queue_of(len(self.names), PLACES, newest_first=newest_first, fewest_first=fewest_first)
 
     def _count(self) -> None:
         self.bounds += int(self.queue.counters[BOUNDS])

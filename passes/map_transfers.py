@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..ir.compiled import compiled
+from ..ir.compiled import inlined
 from .map_commands import bus_cycles, ceil_div
 from .map_problem import (
     AXIS_STEP,
@@ -57,34 +57,68 @@ from .map_tables import (
 
 # Columns of `moved`, by operand: how often it is moved, at least and at most; cycles on the bus, of all transfers, of
 # all but the first, of the first, of the last and the most of one (these two of stores, and where the figures of runs
-# are not exact); bytes in main memory and locally; bytes of a tile; the copies that are pinned, 0 for none.
-TIMES, OFTEN, CYCLES, LATER, EARLIEST, LATEST, LONGEST, MAIN_BYTES, LOCAL_BYTES, TILE, PINNED = range(11)
+# are not exact); bytes in main memory and locally; bytes of a tile; whether every iteration moves it; the copies that
+# are pinned, 0 for none.
+TIMES, OFTEN, CYCLES, LATER, EARLIEST, LATEST, LONGEST, MAIN_BYTES, LOCAL_BYTES, TILE, ALWAYS, PINNED = range(12)
+# Columns of `known`, by operand and place: what the figures are of (-1: nothing), the same figures of a round of all
+# its tiles, which loops over other dimensions repeat; its tiles; what `LATER` leaves out.
+(
+    KEY, KNOWN_TILE, KNOWN_OFTEN, KNOWN_TILES, ROUND_CYCLES, KNOWN_EARLIEST, KNOWN_LATEST, KNOWN_LONGEST, KNOWN_FIRST,
+    ROUND_MAIN_BYTES, ROUND_LOCAL_BYTES,
+) = range(11)  # fmt: skip
+PLACES = 1 << 9  # of figures that are known, for each operand
+SPREAD = 0x9E3779B97F4A7C1 | 1  # odd: keys that are near one another are at different places
+TOO_LARGE = -1  # bytes of a tile that commands cannot name
+# Rows of `tiled`: dimensions of more than one tile, the innermost first; their tiles, at least and at most.
+TILED_DIM, TILED_FEWEST, TILED_MOST = range(3)
 
 
 class Scratch(NamedTuple):
     """What a bound notes of the operands of its box (`moved`), the row of `boxes` of each axis, bytes in each memory,
-    and a box of the least points."""
+    a box of the least points and the loops.
+
+    A cut of a box leaves the figures of operands that do not depend on its dimension as they were, and most boxes have
+    those of others before them in all but a few dimensions: `known` has figures of operands by the nodes of the
+    dimensions that they depend on, with a factor for each of these in `factors` and, in the last place, whether all of
+    them can be numbered so; if not, figures are computed each time."""
 
     moved: Ints
     entries: Ints
     needed: Ints
     box: Ints
+    tiled: Ints
+    known: Ints
+    factors: Ints
 
 
-def scratch_of(problem: Problem) -> Scratch:
+def scratch_of(problem: Problem, tables: Tables) -> Scratch:
     """Room for the bounds of a problem."""
     zeros: Any = np.zeros
-    moved = zeros((len(problem.operands), PINNED + 1), np.int64)
+    operands, dims = problem.relevant.shape
+    moved = zeros((operands, PINNED + 1), np.int64)
     moved[:, PINNED] = problem.operands[:, OF_COPIES]
+    factors = zeros((operands, dims + 1), np.int64)
+    for operand in range(operands):
+        factor = problem.operands.shape[1]  # more than there are axes to be the innermost
+        for dim in np.flatnonzero(problem.relevant[operand]):
+            factors[operand, dim] = factor
+            factor *= int(tables.roots[dim + 1] - tables.roots[dim])
+        factors[operand, dims] = factor < 1 << 62
+        if not factors[operand, dims]:
+            factors[operand] = 0
+    known = np.full((operands, PLACES, ROUND_LOCAL_BYTES + 1), -1, np.int64)
     return Scratch(
         moved,
         zeros(len(problem.axes), np.int64),
         zeros(len(problem.capacities), np.int64),
-        zeros((2, len(problem.extents)), np.int64),
+        zeros((2, dims), np.int64),
+        zeros((3, dims), np.int64),
+        known,
+        factors,
     )
 
 
-@compiled
+@inlined
 def box_entry(tables: Tables, at: Ints, axis: int) -> int:
     """The row of `boxes` for an axis."""
     entry: int = tables.layout[axis, BEGIN]
@@ -94,42 +128,91 @@ def box_entry(tables: Tables, at: Ints, axis: int) -> int:
     return entry
 
 
-@compiled
-def note_tiles(problem: Problem, tables: Tables, scratch: Scratch, at: Ints, dataflow: int) -> bool:
-    """Bytes of one copy of the smallest tiles (ir.nest.local_layout), and the rows of boxes; False where a box exceeds
-    the fields of commands or the tiles do not fit."""
-    for memory in range(problem.capacities.size):
-        scratch.needed[memory] = 0
-    for operand in range(problem.operands.shape[0]):
-        figures, moved = problem.operands[operand], scratch.moved[operand]
-        element, word, first_axis = figures[OF_LOCAL_BYTES], figures[OF_WORD], figures[OF_FIRST_AXIS]
-        innermost = first_axis + figures[OF_INNERMOST + dataflow]
-        elements, others = 1, 1
-        for axis in range(first_axis, first_axis + figures[OF_AXES]):
-            entry = box_entry(tables, at, axis)
-            scratch.entries[axis] = entry
-            count = tables.boxes[entry, COUNT]
-            if count > problem.machine[LARGEST_EXTENT]:
-                return False
-            if axis == innermost:
-                elements = count
-            else:
-                others *= count
-        # A row of the innermost axis begins at a word; elements are no larger than words, or whole numbers of them.
-        row_bytes = ceil_div(elements * element, word) * word
-        if word % element and figures[OF_AXES]:
-            row_bytes = ceil_div(row_bytes, element) * element
-        moved[TILE] = row_bytes * others
-        if word % element:
-            moved[TILE] = ceil_div(moved[TILE], word) * word
-        memory = figures[OF_MEMORY]
-        scratch.needed[memory] += max(1, moved[PINNED]) * moved[TILE]
-        if scratch.needed[memory] > problem.capacities[memory]:
-            return False
+@inlined
+def tile_bytes(problem: Problem, tables: Tables, scratch: Scratch, at: Ints, operand: int, dataflow: int) -> int:
+    """Bytes of one copy of the smallest tile (ir.nest.local_layout), or TOO_LARGE; notes the rows of boxes."""
+    figures = problem.operands[operand]
+    element, word, first_axis = figures[OF_LOCAL_BYTES], figures[OF_WORD], figures[OF_FIRST_AXIS]
+    innermost = first_axis + figures[OF_INNERMOST + dataflow]
+    elements, others = 1, 1
+    for axis in range(first_axis, first_axis + figures[OF_AXES]):
+        entry = box_entry(tables, at, axis)
+        scratch.entries[axis] = entry
+        count = tables.boxes[entry, COUNT]
+        if count > problem.machine[LARGEST_EXTENT]:
+            return TOO_LARGE
+        if axis == innermost:
+            elements = count
+        else:
+            others *= count
+    # A row of the innermost axis begins at a word; elements are no larger than words, or whole numbers of them.
+    row_bytes = ceil_div(elements * element, word) * word
+    if word % element and figures[OF_AXES]:
+        row_bytes = ceil_div(row_bytes, element) * element
+    found: int = row_bytes * others
+    if word % element:
+        found = ceil_div(found, word) * word
+    return found
+
+
+@inlined
+def note_loops(tables: Tables, scratch: Scratch, at: Ints, order: Ints) -> int:
+    """The loops of a box that may have more than one tile, as columns of `tiled`; how many there are."""
+    count = 0
+    for place in range(order.size - 1, -1, -1):
+        dim = order[place]
+        node = tables.nodes[at[dim]]
+        if node[MOST] > 1:
+            scratch.tiled[TILED_DIM, count] = dim
+            scratch.tiled[TILED_FEWEST, count] = node[FEWEST]
+            scratch.tiled[TILED_MOST, count] = node[MOST]
+            count += 1
+    return count
+
+
+@inlined
+def note_operand(
+    problem: Problem, tables: Tables, scratch: Scratch, at: Ints, loops: int, operand: int, dataflow: int
+) -> bool:
+    """What is moved of an operand, as columns of `moved`; False where its tile exceeds the fields of commands or, with
+    those of the operands before it, its memory. Requires `note_loops`, and `needed` to be zeros before the first."""
+    moved, tiled = scratch.moved[operand], scratch.tiled
+    key = problem.operands[operand, OF_INNERMOST + dataflow]
+    for dim in range(at.size):
+        key += scratch.factors[operand, dim] * (at[dim] - tables.roots[dim])
+    known = scratch.known[operand, (key * SPREAD) >> 40 & (PLACES - 1)]
+    if known[KEY] != key or not scratch.factors[operand, at.size]:
+        learn(problem, tables, scratch, at, operand, dataflow, known)
+        known[KEY] = key
+    if known[KNOWN_TILE] == TOO_LARGE:
+        return False
+    memory = problem.operands[operand, OF_MEMORY]
+    scratch.needed[memory] += max(1, moved[PINNED]) * known[KNOWN_TILE]
+    if scratch.needed[memory] > problem.capacities[memory]:
+        return False
+    repeats, changes, always = 1, False, True
+    for loop in range(loops):
+        if problem.relevant[operand, tiled[TILED_DIM, loop]]:
+            changes = changes or tiled[TILED_FEWEST, loop] > 1
+        elif changes:
+            repeats *= tiled[TILED_FEWEST, loop]
+        else:
+            always = False
+    moved[TIMES] = repeats * known[KNOWN_TILES]
+    moved[OFTEN] = known[KNOWN_OFTEN]
+    moved[CYCLES] = moved[TIMES] * problem.machine[COMMAND] + repeats * known[ROUND_CYCLES]
+    moved[LATER] = max(0, moved[CYCLES] - known[KNOWN_FIRST])
+    moved[EARLIEST] = known[KNOWN_EARLIEST]
+    moved[LATEST] = known[KNOWN_LATEST]
+    moved[LONGEST] = known[KNOWN_LONGEST]
+    moved[MAIN_BYTES] = repeats * known[ROUND_MAIN_BYTES]
+    moved[LOCAL_BYTES] = repeats * known[ROUND_LOCAL_BYTES]
+    moved[TILE] = known[KNOWN_TILE]
+    moved[ALWAYS] = changes and always
     return True
 
 
-@compiled
+@inlined
 def fits(problem: Problem, scratch: Scratch, copies: int) -> bool:
     """Whether the smallest tiles fit with two copies of the operands that `copies` has bits for and that need them."""
     for memory in range(problem.capacities.size):
@@ -146,20 +229,21 @@ def fits(problem: Problem, scratch: Scratch, copies: int) -> bool:
     return True
 
 
-@compiled
-def note_transfers(problem: Problem, tables: Tables, scratch: Scratch, at: Ints, order: Ints, operand: int) -> None:
-    """The loads of an operand (or the stores), as columns of `moved`. Requires `note_tiles`."""
-    machine, figures, moved = problem.machine, problem.operands[operand], scratch.moved[operand]
+@inlined
+def learn(
+    problem: Problem, tables: Tables, scratch: Scratch, at: Ints, operand: int, dataflow: int, known: Ints
+) -> None:
+    """The figures of an operand of a box that do not depend on the order of loops, as columns of `known`."""
+    machine, figures = problem.machine, problem.operands[operand]
     size, first_axis, axes = figures[OF_BYTES], figures[OF_FIRST_AXIS], figures[OF_AXES]
-    repeats, tiles, often = 1, 1, 1
-    for place in range(order.size - 1, -1, -1):
-        dim = order[place]
-        fewest = tables.nodes[at[dim], FEWEST]
+    known[KNOWN_TILE] = tile_bytes(problem, tables, scratch, at, operand, dataflow)
+    if known[KNOWN_TILE] == TOO_LARGE:
+        return
+    tiles, often = 1, 1
+    for dim in range(at.size):
         if problem.relevant[operand, dim]:
-            tiles *= fewest
+            tiles *= tables.nodes[at[dim], FEWEST]
             often *= tables.nodes[at[dim], MOST]
-        elif tiles > 1:
-            repeats *= fewest
     is_output = operand == problem.operands.shape[0] - 1
     inside, counts, largest = 1, 1, 1
     beats, requests, first_beats, first_requests, final_beats, final_requests = 1, 1, 1, 1, 1, 1
@@ -203,23 +287,22 @@ def note_transfers(problem: Problem, tables: Tables, scratch: Scratch, at: Ints,
         requests = first_requests = final_requests = 0
         exact = False
     command = machine[COMMAND]
-    moved[TIMES] = repeats * tiles
-    moved[OFTEN] = often
-    moved[CYCLES] = moved[TIMES] * command + repeats * bus_cycles(machine, beats, requests)
-    moved[EARLIEST] = command + bus_cycles(machine, first_beats, first_requests)
-    moved[MAIN_BYTES] = repeats * inside * size
-    moved[LOCAL_BYTES] = repeats * counts * figures[OF_LOCAL_BYTES]
-    before = moved[EARLIEST]
+    known[KNOWN_TILES] = tiles
+    known[KNOWN_OFTEN] = often
+    known[ROUND_CYCLES] = bus_cycles(machine, beats, requests)
+    known[KNOWN_EARLIEST] = command + bus_cycles(machine, first_beats, first_requests)
+    known[ROUND_MAIN_BYTES] = inside * size
+    known[ROUND_LOCAL_BYTES] = counts * figures[OF_LOCAL_BYTES]
+    known[KNOWN_FIRST] = known[KNOWN_EARLIEST]
     if is_output or not exact:
-        moved[LONGEST] = longest_cycles(problem, tables, scratch, operand)
+        known[KNOWN_LONGEST] = longest_cycles(problem, tables, scratch, operand)
         if is_output:
-            moved[LATEST] = command + bus_cycles(machine, final_beats, final_requests)
-            moved[LONGEST] = max(moved[LONGEST], command + ceil_div(largest, machine[POST_LANES]))
-        before = moved[LONGEST]
-    moved[LATER] = max(0, moved[CYCLES] - before)
+            known[KNOWN_LATEST] = command + bus_cycles(machine, final_beats, final_requests)
+            known[KNOWN_LONGEST] = max(known[KNOWN_LONGEST], command + ceil_div(largest, machine[POST_LANES]))
+        known[KNOWN_FIRST] = known[KNOWN_LONGEST]
 
 
-@compiled
+@inlined
 def longest_cycles(problem: Problem, tables: Tables, scratch: Scratch, operand: int) -> int:
     """Cycles that no transfer of an operand exceeds: those of a full box in which no axes merge."""
     machine, figures = problem.machine, problem.operands[operand]

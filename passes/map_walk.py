@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..ir.compiled import compiled, compiled_entry
+from ..ir.compiled import compiled_entry, inlined
 from .map_commands import ceil_div
 from .map_plan import (
     AFTER,
@@ -54,7 +54,7 @@ from .map_plan import (
 from .map_problem import CONFIGURES, DISPATCH_CYCLES, LATENCY, QUEUES, Ints, Problem
 
 
-@compiled
+@inlined
 def issue(
     state: Ints, machine: Ints, loops: int, engine: int, resource: int, ready: int, duration: int, tail: int
 ) -> None:
@@ -73,7 +73,7 @@ def issue(
     state[LOADED + engine] = max(start + duration + tail, state[LOADED + engine])
 
 
-@compiled
+@inlined
 def entry_at(walk: Walk, table: int, loops: int, row: int) -> int:
     """The duration at the classes in a row of `box`."""
     entry = 0
@@ -83,7 +83,7 @@ def entry_at(walk: Walk, table: int, loops: int, row: int) -> int:
     return duration
 
 
-@compiled
+@inlined
 def issue_loads(problem: Problem, walk: Walk, loops: int, place: int, carry: int) -> None:
     """The loads at `place` for the iteration of classes AFTER, which differs from loop `carry` inwards; carry 0: the
     first iteration, at any place."""
@@ -107,7 +107,7 @@ def issue_loads(problem: Problem, walk: Walk, loops: int, place: int, carry: int
         issue(state, problem.machine, loops, 0, BUS_FREE, ready, duration, problem.machine[LATENCY])
 
 
-@compiled
+@inlined
 def step(problem: Problem, walk: Walk, loops: int, carry: int, output_depth: int, output_free: int) -> None:
     """The commands of the iteration of classes BEFORE, whose successor differs from it from loop `carry` inwards."""
     state, operands = walk.state, problem.relevant.shape[0]
@@ -135,7 +135,7 @@ def step(problem: Problem, walk: Walk, loops: int, carry: int, output_depth: int
         issue_loads(problem, walk, loops, AFTER_STORE, carry)
 
 
-@compiled
+@inlined
 def enter(
     problem: Problem, walk: Walk, loops: int, loop: int, entered: int, output_depth: int, output_free: int
 ) -> None:
@@ -154,7 +154,7 @@ def enter(
     step(problem, walk, loops, loop, output_depth, output_free)
 
 
-@compiled
+@inlined
 def note_changes(problem: Problem, walk: Walk, loops: int, loop: int, output_depth: int) -> None:
     """The rows of the state that the body of a loop changes, after how many there are."""
     machine, changes = problem.machine, walk.changes[loop]
@@ -187,7 +187,7 @@ def note_changes(problem: Problem, walk: Walk, loops: int, loop: int, output_dep
     changes[0] = count
 
 
-@compiled
+@inlined
 def skip_periods(walk: Walk, loop: int) -> None:
     """After a repetition of `loop`: if the state is that of an earlier repetition plus a constant, all whole periods
     that are left of the class at once."""
@@ -217,7 +217,7 @@ def skip_periods(walk: Walk, loop: int) -> None:
         older[changes[place]] = state[changes[place]]
 
 
-@compiled
+@inlined
 def is_countable(problem: Problem, walk: Walk, loops: int) -> bool:
     """Whether no time of a walk can come near the ends of 64 bits: if commands never overlapped, and each were the
     longest of its kind."""
@@ -233,11 +233,11 @@ def is_countable(problem: Problem, walk: Walk, loops: int) -> bool:
         each += longest
     for loop in range(1, loops + 1):
         each *= walk.loops[loop, TILES]
-    is_short: bool = each < -LONG_AGO
+    is_short: bool = not each >= -LONG_AGO
     return is_short
 
 
-@compiled
+@inlined
 def walk_cycles(problem: Problem, walk: Walk, dataflow: int, sizes: Ints, order: Ints, copies: int) -> int:
     """Cycles of the mapping with tiles of `sizes`, main-memory loops in `order` (those of one tile do not count) and
     two copies of the operands whose bits are set in `copies`; UNKNOWN where the walk cannot tell."""
@@ -322,7 +322,7 @@ def walk_cycles(problem: Problem, walk: Walk, dataflow: int, sizes: Ints, order:
     return last
 
 
-@compiled
+@inlined
 def restart(walk: Walk, loop: int) -> None:
     """A loop at its first tile."""
     row = walk.loops[loop]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..ir.compiled import compiled
+from ..ir.compiled import inlined
 from .map_commands import ceil_div
 from .map_problem import (
     ALL,
@@ -31,7 +31,7 @@ from .map_problem import (
 from .map_tables import COL_BLOCKS, FEWEST, LANE_BLOCKS, LAST, LO, ROW_BLOCKS, Tables
 
 
-@compiled
+@inlined
 def tiles_of(problem: Problem, tables: Tables, at: Ints, kind: int) -> int:
     """Tiles of all dimensions of a kind, at least."""
     product = 1
@@ -41,7 +41,7 @@ def tiles_of(problem: Problem, tables: Tables, at: Ints, kind: int) -> int:
     return product
 
 
-@compiled
+@inlined
 def short_tile(problem: Problem, tables: Tables, at: Ints, kind: int, choice: int) -> tuple[int, int]:
     """Of single sizes: points of a tile of all dimensions of a kind, the last one along those that `choice` has bits
     for, and how many there are."""
@@ -58,7 +58,7 @@ def short_tile(problem: Problem, tables: Tables, at: Ints, kind: int, choice: in
     return points, times
 
 
-@compiled
+@inlined
 def choices(problem: Problem, kind: int) -> int:
     """How many values `choice` of `short_tile` has."""
     count = 1
@@ -68,7 +68,7 @@ def choices(problem: Problem, kind: int) -> int:
     return count
 
 
-@compiled
+@inlined
 def streamed(problem: Problem, tables: Tables, at: Ints, kind: int, least: int) -> int:
     """Of single sizes: sum over tiles of a kind of the greater of their points and `least`."""
     total = 0
@@ -78,7 +78,7 @@ def streamed(problem: Problem, tables: Tables, at: Ints, kind: int, least: int) 
     return total
 
 
-@compiled
+@inlined
 def point_blocks(
     problem: Problem, tables: Tables, at: Ints, size: int, single: bool, times: int, least: int
 ) -> tuple[int, int]:
@@ -101,7 +101,7 @@ def point_blocks(
     return total, blocks
 
 
-@compiled
+@inlined
 def row_passes(problem: Problem, tables: Tables, at: Ints, row: int, kind: int, single: bool) -> int:
     """At least the sum over tiles along rows and over streamed tiles of blocks(points, R, k -> max(streamed, k))."""
     rows = problem.machine[ROWS]
@@ -123,7 +123,7 @@ def row_passes(problem: Problem, tables: Tables, at: Ints, row: int, kind: int, 
     return total
 
 
-@compiled
+@inlined
 def work_of(
     problem: Problem, tables: Tables, at: Ints, dataflow: int, single: bool, times: int
 ) -> tuple[int, int, int, int, int]:

@@ -12,11 +12,13 @@ from dnnc.backends.cost.nest import cost_nest
 from dnnc.backends.cost.price import energy_pj
 from dnnc.ir.arch import Arch
 from dnnc.ir.nest import BodyOp, Nest, local_layout
+from dnnc.ir.schedule_rules import EXTENT_LIMIT
 from dnnc.passes.map_bound import ANY_COPIES, bound
+from dnnc.passes.map_goal import goal_of
 from dnnc.passes.map_objective import objective_floor
-from dnnc.passes.map_problem import DATAFLOWS, problem_of
+from dnnc.passes.map_problem import DATAFLOWS, LARGEST_EXTENT, problem_of
 from dnnc.passes.map_tables import FEWEST, HI, LEFT, LO, MOST, make_tables
-from dnnc.passes.map_transfers import TILE, note_tiles, scratch_of
+from dnnc.passes.map_transfers import TOO_LARGE, scratch_of, tile_bytes
 from dnnc.passes.objective import parse_objective
 from dnnc.passes.schedule import make_schedule
 from hypothesis import given, settings
@@ -27,9 +29,10 @@ from support.nests import conv_nest, matmul_nest, max_pool_nest
 from support.random_machines import machines
 
 LATENCY = parse_objective("latency")
+GOAL, FASTEST = goal_of(parse_objective("edp")), goal_of(LATENCY)
 # As Python: compiled for calls from compiled code only.
 python_bound: Any = bound
-python_note_tiles: Any = note_tiles
+python_tile_bytes: Any = tile_bytes
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -38,7 +41,7 @@ def entries() -> None:
     from dnnc.ir.compiled import compiled_entry
 
     globals()["python_bound"] = compiled_entry(python_bound.py_func)
-    globals()["python_note_tiles"] = compiled_entry(python_note_tiles.py_func)
+    globals()["python_tile_bytes"] = compiled_entry(python_tile_bytes.py_func)
 
 
 @st.composite
@@ -65,7 +68,7 @@ def test_bounds_are_admissible(case: tuple[Arch, Nest], rng: random.Random) -> N
     arch, nest = case
     problem = problem_of(nest, arch)
     tables = make_tables(problem, [np.arange(1, dim.extent + 1, dtype=np.int64) for dim in nest.domain])
-    scratch = scratch_of(problem)
+    scratch = scratch_of(problem, tables)
     names = [dim.name for dim in nest.domain]
     for _ in range(4):
         dataflow = rng.randrange(4) if nest.body.op is BodyOp.MAC else 3
@@ -97,13 +100,17 @@ def test_bounds_are_admissible(case: tuple[Arch, Nest], rng: random.Random) -> N
         if needed > 1 << 15:
             continue
         assert objective_floor(nest, arch, DATAFLOWS[dataflow], LATENCY) <= counts.cycles
-        cycles, exact = python_bound(problem, tables, scratch, dataflow, order, at, two)
+        cycles, exact = python_bound(problem, tables, scratch, GOAL, np.inf, dataflow, order, at, two)
         assert 0 <= cycles <= counts.cycles
         assert exact == pytest.approx(energy, rel=1e-12)
         for box in way:
-            cycles, least = python_bound(problem, tables, scratch, dataflow, order, box, ANY_COPIES)
+            cycles, least = python_bound(problem, tables, scratch, GOAL, np.inf, dataflow, order, box, ANY_COPIES)
             assert 0 <= cycles <= counts.cycles
             assert least <= energy * (1 + 1e-12)
+            some = rng.randint(0, 2 * counts.cycles)  # once it is shown to be enough, the bound is no closer
+            soon, none = python_bound(problem, tables, scratch, FASTEST, some, dataflow, order, box, ANY_COPIES)
+            assert none == 0
+            assert soon == cycles or some <= soon <= cycles
 
 
 @settings(max_examples=60, deadline=None)
@@ -115,13 +122,17 @@ def test_tiles_are_those_of_the_schedule(case: tuple[Arch, Nest], rng: random.Ra
     tables = make_tables(problem, [np.array([size], np.int64) for size in sizes])
     tiles = [(dim.name, size) for dim, size in zip(nest.domain, sizes, strict=True)]
     for dataflow in (0, 1, 2, 3) if nest.body.op is BodyOp.MAC else (3,):
-        scratch = scratch_of(problem)
+        scratch = scratch_of(problem, tables)
         mapped = replace(nest, schedule=make_schedule(nest, arch, DATAFLOWS[dataflow], tiles, {}))
-        if python_note_tiles(problem, tables, scratch, tables.roots[:-1], dataflow):
-            for number, access in enumerate((*nest.reads, nest.write)):
-                word_bytes = arch.holder(access.role.value).word_bytes
-                wanted = local_layout(mapped, access.operand, word_bytes).tile_bytes
-                assert scratch.moved[number, TILE] == wanted
+        for number, access in enumerate((*nest.reads, nest.write)):
+            word_bytes = arch.holder(access.role.value).word_bytes
+            wanted = local_layout(mapped, access.operand, word_bytes).tile_bytes
+            found = python_tile_bytes(problem, tables, scratch, tables.roots[:-1], number, dataflow)
+            assert found == wanted
+            problem.machine[LARGEST_EXTENT] = 0
+            found = python_tile_bytes(problem, tables, scratch, tables.roots[:-1], number, dataflow)
+            assert found == (TOO_LARGE if access.index else wanted)
+            problem.machine[LARGEST_EXTENT] = EXTENT_LIMIT
 
 
 def test_a_tree_of_sizes() -> None:

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from dnnc.ir.compiled import compiled_entry
 from dnnc.ir.diagnostics import CompileError, Span
-from dnnc.passes.map_branch import value_of
-from dnnc.passes.map_objective import goal_of
+from dnnc.passes.map_goal import goal_of, value_of
 from dnnc.passes.objective import Objective, Term, parse_objective
 from hypothesis import given, settings
 from hypothesis import strategies as st
