@@ -1,8 +1,10 @@
 """Classes of mappings in which every quantity has a bound that is a product over groups.
 
 What crosses a boundary depends on the innermost loop, of those outside, that moves the operand's tile: all iterations
-outside of it count, and none inside. A class fixes, for each temporal block, which kinds of dimensions may have loops
-(`allowed`; a kind are dimensions that the same operands depend on), and the kind of the innermost loop.
+outside of it count, and none inside. A class fixes what each temporal block does to each role (a `Choice`): nothing in
+it moves the role's tile (it `PASSES`, and what is reused reaches outwards), or something does, inside (`MOVES`) or
+outside (`REUSES`) of the loops that do not. Kinds of dimensions are those that the same operands depend on. Classes
+form a tree: the first blocks are decided, the others open; what is open is bounded as if it moved nothing more.
 
 In a class, let x be the innermost loop that moves an operand, in block k. A tile has nothing in common with the one
 before, or little:
@@ -11,72 +13,103 @@ before, or little:
          >= prod over groups that the operand depends on  of  all tiles x (1 - the most that one keeps)
           x prod over the others  of  iterations outside of x
 
-with equality where pieces divide evenly. Where x slides (its tiles overlap), its group *owns* that: all tiles less what
-x keeps. Only one group may own the loop of an operand and block; candidates have a variant for each choice.
+with equality where pieces divide evenly; without what is kept it is a bound from above. Where x slides (its tiles
+overlap), its group *owns* that: all tiles less what x keeps. Only one group may own the loop of an operand and block;
+candidates have a variant for each choice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import combinations, product
+from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 
 from ...ir.diagnostics import ensure
-from ...ir.frozen import dataclass
 from ...ir.nest import Role
 from .figures import TAKEN, Quantity
 from .space import Ints, signature
 from .tables import Floats, Part, Tables
 
 NO_BLOCK = -1
+DECIDED = -1
+PASSES, REUSES, MOVES = range(3)
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
-    """Kinds that may have loops in a temporal block, and the one that the innermost loop is of (None: no loops)."""
+class Choice:
+    """Kinds that may have loops in a temporal block, those that the innermost loop may be of, and by role PASSES,
+    REUSES or MOVES."""
 
     allowed: frozenset[int]
-    innermost: int | None
+    innermost: frozenset[int]
+    does: tuple[int, ...]
 
 
-Class = tuple[Block, ...]
-Key = tuple[int, int, tuple[tuple[int, int], ...], frozenset[int]]
+Class = tuple[Choice, ...]
+
+
+class Selector(NamedTuple):
+    """Of an operand and a number of blocks: the block where its tile moves last, or NO_BLOCK; in how many blocks at
+    least, and at most, the loops that do not move it lie outside of that; and the first open block (DECIDED: none of
+    those that matter)."""
+
+    block: int
+    outside: int
+    most: int
+    open: int
+
+
+_NOTHING = Selector(NO_BLOCK, 0, 0, DECIDED)
+
+
+class Key(NamedTuple):
+    """What of a class matters to a group: loops that it may not have (as bits), selectors of the wanted quantities, and
+    what may own the loop of a role in a block."""
+
+    group: int
+    banned: int
+    selectors: tuple[Selector, ...]
+    owners: tuple[tuple[int, int, tuple[str, ...]], ...]
 
 
 @dataclass
 class Variants:
-    """Candidates of a group in a class: their places, bounds of quantities [variant, quantity], and what they own."""
+    """Candidates of a group in a class: their places, bounds of quantities from below and above [variant, quantity],
+    values of the quantities that are taken off [variant, quantity], and what they own."""
 
     places: Ints
-    columns: Floats
+    lower: Floats
+    upper: Floats
+    less: Floats
     owned: Ints
 
-    @cached_property
-    def least(self) -> Floats:
-        """The least bound of each quantity."""
-        least: Floats = self.columns.min(axis=0)
-        return least
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def only(self, rows: Ints) -> Variants:
+        """Some of them."""
+        return Variants(self.places[rows], self.lower[rows], self.upper[rows], self.less[rows], self.owned[rows])
 
     @cached_property
     def logs(self) -> Floats:
-        """Logarithms of the bounds."""
-        logs: Floats = np.log(np.maximum(self.columns, 1e-300))
+        """Logarithms of the bounds from below."""
+        logs: Floats = np.log(np.maximum(self.lower, 1e-300))
         return logs
 
 
 @dataclass
 class Columns:
-    """Bounds by group, quantity and selector; each is made once. `wanted` are places of the quantities that matter,
-    `stored_bytes` what the candidates of all classes take, with their logarithms."""
+    """Bounds by group, quantity and selector; each is made once. `wanted` are places of the quantities that add to a
+    figure, `less` of those that are taken off."""
 
     tables: Tables
     wanted: list[int]
-    _made: dict[tuple[int, int, tuple[int, int], tuple[int, str] | None], Floats] = field(default_factory=dict)
-    _variants: dict[Key, Variants] = field(default_factory=dict)
-    stored_bytes: int = 0
+    less: list[int]
+    _made: dict[tuple[int, int, Selector, str | None], tuple[Floats, Floats]] = field(default_factory=dict)
+    _mattering: dict[tuple[int, int], tuple[bool, bool]] = field(default_factory=dict)
 
     @cached_property
     def blocks(self) -> int:
@@ -88,15 +121,39 @@ class Columns:
     def roles(self) -> list[Role]:
         return [operand.role for operand in self.tables.frame.workload.operands]
 
-    def selector(self, place: tuple[Role | None, int], chosen: Class) -> tuple[int, int]:
-        """The block k where an operand's tile moves last, of those outside of a boundary, and in how many of the blocks
-        the loops that do not move it lie outside of that; for no block: (NO_BLOCK, 0)."""
-        role, blocks = place
-        for block in range(min(blocks, len(chosen)) - 1, -1, -1):
-            kinds = chosen[block]
-            if any(kind in self._moving[role] for kind in kinds.allowed):
-                return block, block + (kinds.innermost in self._moving[role])
-        return NO_BLOCK, 0
+    @cached_property
+    def choices(self) -> list[list[Choice]]:
+        """By block: what loops there, of kinds that candidates have loops of, may do."""
+        count = len(self.tables.signatures)
+        there = 0
+        for bits in self.tables.kinds:
+            there |= int(np.bitwise_or.reduce(bits)) if len(bits) else 0
+        found = []
+        for block in range(self.blocks):
+            kinds = [kind for kind in range(count) if there >> (block * count + kind) & 1]
+            found.append(self._choices(kinds))
+        return found
+
+    def _choices(self, kinds: list[int]) -> list[Choice]:
+        """Sets of kinds that do the same to every role have one choice, which allows all of them."""
+        allowed: dict[tuple[int, ...], frozenset[int]] = {}
+        innermost: dict[tuple[int, ...], frozenset[int]] = {}
+        for size in range(len(kinds) + 1):
+            for some in combinations(kinds, size):
+                passes = [not any(kind in self._moving[role] for kind in some) for role in self.roles]
+                most = frozenset(
+                    kind
+                    for kind in kinds
+                    if not any(kind in self._moving[role] for role, by in zip(self.roles, passes, strict=True) if by)
+                )
+                for last in some or (None,):
+                    does = tuple(
+                        PASSES if by else REUSES if last not in moving and most - moving else MOVES
+                        for by, moving in zip(passes, (self._moving[role] for role in self.roles), strict=True)
+                    )
+                    allowed[does] = most
+                    innermost[does] = innermost.get(does, frozenset()) | (frozenset() if last is None else {last})
+        return [Choice(allowed[does], innermost[does], does) for does in allowed]
 
     @cached_property
     def _moving(self) -> dict[Role | None, frozenset[int]]:
@@ -106,33 +163,61 @@ class Columns:
             for role in self.roles
         }
 
-    @cached_property
-    def mask(self) -> int:
-        """Bits of the kinds in the blocks whose order matters."""
-        return (1 << (self.blocks * len(self.tables.signatures))) - 1
+    def selector(self, role: Role | None, blocks: int, chosen: Class) -> Selector:
+        """What the decided blocks say of a role's tiles inside of the first `blocks` ones."""
+        assert role is not None
+        place = self.roles.index(role)
+        open = len(chosen) if blocks > len(chosen) else DECIDED
+        for block in range(min(blocks, len(chosen)) - 1, -1, -1):
+            if chosen[block].does[place] != PASSES:
+                outside = block + (chosen[block].does[place] == MOVES)
+                return Selector(block, outside, outside if self._is_certain(role, block, chosen) else block + 1, open)
+        return Selector(NO_BLOCK, 0, 0, open)
 
-    def bits(self, chosen: Class) -> int:
-        """A bit for each block and kind that may have loops there."""
-        count = len(self.tables.signatures)
-        return sum(1 << (number * count + kind) for number, block in enumerate(chosen) for kind in block.allowed)
+    def _is_certain(self, role: Role, block: int, chosen: Class) -> bool:
+        """Whether a choice says where every loop stands: there is one kind that does not move the role, and no order is
+        fixed."""
+        frame = self.tables.frame
+        fixed = any(each.order for each in frame.pin.of(frame.level(frame.slots[frame.blocks[block]])))
+        return not fixed and len(chosen[block].allowed - self._moving[role]) <= 1
 
-    def keys(self, chosen: Class, passed: frozenset[int]) -> tuple[Key, ...]:
-        """What of a class matters to each group: classes with equal keys have equal variants. `passed` are fan-outs
-        without lanes at work."""
+    def keys(self, chosen: Class) -> tuple[Key, ...]:
+        """What of a class matters to each group: classes with equal keys have equal variants."""
         count = len(self.tables.signatures)
-        selectors = {place: self.selector(place, chosen) for place in self._places}
+        quantities = self.tables.figures.quantities
+        selectors = {place: self.selector(*place, chosen) for place in self._places}
         found = []
         for group, own in enumerate(self._own_kinds):
             banned = 0
-            for number, kinds in enumerate(chosen):
-                for kind in own - kinds.allowed:
+            for number, choice in enumerate(chosen):
+                for kind in own - choice.allowed:
                     banned |= 1 << (number * count + kind)
-            effects = []
-            for place, moves, still in self._effects[group]:
-                block, outside = selectors[place]
-                effects.append((block if moves else NO_BLOCK, outside if still else NO_BLOCK))
-            found.append((group, banned, tuple(effects), passed))
+            told, owners = [], {}
+            for q in self.wanted:
+                if quantities[q].kind != TAKEN or not self._here[group][q]:
+                    continue
+                selector = selectors[quantities[q].role, self.tables.blocks(quantities[q])]
+                moves, still = self._matters(group, q)
+                block, open = (selector.block, selector.open) if moves else (NO_BLOCK, DECIDED)
+                outside = (selector.outside, selector.most) if still else (0, int(selector.most > selector.outside))
+                told.append(Selector(block, *outside, open))
+                if self._sliding(group, q) and selector.open == DECIDED and selector.block != NO_BLOCK:
+                    role = self.roles.index(quantities[q].role)  # type: ignore[arg-type]
+                    owners[role, selector.block] = self._owners(group, role, selector.block, chosen)
+            found.append(Key(group, banned, tuple(told), tuple((*at, dims) for at, dims in owners.items())))
         return tuple(found)
+
+    def _owners(self, group: int, role: int, block: int, chosen: Class) -> tuple[str, ...]:
+        """Dimensions of a group that may be the innermost loop that moves a role in a block."""
+        tables, moving = self.tables, self._moving[self.roles[role]]
+        last = chosen[block].innermost
+        kinds = last & moving | (chosen[block].allowed & moving if last - moving else frozenset())
+        return tuple(
+            dim
+            for dim in tables.groups[group].dims
+            if tables.signatures.index(signature(tables.frame.workload, dim)) in kinds
+            and self._slides(group, self.roles[role], dim)
+        )
 
     @cached_property
     def _places(self) -> list[tuple[Role | None, int]]:
@@ -141,22 +226,22 @@ class Columns:
         taken = [quantities[q] for q in self.wanted if quantities[q].kind == TAKEN]
         return list(dict.fromkeys((each.role, self.tables.blocks(each)) for each in taken))
 
-    @cached_property
-    def _effects(self) -> list[list[tuple[tuple[Role | None, int], bool, bool]]]:
-        """By group, for each wanted quantity that it has a part in: its place, and which parts."""
-        quantities = self.tables.figures.quantities
-        return [
-            [
-                (
-                    (quantities[q].role, self.tables.blocks(quantities[q])),
-                    any(part.moves for part in here[q]),
-                    any(not part.moves for part in here[q]),
-                )
-                for q in self.wanted
-                if quantities[q].kind == TAKEN and here[q]
-            ]
-            for here in self._here
-        ]
+    def _matters(self, group: int, number: int) -> tuple[bool, bool]:
+        """Whether the block where the operand moves last matters to a group's part of a quantity, and whether what lies
+        outside of that does."""
+        if (group, number) not in self._mattering:
+            quantity, parts = self.tables.figures.quantities[number], self._here[group][number]
+            moves = False
+            for part in parts:
+                if part.moves:
+                    for block in range(self.tables.blocks(quantity)):
+                        tiles = _at(part.new[:, 0], part)
+                        told = Selector(block, 0, 0, DECIDED)
+                        moves |= len(part.dims) > 1 or bool(
+                            (self._factor(part, quantity, told, None)[0] != tiles).any()
+                        )
+            self._mattering[group, number] = moves, any(not part.moves for part in parts)
+        return self._mattering[group, number]
 
     @cached_property
     def _own_kinds(self) -> list[frozenset[int]]:
@@ -176,101 +261,136 @@ class Columns:
 
     def variants(self, key: Key) -> Variants:
         """The candidates of a group in a class; there may be none."""
-        if key not in self._variants:
-            made = self._variants[key] = self._vary(*key)
-            self.stored_bytes += made.places.nbytes + 2 * made.columns.nbytes + made.owned.nbytes
-        return self._variants[key]
-
-    def _vary(self, group: int, banned: int, effects: tuple[tuple[int, int], ...], passed: frozenset[int]) -> Variants:
-        tables, quantities = self.tables, self.tables.figures.quantities
-        fits = (tables.kinds[group] & banned) == 0
-        for place, slot in enumerate(tables.frame.slots):
-            if slot.axis and slot.level in passed:
-                fits &= tables.groups[group].lanes[:, place] == 1
-        places = np.flatnonzero(fits)
-        selectors: dict[int, tuple[int, int]] = {}
-        told = iter(effects)
-        for q in self.wanted:
-            there = quantities[q].kind == TAKEN and self._here[group][q]
-            selectors[q] = next(told) if there else (NO_BLOCK, 0)
-        # What a group may own: for each operand and block where it slides, one of its dimensions with a loop there.
-        moving = dict.fromkeys(
-            (quantities[q].role, block)
-            for q, (block, _) in selectors.items()
-            if block != NO_BLOCK and self._sliding(group, q)
-        )
+        tables, quantities, group = self.tables, self.tables.figures.quantities, key.group
+        places = np.flatnonzero((tables.kinds[group] & key.banned) == 0)
+        told = iter(key.selectors)
+        selectors = {
+            q: next(told) if quantities[q].kind == TAKEN and self._here[group][q] else _NOTHING for q in self.wanted
+        }
         picked = [(places, np.zeros(len(places), np.int64), dict[tuple[Role | None, int], str]())]
-        for role, block in moving:
+        for role, block, dims in key.owners:
             more = list(picked)
-            for place, dim in enumerate(tables.groups[group].dims):
+            for dim in dims:
                 for rows, owned, owner in picked:
-                    there = tables.groups[group].loops[rows, place, block]
-                    if there.any() and self._slides(group, role, dim):
+                    there = tables.groups[group].loops[rows, tables.groups[group].dims.index(dim), block]
+                    if there.any():
                         bit = 1 << self._flag(role, block)
-                        more.append((rows[there], owned[there] | bit, {**owner, (role, block): dim}))
+                        more.append((rows[there], owned[there] | bit, {**owner, (self.roles[role], block): dim}))
             picked = more
         parts = []
         for rows, owned, owner in picked:
-            columns = np.empty((len(rows), len(self.wanted)))
+            lower, upper = np.empty((len(rows), len(self.wanted))), np.empty((len(rows), len(self.wanted)))
             for column, q in enumerate(self.wanted):
-                mover = owner.get((quantities[q].role, selectors[q][0]))
-                own = (selectors[q][0], mover) if mover is not None and self._sliding(group, q) else None
-                columns[:, column] = self._column(group, q, selectors[q], own)[rows]
-            parts.append((rows, columns, owned))
-        return Variants(*[np.concatenate([part[each] for part in parts]) for each in range(3)])
+                mover = owner.get((quantities[q].role, selectors[q].block)) if self._sliding(group, q) else None
+                low, high = self._bounds(group, q, selectors[q], mover)
+                lower[:, column], upper[:, column] = low[rows], high[rows]
+            less = np.empty((len(rows), len(self.less)))
+            for column, q in enumerate(self.less):
+                less[:, column] = self.column(group, q, _NOTHING, None)[1][rows]
+            parts.append((rows, lower, upper, less, owned))
+        return Variants(*[np.concatenate([part[each] for part in parts]) for each in range(5)])
 
-    def _flag(self, role: Role | None, block: int) -> int:
-        assert role is not None
-        flag = self.roles.index(role) * self.blocks + block
+    def _flag(self, role: int, block: int) -> int:
+        flag = role * self.blocks + block
         ensure(flag < 63, "there are bits for every operand and block")
         return flag
 
     def _sliding(self, group: int, quantity: int) -> bool:
-        return any(part.group == group and part.moves and len(part.dims) > 1 for part in self.tables.parts[quantity])
+        return any(part.moves and len(part.dims) > 1 for part in self._here[group][quantity])
 
     def _slides(self, group: int, role: Role | None, dim: str) -> bool:
         return any(
-            part.group == group and dim in part.dims and part.moves and len(part.dims) > 1
+            dim in part.dims and part.moves and len(part.dims) > 1
             for q in self.wanted
             if self.tables.figures.quantities[q].role is role
-            for part in self.tables.parts[q]
+            for part in self._here[group][q]
         )
 
-    def _column(self, group: int, number: int, selector: tuple[int, int], own: tuple[int, str] | None) -> Floats:
-        key = group, number, selector, own
+    def _bounds(self, group: int, number: int, told: Selector, own: str | None) -> tuple[Floats, Floats]:
+        """A quantity's bounds for each candidate of a group. The busiest instance's padding counts as soon as there are
+        several: it does where the candidate itself has lanes, and may elsewhere."""
+        lower, upper = self.column(group, number, told, own)
+        counted = self.tables.figures.whole.get(number)
+        if counted is None:
+            return lower, upper
+        whole, end = counted
+        low, high = self.column(group, whole, told, own)
+        lanes = (self.tables.groups[group].lanes[:, :end] > 1).any(axis=1)
+        return np.where(lanes, low, lower), np.maximum(upper, high)
+
+    def column(self, group: int, number: int, told: Selector, own: str | None) -> tuple[Floats, Floats]:
+        key = group, number, told, own
         if key not in self._made:
-            value = np.ones(len(self.tables.groups[group]))
             quantity = self.tables.figures.quantities[number]
+            lower = upper = np.ones(len(self.tables.groups[group]))
             for part in self._here[group][number]:
-                value = value * self._factor(part, quantity, selector, own)
-            self._made[key] = value
+                low, high = self._factor(part, quantity, told, own)
+                lower, upper = lower * low, upper * high
+            self._made[key] = lower, upper
         return self._made[key]
 
-    def _factor(self, part: Part, quantity: Quantity, told: tuple[int, int], own: tuple[int, str] | None) -> Floats:
-        """A part's bound for each candidate of its group. `told` are the block where its operand moves last, and how
-        many blocks count for what does not move it."""
-        tiles = part.new[:, 0]
+    def _factor(self, part: Part, quantity: Quantity, told: Selector, own: str | None) -> tuple[Floats, Floats]:
+        """A part's bounds for each candidate of its group, from below and above."""
+        tiles = _at(part.new[:, 0], part)
         if quantity.kind != TAKEN:
-            return _at(tiles, part)
-        (k, outside), blocks = told, self.tables.blocks(quantity)
+            return tiles, tiles
         if not part.moves:
-            return _at(part.new[:, part.column((outside,) * len(part.dims))], part)
+            least, most = (part.new[:, part.column((blocks,) * len(part.dims))] for blocks in (told.outside, told.most))
+            return _at(least, part), _at(most, part)
+        if told.open != DECIDED:
+            last = [told.block, *range(told.open, self.tables.blocks(quantity))]
+            movers = part.dims if len(part.dims) > 1 else ()
+            each = [self._moved(part, quantity, block, mover)[0] for block in last for mover in (None, *movers)]
+            return np.min(each, axis=0), tiles
+        lower, upper = self._moved(part, quantity, told.block, own)
+        return lower, upper if told.outside == told.most else tiles
+
+    def _moved(self, part: Part, quantity: Quantity, k: int, own: str | None) -> tuple[Floats, Floats]:
+        """Of a part that moves, last in block `k`: by its own dimension `own`, if that slides."""
+        tiles, blocks = _at(part.new[:, 0], part), self.tables.blocks(quantity)
         if k == NO_BLOCK:
-            return _at(tiles, part)
+            return tiles, tiles
         if len(part.dims) > 1:
-            if own is None or own[1] not in part.dims:
-                return _at(tiles, part)
-            place = part.dims.index(own[1])
+            if own is None or own not in part.dims:
+                return tiles, tiles
+            place = part.dims.index(own)
             at = [k + 1] * len(part.dims)
             at[place] = blocks + 1 + k
-            moved = tiles - part.kept[:, part.column(at)]
+            moved = part.new[:, 0] - part.kept[:, part.column(at)]
             others = [n for n, code in enumerate(part.codes) if n and _is_outside(code[place], k, blocks)]
-            return _at(moved * (1 - self._most(part, others)), part)
+            return _at(moved * (1 - self._most(part, others)), part), _at(moved, part)
         others = [n for n, code in enumerate(part.codes) if n and _is_outside(code[0], k, blocks)]
-        loops = self.tables.groups[part.group].loops
-        there = loops[:, self.tables.groups[part.group].dims.index(part.dims[0]), k]
-        held: Floats = np.where(there, 1 - _at(self._most(part, others), part), 1.0)
-        return _at(tiles, part) * held
+        candidates = self.tables.groups[part.group]
+        there = candidates.loops[:, candidates.dims.index(part.dims[0]), k]
+        return np.where(there, tiles - _at(self._kept(part, quantity, others), part), tiles), tiles
+
+    def _kept(self, part: Part, quantity: Quantity, columns: list[int]) -> Floats:
+        """What old tiles had of all new ones at most, while others than the part's only dimension advance.
+
+        Where no tile slides, those that do are dimensions that do not move the role: each of their iterations keeps no
+        more than one code says. Else no more than a share of each new tile is kept.
+        """
+        if not self._slides_anywhere[quantity.role]:
+            if not self._still[quantity.role] or not columns:
+                return np.zeros(len(part.new))
+            most: Floats = part.kept[:, columns].max(axis=1)
+            return most
+        return part.new[:, 0] * self._most(part, columns)
+
+    @cached_property
+    def _slides_anywhere(self) -> dict[Role | None, bool]:
+        """Whether tiles of a role may overlap."""
+        quantities = self.tables.figures.quantities
+        found: dict[Role | None, bool] = dict.fromkeys(self.roles, False)
+        for quantity, parts in zip(quantities, self.tables.parts, strict=True):
+            if quantity.role is not None:
+                found[quantity.role] |= any(part.moves and len(part.dims) > 1 for part in parts)
+        return found
+
+    @cached_property
+    def _still(self) -> dict[Role | None, bool]:
+        """Whether there are dimensions that do not move a role."""
+        return {role: any(role not in roles for roles in self.tables.signatures) for role in self.roles}
 
     def _most(self, part: Part, columns: list[int]) -> Floats:
         """The largest share of its new tile that an old one had, over the given codes."""
@@ -278,25 +398,6 @@ class Columns:
         shares = np.divide(kept, new, out=np.zeros_like(kept), where=new > 0)
         most: Floats = shares.max(axis=1, initial=0.0)
         return most
-
-    def classes(self) -> Iterator[Class]:
-        """All classes that have candidates of some kind wherever they allow it."""
-        count = len(self.tables.signatures)
-        there = 0
-        for bits in self.tables.kinds:
-            there |= int(np.bitwise_or.reduce(bits)) if len(bits) else 0
-        choices = []
-        for block in range(self.blocks):
-            kinds = [kind for kind in range(count) if there >> (block * count + kind) & 1]
-            choices.append(list(_blocks(kinds)))
-        yield from product(*choices)
-
-
-def _blocks(kinds: list[int]) -> Iterator[Block]:
-    for size in range(len(kinds) + 1):
-        for some in combinations(kinds, size):
-            for innermost in some or (None,):
-                yield Block(frozenset(some), innermost)
 
 
 def _at(rows: Floats, part: Part) -> Floats:

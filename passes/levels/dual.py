@@ -13,43 +13,18 @@ give a bound (duality of geometric programs: Boyd, Kim, Vandenberghe, Hassibi, A
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import exp, inf
 from typing import Any
 
 import numpy as np
 
 from .classes import Variants
-from .kernels import EDP, ENERGY, LATENCY
-from .space import Ints
+from .kernels import ENERGY, LATENCY
+from .linear import Linear
 from .tables import Floats
 
 _STEPS = 80
-
-
-@dataclass
-class Linear:
-    """Linear bounds: `energy`, each of `forms` and `ramps` have a coefficient for each wanted quantity, and a constant.
-    `rooms` are capacities, of which tiles take `room_weights`; `limits` are lanes by slot."""
-
-    wanted: list[int]
-    constants: Floats
-    energy: Floats
-    forms: Floats
-    ramps: Floats
-    tiles: list[Floats]
-    rooms: Floats
-    room_weights: Floats
-    limits: Ints
-    lanes: list[Ints]
-    mode: int
-
-    def bound(self, values: Floats) -> float:
-        """The objective's bound from bounds of quantities."""
-        energy = float(self.energy[:-1] @ values + self.energy[-1])
-        cycles = float((self.forms[:, :-1] @ values + self.forms[:, -1]).max())
-        cycles += float(self.ramps[:-1] @ values + self.ramps[-1])
-        return {ENERGY: energy, LATENCY: cycles, EDP: energy * cycles}[self.mode]
+_PATIENCE = 20  # steps without a better bound
 
 
 class Product:
@@ -72,9 +47,9 @@ class Product:
         total = self.constant + sum(float(score.min()) for score in self.scores(variants))
         return exp(min(total, 700.0)) if total > -inf else 0.0
 
-    def improve(self, variants: Sequence[Variants]) -> None:
-        for each in self.factors:
-            each.improve(variants)
+    def improve(self, variants: Sequence[Variants], enough: float = inf) -> float:
+        """The bound after steps of both; `enough` does not end them."""
+        return float(np.prod([each.improve(variants) for each in self.factors]))
 
 
 class Dual:
@@ -82,19 +57,21 @@ class Dual:
 
     def __init__(self, linear: Linear, mode: int, sets_aside: bool = True) -> None:
         self.linear = linear
+        self.constants = linear.constants[: linear.wanted]
         self.mode = mode
         # Cycles that every mapping takes are set aside where nothing is multiplied with them.
-        self.aside = float(linear.ramps[-1]) if mode == LATENCY and sets_aside else 0.0
+        energy, forms, ramps = linear.scaled
+        self.aside = float(ramps[-1]) if mode == LATENCY and sets_aside else 0.0
         # Sums below the objective: of several each holds, so any mean of their logarithms does.
-        rows = [linear.energy] if mode == ENERGY else [form + linear.ramps for form in linear.forms]
+        rows = [energy.copy()] if mode == ENERGY else [form + ramps for form in forms]
         for row in rows if mode == LATENCY else []:
             row[-1] -= self.aside
         self.sums: list[Floats] = [row for row in rows if row[-1] >= 0 and (row > 0).any()]
         self.holds = bool(self.sums)
         self.shares = [np.where(row > 0, 1.0, 0.0) / max(1, int((row > 0).sum())) for row in self.sums]
+        self._started = False
         self.means = np.full(len(self.sums), 1 / max(1, len(self.sums)))
-        self.spatial = np.flatnonzero(linear.limits > 1)
-        self.lane_prices = np.zeros(len(self.spatial))
+        self.lane_prices = np.zeros(len(linear.limits))
         self.room_prices = np.zeros(len(linear.rooms))
         weights = linear.room_weights
         self.room_shares = np.where(weights > 0, 1.0, 0.0) / np.maximum(1, (weights > 0).sum(axis=1))[:, None]
@@ -109,11 +86,11 @@ class Dual:
             there = share > 0
             if mean > 0:
                 total += mean * float((share[there] * np.log(row[there] / share[there])).sum())
-                constants = self.linear.constants[there[:-1]]
+                constants = self.constants[there[:-1]]
                 if (constants <= 0).any():
                     return -inf
                 total += mean * float((share[:-1][there[:-1]] * np.log(constants)).sum())
-        total -= float(self.lane_prices @ np.log(self.linear.limits[self.spatial]))
+        total -= float(self.lane_prices @ np.log(self.linear.limits))
         for room, price in enumerate(self.room_prices):
             weights, share = self.linear.room_weights[room], self.room_shares[room]
             there = share > 0
@@ -124,41 +101,70 @@ class Dual:
 
     def _exponents(self) -> tuple[Floats, Floats]:
         """Of quantities, and of tiles."""
-        of_quantities = np.zeros(len(self.linear.wanted))
+        of_quantities = np.zeros(self.linear.wanted)
         for share, mean in zip(self.shares, self.means, strict=True):
             of_quantities += mean * share[:-1]
         return of_quantities, self.room_prices @ self.room_shares if len(self.room_prices) else np.zeros(0)
 
     def scores(self, variants: Sequence[Variants]) -> list[Floats]:
         """What each variant of each group adds to the bound's logarithm."""
-        of_quantities, of_tiles = self._exponents()
-        found = []
-        for group, each in enumerate(variants):
-            score = each.logs @ of_quantities
-            if len(of_tiles) and of_tiles.any():
-                score = score + _logs(self.linear.tiles[group][each.places]) @ of_tiles
-            if self.lane_prices.any():
-                score = score + _logs(self.linear.lanes[group][each.places][:, self.spatial]) @ self.lane_prices
-            found.append(score)
-        return found
+        weights = self._weights()
+        return [self._logs(group, each) @ weights for group, each in enumerate(variants)]
 
-    def _log_bound(self, variants: Sequence[Variants]) -> float:
-        return self.constant + sum(float(score.min()) for score in self.scores(variants))
+    def _weights(self) -> Floats:
+        """Of the logarithms of quantities, of tiles and of lanes."""
+        of_quantities, of_tiles = self._exponents()
+        return np.concatenate([of_quantities, of_tiles, self.lane_prices])
+
+    def _logs(self, group: int, variants: Variants) -> Floats:
+        return np.concatenate([variants.logs, self.linear.logs[group][variants.places]], axis=1)
+
+    def _log_bound(self, logs: Sequence[Floats]) -> float:
+        weights = self._weights()
+        return self.constant + sum(float((each @ weights).min()) for each in logs)
 
     def bound(self, variants: Sequence[Variants]) -> float:
         """What the objective is at least, in a class."""
-        total = self._log_bound(variants)
+        return self._above(self._log_bound([self._logs(group, each) for group, each in enumerate(variants)]))
+
+    def _above(self, total: float) -> float:
         return exp(min(total, 700.0)) + self.aside if total > -inf else 0.0
 
-    def improve(self, variants: Sequence[Variants]) -> None:
-        """Steps along subgradients; the best weights and prices are kept. They start from those of before or, if that
-        is better, from waiting for one thing alone."""
+    def improve(self, variants: Sequence[Variants], enough: float = inf) -> float:
+        """The bound after steps along subgradients, until it is `enough`; the best weights and prices are kept. The
+        first time they start, if that is better, from waiting for one thing alone."""
         if not self.holds:
-            return
-        best, kept = self._log_bound(variants), self._state()
-        least = np.log(np.maximum(self.linear.constants, 1e-300)) + sum(each.logs.min(axis=0) for each in variants)
-        own = range(len(self.sums)) if self.mode == LATENCY else (0,)
-        for number in own:
+            return 0.0
+        logs = [self._logs(group, each) for group, each in enumerate(variants)]
+        best, kept = self._log_bound(logs), self._state()
+        if not self._started:
+            best, kept = self._start(logs, best)
+        wide, count = len(self.constants), len(self.constants) + self.linear.room_weights.shape[1]
+        constants = np.log(np.maximum(self.constants, 1e-300))
+        since = 0
+        for step in range(_STEPS):
+            weights = self._weights()
+            x, total = np.zeros(len(weights)), self.constant
+            for each in logs:
+                score = each @ weights
+                place = int(np.argmin(score))
+                total += float(score[place])
+                x += each[place]
+            since = 0 if total > best + 1e-4 else since + 1
+            if total > best:
+                best, kept = total, self._state()
+            if since > _PATIENCE or self._above(best) >= enough:
+                break
+            self._step(constants + x[:wide], x[wide:count], x[count:], step)
+        self._restore(kept)
+        return self._above(best)
+
+    def _start(self, logs: Sequence[Floats], best: float) -> tuple[float, tuple[Any, ...]]:
+        """From waiting for one thing alone, with prices or without."""
+        self._started, kept = True, self._state()
+        wide = len(self.constants)
+        least = np.log(np.maximum(self.constants, 1e-300)) + sum(each[:, :wide].min(axis=0) for each in logs)
+        for number in range(len(self.sums)) if self.mode == LATENCY else (0,):
             self._restore(kept)
             self.means[:] = [float(other == number) for other in range(len(self.sums))]
             self.shares[number], _ = _terms(self.sums[number], least)
@@ -166,50 +172,30 @@ class Dual:
                 self.lane_prices[:] = prices
                 if not prices:
                     self.room_prices[:] = 0.0
-                if (total := self._log_bound(variants)) > best:
+                if (total := self._log_bound(logs)) > best:
                     best, kept = total, self._state()
         self._restore(kept)
-        kept = self._state()
-        columns = [each.logs for each in variants]
-        tiles = [_logs(self.linear.tiles[group][each.places]) for group, each in enumerate(variants)]
-        lanes = [_logs(self.linear.lanes[group][each.places][:, self.spatial]) for group, each in enumerate(variants)]
-        for step in range(_STEPS):
-            of_quantities, of_tiles = self._exponents()
-            x = np.log(np.maximum(self.linear.constants, 1e-300))
-            held, used, total = np.zeros(len(of_tiles) and tiles[0].shape[1]), np.zeros(len(self.spatial)), 0.0
-            for column, tile, lane in zip(columns, tiles, lanes, strict=True):
-                score = column @ of_quantities + lane @ self.lane_prices
-                if len(of_tiles):
-                    score = score + tile @ of_tiles
-                place = int(np.argmin(score))
-                total += float(score[place])
-                x = x + column[place]
-                used = used + lane[place]
-                if len(of_tiles):
-                    held = held + tile[place]
-            total += self.constant
-            if total > best:
-                best, kept = total, self._state()
-            rate, price_rate = 0.1 / (1 + step / 20), 0.02 / (1 + step / 20)
-            logs = np.empty(len(self.sums))
-            for number, row in enumerate(self.sums):
-                ideal, logs[number] = _terms(row, x)
-                self.shares[number] = _toward(self.shares[number], ideal, rate)
-            if len(logs) > 1:
-                means = self.means * np.exp(rate * (logs - logs.max()))
-                means = np.maximum(means, 1e-3 * means.max())
-                self.means = means / means.sum()
-            self.lane_prices = np.maximum(
-                0.0, self.lane_prices + price_rate * np.clip(used - np.log(self.linear.limits[self.spatial]), -1, 1)
-            )
-            for room in range(len(self.room_prices)):
-                weights = self.linear.room_weights[room]
-                there = weights > 0
-                words = np.where(there, weights * np.exp(held), 0.0)
-                self.room_shares[room] = _toward(self.room_shares[room], words / words.sum(), rate)
-                over = float(np.log(words.sum() / max(self.linear.rooms[room], 1e-9)))
-                self.room_prices[room] = max(0.0, self.room_prices[room] + price_rate * min(1.0, max(-1.0, over)))
-        self._restore(kept)
+        return best, self._state()
+
+    def _step(self, x: Floats, held: Floats, used: Floats, step: int) -> None:
+        """Towards the shares of what costs least at these prices, and prices of what that exceeds."""
+        rate, price_rate = 0.1 / (1 + step / 20), 0.02 / (1 + step / 20)
+        logs = np.empty(len(self.sums))
+        for number, row in enumerate(self.sums):
+            ideal, logs[number] = _terms(row, x)
+            self.shares[number] = _toward(self.shares[number], ideal, rate)
+        if len(logs) > 1:
+            means = self.means * np.exp(rate * (logs - logs.max()))
+            means = np.maximum(means, 1e-3 * means.max())
+            self.means = means / means.sum()
+        over = np.clip(used - np.log(self.linear.limits), -1, 1)
+        self.lane_prices = np.maximum(0.0, self.lane_prices + price_rate * over)
+        for room in range(len(self.room_prices)):
+            weights = self.linear.room_weights[room]
+            words = np.where(weights > 0, weights * np.exp(held), 0.0)
+            self.room_shares[room] = _toward(self.room_shares[room], words / words.sum(), rate)
+            excess = float(np.log(words.sum() / max(self.linear.rooms[room], 1e-9)))
+            self.room_prices[room] = max(0.0, self.room_prices[room] + price_rate * min(1.0, max(-1.0, excess)))
 
     def _state(self) -> tuple[Any, ...]:
         return (
@@ -222,11 +208,6 @@ class Dual:
         self.shares = [share.copy() for share in shares]
         self.means, self.lane_prices = means.copy(), lane_prices.copy()
         self.room_prices, self.room_shares = room_prices.copy(), room_shares.copy()
-
-
-def _logs(values: Any) -> Floats:
-    logs: Floats = np.log(np.maximum(np.asarray(values, np.float64), 1e-300))
-    return logs
 
 
 def _terms(row: Floats, logs: Floats) -> tuple[Floats, float]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import product
 from typing import Any
 
@@ -16,7 +18,7 @@ from .space import Ints, orders, signature, tree_of
 from .tables import Floats, Tables
 
 _ENERGY, _BUSY, _ALTERNATING, _RAMP, _CAPACITY = range(5)
-_MOST_QUANTITIES = 4  # of an item
+MOST_QUANTITIES = 4  # of an item
 
 
 @dataclass
@@ -36,37 +38,38 @@ class Exact:
         compiled(chosen, ranks, *self.arguments, found)
         return found
 
-    def orders_of(self, chosen: Ints) -> list[tuple[tuple[str, ...], ...]]:
-        """The declared orders of one mapping, by block, without loops of one iteration."""
+    def orders_of(self, chosen: Ints, preferred: Sequence[frozenset[int]] = ()) -> list[tuple[tuple[str, ...], ...]]:
+        """The declared orders of one mapping, by block, without loops of one iteration. Of the first blocks those whose
+        innermost loop is of a `preferred` kind, where the mapping has such loops there."""
         looping: list[set[str]] = [set() for _ in self.declared]
         for candidates, place in zip(self.tables.groups, chosen, strict=True):
             for number, dim in enumerate(candidates.dims):
-                for block in np.flatnonzero(candidates.loops[place, number]):
-                    looping[block].add(dim)
+                for at in np.flatnonzero(candidates.loops[place, number]):
+                    looping[at].add(dim)
         choices = []
-        for declared, there in zip(self.declared, looping, strict=True):
-            choices.append(list(dict.fromkeys(tuple(d for d in order if d in there) for order in declared)))
+        for block, (declared, there) in enumerate(zip(self.declared, looping, strict=True)):
+            found = list(dict.fromkeys(tuple(d for d in order if d in there) for order in declared))
+            if block < len(preferred):
+                liked = [order for order in found if order and self._kind[order[-1]] in preferred[block]]
+                found = liked or found
+            choices.append(found)
         return list(product(*choices))
 
-    def ranked(
-        self, chosen: Ints, innermost: frozenset[tuple[int | None, ...]] | None = None
-    ) -> tuple[list[tuple[tuple[str, ...], ...]], Ints]:
-        """The orders of one mapping with their ranks; mappings with loops at the same places have the same. Only those
-        in which the kinds of the innermost loops of the first blocks are `innermost`, if that is given."""
-        groups = zip(self.tables.groups, chosen, strict=True)
-        key = b"".join([candidates.loops[place].tobytes() for candidates, place in groups])
-        if (key, innermost) not in self._ranked:
-            orders = self.orders_of(chosen)
-            if innermost is not None:
-                blocks = len(next(iter(innermost)))
-                orders = [order for order in orders if self._kinds(order)[:blocks] in innermost]
-            self._ranked[key, innermost] = orders, self.ranks(orders)
-        return self._ranked[key, innermost]
+    @cached_property
+    def _kind(self) -> dict[str, int]:
+        workload = self.tables.frame.workload
+        return {dim: self.tables.signatures.index(signature(workload, dim)) for dim in self.dims}
 
-    def _kinds(self, order: tuple[tuple[str, ...], ...]) -> tuple[int | None, ...]:
-        """Kinds of the innermost loops, by block."""
-        workload, signatures = self.tables.frame.workload, self.tables.signatures
-        return tuple(signatures.index(signature(workload, dims[-1])) if dims else None for dims in order)
+    def ranked(
+        self, chosen: Ints, preferred: tuple[frozenset[int], ...] = ()
+    ) -> tuple[list[tuple[tuple[str, ...], ...]], Ints]:
+        """The orders of one mapping with their ranks; mappings with loops at the same places have the same."""
+        groups = zip(self.tables.groups, chosen, strict=True)
+        key = b"".join([candidates.loops[place].tobytes() for candidates, place in groups]), preferred
+        if key not in self._ranked:
+            orders = self.orders_of(chosen, preferred)
+            self._ranked[key] = orders, self.ranks(orders)
+        return self._ranked[key]
 
     def ranks(self, found: list[tuple[tuple[str, ...], ...]]) -> Ints:
         """Ranks [order, block, dimension] of orders."""
@@ -127,7 +130,7 @@ def exact_of(tables: Tables) -> Exact:
     def add(kind: int, store: int, action: int, item: Item, price: float) -> None:
         signed = [(place, 1) for place in item.plus] + [(place, -1) for place in item.minus]
         flat = [value for pair in signed for value in pair]
-        items.append([kind, store, action, item.num, item.den, *flat, *[-1] * (2 * _MOST_QUANTITIES - len(flat))])
+        items.append([kind, store, action, item.num, item.den, *flat, *[-1] * (2 * MOST_QUANTITIES - len(flat))])
         prices.append(price)
 
     for item, price in figures.energy:
@@ -157,7 +160,7 @@ def exact_of(tables: Tables) -> Exact:
         _joined(new, np.float64),
         _joined(kept, np.float64),
         np.array(ends, np.int64).reshape(len(ends), 3),
-        np.array(items, np.int64).reshape(len(items), 5 + 2 * _MOST_QUANTITIES),
+        np.array(items, np.int64).reshape(len(items), 5 + 2 * MOST_QUANTITIES),
         np.array([limit for _, _, limit in figures.capacities], np.int64),
         np.array(prices, np.float64),
         np.array(rates, np.float64).reshape(len(rates), 3),

@@ -124,8 +124,8 @@ def _operand(made: Figures, frame: Frame, role: Role, prices: dict[tuple[str, st
         shared = _crossing(made, frame, role, kind, place, until, None, place)
         each = _crossing(made, frame, role, kind, place, until, EACH, until)
         networks = [
-            made.place(Quantity(kind, role, until, _modes(frame, role, place, until, EACH, None, number), True))
-            for number in range(len(between))
+            made.place(Quantity(kind, role, until, _modes(frame, role, place, until, EACH, None, level), True))
+            for level in between
         ]
         _links(made, frame, between, [*networks[1:], each.total] if between else [], bits, prices)
         _ramp(made, frame, outer, store, (role, until), each, bits)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from .compiling import compiled
 
-ENERGY, LATENCY, EDP = 0, 1, 2
+ENERGY, LATENCY, EDP, OTHER = range(4)
 
 
 @compiled
@@ -160,9 +160,27 @@ def evaluate(
 
 
 @compiled
+def objective_of(mode: int, terms: NDArray[np.float64], most: NDArray[np.float64], energy: float, cycles: float) -> Any:
+    """What is minimised, of figures or of bounds of them: `terms` are rows of a weight and the powers of energy and
+    cycles; infinite beyond the limits `most` of cycles and of energy."""
+    if mode == ENERGY:
+        return energy
+    if mode == LATENCY:
+        return cycles
+    if mode == EDP:
+        return energy * cycles
+    if cycles > most[0] or energy > most[1]:
+        return np.inf
+    total = 0.0
+    for term in range(len(terms)):
+        total += terms[term, 0] * energy ** terms[term, 1] * cycles ** terms[term, 2]
+    return total
+
+
+@compiled
 def _bound(
-    values: NDArray[np.float64], mode: int, weights: NDArray[np.float64], forms: NDArray[np.float64],
-    ramps: NDArray[np.float64],
+    values: NDArray[np.float64], mode: int, terms: NDArray[np.float64], most: NDArray[np.float64],
+    weights: NDArray[np.float64], forms: NDArray[np.float64], ramps: NDArray[np.float64],
 ) -> Any:  # fmt: skip
     """A bound of the objective from bounds of quantities; the last column of each is a constant."""
     count = len(values)
@@ -181,7 +199,31 @@ def _bound(
     cycles += ramps[count]
     for place in range(count):
         cycles += ramps[place] * values[place]
-    return cycles if mode == LATENCY else energy * cycles
+    return objective_of(mode, terms, most, energy, cycles)
+
+
+@compiled
+def _rounded(
+    values: NDArray[np.float64], mode: int, terms: NDArray[np.float64], most: NDArray[np.float64],
+    items: NDArray[np.int64], prices: NDArray[np.float64], rows: NDArray[np.float64],
+) -> Any:  # fmt: skip
+    """A bound of the objective from bounds of all quantities, whose words and cycles are rounded up. `items` have a row
+    of sums, whether their time is rounded, num, den, and places of quantities with their signs (linear.py); `rows` are
+    the sums' constants: of energy, of each form, of ramps."""
+    sums = rows.copy()
+    for number in range(len(items)):
+        item = items[number]
+        total = 0.0
+        for each in range(4):
+            if item[4 + 2 * each] >= 0:
+                total += item[5 + 2 * each] * values[item[4 + 2 * each]]
+        words = np.ceil(total * item[2] / item[3] * (1 - 1e-12) - 1e-9)
+        value = words * prices[number]
+        sums[item[0]] += np.ceil(value - 1e-9) if item[1] else value
+    cycles = 0.0
+    for form in range(1, len(sums) - 1):
+        cycles = max(cycles, np.ceil(sums[form] - 1e-9))
+    return objective_of(mode, terms, most, sums[0], cycles + sums[-1])
 
 
 @compiled
@@ -201,12 +243,24 @@ def descend(
     rooms: NDArray[np.float64],
     room_weights: NDArray[np.float64],
     mode: int,
+    terms: NDArray[np.float64],
+    most: NDArray[np.float64],
     weights: NDArray[np.float64],
     forms: NDArray[np.float64],
     ramps: NDArray[np.float64],
+    items: NDArray[np.int64],
+    prices: NDArray[np.float64],
+    rows: NDArray[np.float64],
     limit: float,
+    floor: float,
     shrink: bool,
-    skipped: int,
+    budget: int,
+    values: NDArray[np.float64],
+    held: NDArray[np.float64],
+    used: NDArray[np.int64],
+    flags: NDArray[np.int64],
+    sums: NDArray[np.float64],
+    at: NDArray[np.int64],
     leaves: NDArray[np.int64],
     bounds: NDArray[np.float64],
     counts: NDArray[np.int64],
@@ -215,23 +269,19 @@ def descend(
 
     Candidates of group g lie in rows sizes[g] .. sizes[g + 1] - 1, in the order of their scores: logarithms whose sum
     over groups and `score_constant` may not exceed that of what the limit has above `aside`. If `shrink`, only the leaf
-    with the least bound is kept, as the first; else the first `skipped` ones are passed over. A capacity is a row of
-    `room_weights` over tiles with its limit in `rooms`. counts: bounds evaluated; 1 if there are more leaves.
+    with the least bound is kept, as the first, and one at the `floor` ends the search. A capacity is a row of
+    `room_weights` over tiles with its limit in `rooms`. counts: bounds evaluated; the level to go on with when
+    `leaves` are full or `budget` bounds were evaluated, or -1 at the end: `values` .. `at` [level] are where it stands.
     """
     groups = len(sizes) - 1
     wide, tile_count, slots = columns.shape[1], tiles.shape[1], lanes.shape[1]
-    values = np.ones((groups + 1, wide), np.float64)
-    held = np.ones((groups + 1, tile_count), np.float64)
-    used = np.ones((groups + 1, slots), np.int64)
-    flags = np.zeros(groups + 1, np.int64)
-    sums = np.zeros(groups + 1, np.float64)
-    at = np.zeros(groups, np.int64)
     least = np.empty(wide, np.float64)
     found, evaluated = 0, 0
     score_limit = np.log(max(limit - aside, 1e-300)) - score_constant + 1e-9
-    level = 0
-    at[0] = sizes[0] - 1
+    level = counts[1]
     while level >= 0:
+        if evaluated >= budget:
+            break
         at[level] += 1
         row = at[level]
         if row >= sizes[level + 1] or sums[level] + scores[row] + rest_scores[level + 1] > score_limit:
@@ -262,7 +312,7 @@ def descend(
         for place in range(wide):
             values[level + 1, place] = values[level, place] * columns[row, place]
             least[place] = values[level + 1, place] * rest_columns[level + 1, place]
-        bound = _bound(least, mode, weights, forms, ramps)
+        bound = _bound(least, mode, terms, most, weights, forms, ramps)
         if bound >= limit:
             continue
         if level + 1 < groups:
@@ -271,19 +321,21 @@ def descend(
             level += 1
             at[level] = sizes[level] - 1
             continue
+        bound = max(bound, _rounded(least, mode, terms, most, items, prices, rows))
+        if bound >= limit:
+            continue
         if shrink:
             limit = bound
             score_limit = np.log(max(limit - aside, 1e-300)) - score_constant + 1e-9
             found = 0
-        elif skipped > 0:
-            skipped -= 1
-            continue
-        elif found == len(leaves):
-            counts[1] = 1
-            break
         for group in range(groups):
             leaves[found, group] = at[group]
         bounds[found] = bound
         found += 1
+        if shrink and bound <= floor:
+            level = -1
+        elif found == len(leaves) and not shrink:
+            break
     counts[0] += evaluated
+    counts[1] = level
     return found

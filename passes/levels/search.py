@@ -1,37 +1,41 @@
-"""Branch and bound over the classes of a frame: the best mapping, and proof that no other one of the space is better.
+"""Branch and bound over the tree of classes of a frame: the best mapping, and proof that no other one is better.
 
-Every class has a bound; classes are searched in its order until none is below the best mapping that is known. In a
-class candidates of groups are joined one group after the other; what their products and the least of the groups to come
-say of the objective must stay below the best. What is left is evaluated exactly, in all declared orders.
+Every node of the tree (classes.py) has a bound: the least that its candidates, joined one group after the other, can
+have; what their products and the least of the groups to come say of the objective must stay below the best. Nodes are
+split in the order of their bounds until none is below the best mapping that is known. Of a class without open blocks
+all joined candidates that stay below the best are evaluated exactly.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import combinations
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from typing import Any
 
 import numpy as np
 
-from ...ir.hierarchy import FanOut, Store
+from ..objective import Objective
 from .classes import Class, Columns, Key, Variants
-from .dual import Dual, Linear, Product
+from .dual import Dual, Product
 from .exact import Exact, exact_of
-from .figures import DISTINCT, TILE, Figures, Item
-from .kernels import EDP, ENERGY, LATENCY, descend
+from .figures import Figures
+from .fronts import front
+from .kernels import EDP, ENERGY, LATENCY, OTHER, descend
+from .linear import Linear, linear_of
+from .local_search import local_search
 from .space import Frame, Ints
 from .tables import Floats, Tables, tables_of
 
-MODES = {"energy": ENERGY, "latency": LATENCY, "edp": EDP}
 ROUNDING = 1e-9  # relative error of sums of floats
-_MOST_LEAVES = 1 << 14
-_SMALL = 4000  # combinations of candidates for which better scores are not worth it
-_MOST_CLASSES = 1 << 18  # of loop orders that are told apart
-_MOST_BYTES = 1 << 29  # of candidates of all classes
-_FEWEST_NODES = 64  # classes that are looked at whatever the time, so that there is a mapping
-_MOST_IMPROVED = 16  # classes whose scores are improved
+_MOST_LEAVES = 1 << 12  # that are evaluated at a time
+_BUDGET = 1 << 24  # bounds between two looks at the clock
+_SMALL = 1 << 16  # combinations of candidates for which better scores are not worth it
+_MOST_BYTES = 1 << 28  # of the candidates of all classes that are kept for the next one
+_MOST_POINTS = 20000
+_GOOD = 0.01  # share that a local search must gain, or that the best may be above a bound, to be worth one
+_MOST_FRUITLESS = 3
 
 
 @dataclass
@@ -46,122 +50,258 @@ class Best:
     points: list[tuple[float, float]] = field(default_factory=list)  # energy in pJ and cycles of evaluated mappings
 
 
-@dataclass(frozen=True)
-class Node:
-    """Classes with the same candidates, with a bound of the objective. A mapping belongs to the class of exactly the
-    kinds that it has loops of (as bits of `kinds`), whose innermost loops are of the kinds of its order."""
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """An objective for compiled code: its mode, its terms (weight, powers of energy and of cycles) and its limits of
+    cycles and energy."""
 
-    bound: float
-    number: int
-    variants: tuple[Variants, ...]
-    kinds: Mapping[int, frozenset[tuple[int | None, ...]]]
+    mode: int
+    terms: Floats
+    most: Floats
+
+    def of(self, figures: Floats) -> Floats:
+        """The objective of energies and cycles [mapping, 2]."""
+        energy, cycles = figures[:, 0], figures[:, 1]
+        if self.mode != OTHER:
+            return {ENERGY: energy, LATENCY: cycles}.get(self.mode, energy * cycles)
+        total = sum(weight * energy**by_energy * cycles**by_cycles for weight, by_energy, by_cycles in self.terms)
+        return np.where((cycles <= self.most[0]) & (energy <= self.most[1]), total, np.inf)
 
 
-def _joined(node: Node) -> float:
-    """Combinations of the candidates of all groups."""
-    return float(np.prod([len(each.places) for each in node.variants], dtype=np.float64))
+_MODES: dict[tuple[tuple[float, float], ...], int] = {((0.0, 1.0),): LATENCY, ((1.0, 0.0),): ENERGY, ((1.0, 1.0),): EDP}
+
+
+def goal_of(objective: Objective) -> Goal:
+    powers = tuple((each.energy_power, each.latency_power) for each in objective.terms)
+    plain = objective.terms[0].weight == 1.0 and not objective.is_limited
+    terms = np.array([(each.weight, each.energy_power, each.latency_power) for each in objective.terms], np.float64)
+    most = np.array([objective.most_cycles, objective.most_energy_pj * (1 + ROUNDING)])
+    return Goal(_MODES.get(powers, OTHER) if plain else OTHER, terms, most)
+
+
+@dataclass(frozen=True, slots=True)
+class _Joined:
+    """Candidates of all groups, in the order in which they are joined, for compiled code."""
+
+    order: list[int]
+    places: Ints
+    arrays: tuple[Any, ...]
+    state: tuple[Any, ...]
+
+    def restart(self) -> None:
+        """Go back to before the first combination."""
+        *_, at, counts = self.state
+        at[0], counts[1] = -1, 0
 
 
 @dataclass
 class Search:
-    """One frame's search, for one choice of the fan-outs that have no lanes at work: their links are not used."""
+    """One frame's search."""
 
     tables: Tables
     exact: Exact
     linear: Linear
     columns: Columns
-    mode: int
-    dual: Dual | Product
-    passed: frozenset[int]
-    _improved: int = 0
+    goal: Goal
+    dual: Dual | Product | None
+    _fronts: dict[tuple[Any, ...], Variants] = field(default_factory=dict)
+    _stored_bytes: int = 0
+    _leaves: Ints = field(init=False)
+    _bounds: Floats = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._leaves = np.empty((_MOST_LEAVES, len(self.tables.groups)), np.int64)
+        self._bounds = np.empty(_MOST_LEAVES)
 
     def run(self, best: Best, deadline: float) -> None:
         """Improve `best`; what is left open at the `deadline` (of time.monotonic) is in `best.open`."""
-        nodes = sorted(self._nodes(best, deadline), key=lambda node: (node.bound, node.number))
-        if not nodes:
+        if not self.tables.groups:
+            self._evaluate_chosen(np.zeros(0, np.int64), (), best)
             return
-        self._improve(max(nodes, key=_joined))
-        nodes = [replace(node, bound=max(node.bound, self.dual.bound(node.variants))) for node in nodes]
-        nodes.sort(key=lambda node: (node.bound, node.number))
-        for number, node in enumerate(nodes):
-            if node.bound >= self.below(best.limit):
-                break
+        blocks, number = self.columns.blocks, 0
+        heap: list[tuple[float, int, int, Class]] = [(0.0, 0, 0, ())]
+        fronts = self._fronts_of(())
+        if not all(map(len, fronts)):
+            return
+        least = self._improve(fronts, float("inf"))
+        self._start(least, best, deadline)
+        while heap:
+            bound, _, _, chosen = heappop(heap)
+            if bound >= self.below(best.limit):
+                return
             if time.monotonic() > deadline and best.tree is not None:
-                best.open = min([best.open, *[each.bound for each in nodes[number:]]])
-                break
-            self._search(node, best)
-
-    def _nodes(self, best: Best, deadline: float) -> Iterator[Node]:
-        """All classes with candidates whose bound is below the best. Where there are more than memory holds, or than
-        can be looked at in the time, some: nothing is known of the others but that no mapping costs less than 0."""
-        alike: dict[tuple[Key, ...], list[Class]] = {}
-        for number, chosen in enumerate(self.columns.classes()):
-            alike.setdefault(self.columns.keys(chosen, self.passed), []).append(chosen)
-            late = number % 1024 == 1023 and time.monotonic() > deadline
-            if number == _MOST_CLASSES or late:
-                best.open = 0.0
-                break
-        for number, (keys, classes) in enumerate(alike.items()):
-            if self.columns.stored_bytes > _MOST_BYTES or (number > _FEWEST_NODES and time.monotonic() > deadline):
-                best.open = 0.0
+                best.open = min(best.open, bound)
                 return
-            variants = tuple(self.columns.variants(key) for key in keys)
-            if not all(len(each.places) for each in variants):
+            if len(chosen) == blocks:
+                if not self._search(chosen, best, deadline):
+                    best.open = min(best.open, bound)
                 continue
-            least = self.linear.constants.copy()
-            for each in variants:
-                least *= each.least
-            bound = self.linear.bound(least)
-            if bound < self.below(best.limit):
-                kinds: dict[int, frozenset[tuple[int | None, ...]]] = {}
-                for chosen in classes:
-                    bits, innermost = self.columns.bits(chosen), tuple(block.innermost for block in chosen)
-                    kinds[bits] = kinds.get(bits, frozenset()) | {innermost}
-                yield Node(bound, number, variants, kinds)
+            for choice in self.columns.choices[len(chosen)]:
+                child = (*chosen, choice)
+                least = max(bound, self._least(child, best, bound))
+                if least < self.below(best.limit):
+                    number += 1
+                    heappush(heap, (least, -len(child), number, child))
 
-    def _improve(self, node: Node) -> None:
-        if _joined(node) > _SMALL and self._improved < _MOST_IMPROVED:
-            self._improved += 1
-            self.dual.improve(node.variants)
+    def _start(self, least: float, best: Best, deadline: float) -> None:
+        """Local searches, while they help and the best is not known to be good; nothing is below `least`."""
+        fruitless, seed = 0, 0
+        while fruitless < _MOST_FRUITLESS and least < best.limit * (1 - _GOOD) and time.monotonic() < deadline:
+            before = best.limit
+            for chosen, orders, figures, evaluated in local_search(self.exact, self.goal.of, seed):
+                self._note(chosen, orders, figures, evaluated, best)
+            fruitless, seed = 0 if best.limit < before * (1 - _GOOD) else fruitless + 1, seed + 1
 
-    def _search(self, node: Node, best: Best) -> None:
-        self._improve(node)
-        if self.dual.bound(node.variants) >= self.below(best.limit):
-            return
-        prepared = self._prepare(node.variants)
-        leaves, bounds = np.empty((_MOST_LEAVES, len(node.variants)), np.int64), np.empty(_MOST_LEAVES)
-        found = self._descend(prepared, best, True, 0, leaves, bounds)
-        if not found:
-            return
-        self._evaluate(None, prepared, leaves[:1], bounds[:1], best)
-        skipped = 0
+    def _fronts_of(self, chosen: Class) -> list[Variants]:
+        """The candidates of each group that matter in a class or, of a node with open blocks, to its bound."""
+        found = [
+            self._kept((key, len(chosen)), lambda key=key: self._front(key, chosen))
+            for key in self.columns.keys(chosen)
+        ]
+        if not all(map(len, found)):
+            return found
+        lower = np.array([np.append(each.lower.min(axis=0), each.less.max(axis=0)) for each in found])
+        upper = np.array([np.append(each.upper.max(axis=0), each.less.min(axis=0)) for each in found])
+        differs = lower != upper
+        reduced = []
+        for group, (key, each) in enumerate(zip(self.columns.keys(chosen), found, strict=True)):
+            others = [other for other in range(len(found)) if other != group]
+            alone = ~differs[others].any(axis=0)
+            if (alone & differs[group]).sum() < 2:
+                reduced.append(each)
+                continue
+            factors = np.where(alone, self.linear.constants * lower[others].prod(axis=0), 0.0)
+            at = key, len(chosen), alone.tobytes(), factors.tobytes()
+            reduced.append(
+                self._kept(
+                    at,
+                    lambda each=each, alone=alone, factors=factors, group=group: self._summed(
+                        group, each, alone, factors
+                    ),
+                )
+            )
+        return reduced
+
+    def _kept(self, key: tuple[Any, ...], make: Any) -> Variants:
+        if key not in self._fronts:
+            if self._stored_bytes > _MOST_BYTES:
+                self._fronts.clear()
+                self._stored_bytes = 0
+            made = self._fronts[key] = make()
+            arrays = made.places, made.lower, made.upper, made.less, made.owned
+            self._stored_bytes += 2 * sum(array.nbytes for array in arrays)
+        return self._fronts[key]
+
+    def _front(self, key: Key, chosen: Class) -> Variants:
+        variants = self.columns.variants(key)
+        if len(chosen) < self.columns.blocks:
+            variants.upper = variants.lower
+        lower = np.concatenate([variants.lower, -variants.less, self._scarce(key.group, variants)], axis=1)
+        upper = np.concatenate([variants.upper, -variants.less, self._scarce(key.group, variants)], axis=1)
+        return variants.only(front(lower, upper, variants.owned))
+
+    def _scarce(self, group: int, variants: Variants) -> Floats:
+        """What a candidate takes of what groups share."""
+        return np.concatenate([each[group][variants.places] for each in (self.linear.tiles, self.linear.lanes)], axis=1)
+
+    def _summed(self, group: int, variants: Variants, alone: Any, factors: Floats) -> Variants:
+        """The front where quantities that depend on this group `alone` are summed up; `factors` are what the others
+        contribute."""
+        linear, wide = self.linear, variants.lower.shape[1]
+        energy = self.goal.mode != LATENCY
+        rows = [
+            *([linear.energy] if energy else []),
+            *((linear.forms + linear.ramps) if self.goal.mode != ENERGY else []),
+        ]
+        rounding = [
+            *(linear.rounding[:1] if energy else []),
+            *(linear.rounding[1:] if self.goal.mode != ENERGY else []),
+        ]
+        weights = np.array([row[:-1] * factors for row in rows]).T
+        lower = np.concatenate([variants.lower, variants.less], axis=1) @ weights
+        upper = np.concatenate([variants.upper, variants.less], axis=1) @ weights + rounding
+        rest = self._scarce(group, variants)
+        left, right = ~alone[:wide], ~alone[wide:]
+        lower = np.concatenate([lower, variants.lower[:, left], -variants.less[:, right], rest], axis=1)
+        upper = np.concatenate([upper, variants.upper[:, left], -variants.less[:, right], rest], axis=1)
+        return variants.only(front(lower, upper, variants.owned))
+
+    def _least(self, chosen: Class, best: Best, floor: float) -> float:
+        """The least bound of a node's joined candidates, if it is below the best; else infinity, where nothing is left.
+        What is known to be no less than `floor` is not looked at below that."""
+        fronts = self._fronts_of(chosen)
+        if not all(map(len, fronts)):
+            return float("inf")
+        least = max(floor, self._at_least(fronts), self._improve(fronts, self.below(best.limit)))
+        if least >= self.below(best.limit):
+            return float("inf")
+        joined = self._join(fronts)
+        found, bound, is_whole = self._descend(joined, best, True, floor=least)
+        if not is_whole:
+            return least
+        return bound if found else float("inf")
+
+    def _at_least(self, fronts: Sequence[Variants]) -> float:
+        """What the products of the least of each group say."""
+        values = self.linear.constants.copy()
+        for each in fronts:
+            values *= np.append(each.lower.min(axis=0), each.less.max(axis=0))
+        return float(self.goal.of(np.array([self.linear.sums(values)]))[0])
+
+    def _search(self, chosen: Class, best: Best, deadline: float) -> bool:
+        """Evaluate all of a class that may be better than the best; whether that ended before the deadline."""
+        fronts = self._fronts_of(chosen)
+        if not all(map(len, fronts)):
+            return True
+        if self._improve(fronts, self.below(best.limit)) >= self.below(best.limit):
+            return True
+        joined = self._join(fronts)
+        preferred = tuple(choice.innermost for choice in chosen)
+        found, _, is_whole = self._descend(joined, best, True)
+        if found:
+            self._evaluate(preferred, joined, 1, best)
+        elif is_whole:
+            return True
+        joined.restart()
         while True:
-            limit = best.limit
-            found = self._descend(prepared, best, False, skipped, leaves, bounds)
-            self._evaluate(node, prepared, leaves[: abs(found)], bounds[: abs(found)], best)
-            if found >= 0:
-                return
-            skipped = skipped - found if best.limit == limit else 0
+            found, _, is_whole = self._descend(joined, best, False, go_on=True)
+            self._evaluate(preferred, joined, found, best)
+            if is_whole:
+                return True
+            if time.monotonic() > deadline and best.tree is not None:
+                return False
 
-    def _prepare(self, variants: Sequence[Variants]) -> Any:
-        order = sorted(range(len(variants)), key=lambda group: len(variants[group].places))
-        scores = self.dual.scores(variants)
+    def _improve(self, fronts: Sequence[Variants], enough: float) -> float:
+        """The bound of the scores; they are improved where there is much to join."""
+        if self.dual is None:
+            return 0.0
+        bound = self.dual.bound(fronts)
+        if bound < enough and np.prod([len(each) for each in fronts], dtype=np.float64) > _SMALL:
+            return self.dual.improve(fronts, enough)
+        return bound
+
+    def _join(self, fronts: Sequence[Variants]) -> _Joined:
+        order = sorted(range(len(fronts)), key=lambda group: len(fronts[group]))
+        scores = self.dual.scores(fronts) if self.dual is not None else [np.zeros(len(each)) for each in fronts]
         sizes, columns, tiles, lanes, owned, ranked, places = [0], [], [], [], [], [], []
+        wide = self.linear.wanted
         for group in order:
-            each = variants[group]
-            by = np.lexsort((each.columns.sum(axis=1), scores[group]))
+            each = fronts[group]
+            by = np.lexsort((each.lower.sum(axis=1), scores[group]))
             sizes.append(sizes[-1] + len(by))
-            columns.append(each.columns[by])
+            columns.append(np.concatenate([each.lower, each.less], axis=1)[by])
             tiles.append(self.linear.tiles[group][each.places[by]])
-            lanes.append(self.tables.groups[group].lanes[each.places[by]])
+            lanes.append(self.linear.lanes[group][each.places[by]])
             owned.append(each.owned[by])
             ranked.append(scores[group][by])
             places.append(each.places[by])
-        rest_columns = np.ones((len(order) + 1, columns[0].shape[1]))
-        rest_tiles = np.ones((len(order) + 1, tiles[0].shape[1]))
-        rest_scores = np.zeros(len(order) + 1)
-        for level in range(len(order) - 1, -1, -1):
-            rest_columns[level] = rest_columns[level + 1] * columns[level].min(axis=0)
+        count = len(order)
+        rest_columns = np.ones((count + 1, columns[0].shape[1]))
+        rest_tiles = np.ones((count + 1, tiles[0].shape[1]))
+        rest_scores = np.zeros(count + 1)
+        for level in range(count - 1, -1, -1):
+            least = np.append(columns[level][:, :wide].min(axis=0), columns[level][:, wide:].max(axis=0))
+            rest_columns[level] = rest_columns[level + 1] * least
             rest_tiles[level] = rest_tiles[level + 1] * tiles[level].min(axis=0)
             rest_scores[level] = rest_scores[level + 1] + ranked[level].min()
         rest_columns *= self.linear.constants
@@ -169,163 +309,71 @@ class Search:
             np.array(sizes, np.int64), np.concatenate(columns), np.concatenate(tiles), np.concatenate(lanes),
             np.concatenate(owned), np.concatenate(ranked), rest_columns, rest_tiles, rest_scores,
         )  # fmt: skip
-        return order, np.concatenate(places), arrays
-
-    def _descend(self, prepared: Any, best: Best, shrink: bool, skipped: int, leaves: Ints, bounds: Floats) -> int:
-        """How many leaves were found; negative where there are more."""
-        linear, limit = self.linear, self.below(best.limit)
-        counts = np.zeros(2, np.int64)
-        compiled: Any = descend
-        found = compiled(
-            *prepared[2], self.dual.constant, self.dual.aside, linear.limits, linear.rooms, linear.room_weights,
-            self.mode, linear.energy, linear.forms, linear.ramps, limit, shrink, skipped, leaves, bounds, counts,
+        at = np.full(count + 1, -1, np.int64)
+        state = (
+            np.ones((count + 1, rest_columns.shape[1])), np.ones((count + 1, rest_tiles.shape[1])),
+            np.ones((count + 1, lanes[0].shape[1]), np.int64), np.zeros(count + 1, np.int64), np.zeros(count + 1), at,
         )  # fmt: skip
-        best.bounds += int(counts[0])
-        return -int(found) if counts[1] else int(found)
+        return _Joined(order, np.concatenate(places), arrays, (*state, np.zeros(2, np.int64)))
 
-    def _evaluate(self, node: Node | None, prepared: Any, leaves: Ints, bounds: Floats, best: Best) -> None:
-        order, places, _ = prepared
-        for row in np.argsort(bounds, kind="stable"):
-            if bounds[row] >= self.below(best.limit):
+    def _descend(
+        self, joined: _Joined, best: Best, shrink: bool, go_on: bool = False, floor: float = 0.0
+    ) -> tuple[int, float, bool]:
+        """How many leaves were found, the bound of the first, and whether these are all."""
+        linear, goal, counts = self.linear, self.goal, joined.state[-1]
+        if not go_on:
+            joined.restart()
+        constant, aside = (self.dual.constant, self.dual.aside) if self.dual is not None else (-np.inf, 0.0)
+        compiled: Any = descend
+        before = int(counts[0])
+        found = compiled(
+            *joined.arrays, constant, aside, linear.limits, linear.rooms, linear.room_weights, goal.mode, goal.terms,
+            goal.most, linear.energy, linear.forms, linear.ramps, linear.items, linear.prices,
+            linear.rows, self.below(best.limit), floor, shrink, _BUDGET,
+            *joined.state[:-1], self._leaves, self._bounds, counts,
+        )  # fmt: skip
+        best.bounds += int(counts[0]) - before
+        return int(found), float(self._bounds[0]), bool(counts[1] < 0)
+
+    def _evaluate(self, preferred: tuple[frozenset[int], ...], joined: _Joined, count: int, best: Best) -> None:
+        for row in np.argsort(self._bounds[:count], kind="stable"):
+            if self._bounds[row] >= self.below(best.limit):
                 break
-            chosen = np.empty(len(order), np.int64)
-            for level, group in enumerate(order):
-                chosen[group] = places[leaves[row, level]]
-            innermost = self._innermost(node, chosen) if node is not None and self.columns.blocks else None
-            if innermost == frozenset():
-                continue
-            orders, ranks = self.exact.ranked(chosen, innermost)
-            if not orders:
-                continue
-            found = self.exact.figures(np.repeat(chosen[None], len(orders), axis=0), ranks)
-            value = self.objective(found)
-            best.evaluated += len(orders)
-            number = int(np.argmin(value))
-            if np.isfinite(value[number]) and len(best.points) < 20000:
-                best.points.append((float(found[number, 0]), float(found[number, 1])))
-            if value[number] < best.limit * (1 - ROUNDING):
-                best.limit, best.tree = float(value[number]), self.exact.tree(chosen, orders[number])
+            chosen = np.empty(len(joined.order), np.int64)
+            for level, group in enumerate(joined.order):
+                chosen[group] = joined.places[self._leaves[row, level]]
+            self._evaluate_chosen(chosen, preferred, best)
 
-    def _innermost(self, node: Node, chosen: Ints) -> frozenset[tuple[int | None, ...]]:
-        """What the innermost loops of a mapping may be in the node's classes, if it belongs to one of them."""
-        bits = 0
-        for group, place in enumerate(chosen):
-            bits |= int(self.tables.kinds[group][place])
-        return node.kinds.get(bits & self.columns.mask, frozenset())
+    def _evaluate_chosen(self, chosen: Ints, preferred: tuple[frozenset[int], ...], best: Best) -> None:
+        orders, ranks = self.exact.ranked(chosen, preferred)
+        found = self.exact.figures(np.repeat(chosen[None], len(orders), axis=0), ranks)
+        number = int(np.argmin(self.goal.of(found)))
+        self._note(chosen, orders[number], found[number], len(orders), best)
+
+    def _note(
+        self, chosen: Ints, order: tuple[tuple[str, ...], ...], figures: Floats, evaluated: int, best: Best
+    ) -> None:
+        """Remember one mapping, the best of those `evaluated`."""
+        value = float(self.goal.of(figures[None])[0])
+        best.evaluated += evaluated
+        if np.isfinite(value) and len(best.points) < _MOST_POINTS:
+            best.points.append((float(figures[0]), float(figures[1])))
+        if value < best.limit * (1 - ROUNDING):
+            best.limit, best.tree = value, self.exact.tree(chosen, order)
 
     def below(self, limit: float) -> float:
         """What a bound must be less than to say that something better may be there: cycles are whole."""
-        return limit - 0.5 if self.mode == LATENCY else limit * (1 - ROUNDING)
-
-    def objective(self, found: Floats) -> Floats:
-        if self.mode == ENERGY:
-            return found[:, 0]
-        return found[:, 1] if self.mode == LATENCY else found[:, 0] * found[:, 1]
+        return limit - 0.5 if self.goal.mode == LATENCY else limit * (1 - ROUNDING)
 
 
-def searches_of(frame: Frame, figures: Figures, objective: str) -> Iterator[Search]:
-    """The searches of a frame; there are none where nothing fits."""
+def searches_of(frame: Frame, figures: Figures, objective: Objective) -> Iterator[Search]:
+    """The search of a frame; there is none where nothing fits."""
     tables = tables_of(frame, figures)
     if tables is None:
         return
-    mode, exact = MODES[objective], exact_of(tables)
-    whole = linear_of(tables, mode, frozenset())
-    columns = Columns(tables, whole.wanted)
-    linear = linear_of(tables, mode, frozenset(), whole.wanted)
-    dual = Product(linear) if mode == EDP else Dual(linear, mode)
-    yield Search(tables, exact, linear, columns, mode, dual, frozenset())
-
-
-def linear_of(tables: Tables, mode: int, passed: frozenset[int], wanted: list[int] | None = None) -> Linear:
-    """Bounds of the objective as sums over quantities: words are not rounded up, what is taken off is the most that it
-    can be. Links of the fan-outs `passed` are free."""
-    frame, figures = tables.frame, tables.figures
-    count = len(figures.quantities)
-    most = [_most(tables, number) for number in range(count)]
-    energy = np.zeros(count + 1)
-    energy[count] = figures.energy_pj
-    for item, price in figures.energy:
-        _add(energy, item, price)
-    forms = [np.zeros(count + 1)]
-    forms[0][figures.steps] = 1.0
-    stores = [(n, level) for n, level in enumerate(frame.machine.levels) if isinstance(level, Store)]
-    rates = {n: (s.read_words_per_cycle, s.write_words_per_cycle, s.shared_words_per_cycle) for n, s in stores}
-    for item, level, own in figures.alternating:
-        _add(forms[0], item, _slowest(own, rates[level][2]))
-    for level, _ in stores:
-        for action in range(3):
-            rate = rates[level][action]
-            if rate is None:
-                continue
-            form = np.zeros(count + 1)
-            for item, place, what in figures.busy:
-                if place == level and action in (what, 2):
-                    _add(form, item, 1 / rate)
-            forms.append(form)
-    ramps = np.zeros(count + 1)
-    ramps[count] = figures.ramp_cycles
-    for item, level, own in figures.ramps:
-        _add(ramps, item, _slowest(own, rates[level][2]))
-    rows = [*([energy] if mode != LATENCY else []), *([*forms, ramps] if mode != ENERGY else [])]
-    for row in rows:
-        for place in range(count):
-            if row[place] < 0:
-                row[count] += row[place] * most[place]
-                row[place] = 0.0
-    wanted = wanted or [place for place in range(count) if any(row[place] > 0 for row in rows)]
-    kept = [*wanted, count]
-    tiles = [place for place, quantity in enumerate(figures.quantities) if quantity.kind == TILE]
-    room_weights = np.zeros((len(figures.capacities), len(tiles)))
-    for number, (_, items, _) in enumerate(figures.capacities):
-        for item in items:
-            for place in item.plus:
-                room_weights[number, tiles.index(place)] += item.num / item.den * tables.constants[place]
-    by_group = []
-    for group, candidates in enumerate(tables.groups):
-        sizes = np.ones((len(candidates), len(tiles)))
-        for column, place in enumerate(tiles):
-            for part in tables.parts[place]:
-                if part.group == group:
-                    sizes[:, column] *= part.new[part.rows, 0]
-        by_group.append(sizes)
-    return Linear(
-        wanted=wanted,
-        constants=np.array([tables.constants[place] for place in wanted]),
-        energy=energy[kept],
-        forms=np.array(forms)[:, kept],
-        ramps=ramps[kept],
-        tiles=by_group,
-        rooms=np.array([float(limit) for _, _, limit in figures.capacities]),
-        room_weights=room_weights,
-        limits=np.array([slot.lanes if slot.axis else 1 for slot in frame.slots], np.int64),
-        lanes=[candidates.lanes for candidates in tables.groups],
-        mode=mode,
-    )
-
-
-def _add(form: Floats, item: Item, price: float) -> None:
-    for place in item.plus:
-        form[place] += price * item.num / item.den
-    for place in item.minus:
-        form[place] -= price * item.num / item.den
-
-
-def _slowest(own: float, shared: float | None) -> float:
-    return max(1 / own if own else 0.0, 1 / shared if shared else 0.0)
-
-
-def _most(tables: Tables, number: int) -> float:
-    """No more than this can a quantity be."""
-    quantity = tables.figures.quantities[number]
-    moving, lanes = tables.constants[number], 1.0
-    for part in tables.parts[number]:
-        largest = float(part.new[:, 0].max())
-        if quantity.kind == DISTINCT and not part.moves:
-            lanes *= largest
-        else:
-            moving *= largest
-    room = 1.0
-    for slot in tables.frame.slots[: quantity.until]:
-        if isinstance(tables.frame.level(slot), FanOut):
-            room *= slot.lanes
-    return moving * min(lanes, room)
+    goal = goal_of(objective)
+    linear, columns = linear_of(tables, energetic=goal.mode != LATENCY, timed=goal.mode != ENERGY)
+    dual: Dual | Product | None = None
+    if goal.mode != OTHER:
+        dual = Product(linear) if goal.mode == EDP else Dual(linear, goal.mode)
+    yield Search(tables, exact_of(tables), linear, columns, goal, dual)

@@ -1,0 +1,69 @@
+"""Mappings to start from: one group's candidate, or one block's order, at a time, the best of all, until nothing helps.
+
+It proves nothing: a good mapping early lets the search (search.py) leave out more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from random import Random
+from typing import Any
+
+import numpy as np
+
+from .exact import Exact
+from .space import Ints
+from .tables import Floats
+
+_MOST_EVALUATED = 1 << 12  # candidates of a group that are tried at a time
+
+
+def local_search(
+    exact: Exact, objective: Callable[[Floats], Floats], seed: int
+) -> Iterator[tuple[Ints, tuple[tuple[str, ...], ...], Floats, int]]:
+    """Better and better legal mappings: candidates by group, orders by block, energy and cycles, and how many mappings
+    were evaluated since the last one; the last one comes twice."""
+    rng = Random(seed)
+    groups = exact.tables.groups
+    limits = np.array([slot.lanes if slot.axis else 1 for slot in exact.tables.frame.slots])
+    orders = [rng.choice(declared) for declared in exact.declared]
+    # To begin with everything is cut as far outside as it can be: that fits, if anything does.
+    chosen = np.array([_outermost(group.sizes) for group in groups], np.int64)
+    best, figures, evaluated = np.inf, np.zeros(2), 0
+    while True:
+        before = best
+        for group in rng.sample(range(len(groups)), len(groups)):
+            others = [each.lanes[chosen[number]] for number, each in enumerate(groups) if number != group]
+            left = limits // np.prod(others, axis=0, dtype=np.int64) if others else limits
+            for tried in _parts(np.flatnonzero((groups[group].lanes <= left).all(axis=1))):
+                mappings = np.repeat(chosen[None], len(tried), axis=0)
+                mappings[:, group] = tried
+                found = exact.figures(mappings, np.repeat(exact.ranks([tuple(orders)]), len(tried), axis=0))
+                value = objective(found)
+                evaluated += len(tried)
+                place = int(np.argmin(value))
+                if value[place] < best:
+                    best, figures, chosen = float(value[place]), found[place], mappings[place].copy()
+        for block, declared in enumerate(exact.declared if best < np.inf else ()):
+            tried_orders = [(*orders[:block], order, *orders[block + 1 :]) for order in declared]
+            found = exact.figures(np.repeat(chosen[None], len(declared), axis=0), exact.ranks(tried_orders))
+            value = objective(found)
+            evaluated += len(declared)
+            place = int(np.argmin(value))
+            if value[place] < best:
+                best, figures, orders[block] = float(value[place]), found[place], declared[place]
+        if best < np.inf:
+            yield chosen, tuple(orders), figures, evaluated
+        if best >= before:
+            return
+        evaluated = 0
+
+
+def _outermost(sizes: Any) -> int:
+    """The candidate whose pieces are smallest from the first slot on."""
+    return int(np.lexsort(sizes.prod(axis=1).T[::-1])[0])
+
+
+def _parts(places: Ints) -> Iterator[Ints]:
+    for start in range(0, len(places), _MOST_EVALUATED):
+        yield places[start : start + _MOST_EVALUATED]
