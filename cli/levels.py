@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ..ir.arch import Arch
 
 SEARCH_LIMIT_S = 60.0  # of a layer, if no other is given
+MOST_POINTS = 10**18  # of a layer: the search's counts hold 2^63
 # Which operators are products, and what is fused to them, does not depend on the machine: passes ask these instead.
 _STAND_IN = {"float": "f32_8", "quantised": "gemmini16"}
 _UNREAD = ("calibrate", "calibration", "bias_correction", "precision", "dataflow", "im2col", "seed")
@@ -179,6 +180,10 @@ def _mapped(
         if workload is None or operation.name in pinned or replace(workload, name="") in seen:
             continue
         seen.add(replace(workload, name=""))
+        if workload.points > MOST_POINTS:
+            message = f"{workload.name}: {workload.points} products are more than counts are kept of"
+            faults.append(Diagnostic(message, help=f"at most {MOST_POINTS}"))
+            continue
         report(f"map {workload.name}")
         limit_s = SEARCH_LIMIT_S if time_limit_s is None else time_limit_s
         try:

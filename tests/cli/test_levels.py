@@ -158,6 +158,15 @@ def test_a_layer_that_fits_nowhere_is_named(folder: Path, tmp_path: Path, capsys
     assert "depth_words: 2, holds: [weight]" in said  # the line itself
 
 
+def test_layers_of_too_many_products_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    shape = [2 * 10**6, 2 * 10**6]
+    save_model(tmp_path / "m.onnx", nodes, [("x", FLOAT, shape), ("w", FLOAT, shape)], [("y", FLOAT, shape)], {})
+    (tmp_path / "small.yaml").write_text(MACHINE)
+    assert main(["cost", str(tmp_path / "m.onnx"), "--arch", str(tmp_path / "small.yaml")]) == 2
+    assert f"{8 * 10**18} products are more than counts are kept of" in capsys.readouterr().err
+
+
 def test_constraints_that_do_not_bind_are_told(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
