@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import combinations, product
+from itertools import combinations, islice, product
 from random import Random
 
+import pytest
+from dnnc.backends.cost.levels.cost import LevelCost, cost
 from dnnc.ir.arch import EnergyRow
 from dnnc.ir.hierarchy import OPERAND_ROLES, Buffering, Constraint, FanOut, Hierarchy, Packing, Store
 from dnnc.ir.loop_tree import Keep, LoopNode, LoopTree, Spatial, Temporal, Workload
@@ -45,6 +47,14 @@ def all_trees(workload: Workload, machine: Hierarchy) -> Iterator[LoopTree]:
                 tree = LoopTree(partial.nodes)
                 if not any(loop_tree_faults(workload, machine, tree)):
                     yield tree
+
+
+def costs_of_all(workload: Workload, machine: Hierarchy, most: int) -> list[LevelCost]:
+    """The figures of every legal mapping; the test is skipped where there are more than `most`."""
+    trees = list(islice(all_trees(workload, machine), most + 1))
+    if len(trees) > most:
+        pytest.skip("too many mappings to list")
+    return [cost(workload, machine, tree) for tree in trees]
 
 
 def _keeps(workload: Workload, level: Store | FanOut, number: int) -> list[tuple[Role, ...]]:
