@@ -69,7 +69,8 @@ def add_decisions(parser: argparse.ArgumentParser) -> None:
         "--fuse",
         choices=LEGAL["fuse"],
         default=None,
-        help="auto: values stay in local memory between layers where that is better (default: auto)",
+        help="auto: values stay in local memory between layers where that is better, whole or stripe by stripe; keep:"
+        " whole values alone (default: auto)",
     )
     parser.add_argument(
         "--mapping", metavar="FILE", help="decisions that are fixed, as `cost --save-mapping` writes them"

@@ -52,6 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..backends.cost.accelergy_export import files as accelergy_files
     from ..backends.cost.accelergy_text import FILES
     from ..backends.cost.module import cost_module
+    from ..ir.stats import by_layer
     from .mapping_file import mapping_text
     from .report import progress, words_beside
     from .request import prepare, prepared_stats
@@ -88,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
         written.append((arguments.save_mapping, mapping_text(module).encode()))
     if folder is not None:
         make_folder(folder)
-        texts = accelergy_files(cost_module(module, arch), arch)
+        texts = accelergy_files(by_layer(cost_module(module, arch)), arch)
         written += [(str(folder / name), text.encode()) for name, text in texts.items()]
     write_files(written)
     beyond = exceeded(stats, bounds)

@@ -23,7 +23,7 @@ LEGAL = {
     "dataflow": ("auto", "ws", "os", "is"),
     "im2col": ("auto", "explicit", "implicit"),
     "objective": ("latency",),  # or another one: passes/objective.py
-    "fuse": ("auto", "off"),
+    "fuse": ("auto", "keep", "off"),
 }
 NOTED = ("tolerance",)  # what passes add to the header's options for later: no user gives it
 METHODS = ("minmax", "percentile", "percentile:99.9", "percentile:99.99", "entropy", "mse")
@@ -48,7 +48,8 @@ class Options:
     dataflow     auto, ws, os or is
     im2col       auto, explicit or implicit
     objective    latency, energy, edp, or a sum of products with limits: "energy*latency^2", "energy, cycles<=20000"
-    fuse         auto: values stay in local memory between layers where that is better; or off
+    fuse         auto: values stay in local memory between layers where that is better, whole or stripe by stripe; keep:
+                 only whole; or off
     mapping      a mapping file (specs/mapping.md)
     seed         of synthetic calibration data
     time_limit_s for calibration, and for the search of mappings, which then keeps the best that it has found

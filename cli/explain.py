@@ -86,10 +86,27 @@ class Gains:
     left_out: list[str] = field(default_factory=list)
     alone: bool = False  # whether values stay in local memory, and layers are compared without
 
+    def add(self, layer: str, base: int, by_variant: dict[str, int | None]) -> None:
+        """The cycles of a layer, or of a stripe of one."""
+        self.base[layer] = self.base.get(layer, 0) + base
+        before = self.cycles.get(layer, dict.fromkeys(by_variant, 0))
+        self.cycles[layer] = {name: _plus(before[name], cycles) for name, cycles in by_variant.items()}
+
+    def drop(self, layers: Sequence[str]) -> None:
+        """Forget layers of which not all stripes were mapped."""
+        for layer in layers:
+            self.base.pop(layer, None)
+            self.cycles.pop(layer, None)
+        self.left_out = list(dict.fromkeys(layers))
+
     def saved(self, layer: str, variant: str) -> float | None:
         """The share of a layer's cycles that a variant saves; negative where it costs some."""
         cycles, base = self.cycles.get(layer, {}).get(variant), self.base.get(layer, 0)
         return None if cycles is None or not base else 1 - cycles / base
+
+
+def _plus(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else one + other
 
 
 def gains(module: Module, arch: Arch, time_limit_s: float | None, *, pinned: bool) -> Gains:
@@ -112,7 +129,7 @@ def gains(module: Module, arch: Arch, time_limit_s: float | None, *, pinned: boo
         return counted(nest, arch).cycles
 
     for (_, label), nests in sorted(alike.items(), key=lambda pair: -len(pair[1]) * cycles(pair[1][0])):
-        names = [nest.name for nest in nests]
+        names = [nest.layer for nest in nests]
         if time.monotonic() >= deadline:
             found.left_out += names
             continue
@@ -130,8 +147,9 @@ def gains(module: Module, arch: Arch, time_limit_s: float | None, *, pinned: boo
             for each in VARIANTS
         }
         for name in names:
-            found.base[name], found.cycles[name] = base, by_variant
+            found.add(name, base, by_variant)
     cache.close()
+    found.drop(found.left_out)
     return found
 
 
@@ -179,7 +197,10 @@ def _saved(found: Json, variant: str) -> float | None:
 def explain(stats: Json, module: Module, arch: Arch, found: Gains) -> None:
     """Print why each layer is what it is: its place on the roofline, how far the units are from being the limit, its
     tiles, the reason of the pass that chose them, and what would help."""
-    nests = {each.name: each for each in module.operations if isinstance(each, Nest)}
+    nests: dict[str, list[Nest]] = {}
+    for each in module.operations:
+        if isinstance(each, Nest):
+            nests.setdefault(each.layer, []).append(each)
     hosted = {each.name: each for each in module.operations if isinstance(each, HostRegion)}
     balance = ridge(arch)
     print(f"\nroofline: the array is the limit above {balance:.3g} MACs per byte of data at main memory")
@@ -193,22 +214,45 @@ def explain(stats: Json, module: Module, arch: Arch, found: Gains) -> None:
             print(f"  on the host: {hosted[name].reason}")
         if layer["busy_cycles"]:
             print(f"  {_limits(layer)}")
-        nest = nests.get(name)
-        if nest is None or nest.schedule is None:
-            continue
-        tiles = ", ".join(
-            f"{loop.dims[0]} {loop.size} of {nest.extent(loop.dims[0])}" for loop in main_memory_loops(nest.schedule)
-        )
-        buffers = ", ".join(
-            f"{each.operand} in {each.memory} {'whole' if each.is_whole else f'x{each.copies}'}"
-            for each in nest.schedule.buffers
-        )
-        target = nest.schedule.target
-        stored = "" if target is None else f"; {nest.write.operand} stays in {target.memory}"
-        print(f"  tiles: {tiles or 'the whole layer'}; buffers: {buffers}{stored}")
-        print(f"  {nest.schedule.reason or 'no reason is noted'}; {_certificate(nest.schedule)}")
-        print(f"  {_helps(name, found)}")
+        if name in nests:
+            _print_mapping(nests[name])
+            print(f"  {_helps(name, found)}")
     _print_totals(stats, found)
+
+
+def _print_mapping(nests: Sequence[Nest]) -> None:
+    """Tiles and buffers of a layer, or of its stripes, those that are alike once; the reason, and what is proven."""
+    schedules = [nest.schedule for nest in nests if nest.schedule is not None]
+    alike: dict[str, list[int]] = {}
+    for number, nest in enumerate(nests, 1):
+        alike.setdefault(_tiles(nest), []).append(number)
+    for text, numbers in alike.items():
+        print(f"  {'' if len(nests) == 1 else f'{_stripes(numbers)} of {len(nests)}: '}{text}")
+    print(f"  {schedules[0].reason or 'no reason is noted'}; {_certificate(schedules)}")
+
+
+def _tiles(nest: Nest) -> str:
+    schedule = nest.schedule
+    assert schedule is not None
+    tiles = ", ".join(
+        f"{loop.dims[0]} {loop.size} of {nest.extent(loop.dims[0])}" for loop in main_memory_loops(schedule)
+    )
+    buffers = ", ".join(
+        f"{each.operand} in {each.memory} {'whole' if each.is_whole else f'x{each.copies}'}"
+        for each in schedule.buffers
+    )
+    stored = "" if schedule.target is None else f"; {nest.write.operand} stays in {schedule.target.memory}"
+    whole = "the whole layer" if nest.stripe is None else "the whole stripe"
+    return f"tiles: {tiles or whole}; buffers: {buffers}{stored}"
+
+
+def _stripes(numbers: Sequence[int]) -> str:
+    """ "stripe 1", "stripes 2 to 6", "stripes 1, 3"."""
+    if len(numbers) == 1:
+        return f"stripe {numbers[0]}"
+    if numbers[-1] - numbers[0] == len(numbers) - 1:
+        return f"stripes {numbers[0]} to {numbers[-1]}"
+    return f"stripes {', '.join(map(str, numbers))}"
 
 
 def _limits(layer: Json) -> str:
@@ -259,12 +303,14 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
-def _certificate(schedule: Schedule) -> str:
-    """Whether a mapping is the best of its space, else how far from it it may be."""
-    costed = f"{schedule.bounds} bounds, {schedule.evaluated} mappings costed"
-    if schedule.optimal:
+def _certificate(schedules: Sequence[Schedule]) -> str:
+    """Whether a mapping is the best of its space, else how far from it it may be; of stripes together."""
+    bounds, evaluated = sum(each.bounds for each in schedules), sum(each.evaluated for each in schedules)
+    costed = f"{bounds} bounds, {evaluated} mappings costed"
+    if all(each.optimal for each in schedules):
         return f"optimal, {costed}"
-    bound = f"the lower bound is {schedule.lower_bound:.6g}"
-    if schedule.objective:
-        bound += f", {1 - schedule.lower_bound / schedule.objective:.2%} below"
+    objective, least = sum(each.objective for each in schedules), sum(each.lower_bound for each in schedules)
+    bound = f"the lower bound is {least:.6g}"
+    if objective:
+        bound += f", {1 - least / objective:.2%} below"
     return f"not proven optimal: {bound}; {costed}"

@@ -8,6 +8,8 @@
         complete: true                                     # no other main-memory loops
         copies: {x: 2, w: 1}                               # buffers by operand
         stay: {y: true}                                    # operands that stay in local memory between layers
+    groups:
+      - {first: conv2, last: conv4, stripes: 7}            # run depth first; stripes are layers conv2.1, conv3.1, ...
 
 Every key may be left out; the search decides what is not given.
 """
@@ -15,18 +17,20 @@ Every key may be left out; the search decides what is not given.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 from ..frontend.yaml_reader import LARGEST_BYTES, Faults, Fields, MapNode, read_yaml
 from ..ir.files import read_text_bounded
 from ..ir.module import Module
 from ..ir.nest import Dataflow, Nest, main_memory_loops
-from ..passes.mapping import Pin
+from ..ir.stripe_rules import MOST_STRIPES, groups_of
+from ..passes.mapping import GroupPin, Pin
 
 _LARGEST_EXTENT = 1 << 40
 
 
-def read_mapping(path: str) -> tuple[tuple[str, Pin], ...]:
-    """Pins by layer. Raises CompileError with all faults."""
+def read_mapping(path: str) -> tuple[tuple[tuple[str, Pin], ...], tuple[GroupPin, ...]]:
+    """Pins by layer, and groups. Raises CompileError with all faults."""
     text = read_text_bounded(path, LARGEST_BYTES, "`dnnc cost --save-mapping` writes a mapping")
     faults = Faults(text, path)
     root = read_yaml(text, faults)
@@ -35,11 +39,19 @@ def read_mapping(path: str) -> tuple[tuple[str, Pin], ...]:
         faults.raise_if_any()
         raise AssertionError
     top = Fields(root, faults)
-    layers = top.fields("layers")
+    groups = [_group(each) for each in top.list_of_fields("groups", required=False)]
+    layers = top.fields("layers", required=not groups)
     pins = [(name, _pin(each)) for name in layers.node.entries if (each := layers.fields(name))] if layers else []
     top.done()
     faults.raise_if_any()
-    return tuple(pins)
+    return tuple(pins), tuple(groups)
+
+
+def _group(fields: Fields) -> GroupPin:
+    first, last = fields.text("first"), fields.text("last")
+    pin = GroupPin(first, last, fields.integer("stripes", 2, MOST_STRIPES), fields.node.span)
+    fields.done()
+    return pin
 
 
 def _pin(fields: Fields) -> Pin:
@@ -64,11 +76,15 @@ def _pin(fields: Fields) -> Pin:
 
 def mapping_text(module: Module) -> str:
     """The schedules of a module as a mapping file that fixes all of them."""
+    groups = list(_groups(module))
     lines = ["layers:"]
     for nest in module.operations:
         if not isinstance(nest, Nest) or nest.schedule is None:
             continue
-        schedule = nest.schedule
+        schedule, part = nest.schedule, nest.stripe
+        if part is not None and part.number == 1:  # so that the layer is what is cut, its copy for im2col included
+            lines += [f"  {json.dumps(nest.layer)}:", f"    dataflow: {schedule.dataflow.value}"]
+            lines += [f"    im2col: {schedule.im2col}"]
         tiles = ", ".join(f"{{dim: {loop.dims[0]}, size: {loop.size}}}" for loop in main_memory_loops(schedule))
         copies = ", ".join(f"{json.dumps(buffer.operand)}: {buffer.copies}" for buffer in schedule.buffers)
         lines += [f"  {json.dumps(nest.name)}:", f"    dataflow: {schedule.dataflow.value}"]
@@ -79,4 +95,15 @@ def mapping_text(module: Module) -> str:
         stay += [] if schedule.target is None else [nest.write.operand]
         stays = ", ".join(f"{json.dumps(operand)}: true" for operand in stay)
         lines += [f"    stay: {{{stays}}}"] if stay else []
-    return "\n".join(lines) + "\n" if len(lines) > 1 else "layers: {}\n"
+    return "\n".join([*groups, *lines]) + "\n" if len(lines) > 1 else "layers: {}\n"
+
+
+def _groups(module: Module) -> Iterator[str]:
+    """The groups of layers in stripes, if there are any."""
+    found = groups_of(module)
+    if found:
+        yield "groups:"
+    for nests in found:
+        assert nests[0].stripe is not None
+        first, last = json.dumps(nests[0].layer), json.dumps(nests[-1].layer)
+        yield f"  - {{first: {first}, last: {last}, stripes: {nests[0].stripe.count}}}"

@@ -49,12 +49,14 @@ def pass_options(options: Options, header: Header, file: str = "") -> PassOption
             faults.append(Diagnostic(f"option {name!r} is {value!r}", help=closest(value, values)))
     if faults:
         raise CompileError(faults)
+    pins, groups = ((), ()) if options.mapping is None else read_mapping(fspath(options.mapping))
     mapping = MappingOptions(
         chosen["dataflow"],
         chosen["im2col"],
         chosen["objective"],
-        pins=read_mapping(fspath(options.mapping)) if options.mapping is not None else (),
+        pins=pins,
         time_limit_s=options.time_limit_s,
+        groups=groups,
     )
     return PassOptions(chosen["precision"], mapping, chosen["fuse"])
 

@@ -23,7 +23,7 @@ from ..ir.graph import Node
 from ..ir.module import Header, Module
 from ..ir.nest import Nest
 from ..ir.program import Program
-from ..ir.stats import LayerCounts
+from ..ir.stats import LayerCounts, by_layer
 from ..ir.types import Blobs, ElementType
 from ..ir.verifier import verify
 from ..passes.pipeline import PIPELINE, Options, Pass, remaining, run_passes
@@ -325,22 +325,25 @@ def _must_execute(arch: Arch) -> None:
 
 def cost_document(module: Module, arch: Arch) -> Json:
     """The statistics of a scheduled module in closed form. Raises CompileError where it is not scheduled yet."""
-    nests = {each.name: each for each in module.operations if isinstance(each, Nest)}
+    nests = [each for each in module.operations if isinstance(each, Nest)]
     early: list[Node | Nest] = [each for each in module.operations if isinstance(each, Node)]
-    early += [nest for nest in nests.values() if nest.schedule is None]
+    early += [nest for nest in nests if nest.schedule is None]
     if early:
         message = f"{early[0].name!r} has no schedule yet, so that nothing can be counted"
         raise CompileError(Diagnostic(message, early[0].span, help="run the passes up to `schedule`"))
-    layers = cost_module(module, arch)
-    _must_be_sound(layers, arch, nests)
-    prices = [reported_pj(counts, arch) for counts in layers]
+    counts = cost_module(module, arch)
+    _must_be_sound(counts, arch, [each if isinstance(each, Nest) else None for each in module.operations])
+    layers = by_layer(counts)
+    prices = [reported_pj(each, arch) for each in layers]
     return document("cost", module.header.model, arch, module.header.batch, layers, prices, nests)
 
 
-def _must_be_sound(layers: Sequence[LayerCounts], arch: Arch, nests: Mapping[str, Nest]) -> None:
+def _must_be_sound(counts: Sequence[LayerCounts], arch: Arch, nests: Sequence[Nest | None]) -> None:
     """What holds of any counts holds of these; if not, we counted wrong, and no figure is shown."""
     faults = [
-        f"{each.name}: {fault}" for each in layers for fault in broken_invariants(each, arch, nests.get(each.name))
+        f"{each.name}: {fault}"
+        for each, nest in zip(counts, nests, strict=True)
+        for fault in broken_invariants(each, arch, nest)
     ]
     ensure(not faults, "; ".join(faults))
 
@@ -363,6 +366,7 @@ def run(program: Program, inputs: Mapping[str, Any], options: RunOptions) -> tup
     arch = program_arch(program)
     _must_execute(arch)
     result = run_program(program, arch, inputs, options)
-    _must_be_sound(result.layers, arch, {})
-    prices = [reported_pj(counts, arch) for counts in result.layers]
-    return result, document("run", program.model, arch, program.batch, result.layers, prices, {})
+    _must_be_sound(result.layers, arch, [None] * len(result.layers))
+    layers = by_layer(result.layers)
+    prices = [reported_pj(each, arch) for each in layers]
+    return result, document("run", program.model, arch, program.batch, layers, prices, ())

@@ -27,14 +27,19 @@ def document(
     batch: int,
     layers: Sequence[LayerCounts],
     energies_pj: Sequence[Mapping[str, float]],
-    nests: Mapping[str, Nest],
+    nests: Sequence[Nest],
 ) -> Json:
-    """The document. `energies_pj` is by component, one entry a layer; scheduled `nests` by layer name (none for run).
+    """The document. `energies_pj` is by component, one entry a layer; scheduled `nests` are layers or stripes of them
+    (none for run).
 
     Every key is there whatever the source; what is not known is null.
     """
+    of_layer: dict[str, list[Nest]] = {}
+    for nest in nests:
+        of_layer.setdefault(nest.layer, []).append(nest)
     rows = [
-        _layer(counts, arch, energy, nests.get(counts.name)) for counts, energy in zip(layers, energies_pj, strict=True)
+        _layer(counts, arch, energy, of_layer.get(counts.name, []))
+        for counts, energy in zip(layers, energies_pj, strict=True)
     ]
     return {
         "schema": SCHEMA,
@@ -50,7 +55,7 @@ def document(
     }
 
 
-def _layer(counts: LayerCounts, arch: Arch, energy_pj: Mapping[str, float], nest: Nest | None) -> Json:
+def _layer(counts: LayerCounts, arch: Arch, energy_pj: Mapping[str, float], nests: Sequence[Nest]) -> Json:
     return {
         "name": counts.name,
         "op": counts.op,
@@ -74,21 +79,23 @@ def _layer(counts: LayerCounts, arch: Arch, energy_pj: Mapping[str, float], nest
             for memory, roles in sorted(counts.traffic.items())
         },
         "overflows": counts.overflows,
-        "mapping": _mapping(nest, arch),
+        "mapping": _mapping(nests, arch),
     }
 
 
-def _mapping(nest: Nest | None, arch: Arch) -> Json | None:
-    if nest is None or nest.schedule is None:
+def _mapping(nests: Sequence[Nest], arch: Arch) -> Json | None:
+    """What is known of the mapping of a layer; of one in stripes the sums, and the nest of the stripe in the middle."""
+    schedules = [nest.schedule for nest in nests if nest.schedule is not None]
+    if not schedules:
         return None
-    schedule = nest.schedule
     return {
-        "optimal": schedule.optimal,
-        "objective": schedule.objective,
-        "lower_bound": schedule.lower_bound,
-        "bounds": schedule.bounds,
-        "evaluated": schedule.evaluated,
-        "nest": nest_json(nest, arch),
+        "optimal": all(each.optimal for each in schedules),
+        "objective": sum(each.objective for each in schedules),
+        "lower_bound": sum(each.lower_bound for each in schedules),
+        "bounds": sum(each.bounds for each in schedules),
+        "evaluated": sum(each.evaluated for each in schedules),
+        "stripes": len(nests),
+        "nest": nest_json(nests[len(nests) // 2], arch),
     }
 
 

@@ -12,7 +12,7 @@ from .affine import Affine
 from .builder_words import SharedRules
 from .frozen import dataclass
 from .graph import Attribute
-from .nest import Access, Body, BodyOp, Buffer, Dataflow, Dim, Loop, Nest, Post, PostOp, Role, Schedule, Target
+from .nest import Access, Body, BodyOp, Buffer, Dataflow, Dim, Loop, Nest, Post, PostOp, Role, Schedule, Stripe, Target
 from .printer import DATAFLOW_WORDS, IM2COL_WORDS, TileCounter, implied_roles, overlap_words
 from .program import COUNTERS, FORM_CODES
 from .text import read_number, symbol
@@ -48,7 +48,9 @@ class _Schedule:
 class NestRules(SharedRules):
     """Values of the items of level 2, one method a rule."""
 
-    def nest(self, name: Token, operator: Token | None, domain: tuple[Dim, ...], *rest: Any) -> Nest:
+    def nest(
+        self, name: Token, operator: Token | None, stripe: Stripe | None, domain: tuple[Dim, ...], *rest: Any
+    ) -> Nest:
         *raw_reads, (keyword, raw_write, accumulator), body, posts, raw_schedule, source, reason = rest
         post = posts or ()
         implied = implied_roles(body, post)
@@ -75,8 +77,12 @@ class NestRules(SharedRules):
             source or (),
             "" if operator is None else self._word(operator),
             reason or "",
+            stripe,
             span=self.span(name),
         )
+
+    def stripe(self, number: Token, _of: Token, count: Token, _of_layer: Token, layer: Token) -> Stripe:
+        return Stripe(self._symbol(layer), self._whole(number), self._whole(count))
 
     def domain(self, *dims: Dim) -> tuple[Dim, ...]:
         return dims

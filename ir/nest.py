@@ -241,8 +241,19 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True)
+class Stripe:
+    """Which part of `layer` a nest is: `number` of `count`, from 1. The stripes of a group of layers take turns: those
+    with one number, in the order of the layers, then those with the next."""
+
+    layer: str
+    number: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Nest:
-    """One compute operator. `reads` are in the order in which their tiles are loaded; `write` is the output.
+    """One compute operator, or a stripe of one. `reads` are in the order in which their tiles are loaded; `write` is
+    the output.
 
     `accumulator` is the type in which the body's result is held until the post chain runs.
     """
@@ -258,7 +269,13 @@ class Nest:
     source: tuple[str, ...] = ()
     operator: str = ""
     reason: str = ""
+    stripe: Stripe | None = None
     span: Span = field(default=NOWHERE, compare=False, repr=False, kw_only=True)
+
+    @property
+    def layer(self) -> str:
+        """The name of the layer that the nest is, or that it is a stripe of: what figures are told of."""
+        return self.name if self.stripe is None else self.stripe.layer
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -231,8 +231,10 @@ def _nest(nest: Nest) -> list[str]:
     reduced = any(dim.name not in kept for dim in nest.domain)
     reads = [f"  read   {_access(read, implied.get(read.operand, Role.INPUT))}" for read in nest.reads]
     operator = f" {word(nest.operator)}" if nest.operator else ""
+    part = nest.stripe
     lines = [
         f"nest {symbol(nest.name, '@')}{operator} {{",
+        *([] if part is None else [f"  stripe {part.number} of {part.count} of {symbol(part.layer, '@')}"]),
         "  domain" + "".join(f" {word(dim.name)}:{dim.extent}" for dim in nest.domain),
         *reads,
         f"  {'reduce' if reduced else 'write '} {_access(nest.write, Role.OUTPUT)} in {nest.accumulator.value}",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import field
-from itertools import zip_longest
+from dataclasses import field, replace
+from itertools import chain, zip_longest
 
 from .frozen import dataclass
 
@@ -19,9 +20,9 @@ class Transfer:
 
 @dataclass(frozen=True)
 class LayerCounts:
-    """Counts of one layer, as `specs/counts.md` defines them. `traffic` is by memory, then by role; only pairs that
-    moved something are present. `instructions` is by mnemonic. `actions` holds further countable events that are
-    priced, such as vector operations (see specs/counts.md)."""
+    """Counts of one layer, or of a stripe of it, as `specs/counts.md` defines them. `traffic` is by memory, then by
+    role; only pairs that moved something are present. `instructions` is by mnemonic. `actions` holds further countable
+    events that are priced, such as vector operations (see specs/counts.md)."""
 
     name: str
     op: str
@@ -36,6 +37,34 @@ class LayerCounts:
     traffic: Mapping[str, Mapping[str, Transfer]] = field(default_factory=dict)
     actions: Mapping[str, int] = field(default_factory=dict)
     overflows: int = 0
+
+
+def by_layer(counts: Sequence[LayerCounts]) -> list[LayerCounts]:
+    """One entry a name, in the order in which names come first: the stripes of a layer are summed."""
+    found: dict[str, LayerCounts] = {}
+    for each in counts:
+        found[each.name] = _sum(found[each.name], each) if each.name in found else each
+    return list(found.values())
+
+
+def _sum(one: LayerCounts, other: LayerCounts) -> LayerCounts:
+    traffic: dict[str, dict[str, Transfer]] = {}
+    for memory, roles in chain(one.traffic.items(), other.traffic.items()):
+        held = traffic.setdefault(memory, {})
+        for role, moved in roles.items():
+            before = held.get(role, Transfer())
+            held[role] = Transfer(before.read_bytes + moved.read_bytes, before.write_bytes + moved.write_bytes)
+    return replace(
+        one,
+        macs=one.macs + other.macs,
+        macs_issued=one.macs_issued + other.macs_issued,
+        macs_skipped=one.macs_skipped + other.macs_skipped,
+        cycles=one.cycles + other.cycles,
+        instructions=dict(Counter(one.instructions) + Counter(other.instructions)),
+        traffic=traffic,
+        actions=dict(Counter(one.actions) + Counter(other.actions)),
+        overflows=one.overflows + other.overflows,
+    )
 
 
 # What `cost` and `run` must agree on, layer by layer.

@@ -87,6 +87,7 @@ RESERVED = frozenset(
         "source",
         "spatial",
         "store",
+        "stripe",
         "temporal",
         "tensor",
         "to",

@@ -28,6 +28,7 @@ from .nest_rules import fault, nest_faults
 from .program import MOST_OPERATIONS
 from .schedule_rules import schedule_faults
 from .sound import Sound
+from .stripe_rules import stripes_are_numbered
 from .text import symbol
 from .types import ElementType, Quantization, Tensor
 
@@ -304,6 +305,7 @@ MEANING: tuple[Rule, ...] = (
     operators_are_legal,
     host_regions_are_legal,
     nests_are_legal,
+    stripes_are_numbered,
     addresses_are_legal,
     program_is_legal,
 )

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -259,20 +260,45 @@ def pack_lifetimes(tensors: list[Lifetime], alignment: int = ALIGNMENT_BYTES) ->
     """Offsets, multiples of `alignment`, such that tensors that live at the same time lie apart: the largest first,
     each into the smallest gap that holds it, else at the end (Pisarchyk and Lee, "Efficient Memory Management for Deep
     Neural Net Inference", 2020, greedy by size)."""
-    order = sorted(range(len(tensors)), key=lambda k: (-tensors[k].bytes, tensors[k].first, k))
-    first = np.array([tensors[k].first for k in order], dtype=np.int64)
-    last = np.array([tensors[k].last for k in order], dtype=np.int64)
+    offsets: dict[str, int] = {}
+    for part in _together(tensors):
+        start = min(each.first for each in part)
+        lives = tuple((each.bytes, each.first - start, each.last - start) for each in part)
+        offsets |= zip((each.name for each in part), _packed(lives, alignment), strict=True)
+    return offsets
+
+
+def _together(tensors: list[Lifetime]) -> Iterator[list[Lifetime]]:
+    """The parts of a list between which no tensor lives, each in the list's order: they are packed by themselves."""
+    end, number = -2, -1
+    parts: dict[int, int] = {}
+    for k in sorted(range(len(tensors)), key=lambda k: tensors[k].first):
+        number += tensors[k].first > end
+        end = max(end, tensors[k].last)
+        parts[k] = number
+    found: list[list[Lifetime]] = [[] for _ in range(number + 1)]
+    for k, tensor in enumerate(tensors):
+        found[parts[k]].append(tensor)
+    yield from found
+
+
+@lru_cache(maxsize=4096)
+def _packed(lives: tuple[tuple[int, int, int], ...], alignment: int) -> tuple[int, ...]:
+    """The offsets of tensors by their bytes, first and last operation; stripes of layers ask the same again."""
+    order = sorted(range(len(lives)), key=lambda k: (-lives[k][0], lives[k][1], k))
+    first = np.array([lives[k][1] for k in order], dtype=np.int64)
+    last = np.array([lives[k][2] for k in order], dtype=np.int64)
     begins = np.zeros(len(order), dtype=np.int64)
     ends = np.zeros(len(order), dtype=np.int64)
-    offsets: dict[str, int] = {}
+    offsets = [0] * len(order)
     for placed, k in enumerate(order):
-        alive = np.flatnonzero((first[:placed] <= tensors[k].last) & (last[:placed] >= tensors[k].first))
+        alive = np.flatnonzero((first[:placed] <= last[placed]) & (last[:placed] >= first[placed]))
         alive = alive[np.argsort(begins[alive], kind="stable")]
-        size = _aligned(tensors[k].bytes, alignment)
+        size = _aligned(lives[k][0], alignment)
         offset = _best_fit(begins[alive], ends[alive], size)
         begins[placed], ends[placed] = offset, offset + size
-        offsets[tensors[k].name] = offset
-    return offsets
+        offsets[k] = offset
+    return tuple(offsets)
 
 
 def _best_fit(begins: NDArray[np.int64], ends: NDArray[np.int64], size: int) -> int:

@@ -15,7 +15,7 @@ Ensures:  values and their order of computation are those of before. What is kep
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from ..ir.arch import Arch
 from ..ir.diagnostics import CompileError, Diagnostic
@@ -84,25 +84,45 @@ def keep_values(module: Module, arch: Arch, options: MappingOptions, given: Coll
 
     Raises CompileError for what a pin keeps there and cannot be.
     """
-    pins = {name: pin for name, pin in options.pins if pin.tiles or pin.copies or pin.complete}
-    chosen = candidates(module, arch) if arch.kind == "executable" else []
-    wanted = list(_wanted(module, pins, {each.name for each in chosen}))
-    if not chosen:
+    if arch.kind != "executable":
         return module
+    plan = keep_plan(module, arch, options, given, candidates(module, arch))
+    assert plan is not None
+    return plan.module()
+
+
+def keep_plan(
+    module: Module,
+    arch: Arch,
+    options: MappingOptions,
+    given: Collection[str],
+    chosen: Sequence[Candidate],
+    inside: Collection[str] = (),
+) -> Plan | None:
+    """The plan of `keep_values`, of the candidates that are `chosen`, in which those that are `inside` of groups stay
+    whatever that costs; None where these do not fit."""
+    pins = {name: pin for name, pin in options.pins if pin.tiles or pin.copies or pin.complete}
+    wanted = {*_wanted(module, pins, {each.name for each in chosen}), *inside}
     fixed = frozenset([*pins, *given])
-    # What a time limit cut short is not kept for later compilations.
-    late = any(
-        isinstance(each, Nest) and each.schedule and STOPPED in each.schedule.reason for each in module.operations
-    )
-    cache = MapCache(None) if late else MapCache.of_user()
+    cache = schedule_cache(module)
     for is_trusting in (True, False):
         plan = Plan(module, arch, parse_objective(options.objective), fixed, cache, is_trusting)
+        if inside and not plan.keeps([each for each in chosen if each.name in inside]):
+            return None
         plan.insist([each for each in chosen if each.name in wanted], pins)
         plan.choose([each for each in chosen if each.name not in wanted])
         if plan.holds():
             break
     cache.close()
-    return plan.module()
+    return plan
+
+
+def schedule_cache(module: Module) -> MapCache:
+    """The user's cache of schedules; none where a time limit cut mappings short: what follows from those is not kept
+    for later compilations."""
+    schedules = (each.schedule for each in module.operations if isinstance(each, Nest))
+    late = any(schedule is not None and STOPPED in schedule.reason for schedule in schedules)
+    return MapCache(None) if late else MapCache.of_user()
 
 
 def refuse_stays(options: MappingOptions) -> None:

@@ -66,13 +66,19 @@ class Plan:
         # Nests that differ in names alone are one kind.
         self.kind = {n: kinds.setdefault(nameless(nest), n) for n, nest in self.nests.items()}
         self.alike = {n: bare for bare, n in kinds.items()}
-        costs = {n: Figures.of(settled_alike(bare, self.arch), self.arch) for n, bare in self.alike.items()}
-        self.before = {n: costs[kind] for n, kind in self.kind.items()}
+        self.costs: dict[int, Figures] = {}
         self.needed = {n: self._needs(nest) for n, nest in self.nests.items()}
         self.others = [self._other(each) for n, each in enumerate(self.source.operations) if n not in self.nests]
         self.known: dict[tuple[int, Stay, Room], Found] = {}
         self.digests: dict[int, str] = {}
-        self.total = self._total({})
+        self.sum: Figures | None = None
+
+    @property
+    def total(self) -> Figures:
+        """Of the module, as it is decided."""
+        if self.sum is None:
+            self.sum = self._total(self.found)
+        return self.sum
 
     # -- the choice ---------------------------------------------------------------------------------------------------
 
@@ -84,11 +90,19 @@ class Plan:
             if found is not None and self._are_within(found) and self._is_better({**self.found, **found}):
                 self._accept(kept, found)
 
-    def insist(self, candidates: Sequence[Candidate], pins: Mapping[str, Pin]) -> None:
-        """Keep values that pins keep. Raises CompileError where a nest that writes or reads one does not fit."""
-        kept = {each.name: each for each in candidates}
+    def keeps(self, candidates: Sequence[Candidate]) -> bool:
+        """Keep all of `candidates`, whatever that costs; False, and nothing changes, where they do not fit."""
+        kept = self.kept | {each.name: each for each in candidates}
         found = self._schedules(kept, {number for each in candidates for number in each.users})
         if found is None:
+            return False
+        self._accept(kept, found)
+        return True
+
+    def insist(self, candidates: Sequence[Candidate], pins: Mapping[str, Pin]) -> None:
+        """Keep values that pins keep. Raises CompileError where a nest that writes or reads one does not fit."""
+        if not self.keeps(candidates):
+            kept = {each.name: each for each in candidates}
             rooms = self._rooms(kept)
             stays = {n: self._stay(nest, kept) for n, nest in self.nests.items()}
             lacking = [nest for n, nest in self.nests.items() if self._schedule(n, stays[n], rooms[n]) is None]
@@ -97,18 +111,17 @@ class Plan:
             spans = [pins[each.name].span if each.name in pins else each.span for each in lacking]
             named = zip(lacking, spans, strict=True)
             raise CompileError([Diagnostic(f"{each.name}: {message}", span, help) for each, span in named])
-        costs = [(self.nests[n], each.figures) for n, each in found.items()]
+        costs = [(self.nests[n], each.figures) for n, each in self.found.items()]
         shorts = [(nest, self.objective.short(cost.energy_pj, cost.cycles)) for nest, cost in costs]
         if any(short for _, short in shorts):
             placed = {name: pin.span for name, pin in pins.items()}
             raise CompileError(
                 [short.fault(each.name, placed.get(each.name, each.span)) for each, short in shorts if short]
             )
-        self._accept(kept, found)
 
     def _accept(self, kept: dict[str, Candidate], found: Mapping[int, Found]) -> None:
         self.kept, self.found = kept, {**self.found, **found}
-        self.total = self._total(self.found)
+        self.sum = None
         for n, each in found.items():
             self.needed[n] = self._needs(replace(self.nests[n], schedule=each.schedule))
 
@@ -121,16 +134,31 @@ class Plan:
 
     def _is_better(self, found: Mapping[int, Found]) -> bool:
         """Whether schedules have a lower objective than those that are decided, or an equal one with less energy."""
-        figures = self._total(found)
-        value, least = self._value(figures), self._value(self.total)
+        return self.is_beaten_by(self._total(found))
+
+    def is_beaten_by(self, figures: Figures) -> bool:
+        """Whether the module's figures would be better: a lower objective, or an equal one with less energy."""
+        value, least = self.value(figures), self.value(self.total)
         less_energy = figures.energy_pj < self.total.energy_pj * (1 - _ROUNDING)
         return value < least * (1 - _ROUNDING) or (value <= least and less_energy)
 
     def _total(self, found: Mapping[int, Found]) -> Figures:
-        all_of = [*self.others, *(found[n].figures if n in found else self.before[n] for n in self.nests)]
+        all_of = [*self.others, *(found[n].figures if n in found else self.before(n) for n in self.nests)]
         return Figures(sum(each.cycles for each in all_of), sum(each.energy_pj for each in all_of))
 
-    def _value(self, figures: Figures) -> float:
+    def figures(self, n: int) -> Figures:
+        """Of an operation, as it is decided."""
+        return self.found[n].figures if n in self.found else self.before(n)
+
+    def before(self, n: int) -> Figures:
+        """Of an operation with the schedule of `source`; of stripes it is rarely asked."""
+        kind = self.kind[n]
+        if kind not in self.costs:
+            self.costs[kind] = Figures.of(settled_alike(self.alike[kind], self.arch), self.arch)
+        return self.costs[kind]
+
+    def value(self, figures: Figures) -> float:
+        """The objective of figures."""
         return self.objective.value(figures.energy_pj, figures.cycles)
 
     # -- schedules ----------------------------------------------------------------------------------------------------
@@ -181,7 +209,7 @@ class Plan:
             return None
         key = (n if fixed else self.kind[n], stay, room)
         if key not in self.known:
-            entry = "" if fixed else self.cache.key(self._digest(n), stay, room)
+            entry = "" if fixed else self.cache.key(self.digest(n), stay, room)
             told = self.cache.read(entry) if entry and self.is_trusting else None
             found = restored(nest, self.arch, stay, told)
             if found is None:
@@ -196,13 +224,14 @@ class Plan:
         for each in refitted(self.nests[n], self.arch, stay, self._by_memory(room), fixed):
             tried.append((each, self._figures(each)))
             # The tiles of the fastest schedule mostly stay the best for speed; for energy there is more to gain.
-            if not self.objective.needs_energy and tried[-1][1].cycles <= self.before[n].cycles:
+            enough = not self.objective.needs_energy and self.nests[n].stripe is None
+            if enough and tried[-1][1].cycles <= self.before(n).cycles:
                 break
         if not fixed:  # a limit holds for each layer
             tried = [each for each in tried if self.objective.is_within(each[1].energy_pj, each[1].cycles)]
         if not tried:
             return NOTHING
-        nest, figures = min(tried, key=lambda each: (self._value(each[1]), each[1].energy_pj))
+        nest, figures = min(tried, key=lambda each: (self.value(each[1]), each[1].energy_pj))
         return Found(nest.schedule, figures, len(tried))
 
     def _other(self, operation: Operation) -> Figures:
@@ -215,7 +244,7 @@ class Plan:
     def _figures(self, nest: Nest) -> Figures:
         return Figures.of(counted(nest, self.arch), self.arch)
 
-    def _digest(self, n: int) -> str:
+    def digest(self, n: int) -> str:
         """Of all that decides the schedules of a nest but what stays and the room."""
         kind = self.kind[n]
         if kind not in self.digests:
@@ -250,13 +279,15 @@ class Plan:
 
     def _explained(self, n: int, found: Found) -> Nest:
         """The nest with its schedule, the reason, its own objective and what is proven of it: the floor of any."""
-        nest, was, now = self.nests[n], self.before[n], found.figures
+        nest, now = self.nests[n], found.figures
         before, schedule = nest.schedule, found.schedule
         assert before is not None and schedule is not None
         reason = f"{before.reason}; " if before.reason else ""
-        reason += f"{self._what_stays(nest)}: {was.cycles} to {now.cycles} cycles, "
-        reason += f"{was.energy_pj:.6g} to {now.energy_pj:.6g} pJ"
-        value = self._value(now)
+        reason += self.what_stays(nest)
+        if nest.stripe is None:
+            was = self.before(n)
+            reason += f": {was.cycles} to {now.cycles} cycles, {was.energy_pj:.6g} to {now.energy_pj:.6g} pJ"
+        value = self.value(now)
         floor = objective_floor(nest, self.arch, schedule.dataflow, self.objective, schedule.target is None)
         schedule = replace(
             schedule,
@@ -269,7 +300,8 @@ class Plan:
         )
         return replace(nest, schedule=schedule)
 
-    def _what_stays(self, nest: Nest) -> str:
+    def what_stays(self, nest: Nest) -> str:
+        """In a user's words."""
         stays = [access for access in (*nest.reads, nest.write) if access.tensor in self.kept]
         if not stays:
             return "less room beside what stays in local memory"

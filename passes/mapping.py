@@ -26,12 +26,22 @@ class Pin:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupPin:
+    """The layers from `first` to `last` run depth first, in so many stripes. `span` is where the user wrote it."""
+
+    first: str
+    last: str
+    stripes: int
+    span: Span = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
 class MappingOptions:
     """`dataflow` is auto, ws, os or is; `im2col` auto, explicit or implicit; `objective` the text of
     one (passes/objective.py).
 
-    `pins` are by nest name. After `time_limit_s` seconds the search costs one mapping for each nest that is left, the
-    one with the lowest bound, and says so.
+    `pins` are by nest name; those of stripes hold once the layers of `groups` are cut. After `time_limit_s` seconds the
+    search costs one mapping for each nest that is left, the one with the lowest bound, and says so.
     """
 
     dataflow: str = "auto"
@@ -39,3 +49,4 @@ class MappingOptions:
     objective: str = "latency"
     pins: tuple[tuple[str, Pin], ...] = ()
     time_limit_s: float | None = None
+    groups: tuple[GroupPin, ...] = ()

@@ -20,7 +20,8 @@ class Options:
     `precision` is `int8` (float operators are quantised), `keep` (nothing is narrowed), `exact` (nothing is narrowed,
     and float sums stay on the host, where they are added in the reference's order) or `auto`: the driver makes that
     `exact` for a model that is quantised already; for a float model it means the array's own type. `fuse` is `auto`
-    (values stay in local memory between layers where that is better) or `off`.
+    (values stay in local memory between layers, whole or stripe by stripe, where that is better), `keep` (only whole)
+    or `off`.
     """
 
     precision: str = "auto"
@@ -64,13 +65,18 @@ def _lower(module: Module, arch: Arch, options: Options) -> Module:
 
 def _schedule(module: Module, arch: Arch, options: Options) -> Module:
     from .choose_schedules import choose_schedules, given_schedules
+    from .depth_first import depth_first, refuse_groups, without_stripes
     from .keep import keep_values, refuse_stays
 
-    scheduled = choose_schedules(module, arch, options.mapping)
+    if options.fuse != "auto":
+        refuse_groups(options.mapping)
+    scheduled = choose_schedules(module, arch, without_stripes(module, options.mapping))
     if options.fuse == "off":
         refuse_stays(options.mapping)
         return scheduled
-    return keep_values(scheduled, arch, options.mapping, given_schedules(module))
+    if options.fuse == "keep":
+        return keep_values(scheduled, arch, options.mapping, given_schedules(module))
+    return depth_first(scheduled, arch, options.mapping, given_schedules(module))
 
 
 def _allocate(module: Module, arch: Arch, options: Options) -> Module:

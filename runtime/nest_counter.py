@@ -227,7 +227,7 @@ class _Walk:
             for name in sorted(memories)
         }
         return LayerCounts(
-            name=self.nest.name,
+            name=self.nest.layer,
             op=self.nest.operator,
             where="accelerator",
             dataflow=None if self.vector else self.schedule.dataflow.value,

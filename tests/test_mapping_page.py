@@ -13,7 +13,7 @@ from dnnc.passes.map_search import MOST_BOUNDS, MOST_STEPS
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "specs" / "mapping.md").read_text()
-PARTIAL, INFEASIBLE = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+PARTIAL, INFEASIBLE, GROUP = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 WORDS = ["cost", str(ROOT / "specs" / "models" / "digits.onnx"), "--arch", "edge8", "--batch-size", "16"]
 
 
@@ -36,6 +36,22 @@ def test_a_partial_mapping_is_kept_and_completed(tmp_path: Path) -> None:
     assert all(each["mapping"]["lower_bound"] <= each["mapping"]["objective"] for each in stats["layers"])
 
 
+def test_layers_run_depth_first_as_they_are_told(tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(GROUP)
+    text, stats = saved(tmp_path, "--mapping", str(tmp_path / "m.yaml"))
+    _, whole = saved(tmp_path, "--mapping", str(tmp_path / "m.yaml"), "--fuse", "auto")
+    assert stats == whole
+    assert text.startswith('groups:\n  - {first: "conv1", last: "conv2", stripes: 8}\nlayers:\n')
+    layers = dict(re.findall(r'  "(\S+)":\n((?:    .*\n)*)', text))
+    assert "tiles: [{dim: p, size: 2}]\n" in layers["conv2.1"]
+    assert [each["name"] for each in stats["layers"]] == ["image.quantize", "conv1", "conv2", "pool", "dense"]
+    assert [each["mapping"]["stripes"] for each in stats["layers"]] == [1, 8, 8, 1, 1]
+    (tmp_path / "again.yaml").write_text(text)
+    again, repeated = saved(tmp_path, "--mapping", str(tmp_path / "again.yaml"))
+    assert again == text
+    assert repeated["total"] == stats["total"]
+
+
 @pytest.mark.parametrize("im2col", ["auto", "explicit"])
 def test_a_saved_mapping_is_read_back_to_the_same(im2col: str, tmp_path: Path) -> None:
     text, stats = saved(tmp_path, "--im2col", im2col)
@@ -52,7 +68,7 @@ def test_an_infeasible_mapping_says_what_the_page_says(
     monkeypatch.chdir(tmp_path)
     Path("m.yaml").write_text(INFEASIBLE)
     assert main([*WORDS, "--mapping", "m.yaml"]) == 2
-    (message,) = re.findall(r"```text\n(.*?)```", PAGE, re.DOTALL)
+    message, *_ = re.findall(r"```text\n(.*?)```", PAGE, re.DOTALL)
     assert capsys.readouterr().err.endswith(message)
 
 

@@ -244,7 +244,8 @@ def _distance(commands_back: NDArray[np.signedinteger]) -> Integers:
 def emit_program(module: Module, arch: Arch) -> Program:
     """The program of a module whose nests are scheduled and whose tensors have addresses.
 
-    One region a layer: the instructions of a nest end in its fence, a host region is one `host` instruction. Raises
+    One region a layer or stripe, by the layer's name: the instructions of a nest end in its fence, a host region is one
+    `host` instruction. Raises
     CompileError for what the module still holds that no instruction stands for.
     """
     faults = [*_unlowered(module), *_unallocated(module)]
@@ -333,7 +334,7 @@ def _region(operation: Nest | HostRegion, first: int, last: int) -> Region:
     assert operation.schedule is not None
     dataflow = operation.schedule.dataflow
     return Region(
-        operation.name,
+        operation.layer,
         operation.label,
         "accelerator",
         first,

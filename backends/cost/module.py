@@ -55,7 +55,8 @@ def _main_bytes(module: Module, name: str, addressed: set[str]) -> int:
 
 
 def cost_module(module: Module, arch: Arch) -> list[LayerCounts]:
-    """Counts layer by layer. Requires a module that is lowered and scheduled: nests and host regions only."""
+    """Counts nest by nest, each by the name of its layer, which the stripes of a layer share. Requires a module that is
+    lowered and scheduled: nests and host regions only."""
     layers = []
     for operation in module.operations:
         if isinstance(operation, HostRegion):
@@ -63,7 +64,7 @@ def cost_module(module: Module, arch: Arch) -> list[LayerCounts]:
             continue
         assert isinstance(operation, Nest), f"{operation.name!r} is not lowered"
         op = operation.label
-        layers.append(replace(settled(operation, arch), name=operation.name, op=op))
+        layers.append(replace(settled(operation, arch), name=operation.layer, op=op))
     KeptCounts.of_user().close()
     return layers
 
@@ -118,6 +119,7 @@ def nameless(nest: Nest) -> Nest:
         operator="",
         source=(),
         reason="",
+        stripe=None,
         reads=tuple(replace(access, tensor="", pad=None, zero_point=0) for access in nest.reads),
         write=replace(nest.write, tensor="", pad=None, zero_point=0),
         body=replace(nest.body, attributes=()),

@@ -20,7 +20,9 @@ def test_a_saved_mapping_pins_everything(tmp_path: Path) -> None:
     module = Module(Header("m", "small", ""), (), (conv, product), (), ())
     path = tmp_path / "m.yaml"
     path.write_text(mapping_text(module))
-    pins = dict(read_mapping(str(path)))
+    found, groups = read_mapping(str(path))
+    pins = dict(found)
+    assert not groups
     copies = (("x", 2), ("w", 2), ("bias", 1), ("scale", 1), ("y", 2))
     assert pins["conv"] == Pin("ws", "implicit", (("m", 4), ("p", 2)), True, copies, pins["conv"].span)
     assert pins["matmul"] == Pin("os", "none", (), True, (("a", 2), ("b", 1), ("y", 2)), pins["matmul"].span)
@@ -29,7 +31,8 @@ def test_a_saved_mapping_pins_everything(tmp_path: Path) -> None:
 
 def test_all_may_be_left_out(tmp_path: Path) -> None:
     (tmp_path / "m.yaml").write_text("layers: {conv: {dataflow: ws}, other: {}}\n")
-    (_, conv), (_, other) = read_mapping(str(tmp_path / "m.yaml"))
+    ((_, conv), (_, other)), groups = read_mapping(str(tmp_path / "m.yaml"))
+    assert not groups
     assert conv == Pin("ws", span=conv.span)
     assert other == Pin(span=other.span)
 

@@ -75,6 +75,7 @@ SCHEMA: dict[str, Any] = {
                 "lower_bound": REAL,
                 "bounds": INT,
                 "evaluated": INT,
+                "stripes": INT,
                 "nest": NEST,
             },
         }

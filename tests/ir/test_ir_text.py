@@ -25,6 +25,7 @@ from dnnc.ir.nest import (
     PostOp,
     Role,
     Schedule,
+    Stripe,
     Target,
 )
 from dnnc.ir.parser import parse_module, parse_nest, parse_node
@@ -272,6 +273,7 @@ NESTS = st.builds(
     NAME_TUPLES,
     NAMES,
     NAMES,
+    st.one_of(st.none(), st.builds(Stripe, NAMES, SMALL, SMALL)),
 )
 PROGRAMS = st.builds(
     Program,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from dnnc.backends.accel.emit import emit_program
@@ -49,10 +50,15 @@ def module_of(nests: Iterable[Nest], arch: Arch) -> Module:
 
 
 def random_values(nest: Nest, seed: int = 0) -> dict[str, NDArray[Any]]:
-    """A value for each tensor that the nest reads; multipliers such that results fill the range of eight bits."""
-    rng = np.random.default_rng(seed)
+    """A value for each tensor that the nest reads, the same for all who read it; multipliers such that results fill
+    the range of eight bits."""
     multipliers = {step.operand for step in nest.post if step.op is PostOp.REQUANTIZE}
-    return {each.tensor: _random(each, each.operand in multipliers, rng) for each in nest.reads}
+    return {
+        each.tensor: _random(
+            each, each.operand in multipliers, np.random.default_rng([seed, crc32(each.tensor.encode())])
+        )
+        for each in nest.reads
+    }
 
 
 def _random(access: Access, multiplier: bool, rng: np.random.Generator) -> NDArray[Any]:
@@ -81,7 +87,9 @@ def expected_values(module: Module, arch: Arch) -> dict[str, NDArray[Any]]:
     shapes = {nest.write.tensor: nest.write.shape for nest in nests_of(module)}
     for nest in nests_of(module):
         values |= {name: value.reshape(-1) for name, value in random_values(nest).items() if name in module.inputs}
-        out = np.zeros(nest.write.shape, nest.write.type.container).reshape(-1)
+        out = values.get(nest.write.tensor)  # where another nest has written its part
+        if out is None:
+            out = np.zeros(nest.write.shape, nest.write.type.container).reshape(-1)
         values[nest.write.tensor] = run_scheduled(nest, arch, values, out).out
     return {name: values[name].reshape(shapes[name]) for name in module.outputs}
 

@@ -1,0 +1,307 @@
+"""Chains of layers that run depth first: chosen by cost, the same values bit for bit, and every witness agrees."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from dnnc.backends.cost.module import cost_module
+from dnnc.backends.cost.price import energy_pj
+from dnnc.ir.arch import Arch, EnergyRow
+from dnnc.ir.diagnostics import CompileError
+from dnnc.ir.module import Module
+from dnnc.ir.parser import parse_module
+from dnnc.ir.printer import print_module
+from dnnc.ir.stripe_rules import groups_of
+from dnnc.ir.types import ElementType
+from dnnc.ir.verifier import verify
+from dnnc.passes.allocate import allocate
+from dnnc.passes.depth_first import depth_first, refuse_groups, without_stripes
+from dnnc.passes.keep import keep_values
+from dnnc.passes.map_cache import MapCache
+from dnnc.passes.mapping import GroupPin, MappingOptions, Pin
+from dnnc.passes.pipeline import Options, named, run_passes
+from dnnc.passes.stripes import Chain, NotAChain, Uses
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from support.chains import linked, with_residual
+from support.equality import Proof, expected_values, nests_of, wrong_values
+from support.machines import float_machine, machine
+from support.nests import conv_nest, matmul_nest
+from support.striped import chains_of_layers
+
+PRICES = (
+    EnergyRow("dram", "read_bit", 4.0, "test"),
+    EnergyRow("dram", "write_bit", 4.0, "test"),
+    EnergyRow("spad", "read_word", 1.0, "test"),
+    EnergyRow("spad", "write_word", 1.0, "test"),
+    EnergyRow("array", "mac", 0.1, "test"),
+)
+SMALL = replace(machine(spad_bytes=3000), energy=PRICES)  # of whose spad a value between the layers takes 3072 B
+ARCH = replace(SMALL, dma=replace(SMALL.dma, bandwidth_bytes_per_second=500_000_000))
+
+
+def three(arch: Arch = ARCH, p: int = 32) -> Module:
+    """1x1, 3x3 with padding, 1x1 with a residual of the first one's output, of p rows and 8 columns."""
+    one = conv_nest(arch, m=12, p=p, q=8, c=5, r=1, s=1, pad=0, tiles=[("p", 2)])
+    two = conv_nest(arch, m=12, p=p, q=8, c=12, tiles=[("p", 2), ("m", 4)])
+    last = with_residual(conv_nest(arch, m=12, p=p, q=8, c=12, r=1, s=1, pad=0, tiles=[("p", 2)]))
+    return linked([one, two, last], {(1, "x"): 0, (2, "x"): 1, (2, "residual"): 0})
+
+
+def figures(module: Module, arch: Arch = ARCH) -> tuple[int, float]:
+    layers = cost_module(module, arch)
+    return sum(each.cycles for each in layers), sum(sum(energy_pj(each, arch).values()) for each in layers)
+
+
+def main_bytes(module: Module, arch: Arch = ARCH) -> int:
+    roles = [moved for each in cost_module(module, arch) for moved in each.traffic["dram"].items()]
+    return sum(moved.read_bytes + moved.write_bytes for role, moved in roles if role != "instruction")
+
+
+def pinned(module: Module, stripes: int, arch: Arch, objective: str = "latency") -> Module:
+    """All layers as one group."""
+    nests = nests_of(module)
+    groups = (GroupPin(nests[0].name, nests[-1].name, stripes),)
+    return depth_first(module, arch, MappingOptions(objective=objective, groups=groups), ())
+
+
+def assert_proven(module: Module, before: Module, arch: Arch) -> None:
+    """Legal, its text reads back, and all witnesses of figures and values agree; the values are those of `before`."""
+    allocated = allocate(module, arch)
+    assert verify(allocated, arch) == []
+    assert parse_module(print_module(allocated)) == allocated
+    proof = Proof(allocated, arch)
+    assert list(proof.faults()) == []
+    assert wrong_values(expected_values(allocate(before, arch), arch), proof.expected) == []
+
+
+@settings(max_examples=25, deadline=None)
+@given(module=chains_of_layers(machine()), stripes=st.integers(2, 5))
+def test_any_chain_in_stripes_computes_the_same(module: Module, stripes: int) -> None:
+    arch = machine()
+    try:
+        chain = Chain.of(module.operations, Uses.of(module), 0, len(module.operations) - 1)
+        assume(chain.most_stripes >= stripes)
+        striped = pinned(module, stripes, arch)
+    except NotAChain:
+        assume(False)
+        raise
+    except CompileError as error:  # pixels in one row and padding around them, of a view with an axis of one
+        assume("lies otherwise than its readers need it" not in str(error))
+        raise
+    assert len(groups_of(striped)) == 1
+    assert_proven(striped, module, arch)
+
+
+@pytest.mark.parametrize("objective", ["latency", "energy", "edp"])
+def test_what_does_not_fit_whole_runs_in_stripes(objective: str) -> None:
+    """A chain whose values no local memory holds: with groups it moves less, and costs less by the objective."""
+    module = three()
+    options = MappingOptions(objective=objective)
+    kept = keep_values(module, ARCH, options, ())
+    striped = depth_first(module, ARCH, options, ())
+    assert not kept.kept
+    assert groups_of(striped)
+    assert main_bytes(striped) < 0.75 * main_bytes(kept)
+    (cycles, energy), (new_cycles, new_energy) = figures(kept), figures(striped)
+    value = {"latency": (cycles, new_cycles), "energy": (energy, new_energy)}
+    was, now = value.get(objective, (cycles * energy, new_cycles * new_energy))
+    assert now < was
+    assert_proven(striped, module, ARCH)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    module=chains_of_layers(replace(machine(), energy=PRICES)),
+    words=st.integers(20, 180),
+    objective=st.sampled_from(["latency", "energy", "edp"]),
+)
+def test_never_worse_than_what_stays_whole(module: Module, words: int, objective: str) -> None:
+    arch = replace(machine(spad_bytes=16 * words), energy=PRICES)
+    assume(not verify(module, arch))
+    options = MappingOptions(objective=objective)
+    kept, striped = keep_values(module, arch, options, ()), depth_first(module, arch, options, ())
+    (cycles, energy), (new_cycles, new_energy) = figures(kept, arch), figures(striped, arch)
+    value = {"latency": (cycles, new_cycles), "energy": (energy, new_energy)}
+    was, now = value.get(objective, (cycles * energy, new_cycles * new_energy))
+    assert now <= was * (1 + 1e-9)
+    assert_proven(striped, module, arch)
+
+
+def test_reasons_say_what_a_group_saves() -> None:
+    module = three()
+    kept = keep_values(module, ARCH, MappingOptions(), ())
+    striped = pinned(module, 4, ARCH)
+    was, now = figures(kept), figures(striped)
+    told = f"depth first, 4 stripes of conv0 to conv2: {was[0]} to {now[0]} cycles, {was[1]:.6g} to {now[1]:.6g} pJ"
+    for nest in nests_of(striped):
+        assert nest.schedule is not None
+        assert nest.schedule.reason.startswith(told)
+        assert nest.schedule.reason.endswith(" in spad")
+        assert not nest.schedule.optimal
+    assert [nest.name for nest in nests_of(striped)[:4]] == ["conv0.1", "conv1.1", "conv2.1", "conv0.2"]
+
+
+def test_sums_of_floats_keep_their_order() -> None:
+    """Stripes add every float where their layer did."""
+    arch = replace(float_machine(3, 4), energy=PRICES)
+    real = {"element": ElementType.F32, "accumulator": ElementType.F32}
+    for dataflow in ("ws", "os", "is"):
+        sizes = {"tiles": [("p", 5), ("k", 7)], "dataflow": dataflow}
+        nests = [
+            matmul_nest(arch, p=24, k=20, m=16, **sizes, **real),
+            matmul_nest(arch, p=24, k=16, m=9, **sizes, **real),
+        ]  # type: ignore[arg-type]
+        module = linked(nests, {(1, "a"): 0})
+        assert_proven(pinned(module, 3, arch, "energy"), module, arch)
+
+
+def test_layers_between_which_all_fits_stay_as_they_are() -> None:
+    arch = replace(machine(), energy=PRICES)
+    module = three(arch, p=8)
+    kept = keep_values(module, arch, MappingOptions(), ())
+    assert kept.kept
+    assert depth_first(module, arch, MappingOptions(), ()) == kept
+
+
+def test_layers_whose_tiles_are_pinned_or_given_are_in_no_group() -> None:
+    module = three()
+    pins = (("conv1", Pin(tiles=(("p", 2),), complete=True)),)
+    assert not groups_of(depth_first(module, ARCH, MappingOptions(objective="energy", pins=pins), ()))
+    assert not groups_of(depth_first(module, ARCH, MappingOptions(objective="energy"), ("conv1",)))
+
+
+def test_limits_of_the_objective_are_those_of_all_stripes_of_a_layer() -> None:
+    module = three()
+    free = depth_first(module, ARCH, MappingOptions(objective="energy"), ())
+    most = max(
+        sum(each.cycles for each in cost_module(free, ARCH) if each.name == name)
+        for name in ("conv0", "conv1", "conv2")
+    )
+    kept = max(each.cycles for each in cost_module(module, ARCH))
+    assert most < kept
+    for limit, is_fused in ((most, True), (kept, True)):
+        found = depth_first(module, ARCH, MappingOptions(objective=f"energy, cycles<={limit}"), ())
+        assert bool(groups_of(found)) == is_fused
+
+
+def test_the_cache_gives_the_same_and_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DNNC_CACHE_DIR", "off")
+    options = MappingOptions(objective="energy")
+    expected = depth_first(three(), ARCH, options, ())
+    monkeypatch.setenv("DNNC_CACHE_DIR", str(tmp_path))
+    assert [depth_first(three(), ARCH, options, ()) for _ in range(2)] == [expected, expected]
+    cache = MapCache(tmp_path / "mappings")
+    entries = [each.name for each in (tmp_path / "mappings").iterdir()]
+    (key,) = [each for each in entries if "groups" in (cache.read(each) or {})]
+    entry = cache.read(key)
+    assert entry is not None
+    first, last, stripes, *reaches = entry["groups"][0]
+    lies = [
+        [[first, last, stripes, *([1, 0, 0] for _ in reaches)]],
+        [[first, last, 1, *reaches]],
+        [[first, last, 10**9, *reaches]],
+        [[last, first, stripes, *reaches]],
+        [[first, 99, stripes, *reaches]],
+        [[first, last, stripes]],
+        [["x", last, stripes, *reaches]],
+        [4],
+        {},
+        entry["groups"] * 2,
+    ]
+    for lie in lies:
+        cache.write(key, {"groups": lie})
+        assert depth_first(three(), ARCH, options, ()) == expected, lie
+        assert cache.read(key) == entry
+
+
+def test_a_search_that_runs_out_of_time_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DNNC_CACHE_DIR", str(tmp_path))
+    options = MappingOptions(objective="energy", time_limit_s=1e-9)
+    found = depth_first(three(), ARCH, options, ())
+    assert verify(found, ARCH) == []
+    cache = MapCache(tmp_path / "mappings")
+    assert not any("groups" in (cache.read(each.name) or {}) for each in (tmp_path / "mappings").iterdir())
+
+
+def test_pinned_stripes_have_their_mappings() -> None:
+    """The mapping of each stripe may be pinned; then the search adds nothing, and figures are those of before."""
+    module = three()
+    found = pinned(module, 5, ARCH, "energy")
+    pins = []
+    for nest in nests_of(found):
+        assert nest.schedule is not None
+        tiles = tuple((loop.dims[0], loop.size) for loop in nest.schedule.loops_at("dram"))
+        stay = tuple(each.operand for each in nest.schedule.buffers if each.is_whole)
+        stay += ("y",) if nest.schedule.target is not None else ()
+        copies = tuple((each.operand, each.copies) for each in nest.schedule.buffers)
+        schedule = nest.schedule
+        pins.append((nest.name, Pin(schedule.dataflow.value, schedule.im2col, tiles, True, copies, stay=stay)))
+    options = MappingOptions(objective="energy", groups=(GroupPin("conv0", "conv2", 5),), pins=tuple(pins))
+    assert not without_stripes(module, options).pins
+    again = depth_first(module, ARCH, options, ())
+    assert again.kept == found.kept
+    assert figures(again) == figures(found)
+    assert_proven(again, module, ARCH)
+    with pytest.raises(CompileError, match=r"there is no stripe 'conv0.6' to map"):
+        depth_first(module, ARCH, replace(options, pins=(("conv0.6", Pin(dataflow="ws")),)), ())
+
+
+@pytest.mark.parametrize(
+    ("group", "message"),
+    [
+        (GroupPin("conv0", "conv9", 2), "there is no layer 'conv9' to run depth first"),
+        (GroupPin("conv2", "conv0", 2), "conv0 is not after conv2"),
+        (
+            GroupPin("conv0", "conv1", 2),
+            "conv0 to conv1 cannot run depth first: 'conv0.y', which 'conv0' writes, is read by",
+        ),
+        (GroupPin("conv0", "conv2", 33), "33 stripes of 32 rows"),
+        (
+            GroupPin("conv0", "conv2", 2),
+            "these layers cannot run depth first: the stripes do not fit in local memory",
+        ),
+    ],
+)
+def test_groups_that_cannot_be_say_why(group: GroupPin, message: str) -> None:
+    with pytest.raises(CompileError) as caught:
+        depth_first(three(), ARCH, MappingOptions(groups=(group,)), ())
+    assert message in str(caught.value)
+
+
+def test_groups_do_not_overlap_nor_hold_pinned_tiles() -> None:
+    nests = [conv_nest(ARCH, m=6, p=8, q=8, c=6, tiles=[("p", 2)]) for _ in range(3)]
+    module = linked(nests, {(1, "x"): 0, (2, "x"): 1})
+    groups = (GroupPin("conv0", "conv1", 4), GroupPin("conv1", "conv2", 4))
+    with pytest.raises(CompileError, match="conv1 to conv2 overlap conv0 to conv1"):
+        depth_first(module, ARCH, MappingOptions(groups=groups), ())
+    options = MappingOptions(groups=groups[:1], pins=(("conv1", Pin(tiles=(("p", 2),))),))
+    with pytest.raises(CompileError, match="conv1 runs in stripes, and its tiles or copies are pinned"):
+        depth_first(module, ARCH, options, ())
+    taken = replace(module, operations=(*nests_of(module)[:2], replace(nests_of(module)[2], name="conv0.1")))
+    with pytest.raises(CompileError, match=r"'conv0.1', the name of a stripe, is that of a layer"):
+        depth_first(taken, ARCH, MappingOptions(groups=groups[:1]), ())
+
+
+def test_only_what_is_executed_runs_depth_first() -> None:
+    arch = replace(ARCH, kind="cost_only")
+    assert depth_first(three(arch), arch, MappingOptions(), ()) == three(arch)
+    with pytest.raises(CompileError, match="small is a machine of kind `cost_only`"):
+        pinned(three(arch), 4, arch)
+    with pytest.raises(CompileError, match="layers are to run depth first, but fuse is not auto"):
+        refuse_groups(MappingOptions(groups=(GroupPin("a", "b", 2),)))
+
+
+def test_fuse_says_what_may_stay() -> None:
+    module = three()
+    bare = replace(module, operations=tuple(replace(each, schedule=None) for each in nests_of(module)))
+    few = three(p=6)
+    small = replace(few, operations=tuple(replace(each, schedule=None) for each in nests_of(few)))
+    for fuse, groups in (("auto", 1), ("keep", 0), ("off", 0)):
+        options = Options(fuse=fuse, mapping=MappingOptions(objective="energy"))
+        assert len(groups_of(run_passes(bare, ARCH, options, named("schedule")))) == groups
+    for fuse, kept in (("auto", 2), ("keep", 2), ("off", 0)):
+        options = Options(fuse=fuse, mapping=MappingOptions(objective="energy"))
+        assert len(run_passes(small, ARCH, options, named("schedule")).kept) == kept
