@@ -173,7 +173,7 @@ def test_biases_of_codes_and_of_reals(tmp_path: Path) -> None:
     check_import(first, feeds, level="ORT_ENABLE_ALL")
     module = import_model(second, take_all)
     conv_node = next(each for each in module.operations if isinstance(each, Node) and each.op == "conv")
-    stored = module.blobs[module.tensor(conv_node.inputs[2]).constant]  # type: ignore[index]
+    stored = module.blobs[module.tensor(conv_node.inputs[2]).constant]
     np.testing.assert_array_equal(np.frombuffer(stored, np.int32), bias)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from dnnc.ir.affine import Affine
@@ -115,8 +116,8 @@ def test_double_buffers_need_twice_the_words() -> None:
     assert fault == (7, "`keep spad weight`: it needs 24 words (weight 24, two copies each)", "'spad' has 23")
 
 
-def _with(level: Store | FanOut, **changes: object) -> Hierarchy:
-    levels = tuple(replace(each, **changes) if each is level else each for each in MACHINE.levels)  # type: ignore[arg-type]
+def _with(level: Store | FanOut, **changes: Any) -> Hierarchy:
+    levels = tuple(replace(each, **changes) if each is level else each for each in MACHINE.levels)
     return replace(MACHINE, levels=levels)
 
 

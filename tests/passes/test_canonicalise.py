@@ -57,7 +57,7 @@ def test_normalisation_and_activation_fold_into_a_product(op: str, with_bias: bo
     before = graph.module(["y"])
     after = canonicalise(before)
     assert kinds(after) == [op]
-    assert [stage.op for stage in after.operations[0].post] == ["relu"]  # type: ignore[union-attr]
+    assert [stage.op for stage in after.operations[0].post] == ["relu"]
     x = {"x": RNG.normal(size=before.tensor("x").shape).astype(np.float32)}
     np.testing.assert_allclose(results(after, x)["y"], results(before, x)["y"], rtol=1e-4, atol=1e-5)
 

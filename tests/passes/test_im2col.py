@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from dnnc.ir.module import Module
@@ -38,8 +39,8 @@ def explicit_keeps_the_meaning(graph: Graph) -> Module:
 
 @settings(max_examples=40, deadline=None)
 @given(options=geometries(transposed=False), transposed=st.booleans())
-def test_the_explicit_form_keeps_the_meaning(options: dict[str, object], transposed: bool) -> None:
-    if (graph := conv_graph(transposed=transposed, **options)) is not None:  # type: ignore[arg-type]
+def test_the_explicit_form_keeps_the_meaning(options: dict[str, Any], transposed: bool) -> None:
+    if (graph := conv_graph(transposed=transposed, **options)) is not None:
         explicit_keeps_the_meaning(graph)
 
 
@@ -62,8 +63,8 @@ def test_groups_share_one_matrix() -> None:
         assert product.extent("g") == group
 
 
-def conv_nest(**options: object) -> Nest:
-    graph = conv_graph(**options)  # type: ignore[arg-type]
+def conv_nest(**options: Any) -> Nest:
+    graph = conv_graph(**options)
     assert graph is not None
     return nests_of(lower(graph.module(["y"]), CODES))[0]
 

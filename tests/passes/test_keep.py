@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dnnc.backends.cost.module import cost_module
@@ -52,8 +53,8 @@ def three(arch: Arch = ARCH) -> Module:
     return unscheduled(linked([one, two, last], {(1, "x"): 0, (2, "x"): 1, (2, "residual"): 1}))
 
 
-def scheduled(module: Module, arch: Arch = ARCH, **options: object) -> Module:
-    return choose_schedules(module, arch, MappingOptions(**options))  # type: ignore[arg-type]
+def scheduled(module: Module, arch: Arch = ARCH, **options: Any) -> Module:
+    return choose_schedules(module, arch, MappingOptions(**options))
 
 
 def figures(module: Module, arch: Arch = ARCH) -> tuple[int, float]:
@@ -195,7 +196,7 @@ def test_sums_of_floats_keep_their_order() -> None:
     after = keep_values(before, arch, MappingOptions(objective="energy"), ())
     assert after.kept
     for one, other in zip(nests_of(before), nests_of(after), strict=True):
-        reduced = [[loop for loop in each.schedule.loops if loop.dims == ("k",)] for each in (one, other)]  # type: ignore[union-attr]
+        reduced = [[loop for loop in each.schedule.loops if loop.dims == ("k",)] for each in (one, other)]
         assert reduced[0] == reduced[1]
     assert list(Proof(allocate(after, arch), arch).faults()) == []
 
@@ -228,7 +229,7 @@ def test_refitted_schedules_fit(room: Mapping[str, int], dataflow: str, reads: b
                 taken[buffer.memory] += buffer.copies * layout.tile_bytes
         assert taken == tile_room(found, ARCH)
         assert all(taken[name] <= room[name] for name in room)
-        assert not fixed or found.schedule.loops == nest.schedule.loops  # type: ignore[union-attr]
+        assert not fixed or found.schedule.loops == nest.schedule.loops
 
 
 def test_the_cache_gives_the_same_and_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

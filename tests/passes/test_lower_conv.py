@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from dnnc.ir.arch import Arch
@@ -16,22 +18,22 @@ from support.lowering import CODES, FLOATS, RAW, nests_of, q, same_meaning
 
 @settings(max_examples=40, deadline=None)
 @given(options=geometries(transposed=False), arch=st.sampled_from([CODES, RAW, FLOATS]))
-def test_conv_of_codes_keeps_its_meaning(options: dict[str, object], arch: Arch) -> None:
-    if (graph := conv_graph(**options)) is not None:  # type: ignore[arg-type]
+def test_conv_of_codes_keeps_its_meaning(options: dict[str, Any], arch: Arch) -> None:
+    if (graph := conv_graph(**options)) is not None:
         same_meaning(graph, ["y"], arch)
 
 
 @settings(max_examples=25, deadline=None)
 @given(options=geometries(transposed=True), arch=st.sampled_from([CODES, RAW, FLOATS]))
-def test_conv_transpose_of_codes_keeps_its_meaning(options: dict[str, object], arch: Arch) -> None:
-    if (graph := conv_graph(transposed=True, **options)) is not None:  # type: ignore[arg-type]
+def test_conv_transpose_of_codes_keeps_its_meaning(options: dict[str, Any], arch: Arch) -> None:
+    if (graph := conv_graph(transposed=True, **options)) is not None:
         same_meaning(graph, ["y"], arch)
 
 
 @settings(max_examples=15, deadline=None)
 @given(options=geometries(transposed=False), transposed=st.booleans())
-def test_float_convs_keep_their_meaning(options: dict[str, object], transposed: bool) -> None:
-    if (graph := conv_graph(transposed=transposed, kind=T.F32, **options)) is not None:  # type: ignore[arg-type]
+def test_float_convs_keep_their_meaning(options: dict[str, Any], transposed: bool) -> None:
+    if (graph := conv_graph(transposed=transposed, kind=T.F32, **options)) is not None:
         same_meaning(graph, ["y"], FLOATS)
 
 
@@ -115,8 +117,8 @@ def test_computed_weights_are_read_where_they_lie() -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(options=geometries(transposed=True), kind=st.sampled_from([T.I8, T.F32]))
-def test_computed_weights_of_a_conv_transpose_are_turned_around(options: dict[str, object], kind: T) -> None:
+def test_computed_weights_of_a_conv_transpose_are_turned_around(options: dict[str, Any], kind: T) -> None:
     options |= {"per_channel": False, "kind": kind}
-    if (graph := conv_graph(transposed=True, **options)) is not None:  # type: ignore[arg-type]
+    if (graph := conv_graph(transposed=True, **options)) is not None:
         graph.input("w", graph.tensors["w"].shape or (), kind, None if kind is T.F32 else q(0.02, 3))
         same_meaning(graph, ["y"], FLOATS if kind is T.F32 else CODES)

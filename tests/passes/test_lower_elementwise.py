@@ -108,7 +108,7 @@ def test_activations(op: str, attributes: dict[str, float], kind: str) -> None:
     graph.input("x", (3, 7), element, None if kind == "f32" else q(0.01, 4))
     result = {"f32": (T.F32, None), "same": (T.I8, q(0.01, 4)), "other": (T.U8, q(0.007, 8)), "to_f32": (T.F32, None)}
     graph.tensor("y", (3, 7), *result[kind])
-    graph.node(op, ["x"], "y", **attributes)  # type: ignore[arg-type]
+    graph.node(op, ["x"], "y", **attributes)
     same_meaning(graph, ["y"])
 
 
@@ -150,7 +150,7 @@ def test_dequantising_channels_with_zero_points() -> None:
 def test_scalars_of_quantised_additions(a: float, b: float, y: float, za: int, zb: int, zy: int) -> None:
     want = arithmetic.qadd_scalars(arithmetic.Scale(a, za), arithmetic.Scale(b, zb), arithmetic.Scale(y, zy))
     have = qadd_scalars(q(a, za), q(b, zb), q(y, zy))
-    assert [np.float32(each) for each in have.values()] == list(want)  # type: ignore[arg-type]
+    assert [np.float32(each) for each in have.values()] == list(want)
 
 
 def test_the_order_of_quantised_addition_is_the_references() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from dnnc.ir.parser import parse_module
 from dnnc.ir.printer import print_module
@@ -21,8 +23,8 @@ from support.lowering import CODES
         ("explicit_im2col", {"n": 2, "pads": (1, 1, 1, 1)}, True),
     ],
 )
-def test_lowered_text(name: str, options: dict[str, object], explicit: bool) -> None:
-    graph = conv_graph(**options)  # type: ignore[arg-type]
+def test_lowered_text(name: str, options: dict[str, Any], explicit: bool) -> None:
+    graph = conv_graph(**options)
     assert graph is not None
     module = lower(graph.module(["y"]), CODES).after("lower")
     if explicit:

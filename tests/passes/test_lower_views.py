@@ -118,7 +118,7 @@ def test_an_input_that_is_only_moved_is_copied() -> None:
         graph = Graph()
         graph.input("x", (1, 2, 3, 4), T.I8, q())
         graph.tensor("y", shape, T.I8, q())
-        graph.node(op, ["x"], "y", **attributes)  # type: ignore[arg-type]
+        graph.node(op, ["x"], "y", **attributes)
         nests = nests_of(same_meaning(graph, ["y"]))
         assert [nest.body.op for nest in nests] == [BodyOp.COPY]
 

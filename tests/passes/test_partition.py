@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,19 +26,19 @@ from support.graphs import Graph
 from support.lowering import CODES, FLOATS, RAW, nests_of, q
 
 
-def conv(**options: object) -> Graph:
-    graph = conv_graph(**options)  # type: ignore[arg-type]
+def conv(**options: Any) -> Graph:
+    graph = conv_graph(**options)
     assert graph is not None
     return graph
 
 
-def pool(*arguments: object, **options: object) -> Graph:
-    graph = pool_graph(*arguments, **options)  # type: ignore[arg-type]
+def pool(*arguments: Any, **options: Any) -> Graph:
+    graph = pool_graph(*arguments, **options)
     assert graph is not None
     return graph
 
 
-def unary(op: str, x: ValueType, y: ValueType, shape: tuple[int, ...] = (3, 7), **attributes: object) -> Graph:
+def unary(op: str, x: ValueType, y: ValueType, shape: tuple[int, ...] = (3, 7), **attributes: Any) -> Graph:
     graph = Graph()
     graph.input("x", shape, x.type, x.quantization)
     names = ["x"]
@@ -46,7 +47,7 @@ def unary(op: str, x: ValueType, y: ValueType, shape: tuple[int, ...] = (3, 7), 
         assert isinstance(entries, int)
         names.append(graph.constant("entries", np.arange(entries), T.U8))
     graph.tensor("y", shape, y.type, y.quantization)
-    graph.node(op, names, "y", **attributes)  # type: ignore[arg-type]
+    graph.node(op, names, "y", **attributes)
     return graph
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from dnnc.ir.diagnostics import CompileError
@@ -73,7 +75,7 @@ def outputs(module: Module, x: np.ndarray) -> np.ndarray:
 def test_int8_form_stays_near_and_ends_in_floats() -> None:
     before = small_network()
     after = quantise(before, machine(), "auto")
-    assert [each.op for each in after.operations] == ["quantize", "conv", "conv", "pool", "reshape", "matmul"]  # type: ignore[union-attr]
+    assert [each.op for each in after.operations] == ["quantize", "conv", "conv", "pool", "reshape", "matmul"]
     x = np.clip(RNG.normal(size=(2, 3, 8, 8)), -3, 3).astype(np.float32)
     expected = outputs(before, x)
     assert np.abs(outputs(after, x) - expected).max() < 0.05 * np.abs(expected).max()
@@ -90,9 +92,9 @@ def test_every_tensor_without_a_range_is_named() -> None:
 
 
 @pytest.mark.parametrize(("arch", "precision"), [(machine(), "keep"), (float_machine(), "auto")])
-def test_what_needs_no_narrowing_is_left(arch: object, precision: str) -> None:
+def test_what_needs_no_narrowing_is_left(arch: Any, precision: str) -> None:
     before = small_network()
-    assert quantise(before, arch, precision).operations == before.operations  # type: ignore[arg-type]
+    assert quantise(before, arch, precision).operations == before.operations
 
 
 @given(st.floats(-1e6, 1e6, width=32), st.floats(-1e6, 1e6, width=32))

@@ -43,9 +43,8 @@ def _machine(packing: Packing, rate: float | None) -> Hierarchy:
 
     def store(name: str, word_bits: int, depth: int | None, factor: int) -> Store:
         loops = Constraint(factors=tuple((dim, factor) for dim in dims))
-        rates = {"read_words_per_cycle": rate, "write_words_per_cycle": rate}
         made = Store(name, OPERAND_ROLES, word_bits, depth, OPERAND_ROLES, packing, constraint=loops)
-        return replace(made, **rates) if rate is not None else made
+        return replace(made, read_words_per_cycle=rate, write_words_per_cycle=rate)
 
     levels = (
         store("dram", 64, None, 1000),
