@@ -109,7 +109,6 @@ class Columns:
     wanted: list[int]
     less: list[int]
     _made: dict[tuple[int, int, Selector, str | None], tuple[Floats, Floats]] = field(default_factory=dict)
-    _mattering: dict[tuple[int, int], tuple[bool, bool]] = field(default_factory=dict)
 
     @cached_property
     def blocks(self) -> int:
@@ -163,46 +162,47 @@ class Columns:
             for role in self.roles
         }
 
-    def selector(self, role: Role | None, blocks: int, chosen: Class) -> Selector:
+    def _selector(self, role: int, blocks: int, chosen: Class) -> Selector:
         """What the decided blocks say of a role's tiles inside of the first `blocks` ones."""
-        assert role is not None
-        place = self.roles.index(role)
         open = len(chosen) if blocks > len(chosen) else DECIDED
         for block in range(min(blocks, len(chosen)) - 1, -1, -1):
-            if chosen[block].does[place] != PASSES:
-                outside = block + (chosen[block].does[place] == MOVES)
-                return Selector(block, outside, outside if self._is_certain(role, block, chosen) else block + 1, open)
+            does = chosen[block].does[role]
+            if does != PASSES:
+                outside = block + (does == MOVES)
+                # Where an order is fixed, or two kinds do not move the role, some of that may stand elsewhere.
+                still = len(chosen[block].allowed - self._moving[self.roles[role]])
+                return Selector(block, outside, block + 1 if self._fixed[block] or still > 1 else outside, open)
         return Selector(NO_BLOCK, 0, 0, open)
 
-    def _is_certain(self, role: Role, block: int, chosen: Class) -> bool:
-        """Whether a choice says where every loop stands: there is one kind that does not move the role, and no order is
-        fixed."""
+    @cached_property
+    def _fixed(self) -> list[bool]:
+        """By block: whether an order is given."""
         frame = self.tables.frame
-        fixed = any(each.order for each in frame.pin.of(frame.level(frame.slots[frame.blocks[block]])))
-        return not fixed and len(chosen[block].allowed - self._moving[role]) <= 1
+        levels = [frame.level(frame.slots[place]) for place in frame.blocks]
+        return [any(each.order for each in frame.pin.of(level)) for level in levels]
 
     def keys(self, chosen: Class) -> tuple[Key, ...]:
         """What of a class matters to each group: classes with equal keys have equal variants."""
         count = len(self.tables.signatures)
-        quantities = self.tables.figures.quantities
-        selectors = {place: self.selector(*place, chosen) for place in self._places}
+        selectors = [self._selector(role, blocks, chosen) for role, blocks in self._places]
         found = []
-        for group, own in enumerate(self._own_kinds):
+        for group, (own, parts) in enumerate(zip(self._own_kinds, self._parts, strict=True)):
             banned = 0
             for number, choice in enumerate(chosen):
                 for kind in own - choice.allowed:
                     banned |= 1 << (number * count + kind)
-            told, owners = [], {}
-            for q in self.wanted:
-                if quantities[q].kind != TAKEN or not self._here[group][q]:
-                    continue
-                selector = selectors[quantities[q].role, self.tables.blocks(quantities[q])]
-                moves, still = self._matters(group, q)
-                block, open = (selector.block, selector.open) if moves else (NO_BLOCK, DECIDED)
-                outside = (selector.outside, selector.most) if still else (0, int(selector.most > selector.outside))
-                told.append(Selector(block, *outside, open))
-                if self._sliding(group, q) and selector.open == DECIDED and selector.block != NO_BLOCK:
-                    role = self.roles.index(quantities[q].role)  # type: ignore[arg-type]
+            told: list[Selector] = []
+            owners: dict[tuple[int, int], tuple[str, ...]] = {}
+            for place, moves, still, slides in parts:
+                selector = selectors[place]
+                if moves and still:
+                    told.append(selector)
+                else:
+                    outside = (selector.outside, selector.most) if still else (0, int(selector.most > selector.outside))
+                    block, open = (selector.block, selector.open) if moves else (NO_BLOCK, DECIDED)
+                    told.append(Selector(block, *outside, open))
+                if slides and selector.open == DECIDED and selector.block != NO_BLOCK:
+                    role = self._places[place][0]
                     owners[role, selector.block] = self._owners(group, role, selector.block, chosen)
             found.append(Key(group, banned, tuple(told), tuple((*at, dims) for at, dims in owners.items())))
         return tuple(found)
@@ -220,28 +220,41 @@ class Columns:
         )
 
     @cached_property
-    def _places(self) -> list[tuple[Role | None, int]]:
-        """Operands and numbers of blocks of the wanted quantities that depend on orders."""
+    def _places(self) -> list[tuple[int, int]]:
+        """Operands (their places in `roles`) and numbers of blocks of the wanted quantities that depend on orders."""
         quantities = self.tables.figures.quantities
         taken = [quantities[q] for q in self.wanted if quantities[q].kind == TAKEN]
-        return list(dict.fromkeys((each.role, self.tables.blocks(each)) for each in taken))
+        return list(dict.fromkeys((self._role(each), self.tables.blocks(each)) for each in taken))
+
+    def _role(self, quantity: Quantity) -> int:
+        assert quantity.role is not None
+        return self.roles.index(quantity.role)
+
+    @cached_property
+    def _parts(self) -> list[list[tuple[int, bool, bool, bool]]]:
+        """By group, of each wanted quantity that it has a part in and that depends on orders: its place in `_places`;
+        whether the block where the operand moves last matters, and what lies outside of that; whether tiles slide."""
+        found = []
+        for group in range(len(self.tables.groups)):
+            own = []
+            for q in self.wanted:
+                quantity = self.tables.figures.quantities[q]
+                if quantity.kind == TAKEN and self._here[group][q]:
+                    place = self._places.index((self._role(quantity), self.tables.blocks(quantity)))
+                    own.append((place, *self._matters(group, q), self._sliding(group, q)))
+            found.append(own)
+        return found
 
     def _matters(self, group: int, number: int) -> tuple[bool, bool]:
         """Whether the block where the operand moves last matters to a group's part of a quantity, and whether what lies
         outside of that does."""
-        if (group, number) not in self._mattering:
-            quantity, parts = self.tables.figures.quantities[number], self._here[group][number]
-            moves = False
-            for part in parts:
-                if part.moves:
-                    for block in range(self.tables.blocks(quantity)):
-                        tiles = _at(part.new[:, 0], part)
-                        told = Selector(block, 0, 0, DECIDED)
-                        moves |= len(part.dims) > 1 or bool(
-                            (self._factor(part, quantity, told, None)[0] != tiles).any()
-                        )
-            self._mattering[group, number] = moves, any(not part.moves for part in parts)
-        return self._mattering[group, number]
+        quantity, parts = self.tables.figures.quantities[number], self._here[group][number]
+        moves = False
+        for part in parts:
+            for block in range(self.tables.blocks(quantity)) if part.moves else ():
+                lower, tiles = self._moved(part, quantity, block, None)
+                moves |= len(part.dims) > 1 or bool((lower != tiles).any())
+        return moves, any(not part.moves for part in parts)
 
     @cached_property
     def _own_kinds(self) -> list[frozenset[int]]:

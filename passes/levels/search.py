@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ _MOST_BYTES = 1 << 28  # of the candidates of all classes that are kept for the 
 _MOST_POINTS = 20000
 _GOOD = 0.01  # share that a local search must gain, or that the best may be above a bound, to be worth one
 _MOST_FRUITLESS = 3
+_MANY_CLASSES = 1 << 12  # for which one local search is not enough
 
 
 @dataclass
@@ -145,8 +147,10 @@ class Search:
 
     def _start(self, least: float, best: Best, deadline: float) -> None:
         """Local searches, while they help and the best is not known to be good; nothing is below `least`."""
-        fruitless, seed = 0, 0
+        many, fruitless, seed = prod(map(len, self.columns.choices)) > _MANY_CLASSES, 0, 0
         while fruitless < _MOST_FRUITLESS and least < best.limit * (1 - _GOOD) and time.monotonic() < deadline:
+            if seed and not many:
+                return
             before = best.limit
             for chosen, orders, figures, evaluated in local_search(self.exact, self.goal.of, seed):
                 self._note(chosen, orders, figures, evaluated, best)
@@ -155,7 +159,7 @@ class Search:
     def _fronts_of(self, chosen: Class) -> list[Variants]:
         """The candidates of each group that matter in a class or, of a node with open blocks, to its bound."""
         found = [
-            self._kept((key, len(chosen)), lambda key=key: self._front(key, chosen))
+            self._kept((key, len(chosen) < self.columns.blocks), lambda key=key: self._front(key, chosen))
             for key in self.columns.keys(chosen)
         ]
         if not all(map(len, found)):
@@ -171,7 +175,7 @@ class Search:
                 reduced.append(each)
                 continue
             factors = np.where(alone, self.linear.constants * lower[others].prod(axis=0), 0.0)
-            at = key, len(chosen), alone.tobytes(), factors.tobytes()
+            at = key, len(chosen) < self.columns.blocks, alone.tobytes(), factors.tobytes()
             reduced.append(
                 self._kept(
                     at,

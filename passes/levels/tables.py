@@ -6,9 +6,12 @@ is a product over components (dimensions that share an axis of its own operand),
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from itertools import product
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -173,8 +176,7 @@ def _part(made: Tables, quantity: Quantity, component: Component, done: dict[tup
     if key in done:
         return done[key]
     begins = candidates.sizes[:, places, :until].reshape(len(candidates), -1)
-    chosen, rows = np.unique(begins, axis=0, return_inverse=True)
-    rows = rows.reshape(-1)
+    chosen, rows = _different(begins)
     chosen = chosen.reshape(len(chosen), len(dims), until)
     if quantity.kind == TILE:
         tile = chosen[:, :, -1] if until else np.tile([extents[dim] for dim in dims], (len(chosen), 1))
@@ -189,14 +191,13 @@ def _part(made: Tables, quantity: Quantity, component: Component, done: dict[tup
     for slot in frame.slots[:until]:
         places_of_blocks.append(-1 if slot.axis else number)
         number += not slot.axis
-    new, kept = (np.zeros((len(chosen), len(codes))) for _ in range(2))
     shared = [mode == SHARED for mode in modes]
     whole = np.broadcast_to(np.array([extents[dim] for dim in dims])[:, None], (len(chosen), len(dims), 1))
     before = np.concatenate([whole, chosen], axis=2)
     lanes = ((before[:, :, :-1] > chosen) & np.array(shared, bool)).any(axis=(0, 2))
     keyed = bool(component.axes) and int(lanes.sum()) > 1
     borders = [(axis.low, axis.high) if clipped else (-UNBOUNDED, UNBOUNDED) for axis in component.axes]
-    table(
+    arguments = (
         np.array([extents[dim] for dim in dims], np.int64),
         np.ascontiguousarray(chosen),
         np.array(modes, np.int64),
@@ -207,11 +208,64 @@ def _part(made: Tables, quantity: Quantity, component: Component, done: dict[tup
         np.array(borders, np.int64).reshape(len(borders), 2),
         clipped or keyed,
         keyed,
-        new,
-        kept,
     )
+    new, kept = _FILLED.of(arguments)
     done[key] = Part(group, dims, bool(component.axes), rows, codes, new, kept)
     return done[key]
+
+
+class _Filled:
+    """Tables of layers before: networks have the same extents again and again. Those asked for last are kept, up to
+    `most_bytes`."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._stored_bytes = 0
+        self._tables: OrderedDict[bytes, tuple[Floats, Floats]] = OrderedDict()
+        self._lock = Lock()
+
+    def of(self, arguments: tuple[Any, ...]) -> tuple[Floats, Floats]:
+        """`new` and `kept` of sums.table."""
+        digest = blake2b(digest_size=16)
+        for each in arguments:
+            array = np.asarray(each)
+            digest.update(f"{array.shape}{array.dtype}".encode())
+            digest.update(array.tobytes())
+        key = digest.digest()
+        with self._lock:
+            if key in self._tables:
+                self._tables.move_to_end(key)
+                return self._tables[key]
+        made = np.zeros((len(arguments[1]), len(arguments[4]))), np.zeros((len(arguments[1]), len(arguments[4])))
+        compiled: Any = table
+        compiled(*arguments, *made)
+        for each in made:
+            each.flags.writeable = False
+        with self._lock:
+            self._tables[key] = made
+            self._stored_bytes += 2 * made[0].nbytes
+            while self._stored_bytes > self._most_bytes and len(self._tables) > 1:
+                _, (old, _) = self._tables.popitem(last=False)
+                self._stored_bytes -= 2 * old.nbytes
+        return made
+
+
+_FILLED = _Filled(1 << 27)
+
+
+def _different(begins: Ints) -> tuple[Ints, Ints]:
+    """Rows that differ, and which of them each row is."""
+    if not begins.shape[1]:
+        return begins[:1], np.zeros(len(begins), np.int64)
+    # By a number for each row, which says whether rows differ unless two numbers are equal by chance.
+    factors = np.random.default_rng(0).integers(1, 1 << 63, begins.shape[1], np.uint64) | np.uint64(1)
+    numbers = (begins.astype(np.uint64) * factors).sum(axis=1, dtype=np.uint64)
+    _, first, rows = np.unique(numbers, return_index=True, return_inverse=True)
+    rows = rows.reshape(-1)
+    if not (begins[first][rows] == begins).all():
+        chosen, rows = np.unique(begins, axis=0, return_inverse=True)
+        return chosen, rows.reshape(-1)
+    return begins[first], rows
 
 
 def _codes(kind: str, dims: int, blocks: int, moves: bool) -> Ints:
