@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
     machine = machine_name(arch.name, arguments.arch)
     with words_beside(arguments.json, str(output)):
         print(
-            f"{output}: {program.instruction_count} instructions, {len(program.regions)} layers"
+            f"{output}: {program.instruction_count} instructions, {len({each.name for each in program.regions})} layers"
             f" ({on_host} on the host), {program.main_bytes} bytes of main memory, for {machine}"
         )
         if on_host:

@@ -202,7 +202,8 @@ class Instruction:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """Instructions first..last (inclusive) belong to this layer; reports attribute by these addresses alone."""
+    """Instructions first..last (inclusive) belong to this layer; reports attribute by these addresses alone. Regions of
+    one name are stripes of one layer."""
 
     name: str
     op: str

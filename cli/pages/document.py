@@ -68,7 +68,8 @@ class LoopNest:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What the mapper found. `points` are (cycles, pJ) of mappings that it evaluated, where the document has them."""
+    """What the mapper found. `points` are (cycles, pJ) of mappings that it evaluated, where the document has them; of a
+    layer that runs in `stripes`, `nest` is the one in the middle."""
 
     optimal: bool
     objective: float
@@ -76,6 +77,7 @@ class Search:
     evaluated: int
     nest: LoopNest | None
     points: tuple[tuple[float, float], ...]
+    stripes: int = 1
 
 
 @dataclass(frozen=True, slots=True)

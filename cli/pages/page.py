@@ -196,6 +196,7 @@ def _certificate(layer: Layer) -> str:
     assert layer.search is not None
     search = layer.search
     kind = layer.op + (f", {layer.dataflow}" if layer.dataflow else "")
+    kind += f", one of {search.stripes} stripes" if search.stripes > 1 else ""
     costed = f"{some(search.evaluated, 'mapping')} costed"
     if search.optimal:
         return f"({kind}; optimal, {costed})"

@@ -200,6 +200,7 @@ def _search(reader: _Reader, value: Table, place: str) -> Search:
         evaluated=reader.whole(value, "evaluated", place),
         nest=None if nest is None else _nest(reader, nest, f"{place}.nest"),
         points=tuple(points),
+        stripes=reader.whole(value, "stripes", place) if "stripes" in value else 1,
     )
 
 

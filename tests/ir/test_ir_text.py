@@ -193,9 +193,7 @@ NODES = st.builds(
     NAME_TUPLES,
     NAMES,
 )
-REGIONS = st.builds(
-    HostRegion, NAMES, NAME_TUPLES, NAME_TUPLES, BLOBS, NAME_TUPLES, NAMES, st.one_of(st.none(), SMALL)
-)
+REGIONS = st.builds(HostRegion, NAMES, NAME_TUPLES, NAME_TUPLES, BLOBS, NAME_TUPLES, NAMES, st.one_of(st.none(), SMALL))
 TENSOR_TYPES = st.one_of(TYPES, NAMES.map(HostType))
 OPTIONAL_ORDERS = st.one_of(st.none(), st.lists(SMALL, max_size=4).map(tuple))
 TENSORS = st.builds(
