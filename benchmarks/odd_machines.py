@@ -22,10 +22,10 @@ from dnnc.ir.nest import (
     Nest,
     Schedule,
     counter_class,
-    local_layout,
     sum_has_an_order,
     tile_sizes,
 )
+from dnnc.ir.nest_layout import local_layout
 from dnnc.passes.im2col import im2col_kind, with_explicit
 from dnnc.passes.pipeline import Options
 

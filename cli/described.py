@@ -10,7 +10,8 @@ from math import prod
 from typing import Any
 
 from ..ir.arch import MAIN_MEMORY, Arch
-from ..ir.nest import Buffer, Loop, Nest, local_layout, main_memory_loops, tile_sizes, whole_bytes
+from ..ir.nest import Buffer, Loop, Nest, main_memory_loops, tile_sizes
+from ..ir.nest_layout import local_layout, whole_bytes
 
 Json = dict[str, Any]
 

@@ -17,7 +17,8 @@ from .diagnostics import Diagnostic
 from .frozen import dataclass
 from .isl_questions import Box, IslQuestions
 from .module import Module
-from .nest import Nest, axis_step
+from .nest import Nest
+from .nest_layout import axis_step
 from .nest_rules import extents_of, fault, last_index
 from .text import symbol
 

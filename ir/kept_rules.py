@@ -15,19 +15,8 @@ from .arch import Arch
 from .diagnostics import Diagnostic, any_of, close_match
 from .frozen import dataclass
 from .module import Module, Operation
-from .nest import (
-    VALUE,
-    Access,
-    Buffer,
-    Nest,
-    Schedule,
-    Target,
-    local_layout,
-    reach_outside,
-    split_axes,
-    tile_sizes,
-    whole_bytes,
-)
+from .nest import VALUE, Access, Buffer, Nest, Schedule, Target, tile_sizes
+from .nest_layout import local_layout, reach_outside, split_axes, whole_bytes
 from .nest_rules import extents_of, fault
 from .program import BOX_AXES
 from .text import symbol

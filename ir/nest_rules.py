@@ -12,7 +12,8 @@ from .affine import Affine
 from .diagnostics import Diagnostic, any_of, close_match
 from .isl_questions import IslQuestions
 from .module import Module
-from .nest import POST_ATTRIBUTES, VALUE, Access, BodyOp, Nest, Post, PostOp, Role, axis_step
+from .nest import POST_ATTRIBUTES, VALUE, Access, BodyOp, Nest, Post, PostOp, Role
+from .nest_layout import axis_step
 from .program import AUX_SLOTS, BOX_AXES, COUNTERS, FORM_CODES, MULTIPLIER_CODES, POST_STEPS, STREAMS
 from .text import symbol, to_float32
 from .types import BlobRef, ElementType

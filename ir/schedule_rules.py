@@ -20,14 +20,12 @@ from .nest import (
     Loop,
     Nest,
     Schedule,
-    axis_box,
     counter_class,
-    local_layout,
     main_memory_loops,
     sum_has_an_order,
     tile_sizes,
-    whole_bytes,
 )
+from .nest_layout import axis_box, local_layout, whole_bytes
 from .nest_rules import extents_of, fault
 from .text import symbol
 from .types import ElementType

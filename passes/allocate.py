@@ -26,7 +26,8 @@ from ..ir.arch import Arch
 from ..ir.diagnostics import CompileError, Diagnostic
 from ..ir.frozen import dataclass
 from ..ir.module import Module, Operation
-from ..ir.nest import Nest, local_layout, whole_bytes
+from ..ir.nest import Nest
+from ..ir.nest_layout import local_layout, whole_bytes
 from ..ir.types import BlobRef, ElementType, Tensor
 
 ALIGNMENT_BYTES = 64

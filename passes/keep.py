@@ -20,7 +20,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from ..ir.arch import Arch
 from ..ir.diagnostics import CompileError, Diagnostic
 from ..ir.module import Module
-from ..ir.nest import VALUE, Access, Nest, reach_outside, split_axes, whole_bytes
+from ..ir.nest import VALUE, Access, Nest
+from ..ir.nest_layout import reach_outside, split_axes, whole_bytes
 from .allocate import in_main_memory
 from .keep_plan import Candidate, Plan
 from .map_cache import MapCache

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..ir.arch import Arch
-from ..ir.nest import VALUE, BodyOp, CounterClass, Dataflow, Nest, axis_step, counter_class
+from ..ir.nest import VALUE, BodyOp, CounterClass, Dataflow, Nest, counter_class
+from ..ir.nest_layout import axis_step
 from ..ir.schedule_rules import EXTENT_LIMIT
 from .schedule import blocked_dims, buffer_order
 

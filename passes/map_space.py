@@ -22,7 +22,8 @@ import numpy as np
 from ..ir.affine import Affine
 from ..ir.arch import Arch
 from ..ir.frozen import dataclass
-from ..ir.nest import VALUE, CounterClass, Dataflow, Nest, axis_count, local_layout, sum_has_an_order
+from ..ir.nest import VALUE, CounterClass, Dataflow, Nest, sum_has_an_order
+from ..ir.nest_layout import axis_count, local_layout
 from ..ir.schedule_rules import EXTENT_LIMIT
 from .map_problem import Ints
 from .mapping import Pin

@@ -19,19 +19,8 @@ from dataclasses import replace
 
 from ..ir.arch import Arch
 from ..ir.frozen import dataclass
-from ..ir.nest import (
-    VALUE,
-    Access,
-    CounterClass,
-    Nest,
-    Schedule,
-    Target,
-    axis_step,
-    local_layout,
-    main_memory_loops,
-    split_axes,
-    tile_sizes,
-)
+from ..ir.nest import VALUE, Access, CounterClass, Nest, Schedule, Target, main_memory_loops, tile_sizes
+from ..ir.nest_layout import axis_step, local_layout, split_axes
 from ..ir.schedule_rules import EXTENT_LIMIT, schedule_faults
 from .schedule import buffer_order, dims_of, make_schedule
 

@@ -17,7 +17,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..ir.arch import Arch
-from ..ir.nest import Buffer, CounterClass, Dataflow, Loop, Nest, Schedule, counter_class, local_layout
+from ..ir.nest import Buffer, CounterClass, Dataflow, Loop, Nest, Schedule, counter_class
+from ..ir.nest_layout import local_layout
 
 
 def dims_of(nest: Nest, kind: CounterClass) -> list[str]:

@@ -28,7 +28,8 @@ from ..ir.affine import Affine
 from ..ir.diagnostics import ensure
 from ..ir.frozen import dataclass
 from ..ir.module import Module, Operation
-from ..ir.nest import VALUE, Access, Dim, Nest, Stripe, axis_box
+from ..ir.nest import VALUE, Access, Dim, Nest, Stripe
+from ..ir.nest_layout import axis_box
 from ..ir.types import Tensor
 
 Rows = tuple[int, int]  # the first, and one past the last

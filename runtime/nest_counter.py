@@ -15,20 +15,8 @@ import numpy as np
 
 from ..ir.arch import Arch
 from ..ir.frozen import dataclass
-from ..ir.nest import (
-    Access,
-    BodyOp,
-    CounterClass,
-    Dataflow,
-    Nest,
-    Role,
-    axis_box,
-    axis_step,
-    counter_class,
-    filled_boxes,
-    split_axes,
-    whole_layout,
-)
+from ..ir.nest import Access, BodyOp, CounterClass, Dataflow, Nest, Role, counter_class
+from ..ir.nest_layout import axis_box, axis_step, filled_boxes, split_axes, whole_layout
 from ..ir.program import INSTRUCTION_BYTES, MNEMONICS, Engine, Opcode
 from ..ir.stats import LayerCounts, Transfer
 from .nest_interpreter import Tile, row_counter, tile_key, tiles

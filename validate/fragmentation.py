@@ -11,7 +11,8 @@ from ..backends.cost.commands import loads
 from ..backends.cost.nest import cost_nest
 from ..frontend.arch_yaml import load_arch
 from ..ir.arch import Arch
-from ..ir.nest import Dataflow, Nest, local_layout
+from ..ir.nest import Dataflow, Nest
+from ..ir.nest_layout import local_layout
 from .nests import product_nest, scheduled, with_array
 from .published import figures
 from .row import Measure, Row

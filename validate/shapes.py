@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ..backends.cost.nest import cost_nest
 from ..frontend.arch_yaml import load_arch
-from ..ir.nest import Dataflow, Nest, local_layout
+from ..ir.nest import Dataflow, Nest
+from ..ir.nest_layout import local_layout
 from .nests import blocks, conv_nest, im2col_nest, product_nest, scheduled, with_array
 from .networks import Conv, resnet50, unique, yolov5s
 from .published import difference_row, figures

@@ -10,22 +10,8 @@ from ...ir.arch import Arch
 from ...ir.diagnostics import ensure
 from ...ir.encoding import Words, pack
 from ...ir.graph import Attribute
-from ...ir.nest import (
-    VALUE,
-    Access,
-    Body,
-    BodyOp,
-    Dataflow,
-    LocalLayout,
-    Nest,
-    Post,
-    PostOp,
-    axis_step,
-    counter_class,
-    counter_stride,
-    filled_boxes,
-    whole_layout,
-)
+from ...ir.nest import VALUE, Access, Body, BodyOp, Dataflow, Nest, Post, PostOp, counter_class
+from ...ir.nest_layout import LocalLayout, axis_step, counter_stride, filled_boxes, whole_layout
 from ...ir.program import (
     BODY_CODES,
     BOX_AXES,

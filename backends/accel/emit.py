@@ -14,7 +14,8 @@ from ...ir.encoding import Words, pack
 from ...ir.frozen import dataclass
 from ...ir.graph import HostRegion, Node
 from ...ir.module import Module
-from ...ir.nest import BodyOp, Dataflow, Nest, filled_boxes
+from ...ir.nest import BodyOp, Dataflow, Nest
+from ...ir.nest_layout import filled_boxes
 from ...ir.program import (
     AUX_SLOTS,
     BOX_AXES,

@@ -16,17 +16,8 @@ from ...ir.affine import Affine
 from ...ir.arch import Arch
 from ...ir.diagnostics import CompileError, Diagnostic, ensure
 from ...ir.frozen import dataclass
-from ...ir.nest import (
-    VALUE,
-    LocalLayout,
-    Nest,
-    Target,
-    axis_step,
-    local_layout,
-    main_memory_loops,
-    split_axes,
-    whole_layout,
-)
+from ...ir.nest import VALUE, Nest, Target, main_memory_loops
+from ...ir.nest_layout import LocalLayout, axis_step, local_layout, split_axes, whole_layout
 from ...ir.program import BOX_AXES
 from ...ir.program_rules import MAX_INSTRUCTIONS
 

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from ...ir.affine import Affine
 from ...ir.diagnostics import CompileError, Diagnostic, ensure
 from ...ir.frozen import dataclass
-from ...ir.nest import VALUE, Access, Nest, axis_step, main_memory_loops
+from ...ir.nest import VALUE, Access, Nest, main_memory_loops
+from ...ir.nest_layout import axis_step
 
 Ints = NDArray[np.int64]
 

@@ -13,17 +13,8 @@ import numpy as np
 from ...ir.arch import Arch
 from ...ir.diagnostics import ensure
 from ...ir.frozen import dataclass
-from ...ir.nest import (
-    Access,
-    CounterClass,
-    Dataflow,
-    Target,
-    axis_step,
-    counter_class,
-    filled_boxes,
-    split_axes,
-    whole_layout,
-)
+from ...ir.nest import Access, CounterClass, Dataflow, Target, counter_class
+from ...ir.nest_layout import axis_step, filled_boxes, split_axes, whole_layout
 from .classes import Grid, Ints
 
 

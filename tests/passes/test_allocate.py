@@ -10,7 +10,8 @@ from dnnc.ir.arch import Memory
 from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.graph import HostRegion
 from dnnc.ir.module import Header, Module
-from dnnc.ir.nest import Nest, local_layout
+from dnnc.ir.nest import Nest
+from dnnc.ir.nest_layout import local_layout
 from dnnc.ir.types import BlobRef, Blobs, ElementType, HostType, Tensor
 from dnnc.passes.allocate import ALIGNMENT_BYTES, Lifetime, allocate, allocate_tensors, lifetimes, pack_lifetimes
 from dnnc.passes.choose_schedules import choose_schedules

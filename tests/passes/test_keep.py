@@ -14,7 +14,8 @@ from dnnc.frontend.arch_yaml import load_arch
 from dnnc.ir.arch import Arch, EnergyRow
 from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.module import Module
-from dnnc.ir.nest import Nest, local_layout
+from dnnc.ir.nest import Nest
+from dnnc.ir.nest_layout import local_layout
 from dnnc.ir.types import ElementType
 from dnnc.ir.verifier import verify
 from dnnc.passes.allocate import allocate, place_kept

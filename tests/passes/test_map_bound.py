@@ -11,7 +11,8 @@ import pytest
 from dnnc.backends.cost.nest import cost_nest
 from dnnc.backends.cost.price import energy_pj
 from dnnc.ir.arch import Arch
-from dnnc.ir.nest import BodyOp, Nest, local_layout
+from dnnc.ir.nest import BodyOp, Nest
+from dnnc.ir.nest_layout import local_layout
 from dnnc.ir.schedule_rules import EXTENT_LIMIT
 from dnnc.passes.map_bound import ANY_COPIES, bound
 from dnnc.passes.map_goal import goal_of

@@ -12,7 +12,8 @@ from dnnc.backends.cost.nest import cost_nest
 from dnnc.backends.cost.price import energy_pj
 from dnnc.frontend.arch_yaml import load_arch
 from dnnc.ir.arch import Arch, EnergyRow
-from dnnc.ir.nest import Access, BodyOp, Dataflow, Nest, local_layout
+from dnnc.ir.nest import Access, BodyOp, Dataflow, Nest
+from dnnc.ir.nest_layout import local_layout
 from dnnc.ir.schedule_rules import schedule_faults
 from dnnc.ir.types import ElementType
 from dnnc.passes.map_plan import room

@@ -8,7 +8,8 @@ from typing import Any
 
 from dnnc.ir.arch import Arch
 from dnnc.ir.module import Header, Module
-from dnnc.ir.nest import Access, Nest, Post, PostOp, Role, Target, reach_outside
+from dnnc.ir.nest import Access, Nest, Post, PostOp, Role, Target
+from dnnc.ir.nest_layout import reach_outside
 from dnnc.ir.types import ElementType, Tensor
 from dnnc.passes.allocate import allocate
 

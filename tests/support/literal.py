@@ -10,19 +10,8 @@ from itertools import product
 from math import prod
 
 from dnnc.ir.arch import Arch
-from dnnc.ir.nest import (
-    Access,
-    AxisBox,
-    BodyOp,
-    CounterClass,
-    Dataflow,
-    Nest,
-    Role,
-    axis_box,
-    axis_step,
-    counter_class,
-    main_memory_loops,
-)
+from dnnc.ir.nest import Access, BodyOp, CounterClass, Dataflow, Nest, Role, counter_class, main_memory_loops
+from dnnc.ir.nest_layout import AxisBox, axis_box, axis_step
 
 
 def ceil(a: int, b: int) -> int:

@@ -16,7 +16,8 @@ from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.encoding import decode, pack
 from dnnc.ir.graph import HostRegion, Node
 from dnnc.ir.module import Header, Module
-from dnnc.ir.nest import VALUE, Access, Loop, Nest, Post, PostOp, Role, axis_box, local_layout, main_memory_loops
+from dnnc.ir.nest import VALUE, Access, Loop, Nest, Post, PostOp, Role, main_memory_loops
+from dnnc.ir.nest_layout import axis_box, local_layout
 from dnnc.ir.program import FIELDS, NO_COUNTER, NO_SLOT, Instruction, Opcode
 from dnnc.ir.types import Blobs, ElementType, Tensor
 from dnnc.passes.allocate import allocate, allocate_buffers
