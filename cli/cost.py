@@ -49,9 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
             from .cost_levels import run_levels
 
             return run_levels(arguments, machine)
-    from ..backends.cost.accelergy_export import files as accelergy_files
     from ..backends.cost.accelergy_text import FILES
-    from ..backends.cost.module import cost_module
     from ..ir.stats import by_layer
     from .mapping_file import mapping_text
     from .report import progress, words_beside
@@ -88,6 +86,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.save_mapping:
         written.append((arguments.save_mapping, mapping_text(module).encode()))
     if folder is not None:
+        from ..backends.cost.accelergy_export import files as accelergy_files
+        from ..backends.cost.module import cost_module
+
         make_folder(folder)
         texts = accelergy_files(by_layer(cost_module(module, arch)), arch)
         written += [(str(folder / name), text.encode()) for name, text in texts.items()]

@@ -8,7 +8,8 @@ that is there says what would be computed again. It is taken on trust: nothing e
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,8 +43,11 @@ class KeptStats(ContentCache):
         if self.folder is None:
             return ""
         names = ",".join(each.name for each in passes)
-        parts = [str(FORMAT), np.__version__, _sources_digest(), names, repr(options), repr(arch), repr(module)]
-        return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
+        digest = hashlib.sha256(f"{FORMAT}\n{np.__version__}\n{_sources_digest()}\n{names}".encode())
+        digest.update(f"\n{options!r}\n{arch!r}\n".encode("utf-8", "surrogatepass"))
+        for part in _parts(module):
+            digest.update(b"%d " % len(part) + part)
+        return digest.hexdigest()
 
     def read_stats(self, key: str) -> tuple[Json, list[str]] | None:
         """The statistics under a key and their warnings, if they are known."""
@@ -57,6 +61,18 @@ class KeptStats(ContentCache):
         """Keep statistics, with what a user was warned of."""
         self.write(key, {"stats": stats, "warnings": list(warnings)})
         self.close()
+
+
+def _parts(module: Module) -> Iterator[bytes]:
+    """All that a module is but its blobs, whose digests tensors and host regions hold. Scales and zero points, one for
+    each channel of a weight, are taken as numbers, for spelling them takes long."""
+    bare = replace(module, tensors=tuple(replace(each, quantization=None) for each in module.tensors))
+    yield repr(bare).encode("utf-8", "surrogatepass")
+    for number, tensor in enumerate(module.tensors):
+        if (quantization := tensor.quantization) is not None:
+            yield f"{number} {quantization.axis}".encode()
+            yield np.array(quantization.scale, np.float64).tobytes()
+            yield np.array(quantization.zero_point, np.int64).tobytes()
 
 
 def _sources_digest() -> str:

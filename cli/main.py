@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import errno
 import gc
 import importlib
@@ -79,6 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     gc.set_threshold(_COLLECT_AFTER)
+    if argv is None:  # a process of its own: its end takes all there is, without a search for what refers to itself
+        atexit.register(gc.freeze)
     try:
         status = _dispatch(words)
         sys.stdout.flush()

@@ -11,8 +11,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..backends.cost.invariants import broken_invariants
-from ..backends.cost.module import cost_module
 from ..backends.cost.price import reported_pj
 from ..frontend.arch_yaml import bundled, load_arch, parse_arch
 from ..ir.arch import Arch
@@ -325,6 +323,8 @@ def _must_execute(arch: Arch) -> None:
 
 def cost_document(module: Module, arch: Arch) -> Json:
     """The statistics of a scheduled module in closed form. Raises CompileError where it is not scheduled yet."""
+    from ..backends.cost.module import cost_module
+
     nests = [each for each in module.operations if isinstance(each, Nest)]
     early: list[Node | Nest] = [each for each in module.operations if isinstance(each, Node)]
     early += [nest for nest in nests if nest.schedule is None]
@@ -340,6 +340,8 @@ def cost_document(module: Module, arch: Arch) -> Json:
 
 def _must_be_sound(counts: Sequence[LayerCounts], arch: Arch, nests: Sequence[Nest | None]) -> None:
     """What holds of any counts holds of these; if not, we counted wrong, and no figure is shown."""
+    from ..backends.cost.invariants import broken_invariants
+
     faults = [
         f"{each.name}: {fault}"
         for each, nest in zip(counts, nests, strict=True)

@@ -18,6 +18,7 @@ from ..ir.diagnostics import CompileError, Diagnostic, Span
 from ..ir.frozen import dataclass
 from .components_price import Origin
 from .components_scaling import LARGEST_NM, SMALLEST_NM
+from .yaml_events import KeptYaml
 from .yaml_reader import Faults, Fields, ListNode, MapNode, ScalarNode, read_yaml
 
 TABLES = Path(__file__).parents[1] / "specs" / "components"
@@ -128,10 +129,18 @@ def _built_in_curves(technology_nm: int) -> tuple[SramCurve, ...]:
 
 
 def _plain(name: str) -> Any:
-    import yaml
-
+    """A table of ours as plain values, which earlier commands may have read."""
     text = (TABLES / f"{name}.yaml").read_text(encoding="utf-8")
-    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    kept = KeptYaml.of_user()
+    key = kept.key(f"plain\n{text}")
+    value = kept.read(key)
+    if not isinstance(value, dict):
+        import yaml
+
+        value = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        kept.write(key, value)
+        kept.close()
+    return value
 
 
 def _tuple(value: Any) -> Any:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
+from typing import NoReturn
 
 from ..ir.diagnostics import CompileError, Diagnostic, Span, close_match, closest, near
 from ..ir.frozen import dataclass
+from .yaml_events import Event, KeptYaml, events_of
 
 LARGEST_BYTES = 256 * 1024
 LARGEST_DEPTH = 16
@@ -85,6 +87,12 @@ class Faults:
         excerpt = self._lines[span.line - 1][:200] if 0 < span.line <= len(self._lines) else ""
         self._found.append(Diagnostic(message, span, help, excerpt))
 
+    def refuse(self, message: str, span: Span, help: str) -> NoReturn:
+        """A fault beyond which nothing is read. Raises CompileError with all that have been found."""
+        self.add(message, span, help)
+        self.raise_if_any()
+        raise AssertionError
+
     def include(self, others: Iterable[Diagnostic]) -> None:
         """Faults of another file that this one names; they are told after its own."""
         self._found += list(others)[: max(0, MOST_FAULTS - len(self._found))]
@@ -97,27 +105,33 @@ class Faults:
 
 def read_yaml(text: str, faults: Faults) -> YamlNode:
     """The single document of `text`. Raises CompileError at once where it is not YAML or beyond the limits."""
-    import yaml
-
     if len(text.encode("utf-8", "replace")) > LARGEST_BYTES:
         raise CompileError(Diagnostic(f"the file is larger than {LARGEST_BYTES} bytes", Span(faults.file, 1, 1)))
-    try:
-        builder = _Builder(faults)
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            builder.feed(event)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = Span(faults.file, mark.line + 1, mark.column + 1) if mark else Span(faults.file, 1, 1)
-        faults.add(
-            f"not valid YAML: {error.problem or error.context}", place, "look at brackets and indentation before"
-        )
-        faults.raise_if_any()
-        raise
-    except (yaml.YAMLError, UnicodeError) as error:
-        raise CompileError(Diagnostic(f"not valid YAML: {error}", Span(faults.file, 1, 1))) from None
+    kept = KeptYaml.of_user()
+    key = kept.key(text)
+    known = _built(kept.read_events(key), faults.file)
+    if known is not None:
+        return known
+    before, builder, events = len(faults), _Builder(faults), []
+    for event in events_of(text, faults):
+        events.append(event)
+        builder.feed(event)
     if builder.root is None:
         raise CompileError(Diagnostic("the file is empty", Span(faults.file, 1, 1)))
+    if len(faults) == before:
+        kept.write_events(key, events)
     return builder.root
+
+
+def _built(events: Sequence[Event] | None, file: str) -> YamlNode | None:
+    """The document of kept events; None where they are none of a sound one."""
+    builder = _Builder(Faults("", file))
+    try:
+        for event in events or ():
+            builder.feed(event)
+    except (CompileError, IndexError):
+        return None
+    return None if len(builder.faults) or builder.is_open else builder.root
 
 
 class _Builder:
@@ -128,33 +142,27 @@ class _Builder:
         self.root: YamlNode | None = None
         self._open: list[_Open] = []
 
-    def feed(self, event: object) -> None:
-        import yaml
+    @property
+    def is_open(self) -> bool:
+        """Whether a mapping or sequence has not ended."""
+        return bool(self._open)
 
-        if not isinstance(event, yaml.NodeEvent | yaml.CollectionEndEvent):
-            return
-        assert event.start_mark is not None
-        span = Span(self.faults.file, event.start_mark.line + 1, event.start_mark.column + 1)
-        if isinstance(event, yaml.CollectionEndEvent):
+    def feed(self, event: Event) -> None:
+        kind, text, line, column = event
+        span = Span(self.faults.file, line, column)
+        if kind == "end":
             self._place(self._open.pop().close(), span)
-            return
-        tag = event.tag if isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent) else None
-        if isinstance(event, yaml.AliasEvent) or event.anchor:
-            self._refuse("anchors and aliases are not allowed", span, "write the value out")
-        elif tag not in (None, "!"):
-            self._refuse(f"the tag {tag!r} is not allowed", span, "values have the type that they are written in")
-        if isinstance(event, yaml.CollectionStartEvent):
+        elif kind in ("map", "list"):
             if len(self._open) == LARGEST_DEPTH:
-                self._refuse(f"nested deeper than {LARGEST_DEPTH} levels", span, "no description needs that")
-            self._open.append(_Open(isinstance(event, yaml.MappingStartEvent), span))
-        elif isinstance(event, yaml.ScalarEvent):
-            plain = event.style is None
-            self._place(ScalarNode(_core_value(event.value) if plain else event.value, event.value, span), span)
+                self.faults.refuse(f"nested deeper than {LARGEST_DEPTH} levels", span, "no description needs that")
+            self._open.append(_Open(kind == "map", span))
+        else:
+            self._place(ScalarNode(_core_value(text) if kind == "plain" else text, text, span), span)
 
     def _place(self, node: YamlNode, span: Span) -> None:
         if not self._open:
             if self.root is not None:
-                self._refuse("a second document", node.span, "one file describes one thing")
+                self.faults.refuse("a second document", node.span, "one file describes one thing")
             self.root = node
             return
         parent = self._open[-1]
@@ -162,8 +170,7 @@ class _Builder:
             parent.items.append(node)
         elif parent.key is None:
             if not isinstance(node, ScalarNode):
-                self._refuse("a key must be a plain word", node.span, "such as `rows: 16`")
-                return
+                self.faults.refuse("a key must be a plain word", node.span, "such as `rows: 16`")
             parent.key, parent.key_span = node.text, node.span
         else:
             if parent.key in parent.entries:
@@ -174,10 +181,6 @@ class _Builder:
             parent.entries[parent.key] = node
             parent.key_spans[parent.key] = parent.key_span
             parent.key = None
-
-    def _refuse(self, message: str, span: Span, help: str) -> None:
-        self.faults.add(message, span, help)
-        self.faults.raise_if_any()
 
 
 class _Open:

@@ -26,6 +26,7 @@ def _dataclass(cls: type | None = None, /, **options: bool) -> Any:
     if options != _OURS:
         return dataclasses.dataclass(cls, eq=is_compared, **options)
     own = dict(vars(cls))
+    cls.__doc__ = cls.__doc__ or cls.__name__  # else the library writes a signature, for which it looks at every field
     made: Any = dataclasses.dataclass(cls, init=False, repr=False, eq=False, slots=True)
     fields = dataclasses.fields(made)
     if not all(each.init for each in fields):

@@ -1,0 +1,111 @@
+"""From a text in YAML to the events of which frontend/yaml_reader.py builds its nodes.
+
+Parsing a description takes longer than all that a short command does with it, so that the events of texts without
+faults are kept in the user's cache (ir/content_cache.py). A key is the SHA-256 of the text and of what parses it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..ir.content_cache import ContentCache, folder_of_user
+from ..ir.diagnostics import CompileError, Diagnostic, Span
+
+if TYPE_CHECKING:
+    from .yaml_reader import Faults
+
+FORMAT = 1
+MOST_ENTRIES = 256
+MOST_BYTES = 32 << 20
+LARGEST_ENTRY_BYTES = 4 << 20
+KINDS = ("map", "list", "end", "plain", "quoted")
+
+Event = tuple[str, str, int, int]
+"""What begins or stands in a text: one of KINDS, the text of a scalar, and the line and column, from 1."""
+
+
+def events_of(text: str, faults: Faults) -> Iterator[Event]:
+    """What is in a text, up to the first thing that no description has. Raises CompileError there."""
+    import yaml
+
+    try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if not isinstance(event, yaml.NodeEvent | yaml.CollectionEndEvent):
+                continue
+            assert event.start_mark is not None
+            line, column = event.start_mark.line + 1, event.start_mark.column + 1
+            if isinstance(event, yaml.CollectionEndEvent):
+                yield "end", "", line, column
+                continue
+            tag = event.tag if isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent) else None
+            span = Span(faults.file, line, column)
+            if isinstance(event, yaml.AliasEvent) or event.anchor:
+                faults.refuse("anchors and aliases are not allowed", span, "write the value out")
+            elif tag not in (None, "!"):
+                faults.refuse(f"the tag {tag!r} is not allowed", span, "values have the type that they are written in")
+            if isinstance(event, yaml.CollectionStartEvent):
+                yield "map" if isinstance(event, yaml.MappingStartEvent) else "list", "", line, column
+            elif isinstance(event, yaml.ScalarEvent):
+                yield "plain" if event.style is None else "quoted", event.value, line, column
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = Span(faults.file, mark.line + 1, mark.column + 1) if mark else Span(faults.file, 1, 1)
+        message = f"not valid YAML: {error.problem or error.context}"
+        faults.refuse(message, place, "look at brackets and indentation before")
+    except (yaml.YAMLError, UnicodeError) as error:
+        raise CompileError(Diagnostic(f"not valid YAML: {error}", Span(faults.file, 1, 1))) from None
+
+
+class KeptYaml(ContentCache):
+    """Entries in `folder`, or nothing at all where that is None."""
+
+    def __init__(self, folder: Path | None) -> None:
+        super().__init__(folder, MOST_ENTRIES, MOST_BYTES, LARGEST_ENTRY_BYTES)
+
+    @staticmethod
+    def of_user() -> KeptYaml:
+        """The user's own, as the environment says; none where what parses cannot be told from another version."""
+        return KeptYaml(folder_of_user("yaml") if _parser_digest() else None)
+
+    def key(self, text: str) -> str:
+        """Of a text, whatever its file."""
+        if self.folder is None:
+            return ""
+        return hashlib.sha256(f"{FORMAT} {_parser_digest()}\n{text}".encode("utf-8", "surrogatepass")).hexdigest()
+
+    def read_events(self, key: str) -> list[Event] | None:
+        """The events of a text, if they are known."""
+        entry = self.read(key)
+        if not isinstance(entry, list):
+            return None
+        events = []
+        for each in entry:
+            match each:
+                case [str(kind), str(text), int(line), int(column)] if kind in KINDS and min(line, column) > 0:
+                    events.append((kind, text, line, column))
+                case _:
+                    return None
+        return events
+
+    def write_events(self, key: str, events: Sequence[Event]) -> None:
+        """Keep the events of a text without faults."""
+        self.write(key, events)
+        self.close()
+
+
+@cache
+def _parser_digest() -> str:
+    """Of the file that states the version of the YAML package, and of this one; empty where they cannot be read."""
+    spec = importlib.util.find_spec("yaml")
+    digest = hashlib.sha256()
+    try:
+        for path in (Path(spec.origin if spec and spec.origin else ""), Path(__file__)):
+            digest.update(path.read_bytes())
+    except OSError:
+        return ""
+    return digest.hexdigest()
