@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 
+from ...ir.affine import Affine
 from ...ir.arch import MAIN_MEMORY, Arch
 from ...ir.diagnostics import CompileError
 from ...ir.graph import HostRegion
 from ...ir.module import Module
-from ...ir.nest import Nest
+from ...ir.nest import Access, Nest
 from ...ir.program import INSTRUCTION_BYTES
 from ...ir.stats import LayerCounts, Transfer
 from ...ir.types import ElementType
@@ -106,7 +108,9 @@ def settled_alike(nest: Nest, arch: Arch) -> LayerCounts:
 
 
 def nameless(nest: Nest) -> Nest:
-    """What decides a nest's counts: everything but the names of the nest and of its tensors, addresses and reasons."""
+    """What decides a nest's counts: everything but the names of the nest and of its tensors, addresses and reasons, and
+    where in a view a nest lies that does not reach its ends."""
+    extents = {dim.name: dim.extent for dim in nest.domain}
     schedule = nest.schedule
     if schedule is not None:
         buffers = tuple(replace(buffer, address=None) for buffer in schedule.buffers)
@@ -120,9 +124,22 @@ def nameless(nest: Nest) -> Nest:
         source=(),
         reason="",
         stripe=None,
-        reads=tuple(replace(access, tensor="", pad=None, zero_point=0) for access in nest.reads),
-        write=replace(nest.write, tensor="", pad=None, zero_point=0),
+        reads=tuple(
+            replace(access, tensor="", pad=None, zero_point=0, index=_placeless(access, extents))
+            for access in nest.reads
+        ),
+        write=replace(nest.write, tensor="", pad=None, zero_point=0, index=_placeless(nest.write, extents)),
         body=replace(nest.body, attributes=()),
         post=tuple(replace(step, attributes=()) for step in nest.post),
         schedule=schedule,
+    )
+
+
+def _placeless(access: Access, extents: Mapping[str, int]) -> tuple[Affine, ...]:
+    """The index, from 0 on along axes of whose view it takes a part within: what is moved depends on its ends alone."""
+    return tuple(
+        replace(axis, constant=0)
+        if axis.constant > 0 and axis.at({dim: extents.get(dim, 1) - 1 for dim in axis.dims}) < view
+        else axis
+        for axis, view in zip(access.index, access.shape, strict=True)
     )

@@ -10,7 +10,7 @@ import pytest
 from dnnc.backends.cost import maxplus
 from dnnc.backends.cost.classes import Grid
 from dnnc.backends.cost.commands import computes, loads, stores
-from dnnc.backends.cost.module import counted
+from dnnc.backends.cost.module import counted, nameless
 from dnnc.backends.cost.nest import cost_nest, make_plan
 from dnnc.ir.arch import Arch
 from dnnc.ir.diagnostics import CompileError
@@ -205,3 +205,22 @@ def test_work_grows_with_loops_not_with_tiles(work: Counter[str], patient: bool)
     assert 0 < large[1] <= small[1] < 1000
     assert large[2] <= 2 * small[2] < 200
     assert patient or small[2]
+
+
+def test_parts_within_a_view_count_alike_wherever_they_lie() -> None:
+    """Stripes of a layer in the middle are one nest to count; those that reach the padding are nests of their own."""
+    arch = machine()
+    nest = conv_nest(arch, p=4, q=5, h=20, tiles=[("p", 3)])
+
+    def moved(rows: int) -> Nest:
+        x = nest.access("x")
+        index = (x.index[0], replace(x.index[1], constant=rows), *x.index[2:])
+        return replace(nest, reads=(replace(x, index=index), *nest.reads[1:]))
+
+    middle = nameless(moved(0))
+    for rows in (1, 7, 14):
+        assert nameless(moved(rows)) == middle
+        assert cost_nest(moved(rows), arch) == cost_nest(moved(0), arch)
+    for rows in (-1, 15):
+        assert nameless(moved(rows)) != middle
+        assert cost_nest(moved(rows), arch).traffic != cost_nest(moved(0), arch).traffic
