@@ -56,7 +56,18 @@ def test_nodes_have_their_values_and_places(folder: Path, parsings: list[str]) -
 
 @pytest.mark.parametrize(
     "text",
-    ["", "a: 1\na: 2\n", "a: &b 1\n", "a: !!int 1\n", "a: [1\n", "a: 1\n---\nb: 2\n", "[1]: 2\n", "[" * 20, "\t: x", "a: \0"],
+    [
+        "",
+        "a: 1\na: 2\n",
+        "a: &b 1\n",
+        "a: !!int 1\n",
+        "a: [1\n",
+        "a: 1\n---\nb: 2\n",
+        "[1]: 2\n",
+        "[" * 20,
+        "\t: x",
+        "a: \0",
+    ],
 )
 def test_faults_are_told_again(folder: Path, text: str) -> None:
     said = []
@@ -112,16 +123,16 @@ def test_entries_that_make_no_sense_are_written_again(folder: Path, parsings: li
     assert path.read_bytes() == whole
 
 
-def test_another_parser_means_other_keys(
-    folder: Path, parsings: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_parser_means_other_keys(folder: Path, parsings: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     read(TEXT)
     monkeypatch.setattr(yaml_events, "_parser_digest", lambda: "of another version")
     read(TEXT)
     assert len(parsings) == 2
 
 
-@pytest.mark.parametrize("path", [each for each in TEXTS if each.parent.name == "components"], ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [each for each in TEXTS if each.parent.name == "components"], ids=lambda path: path.stem
+)
 def test_tables_of_ours_are_kept_as_they_are(folder: Path, monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
     expected = yaml.safe_load(path.read_text())
     assert repr(components_tables._plain(path.stem)) == repr(expected)
