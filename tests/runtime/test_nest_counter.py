@@ -7,7 +7,8 @@ from dataclasses import replace
 from dnnc.ir.arch import Arch
 from dnnc.ir.nest import Loop, Nest
 from dnnc.ir.stats import Transfer
-from dnnc.runtime.nest_counter import box, bus_cycles, count_macs, count_nest
+from dnnc.runtime.nest_commands import box, bus_cycles
+from dnnc.runtime.nest_counter import count_macs, count_nest
 from dnnc.runtime.nest_interpreter import tiles, whole
 from hypothesis import given, settings
 from hypothesis import strategies as st
