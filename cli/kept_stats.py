@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,7 @@ def _parts(module: Module) -> Iterator[bytes]:
             yield np.array(quantization.zero_point, np.int64).tobytes()
 
 
+@cache
 def _sources_digest() -> str:
     root = Path(__file__).parents[1]
     return sources_digest(*(root / name for name in ("ir", "passes", "backends/cost", "cli")))

@@ -9,6 +9,7 @@ another version, or whose figures are not those of the mapping that it names, is
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ class MapCache(ContentCache):
         return entry if isinstance(entry, dict) else None
 
 
+@cache
 def _sources_digest() -> str:
     """Of the sources that decide a mapping and count it; empty where they are not there to be read."""
     root = Path(__file__).parents[1]

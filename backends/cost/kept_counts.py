@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,7 @@ def _machine_digest(arch: Arch) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+@cache
 def _sources_digest() -> str:
     root = Path(__file__).parents[2]
     return sources_digest(root / "ir", root / "backends" / "cost")
