@@ -16,15 +16,22 @@ from .compiling import compiled
 from .space import Ints
 from .tables import Floats
 
+ENOUGH = 512
+MOST_KEPT = 0.8  # of the first ENOUGH
+
 
 @compiled
 def _front(
     lower: NDArray[np.float64], upper: NDArray[np.float64], owned: NDArray[np.int64], order: NDArray[np.int64],
     kept: NDArray[np.int64],
 ) -> int:  # fmt: skip
-    """Rows, in `order`, that none before them makes superfluous, into `kept`; how many. Those that do move forward."""
-    wide, found = lower.shape[1], 0
+    """Rows, in `order`, that none before them makes superfluous, into `kept`; how many. Those that do move forward.
+    -1 where that are so many of the first ones that it is not worth looking."""
+    wide, found, looked = lower.shape[1], 0, 0
     for row in order:
+        looked += 1
+        if looked == ENOUGH and found > MOST_KEPT * ENOUGH:
+            return -1
         superfluous = False
         for place in range(found):
             other = kept[place]
@@ -48,7 +55,7 @@ def _front(
 
 
 def front(lower: Floats, upper: Floats, owned: Ints) -> Ints:
-    """Rows that are not superfluous, by their bounds [row, column] and what they own; in ascending order."""
+    """Rows without most superfluous ones, by their bounds [row, column] and what they own; in ascending order."""
     differs = np.flatnonzero((lower.min(axis=0) < upper.max(axis=0)) if len(lower) else np.zeros(lower.shape[1], bool))
     low, high = np.ascontiguousarray(lower[:, differs]), np.ascontiguousarray(upper[:, differs])
     if not len(low):
@@ -58,5 +65,7 @@ def front(lower: Floats, upper: Floats, owned: Ints) -> Ints:
     kept = np.empty(len(low), np.int64)
     made: Any = _front
     count = made(low, high, owned, order.astype(np.int64), kept)
+    if count < 0:
+        return np.arange(len(low))
     found: Ints = np.sort(kept[:count])
     return found

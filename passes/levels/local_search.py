@@ -16,6 +16,7 @@ from .space import Ints
 from .tables import Floats
 
 _MOST_EVALUATED = 1 << 12  # candidates of a group that are tried at a time
+_FEW = 16  # candidates of a group that a search after the first one begins with
 
 
 def local_search(
@@ -29,13 +30,16 @@ def local_search(
     orders = [rng.choice(declared) for declared in exact.declared]
     # To begin with everything is cut as far outside as it can be: that fits, if anything does.
     chosen = np.array([_outermost(group.sizes) for group in groups], np.int64)
-    best, figures, evaluated = np.inf, np.zeros(2), 0
+    best, figures, evaluated, sweep = np.inf, np.zeros(2), 0, 0
     while True:
-        before = best
+        before, sweep = best, sweep + 1
         for group in rng.sample(range(len(groups)), len(groups)):
             others = [each.lanes[chosen[number]] for number, each in enumerate(groups) if number != group]
             left = limits // np.prod(others, axis=0, dtype=np.int64) if others else limits
-            for tried in _parts(np.flatnonzero((groups[group].lanes <= left).all(axis=1))):
+            legal = np.flatnonzero((groups[group].lanes <= left).all(axis=1))
+            if seed and sweep == 1:  # so that searches differ
+                legal = np.array(rng.sample(legal.tolist(), min(_FEW, len(legal))), np.int64)
+            for tried in _parts(legal):
                 mappings = np.repeat(chosen[None], len(tried), axis=0)
                 mappings[:, group] = tried
                 found = exact.figures(mappings, np.repeat(exact.ranks([tuple(orders)]), len(tried), axis=0))
@@ -54,7 +58,7 @@ def local_search(
                 best, figures, orders[block] = float(value[place]), found[place], declared[place]
         if best < np.inf:
             yield chosen, tuple(orders), figures, evaluated
-        if best >= before:
+        if best >= before and sweep > 1:
             return
         evaluated = 0
 

@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -32,12 +31,11 @@ from .tables import Floats, Tables, tables_of
 ROUNDING = 1e-9  # relative error of sums of floats
 _MOST_LEAVES = 1 << 12  # that are evaluated at a time
 _BUDGET = 1 << 24  # bounds between two looks at the clock
+_GLANCE = 1 << 23  # bounds that are spent on the least of a node before it is split
 _SMALL = 1 << 16  # combinations of candidates for which better scores are not worth it
 _MOST_BYTES = 1 << 28  # of the candidates of all classes that are kept for the next one
 _MOST_POINTS = 20000
-_GOOD = 0.01  # share that a local search must gain, or that the best may be above a bound, to be worth one
-_MOST_FRUITLESS = 3
-_MANY_CLASSES = 1 << 12  # for which one local search is not enough
+_PAYS = 1 << 21  # bounds after which another local search is worth its time
 
 
 @dataclass
@@ -108,6 +106,7 @@ class Search:
     dual: Dual | Product | None
     _fronts: dict[tuple[Any, ...], Variants] = field(default_factory=dict)
     _stored_bytes: int = 0
+    _started: int = 0
     _leaves: Ints = field(init=False)
     _bounds: Floats = field(init=False)
 
@@ -120,13 +119,13 @@ class Search:
         if not self.tables.groups:
             self._evaluate_chosen(np.zeros(0, np.int64), (), best)
             return
-        blocks, number = self.columns.blocks, 0
+        blocks, number, begun = self.columns.blocks, 0, best.bounds
         heap: list[tuple[float, int, int, Class]] = [(0.0, 0, 0, ())]
         fronts = self._fronts_of(())
         if not all(map(len, fronts)):
             return
-        least = self._improve(fronts, float("inf"))
-        self._start(least, best, deadline)
+        self._improve(fronts, float("inf"))
+        self._start(best)
         while heap:
             bound, _, _, chosen = heappop(heap)
             if bound >= self.below(best.limit):
@@ -138,6 +137,8 @@ class Search:
                 if not self._search(chosen, best, deadline):
                     best.open = min(best.open, bound)
                 continue
+            while best.bounds - begun > _PAYS * self._started and time.monotonic() < deadline:
+                self._start(best)
             for choice in self.columns.choices[len(chosen)]:
                 child = (*chosen, choice)
                 least = max(bound, self._least(child, best, bound))
@@ -145,16 +146,11 @@ class Search:
                     number += 1
                     heappush(heap, (least, -len(child), number, child))
 
-    def _start(self, least: float, best: Best, deadline: float) -> None:
-        """Local searches, while they help and the best is not known to be good; nothing is below `least`."""
-        many, fruitless, seed = prod(map(len, self.columns.choices)) > _MANY_CLASSES, 0, 0
-        while fruitless < _MOST_FRUITLESS and least < best.limit * (1 - _GOOD) and time.monotonic() < deadline:
-            if seed and not many:
-                return
-            before = best.limit
-            for chosen, orders, figures, evaluated in local_search(self.exact, self.goal.of, seed):
-                self._note(chosen, orders, figures, evaluated, best)
-            fruitless, seed = 0 if best.limit < before * (1 - _GOOD) else fruitless + 1, seed + 1
+    def _start(self, best: Best) -> None:
+        """A local search."""
+        for chosen, orders, figures, evaluated in local_search(self.exact, self.goal.of, self._started):
+            self._note(chosen, orders, figures, evaluated, best)
+        self._started += 1
 
     def _fronts_of(self, chosen: Class) -> list[Variants]:
         """The candidates of each group that matter in a class or, of a node with open blocks, to its bound."""
@@ -333,7 +329,7 @@ class Search:
         found = compiled(
             *joined.arrays, constant, aside, linear.limits, linear.rooms, linear.room_weights, goal.mode, goal.terms,
             goal.most, linear.energy, linear.forms, linear.ramps, linear.items, linear.prices,
-            linear.rows, self.below(best.limit), floor, shrink, _BUDGET,
+            linear.rows, self.below(best.limit), floor, shrink, _GLANCE if shrink else _BUDGET,
             *joined.state[:-1], self._leaves, self._bounds, counts,
         )  # fmt: skip
         best.bounds += int(counts[0]) - before
