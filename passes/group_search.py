@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import astuple, field, replace
+from itertools import islice
 from typing import Any
 
 from ..backends.cost.module import counted
@@ -28,7 +29,9 @@ from .map_cache import MapCache
 from .stripes import Chain, NotAChain, Reach, Uses, cut
 
 MOST_LAYERS = 8
-MOST_TRIALS = 32  # groups that are cut, scheduled and counted for one module
+MOST_TRIALS = 48  # groups that are cut, scheduled and counted for one module
+MOST_CANDIDATES = 2000  # runs of layers that are looked at; in large models they are shorter
+MOST_NESTS = 1024  # of one group, all stripes of all its layers
 _TRIED_STRIPES = 3  # numbers of stripes for one group
 _FILLED = 0.9  # of a local memory by values: tiles need room, too
 _MORE = 1.4  # times the stripes of before
@@ -134,7 +137,8 @@ class GroupSearch:
         """The groups that together save the most by the objective, those that save most first; none where none saves
         any."""
         self.layers = {n: _Base.of(self._planned(n), self.arch) for n in self.base.nests}
-        estimated = {(group.first, group.last): (self._estimate(group), group) for group in self._candidates()}
+        candidates = islice(self._candidates(), MOST_CANDIDATES)
+        estimated = {(group.first, group.last): (self._estimate(group), group) for group in candidates}
         gains = {window: gain for window, (gain, _) in estimated.items() if gain > 0}
         exact: dict[tuple[int, int], Group | None] = {}
         while True:
@@ -153,8 +157,9 @@ class GroupSearch:
     def _candidates(self) -> Iterator[Group]:
         """Chains with a value that does not stay in local memory whole, in the fewest stripes that may fit."""
         operations = self.module.operations
+        layers = max(2, min(MOST_LAYERS, MOST_CANDIDATES // max(1, len(operations))))
         for first in range(len(operations)):
-            for last in range(first + 1, min(first + MOST_LAYERS, len(operations))):
+            for last in range(first + 1, min(first + layers, len(operations))):
                 if operations[last].name in self.fixed or operations[first].name in self.fixed:
                     break
                 try:
@@ -291,9 +296,10 @@ def _is_triple(told: object) -> bool:
 
 
 def _stripes_of(chain: Chain) -> list[int]:
-    """Numbers of stripes, 2 or more, with all but the last of one size."""
+    """Numbers of stripes, 2 or more, with all but the last of one size, that do not make too many nests."""
     units = chain.rows[-1] // chain.unit
-    return sorted({count for each in range(1, units) if (count := -(-units // each)) >= 2})
+    most = min(units, MOST_NESTS // len(chain.nests))
+    return [count for count in range(2, most + 1) if -(-units // -(-units // count)) == count]
 
 
 def _apart(gains: dict[tuple[int, int], float]) -> list[tuple[int, int]]:
