@@ -19,8 +19,9 @@ from ..ir.hierarchy import Hierarchy
 from ..ir.loop_tree import Workload, workload_of
 from ..ir.module import Module
 from ..ir.nest import BodyOp, Nest
+from ..passes.levels.kept import map_all
 from ..passes.levels.mapper import LevelMapping, map_levels, objective_of
-from ..passes.objective import NAMES, parse_objective
+from ..passes.objective import NAMES, Objective, parse_objective
 from ..passes.pipeline import PIPELINE
 from .decisions import Options
 from .levels_mapping import TreePin, read_trees
@@ -57,7 +58,7 @@ class Costed:
     model: str
     batch: int
     machine: Hierarchy
-    objective: str
+    objective: Objective
     layers: tuple[Layer, ...]
 
 
@@ -70,11 +71,8 @@ def cost_levels(
     """
     _refuse_unread(options)
     module, stand_in = _lowered(model, options, report, warn)
-    objective = str(parse_objective(options.objective or "latency"))
-    if objective not in NAMES:
-        message = f"objective {objective!r} on {machine.name}, a machine with levels inside the array"
-        raise CompileError(Diagnostic(message, help=f"one of {', '.join(NAMES)}"))
-    if objective != "latency" and not machine.energy:
+    objective = parse_objective(options.objective or "latency")
+    if objective.needs_energy and not machine.energy:
         message = f"{machine.name} has no prices, so that no mapping has an energy"
         raise CompileError(Diagnostic(message, help="a section `components` or `energy` in its description"))
     pins = {} if options.mapping is None else read_trees(fspath(options.mapping))
@@ -140,7 +138,9 @@ def _workload(nest: Nest, machine: Hierarchy) -> Workload | None:
     return workload_of(nest, dict(machine.bits))
 
 
-def _pinned(module: Module, machine: Hierarchy, objective: str, pins: Mapping[str, TreePin]) -> dict[str, LevelMapping]:
+def _pinned(
+    module: Module, machine: Hierarchy, objective: Objective, pins: Mapping[str, TreePin]
+) -> dict[str, LevelMapping]:
     """The mappings that were given, costed as they are. Raises CompileError with every fault of every one."""
     nests = {each.name: each for each in module.operations if isinstance(each, Nest)}
     found: dict[str, LevelMapping] = {}
@@ -165,7 +165,7 @@ def _pinned(module: Module, machine: Hierarchy, objective: str, pins: Mapping[st
 def _mapped(
     module: Module,
     machine: Hierarchy,
-    objective: str,
+    objective: Objective,
     time_limit_s: float | None,
     report: Report,
     pinned: Set[str],
@@ -175,6 +175,7 @@ def _mapped(
     found: dict[Workload, LevelMapping] = {}
     faults: list[Diagnostic] = []
     seen: set[Workload] = set()
+    wanted: list[Workload] = []
     for operation in module.operations:
         workload = _workload(operation, machine) if isinstance(operation, Nest) else None
         if workload is None or operation.name in pinned or replace(workload, name="") in seen:
@@ -184,20 +185,37 @@ def _mapped(
             message = f"{workload.name}: {workload.points} products are more than counts are kept of"
             faults.append(Diagnostic(message, help=f"at most {MOST_POINTS}"))
             continue
-        report(f"map {workload.name}")
-        limit_s = SEARCH_LIMIT_S if time_limit_s is None else time_limit_s
-        try:
-            mapping = map_levels(workload, machine, objective, time_limit_s=limit_s)
-        except CompileError as error:
-            faults += error.diagnostics
-            continue
-        if mapping is None:
+        wanted.append(workload)
+    limit_s = SEARCH_LIMIT_S if time_limit_s is None else time_limit_s
+    for workload, mapping in zip(wanted, map_all(wanted, machine, objective, limit_s, report), strict=True):
+        if isinstance(mapping, CompileError):
+            faults += mapping.diagnostics
+        elif mapping is None and objective.is_limited:
+            faults.append(_short(workload, machine, objective, limit_s) or _miss(workload, machine))
+        elif mapping is None:
             faults.append(_miss(workload, machine))
         else:
             found[replace(workload, name="")] = mapping
     if faults:
         raise CompileError(faults)
     return found
+
+
+def _short(workload: Workload, machine: Hierarchy, objective: Objective, limit_s: float) -> Diagnostic | None:
+    """Which limit of the objective a layer cannot keep, and by how much; None where it fits nowhere at all."""
+    least: dict[str, LevelMapping] = {}
+    for name in NAMES[:2]:
+        mapping = map_levels(workload, machine, name, time_limit_s=limit_s)
+        if mapping is None:
+            return None
+        least[name] = mapping
+    cycles, energy_pj = least["latency"].cost.cycles.total, least["energy"].cost.total_energy_pj
+    if short := objective.short(energy_pj, cycles, is_proven=all(each.optimal for each in least.values())):
+        return short.fault(workload.name)
+    message = (
+        f"{workload.name}: no mapping keeps both limits: alone, {cycles} cycles and {energy_pj:.6g} pJ are reached"
+    )
+    return Diagnostic(message, help="a higher limit")
 
 
 def _miss(workload: Workload, machine: Hierarchy) -> Diagnostic:

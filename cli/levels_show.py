@@ -5,8 +5,6 @@ from __future__ import annotations
 from ..ir.loop_tree_text import print_loop_tree
 from .levels import Costed, Layer
 
-_UNITS = {"latency": "cycles", "energy": "pJ", "edp": "pJ x cycles"}
-
 
 def explain_levels(costed: Costed) -> None:
     """A paragraph a layer: what bounds it and by how much, its loop tree, and how sure that mapping is."""
@@ -23,7 +21,7 @@ def explain_levels(costed: Costed) -> None:
         print(
             f"  share of the time that each is held: {told}; way in and out {(cycles.fill + cycles.drain) / whole:.2f}"
         )
-        print(f"  {_certificate(layer, _UNITS[costed.objective])}")
+        print(f"  {_certificate(layer, costed.objective.unit)}")
         print("\n".join(f"    {line}" for line in print_loop_tree(layer.mapping.tree).splitlines()))
 
 

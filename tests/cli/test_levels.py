@@ -255,10 +255,46 @@ def test_an_energy_needs_prices(folder: Path, tmp_path: Path, capsys: pytest.Cap
     assert main([*base, "--objective", "energy"]) == 2
     assert "has no prices" in capsys.readouterr().err
     assert main([*base, "--objective", "energy, cycles<=9"]) == 2
-    told = capsys.readouterr().err
-    assert "objective 'energy, cycles<=9' on small, a machine with levels inside the array" in told
-    assert "help: one of latency, energy, edp" in told
+    assert "has no prices" in capsys.readouterr().err
     assert main(base) == 0
+
+
+def test_weighted_and_limited_objectives(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A limit between what the fastest and the thriftiest mapping take is kept, and paid for; one below all is told."""
+    base = ["cost", str(folder / "m.onnx"), "--arch", str(folder / "small.yaml")]
+    found = {}
+    for name in ("latency", "energy", "energy + 50*latency"):
+        assert main([*base, "--objective", name, "--json", str(tmp_path / "s.json")]) == 0
+        layers = json.loads((tmp_path / "s.json").read_text())["layers"]
+        found[name] = next(layer for layer in layers if layer["mapping"])
+    mixed = found["energy + 50*latency"]
+    assert mixed["mapping"]["optimal"]
+    least = found["latency"]["cycles"]
+    capsys.readouterr()
+    assert main([*base, "--objective", f"energy, cycles<={least}", "--json", str(tmp_path / "s.json")]) == 0
+    layers = json.loads((tmp_path / "s.json").read_text())["layers"]
+    assert next(layer for layer in layers if layer["mapping"])["cycles"] == least
+    capsys.readouterr()
+    assert main([*base, "--objective", f"energy, cycles<={least - 1}"]) == 2
+    assert f"the least is {least} cycles, 1 too much" in capsys.readouterr().err
+
+
+def test_proven_mappings_are_kept(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second run says the same, without a search; what is damaged is searched for again."""
+    monkeypatch.setenv("DNNC_CACHE_DIR", str(tmp_path / "cache"))
+    base = ["cost", str(folder / "m.onnx"), "--arch", str(folder / "small.yaml"), "--json"]
+    assert main([*base, str(tmp_path / "first.json")]) == 0
+    first = (tmp_path / "first.json").read_text()
+    entries = [each for each in (tmp_path / "cache" / "levels").iterdir() if each.is_file()]
+    assert entries
+    with monkeypatch.context() as patched:
+        patched.setattr("dnnc.passes.levels.kept.map_levels", lambda *_, **__: pytest.fail("it was searched for"))
+        assert main([*base, str(tmp_path / "second.json")]) == 0
+    assert json.loads((tmp_path / "second.json").read_text())["layers"] == json.loads(first)["layers"]
+    for entry in entries:
+        entry.write_bytes(b"x" + entry.read_bytes()[1:])
+    assert main([*base, str(tmp_path / "third.json")]) == 0
+    assert json.loads((tmp_path / "third.json").read_text())["layers"] == json.loads(first)["layers"]
 
 
 def test_leakage_and_accelergy_s_files(folder: Path, tmp_path: Path) -> None:
