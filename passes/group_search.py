@@ -142,7 +142,7 @@ class GroupSearch:
         gains = {window: gain for window, (gain, _) in estimated.items() if gain > 0}
         exact: dict[tuple[int, int], Group | None] = {}
         while True:
-            chosen = _apart(gains)
+            chosen = apart(gains)
             open_ = [window for window in chosen if window not in exact]
             if not open_:
                 counted = sorted(chosen, key=lambda window: -gains[window])
@@ -168,7 +168,7 @@ class GroupSearch:
                     continue
                 if all(value in self.base.kept for value in chain.values):
                     continue
-                fewest = next((n for n in _stripes_of(chain) if self._may_fit(chain, n)), None)
+                fewest = next((n for n in stripe_counts(chain) if self._may_fit(chain, n)), None)
                 if fewest is not None:
                     yield Group(first, last, fewest, chain)
 
@@ -266,7 +266,7 @@ class GroupSearch:
     def _tried(group: Group) -> Iterator[int]:
         """The stripes of a group, then more of them."""
         tried, least = 0, 0.0
-        for stripes in _stripes_of(group.chain):
+        for stripes in stripe_counts(group.chain):
             if stripes >= max(group.stripes, least) and tried < _TRIED_STRIPES:
                 yield stripes
                 tried, least = tried + 1, stripes * _MORE
@@ -295,14 +295,14 @@ def _is_triple(told: object) -> bool:
     return isinstance(told, list) and len(told) == 3 and all(type(number) is int for number in told)
 
 
-def _stripes_of(chain: Chain) -> list[int]:
+def stripe_counts(chain: Chain) -> list[int]:
     """Numbers of stripes, 2 or more, with all but the last of one size, that do not make too many nests."""
     units = chain.rows[-1] // chain.unit
     most = min(units, MOST_NESTS // len(chain.nests))
     return [count for count in range(2, most + 1) if -(-units // -(-units // count)) == count]
 
 
-def _apart(gains: dict[tuple[int, int], float]) -> list[tuple[int, int]]:
+def apart(gains: dict[tuple[int, int], float]) -> list[tuple[int, int]]:
     """Of windows with gains those that together gain the most and do not overlap."""
     ends: dict[int, list[tuple[int, int]]] = {}
     for window in gains:
