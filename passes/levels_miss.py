@@ -25,8 +25,10 @@ from .levels.space import Frame, Pin, frames
 from .levels_reach import Bound, Changes, Sizes, different, sizes_of, slots_of
 
 _MOST_FRAMES = 64  # choices of what stores keep that are looked at
-_MOST_POINTS = 1 << 24  # of a dimension that is looked at
+_MOST_POINTS = 1 << 17  # of a dimension that is looked at
 _MOST_TRIED = 4096  # numbers of iterations
+_GENERAL = "deeper stores, fewer operands under `keeps`, or loops that leave more to the mapper"
+_NUMBERS_S = 3.0  # seconds for the numbers that would do
 _TRIAL_S, _TRIALS_S = 1.0, 10.0  # seconds of one search, and of all
 
 
@@ -42,26 +44,29 @@ class Miss:
 
 @dataclass(frozen=True, slots=True)
 class _Problem:
-    """A miss, and how far it is: needed over what there is."""
+    """What is short, and how far: needed over what there is. `explain` finds what would do, and the place, until a
+    moment of time.monotonic."""
 
-    miss: Miss
+    message: str
     far: float
+    explain: Callable[[float], tuple[str, str, str]]
 
 
 def nearest_miss(workload: Workload, machine: Hierarchy) -> Miss:
     """Why the space of a workload is empty: requires that it is. Of the choices of what stores keep the one that
     misses by least is told."""
+    if max((extent for _, extent in workload.dims), default=1) > _MOST_POINTS:
+        return Miss("its constraints, capacities and lanes leave none", _GENERAL, "", "")
     best: list[_Problem] | None = None
-    if max((extent for _, extent in workload.dims), default=1) <= _MOST_POINTS:
-        for frame in _frames(workload, machine):
-            problems = list(_problems(frame))
-            if best is None or _distance(problems) < _distance(best):
-                best = problems
+    for frame in _frames(workload, machine):
+        problems = list(_problems(frame))
+        if best is None or _distance(problems) < _distance(best):
+            best = problems
     if not best:
         return _by_trial(workload, machine)
     first = max(best, key=lambda each: each.far)
-    others = "".join(f"; besides, {each.miss.message}" for each in best if each is not first)
-    return replace(first.miss, message=f"{first.miss.message}{others}")
+    others = "".join(f"; besides, {each.message}" for each in best if each is not first)
+    return Miss(f"{first.message}{others}", *first.explain(time.monotonic() + _NUMBERS_S))
 
 
 def _frames(workload: Workload, machine: Hierarchy) -> Iterator[Frame]:
@@ -93,8 +98,6 @@ def _dimension(frame: Frame, dim: str, sizes: Sizes) -> _Problem:
     """A dimension whose points no legal loops take apart."""
     extent = frame.workload.extents[dim]
     bounds = different(slots_of(frame, dim))
-    alone = [each for each in bounds if sizes_of(frame, dim, {(each.level, each.key): None}).legal]
-    told = alone or [each for each in bounds if each.exact or each.pieces < extent] or bounds
     if sizes.left:
         message = (
             f"of the {extent} points of {dim} pieces of {sizes.left} reach the multipliers, which take one at a time"
@@ -102,25 +105,37 @@ def _dimension(frame: Frame, dim: str, sizes: Sizes) -> _Problem:
     else:
         exact = " and ".join(repr(each.level) for each in bounds if each.exact)
         message = f"the {extent} points of {dim} cannot be split as {exact} fix{'es' * (exact.count(' and ') == 0)}"
-    helps = [
-        _spelled(each, _nearest(each, extent, lambda changes: sizes_of(frame, dim, changes).legal)) for each in told
-    ]
-    joint = "; or ".join(helps) if alone else f"together too few: {', '.join(map(_shown, told))}"
-    return _Problem(Miss(message, joint, told[0].level, told[0].key), float(max(sizes.left, 2)))
+
+    def explain(deadline: float) -> tuple[str, str, str]:
+        def fits(changes: Changes) -> bool:
+            return sizes_of(frame, dim, changes).legal
+
+        alone = [each for each in bounds if time.monotonic() < deadline and fits({(each.level, each.key): None})]
+        if alone:
+            helps = [_spelled(each, _nearest(each, extent, fits, deadline)) for each in alone]
+            return "; or ".join(helps), alone[0].level, alone[0].key
+        told = [each for each in bounds if each.exact or each.pieces < extent] or bounds
+        return f"together too few: {', '.join(map(_shown, told))}", told[0].level, told[0].key
+
+    return _Problem(message, float(max(sizes.left, 2)), explain)
 
 
-def _nearest(bound: Bound, extent: int, fits: Callable[[Changes], bool]) -> int | None:
-    """The number nearest to that of `bound` with which it `fits`; None where there is none, or it is no number."""
+def _nearest(bound: Bound, extent: int, fits: Callable[[Changes], bool], deadline: float) -> int | None:
+    """The number nearest to that of `bound` with which it `fits`; None where there is none, it is no number, or the
+    time is out."""
     if bound.key in ("row_dims", "col_dims", "loops.dims"):
         return None
     numbers = range(1, min(extent, _MOST_TRIED) + 1)
     if bound.exact:
-        numbers_by_distance = sorted(numbers, key=lambda number: (abs(number - bound.pieces), -number))
-        return next((each for each in islice(numbers_by_distance, 64) if fits({(bound.level, bound.key): each})), None)
+        by_distance = sorted(numbers, key=lambda number: (abs(number - bound.pieces), -number))
+        tried = (each for each in islice(by_distance, 64) if time.monotonic() < deadline)
+        return next((each for each in tried if fits({(bound.level, bound.key): each})), None)
     low, high = bound.pieces, max(extent, bound.pieces)
     if not fits({(bound.level, bound.key): high}):
         return None
     while high - low > 1:  # more pieces are never worse
+        if time.monotonic() > deadline:
+            return None
         middle = (low + high) // 2
         low, high = (low, middle) if fits({(bound.level, bound.key): middle}) else (middle, high)
     return high
@@ -159,9 +174,20 @@ def _capacities(frame: Frame, sizes: Mapping[str, Sizes]) -> Iterator[_Problem]:
             f"the smallest tiles of {store.name!r} take {needed} words ({listed}{twice}), {needed - store.depth_words}"
             f" more than its {store.depth_words}"
         )
-        helps = list(_smaller(frame, store, roles, outside, least))
-        help = "; or ".join([*helps, f"`depth_words: {needed}`, or fewer operands under `keeps`"])
-        yield _Problem(Miss(message, help, store.name, "capacity"), needed / store.depth_words)
+
+        def explain(
+            deadline: float,
+            store: Store = store,
+            roles: tuple[Role, ...] = roles,
+            outside: int = outside,
+            least: Mapping[str, int] = least,
+            needed: int = needed,
+        ) -> tuple[str, str, str]:
+            helps = list(_smaller(frame, store, roles, outside, least, deadline))
+            deeper = f"`depth_words: {needed}`, or fewer operands under `keeps`"
+            return "; or ".join([*helps, deeper]), store.name, "capacity"
+
+        yield _Problem(message, needed / store.depth_words, explain)
 
 
 def _words(frame: Frame, store: Store, role: Role, points: Mapping[str, int]) -> int:
@@ -173,7 +199,7 @@ def _words(frame: Frame, store: Store, role: Role, points: Mapping[str, int]) ->
 
 
 def _smaller(
-    frame: Frame, store: Store, roles: tuple[Role, ...], outside: int, least: Mapping[str, int]
+    frame: Frame, store: Store, roles: tuple[Role, ...], outside: int, least: Mapping[str, int], deadline: float
 ) -> Iterator[str]:
     """Constraints of dimensions without each of which the smallest tiles would fit, with the nearest number that is
     small enough."""
@@ -188,8 +214,8 @@ def _smaller(
             return found.legal and sum(_words(frame, store, role, points) for role in roles) <= depth
 
         for bound in different(slots_of(frame, dim)):
-            if fits({(bound.level, bound.key): None}):
-                nearest = _nearest(bound, frame.workload.extents[dim], fits)
+            if time.monotonic() < deadline and fits({(bound.level, bound.key): None}):
+                nearest = _nearest(bound, frame.workload.extents[dim], fits, deadline)
                 yield f"tiles have {least[dim]} points of {dim} by {_spelled(bound, nearest)}"
 
 
@@ -202,9 +228,8 @@ def _lanes(frame: Frame, sizes: Mapping[str, Sizes]) -> Iterator[_Problem]:
         if (needed := prod(least.values())) > slot.lanes:
             product = " x ".join(f"{count} of {dim}" for dim, count in least.items())
             message = f"{level.name!r} must have {product} along {slot.axis}, {needed} lanes where it has {slot.lanes}"
-            yield _Problem(
-                Miss(message, f"`{slot.axis}: {needed}`, or fewer fixed", level.name, slot.axis), needed / slot.lanes
-            )
+            told = _told(f"`{slot.axis}: {needed}`, or fewer fixed", level.name, slot.axis)
+            yield _Problem(message, needed / slot.lanes, told)
     for level in frame.machine.fanouts:
         fixed = {
             dim: min(factor, frame.workload.extents.get(dim, 1))
@@ -215,7 +240,13 @@ def _lanes(frame: Frame, sizes: Mapping[str, Sizes]) -> Iterator[_Problem]:
             product = " x ".join(f"{count} of {dim}" for dim, count in fixed.items())
             message = f"{level.name!r} fixes {product}, {needed} instances where it has {level.instances}"
             key = f"loops.factors.{next(iter(fixed))}"
-            yield _Problem(Miss(message, f"at most {level.instances}", level.name, key), needed / level.instances)
+            told = _told(f"at most {level.instances}", level.name, key)
+            yield _Problem(message, needed / level.instances, told)
+
+
+def _told(help: str, level: str, key: str) -> Callable[[float], tuple[str, str, str]]:
+    """An explanation that needs no time."""
+    return lambda deadline: (help, level, key)
 
 
 # ---------------------------------------------------------------------------------------------- several together
@@ -233,7 +264,7 @@ def _by_trial(workload: Workload, machine: Hierarchy) -> Miss:
                 message = "its constraints, capacities and lanes leave no mapping together, though each alone does"
                 return Miss(message, help, level.name, key)
     message = "its constraints, capacities and lanes leave no mapping together, though each alone does"
-    return Miss(message, "deeper stores, fewer operands under `keeps`, or loops that leave more to the mapper", "", "")
+    return Miss(message, _GENERAL, "", "")
 
 
 def _eased(level: Store | FanOut) -> Iterator[tuple[Store | FanOut, str, str]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
 
 from ..ir.frozen import dataclass
 from ..ir.hierarchy import FanOut, Store
@@ -96,8 +97,11 @@ def _bounds(level: Store | FanOut, axis: str, dim: str, extent: int) -> Iterator
 
 def sizes_of(frame: Frame, dim: str, changes: Changes = NO_CHANGES) -> Sizes:
     """All sizes that the space has for a dimension, slot by slot."""
-    slots = slots_of(frame, dim, changes)
-    extent = frame.workload.extents[dim]
+    return _sizes(tuple(slots_of(frame, dim, changes)), frame.workload.extents[dim])
+
+
+@lru_cache(maxsize=1 << 12)
+def _sizes(slots: tuple[Slot, ...], extent: int) -> Sizes:
     before: list[dict[_State, list[_State]]] = []
     reached: set[_State] = {(extent, False, extent)}
     for slot in slots:
