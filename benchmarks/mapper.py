@@ -5,6 +5,7 @@
     python benchmarks/mapper.py --save before.json          with the objectives of every row in a file
     python benchmarks/mapper.py --before before.json        beside those of a file; ends with 1 where one is worse
     python benchmarks/mapper.py --brute N [--seed S]        N small nests x machines against all of their mappings
+    python benchmarks/mapper.py --search N                  bounds a CPU second of ResNet-50's searches, best of N
     python benchmarks/mapper.py --random N --literal M      N random mappings against the optimum, M counted literally
 
 A row is a model on a machine for an objective: layers (nests, those of an explicit im2col are two), how many mappings
@@ -22,7 +23,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from dnnc.backends.cost.module import nameless
 from dnnc.benchmarks.any_model import MODELS
 from dnnc.benchmarks.cost_equals_run import given
 from dnnc.benchmarks.mapper_space import OBJECTIVES, brute, pinned
+from dnnc.benchmarks.mapper_speed import search_speed
 from dnnc.benchmarks.networks import network
 from dnnc.cli.session import ModelInputs, loaded, transform
 from dnnc.frontend.arch_yaml import load_arch
@@ -136,12 +138,12 @@ def compare(arguments: argparse.Namespace) -> bool:
     return holds
 
 
-def layers_of(name: str) -> list[Nest]:
-    """The different layers of the four networks on a machine: those that differ in more than names."""
+def layers_of(name: str, networks: Sequence[str] = NETWORKS) -> list[Nest]:
+    """The different layers of networks on a machine: those that differ in more than names."""
     arch = load_arch(name)
     different: dict[Nest, Nest] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for model in NETWORKS:
+        for model in networks:
             path = Path(folder) / f"{model}.onnx"
             path.write_bytes(network(model, int8=True)[0].SerializeToString())
             for each in lowered(path, arch, ModelInputs(seed=0)).operations:
@@ -163,11 +165,20 @@ def main() -> int:
     parser.add_argument(
         "--literal", type=int, default=0, metavar="N", help="so many of them are counted literally as well"
     )
+    parser.add_argument(
+        "--search", type=int, metavar="N", help="bounds a second of ResNet-50's searches, best of N each"
+    )
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     os.environ["DNNC_CACHE_DIR"] = "off"
     if arguments.brute:
         holds = brute(arguments.brute, arguments.seed)
+    elif arguments.search:
+        machine = (arguments.arch or ["gemmini16"])[0]
+        layers, arch = layers_of(machine, ["resnet50"]), load_arch(machine)
+        search_speed(layers[:2], arch, "latency", 1)  # compiled code is warm from here on
+        speeds = [search_speed(layers, arch, objective, arguments.search) for objective in OBJECTIVES]
+        holds = all(speeds)
     elif arguments.random:
         named = arguments.arch or ["gemmini16"]
         each = [

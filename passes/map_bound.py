@@ -162,6 +162,13 @@ def bound(
         times *= node[FEWEST]
         if problem.kinds[dim] == REDUCE:
             reduce_whole = reduce_whole and node[MOST] == 1
+    work, tail, a, b, partial = work_of(problem, tables, at, dataflow, single, times)
+    latency, dispatch = machine[LATENCY], machine[DISPATCH_CYCLES]
+    ready = dispatch * (machine[CONFIGURES] + 1) + latency
+    if copies == ANY_COPIES and not goal.priced:  # is the work by itself enough?
+        alone = max(ready + work + tail + latency, dispatch * (machine[CONFIGURES] + times + 1))
+        if alone >= enough_cycles(goal, value, 0.0):
+            return alone, 0.0
     for memory in range(problem.capacities.size):
         scratch.needed[memory] = 0
     loops = note_loops(tables, scratch, at, order)
@@ -181,7 +188,6 @@ def bound(
     stores[LATER] = max(0, stored - stores[LONGEST])
     if copies != ANY_COPIES and not fits(problem, scratch, copies):
         return -1, 0.0
-    work, tail, a, b, partial = work_of(problem, tables, at, dataflow, single, times)
     energy = 0.0
     if goal.priced:
         energy = energy_of(problem, scratch, dataflow, times, load_times, positions, a, b, partial)
@@ -189,8 +195,6 @@ def bound(
 
     # All loads, and all stores but the last two, are before the last compute; after it comes the last store. With one
     # copy of the output the last compute waits for the last store but one.
-    latency, dispatch = machine[LATENCY], machine[DISPATCH_CYCLES]
-    ready = dispatch * (machine[CONFIGURES] + 1) + latency
     start = ready + first_loads
     finish = tail + last_store + latency
     unit = start + work + finish

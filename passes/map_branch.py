@@ -37,15 +37,16 @@ from .map_queue import (
     OPEN,
     ROOT,
     SETTLED,
+    STACKED,
     STATE,
     UNBOUNDED,
     WAITING,
     Queue,
     drop,
-    key_of,
     note,
-    pop,
-    push,
+    offer,
+    take,
+    wait_all,
 )
 from .map_tables import FEWEST, LAST, LEFT, LO, MOST, Tables
 from .map_transfers import PINNED, TIMES, Scratch
@@ -244,51 +245,27 @@ def evaluate(
     return True
 
 
-@inlined
-def hold(queue: Queue, held: int, key: float, tie: int, place: int) -> tuple[int, float, int]:
-    """Of two entries that do not wait yet (`held` may be none, -1) the one that comes first; the other waits."""
-    this_key, this_tie = key_of(queue, place)
-    if held < 0:
-        return place, this_key, this_tie
-    if this_key < key or (this_key == key and this_tie < tie):
-        push(queue, held, key, tie)
-        return place, this_key, this_tie
-    push(queue, place, this_key, this_tie)
-    return held, key, tie
-
-
 @compiled_entry
 def advance(
     problem: Problem, tables: Tables, roots: Roots, queue: Queue, best: Best, scratch: Scratch, walk: Walk,
     goal: Goal, bounds: int, steps: int, work: Ints,
 ) -> int:  # fmt: skip
     """Search until nothing is left below the best (DONE; newest first: until there is a mapping), so many bounds or
-    steps of walks have been made (PAUSED), the queue may be too small (FULL) or a walk could not tell (ASKED).
-
-    The first of what becomes of an entry is mostly the first of all: it is held, and goes on without waiting."""
+    steps of walks have been made (PAUSED), the queue may be too small (FULL) or a walk could not tell (ASKED)."""
     counters, at = queue.counters, work[CHILD]
     operands = problem.operands.shape[0]
     forced = 0  # copies that are pinned to two
     for operand in range(operands):
         if scratch.moved[operand, PINNED] == 2:
             forced |= 1 << operand
-    held, key, tie = -1, 0.0, 0
     while True:
+        worst = best.value[0] * (1 - ROUNDING)
         if counters[ASKED_PLACE] >= 0:
             place = counters[ASKED_PLACE]
             counters[ASKED_PLACE] = -1
         else:
-            if (
-                held >= 0
-                and counters[WAITING]
-                and (queue.keys[0] < key or (queue.keys[0] == key and queue.ties[0] < tie))
-            ):
-                push(queue, held, key, tie)
-                held = -1
-            if held < 0 and counters[WAITING] == 0:
-                return DONE
             status = -1
-            if queue.values[held if held >= 0 else queue.heap[0]] >= best.value[0] * (1 - ROUNDING):
+            if counters[STACKED] == 0 and (counters[WAITING] == 0 or queue.values[queue.heap[0]] >= worst):
                 status = DONE
             elif counters[BOUNDS] >= bounds or walk.loops[0, 0] >= steps:
                 status = PAUSED
@@ -297,15 +274,16 @@ def advance(
             elif counters[FREE] < 2 + (1 << operands):
                 status = FULL
             if status >= 0:
-                if held >= 0:
-                    push(queue, held, key, tie)
+                wait_all(queue)
                 return status
-            place = held if held >= 0 else pop(queue)
-            held = -1
-        drop(queue, place)
+            place = take(queue)
+            drop(queue, place)
+            if queue.values[place] >= worst:
+                dataflow = roots.dataflows[queue.tags[place, ROOT]]
+                best.left_out[dataflow] = min(best.left_out[dataflow], queue.values[place])
+                continue
         if queue.tags[place, COPIES] != BOX:
             if not evaluate(problem, tables, roots, queue, best, walk, place, goal, work):
-                counters[FREE] -= 1
                 counters[ASKED_PLACE] = place
                 return ASKED
             continue
@@ -318,7 +296,7 @@ def advance(
         node = at[cut] if cut >= 0 else 0
         by_copies = state != UNBOUNDED and cut < 0
         parts = 1 if state == UNBOUNDED else 1 << operands if by_copies else 2
-        worst = best.value[0] * (1 - ROUNDING)
+        base = counters[STACKED]
         free, least, chosen, chosen_energy, chosen_value = 0, -1, 0, 0.0, 0.0
         for part in range(parts):
             settled = state == SETTLED
@@ -346,7 +324,7 @@ def advance(
                 elif value < worst:
                     copies = part | forced if by_copies else BOX
                     child = note(queue, value, cycles, energy, at, root, copies, SETTLED if settled else OPEN)
-                    held, key, tie = hold(queue, held, key, tie, child)
+                    offer(queue, child, base)
                 else:
                     best.left_out[dataflow] = min(best.left_out[dataflow], value)
             if by_copies and part == 0:
@@ -355,4 +333,4 @@ def advance(
                         free |= 1 << operand
         if least >= 0 and chosen_value < best.value[0]:
             child = note(queue, chosen_value, least, chosen_energy, at, root, chosen | forced, SETTLED)
-            held, key, tie = hold(queue, held, key, tie, child)
+            offer(queue, child, base)

@@ -1,5 +1,9 @@
 """The queue of a branch and bound: what has the lowest bound comes first; of equals the newest, or, where cycles decide
-nothing, that with the fewest."""
+nothing, that with the fewest.
+
+What comes of an entry mostly has nearly the same bound. As long as that is within a band above the bound of what came
+first, it goes on without waiting: the newest first, and of what came of the same entry that with the lowest bound.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..ir.compiled import inlined
+from ..ir.compiled import compiled, inlined
 from .map_problem import Floats, Ints
 
 # Columns of `tags`: where an entry began; its copies as bits, or BOX for any; its STATE.
@@ -18,14 +22,18 @@ UNBOUNDED, OPEN, SETTLED = range(3)
 BRANCHES = 4  # of the heap: so many neighbours are compared at a time
 # Of `counters`: what waits, places that are free, bounds, walks and steps of walks so far, the age of the next entry,
 # the place of the one whose walk could not tell (-1: none), in which order, and the answer (-1: none); whether the
-# newest entry is the first whatever its bound, and whether fewer cycles are.
-WAITING, FREE, BOUNDS, EVALUATED, AGE, ASKED_PLACE, ASKED_ORDER, ANSWER, NEWEST_FIRST, FEWEST_FIRST = range(10)
+# newest entry is the first whatever its bound, and whether fewer cycles are; how many go on without waiting.
+(
+    WAITING, FREE, BOUNDS, EVALUATED, AGE, ASKED_PLACE, ASKED_ORDER, ANSWER, NEWEST_FIRST, FEWEST_FIRST, STACKED,
+) = range(11)  # fmt: skip
+BAND = 0.0003  # of the bound: wider ones begin more entries that need not have been, narrower ones wait more
 
 
 class Queue(NamedTuple):
     """Entries are at any place of `values`, `cycles`, `energies`, `at` (a node of each dimension) and `tags`; `free`
     has the places that are not used. `heap` has the places of those that wait, as a heap by `keys` and of equals by
-    `ties`, which lie beside it: what is compared are neighbours."""
+    `ties`, which lie beside it: what is compared are neighbours. `stack` has the places of those that do not wait, as
+    their bounds are within `band`."""
 
     values: Floats
     cycles: Ints
@@ -35,6 +43,8 @@ class Queue(NamedTuple):
     keys: Floats
     ties: Ints
     heap: Ints
+    stack: Ints
+    band: Floats
     free: Ints
     counters: Ints
 
@@ -42,7 +52,7 @@ class Queue(NamedTuple):
 def queue_of(dims: int, places: int, *, newest_first: bool = False, fewest_first: bool = False) -> Queue:
     """An empty queue."""
     zeros: Any = np.zeros
-    counters = zeros(FEWEST_FIRST + 1, np.int64)
+    counters = zeros(STACKED + 1, np.int64)
     counters[[FREE, ASKED_PLACE, ANSWER, NEWEST_FIRST, FEWEST_FIRST]] = places, -1, -1, newest_first, fewest_first
     return Queue(
         values=zeros(places, np.float64),
@@ -53,6 +63,8 @@ def queue_of(dims: int, places: int, *, newest_first: bool = False, fewest_first
         keys=zeros(places, np.float64),
         ties=zeros(places, np.int64),
         heap=zeros(places, np.int64),
+        stack=zeros(places, np.int64),
+        band=np.full(1, np.inf if newest_first else -np.inf),
         free=np.arange(places - 1, -1, -1, dtype=np.int64),
         counters=counters,
     )
@@ -105,18 +117,49 @@ def drop(queue: Queue, place: int) -> None:
 
 
 @inlined
-def key_of(queue: Queue, place: int) -> tuple[float, int]:
-    """What an entry waits by: key and tie. One that asks later is newer."""
-    counters = queue.counters
-    counters[AGE] += 1
-    if counters[NEWEST_FIRST]:
-        return np.float64(-counters[AGE]), 0
-    return queue.values[place], queue.cycles[place] if counters[FEWEST_FIRST] else -counters[AGE]
+def offer(queue: Queue, place: int, base: int) -> None:
+    """An entry that is noted: it waits, or goes on without, in the order of bounds above `base` of the stack (newest
+    first: in that order alone)."""
+    value, stack = queue.values[place], queue.stack
+    if value > queue.band[0]:
+        push(queue, place)
+        return
+    above = queue.counters[STACKED]
+    queue.counters[STACKED] += 1
+    first = queue.counters[STACKED] if queue.counters[NEWEST_FIRST] else base
+    while above > first and queue.values[stack[above - 1]] < value:
+        stack[above] = stack[above - 1]
+        above -= 1
+    stack[above] = place
 
 
 @inlined
-def push(queue: Queue, place: int, key: float, tie: int) -> None:
+def take(queue: Queue) -> int:
+    """The place of the entry that comes next; there is one. Without a stack it sets the band."""
+    counters = queue.counters
+    if counters[STACKED]:
+        counters[STACKED] -= 1
+        found: int = queue.stack[counters[STACKED]]
+        return found
+    found = pop(queue)
+    if not counters[NEWEST_FIRST] and not counters[FEWEST_FIRST]:
+        queue.band[0] = queue.values[found] * (1 + BAND)
+    return found
+
+
+@inlined
+def wait_all(queue: Queue) -> None:
+    """What goes on without waiting waits as well."""
+    for above in range(queue.counters[STACKED]):
+        push(queue, queue.stack[above])
+    queue.counters[STACKED] = 0
+
+
+@compiled
+def push(queue: Queue, place: int) -> None:
     """An entry that waits from now on."""
+    queue.counters[AGE] += 1
+    key, tie = queue.values[place], queue.cycles[place] if queue.counters[FEWEST_FIRST] else -queue.counters[AGE]
     keys, ties, heap = queue.keys, queue.ties, queue.heap
     child = queue.counters[WAITING]
     queue.counters[WAITING] += 1

@@ -6,6 +6,7 @@ Runs are those of full tiles, which is exact except where a tile that is not the
 
 from __future__ import annotations
 
+from operator import mul
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -79,8 +80,8 @@ class Scratch(NamedTuple):
 
     A cut of a box leaves the figures of operands that do not depend on its dimension as they were, and most boxes have
     those of others before them in all but a few dimensions: `known` has figures of operands by the nodes of the
-    dimensions that they depend on, with a factor for each of these in `factors` and, in the last place, whether all of
-    them can be numbered so; if not, figures are computed each time."""
+    dimensions that they depend on. `dims` are these and, last, how many; `factors` what numbers their nodes, then the
+    number of the first ones, and whether all of them can be numbered: if not, figures are computed each time."""
 
     moved: Ints
     entries: Ints
@@ -89,6 +90,7 @@ class Scratch(NamedTuple):
     tiled: Ints
     known: Ints
     factors: Ints
+    dims: Ints
 
 
 def scratch_of(problem: Problem, tables: Tables) -> Scratch:
@@ -97,15 +99,17 @@ def scratch_of(problem: Problem, tables: Tables) -> Scratch:
     operands, dims = problem.relevant.shape
     moved = zeros((operands, PINNED + 1), np.int64)
     moved[:, PINNED] = problem.operands[:, OF_COPIES]
-    factors = zeros((operands, dims + 1), np.int64)
+    factors, numbered = zeros((operands, dims + 2), np.int64), zeros((operands, dims + 1), np.int64)
     for operand in range(operands):
-        factor = problem.operands.shape[1]  # more than there are axes to be the innermost
-        for dim in np.flatnonzero(problem.relevant[operand]):
-            factors[operand, dim] = factor
-            factor *= int(tables.roots[dim + 1] - tables.roots[dim])
-        factors[operand, dims] = factor < 1 << 62
-        if not factors[operand, dims]:
-            factors[operand] = 0
+        mattering = np.flatnonzero(problem.relevant[operand])
+        products = [problem.operands.shape[1]]  # more than there are axes to be the innermost
+        for dim in mattering:
+            products.append(products[-1] * int(tables.roots[dim + 1] - tables.roots[dim]))
+        if products[-1] * int(tables.roots[-1]) < 1 << 62:
+            factors[operand, : len(mattering)] = products[:-1]
+            factors[operand, dims:] = sum(map(mul, products[:-1], tables.roots[mattering].tolist())), 1
+            numbered[operand, : len(mattering)] = mattering
+            numbered[operand, dims] = len(mattering)
     known = np.full((operands, PLACES, ROUND_LOCAL_BYTES + 1), -1, np.int64)
     return Scratch(
         moved,
@@ -115,6 +119,7 @@ def scratch_of(problem: Problem, tables: Tables) -> Scratch:
         zeros((3, dims), np.int64),
         known,
         factors,
+        numbered,
     )
 
 
@@ -177,11 +182,12 @@ def note_operand(
     """What is moved of an operand, as columns of `moved`; False where its tile exceeds the fields of commands or, with
     those of the operands before it, its memory. Requires `note_loops`, and `needed` to be zeros before the first."""
     moved, tiled = scratch.moved[operand], scratch.tiled
-    key = problem.operands[operand, OF_INNERMOST + dataflow]
-    for dim in range(at.size):
-        key += scratch.factors[operand, dim] * (at[dim] - tables.roots[dim])
+    factors, dims = scratch.factors[operand], scratch.dims[operand]
+    key = problem.operands[operand, OF_INNERMOST + dataflow] - factors[at.size]
+    for place in range(dims[at.size]):
+        key += factors[place] * at[dims[place]]
     known = scratch.known[operand, (key * SPREAD) >> 40 & (PLACES - 1)]
-    if known[KEY] != key or not scratch.factors[operand, at.size]:
+    if known[KEY] != key or not factors[at.size + 1]:
         learn(problem, tables, scratch, at, operand, dataflow, known)
         known[KEY] = key
     if known[KNOWN_TILE] == TOO_LARGE:
@@ -192,12 +198,10 @@ def note_operand(
         return False
     repeats, changes, always = 1, False, True
     for loop in range(loops):
-        if problem.relevant[operand, tiled[TILED_DIM, loop]]:
-            changes = changes or tiled[TILED_FEWEST, loop] > 1
-        elif changes:
-            repeats *= tiled[TILED_FEWEST, loop]
-        else:
-            always = False
+        matters, fewest = problem.relevant[operand, tiled[TILED_DIM, loop]] > 0, tiled[TILED_FEWEST, loop]
+        repeats *= fewest if changes and not matters else 1
+        always = always and (matters or changes)
+        changes = changes or (matters and fewest > 1)
     moved[TIMES] = repeats * known[KNOWN_TILES]
     moved[OFTEN] = known[KNOWN_OFTEN]
     moved[CYCLES] = moved[TIMES] * problem.machine[COMMAND] + repeats * known[ROUND_CYCLES]
