@@ -23,7 +23,7 @@ from random import Random
 import numpy as np
 from dnnc.backends.cost.levels.cost import cost
 from dnnc.benchmarks.levels_layers import NETWORKS, conv, matmul, unique_layers
-from dnnc.frontend.hierarchy_yaml import hierarchy_source, parse_hierarchy
+from dnnc.frontend.hierarchy_yaml import load_hierarchy
 from dnnc.ir.hierarchy import Hierarchy
 from dnnc.ir.loop_tree import Workload
 from dnnc.passes.levels.exact import exact_of
@@ -37,10 +37,10 @@ MOST_TREES = 20000
 
 
 def machine_named(name: str) -> Hierarchy:
-    source = hierarchy_source(name)
-    if source is None:
+    machine = load_hierarchy(name)
+    if machine is None:
         raise SystemExit(f"there is no machine {name!r}")
-    return parse_hierarchy(*source)
+    return machine
 
 
 def _mapped(task: tuple[Workload, str, str, float]) -> tuple[LevelMapping | None, float]:
