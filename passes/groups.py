@@ -63,13 +63,13 @@ def with_groups(module: Module, arch: Arch, groups: Sequence[Group]) -> Module:
 
 def clipped(stripe: Nest, arch: Arch) -> Nest:
     """A stripe that has the schedule of its layer with one of its own: the same tiles, where they are not larger than
-    the stripe."""
+    the stripe, for the same reason."""
     schedule = stripe.schedule
     assert schedule is not None
     loops = [(loop.dims[0], loop.size) for loop in main_memory_loops(schedule)]
     tiles = [(dim, size) for dim, size in loops if size < stripe.extent(dim)]
     copies = {buffer.operand: buffer.copies for buffer in schedule.buffers}
-    made = make_schedule(stripe, arch, schedule.dataflow, tiles, copies, schedule.im2col)
+    made = make_schedule(stripe, arch, schedule.dataflow, tiles, copies, schedule.im2col, schedule.reason)
     return replace(stripe, schedule=made)
 
 
