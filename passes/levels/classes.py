@@ -22,33 +22,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
 
 from ...ir.diagnostics import ensure
 from ...ir.nest import Role
+from .choices import MOVES, PASSES, Choice, Class, choices_of
 from .figures import TAKEN, Quantity
 from .space import Ints, signature
 from .tables import Floats, Part, Tables
 
 NO_BLOCK = -1
 DECIDED = -1
-PASSES, REUSES, MOVES = range(3)
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """Kinds that may have loops in a temporal block, those that the innermost loop may be of, and by role PASSES,
-    REUSES or MOVES."""
-
-    allowed: frozenset[int]
-    innermost: frozenset[int]
-    does: tuple[int, ...]
-
-
-Class = tuple[Choice, ...]
 
 
 class Selector(NamedTuple):
@@ -130,29 +116,8 @@ class Columns:
         found = []
         for block in range(self.blocks):
             kinds = [kind for kind in range(count) if there >> (block * count + kind) & 1]
-            found.append(self._choices(kinds))
+            found.append(choices_of(kinds, [self._moving[role] for role in self.roles]))
         return found
-
-    def _choices(self, kinds: list[int]) -> list[Choice]:
-        """Sets of kinds that do the same to every role have one choice, which allows all of them."""
-        allowed: dict[tuple[int, ...], frozenset[int]] = {}
-        innermost: dict[tuple[int, ...], frozenset[int]] = {}
-        for size in range(len(kinds) + 1):
-            for some in combinations(kinds, size):
-                passes = [not any(kind in self._moving[role] for kind in some) for role in self.roles]
-                most = frozenset(
-                    kind
-                    for kind in kinds
-                    if not any(kind in self._moving[role] for role, by in zip(self.roles, passes, strict=True) if by)
-                )
-                for last in some or (None,):
-                    does = tuple(
-                        PASSES if by else REUSES if last not in moving and most - moving else MOVES
-                        for by, moving in zip(passes, (self._moving[role] for role in self.roles), strict=True)
-                    )
-                    allowed[does] = most
-                    innermost[does] = innermost.get(does, frozenset()) | (frozenset() if last is None else {last})
-        return [Choice(allowed[does], innermost[does], does) for does in allowed]
 
     @cached_property
     def _moving(self) -> dict[Role | None, frozenset[int]]:

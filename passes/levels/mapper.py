@@ -11,7 +11,8 @@ from ...ir.hierarchy import Hierarchy
 from ...ir.loop_tree import LoopTree, Workload
 from ..objective import Objective, parse_objective
 from .figures import figures_of
-from .search import ROUNDING, Best, searches_of
+from .goal import ROUNDING
+from .search import Best, searches_of
 from .space import Pin, frames
 
 OBJECTIVES = ("energy", "latency", "edp")

@@ -17,18 +17,19 @@ from typing import Any
 import numpy as np
 
 from ..objective import Objective
-from .classes import Class, Columns, Key, Variants
+from .choices import Class
+from .classes import Columns, Key, Variants
 from .dual import Dual, Product
 from .exact import Exact, exact_of
 from .figures import Figures
 from .fronts import front
+from .goal import ROUNDING, Goal, goal_of
 from .kernels import EDP, ENERGY, LATENCY, OTHER, descend
 from .linear import Linear, linear_of
 from .local_search import local_search
 from .space import Frame, Ints
 from .tables import Floats, Tables, tables_of
 
-ROUNDING = 1e-9  # relative error of sums of floats
 _MOST_LEAVES = 1 << 12  # that are evaluated at a time
 _BUDGET = 1 << 24  # bounds between two looks at the clock
 _GLANCE = 1 << 23  # bounds that are spent on the least of a node before it is split
@@ -48,35 +49,6 @@ class Best:
     evaluated: int = 0
     open: float = float("inf")  # the least bound of what was not searched
     points: list[tuple[float, float]] = field(default_factory=list)  # energy in pJ and cycles of evaluated mappings
-
-
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """An objective for compiled code: its mode, its terms (weight, powers of energy and of cycles) and its limits of
-    cycles and energy."""
-
-    mode: int
-    terms: Floats
-    most: Floats
-
-    def of(self, figures: Floats) -> Floats:
-        """The objective of energies and cycles [mapping, 2]."""
-        energy, cycles = figures[:, 0], figures[:, 1]
-        if self.mode != OTHER:
-            return {ENERGY: energy, LATENCY: cycles}.get(self.mode, energy * cycles)
-        total = sum(weight * energy**by_energy * cycles**by_cycles for weight, by_energy, by_cycles in self.terms)
-        return np.where((cycles <= self.most[0]) & (energy <= self.most[1]), total, np.inf)
-
-
-_MODES: dict[tuple[tuple[float, float], ...], int] = {((0.0, 1.0),): LATENCY, ((1.0, 0.0),): ENERGY, ((1.0, 1.0),): EDP}
-
-
-def goal_of(objective: Objective) -> Goal:
-    powers = tuple((each.energy_power, each.latency_power) for each in objective.terms)
-    plain = objective.terms[0].weight == 1.0 and not objective.is_limited
-    terms = np.array([(each.weight, each.energy_power, each.latency_power) for each in objective.terms], np.float64)
-    most = np.array([objective.most_cycles, objective.most_energy_pj * (1 + ROUNDING)])
-    return Goal(_MODES.get(powers, OTHER) if plain else OTHER, terms, most)
 
 
 @dataclass(frozen=True, slots=True)
