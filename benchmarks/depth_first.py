@@ -102,16 +102,17 @@ def main() -> int:
     parser.add_argument("--run", action="store_true")
     given = parser.parse_args()
     models = given.model or [str(ROOT / each) for each in MODELS if given.only in each]
-    faults = []
+    faults = 0
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         os.environ["DNNC_CACHE_DIR"] = folder
         for model in models:
             for machine in given.arch or MACHINES:
                 for objective in given.objective or OBJECTIVES:
-                    faults += list(compared(model, machine, objective, given.run))
-    for fault in faults:
-        print(fault)
+                    for fault in compared(model, machine, objective, given.run):
+                        print(fault, flush=True)
+                        faults += 1
+    print(f"{faults} faults")
     return int(bool(faults))
 
 
