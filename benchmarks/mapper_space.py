@@ -138,7 +138,7 @@ def pinned(layers: Sequence[Nest], arch: Arch, count: int, literal: int, seed: i
             best.append(found.objective)
         share = count * (number + 1) // len(layers) - count * number // len(layers)
         place = small.index(nest) if nest in small else -1
-        to_walk = literal * (place + 1) // len(small) - literal * place // len(small) if place >= 0 else 0
+        to_walk = literal * (place + 1) // len(small) - walked if place >= 0 else 0
         for mapped in _some(nest, arch, rng, share):
             drawn += 1
             counts = cost_nest(mapped, arch)
@@ -149,7 +149,7 @@ def pinned(layers: Sequence[Nest], arch: Arch, count: int, literal: int, seed: i
                 if value < least * (1 - ROUNDING):
                     faults += 1
                     print(f"{nest.name} {objective}: {value} is below {least}: {mapped.schedule}")
-            if to_walk and commands(mapped) <= MOST_COMMANDS:
+            if to_walk > 0 and commands(mapped) <= MOST_COMMANDS:
                 to_walk -= 1
                 walked += 1
                 for fault in differences([counts], [count_nest(mapped, arch)]):
