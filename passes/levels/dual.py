@@ -12,7 +12,7 @@ give a bound (duality of geometric programs: Boyd, Kim, Vandenberghe, Hassibi, A
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import exp, inf
 from typing import Any
 
@@ -48,8 +48,10 @@ class Product:
         return exp(min(total, 700.0)) if total > -inf else 0.0
 
     def improve(self, variants: Sequence[Variants], enough: float = inf) -> float:
-        """The bound after steps of both; `enough` does not end them."""
-        return float(np.prod([each.improve(variants) for each in self.factors]))
+        """The bound after steps along subgradients of the product."""
+        if not all(each.holds for each in self.factors):
+            return 0.0
+        return _improved(self.factors, variants, lambda total: exp(min(total, 700.0)), enough)
 
 
 class Dual:
@@ -108,64 +110,43 @@ class Dual:
 
     def scores(self, variants: Sequence[Variants]) -> list[Floats]:
         """What each variant of each group adds to the bound's logarithm."""
-        weights = self._weights()
-        return [self._logs(group, each) @ weights for group, each in enumerate(variants)]
+        weights = self.weights()
+        return [self.logs(group, each) @ weights for group, each in enumerate(variants)]
 
-    def _weights(self) -> Floats:
+    def weights(self) -> Floats:
         """Of the logarithms of quantities, of tiles and of lanes."""
         of_quantities, of_tiles = self._exponents()
         return np.concatenate([of_quantities, of_tiles, self.lane_prices])
 
-    def _logs(self, group: int, variants: Variants) -> Floats:
+    def logs(self, group: int, variants: Variants) -> Floats:
         return np.concatenate([variants.logs, self.linear.logs[group][variants.places]], axis=1)
 
     def _log_bound(self, logs: Sequence[Floats]) -> float:
-        weights = self._weights()
+        weights = self.weights()
         return self.constant + sum(float((each @ weights).min()) for each in logs)
 
     def bound(self, variants: Sequence[Variants]) -> float:
         """What the objective is at least, in a class."""
-        return self._above(self._log_bound([self._logs(group, each) for group, each in enumerate(variants)]))
+        return self._above(self._log_bound([self.logs(group, each) for group, each in enumerate(variants)]))
 
     def _above(self, total: float) -> float:
         return exp(min(total, 700.0)) + self.aside if total > -inf else 0.0
 
     def improve(self, variants: Sequence[Variants], enough: float = inf) -> float:
-        """The bound after steps along subgradients, until it is `enough`; the best weights and prices are kept. The
-        first time they start, if that is better, from waiting for one thing alone."""
+        """The bound after steps along subgradients, until it is `enough`."""
         if not self.holds:
             return 0.0
-        logs = [self._logs(group, each) for group, each in enumerate(variants)]
-        best, kept = self._log_bound(logs), self._state()
-        if not self._started:
-            best, kept = self._start(logs, best)
-        wide, count = len(self.constants), len(self.constants) + self.linear.room_weights.shape[1]
-        constants = np.log(np.maximum(self.constants, 1e-300))
-        since = 0
-        for step in range(_STEPS):
-            weights = self._weights()
-            x, total = np.zeros(len(weights)), self.constant
-            for each in logs:
-                score = each @ weights
-                place = int(np.argmin(score))
-                total += float(score[place])
-                x += each[place]
-            since = 0 if total > best + 1e-4 else since + 1
-            if total > best:
-                best, kept = total, self._state()
-            if since > _PATIENCE or self._above(best) >= enough:
-                break
-            self._step(constants + x[:wide], x[wide:count], x[count:], step)
-        self._restore(kept)
-        return self._above(best)
+        return _improved((self,), variants, self._above, enough)
 
-    def _start(self, logs: Sequence[Floats], best: float) -> tuple[float, tuple[Any, ...]]:
-        """From waiting for one thing alone, with prices or without."""
-        self._started, kept = True, self._state()
+    def start(self, logs: Sequence[Floats]) -> None:
+        """The first time, from waiting for one thing alone, with prices or without, if that is better."""
+        if self._started:
+            return
+        best, self._started, kept = self._log_bound(logs), True, self.state()
         wide = len(self.constants)
         least = np.log(np.maximum(self.constants, 1e-300)) + sum(each[:, :wide].min(axis=0) for each in logs)
         for number in range(len(self.sums)) if self.mode == LATENCY else (0,):
-            self._restore(kept)
+            self.restore(kept)
             self.means[:] = [float(other == number) for other in range(len(self.sums))]
             self.shares[number], _ = _terms(self.sums[number], least)
             for prices in (0.0, 1.0):
@@ -173,12 +154,14 @@ class Dual:
                 if not prices:
                     self.room_prices[:] = 0.0
                 if (total := self._log_bound(logs)) > best:
-                    best, kept = total, self._state()
-        self._restore(kept)
-        return best, self._state()
+                    best, kept = total, self.state()
+        self.restore(kept)
 
-    def _step(self, x: Floats, held: Floats, used: Floats, step: int) -> None:
-        """Towards the shares of what costs least at these prices, and prices of what that exceeds."""
+    def step(self, x: Floats, step: int) -> None:
+        """Towards the shares of what costs least at these prices (`x`: logarithms, as `weights` weighs them), and
+        prices of what that exceeds."""
+        wide, count = len(self.constants), len(self.constants) + self.linear.room_weights.shape[1]
+        x, held, used = np.log(np.maximum(self.constants, 1e-300)) + x[:wide], x[wide:count], x[count:]
         rate, price_rate = 0.1 / (1 + step / 20), 0.02 / (1 + step / 20)
         logs = np.empty(len(self.sums))
         for number, row in enumerate(self.sums):
@@ -197,17 +180,46 @@ class Dual:
             excess = float(np.log(words.sum() / max(self.linear.rooms[room], 1e-9)))
             self.room_prices[room] = max(0.0, self.room_prices[room] + price_rate * min(1.0, max(-1.0, excess)))
 
-    def _state(self) -> tuple[Any, ...]:
+    def state(self) -> tuple[Any, ...]:
         return (
             [share.copy() for share in self.shares], self.means.copy(), self.lane_prices.copy(),
             self.room_prices.copy(), self.room_shares.copy(),
         )  # fmt: skip
 
-    def _restore(self, state: tuple[Any, ...]) -> None:
+    def restore(self, state: tuple[Any, ...]) -> None:
         shares, means, lane_prices, room_prices, room_shares = state
         self.shares = [share.copy() for share in shares]
         self.means, self.lane_prices = means.copy(), lane_prices.copy()
         self.room_prices, self.room_shares = room_prices.copy(), room_shares.copy()
+
+
+def _improved(
+    parts: Sequence[Dual], variants: Sequence[Variants], above: Callable[[float], float], enough: float
+) -> float:
+    """The bound of the product of all `parts` after steps along its subgradients, until it is `enough`; the best
+    weights and prices are kept. `above` makes a bound of its logarithm."""
+    logs = [parts[0].logs(group, each) for group, each in enumerate(variants)]
+    for part in parts:
+        part.start(logs)
+    best, kept, since = -inf, [part.state() for part in parts], 0
+    for step in range(_STEPS):
+        weights = sum(part.weights() for part in parts)
+        x, total = np.zeros(logs[0].shape[1]), sum(part.constant for part in parts)
+        for each in logs:
+            score = each @ weights
+            place = int(np.argmin(score))
+            total += float(score[place])
+            x += each[place]
+        since = 0 if total > best + 1e-4 else since + 1
+        if total > best:
+            best, kept = total, [part.state() for part in parts]
+        if since > _PATIENCE or above(best) >= enough:
+            break
+        for part in parts:
+            part.step(x, step)
+    for part, state in zip(parts, kept, strict=True):
+        part.restore(state)
+    return above(best)
 
 
 def _terms(row: Floats, logs: Floats) -> tuple[Floats, float]:
