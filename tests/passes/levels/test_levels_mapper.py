@@ -9,7 +9,7 @@ from random import Random
 import numpy as np
 import pytest
 from dnnc.backends.cost.levels.cost import cost
-from dnnc.ir.hierarchy import FanOut, Store
+from dnnc.ir.hierarchy import Constraint, FanOut, Store
 from dnnc.ir.loop_tree_rules import loop_tree_faults
 from dnnc.passes.levels.exact import exact_of
 from dnnc.passes.levels.figures import figures_of
@@ -97,3 +97,64 @@ def test_a_larger_or_faster_machine_is_never_worse(seed: int) -> None:
 
 def _wider(level: FanOut) -> FanOut:
     return replace(level, rows=level.rows + 1, cols=2 * level.cols)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_a_partial_mapping_fixes_is_kept_and_the_rest_is_the_best(seed: int) -> None:
+    """A pin finds what the listing finds on a machine that is bound to it itself."""
+    workload, machine = small_problem(seed)
+    rng = Random(seed)
+    place, store = rng.choice([each for each in enumerate(machine.levels) if isinstance(each[1], Store)])
+    dims = [dim for dim, extent in workload.dims if extent > 1]
+    fixed = Constraint(most=((rng.choice(dims), rng.choice((1, 2))),))
+    keeps = tuple(role for role in store.holds if place == 0 or rng.random() < 0.5)
+    pin = Pin(((store.name, fixed),), ((store.name, keeps),))
+    bound = replace(
+        machine,
+        levels=tuple(
+            replace(level, constraint=_both(store.constraint, fixed), holds=keeps, keeps=keeps)
+            if number == place and isinstance(level, Store)
+            else level
+            for number, level in enumerate(machine.levels)
+        ),
+    )
+    trees = list(islice(all_trees(workload, bound), MOST_TREES + 1))
+    if len(trees) > MOST_TREES:
+        pytest.skip("too many mappings to list")
+    costs = [cost(workload, machine, tree) for tree in trees]
+    for objective in (*OBJECTIVES, "energy + 3*latency"):
+        found = map_levels(workload, machine, objective, pin)
+        assert (found is None) == (not costs)
+        if found is not None:
+            assert found.optimal
+            least = min(objective_of(each, objective) for each in costs)
+            assert found.objective == pytest.approx(least, rel=1e-9)
+
+
+def _both(one: Constraint, other: Constraint) -> Constraint:
+    """One that binds as two do; `other` has a limit alone."""
+    limits = dict(one.most)
+    return replace(one, most=tuple((limits | {dim: min(n, limits.get(dim, n)) for dim, n in other.most}).items()))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_limits_and_mixtures(seed: int) -> None:
+    """The best of all mappings that keep a limit, or by a mixed objective; none where nothing keeps it."""
+    workload, machine = small_problem(seed)
+    trees = list(islice(all_trees(workload, machine), MOST_TREES + 1))
+    if not 1 < len(trees) <= MOST_TREES:
+        pytest.skip("too few or too many mappings to list")
+    costs = [cost(workload, machine, tree) for tree in trees]
+    cycles = sorted(each.cycles.total for each in costs)
+    texts = (
+        "energy + 5*latency",
+        "energy^2*latency",
+        *(f"energy, cycles<={most}" for most in (cycles[0] - 1, cycles[0], cycles[-1])),
+    )
+    for text in texts:
+        least = min(objective_of(each, text) for each in costs)
+        found = map_levels(workload, machine, text)
+        assert (found is None) == (least == float("inf"))
+        if found is not None:
+            assert found.optimal
+            assert found.objective == pytest.approx(least, rel=1e-9)
