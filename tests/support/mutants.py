@@ -47,10 +47,12 @@ class _Loader(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         name = module.__name__.removeprefix(self.prefix).removeprefix(".") or "__init__"
-        source = (FOLDER / self.package / f"{name}.py").read_text(encoding="utf-8")
+        path = FOLDER / self.package / f"{name}.py"
+        source = path.read_text(encoding="utf-8")
         if self.mutant.file == f"{name}.py":
             assert source.count(self.mutant.old) == 1, f"{self.mutant.name}: the source has changed; mend the mutant"
             source = source.replace(self.mutant.old, self.mutant.new)
+        module.__file__ = str(path)
         exec(compile(source, f"<{self.mutant.name}>", "exec"), module.__dict__)
 
 
