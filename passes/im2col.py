@@ -40,13 +40,14 @@ class Explicit:
 
 
 def im2col_kind(nest: Nest) -> str:
-    """`implicit` for a product that slides a window over its first operand, else `none`: that is a matrix already."""
+    """`implicit` for a product that slides a window over its first operand, else `none`: that is a matrix already, or
+    some rows of one."""
     if nest.body.op is not BodyOp.MAC:
         return "none"
     image = nest.access(nest.body.a)
     for axis, extent in zip(image.index, image.shape, strict=True):
-        dim = pure_dim(axis)
-        if axis.terms and (dim is None or nest.extent(dim) > extent):
+        dim = pure_dim(replace(axis, constant=0))
+        if axis.terms and (dim is None or axis.constant < 0 or axis.constant + nest.extent(dim) > extent):
             return "implicit"
     return "none"
 

@@ -54,6 +54,26 @@ def test_a_convolution_becomes_a_copy_and_a_matrix_product() -> None:
     assert im2col_kind(product) == "none"
 
 
+def test_rows_of_a_matrix_are_no_window() -> None:
+    """As a stripe of a product reads them; rows beyond the matrix, as a window at its border reads them, are one."""
+    graph = conv_graph(n=2, c=3, m=4, pads=(1, 1, 1, 1), strides=(2, 1))
+    assert graph is not None
+    _, product = nests_of(explicit_keeps_the_meaning(graph))
+    matrix = product.access(product.body.a or "")
+    rows = next(place for place, axis in enumerate(matrix.index) if axis.dims == ("p",))
+
+    def reading(first: int, count: int) -> Nest:
+        index = tuple(
+            replace(axis, constant=first) if place == rows else axis for place, axis in enumerate(matrix.index)
+        )
+        reads = tuple(replace(each, index=index) if each == matrix else each for each in product.reads)
+        domain = tuple(replace(dim, extent=count) if dim.name == "p" else dim for dim in product.domain)
+        return replace(product, domain=domain, reads=reads)
+
+    assert im2col_kind(reading(8, 40)) == "none"
+    assert im2col_kind(reading(8, 41)) == im2col_kind(reading(-1, 40)) == "implicit"
+
+
 def test_groups_share_one_matrix() -> None:
     for group, c in ((3, 2), (4, 1)):
         graph = conv_graph(n=2, group=group, c=c, m=1)
