@@ -92,11 +92,10 @@ class Search:
             self._evaluate_chosen(np.zeros(0, np.int64), (), best)
             return
         blocks, number, begun = self.columns.blocks, 0, best.bounds
-        heap: list[tuple[float, int, int, Class]] = [(0.0, 0, 0, ())]
         fronts = self._fronts_of(())
         if not all(map(len, fronts)):
             return
-        self._improve(fronts, float("inf"))
+        heap: list[tuple[float, int, int, Class]] = [(self._improve(fronts, float("inf")), 0, 0, ())]
         self._start(best)
         while heap:
             bound, _, _, chosen = heappop(heap)
