@@ -39,7 +39,7 @@ def changed(module: Module, place: int, **changes: object) -> Module:
     operations = list(nests_of(module))
     stripe = operations[place].stripe
     assert stripe is not None
-    operations[place] = replace(operations[place], stripe=replace(stripe, **changes))  # type: ignore[arg-type]
+    operations[place] = replace(operations[place], stripe=replace(stripe, **changes))
     return replace(module, operations=tuple(operations))
 
 

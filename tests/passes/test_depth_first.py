@@ -153,7 +153,7 @@ def test_sums_of_floats_keep_their_order() -> None:
         nests = [
             matmul_nest(arch, p=24, k=20, m=16, **sizes, **real),
             matmul_nest(arch, p=24, k=16, m=9, **sizes, **real),
-        ]  # type: ignore[arg-type]
+        ]
         module = linked(nests, {(1, "a"): 0})
         assert_proven(pinned(module, 3, arch, "energy"), module, arch)
 
