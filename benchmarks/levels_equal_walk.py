@@ -2,6 +2,7 @@
 
     python benchmarks/levels_equal_walk.py                    20,000 random cases, on all cores
     python benchmarks/levels_equal_walk.py --cases 1000 --seed 7 --machine eyeriss_like
+    python benchmarks/levels_equal_walk.py --uneven           every tile begins at a place of its own
 
 A case is a random workload (convolutions with stride, dilation and padding, plain, grouped and depthwise; products of
 matrices; poolings; axes of any kind), a random machine (stores that are passed by, fan-outs that share or do not) and a
@@ -27,17 +28,17 @@ from dnnc.ir.hierarchy import Hierarchy
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from support.level_witnesses import differences
-from support.random_levels import random_case
+from support.random_levels import random_case, uneven_case
 
 BATCH = 100  # cases that a process takes at a time
 
 
-def run(first: int, count: int, machine: Hierarchy | None) -> list[str]:
+def run(first: int, count: int, machine: Hierarchy | None, uneven: bool) -> list[str]:
     """What differs in the cases of `count` seeds from `first` on."""
     return [
         f"seed {seed}: {each}"
         for seed in range(first, first + count)
-        for each in differences(random_case(seed, machine), (NATIVE, TIMELOOP)[seed % 2])
+        for each in differences((uneven_case if uneven else random_case)(seed, machine), (NATIVE, TIMELOOP)[seed % 2])
     ]
 
 
@@ -54,6 +55,7 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=20_000, help="how many (20,000)")
     parser.add_argument("--seed", type=int, default=0, help="the first case's seed (0)")
     parser.add_argument("--machine", help="a bundled machine with levels inside the array (else random ones)")
+    parser.add_argument("--uneven", action="store_true", help="every tile begins at a place of its own")
     options = parser.parse_args()
     machine = named(options.machine) if options.machine else None
     start = time.monotonic()
@@ -61,7 +63,7 @@ def main() -> int:
     counts = [min(BATCH, options.seed + options.cases - first) for first in firsts]
     different = 0
     with ProcessPoolExecutor() as pool:
-        for found in pool.map(run, firsts, counts, [machine] * len(counts)):
+        for found in pool.map(run, firsts, counts, [machine] * len(counts), [options.uneven] * len(counts)):
             different += len({each.split(":")[0] for each in found})
             for each in found:
                 print(each, flush=True)

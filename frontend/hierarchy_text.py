@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
-from ..ir.hierarchy import Buffering, Constraint, FanOut, Hierarchy, Packing, Store
+from ..ir.hierarchy import Buffering, Constraint, FanOut, Hierarchy, Packing, Store, Tiles
 from ..ir.nest import Role
 
 
@@ -52,6 +52,8 @@ def _store(store: Store) -> Iterator[str]:
         yield f"packing: {store.packing.value}"
     if store.buffering is not Buffering.BUFFET:
         yield f"buffering: {store.buffering.value}"
+    if store.tiles is not Tiles.EVEN:
+        yield f"tiles: {store.tiles.value}"
     for name in ("read", "write", "shared"):
         rate = getattr(store, f"{name}_words_per_cycle")
         if rate is not None:

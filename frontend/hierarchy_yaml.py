@@ -27,6 +27,7 @@ from ..ir.hierarchy import (
     Hierarchy,
     Packing,
     Store,
+    Tiles,
 )
 from ..ir.nest import Role
 from .arch_text import BUNDLED
@@ -163,6 +164,7 @@ def _store(fields: Fields, name: str) -> Store:
         latency_cycles=fields.integer("latency_cycles", 0, 10**6, 0),
         banks=fields.integer("banks", 1, 1 << 16, 1),
         ports=fields.integer("ports", 1, 64, 1),
+        tiles=_word(fields, "tiles", Tiles, Tiles.EVEN),
         constraint=_constraint(fields),
     )
 
@@ -284,6 +286,9 @@ def _check(machine: Hierarchy, faults: Faults, spans: Sequence[Span]) -> None:
         faults.add(f"the first level, {first.name!r}, does not hold every operand", spans[0], help)
     elif first.depth_words is not None:
         faults.add(f"main memory, {first.name!r}, has a limit", spans[0], "leave out its capacity")
+    elif first.tiles is Tiles.UNEVEN:
+        message = f"main memory, {first.name!r}, has whole operands for tiles, which all begin outside of the loops"
+        faults.add(message, spans[0], "leave out `tiles`")
     names = [level.name for level in machine.levels]
     bits = dict(machine.bits) | ({Role.OUTPUT: machine.partial_bits} if machine.partial_bits is not None else {})
     for number, (level, span) in enumerate(zip(machine.levels, spans, strict=True)):

@@ -7,7 +7,7 @@ from statistics import mode
 
 from ..ir.arch import AreaRow, EnergyRow
 from ..ir.frozen import dataclass
-from ..ir.hierarchy import OPERAND_ROLES, FanOut, Hierarchy, Store
+from ..ir.hierarchy import OPERAND_ROLES, FanOut, Hierarchy, Store, Tiles
 from ..ir.nest import Role
 from .foreign_yaml import Foreign, Imported, level_name
 from .yaml_reader import Faults, read_yaml
@@ -60,8 +60,9 @@ def read_zigzag(text: str, file: str) -> Imported:
         outside = memory.name
         levels += _fanout(inside - memory.shared_by, dims, sizes, memory.store.name)
         inside = memory.shared_by
-        outermost = replace(memory.store, depth_words=None, keeps=OPERAND_ROLES)
-        levels.append(memory.store if number else outermost)
+        # Of the operands in a memory each has its own levels in ZigZag's mappings.
+        inner = replace(memory.store, tiles=Tiles.UNEVEN)
+        levels.append(inner if number else replace(memory.store, depth_words=None, keeps=OPERAND_ROLES))
     levels += _fanout(inside, dims, sizes, "mac")
     if set(memories[0].store.holds) != set(OPERAND_ROLES):
         message = f"{memories[0].name!r}, the last memory, does not hold I1, I2 and O"

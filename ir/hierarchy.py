@@ -36,6 +36,13 @@ class Buffering(Enum):
     BUFFET = "buffet"  # word by word, as space comes free: one tile's capacity, transfers hidden
 
 
+class Tiles(Enum):
+    """Where the mapper may cut the tiles of one store."""
+
+    EVEN = "even"  # those of all operands at the same place in the loops
+    UNEVEN = "uneven"  # each operand's at a place of its own, before or behind those of the stores next to it
+
+
 def cycles_at(words: int, rate: float | None) -> int:
     """Cycles in which `words` pass at `rate` words a cycle (None: no limit): their quotient, rounded up. Where one of
     the two is beyond 2^53, it is that of the decimal fraction that the rate is, not of doubles."""
@@ -68,6 +75,7 @@ class Store:
     `holds` are the roles that may be kept here, `keeps` those of them that must be. `depth_words` is the capacity of an
     instance in words of `word_bits` (None: as large as needed). Rates are words per cycle and instance (None: no
     limit): of reads, of writes, and of both together. `latency_cycles` passes between a request and its first word.
+    `tiles` is what the mapper searches; a mapping that is given may be uneven in any store.
     """
 
     name: str
@@ -83,6 +91,7 @@ class Store:
     latency_cycles: int = 0
     banks: int = 1
     ports: int = 1
+    tiles: Tiles = Tiles.EVEN
     constraint: Constraint = field(default_factory=Constraint)
 
     def elements_per_word(self, element_bits: int) -> int:

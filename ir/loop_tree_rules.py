@@ -259,13 +259,15 @@ def lanes_may_be_spread(mapping: _Mapping) -> Iterator[Diagnostic]:
 
 def constraints_hold(mapping: _Mapping) -> Iterator[Diagnostic]:
     """The loops of each level are what its constraint leaves to the mapper."""
-    end = 0  # behind the last loop of this level, or of the one outside of it that has some
+    end = 0  # behind the last loop or node of this level, or of the one outside of it that has some
     for level in mapping.machine.levels:
         owned = [place for place in mapping.owned[level.name] if mapping.count(place, _loop(mapping, place)) > 1]
-        end = max([place + 1 for place in mapping.owned[level.name]], default=end)
+        nodes = [place for place, node in mapping.keeps if node.store == level.name]
+        end = max([place + 1 for place in mapping.owned[level.name]] + nodes, default=end)
         yield from _dims_are_free(mapping, level, owned)
         yield from _factors_are_fixed(mapping, level, owned, mapping.pieces[end])
-        yield from _order_is_kept(mapping, level, owned)
+        for first, last in pairwise([-1, *nodes, len(mapping.tree.nodes)]):
+            yield from _order_is_kept(mapping, level, [place for place in owned if first < place < last])
 
 
 def _loop(mapping: _Mapping, place: int) -> Temporal | Spatial:

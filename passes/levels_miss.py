@@ -16,7 +16,7 @@ from math import prod
 
 from ..ir.diagnostics import CompileError
 from ..ir.frozen import dataclass
-from ..ir.hierarchy import Buffering, Constraint, FanOut, Hierarchy, Store
+from ..ir.hierarchy import Buffering, Constraint, FanOut, Hierarchy, Store, Tiles
 from ..ir.loop_tree import Workload
 from ..ir.loop_tree_rules import tile_elements
 from ..ir.nest import Role
@@ -70,7 +70,10 @@ def nearest_miss(workload: Workload, machine: Hierarchy) -> Miss:
 
 
 def _frames(workload: Workload, machine: Hierarchy) -> Iterator[Frame]:
-    """The choices that are looked at: the one that keeps least first."""
+    """The choices that are looked at: the one that keeps least first. Tiles that are cut together are told where uneven
+    ones do not fit either: what makes room for them is enough."""
+    levels = [replace(each, tiles=Tiles.EVEN) if isinstance(each, Store) else each for each in machine.levels]
+    machine = replace(machine, levels=tuple(levels))
     least = tuple((store.name, store.keeps) for store in machine.stores[1:])
     yield from frames(workload, machine, Pin(keeps=least))
     yield from islice(frames(workload, machine, Pin()), _MOST_FRAMES)

@@ -89,15 +89,19 @@ def figures_of(frame: Frame) -> Figures:
     for operand in frame.workload.operands:
         _operand(made, frame, operand.role, prices)
     made.ramp_cycles += sum(store.latency_cycles for store in machine.stores)
+    held: dict[int, list[Item]] = {}
     for place, roles, outside in frame.keeps:
         store = machine.levels[place]
         if isinstance(store, Store) and store.depth_words is not None:
-            copies = 2 if store.buffering is Buffering.DOUBLE else 1
-            items = [
+            held.setdefault(place, []).extend(
                 _item(store, carried_bits(frame.workload, frame.machine, role), (_tile(made, role, outside),))
                 for role in roles
-            ]
-            made.capacities.append((store.name, items, store.depth_words // copies))
+            )
+    for place, items in held.items():
+        store = machine.levels[place]
+        assert isinstance(store, Store) and store.depth_words is not None
+        copies = 2 if store.buffering is Buffering.DOUBLE else 1
+        made.capacities.append((store.name, items, store.depth_words // copies))
     return made
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...ir.frozen import dataclass
-from ...ir.hierarchy import Constraint, FanOut, Hierarchy, Store
+from ...ir.hierarchy import OPERAND_ROLES, Constraint, FanOut, Hierarchy, Store, Tiles
 from ...ir.loop_tree import Keep, LoopNode, LoopTree, Spatial, Temporal, Workload
 from ...ir.nest import Role
 
@@ -47,7 +47,8 @@ class Pin:
 class Frame:
     """Which stores keep which roles, and the slots that this leaves: a store that keeps nothing has no loops.
 
-    `keeps` are, from the outermost store inwards, its place in the machine, its roles and how many slots lie outside.
+    `keeps` are, from the outermost inwards, the store's place in the machine, its roles and how many slots lie outside.
+    A store with uneven tiles has one for each role, each followed by a slot of its own.
     """
 
     workload: Workload
@@ -74,8 +75,12 @@ class Frame:
         return found
 
 
+Entry = tuple[int, tuple[Role, ...]]  # a level's place in the machine; of a store, roles whose tiles begin together
+
+
 def frames(workload: Workload, machine: Hierarchy, pin: Pin) -> Iterator[Frame]:
-    """One frame for each choice of the roles that stores keep; the one with most kept comes first."""
+    """One frame for each choice of the roles that stores keep, and for each order in which uneven tiles may begin; the
+    ones with most kept come first."""
     present = tuple(each.role for each in workload.operands)
     choices: list[list[tuple[Role, ...]]] = []
     pinned = dict(pin.keeps)
@@ -92,16 +97,49 @@ def frames(workload: Workload, machine: Hierarchy, pin: Pin) -> Iterator[Frame]:
         kept = [frozenset(some) for count in range(len(free), -1, -1) for some in combinations(free, count)]
         choices.append([tuple(role for role in held if role in must or role in some) for some in kept])
     for chosen in product(*choices):
-        keeps: list[tuple[int, tuple[Role, ...], int]] = []
-        slots: list[Slot] = []
-        for number, (level, roles) in enumerate(zip(machine.levels, chosen, strict=True)):
-            if isinstance(level, FanOut):
-                axes = (("rows", level.rows), ("cols", level.cols))
-                slots += [Slot(number, axis, lanes) for axis, lanes in axes if lanes > 1]
-            elif roles:
-                keeps.append((number, roles, len(slots)))
-                slots.append(Slot(number))
-        yield Frame(workload, machine, pin, tuple(keeps), tuple(slots))
+        entries = [entry for number, roles in enumerate(chosen) for entry in _entries(machine, number, roles)]
+        for ordered in _arrangements(machine, entries):
+            keeps: list[tuple[int, tuple[Role, ...], int]] = []
+            slots: list[Slot] = []
+            for number, roles in ordered:
+                level = machine.levels[number]
+                if isinstance(level, FanOut):
+                    axes = (("rows", level.rows), ("cols", level.cols))
+                    slots += [Slot(number, axis, lanes) for axis, lanes in axes if lanes > 1]
+                else:
+                    keeps.append((number, roles, len(slots)))
+                    slots.append(Slot(number))
+            yield Frame(workload, machine, pin, tuple(keeps), tuple(slots))
+
+
+def _entries(machine: Hierarchy, number: int, roles: tuple[Role, ...]) -> list[Entry]:
+    level = machine.levels[number]
+    if isinstance(level, FanOut):
+        return [(number, ())]
+    if level.tiles is Tiles.UNEVEN:
+        return [(number, (role,)) for role in roles]
+    return [(number, roles)] if roles else []
+
+
+def _arrangements(machine: Hierarchy, entries: list[Entry]) -> Iterator[tuple[Entry, ...]]:
+    """The orders of `entries`, which stand in the machine's: that one first."""
+    if not entries:
+        yield ()
+        return
+    for place, entry in enumerate(entries):
+        if not any(_stays_outside(machine, other, entry) for other in entries[:place]):
+            for rest in _arrangements(machine, [*entries[:place], *entries[place + 1 :]]):
+                yield (entry, *rest)
+
+
+def _stays_outside(machine: Hierarchy, outer: Entry, inner: Entry) -> bool:
+    """Whether an entry that stands outside of another in the machine does so in every order: main memory, fan-outs,
+    stores of the same operand, and stores none of which is uneven."""
+    levels = [machine.levels[number] for number, _ in (outer, inner)]
+    uneven = any(isinstance(level, Store) and level.tiles is Tiles.UNEVEN for level in levels)
+    if not outer[0] or any(isinstance(level, FanOut) for level in levels) or not uneven:
+        return True
+    return bool(set(outer[1]) & set(inner[1]))
 
 
 def pieces(reach: int, most: int, evenly: bool = False) -> list[int]:
@@ -120,10 +158,12 @@ def pieces(reach: int, most: int, evenly: bool = False) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """How many pieces of a dimension a slot may make: at most `most`, exactly `factor`, or (0) as many as points."""
+    """How many pieces of a dimension a slot may make: at most `most`, exactly `factor`, or (0) as many as points. Those
+    of all slots of its store are judged together if it is `one_of_several`."""
 
     most: int
     factor: int | None
+    one_of_several: bool = False
 
 
 def _rule(frame: Frame, slot: Slot, dim: str) -> _Rule:
@@ -142,7 +182,8 @@ def _rule(frame: Frame, slot: Slot, dim: str) -> _Rule:
         factor = min(factor, frame.workload.extents[dim])  # a layer with fewer points has them all there
     if factor == 1:
         most, factor = 1, None
-    return _Rule(most, factor)
+    several = isinstance(level, Store) and sum(each.level == slot.level for each in frame.slots) > 1
+    return _Rule(min(most, factor) if several and factor else most, factor, several)
 
 
 def chains(frame: Frame, dim: str) -> Ints:
@@ -160,10 +201,12 @@ def chains(frame: Frame, dim: str) -> Ints:
         both = _both_axes(frame, place)
         after: dict[tuple[int, bool], list[tuple[int, ...]]] = {}
         for (reach, split), found in table.items():
-            for size in pieces(reach, rule.most, evenly=split and not slot.axis and rule.factor is None):
+            fixed = rule.factor is not None and not (rule.one_of_several and rule.factor == 0)
+            for size in pieces(reach, rule.most, evenly=split and not slot.axis and not fixed):
                 if size > reducible[place + 1]:
                     continue
-                if rule.factor is not None and not both and not _exactly(reach, size, rule.factor):
+                judged = not both and not rule.one_of_several
+                if judged and rule.factor is not None and not _exactly(reach, size, rule.factor):
                     continue
                 key = size, split or (not slot.axis and size < reach)
                 after.setdefault(key, []).extend((*each, size) for each in found)
@@ -173,7 +216,24 @@ def chains(frame: Frame, dim: str) -> Ints:
                 after[size, split] = legal
         table = after
     done = [*table.get((1, False), []), *table.get((1, True), [])]
-    return np.array(done, np.int64).reshape(len(done), len(rules))
+    found = np.array(done, np.int64).reshape(len(done), len(rules))
+    return found[_judged_together(frame, rules, found, extent)]
+
+
+def _judged_together(frame: Frame, rules: list[_Rule], found: Ints, extent: int) -> NDArray[np.bool_]:
+    """Which chains keep what a store with several slots says of the iterations of all of them."""
+    legal = np.ones(len(found), bool)
+    before = np.concatenate([np.full((len(found), 1), extent), found], axis=1)
+    for level in {slot.level for slot, rule in zip(frame.slots, rules, strict=True) if rule.one_of_several}:
+        places = [place for place, slot in enumerate(frame.slots) if slot.level == level]
+        rule = rules[places[0]]
+        iterations = np.prod([-(-before[:, place] // found[:, place]) for place in places], axis=0, dtype=np.int64)
+        if rule.factor == 0:
+            legal &= found[:, places[-1]] == 1
+        elif rule.factor is not None:
+            legal &= iterations == rule.factor
+        legal &= iterations <= rule.most
+    return legal
 
 
 def _exactly(reach: int, size: int, factor: int) -> bool:
@@ -233,13 +293,18 @@ def sliding_dims(workload: Workload) -> frozenset[str]:
 
 
 def tree_of(frame: Frame, sizes: Mapping[str, Any], order: Mapping[int, tuple[str, ...]]) -> LoopTree:
-    """The loop tree of a chain for each dimension and an order for each temporal slot (by its place)."""
+    """The loop tree of a chain for each dimension and an order for each temporal slot (by its place). What one store
+    keeps from the same place on stands in one node."""
     nodes: list[LoopNode] = []
     reach = frame.workload.extents
     keeps = {outside: (frame.machine.levels[place].name, roles) for place, roles, outside in frame.keeps}
     for place, slot in enumerate(frame.slots):
         if place in keeps and not slot.axis:
-            nodes.append(Keep(*keeps[place]))
+            store, roles = keeps[place]
+            if nodes and isinstance(last := nodes[-1], Keep) and last.store == store:
+                roles = tuple(role for role in OPERAND_ROLES if role in (*last.roles, *roles))
+                nodes.pop()
+            nodes.append(Keep(store, roles))
         for dim in reach if slot.axis else order[place]:
             size = int(sizes[dim][place]) if dim in sizes else 1
             if size < reach[dim]:

@@ -11,7 +11,7 @@ from dnnc.frontend.timeloop_arch import read_arch
 from dnnc.frontend.timeloop_problem import read_mapping, read_problem
 from dnnc.frontend.zigzag_arch import read_zigzag
 from dnnc.ir.diagnostics import CompileError
-from dnnc.ir.hierarchy import FanOut, Store
+from dnnc.ir.hierarchy import FanOut, Store, Tiles
 from dnnc.ir.loop_tree import Keep, Spatial, Temporal
 from dnnc.ir.nest import Role
 
@@ -182,6 +182,7 @@ def test_zigzag_memories_become_levels_from_the_outermost() -> None:
     assert (outer.rows, inner.rows) == (3, 5)  # the registers serve D2: there is one for each place along D1
     assert isinstance(rf, Store)
     assert (rf.holds, rf.depth_words, rf.shared_words_per_cycle) == ((O,), 8, 1)
+    assert (dram.tiles, rf.tiles) == (Tiles.EVEN, Tiles.UNEVEN)
     assert {(row.component, row.action): row.energy_pj for row in machine.energy}["rf", "write_word"] == 2.5
 
 

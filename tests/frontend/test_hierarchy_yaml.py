@@ -10,7 +10,7 @@ from dnnc.frontend.components_logic import part
 from dnnc.frontend.hierarchy_text import hierarchy_text
 from dnnc.frontend.hierarchy_yaml import bundled_hierarchies, hierarchy_source, parse_hierarchy
 from dnnc.ir.diagnostics import CompileError
-from dnnc.ir.hierarchy import FanOut, Hierarchy, Store
+from dnnc.ir.hierarchy import FanOut, Hierarchy, Store, Tiles
 from dnnc.ir.nest import Role
 
 TEXT = """\
@@ -22,7 +22,8 @@ levels:
   - {store: glb, word_bits: 64, capacity_bytes: 1 KiB, holds: [input, output], keeps: [input], read_words_per_cycle: 2}
   - {fanout: pe, rows: 3, cols: 4, row_dims: [r, c], loops: {factors: {r: 3}},
      bus_bits: {input: 16, output: 64}, chain: rows}
-  - {store: spad, word_bits: 8, depth_words: 16, holds: [weight], keeps: [weight], loops: {dims: [c], most: {c: 4}}}
+  - {store: spad, word_bits: 8, depth_words: 16, holds: [weight], keeps: [weight], tiles: uneven,
+     loops: {dims: [c], most: {c: 4}}}
 components: {memory_technology_nm: 40, logic_technology_nm: 65, dram: lpddr4}
 """
 
@@ -43,6 +44,7 @@ def test_a_description_means_what_it_says() -> None:
     assert (pe.bus_bits, pe.chain) == (((Role.INPUT, 16), (Role.OUTPUT, 64)), "rows")
     assert isinstance(spad, Store)
     assert spad.constraint.most == (("c", 4),)
+    assert (glb.tiles, spad.tiles) == (Tiles.EVEN, Tiles.UNEVEN)
     assert machine.element_bits(Role.WEIGHT) == 4
     assert machine.partial_bits == 24
     assert machine.lanes == 12
@@ -142,6 +144,12 @@ def test_bundled_machines_are_sound_and_their_spelling_parses_back(name: str) ->
         (("{store: spad, ", "{"), "a level is either a store or a fan-out", "fanout: NAME"),
         (("{store: dram, word_bits: 64}", "{store: dram, word_bits: 64, holds: [input]}"), "does not hold every", ""),
         (("{store: dram, word_bits: 64}", "{store: dram, word_bits: 64, depth_words: 9}"), "has a limit", "leave out"),
+        (
+            ("{store: dram, word_bits: 64}", "{store: dram, word_bits: 64, tiles: uneven}"),
+            "whole operands for",
+            "leave out",
+        ),
+        (("tiles: uneven", "tiles: odd"), "'odd'", "uneven"),
         (("store: spad", "store: glb"), "two levels 'glb'", "name of its own"),
         (("keeps: [weight]", "keeps: [input]"), "must keep input, which it does not hold", "holds"),
         (("depth_words: 16", "depth_words: 16, buffering: tripel"), "'tripel'", "double"),

@@ -11,7 +11,7 @@ from dnnc.ir.hierarchy import OPERAND_ROLES, Buffering, Constraint, FanOut, Hier
 from dnnc.ir.loop_tree import LoopTree
 from dnnc.ir.loop_tree_rules import loop_tree_faults, tile_elements
 from dnnc.ir.loop_tree_text import NODE_LIMIT, parse_loop_tree, parse_with_places
-from support.random_levels import plain, random_case, workload
+from support.random_levels import plain, random_case, uneven_case, workload
 
 INPUT, WEIGHT, OUTPUT = OPERAND_ROLES
 EXTENTS = {"m": 8, "p": 6, "c": 4, "r": 3}
@@ -22,13 +22,12 @@ WORK = workload(
     [plain("m", EXTENTS), plain("c", EXTENTS), plain("r", EXTENTS)],
     [plain("m", EXTENTS), plain("p", EXTENTS)],
 )
+DRAM = Store("dram", OPERAND_ROLES, 64)
 GLB = Store("glb", (INPUT, OUTPUT), 16, 30, keeps=(INPUT,))
 PE = FanOut("pe", 4, 3, row_dims=("c", "m"))
 LANES = FanOut("lanes", 2, 1, col_dims=())
 SPAD = Store("spad", OPERAND_ROLES, 8, 24, buffering=Buffering.DOUBLE)
-MACHINE = Hierarchy(
-    "m", 10**9, (Store("dram", OPERAND_ROLES, 64), GLB, PE, SPAD, LANES), tuple((role, 8) for role in OPERAND_ROLES)
-)
+MACHINE = Hierarchy("m", 10**9, (DRAM, GLB, PE, SPAD, LANES), tuple((role, 8) for role in OPERAND_ROLES))
 SOUND = """\
 keep dram input weight output
 temporal p 3
@@ -187,7 +186,50 @@ def test_tiles_count_what_lies_between_their_ends() -> None:
     assert tile_elements(strided, strided.operand(INPUT), pieces) == 3
 
 
+UNEVEN = """\
+keep dram input weight output
+temporal m 4
+keep glb input
+temporal p 3
+temporal c 2
+keep glb output
+temporal p 1
+temporal m 1
+temporal c 1
+temporal r 1
+"""
+
+
+def test_tiles_of_one_store_count_together_wherever_they_begin() -> None:
+    """The image's tile has all 13 rows of 4 c, the outputs have 3 p of 4 m; two elements a word."""
+    two = Hierarchy("two", 10**9, (DRAM, _free(depth_words=31)), MACHINE.bits)
+    (fault,) = faults_of(UNEVEN, two)
+    assert fault[:2] == (6, "`keep glb output`: it needs 32 words (input 26, output 6)")
+    assert not faults_of(UNEVEN, replace(two, levels=(DRAM, _free(depth_words=32))))
+
+
+def _free(**changes: Any) -> Store:
+    return replace(GLB, **({"keeps": (), "depth_words": None} | changes))
+
+
+@pytest.mark.parametrize(
+    ("constraint", "line", "message"),
+    [
+        (Constraint(factors=(("p", 6),)), 0, ""),  # 2 outside of the outputs' tiles and 3 inside
+        (Constraint(factors=(("p", 2),)), 7, "'glb' has 6 iterations over p"),
+        (Constraint(most=(("c", 3),)), 9, "'glb' has 4 iterations over c"),
+        (Constraint(order=("c",)), 9, "the loop over c is outside of the one over r"),
+        (Constraint(order=("r", "c")), 0, ""),  # in each of the two blocks
+        (Constraint(order=("p",)), 4, "the loop over p is outside of the one over c"),
+    ],
+)
+def test_what_a_store_leaves_free_is_that_of_all_its_blocks(constraint: Constraint, line: int, message: str) -> None:
+    two = Hierarchy("two", 10**9, (DRAM, _free(constraint=constraint)), MACHINE.bits)
+    found = faults_of(UNEVEN, two)
+    assert not found if not message else message in found[0][1], found
+
+
 @pytest.mark.parametrize("seed", range(100))
 def test_random_mappings_are_sound(seed: int) -> None:
-    case = random_case(seed)
-    assert list(loop_tree_faults(case.workload, case.machine, case.tree)) == []
+    for case in (random_case(seed), uneven_case(seed)):
+        assert list(loop_tree_faults(case.workload, case.machine, case.tree)) == []

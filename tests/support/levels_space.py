@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import combinations, islice, product
+from itertools import combinations, islice, permutations, product
 from random import Random
 
 import pytest
 from dnnc.backends.cost.levels.cost import LevelCost, cost
 from dnnc.ir.arch import EnergyRow
-from dnnc.ir.hierarchy import OPERAND_ROLES, Buffering, Constraint, FanOut, Hierarchy, Packing, Store
+from dnnc.ir.hierarchy import OPERAND_ROLES, Buffering, Constraint, FanOut, Hierarchy, Packing, Store, Tiles
 from dnnc.ir.loop_tree import Keep, LoopNode, LoopTree, Spatial, Temporal, Workload
 from dnnc.ir.loop_tree_rules import loop_tree_faults
 from dnnc.ir.nest import Role
@@ -31,22 +31,51 @@ class _Partial:
 def all_trees(workload: Workload, machine: Hierarchy) -> Iterator[LoopTree]:
     """Every legal mapping of the space."""
     for keeps in product(*[_keeps(workload, level, number) for number, level in enumerate(machine.levels)]):
-        found = [_Partial((), workload.extents, frozenset())]
-        for level, kept in zip(machine.levels, keeps, strict=True):
-            after = []
-            for partial in found:
-                if isinstance(level, FanOut):
-                    after += list(_lanes(partial, level))
-                elif kept:
-                    after += list(_block(workload, partial, level, kept))
-                else:
-                    after.append(partial)
-            found = after
+        for nested in _nested(machine, keeps):
+            yield from _trees(workload, machine, nested)
+
+
+Nested = tuple[Store | FanOut, tuple[Role, ...]]  # a level and, of a store, what it keeps from there on
+
+
+def _nested(machine: Hierarchy, keeps: tuple[tuple[Role, ...], ...]) -> Iterator[list[Nested]]:
+    """Levels from the outermost inwards: as in the machine where no tiles are uneven. Those that are may stand in any
+    order, one operand at a time, as long as nothing changes sides with a fan-out or main memory, each operand's stores
+    stay in the machine's order, and so do stores whose tiles are even."""
+    runs: list[list[Nested]] = [[]]
+    for number, (level, kept) in enumerate(zip(machine.levels, keeps, strict=True)):
+        if isinstance(level, FanOut) or number == 0:
+            runs += [[(level, kept)], []]
+        elif level.tiles is Tiles.UNEVEN:
+            runs[-1] += [(level, (role,)) for role in kept]
+        elif kept:
+            runs[-1].append((level, kept))
+    place = {level.name: number for number, level in enumerate(machine.levels)}
+
+    def bound(one: Nested, other: Nested) -> bool:
+        stores = [level for level, _ in (one, other) if isinstance(level, Store)]
+        return bool(set(one[1]) & set(other[1])) or all(store.tiles is Tiles.EVEN for store in stores)
+
+    def legal(run: tuple[Nested, ...]) -> bool:
+        pairs = combinations(run, 2)
+        return all(place[one[0].name] < place[other[0].name] for one, other in pairs if bound(one, other))
+
+    for chosen in product(*[[order for order in permutations(run) if legal(order)] for run in runs]):
+        yield [each for run in chosen for each in run]
+
+
+def _trees(workload: Workload, machine: Hierarchy, nested: list[Nested]) -> Iterator[LoopTree]:
+    found = [_Partial((), workload.extents, frozenset())]
+    for level, kept in nested:
+        after: list[_Partial] = []
         for partial in found:
-            if all(points == 1 for points in partial.left.values()):
-                tree = LoopTree(partial.nodes)
-                if not any(loop_tree_faults(workload, machine, tree)):
-                    yield tree
+            after += _lanes(partial, level) if isinstance(level, FanOut) else _block(workload, partial, level, kept)
+        found = after
+    for partial in found:
+        if all(points == 1 for points in partial.left.values()):
+            tree = LoopTree(partial.nodes)
+            if not any(loop_tree_faults(workload, machine, tree)):
+                yield tree
 
 
 def costs_of_all(workload: Workload, machine: Hierarchy, most: int) -> list[LevelCost]:
@@ -127,6 +156,17 @@ def _spread(nodes: list[LoopNode], left: dict[str, int], sizes: dict[str, int], 
 
 
 # ---------------------------------------------------------------------------------------------- random problems
+
+
+def uneven(machine: Hierarchy, rng: Random) -> Hierarchy:
+    """The machine with uneven tiles in some stores inside of main memory, in one at least if there is one."""
+    places = [place for place, level in enumerate(machine.levels) if place and isinstance(level, Store)]
+    chosen = {place for place in places if rng.random() < 0.5} or set(places)
+    levels = [
+        replace(level, tiles=Tiles.UNEVEN) if place in chosen and isinstance(level, Store) else level
+        for place, level in enumerate(machine.levels)
+    ]
+    return replace(machine, levels=tuple(levels))
 
 
 def small_problem(seed: int) -> tuple[Workload, Hierarchy]:

@@ -37,6 +37,15 @@ def random_case(seed: int, machine: Hierarchy | None = None) -> Case:
     return Case(workload, chosen, random_tree(rng, workload, chosen))
 
 
+def uneven_case(seed: int, machine: Hierarchy | None = None) -> Case:
+    """As `random_case`, where every tile begins at a place of its own: those of stores next to one another in any order
+    that keeps each operand's stores in the machine's."""
+    rng = Random(seed)
+    workload = random_workload(rng)
+    chosen = machine or random_machine(rng)
+    return Case(workload, chosen, uneven_tree(rng, workload, chosen))
+
+
 # ---------------------------------------------------------------------------------------------- workloads
 
 
@@ -227,6 +236,33 @@ def random_tree(rng: Random, workload: Workload, machine: Hierarchy) -> LoopTree
             if group:
                 nodes.append(Keep(level.name, tuple(group)))
                 nodes += _temporal(rng, left, rng.randint(0, 3))
+    rest = [dim for dim, points in left.items() if points > 1]
+    rng.shuffle(rest)
+    return LoopTree((*nodes, *(Temporal(dim, 1) for dim in rest)))
+
+
+def uneven_tree(rng: Random, workload: Workload, machine: Hierarchy) -> LoopTree:
+    """A legal mapping with loops between all nodes that keep something."""
+    left = workload.extents
+    roles = tuple(each.role for each in workload.operands)
+    nodes: list[LoopNode] = [Keep(machine.levels[0].name, roles), *_temporal(rng, left, rng.randint(0, 2))]
+    waiting: dict[Role, list[str]] = {role: [] for role in roles}  # stores since the last fan-out
+
+    def begin() -> None:
+        while some := [role for role in roles if waiting[role]]:
+            role = rng.choice(some)
+            nodes.append(Keep(waiting[role].pop(0), (role,)))
+            nodes.extend(_temporal(rng, left, rng.randint(0, 2)))
+
+    for level in machine.levels[1:]:
+        if isinstance(level, FanOut):
+            begin()
+            nodes += _spatial(rng, level, left)
+            continue
+        for role in roles:
+            if role in level.holds and rng.random() < 0.75:
+                waiting[role].append(level.name)
+    begin()
     rest = [dim for dim, points in left.items() if points > 1]
     rng.shuffle(rest)
     return LoopTree((*nodes, *(Temporal(dim, 1) for dim in rest)))

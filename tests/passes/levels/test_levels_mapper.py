@@ -9,18 +9,22 @@ from random import Random
 import numpy as np
 import pytest
 from dnnc.backends.cost.levels.cost import cost
-from dnnc.ir.hierarchy import Constraint, FanOut, Store
+from dnnc.ir.arch import EnergyRow
+from dnnc.ir.hierarchy import Constraint, FanOut, Hierarchy, Store, Tiles
 from dnnc.ir.loop_tree_rules import loop_tree_faults
+from dnnc.ir.nest import Role
 from dnnc.passes.levels.exact import exact_of
 from dnnc.passes.levels.figures import figures_of
 from dnnc.passes.levels.mapper import OBJECTIVES, map_levels, objective_of
 from dnnc.passes.levels.space import Pin, frames
 from dnnc.passes.levels.tables import tables_of
-from support.levels_space import all_trees, costs_of_all, small_problem
-from support.random_levels import random_machine, random_workload
+from support.levels_space import all_trees, costs_of_all, small_problem, uneven
+from support.random_levels import plain, random_machine, random_workload, workload
 
 MOST_TREES = 1500  # of a problem: more take too long to list
 SEEDS = range(90)
+# With uneven tiles they have few enough mappings, and a store inside of main memory.
+UNEVEN_SEEDS = (0, 2, 4, 7, 9, 11, 12, 16, 18, 21, 22, 23)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -37,6 +41,41 @@ def test_the_mapper_finds_the_best_of_all_mappings(seed: int) -> None:
         assert found.objective == pytest.approx(min(objective_of(each, objective) for each in costs), rel=1e-9)
         assert found.optimal
         assert found.lower_bound <= found.objective
+
+
+@pytest.mark.parametrize("seed", UNEVEN_SEEDS)
+def test_the_mapper_finds_the_best_of_all_mappings_with_uneven_tiles(seed: int) -> None:
+    workload, machine = small_problem(seed)
+    apart = uneven(machine, Random(seed))
+    costs = costs_of_all(workload, apart, MOST_TREES)
+    for objective in OBJECTIVES:
+        found, even = (map_levels(workload, each, objective) for each in (apart, machine))
+        if not costs:
+            assert found is None and even is None
+            continue
+        assert found is not None
+        assert not list(loop_tree_faults(workload, apart, found.tree))
+        assert found.objective == pytest.approx(min(objective_of(each, objective) for each in costs), rel=1e-9)
+        assert found.optimal
+        assert even is None or found.objective <= even.objective * (1 + 1e-9)
+
+
+def test_uneven_tiles_let_the_image_stay_while_outputs_come_and_go() -> None:
+    """The store has room for the image and a few outputs, not for all outputs of the image: with even tiles something
+    is brought in twice, with uneven ones nothing is."""
+    extents = {"m": 16, "p": 16, "c": 4}
+    inputs, weights = [plain("c", extents), plain("p", extents)], [plain("m", extents), plain("c", extents)]
+    work = workload("point", extents, inputs, weights, [plain("m", extents), plain("p", extents)])
+    holds = (Role.INPUT, Role.WEIGHT, Role.OUTPUT)
+    store = Store("glb", holds, 8, 70, keeps=holds)
+    prices = tuple(EnergyRow("dram", action, 100.0, "made up") for action in ("read_word", "write_word"))
+    machine = Hierarchy("two", 10**9, (Store("dram", holds, 8), store), tuple((role, 8) for role in holds), prices)
+    even = map_levels(work, machine, "energy")
+    free = map_levels(work, replace(machine, levels=(machine.levels[0], replace(store, tiles=Tiles.UNEVEN))), "energy")
+    assert even is not None and free is not None and free.optimal
+    once = 100.0 * (16 * 4 + 16 * 4 + 16 * 16)
+    assert free.objective == once < even.objective
+    assert len({place for role in holds for place, name in free.tree.keeps(role) if name == "glb"}) > 1
 
 
 def test_most_problems_can_be_listed() -> None:

@@ -8,9 +8,9 @@ import pytest
 from dnnc.backends.cost.levels.accesses import NATIVE, TIMELOOP, Convention
 from dnnc.backends.cost.levels.counts import count
 from dnnc.ir.hierarchy import FanOut, Store
-from dnnc.ir.loop_tree import Spatial, Temporal
+from dnnc.ir.loop_tree import Keep, Spatial, Temporal
 from support.level_witnesses import differences
-from support.random_levels import Case, random_case
+from support.random_levels import Case, random_case, uneven_case
 
 CASES = 120
 # Sharing along diagonals where lanes have pieces of different sizes, so that some wait and some are idle.
@@ -21,6 +21,19 @@ HARD = (4700, 6370, 100331)
 def test_closed_form_equals_walk(convention: Convention) -> None:
     seeds = (*HARD, *range(convention is TIMELOOP, CASES, 2))
     assert [(seed, each) for seed in seeds for each in differences(random_case(seed), convention)] == []
+
+
+@pytest.mark.parametrize("convention", [NATIVE, TIMELOOP], ids=lambda each: each.name)
+def test_closed_form_equals_walk_where_each_operand_has_its_own_levels(convention: Convention) -> None:
+    cases = [uneven_case(seed) for seed in range(convention is TIMELOOP, 2 * CASES, 2)]
+    assert [each for case in cases for each in differences(case, convention)] == []
+    apart = [case for case in cases if _stores_kept_twice(case)]
+    assert len(apart) >= CASES // 5
+
+
+def _stores_kept_twice(case: Case) -> bool:
+    stores = [node.store for node in case.tree.nodes if isinstance(node, Keep)]
+    return len(set(stores)) < len(stores)
 
 
 def test_the_cases_cover_what_is_claimed() -> None:
