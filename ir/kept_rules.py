@@ -16,7 +16,7 @@ from .diagnostics import Diagnostic, any_of, close_match
 from .frozen import dataclass
 from .module import Module, Operation
 from .nest import VALUE, Access, Buffer, Nest, Schedule, Target, tile_sizes
-from .nest_layout import local_layout, reach_outside, split_axes, whole_bytes
+from .nest_layout import local_layout, reach_outside, split_axes, whole_bytes, whole_rows
 from .nest_rules import extents_of, fault
 from .program import BOX_AXES
 from .text import symbol
@@ -80,12 +80,9 @@ def target_fits_the_output(nest: Nest, schedule: Schedule) -> Iterator[Diagnosti
         yield fault(nest, message, f"{list(nest.write.shape)}, where an axis may be split in two")
         return
     yield from _margins_are_legal(nest, what, target.shape, target.margins)
-    sizes = tile_sizes(nest)
+    sizes, extents = tile_sizes(nest), extents_of(nest)
     for axis, inner in zip(nest.write.index, splits, strict=True):
-        if inner == 1:
-            continue
-        pure = axis.constant == 0 and len(axis.terms) == 1 and axis.terms[0][1] == 1
-        if not pure or sizes[axis.terms[0][0]] % inner:
+        if inner > 1 and not (whole_rows(axis, inner, extents) and whole_rows(axis, inner, sizes)):
             yield fault(nest, f"tiles along {axis} cut rows of {inner} of {what}", f"multiples of {inner} points")
 
 

@@ -120,6 +120,14 @@ def split_axes(shape: tuple[int, ...], target: tuple[int, ...]) -> tuple[int, ..
     return None if left else tuple(inner)
 
 
+def whole_rows(axis: Affine, inner: int, extents: Mapping[str, int]) -> bool:
+    """Whether a box of `extents` takes whole rows of `inner` positions along an axis, from the first one on."""
+    if axis.constant % inner or len(axis.terms) != 1:
+        return False
+    ((dim, coefficient),) = axis.terms
+    return coefficient == 1 and extents[dim] % inner == 0
+
+
 def margin_boxes(shape: tuple[int, ...], margins: tuple[int, ...]) -> tuple[tuple[tuple[int, ...], int], ...]:
     """The boxes that together are the margins, each position once: extents, and the place of the first element."""
     layout = whole_layout(shape, margins)

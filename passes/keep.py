@@ -21,7 +21,7 @@ from ..ir.arch import Arch
 from ..ir.diagnostics import CompileError, Diagnostic
 from ..ir.module import Module
 from ..ir.nest import VALUE, Access, Nest
-from ..ir.nest_layout import reach_outside, split_axes, whole_bytes
+from ..ir.nest_layout import reach_outside, split_axes, whole_bytes, whole_rows
 from .allocate import in_main_memory
 from .keep_plan import Candidate, Plan
 from .map_cache import MapCache
@@ -65,12 +65,21 @@ def _candidate(module: Module, arch: Arch, name: str, uses: list[tuple[int, Acce
         margins = tuple(map(max, zip(*reached, strict=True)))
     elif any(access.shape != shape for access in writes):
         return None
-    if any(split_axes(access.shape, shape) is None for access in writes):
+    if not all(_finds_rows(module.operations[number], access, shape) for number, access, is_write in uses if is_write):
         return None
     memory = arch.memory(holders.pop())
     size = whole_bytes(shape, margins, writes[0].type.bytes, memory.word_bytes)
     users = tuple(sorted({number for number, _, _ in uses}))
     return Candidate(name, memory.name, size, shape, margins, users) if size < memory.capacity_bytes else None
+
+
+def _finds_rows(operation: object, access: Access, target: tuple[int, ...]) -> bool:
+    """Whether a writer can store all that it writes to a target of this shape: whole rows of axes that it splits."""
+    assert isinstance(operation, Nest)
+    splits, extents = split_axes(access.shape, target), {dim.name: dim.extent for dim in operation.domain}
+    if splits is None:
+        return False
+    return all(inner == 1 or whole_rows(axis, inner, extents) for axis, inner in zip(access.index, splits, strict=True))
 
 
 def _margins(operation: object, access: Access) -> tuple[int, ...]:

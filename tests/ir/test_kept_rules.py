@@ -7,8 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from dnnc.ir.affine import Affine
 from dnnc.ir.module import Module
 from dnnc.ir.nest import Nest, Schedule
+from dnnc.ir.nest_layout import whole_rows
 from dnnc.ir.parser import parse_module
 from dnnc.ir.printer import print_module
 from dnnc.ir.verifier import verify
@@ -101,6 +103,18 @@ def test_tiles_hold_whole_rows_of_an_axis_that_is_split() -> None:
         replace(loop, size=7) if loop.dims == ("p",) and loop.size == 10 else loop for loop in nest.schedule.loops
     )
     assert_fault(changed(0, lambda each: replace(each, loops=loops), module), "cut rows of 5", ARCH)
+
+
+def test_a_part_of_a_value_is_whole_rows_from_the_first_one_on() -> None:
+    """As rows of 5 positions: from the start or from the end of a row, whole ones or not."""
+    extents = {"p": 10, "q": 7}
+    assert whole_rows(Affine((("p", 1),)), 5, extents)
+    assert whole_rows(Affine((("p", 1),), 15), 5, extents)
+    assert not whole_rows(Affine((("p", 1),), 3), 5, extents)
+    assert not whole_rows(Affine((("q", 1),)), 5, extents)
+    assert not whole_rows(Affine((("p", 2),)), 5, extents)
+    assert not whole_rows(Affine((("p", 1), ("q", 10))), 5, extents)
+    assert not whole_rows(Affine((), 5), 5, extents)
 
 
 @pytest.mark.parametrize(
