@@ -75,7 +75,7 @@ def costed_model(
         module = transform(asked.module, asked.arch, asked.options, asked.passes, report=report)
         warn_of_layers(module, asked.arch, options, asked.options.mapping.pins, warnings.append)
         known = cost_document(module, asked.arch), warnings
-        if not _stopped(module):
+        if not any(_stopped(module)):
             kept.write_stats(key, *known)
     for text in known[1]:
         warn(text)
@@ -132,12 +132,8 @@ def warn_of_layers(module: Module, arch: Arch, options: Options, pins: Sequence[
             listed = f"{', '.join(other[:MOST_NAMED])}{more}"
             warn(f"--{option} {wanted} is not used where --mapping decides otherwise, in {len(other)} layers: {listed}")
     nests = [each for each in module.operations if isinstance(each, Nest) and each.schedule is not None]
-    stopped = _stopped(module)
-    if stopped and options.time_limit_s is not None:
-        warn(
-            f"the search of mappings stopped at the time limit of {options.time_limit_s:g} s: {len(stopped)} of"
-            f" {len(nests)} layers have a mapping that is not proven to be the best"
-        )
+    if options.time_limit_s is not None:
+        _warn_of_time(module, options.time_limit_s, len({each.layer for each in nests}), warn)
     if options.im2col == "explicit":
         from ..passes.im2col import explicit_refusal
 
@@ -150,12 +146,35 @@ def warn_of_layers(module: Module, arch: Arch, options: Options, pins: Sequence[
             warn(f"im2col stays implicit in {len(refused)} layers: {names}{more}")
 
 
-def _stopped(module: Module) -> list[Nest]:
-    """The nests whose search was cut short, with results of the moment."""
-    from ..passes.mapper import STOPPED  # what does without the passes imports none of them
+def _warn_of_time(module: Module, time_limit_s: float, count: int, warn: Report) -> None:
+    """Which searches a time limit ended, and how many of `count` layers that concerns."""
+    mappings, groups = _stopped(module)
+    if mappings:
+        warn(
+            f"the search of mappings stopped at the time limit of {time_limit_s:g} s: {len(mappings)} of {count} layers"
+            " have a mapping that is not proven to be the best"
+        )
+    if groups:
+        warn(
+            f"the search for layers that run depth first stopped at the time limit of {time_limit_s:g} s: {len(groups)}"
+            f" of {count} layers are in no group that might save something"
+        )
 
-    nests = [each for each in module.operations if isinstance(each, Nest) and each.schedule is not None]
-    return [each for each in nests if each.schedule is not None and STOPPED in each.schedule.reason]
+
+def _stopped(module: Module) -> tuple[set[str], set[str]]:
+    """The layers of which a search was cut short, with results of the moment: that of mappings; that for groups."""
+    from ..passes.depth_first import GROUPS_STOPPED  # what does without the passes imports none of them
+    from ..passes.mapper import STOPPED
+
+    mappings, groups = set(), set()
+    for nest in module.operations:
+        if isinstance(nest, Nest) and nest.schedule is not None and STOPPED in nest.schedule.reason:
+            others = nest.schedule.reason.replace(GROUPS_STOPPED, "")
+            if others != nest.schedule.reason:
+                groups.add(nest.layer)
+            if STOPPED in others:
+                mappings.add(nest.layer)
+    return mappings, groups
 
 
 def resolved(

@@ -12,7 +12,7 @@ what stays in local memory whole. A mapping file may say which layers make a gro
 Requires: every nest is scheduled, for a machine that executes programs.
 Ensures:  values are those of before, to the last bit: sums are added in the same order. Groups that are not pinned cost
           less than their layers did, by the objective of the whole module; without groups the module is what
-          passes/keep.py makes of it.
+          passes/keep.py makes of it. Layers that are in no group because time was up say so in their reason.
 """
 
 from __future__ import annotations
@@ -34,10 +34,12 @@ from .keep import candidates, keep_plan, schedule_cache
 from .keep_found import Figures
 from .keep_plan import Plan
 from .map_cache import MapCache
-from .mapper import Mapper
+from .mapper import STOPPED, Mapper
 from .mapping import GroupPin, MappingOptions
 from .objective import Short
 from .stripes import Chain, NotAChain, Uses, stripe_name
+
+GROUPS_STOPPED = f"the search for groups {STOPPED}"  # stands in the reasons of layers that might be in one
 
 
 def depth_first(scheduled: Module, arch: Arch, options: MappingOptions, given: Collection[str]) -> Module:
@@ -54,9 +56,9 @@ def depth_first(scheduled: Module, arch: Arch, options: MappingOptions, given: C
     without = work.plan([])
     pinned = pinned_groups(scheduled, options)
     plan, chosen = _with_pinned(work, pinned) if pinned else without, pinned
-    fixed = {*given, *_wholly_pinned(options), *(name for group in pinned for name in group.layers)}
+    fixed = {*given, *_wholly_pinned(options)}
     limit = float("inf") if options.time_limit_s is None else began + options.time_limit_s
-    search = GroupSearch(scheduled, arch, without, schedule_cache(scheduled), fixed, limit)
+    search = GroupSearch(scheduled, arch, without, schedule_cache(scheduled), fixed, pinned, limit)
     for found in search.proposals():
         trial = work.tried([*pinned, *found])
         if trial is not None and plan.is_beaten_by(trial.total) and not any(_beyond_limits(trial)):
@@ -64,7 +66,7 @@ def depth_first(scheduled: Module, arch: Arch, options: MappingOptions, given: C
             break
     search.accept(chosen[len(pinned) :])
     search.cache.close()
-    return _explained(plan, without, chosen)
+    return _explained(plan, without, chosen, search.stopped)
 
 
 def _refuse_groups_of(arch: Arch, options: MappingOptions) -> None:
@@ -146,8 +148,8 @@ def _wholly_pinned(options: MappingOptions) -> Iterator[str]:
     yield from (name for name, pin in options.pins if pin.tiles or pin.copies or pin.complete)
 
 
-def _explained(plan: Plan, without: Plan, groups: Sequence[Group]) -> Module:
-    """The module of a plan; stripes say what their group saves."""
+def _explained(plan: Plan, without: Plan, groups: Sequence[Group], stopped: Collection[str]) -> Module:
+    """The module of a plan; stripes say what their group saves, layers that are in none for lack of time say so."""
     module = plan.module()
     told: dict[str, str] = {}
     for group in groups:
@@ -158,9 +160,14 @@ def _explained(plan: Plan, without: Plan, groups: Sequence[Group]) -> Module:
         told |= dict.fromkeys(group.layers, text)
 
     def explained(operation: Operation) -> Operation:
-        if not isinstance(operation, Nest) or operation.stripe is None or operation.schedule is None:
+        if not isinstance(operation, Nest) or operation.schedule is None:
             return operation
-        reason = f"{told[operation.layer]}; {operation.schedule.reason}"
+        if operation.stripe is not None:
+            reason = f"{told[operation.layer]}; {operation.schedule.reason}"
+        elif operation.name in stopped:
+            reason = f"{operation.schedule.reason}; {GROUPS_STOPPED}"
+        else:
+            return operation
         return replace(operation, schedule=replace(operation.schedule, reason=reason))
 
     return replace(module, operations=tuple(map(explained, module.operations)))

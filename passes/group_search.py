@@ -10,7 +10,7 @@ counted, and few candidates are. Of stripes as few as fit are tried, then more o
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import astuple, field, replace
 from itertools import islice
 from typing import Any
@@ -67,24 +67,30 @@ def _busy(counts: LayerCounts, arch: Arch) -> float:
 
 @dataclass
 class GroupSearch:
-    """The search for groups of `module`, which `base` has planned without; layers that are `fixed` are in none."""
+    """The search for groups of `module`, which `base` has planned without, beside those that are `pinned`; layers that
+    are `fixed`, or in a pinned group, are in no other."""
 
     module: Module
     arch: Arch
     base: Plan
     cache: MapCache
     fixed: Collection[str]
+    pinned: Sequence[Group] = ()
     until: float = float("inf")  # by time.monotonic(): then candidates are left uncounted
     trials: int = 0
+    stopped: set[str] = field(default_factory=set)  # layers that might be in groups, had there been more time
     _known: dict[object, Figures | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.uses = Uses.of(self.module)
+        self.fixed = {*self.fixed, *(name for group in self.pinned for name in group.layers)}
         wiring = [
             (self.base.digest(n) if n in self.base.nests else each.name, each.inputs, each.outputs)
             for n, each in enumerate(self.module.operations)
         ]
-        self._key = self.cache.key("groups", self.base.objective, sorted(self.fixed), self.module.outputs, wiring)
+        pinned = [(each.first, each.last, each.stripes) for each in self.pinned]
+        beside = (sorted(self.fixed), pinned, sorted(self.base.kept))
+        self._key = self.cache.key("groups", self.base.objective, beside, self.module.outputs, wiring)
         self._told = self._earlier(self.cache.read(self._key) if self._key else None)
 
     def proposals(self) -> Iterator[list[Group]]:
@@ -95,12 +101,15 @@ class GroupSearch:
         if self._told != []:
             found = self.best()
             for count in range(len(found), 0, -1):
+                if count < len(found) and self._is_late():
+                    self._stop(found[:count])
+                    return
                 yield found[:count]
 
     def accept(self, groups: Sequence[Group]) -> None:
         """Note for later compilations what was taken."""
         groups = sorted(groups, key=lambda each: each.first)
-        if self._key and groups != self._told and not self._is_late():
+        if self._key and groups != self._told and not self.stopped:
             entry = [
                 [each.first, each.last, each.stripes, *(astuple(link.reach) for link in each.chain.links)]
                 for each in groups
@@ -133,6 +142,10 @@ class GroupSearch:
     def _is_late(self) -> bool:
         return time.monotonic() >= self.until
 
+    def _stop(self, groups: Iterable[Group]) -> None:
+        """Note that there was no time for these."""
+        self.stopped.update(name for group in groups for name in group.layers)
+
     def best(self) -> list[Group]:
         """The groups that together save the most by the objective, those that save most first; none where none saves
         any."""
@@ -147,9 +160,12 @@ class GroupSearch:
             if not open_:
                 counted = sorted(chosen, key=lambda window: -gains[window])
                 return [group for window in counted if (group := exact[window]) is not None]
-            for window in open_:
-                gains[window], exact[window] = self._counted(estimated[window][1])
-            if self.trials >= MOST_TRIALS or self._is_late():
+            for window in sorted(open_, key=lambda window: -gains[window]):
+                if not self._is_late():
+                    gains[window], exact[window] = self._counted(estimated[window][1])
+            if self._is_late():
+                self._stop(estimated[window][1] for window in gains if window not in exact)
+            if self._is_late() or self.trials >= MOST_TRIALS:
                 gains = {window: gain for window, gain in gains.items() if window in exact}
 
     # -- candidates ---------------------------------------------------------------------------------------------------

@@ -7,11 +7,15 @@ import re
 from pathlib import Path
 from typing import Any
 
+import dnnc
 import numpy as np
 import pytest
 from dnnc.cli.main import main
 from dnnc.cli.pages.reader import read_document
+from dnnc.passes.group_search import GroupSearch
 from support.commands import DIGITS, MODELS, printed, refused
+from support.mixed_models import Quantised
+from support.onnx_models import INT8, save_model
 
 GROUP = "groups: [{first: conv1, last: conv2, stripes: 4}]\n"
 
@@ -19,6 +23,19 @@ GROUP = "groups: [{first: conv1, last: conv2, stripes: 4}]\n"
 def words(folder: Path, command: str, *more: str) -> list[str]:
     (folder / "m.yaml").write_text(GROUP)
     return [command, DIGITS, "--arch", "edge8", "--mapping", str(folder / "m.yaml"), *more]
+
+
+def small_chain(folder: Path) -> list[str]:
+    """Two convolutions and a machine that does not hold what goes from one to the other."""
+    shown = (Path(dnnc.__file__).parent / "specs" / "arch" / "edge8.yaml").read_text()
+    (folder / "small.yaml").write_text(shown.replace("name: edge8", "name: small").replace("32 KiB", "3 KiB"))
+    q = Quantised(4)
+    q.quantization("x", 0.05, -7)
+    q.conv("x", "a", 12, 5, pads=[1, 1, 1, 1])
+    q.conv("a", "y", 12, 12, pads=[1, 1, 1, 1])
+    path = folder / "chain.onnx"
+    save_model(path, q.nodes, [("x", INT8, (1, 5, 40, 12))], [("y", INT8, (1, 12, 40, 12))], q.constants)
+    return [str(path), "--arch", str(folder / "small.yaml")]
 
 
 def loaded(path: Path) -> dict[str, Any]:
@@ -82,3 +99,21 @@ def test_what_is_wrong_with_a_group_is_told_in_one_go(tmp_path: Path, capsys: py
     assert "'groups[0]' lacks the key 'last'" in text
     assert "'groups[0].stripes' is '1'; it must lie between 2 and 4096" in text
     assert "unknown key 'groups[1].rows'" in text or "rows" in text
+
+
+def test_a_time_limit_that_ends_the_search_for_groups_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Mappings are there already, so that groups alone are left to search for; what follows is not kept."""
+    monkeypatch.setenv("DNNC_CACHE_DIR", str(tmp_path / "cache"))
+    words = ["cost", *small_chain(tmp_path), "--objective", "energy"]
+    assert main([*words, "--fuse", "off"]) == 0
+    monkeypatch.setattr(GroupSearch, "_is_late", lambda search: search.until < float("inf"))
+    capsys.readouterr()
+    for _ in range(2):
+        assert main([*words, "--time-limit", "60"]) == 0
+        told = capsys.readouterr().err
+        assert "the search for layers that run depth first stopped at the time limit of 60 s: " in told
+        assert "the search of mappings stopped" not in told
+    assert main(words) == 0
+    assert "stopped" not in capsys.readouterr().err

@@ -88,8 +88,11 @@ def test_what_decides_is_in_the_key(
     assert len(runs) == 6
 
 
-def test_what_was_cut_short_is_not_kept(folder: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(request, "_stopped", lambda module: list(module.operations))
+@pytest.mark.parametrize("stopped", [({"a"}, set()), (set(), {"a"})], ids=["mappings", "groups"])
+def test_what_was_cut_short_is_not_kept(
+    folder: Path, model: Path, monkeypatch: pytest.MonkeyPatch, stopped: tuple[set[str], set[str]]
+) -> None:
+    monkeypatch.setattr(request, "_stopped", lambda module: stopped)
     dnnc.cost(model, "gemmini16")
     assert not folder.exists()
 

@@ -17,15 +17,18 @@ from dnnc.ir.stripe_rules import groups_of
 from dnnc.ir.types import ElementType
 from dnnc.ir.verifier import verify
 from dnnc.passes.allocate import allocate
-from dnnc.passes.depth_first import depth_first, refuse_groups, without_stripes
+from dnnc.passes.depth_first import GROUPS_STOPPED, depth_first, pinned_groups, refuse_groups, without_stripes
+from dnnc.passes.group_search import GroupSearch
 from dnnc.passes.keep import keep_values
+from dnnc.passes.keep_plan import Plan
 from dnnc.passes.map_cache import MapCache
 from dnnc.passes.mapping import GroupPin, MappingOptions, Pin
+from dnnc.passes.objective import parse_objective
 from dnnc.passes.pipeline import Options, named, run_passes
 from dnnc.passes.stripes import Chain, NotAChain, Uses
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from support.chains import linked, with_residual
+from support.chains import flat_conv, linked, with_residual
 from support.equality import Proof, expected_values, nests_of, wrong_values
 from support.machines import float_machine, machine
 from support.nests import conv_nest, matmul_nest
@@ -144,6 +147,22 @@ def test_reasons_say_what_a_group_saves() -> None:
     assert [nest.name for nest in nests_of(striped)[:4]] == ["conv0.1", "conv1.1", "conv2.1", "conv0.2"]
 
 
+@pytest.mark.parametrize(("stripes", "kept"), [(4, True), (3, False)])
+def test_what_a_group_writes_stays_for_a_reader_of_whole_rows(stripes: int, kept: bool) -> None:
+    """Pixels in one row, which the layer behind the group takes apart into rows of 3: stripes of 12 are whole rows,
+    those of 16 are not, though the first of them begins with one."""
+    arch = replace(machine(), energy=PRICES)
+    flat = [flat_conv(arch, p=48, c=5, m=5, tiles=[("p", 12)]) for _ in range(2)]
+    last = conv_nest(arch, m=4, p=16, q=3, c=5, tiles=[("p", 4)])
+    x = last.access("x")
+    last = replace(last, reads=(replace(x, shape=x.shape[1:], index=x.index[1:]), *last.reads[1:]))
+    module = linked([*flat, last], {(1, "x"): 0, (2, "x"): 1})
+    options = MappingOptions(objective="energy", groups=(GroupPin("conv0", "conv1", stripes),))
+    found = depth_first(module, arch, options, ())
+    assert ("conv1.y" in found.kept) == kept
+    assert_proven(found, module, arch)
+
+
 def test_sums_of_floats_keep_their_order() -> None:
     """Stripes add every float where their layer did."""
     arch = replace(float_machine(3, 4), energy=PRICES)
@@ -222,8 +241,41 @@ def test_a_search_that_runs_out_of_time_is_not_kept(tmp_path: Path, monkeypatch:
     options = MappingOptions(objective="energy", time_limit_s=1e-9)
     found = depth_first(three(), ARCH, options, ())
     assert verify(found, ARCH) == []
+    assert not groups_of(found)
+    assert all(nest.schedule and nest.schedule.reason.endswith(GROUPS_STOPPED) for nest in nests_of(found))
     cache = MapCache(tmp_path / "mappings")
-    assert not any("groups" in (cache.read(each.name) or {}) for each in (tmp_path / "mappings").iterdir())
+    assert not any("groups" in (cache.read(each.name) or {}) for each in (tmp_path / "mappings").glob("*"))
+    complete = depth_first(three(), ARCH, MappingOptions(objective="energy"), ())
+    assert not any(nest.schedule and GROUPS_STOPPED in nest.schedule.reason for nest in nests_of(complete))
+
+
+def test_no_more_groups_are_tried_once_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The best groups together are one trial; if it fails, its parts wait for time that there is not."""
+    search = GroupSearch(three(), ARCH, _plan(three()), MapCache(None), ())
+    found = search.best()
+    monkeypatch.setattr(search, "best", lambda: [*found, *found])
+    search.until = 0.0
+    assert [len(groups) for groups in search.proposals()] == [2 * len(found)]
+    assert search.stopped == {"conv0", "conv1", "conv2"}
+    search.until = float("inf")
+    assert [len(groups) for groups in search.proposals()] == list(range(2 * len(found), 0, -1))
+
+
+def test_the_cache_tells_what_other_pinned_groups_are_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is found beside a pinned group depends on its stripes."""
+    monkeypatch.setenv("DNNC_CACHE_DIR", str(tmp_path))
+    nests = [conv_nest(ARCH, m=12, p=32, q=8, c=12, tiles=[("p", 2), ("m", 4)]) for _ in range(4)]
+    module = linked(nests, {(number, "x"): number - 1 for number in range(1, 4)})
+    keys = set()
+    for stripes in (4, 8):
+        plan = _plan(module)
+        (group,) = pinned_groups(module, MappingOptions(groups=(GroupPin("conv0", "conv1", stripes),)))
+        keys.add(GroupSearch(module, ARCH, plan, MapCache(tmp_path), (), [group])._key)
+    assert len(keys) == 2
+
+
+def _plan(module: Module) -> Plan:
+    return Plan(module, ARCH, parse_objective("energy"), (), MapCache(None))
 
 
 def test_pinned_stripes_have_their_mappings() -> None:
