@@ -216,8 +216,9 @@ def chains(frame: Frame, dim: str) -> Ints:
                 after[size, split] = legal
         table = after
     done = [*table.get((1, False), []), *table.get((1, True), [])]
-    found = np.array(done, np.int64).reshape(len(done), len(rules))
-    return found[_judged_together(frame, rules, found, extent)]
+    rows: Ints = np.array(done, np.int64).reshape(len(done), len(rules))
+    kept: Ints = rows[_judged_together(frame, rules, rows, extent)]
+    return kept
 
 
 def _judged_together(frame: Frame, rules: list[_Rule], found: Ints, extent: int) -> NDArray[np.bool_]:
