@@ -51,6 +51,8 @@ def _compulsory_bytes(nest: Nest, access: Access) -> int:
     seen: set[str] = set()
     for axis, view in zip(access.index, access.shape, strict=True):
         dims = [(dim, c) for dim, c in axis.terms if dim in extents]
+        if not axis.terms and not 0 <= axis.constant < view:
+            return 0  # padding alone
         if not dims or seen & {dim for dim, _ in dims}:
             continue
         seen |= {dim for dim, _ in dims}

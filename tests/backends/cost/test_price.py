@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+import dnnc
+import numpy as np
 import pytest
 from dnnc.backends.cost import module as cost
 from dnnc.backends.cost.invariants import broken_invariants
@@ -15,8 +18,10 @@ from dnnc.ir.graph import HostRegion
 from dnnc.ir.module import Header, Module
 from dnnc.ir.stats import LayerCounts, Transfer, differences
 from dnnc.ir.types import BlobRef, ElementType, HostType, Tensor
+from onnx import helper
 from support.machines import machine
 from support.nests import conv_nest, matmul_nest, max_pool_nest
+from support.onnx_models import FLOAT, save_model
 
 
 def test_energy_is_actions_times_rows() -> None:
@@ -138,6 +143,18 @@ def test_invariants_hold_and_are_told() -> None:
     assert broken_invariants(replace(counts, macs=counts.macs + 1), arch)
     less = {**counts.traffic, "dram": {**counts.traffic["dram"], "weight": Transfer(1, 0)}}
     assert broken_invariants(replace(counts, traffic=less), arch, nest)
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [((2, 1), (2, 2)), ((1, 2), (3, 2)), ((1, 1), (2, 3))])
+def test_phases_of_a_transposed_convolution_without_taps_need_nothing(
+    tmp_path: Path, kernel: tuple[int, int], stride: tuple[int, int]
+) -> None:
+    """With a stride beyond the kernel some outputs see padding alone."""
+    node = helper.make_node("ConvTranspose", ["x", "w"], ["y"], kernel_shape=kernel, strides=stride)
+    weights = {"w": np.ones((2, 3, *kernel), np.float32)}
+    path = save_model(tmp_path / "m.onnx", [node], [("x", FLOAT, (1, 2, 5, 4))], [("y", FLOAT, None)], weights)
+    stats = dnnc.cost(path, "f32_8", dnnc.Options(precision="keep"))
+    assert len([each for each in stats["layers"] if ".phase" in each["name"]]) == stride[0] * stride[1]
 
 
 def test_a_layer_on_the_vector_unit_is_not_held_to_the_array_whatever_it_is_called() -> None:
