@@ -1,11 +1,12 @@
 """What earlier commands found, in a folder of the user's: by content, shared by all processes.
 
-A key is the SHA-256 of everything that decides a value; a value is what JSON can say. The folder is not trusted: an
-entry that is damaged, too large or stored under another key is not there, and is written again. Writers replace whole
-files; what cannot be written is not kept, which is no error.
+A key is the SHA-256 of everything that decides a value; a value is what JSON can say. An entry that is damaged, too
+large or stored under another key is not there, and is written again. Writers replace whole files; what cannot be
+written is not kept, which is no error.
 
 The folder is one in `$DNNC_CACHE_DIR`, else in `dnnc` in `$XDG_CACHE_HOME` or in `~/.cache`; `DNNC_CACHE_DIR=off` means
-none.
+none. Who can write to it can say what is found: one that others may write to, or that is another user's (but root's),
+is not used.
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ import hashlib
 import json
 import os
 import re
+import stat
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from .diagnostics import CompileError
 from .files import read_bounded, save_whole
 
+LONGEST_NUMBER = 40  # digits of a whole number
 KEPT = 0.75  # of the bounds, once they are exceeded
 _ENTRY = re.compile("[0-9a-f]{64}")  # the name of an entry's file: its key
 
@@ -43,7 +47,9 @@ class ContentCache:
         try:
             data = read_bounded(self.folder / key, self.largest_entry_bytes)
             checksum, _, text = data.partition(b"\n")
-            return json.loads(text) if checksum == _checksum(key, text) else None
+            if checksum != _checksum(key, text):
+                return None
+            return json.loads(text, parse_int=_whole, parse_constant=_refuse)
         except (CompileError, ValueError, RecursionError):
             return None
 
@@ -73,8 +79,9 @@ class ContentCache:
             with os.scandir(self.folder) as listed:
                 for each in listed:
                     if _ENTRY.fullmatch(each.name):
-                        status = each.stat(follow_symlinks=False)
-                        found.append((status.st_mtime_ns, each.name, status.st_size))
+                        with suppress(FileNotFoundError):  # another process has dropped it
+                            status = each.stat(follow_symlinks=False)
+                            found.append((status.st_mtime_ns, each.name, status.st_size))
             left, size = len(found), sum(entry[2] for entry in found)
             if left <= self.most_entries and size <= self.most_bytes:
                 return
@@ -84,7 +91,16 @@ class ContentCache:
                 (self.folder / name).unlink(missing_ok=True)
                 left, size = left - 1, size - entry_size
         except OSError:
-            return  # another process, or a folder that is not ours: it stays as it is
+            return  # a folder that is not ours to clean: it stays as it is
+
+
+def _whole(digits: str) -> int:
+    """A whole number that can be reckoned with: also as a float, and to the powers of an objective."""
+    return int(digits) if len(digits) <= LONGEST_NUMBER else _refuse(digits)
+
+
+def _refuse(word: str) -> NoReturn:
+    raise ValueError(f"no entry has the number {word[:40]}")
 
 
 def _checksum(key: str, text: bytes) -> bytes:
@@ -92,7 +108,8 @@ def _checksum(key: str, text: bytes) -> bytes:
 
 
 def sources_digest(*folders: Path) -> str:
-    """Of the Python sources in `folders`, which decide what is found; empty where they are not there to be read."""
+    """Of the sources in `folders`, Python and grammars, which decide what is found; empty where they are not there to
+    be read, as in a folder of compiled files alone."""
     digests = [_folder_digest(folder) for folder in folders]
     return hashlib.sha256("\n".join(digests).encode()).hexdigest() if all(digests) else ""
 
@@ -101,12 +118,13 @@ def sources_digest(*folders: Path) -> str:
 def _folder_digest(folder: Path) -> str:
     digest = hashlib.sha256()
     try:
-        for path in sorted(folder.glob("*.py")):
-            digest.update(path.name.encode())
-            digest.update(path.read_bytes())
+        sources = sorted(each for each in folder.iterdir() if each.suffix in (".py", ".lark"))
+        for path in sources:
+            data = path.read_bytes()
+            digest.update(f"{path.name} {len(data)}\n".encode() + data)
     except OSError:
         return ""
-    return digest.hexdigest()
+    return digest.hexdigest() if sources else ""
 
 
 def folder_of_user(kind: str) -> Path | None:
@@ -118,4 +136,16 @@ def folder_of_user(kind: str) -> Path | None:
         root = Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dnnc"
     except RuntimeError:  # nobody's home
         return None
-    return root / kind if root.is_absolute() or given else None
+    folder = root / kind
+    return folder if (root.is_absolute() or given) and _is_ours(folder) else None
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether nobody but the user and root can have written what is in a folder; one that is not there will be made."""
+    try:
+        status = folder.stat()
+    except OSError:
+        return True
+    if not hasattr(os, "getuid"):
+        return True
+    return status.st_uid in (0, os.getuid()) and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)

@@ -18,6 +18,8 @@ from .mapper import is_count, pin_faults
 from .mapping import Pin
 from .refit import Stay, remade
 
+MOST_ENERGY_PJ = 1e30  # of an entry; no objective of it is beyond what floats can say
+
 
 @dataclass(frozen=True, slots=True)
 class Figures:
@@ -72,7 +74,7 @@ def restored(nest: Nest, arch: Arch, stay: Stay, entry: dict[str, Any] | None) -
             "cycles": int(cycles),
             "energy_pj": int() | float() as energy,
             "tried": int(tried),
-        } if all(map(is_count, (*tiles, *copies, ["", tried]))):
+        } if all(map(is_count, (*tiles, *copies, ["", tried], ["", cycles]))) and 0 <= energy <= MOST_ENERGY_PJ:
             pin = Pin(tiles=tuple((dim, size) for dim, size in tiles), copies=tuple((name, n) for name, n in copies))
             if not any(pin_faults(nest, pin)):
                 made = remade(nest, arch, stay, pin.tiles, dict(pin.copies))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
-from dnnc.ir.content_cache import ContentCache, folder_of_user
+from dnnc.ir import content_cache
+from dnnc.ir.content_cache import ContentCache, folder_of_user, sources_digest
 
 
 def key(number: int) -> str:
@@ -38,6 +41,13 @@ def test_an_entry_belongs_to_its_key(tmp_path: Path) -> None:
     assert cache(tmp_path).read(key(2)) is None
 
 
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1" * 41, "-" + "1" * 40, "1" * 5000])
+def test_numbers_that_nobody_can_reckon_with_are_no_entry(tmp_path: Path, number: str) -> None:
+    for text, is_entry in ((f'{{"cycles": {number}}}', False), ('{"cycles": -1e300}', True), ("1" * 40, True)):
+        (tmp_path / key(1)).write_bytes(content_cache._checksum(key(1), text.encode()) + f"\n{text}".encode())
+        assert (ContentCache(tmp_path, 8, 10_000, 10_000).read(key(1)) is not None) == is_entry
+
+
 def test_large_values_are_not_kept(tmp_path: Path) -> None:
     cache(tmp_path).write(key(1), "x" * 2_000)
     assert not list(tmp_path.iterdir())
@@ -61,6 +71,57 @@ def test_no_folder_keeps_nothing(tmp_path: Path) -> None:
         kept.write(key(1), 1)
         kept.close()
         assert kept.read(key(1)) is None
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="files have no owners here")
+def test_a_folder_that_others_may_write_to_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DNNC_CACHE_DIR", str(tmp_path))
+    folder = tmp_path / "types"
+    ContentCache(folder_of_user("types"), 8, 10_000, 1_000).write(key(1), 5)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert folder_of_user("types") == folder
+    for mode, used in ((0o755, True), (0o500, True), (0o770, False), (0o702, False)):
+        folder.chmod(mode)
+        assert folder_of_user("types") == (folder if used else None)
+    folder.chmod(0o755)
+    owner = folder.stat().st_uid
+    monkeypatch.setattr(os, "getuid", lambda: owner + 1)
+    assert folder_of_user("types") == (folder if owner == 0 else None)
+
+
+def test_sources_are_told_apart_and_must_be_there(tmp_path: Path) -> None:
+    """Where compiled files alone are installed nothing tells one version from another, so that nothing is kept."""
+    digests = set()
+    for name, text in (("a.py", "x = 1"), ("a.py", "x = 2"), ("a.lark", "x: Y"), ("b.lark", "x: Y"), ("c.txt", "x")):
+        folder = tmp_path / str(len(digests))
+        folder.mkdir()
+        (folder / name).write_text(text)
+        digests.add(sources_digest(folder))
+    assert len(digests) == 5
+    assert "" in digests
+    assert sources_digest(tmp_path / "0", tmp_path / "nowhere") == ""
+
+
+def write_many(folder: Path, seed: int) -> int:
+    """What a process that shares a cache does; how often it read anything but what it should be."""
+    kept, wrong = ContentCache(folder, 32, 100_000, 10_000), 0
+    for step in range(300):
+        number = (step * 7 + seed) % 48
+        found = kept.read(key(number))
+        wrong += found not in (None, [number] * 200)
+        kept.write(key(number), [number] * 200)
+        if step % 20 == 0:
+            kept.close()
+    kept.close()
+    return wrong
+
+
+def test_four_processes_may_write_and_drop_at_once(tmp_path: Path) -> None:
+    with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
+        assert list(pool.map(write_many, [tmp_path] * 4, range(4))) == [0] * 4
+    entries = [each.name for each in tmp_path.iterdir()]
+    assert len(entries) <= 32
+    assert all(len(name) == 64 for name in entries)  # nothing of a write is left
 
 
 def test_the_environment_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -256,6 +256,18 @@ def test_the_cache_gives_the_same_and_is_not_trusted(tmp_path: Path, monkeypatch
         assert keep_values(module, ARCH, MappingOptions(), ()) == expected
 
 
+def test_a_lie_that_no_float_can_hold_is_no_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DNNC_CACHE_DIR", str(tmp_path))
+    options = MappingOptions(objective="energy^4")
+    arch = replace(ARCH, energy=(EnergyRow("dram", "read_bit", 4.0, "test"),))
+    module = scheduled(three(arch), arch)
+    expected = keep_values(module, arch, options, ())
+    cache = MapCache(tmp_path / "mappings")
+    for path in (tmp_path / "mappings").iterdir():
+        cache.write(path.name, {**(cache.read(path.name) or {}), "energy_pj": 1e300})
+    assert keep_values(module, arch, options, ()) == expected
+
+
 def test_a_network_moves_less_and_stays_exact() -> None:
     """A chain of layers on a bundled machine: traffic of main memory falls by what is kept, twice."""
     arch = load_arch("gemmini16")
