@@ -13,7 +13,7 @@ from ..ir.diagnostics import CompileError
 from ..ir.frozen import dataclass
 from ..ir.graph import HostRegion
 from ..ir.module import Module
-from ..ir.nest import Nest, Schedule, main_memory_loops
+from ..ir.nest import Nest, main_memory_loops
 from ..passes.map_cache import MapCache
 from ..passes.mapper import STOPPED, Mapper
 from ..passes.mapping import MappingOptions
@@ -215,12 +215,12 @@ def explain(stats: Json, module: Module, arch: Arch, found: Gains) -> None:
         if layer["busy_cycles"]:
             print(f"  {_limits(layer)}")
         if name in nests:
-            _print_mapping(nests[name])
+            _print_mapping(nests[name], layer["mapping"])
             print(f"  {_helps(name, found)}")
     _print_totals(stats, found)
 
 
-def _print_mapping(nests: Sequence[Nest]) -> None:
+def _print_mapping(nests: Sequence[Nest], mapping: Json) -> None:
     """Tiles and buffers of a layer, or of its stripes, those that are alike once; the reason, and what is proven."""
     schedules = [nest.schedule for nest in nests if nest.schedule is not None]
     alike: dict[str, list[int]] = {}
@@ -228,7 +228,7 @@ def _print_mapping(nests: Sequence[Nest]) -> None:
         alike.setdefault(_tiles(nest), []).append(number)
     for text, numbers in alike.items():
         print(f"  {'' if len(nests) == 1 else f'{_stripes(numbers)} of {len(nests)}: '}{text}")
-    print(f"  {schedules[0].reason or 'no reason is noted'}; {_certificate(schedules)}")
+    print(f"  {schedules[0].reason or 'no reason is noted'}; {_certificate(mapping)}")
 
 
 def _tiles(nest: Nest) -> str:
@@ -303,13 +303,12 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
-def _certificate(schedules: Sequence[Schedule]) -> str:
+def _certificate(mapping: Json) -> str:
     """Whether a mapping is the best of its space, else how far from it it may be; of stripes together."""
-    bounds, evaluated = sum(each.bounds for each in schedules), sum(each.evaluated for each in schedules)
-    costed = f"{bounds} bounds, {evaluated} mappings costed"
-    if all(each.optimal for each in schedules):
+    costed = f"{mapping['bounds']} bounds, {mapping['evaluated']} mappings costed"
+    if mapping["optimal"]:
         return f"optimal, {costed}"
-    objective, least = sum(each.objective for each in schedules), sum(each.lower_bound for each in schedules)
+    objective, least = mapping["objective"], mapping["lower_bound"]
     bound = f"the lower bound is {least:.6g}"
     if objective:
         bound += f", {1 - least / objective:.2%} below"

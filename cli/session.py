@@ -26,7 +26,7 @@ from ..ir.types import Blobs, ElementType
 from ..ir.verifier import verify
 from ..passes.pipeline import PIPELINE, Options, Pass, remaining, run_passes
 from ..passes.quantise import target_type
-from .decisions import METHODS, RESOLVED, SWITCH
+from .decisions import LEGAL, METHODS, RESOLVED, SWITCH
 from .described import Json
 from .options import spelled
 from .stats import document
@@ -335,7 +335,9 @@ def cost_document(module: Module, arch: Arch) -> Json:
     _must_be_sound(counts, arch, [each if isinstance(each, Nest) else None for each in module.operations])
     layers = by_layer(counts)
     prices = [reported_pj(each, arch) for each in layers]
-    return document("cost", module.header.model, arch, module.header.batch, layers, prices, nests)
+    header = module.header
+    objective = dict(header.options).get("objective", LEGAL["objective"][0])
+    return document("cost", header.model, arch, header.batch, layers, prices, nests, objective)
 
 
 def _must_be_sound(counts: Sequence[LayerCounts], arch: Arch, nests: Sequence[Nest | None]) -> None:

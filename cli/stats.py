@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from ..backends.cost.price import area_um2
+from ..backends.cost.price import LEAKAGE, area_um2
 from ..ir.arch import MAIN_MEMORY, Arch, LeakageRow
 from ..ir.nest import Nest, Role
 from ..ir.stats import LayerCounts
+from ..passes.objective import Objective, parse_objective
 from .described import Json, machine_json, nest_json
 
 SCHEMA = "dnnc.stats/1"
@@ -28,17 +29,19 @@ def document(
     layers: Sequence[LayerCounts],
     energies_pj: Sequence[Mapping[str, float]],
     nests: Sequence[Nest],
+    objective: str = "latency",
 ) -> Json:
-    """The document. `energies_pj` is by component, one entry a layer; scheduled `nests` are layers or stripes of them
-    (none for run).
+    """The document. `energies_pj` is by component, one entry a layer; scheduled `nests`, whose mappings have an
+    `objective`, are layers or stripes of them (none for run).
 
     Every key is there whatever the source; what is not known is null.
     """
     of_layer: dict[str, list[Nest]] = {}
     for nest in nests:
         of_layer.setdefault(nest.layer, []).append(nest)
+    goal = parse_objective(objective)
     rows = [
-        _layer(counts, arch, energy, of_layer.get(counts.name, []))
+        _layer(counts, arch, energy, of_layer.get(counts.name, []), goal)
         for counts, energy in zip(layers, energies_pj, strict=True)
     ]
     return {
@@ -55,7 +58,9 @@ def document(
     }
 
 
-def _layer(counts: LayerCounts, arch: Arch, energy_pj: Mapping[str, float], nests: Sequence[Nest]) -> Json:
+def _layer(
+    counts: LayerCounts, arch: Arch, energy_pj: Mapping[str, float], nests: Sequence[Nest], objective: Objective
+) -> Json:
     return {
         "name": counts.name,
         "op": counts.op,
@@ -79,19 +84,28 @@ def _layer(counts: LayerCounts, arch: Arch, energy_pj: Mapping[str, float], nest
             for memory, roles in sorted(counts.traffic.items())
         },
         "overflows": counts.overflows,
-        "mapping": _mapping(nests, arch),
+        "mapping": _mapping(counts, arch, energy_pj, nests, objective),
     }
 
 
-def _mapping(nests: Sequence[Nest], arch: Arch) -> Json | None:
-    """What is known of the mapping of a layer; of one in stripes the sums, and the nest of the stripe in the middle."""
+def _mapping(
+    counts: LayerCounts, arch: Arch, energy_pj: Mapping[str, float], nests: Sequence[Nest], objective: Objective
+) -> Json | None:
+    """What is known of the mapping of a layer; of one in stripes that of all of them, and the nest of the stripe in the
+    middle. The layer's objective is that of the sums of its stripes' figures, which is not the sum of their objectives
+    where those are products."""
     schedules = [nest.schedule for nest in nests if nest.schedule is not None]
     if not schedules:
         return None
+    value, bounds = schedules[0].objective, [each.lower_bound for each in schedules]
+    if len(schedules) > 1:
+        actions_pj = sum(pj for component, pj in energy_pj.items() if component != LEAKAGE)
+        value = objective.value(actions_pj, counts.cycles)
     return {
         "optimal": all(each.optimal for each in schedules),
-        "objective": sum(each.objective for each in schedules),
-        "lower_bound": sum(each.lower_bound for each in schedules),
+        "objective": value,
+        # The greatest one bounds any objective; their sum those that grow at least as the figures do.
+        "lower_bound": min(value, sum(bounds) if objective.is_superadditive else max(bounds)),
         "bounds": sum(each.bounds for each in schedules),
         "evaluated": sum(each.evaluated for each in schedules),
         "stripes": len(nests),

@@ -89,6 +89,12 @@ class Objective:
                    for each in self.terms)  # fmt: skip
 
     @property
+    def is_superadditive(self) -> bool:
+        """Whether the sum of two layers is at least that of their values: so says Hoelder's inequality of products of
+        powers that add up to 1 or more."""
+        return all(each.energy_power + each.latency_power >= 1.0 for each in self.terms)
+
+    @property
     def needs_energy(self) -> bool:
         """Whether energy decides anything."""
         return self.most_energy_pj < float("inf") or any(each.energy_power for each in self.terms)

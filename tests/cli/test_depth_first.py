@@ -66,6 +66,17 @@ def test_cost_and_run_have_the_sums_of_the_stripes(tmp_path: Path) -> None:
         assert {name: found[name].tobytes() for name in found} == {name: expected[name].tobytes() for name in expected}
 
 
+@pytest.mark.parametrize("objective", ["latency", "energy", "edp", "energy^0.5*latency^0.25"])
+def test_the_objective_of_a_layer_is_that_of_all_its_stripes(tmp_path: Path, objective: str) -> None:
+    """Of their sums, as of any other layer; what is proven lies below."""
+    assert main(words(tmp_path, "cost", "--objective", objective, "--json", str(tmp_path / "c.json"))) == 0
+    for layer in loaded(tmp_path / "c.json")["layers"]:
+        cycles, energy = layer["cycles"], sum(layer["energy_pj"].values())
+        known = {"latency": cycles, "energy": energy, "edp": cycles * energy}
+        assert layer["mapping"]["objective"] == pytest.approx(known.get(objective, energy**0.5 * cycles**0.25))
+        assert 0 < layer["mapping"]["lower_bound"] <= layer["mapping"]["objective"]
+
+
 def test_explanations_tell_of_groups_and_stripes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = ["--json", str(tmp_path / "c.json"), "--html", str(tmp_path / "c.html")]
     text = printed(words(tmp_path, "cost", "--explain", "--time-limit", "60", *files), capsys)

@@ -145,3 +145,20 @@ def test_compiled_code_has_the_same_values(objective: Objective, each: tuple[flo
     assert callable_value_of()(goal_of(objective), cycles, energy) == pytest.approx(
         objective.of(energy, cycles), rel=1e-12
     )
+
+
+@given(
+    text=st.sampled_from(["latency", "edp", "energy^0.5*latency^0.5", "energy + 50*latency", "energy^2*latency^0.5"]),
+    figures=st.lists(st.tuples(st.floats(0, 1e6), st.integers(0, 10**6)), min_size=1, max_size=4),
+)
+def test_sums_of_figures_are_worth_the_sum_of_their_values(text: str, figures: list[tuple[float, int]]) -> None:
+    objective = parse_objective(text)
+    assert objective.is_superadditive
+    whole = objective.value(sum(energy for energy, _ in figures), sum(cycles for _, cycles in figures))
+    assert whole >= sum(objective.value(*each) for each in figures) * (1 - 1e-9)
+
+
+def test_powers_that_add_up_to_less_than_one_are_worth_less_together() -> None:
+    objective = parse_objective("energy^0.5*latency^0.25")
+    assert not objective.is_superadditive
+    assert objective.value(2.0, 2) < 2 * objective.value(1.0, 1)
