@@ -53,7 +53,7 @@ def depth_first(scheduled: Module, arch: Arch, options: MappingOptions, given: C
         return scheduled
     began = time.monotonic()
     work = _Work(scheduled, arch, options, given)
-    without = work.plan([])
+    without = replace(work, options=_without_stays(options)).plan([]) if options.groups else work.plan([])
     pinned = pinned_groups(scheduled, options)
     plan, chosen = _with_pinned(work, pinned) if pinned else without, pinned
     fixed = {*given, *_wholly_pinned(options)}
@@ -141,6 +141,11 @@ class _Work:
             return mapper.map(replace(operation, schedule=None), pins[operation.name], operation.schedule.im2col)
 
         return replace(module, operations=tuple(map(mapped, module.operations)))
+
+
+def _without_stays(options: MappingOptions) -> MappingOptions:
+    """The options with what pins keep in local memory left to the search: beside groups it fits, without it may not."""
+    return replace(options, pins=tuple((name, replace(pin, stay=())) for name, pin in options.pins))
 
 
 def _wholly_pinned(options: MappingOptions) -> Iterator[str]:
