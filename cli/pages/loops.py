@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from ...ir.frozen import dataclass
-from .axes import size_bytes, some
+from .axes import joules, size_bytes, some
 from .document import Buffer, Document, Layer, Loop, LoopNest, Operand
 from .palette import component_colours, role_colour
 from .scene import Line, Mark, Rect, Scene, Shape, Text, fitted, text_width, wrapped
@@ -87,7 +87,11 @@ def draw(document: Document, layer: Layer, width: float) -> Scene:
     memories = document.machine.memories if document.machine else ()
     capacity = {each.name: each.capacity_bytes or 0 for each in memories}
     sketch = _Sketch(width, {each.name: each for each in nest.operands}, colours, capacity)
+    if layer.search.stripes > 1:
+        sketch.note(f"{in_stripes(layer, document.memories)}; drawn is stripe {drawn_stripe(layer)}")
     sketch.dimensions(nest)
+    if layer.search.stripes > 1:
+        sketch.open_stripes(layer.search.stripes, colours[levels[0].name])
     for level in levels:
         sketch.open_level(level)
         for loop in level.loops:
@@ -97,7 +101,23 @@ def draw(document: Document, layer: Layer, width: float) -> Scene:
     once = [_dims(loop) for loop in nest.loops if loop.iterations <= 1]
     note = f"loops of one step, over {', '.join(dict.fromkeys(once))}, are not drawn" if once else ""
     height, marks = sketch.finish(note)
-    return Scene(width, height, f"Mapping of {layer.name}", f"from main memory inwards: {in_words(nest)}", marks)
+    title = f"Mapping of {layer.name}"
+    title += f", stripe {drawn_stripe(layer)} of {layer.search.stripes}" if layer.search.stripes > 1 else ""
+    return Scene(width, height, title, f"from main memory inwards: {in_words(nest)}", marks)
+
+
+def in_stripes(layer: Layer, memories: Sequence[str]) -> str:
+    """What the stripes of a layer take together: the figures of the layer."""
+    assert layer.search is not None
+    main = next(iter(memories), "")
+    moved = f", {size_bytes(layer.moved_bytes(main))} of {main}" if main else ""
+    return f"{layer.search.stripes} stripes take {layer.cycles} cycles, {joules(layer.total_pj)}{moved} together"
+
+
+def drawn_stripe(layer: Layer) -> int:
+    """The number of the stripe whose nest statistics tell, the one in the middle (cli/stats.py)."""
+    assert layer.search is not None
+    return layer.search.stripes // 2 + 1
 
 
 class _Sketch:
@@ -122,6 +142,15 @@ class _Sketch:
     @property
     def _right(self) -> float:
         return self._width - 1 - self._indents[1] * len(self._open)
+
+    def note(self, words: str) -> None:
+        """A line above the picture, in as many as it needs."""
+        self._text(1, words, fill="muted", room=self._width - 2)
+
+    def open_stripes(self, count: int, colour: str) -> None:
+        self._begin("paper", colour)
+        words = f"for each of {count} stripes, in turn with those of the other layers of the group"
+        self._text(self._left, words, room=self._right - self._left)
 
     def dimensions(self, nest: LoopNest) -> None:
         words = "domain  " + "  ".join(f"{dim} {extent}" for dim, extent in nest.dims)

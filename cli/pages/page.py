@@ -162,7 +162,8 @@ def _mappings(document: Document, pictures: _Pictures) -> str:
     found: dict[object, list[int]] = {}
     for number, layer in enumerate(document.layers):
         if layer.search is not None and (layer.search.nest is not None or layer.search.points):
-            same = (layer.op, layer.dataflow, layer.search)
+            total = (layer.cycles, layer.total_pj) if layer.search.stripes > 1 else None  # it is told
+            same = (layer.op, layer.dataflow, layer.search, total)
             found.setdefault(same, []).append(number)
     if not found:
         return "<p>These statistics have no mappings: <code>dnnc cost</code> writes them.</p>"
@@ -184,19 +185,20 @@ def _mappings(document: Document, pictures: _Pictures) -> str:
         shown = " open" if numbers is longest else ""
         parts.append(
             f'<details data-layers="{" ".join(map(str, numbers))}"{shown}>'
-            f"<summary><b>{escape(names + more)}</b> {escape(_certificate(layer))}"
+            f"<summary><b>{escape(names + more)}</b> {escape(_certificate(layer, document.memories))}"
             f"<br><code>{escape(words)}</code></summary>\n{drawn}</details>\n"
         )
     layers = some(sum(map(len, found.values())), "layer")
     return f"<p>{some(len(parts), 'mapping')} of {layers}, each drawn once.</p>\n" + "".join(parts)
 
 
-def _certificate(layer: Layer) -> str:
-    """How good the mapping is known to be."""
+def _certificate(layer: Layer, memories: Sequence[str]) -> str:
+    """How good the mapping is known to be; of a layer in stripes what it is in all, and which of them is drawn."""
     assert layer.search is not None
     search = layer.search
     kind = layer.op + (f", {layer.dataflow}" if layer.dataflow else "")
-    kind += f", one of {search.stripes} stripes" if search.stripes > 1 else ""
+    if search.stripes > 1:
+        kind += f"; {loops.in_stripes(layer, memories)}, stripe {loops.drawn_stripe(layer)} is drawn"
     costed = f"{some(search.evaluated, 'mapping')} costed"
     if search.optimal:
         return f"({kind}; optimal, {costed})"

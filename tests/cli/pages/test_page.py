@@ -101,6 +101,18 @@ def test_a_mapping_without_proof_says_how_far_the_bound_lies() -> None:
     assert "not proven optimal, the bound is 25.0% below, 7 mappings costed" in text
 
 
+def test_a_layer_in_stripes_has_the_figures_of_all_of_them() -> None:
+    """Also where another layer's stripe in the middle is the same."""
+    layers = [layer("a", 5000), layer("b", 5000), layer("c", 7000)]
+    for each in layers:
+        each["mapping"] |= {"stripes": 8, "objective": 5000.0, "lower_bound": 2500.0, "optimal": False}
+    text = html_page(document(layers))
+    assert "2 mappings of 3 layers, each drawn once." in text
+    for names, figures in (("a, b", "5000 cycles, 605 nJ"), ("c", "7000 cycles, 607 nJ")):
+        told = f"{figures}, 16 KiB of dram together, stripe 5 is drawn; not proven optimal, the bound is 50.0% below"
+        assert f"<b>{names}</b> (matmul, ws; 8 stripes take {told}" in text
+
+
 def test_statistics_of_a_run_have_no_mappings() -> None:
     text = html_page(document([{**layer("a"), "mapping": None}], source="run"))
     assert "These statistics have no mappings" in text

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import pairwise
 from math import log10
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -236,6 +237,26 @@ def test_deep_nests_are_legible(width: float) -> None:
         for other in texts[:number]:
             apart = one[0] >= other[2] - 1 or other[0] >= one[2] - 1
             assert apart or one[1] + 4 >= other[3] or other[1] + 4 >= one[3], (one, other)
+
+
+def in_stripes(name: str) -> dict[str, Any]:
+    one = layer(name, 5000)
+    one["mapping"] |= {"stripes": 8, "optimal": False}
+    return one
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_layer_in_stripes_says_so_around_the_one_that_is_drawn(width: float) -> None:
+    of = document_of(document([in_stripes("a")]))
+    scene = loops.draw(of, of.layers[0], width)
+    assert scene.title == "Mapping of a, stripe 5 of 8"
+    told = " ".join(each.text for each in shapes(scene) if isinstance(each, Text) and each.text)
+    assert told.startswith("8 stripes take 5000 cycles, 605 nJ, 16 KiB of dram together; drawn is stripe 5 domain")
+    assert "for each of 8 stripes, in turn with those of the other layers of the group " in told
+    assert all(extent(each)[0] >= 1 and extent(each)[2] <= width for each in shapes(scene))
+    (first, outer), (second, inner), *_ = boxes_of(scene)
+    assert (first[:8], second) == ("for each", "dram")
+    assert outer[0] < inner[0] and outer[1] < inner[1] and outer[2] > inner[2] and outer[3] > inner[3]
 
 
 def test_short_last_tiles_and_loops_of_one_step_are_told() -> None:
