@@ -7,7 +7,7 @@
         tiles: [{dim: m, size: 16}, {dim: p, size: 8}]     # main-memory loops, the outermost first
         complete: true                                     # no other main-memory loops
         copies: {x: 2, w: 1}                               # buffers by operand
-        stay: {y: true}                                    # operands that stay in local memory between layers
+        stay: {y: true}                                    # operands that stay in local memory between layers, or not
     groups:
       - {first: conv2, last: conv4, stripes: 7}            # run depth first; stripes are layers conv2.1, conv3.1, ...
 
@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from ..frontend.yaml_reader import LARGEST_BYTES, Faults, Fields, MapNode, read_yaml
 from ..ir.files import read_text_bounded
 from ..ir.module import Module
-from ..ir.nest import Dataflow, Nest, main_memory_loops
+from ..ir.nest import Access, Dataflow, Nest, main_memory_loops
 from ..ir.stripe_rules import MOST_STRIPES, groups_of
 from ..passes.mapping import GroupPin, Pin
 
@@ -61,13 +61,15 @@ def _pin(fields: Fields) -> Pin:
         entry.done()
     copies = fields.fields("copies", required=False)
     stay = fields.fields("stay", required=False)
+    staying = {name: stay.boolean(name, False) for name in stay.node.entries} if stay else {}
     pin = Pin(
         dataflow=fields.choice("dataflow", [each.value for each in Dataflow], "") or None,
         im2col=fields.choice("im2col", ["explicit", "implicit", "none"], "") or None,
         tiles=tuple(tiles),
         complete=fields.boolean("complete", False),
         copies=tuple((name, copies.integer(name, 1, 2)) for name in copies.node.entries) if copies else (),
-        stay=tuple(name for name in stay.node.entries if stay.boolean(name, False)) if stay else (),
+        stay=tuple(name for name, stays in staying.items() if stays),
+        leave=tuple(name for name, stays in staying.items() if not stays),
         span=fields.node.span,
     )
     fields.done()
@@ -76,7 +78,7 @@ def _pin(fields: Fields) -> Pin:
 
 def mapping_text(module: Module) -> str:
     """The schedules of a module as a mapping file that fixes all of them."""
-    groups = list(_groups(module))
+    groups, between = list(_groups(module)), _between(module)
     lines = ["layers:"]
     for nest in module.operations:
         if not isinstance(nest, Nest) or nest.schedule is None:
@@ -91,11 +93,28 @@ def mapping_text(module: Module) -> str:
         lines += [f"    im2col: {schedule.im2col}"]
         lines += [f"    tiles: [{tiles}]"] if tiles else []
         lines += ["    complete: true", f"    copies: {{{copies}}}"]
-        stay = [buffer.operand for buffer in schedule.buffers if buffer.is_whole]
-        stay += [] if schedule.target is None else [nest.write.operand]
-        stays = ", ".join(f"{json.dumps(operand)}: true" for operand in stay)
-        lines += [f"    stay: {{{stays}}}"] if stay else []
+        stay = [
+            f"{json.dumps(access.operand)}: {str(stays).lower()}"
+            for access, stays in _stays(nest)
+            if access.tensor in between
+        ]
+        lines += [f"    stay: {{{', '.join(stay)}}}"] if stay else []
     return "\n".join([*groups, *lines]) + "\n" if len(lines) > 1 else "layers: {}\n"
+
+
+def _between(module: Module) -> set[str]:
+    """The values that nests write for nests: those that stay in local memory or could."""
+    nests = [each for each in module.operations if isinstance(each, Nest)]
+    return {nest.write.tensor for nest in nests} & {name for nest in nests for name in nest.inputs}
+
+
+def _stays(nest: Nest) -> Iterator[tuple[Access, bool]]:
+    """What a nest reads and writes, and whether it is in local memory whole."""
+    schedule = nest.schedule
+    assert schedule is not None
+    for access in nest.reads:
+        yield access, schedule.buffer(access.operand).is_whole
+    yield nest.write, schedule.target is not None
 
 
 def _groups(module: Module) -> Iterator[str]:

@@ -150,7 +150,7 @@ def _without_stays(options: MappingOptions) -> MappingOptions:
 
 def _wholly_pinned(options: MappingOptions) -> Iterator[str]:
     """Layers of which more is pinned than what a stripe has from its layer."""
-    yield from (name for name, pin in options.pins if pin.tiles or pin.copies or pin.complete)
+    yield from (name for name, pin in options.pins if pin.tiles or pin.copies or pin.complete or pin.leave)
 
 
 def _explained(plan: Plan, without: Plan, groups: Sequence[Group], stopped: Collection[str]) -> Module:
@@ -233,7 +233,7 @@ def _pin_faults(
     for name in list(places)[first : last + 1]:
         if name in pinned:
             help = f"pin those of its stripes: {stripe_name(name, 1)}, ..."
-            yield Diagnostic(f"{name} runs in stripes, and its tiles or copies are pinned", pin.span, help)
+            yield Diagnostic(f"{name} runs in stripes, and its tiles, copies or what stays are pinned", pin.span, help)
 
 
 def refuse_groups(options: MappingOptions) -> None:

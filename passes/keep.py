@@ -111,9 +111,11 @@ def keep_plan(
 ) -> Plan | None:
     """The plan of `keep_values`, of the candidates that are `chosen`, in which those that are `inside` of groups stay
     whatever that costs; None where these do not fit."""
-    pins = {name: pin for name, pin in options.pins if pin.tiles or pin.copies or pin.complete}
+    pins = dict(options.pins)
+    left = _left(module, pins, inside)
+    chosen = [each for each in chosen if each.name not in left]
     wanted = {*_wanted(module, pins, {each.name for each in chosen}), *inside}
-    fixed = frozenset([*pins, *given])
+    fixed = frozenset([*(name for name, pin in options.pins if pin.tiles or pin.copies or pin.complete), *given])
     cache = schedule_cache(module)
     for is_trusting in (True, False):
         plan = Plan(module, arch, parse_objective(options.objective), fixed, cache, is_trusting)
@@ -144,6 +146,25 @@ def refuse_stays(options: MappingOptions) -> None:
     ]
     if faults:
         raise CompileError(faults)
+
+
+def _left(module: Module, pins: Mapping[str, Pin], inside: Collection[str]) -> set[str]:
+    """The values that pins leave in main memory. Raises CompileError where others keep one in local memory, or a group
+    that it is `inside` of does."""
+    nests = [(each, pins[each.name]) for each in module.operations if isinstance(each, Nest) and each.name in pins]
+    kept = {nest.access(operand).tensor: nest.name for nest, pin in nests for operand in pin.stay}
+    faults, found = [], set()
+    for nest, pin in nests:
+        for operand in pin.leave:
+            value = nest.access(operand).tensor
+            found.add(value)
+            if value in kept or value in inside:
+                by = f"{kept[value]} keeps it there" if value in kept else "its group keeps it there"
+                message = f"{nest.name}: {operand} is not to stay in local memory, but {by}"
+                faults.append(Diagnostic(message, pin.span, "one or the other"))
+    if faults:
+        raise CompileError(faults)
+    return found
 
 
 def _wanted(module: Module, pins: Mapping[str, Pin], possible: Collection[str]) -> Iterator[str]:

@@ -382,7 +382,7 @@ def pin_faults(nest: Nest, pin: Pin) -> Iterable[Diagnostic]:
             )
         if copies not in (1, 2):
             yield Diagnostic(f"{nest.name}: {copies} copies of {operand}", pin.span, "1 or 2")
-    for operand in pin.stay:
+    for operand in (*pin.stay, *pin.leave):
         if operand not in operands:
             message = f"{nest.name}: there is no operand {operand!r} to stay in local memory"
             yield Diagnostic(message, pin.span, f"one of {', '.join(operands)}")

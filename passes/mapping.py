@@ -13,7 +13,7 @@ class Pin:
     `tiles` gives main-memory loops as (dimension, size), the outermost first; with `complete` there are no others,
     otherwise the search adds loops over the dimensions that are not named, inside these. `copies` gives the copies of a
     buffer by operand. `stay` names operands that stay in local memory between layers; then the layer is laid out for
-    that, and dataflow and tiles must be given and complete.
+    that, and dataflow and tiles must be given and complete. `leave` names those that do not stay there.
     """
 
     dataflow: str | None = None
@@ -23,6 +23,7 @@ class Pin:
     copies: tuple[tuple[str, int], ...] = ()
     span: Span = NOWHERE
     stay: tuple[str, ...] = ()
+    leave: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

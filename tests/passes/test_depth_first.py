@@ -330,7 +330,13 @@ def test_groups_do_not_overlap_nor_hold_pinned_tiles() -> None:
     with pytest.raises(CompileError, match="conv1 to conv2 overlap conv0 to conv1"):
         depth_first(module, ARCH, MappingOptions(groups=groups), ())
     options = MappingOptions(groups=groups[:1], pins=(("conv1", Pin(tiles=(("p", 2),))),))
-    with pytest.raises(CompileError, match="conv1 runs in stripes, and its tiles or copies are pinned"):
+    with pytest.raises(CompileError, match="conv1 runs in stripes, and its tiles, copies or what stays are pinned"):
+        depth_first(module, ARCH, options, ())
+    options = replace(options, pins=(("conv0", Pin(leave=("y",))),))
+    with pytest.raises(CompileError, match="conv0 runs in stripes, and its tiles, copies or what stays are pinned"):
+        depth_first(module, ARCH, MappingOptions(groups=groups[:1], pins=options.pins), ())
+    options = replace(options, pins=(("conv1.2", Pin(leave=("x",))),))
+    with pytest.raises(CompileError, match=r"conv1.2: x is not to stay in local memory, but its group keeps it there"):
         depth_first(module, ARCH, options, ())
     taken = replace(module, operations=(*nests_of(module)[:2], replace(nests_of(module)[2], name="conv0.1")))
     with pytest.raises(CompileError, match=r"'conv0.1', the name of a stripe, is that of a layer"):

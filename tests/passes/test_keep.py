@@ -173,6 +173,21 @@ def test_a_pin_keeps_what_the_choice_would_not() -> None:
         choose_schedules(three(), ARCH, partly)
 
 
+def test_what_a_pin_leaves_in_main_memory_is_there() -> None:
+    module = scheduled(three())
+    chosen = keep_values(module, ARCH, MappingOptions(), ())
+    assert set(chosen.kept) == {"conv0.y", "conv1.y"}
+    for name, operand in (("conv1", "x"), ("conv0", "y")):
+        options = MappingOptions(pins=((name, Pin(leave=(operand,))),))
+        assert set(keep_values(module, ARCH, options, ()).kept) == {"conv1.y"}
+    stays = Pin("ws", "implicit", (), True, stay=("y",))
+    options = MappingOptions(pins=(("conv0", stays), ("conv1", Pin(leave=("x",)))))
+    with pytest.raises(CompileError, match="conv1: x is not to stay in local memory, but conv0 keeps it there"):
+        keep_values(module, ARCH, options, ())
+    with pytest.raises(CompileError, match="conv1: there is no operand 'z' to stay in local memory"):
+        choose_schedules(three(), ARCH, MappingOptions(pins=(("conv1", Pin(leave=("z",))),)))
+
+
 def test_off_keeps_nothing() -> None:
     for fuse, kept in (("auto", 2), ("off", 0)):
         module = run_passes(three(), ARCH, Options(fuse=fuse), named("schedule"))
