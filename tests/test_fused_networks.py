@@ -23,14 +23,6 @@ REFUSALS = ("cannot run depth first: ", " stripes of ")
 # 12: a transposed convolution without taps; 77: parts of a value that cut its reader's rows; 143: a value that may stay
 # in local memory and does not.
 SEEDS = (3, 10, 11, 12, 15, 77, 143)
-    3,
-    10,
-    11,
-    12,
-    15,
-    77,
-    143,
-)  # 12: a transposed convolution without taps; 77: rows of 2 that parts of a value cut
 
 
 class Compared:
