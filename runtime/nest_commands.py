@@ -110,43 +110,42 @@ def array_work(nest: Nest, arch: Arch, extents: tuple[int, ...], accumulate: boo
     col = size[col_name] if col_name else 1
     assert nest.schedule is not None
     dataflow = nest.schedule.dataflow
-    cycles = a = b = reads = writes = 0
-    fill = min(rows, row)
-    if dataflow is Dataflow.WS:
-        for _ in range(of_class[CounterClass.BATCH] * (columns // col)):
-            for n in _blocks(col, cols):
-                first = not accumulate
-                for _ in range(reduction // row):
-                    for k in _blocks(row, rows):
-                        cycles += max(points, k)
-                        a += points * k
-                        b += k * n
-                        writes += points * n
-                        reads += 0 if first else points * n
-                        first = False
-        return Work(fill + cycles, fill + min(cols, col) - 1 + arch.array.drain_cycles, a, b, reads, writes)
+    batch = of_class[CounterClass.BATCH]
     if dataflow is Dataflow.OS:
-        for _ in range(of_class[CounterClass.BATCH] * (columns // col)):
-            for n in _blocks(col, cols):
-                for p in _blocks(points, rows):
-                    cycles += max(reduction, p)
-                    a += p * reduction
-                    b += reduction * n
-                    writes += p * n
-                    reads += p * n if accumulate else 0
-        return Work(cycles, 2 * min(rows, points) + min(cols, col) - 1 + arch.array.drain_cycles, a, b, reads, writes)
-    for _ in range(of_class[CounterClass.BATCH]):
-        for n in _blocks(points, cols):
+        return _outputs_held(arch, batch * (columns // col), points, col, reduction, accumulate)
+    # Weights are held and rows of a stream, or the other way around.
+    holds_weights = dataflow is Dataflow.WS
+    wide, streamed = (col, points) if holds_weights else (points, columns)
+    cycles = stream = held = reads = writes = 0
+    for _ in range(batch * (columns // col) if holds_weights else batch):
+        for n in _blocks(wide, cols):
             first = not accumulate
             for _ in range(reduction // row):
                 for k in _blocks(row, rows):
-                    cycles += max(columns, k)
-                    a += n * k
-                    b += k * columns
-                    writes += n * columns
-                    reads += 0 if first else n * columns
+                    cycles += max(streamed, k)
+                    stream += streamed * k
+                    held += k * n
+                    writes += streamed * n
+                    reads += 0 if first else streamed * n
                     first = False
-    return Work(fill + cycles, fill + min(cols, points) - 1 + arch.array.drain_cycles, a, b, reads, writes)
+    fill = min(rows, row)
+    a, b = (stream, held) if holds_weights else (held, stream)
+    return Work(fill + cycles, fill + min(cols, wide) - 1 + arch.array.drain_cycles, a, b, reads, writes)
+
+
+def _outputs_held(arch: Arch, times: int, points: int, col: int, reduction: int, accumulate: bool) -> Work:
+    """Of a block of outputs at a time, against which both operands stream."""
+    rows, cols = arch.array.rows, arch.array.cols
+    cycles = a = b = reads = writes = 0
+    for _ in range(times):
+        for n in _blocks(col, cols):
+            for p in _blocks(points, rows):
+                cycles += max(reduction, p)
+                a += p * reduction
+                b += reduction * n
+                writes += p * n
+                reads += p * n if accumulate else 0
+    return Work(cycles, 2 * min(rows, points) + min(cols, col) - 1 + arch.array.drain_cycles, a, b, reads, writes)
 
 
 def vector_work(nest: Nest, arch: Arch, extents: tuple[int, ...], accumulate: bool) -> Work:
