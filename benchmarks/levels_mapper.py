@@ -3,6 +3,7 @@
     python benchmarks/levels_mapper.py                           networks x machines x objectives: layers, optimal, time
     python benchmarks/levels_mapper.py --network resnet50 --machine eyeriss_like --objective energy
     python benchmarks/levels_mapper.py --brute 200               small problems whose every mapping is listed
+    python benchmarks/levels_mapper.py --brute 50 --uneven --most-trees 700     with uneven tiles in some stores
     python benchmarks/levels_mapper.py --random 100000           random legal mappings of a layer: none is better
 
 Layers are shared between two processes. Times are wall clock with numba's cache warm; bounds are per second and core of
@@ -82,17 +83,20 @@ def networks(names: list[str], machines: list[str], objectives: list[str], limit
     return good
 
 
-def brute(count: int) -> bool:
-    """`count` small problems, each objective: the mapper's optimum and the least of all mappings."""
+def brute(count: int, apart: bool, most_trees: int) -> bool:
+    """`count` small problems of at most `most_trees` mappings, each objective: the mapper's optimum and the least of all
+    mappings. With tiles `apart`, problems with a store inside of main memory."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-    from support.levels_space import all_trees, small_problem
+    from support.levels_space import all_trees, small_problem, uneven
 
     done = wrong = listed = seed = 0
     while done < count:
         workload, machine = small_problem(seed)
+        if apart and len(machine.stores) > 1:
+            machine = uneven(machine, Random(seed))
         seed += 1
-        trees = list(islice(all_trees(workload, machine), MOST_TREES + 1))
-        if not 1 < len(trees) <= MOST_TREES:
+        trees = list(islice(all_trees(workload, machine), most_trees + 1))
+        if not 1 < len(trees) <= most_trees or (apart and len(machine.stores) == 1):
             continue
         done, listed = done + 1, listed + len(trees)
         costs = [cost(workload, machine, tree) for tree in trees]
@@ -150,11 +154,13 @@ def main() -> None:
     parser.add_argument("--time-limit", type=float, default=60.0, help="seconds a layer")
     parser.add_argument("--verbose", action="store_true", help="a line a layer")
     parser.add_argument("--brute", type=int, default=0, metavar="N")
+    parser.add_argument("--uneven", action="store_true", help="small problems have uneven tiles in some stores")
+    parser.add_argument("--most-trees", type=int, default=MOST_TREES, help="mappings of a small problem at most")
     parser.add_argument("--random", type=int, default=0, metavar="N")
     options = parser.parse_args()
     machines = options.machine or list(MACHINES)
     if options.brute:
-        good = brute(options.brute)
+        good = brute(options.brute, options.uneven, options.most_trees)
     elif options.random:
         good = random_mappings(options.random, machines)
     else:

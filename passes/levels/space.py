@@ -65,6 +65,16 @@ class Frame:
         """Places of the temporal slots."""
         return [place for place, slot in enumerate(self.slots) if not slot.axis]
 
+    def still(self, place: int) -> frozenset[str]:
+        """Dimensions that have no loops at the slot at `place`: behind an operand's node those that do not move its
+        tile, where another node of the same store follows."""
+        own = [(number, roles) for number, roles, outside in self.keeps if outside == place]
+        for number, roles in own:
+            if any(other == number and outside > place for other, _, outside in self.keeps):
+                moving = self.workload.operand(roles[0]).dims
+                return frozenset(dim for dim, _ in self.workload.dims if dim not in moving)
+        return frozenset()
+
     def positions(self, role: Role) -> list[tuple[Store, int]]:
         """Stores that keep `role`, each with the number of slots outside of it."""
         found = []
@@ -190,6 +200,9 @@ def chains(frame: Frame, dim: str) -> Ints:
     """All chains of a dimension, a row each: sizes after every slot; the last is 1."""
     extent = frame.workload.extents[dim]
     rules = [_rule(frame, slot, dim) for slot in frame.slots]
+    for place, rule in enumerate(rules):
+        if dim in frame.still(place):
+            rules[place] = _Rule(1, rule.factor, rule.one_of_several)
     # A fixed number of lanes may be spread over both axes of a fan-out: it is judged after the second.
     reducible = [1] * (len(rules) + 1)
     for place in range(len(rules) - 1, -1, -1):

@@ -66,10 +66,16 @@ def _nested(machine: Hierarchy, keeps: tuple[tuple[Role, ...], ...]) -> Iterator
 
 def _trees(workload: Workload, machine: Hierarchy, nested: list[Nested]) -> Iterator[LoopTree]:
     found = [_Partial((), workload.extents, frozenset())]
-    for level, kept in nested:
+    for number, (level, kept) in enumerate(nested):
         after: list[_Partial] = []
         for partial in found:
-            after += _lanes(partial, level) if isinstance(level, FanOut) else _block(workload, partial, level, kept)
+            if isinstance(level, FanOut):
+                after += _lanes(partial, level)
+                continue
+            free = set(partial.left)
+            if level in [inner for inner, _ in nested[number + 1 :]]:
+                free = {dim for each in workload.operands if each.role in kept for dim in each.dims}
+            after += _block(workload, partial, level, kept, free)
         found = after
     for partial in found:
         if all(points == 1 for points in partial.left.values()):
@@ -101,9 +107,12 @@ def _sizes(reach: int, evenly: bool) -> list[int]:
     return [size for size in sizes if reach % size == 0] if evenly else sizes
 
 
-def _block(workload: Workload, partial: _Partial, store: Store, kept: tuple[Role, ...]) -> Iterator[_Partial]:
-    dims = list(partial.left)
-    for sizes in product(*[_sizes(partial.left[dim], dim in partial.split) for dim in dims]):
+def _block(
+    workload: Workload, partial: _Partial, store: Store, kept: tuple[Role, ...], free: set[str]
+) -> Iterator[_Partial]:
+    """With loops over the `free` dimensions alone."""
+    dims, left = list(partial.left), partial.left
+    for sizes in product(*[_sizes(left[dim], dim in partial.split) if dim in free else [left[dim]] for dim in dims]):
         size = dict(zip(dims, sizes, strict=True))
         looping = [dim for dim in dims if size[dim] < partial.left[dim]]
         for order in dict.fromkeys(tuple(d for d in order if d in looping) for order in _orders(workload, store)):
