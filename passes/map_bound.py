@@ -14,13 +14,47 @@ import numpy as np
 
 from ..ir.compiled import inlined
 from ..ir.program import INSTRUCTION_BYTES
-from .map_commands import POINTS, ceil_div, compute_cycles
+from .map_box import (
+    ALWAYS,
+    CYCLES,
+    EARLIEST,
+    ELEMENTS,
+    GAP,
+    LASTS,
+    LATER,
+    LATEST,
+    LOCAL_BYTES,
+    LONGEST,
+    MAIN_BYTES,
+    MAY_BE_TWICE,
+    MAYBE_TILED,
+    OFTEN,
+    OUTPUT_ONCE,
+    OUTPUT_TWICE,
+    PINNED,
+    REDUCED,
+    TILE,
+    TILES,
+    TIMES,
+    TWICE,
+    UNIT,
+    WITH_ONE,
+    WITH_TWO,
+    Scratch,
+    note_box,
+    note_others,
+)
+from .map_commands import ceil_div, tile_cycles
 from .map_goal import Goal, enough_cycles
 from .map_problem import (
     ALL,
+    BATCH,
+    COL,
+    COLUMN,
     COMMAND,
     CONFIGURES,
     DISPATCH_CYCLES,
+    LANE,
     LATENCY,
     OF_BODY,
     OF_BYTES,
@@ -34,92 +68,33 @@ from .map_problem import (
     PER_MAIN_WRITTEN,
     PER_MEMORY,
     PER_POST,
+    POINT,
     POST_LANES,
     REDUCE,
     REDUCES,
+    ROW,
     VECTOR,
     Ints,
     Problem,
 )
-from .map_tables import FEWEST, HI, LAST, LO, MOST, Tables
-from .map_transfers import (
-    ALWAYS,
-    CYCLES,
-    EARLIEST,
-    LATER,
-    LATEST,
-    LOCAL_BYTES,
-    LONGEST,
-    MAIN_BYTES,
-    OFTEN,
-    PINNED,
-    TIMES,
-    Scratch,
-    fits,
-    note_loops,
-    note_operand,
-)
+from .map_tables import LAST, Tables
+from .map_transfers import note_operand
 from .map_work import work_of
 
 ANY_COPIES = -1
-
-
-@inlined
-def has_two(scratch: Scratch, operand: int, copies: int) -> bool:
-    """Whether an operand has two copies, or would not be faster with two: it may be moved once."""
-    moved = scratch.moved[operand]
-    return moved[PINNED] == 2 or moved[TIMES] == 1 or (moved[PINNED] == 0 and copies >> operand & 1 == 1)
-
-
-@inlined
-def unit_cycles(problem: Problem, scratch: Scratch, unit: int, gap: int, copies: int) -> int:
-    """Bound by the execution unit where operands without a bit in `copies` have one copy: it pauses for them."""
-    times = 0
-    for operand in range(problem.operands.shape[0]):
-        if not has_two(scratch, operand, copies):
-            unit += scratch.moved[operand, LATER]
-            times = max(times, scratch.moved[operand, TIMES] - 1)
-    return unit + times * gap
-
-
-@inlined
-def least_cycles(problem: Problem, scratch: Scratch, two: int, one: int, unit: int, gap: int, enough: float) -> int:
-    """The least bound over copies that fit, or the bound over all once it is `enough`. `two` and `one` bound cycles
-    with two copies and with one of the output."""
-    operands = problem.operands.shape[0]
-    every = (1 << operands) - 1
-    here = two if has_two(scratch, operands - 1, every) else one
-    lowest = max(here, unit_cycles(problem, scratch, unit, gap, every))
-    if lowest >= enough or fits(problem, scratch, every):
-        return lowest
-    here = two if has_two(scratch, operands - 1, 0) else one
-    least = max(here, unit_cycles(problem, scratch, unit, gap, 0))
-    free = 0
-    for operand in range(operands):
-        if scratch.moved[operand, PINNED] == 0 and scratch.moved[operand, TIMES] > 1:
-            free |= 1 << operand
-    copies = (free - 1) & free
-    while copies > 0 and least > lowest:
-        here = two if has_two(scratch, operands - 1, copies) else one
-        if here < least:
-            here = max(here, unit_cycles(problem, scratch, unit, gap, copies))
-            if here < least and fits(problem, scratch, copies):
-                least = here
-        copies = (copies - 1) & free
-    return least
+MISFIT, UNDECIDED = -1, -2  # in place of cycles: nothing fits; `with_copies` bounds each choice of copies
 
 
 @inlined
 def energy_of(
-    problem: Problem, scratch: Scratch, dataflow: int, times: int, load_times: int, positions: int, a: int, b: int,
-    partial: int,
-) -> float:  # fmt: skip
-    """Of a box in pJ, with the operands' figures in `moved`: for `times` commands, `positions` stored and what the
-    commands read of both operands and write of sums."""
+    problem: Problem, scratch: Scratch, dataflow: int, times: int, load_times: int, a: int, b: int, partial: int
+) -> float:
+    """Of a box in pJ, with the operands' figures in `moved`: for `times` commands and what the commands read of both
+    operands and write of sums."""
     machine, operands = problem.machine, problem.operands.shape[0]
     output, stores = problem.operands[operands - 1], scratch.moved[operands - 1]
     prices = problem.prices[1 if dataflow == VECTOR else 0]
-    main_read = 0
+    main_read, positions = 0, stores[ELEMENTS]
     for operand in range(operands - 1):
         main_read += scratch.moved[operand, MAIN_BYTES]
     instructions = machine[CONFIGURES] + 1 + times + load_times + stores[TIMES]
@@ -146,51 +121,103 @@ def energy_of(
 
 
 @inlined
-def bound(
-    problem: Problem, tables: Tables, scratch: Scratch, goal: Goal, value: float, dataflow: int, order: Ints, at: Ints,
-    copies: int,
+def fits(problem: Problem, scratch: Scratch, copies: int) -> bool:
+    """Whether the smallest tiles fit with two copies of the operands that `copies` has bits for and that need them."""
+    needed, free = scratch.needed, scratch.bounded[MAY_BE_TWICE]
+    for memory in range(problem.capacities.size):
+        room = problem.capacities[memory] - needed[WITH_ONE, memory]
+        if needed[WITH_TWO, memory] - needed[WITH_ONE, memory] > room:
+            for operand in range(problem.operands.shape[0]):
+                if problem.operands[operand, OF_MEMORY] == memory and (copies & free) >> operand & 1:
+                    room -= scratch.moved[operand, TILE]
+            if room < 0:
+                return False
+    return True
+
+
+@inlined
+def with_copies(problem: Problem, scratch: Scratch, copies: int) -> int:
+    """Bound of the bounded box with two copies of the operands that `copies` has bits for, and one of the others, where
+    nothing else is pinned or needed: the output may pause the execution unit, and so may all loads."""
+    bounded, operands = scratch.bounded, problem.operands.shape[0]
+    two = bounded[TWICE] | (copies & bounded[MAY_BE_TWICE])
+    unit, times = bounded[UNIT], 0
+    for operand in range(operands):
+        if not two >> operand & 1:
+            moved = scratch.moved[operand]
+            unit += moved[LATER]
+            times = max(times, moved[TIMES] - 1)
+    others = bounded[OUTPUT_TWICE] if two >> (operands - 1) & 1 else bounded[OUTPUT_ONCE]
+    cycles: int = max(others, unit + times * bounded[GAP])
+    return cycles
+
+
+@inlined
+def with_best_copies(problem: Problem, scratch: Scratch, enough: float) -> int:
+    """The least bound over copies that fit, or the bound over all once it is `enough`."""
+    free = scratch.bounded[MAY_BE_TWICE]
+    lowest = with_copies(problem, scratch, free)
+    if lowest >= enough or fits(problem, scratch, free):
+        return lowest
+    least = with_copies(problem, scratch, 0)
+    copies = (free - 1) & free
+    while copies > 0 and least > lowest:
+        here = with_copies(problem, scratch, copies)
+        if here < least and fits(problem, scratch, copies):
+            least = here
+        copies = (copies - 1) & free
+    return least
+
+
+@inlined
+def bound_box(
+    problem: Problem, tables: Tables, scratch: Scratch, goal: Goal, value: float, dataflow: int, at: Ints, cut: int,
+    any_copies: bool,
 ) -> tuple[int, float]:  # fmt: skip
-    """Lower bounds of cycles and of energy in pJ over a box, `at` a node of each dimension, with the best copies that
-    fit or with `copies`; -1 cycles where nothing fits. Once the bound of the objective is no less than `value`, cycles
-    are not bounded any closer. Energy is 0 where it decides nothing."""
-    machine, operands = problem.machine, problem.operands.shape[0]
-    single, reduce_whole, times = True, True, 1
-    for dim in range(problem.extents.size):
-        node = tables.nodes[at[dim]]
-        scratch.box[POINTS, dim] = node[LAST]
-        single = single and node[LO] == node[HI]
-        times *= node[FEWEST]
-        if problem.kinds[dim] == REDUCE:
-            reduce_whole = reduce_whole and node[MOST] == 1
-    work, tail, a, b, partial = work_of(problem, tables, at, dataflow, single, times)
+    """Lower bounds of cycles and of energy in pJ over a noted box (passes/map_box.py) with the best copies that fit;
+    MISFIT where nothing fits. Not with `any_copies`: UNDECIDED, or cycles that are enough whatever the copies. Once the
+    bound of the objective is no less than `value`, cycles are not bounded any closer. Energy is 0 where it decides
+    nothing."""
+    machine, here, operands = problem.machine, scratch.here, problem.operands.shape[0]
+    times = here[TILES] * here[TILES + 1] * here[TILES + 2] * here[TILES + 3]
+    work, tail, a, b, partial = work_of(problem, tables, here, at, dataflow, times)
     latency, dispatch = machine[LATENCY], machine[DISPATCH_CYCLES]
     ready = dispatch * (machine[CONFIGURES] + 1) + latency
-    if copies == ANY_COPIES and not goal.priced:  # is the work by itself enough?
+    if any_copies and not goal.priced:  # is the work by itself enough?
         alone = max(ready + work + tail + latency, dispatch * (machine[CONFIGURES] + times + 1))
         if alone >= enough_cycles(goal, value, 0.0):
             return alone, 0.0
     for memory in range(problem.capacities.size):
-        scratch.needed[memory] = 0
-    loops = note_loops(tables, scratch, at, order)
+        scratch.needed[WITH_ONE, memory] = 0
+        scratch.needed[WITH_TWO, memory] = 0
+    # Compute, its store, the loads of the next iteration but one, its compute: no two of these overlap. Where reduced
+    # dimensions are not tiled every iteration stores; else what links is an operand that every iteration loads.
+    reduce_whole = not here[MAYBE_TILED] & here[REDUCED]
+    linked, is_linked = 0, reduce_whole
+    load_cycles, load_times, first_loads, free, two = 0, 0, 0, 0, 0
     for operand in range(operands):
-        if not note_operand(problem, tables, scratch, at, loops, operand, dataflow):
-            return -1, 0.0
-    load_cycles, load_times, first_loads = 0, 0, 0
-    for operand in range(operands - 1):
+        if not note_operand(problem, tables, scratch, at, cut, operand, dataflow, goal.priced):
+            return MISFIT, 0.0
         moved = scratch.moved[operand]
-        load_cycles += moved[CYCLES]
-        load_times += moved[TIMES]
-        first_loads += moved[EARLIEST]
-    output, stores = problem.operands[operands - 1], scratch.moved[operands - 1]
-    positions = stores[MAIN_BYTES] // output[OF_BYTES]
-    stored = max(stores[CYCLES], stores[TIMES] * machine[COMMAND] + ceil_div(positions, machine[POST_LANES]))
-    last_store = stores[LATEST]
-    stores[LATER] = max(0, stored - stores[LONGEST])
-    if copies != ANY_COPIES and not fits(problem, scratch, copies):
-        return -1, 0.0
+        if moved[PINNED] == 2 or moved[TIMES] == 1:  # or would not be faster with two: it may be moved once
+            two |= 1 << operand
+        elif moved[PINNED] == 0:
+            free |= 1 << operand
+        if operand < operands - 1:
+            load_cycles += moved[CYCLES]
+            load_times += moved[TIMES]
+            first_loads += moved[EARLIEST]
+            if reduce_whole or (moved[ALWAYS] and problem.operands[operand, OF_BODY] > 0):
+                is_linked = True
+                linked += moved[LATER]
+    stores, bounded = scratch.moved[operands - 1], scratch.bounded
+    stored = max(stores[CYCLES], stores[TIMES] * machine[COMMAND] + ceil_div(stores[ELEMENTS], machine[POST_LANES]))
+    last_store, longest = stores[LATEST], stores[LONGEST]
+    stores[LATER] = max(0, stored - longest)
+    bounded[MAY_BE_TWICE], bounded[TWICE] = free, two
     energy = 0.0
     if goal.priced:
-        energy = energy_of(problem, scratch, dataflow, times, load_times, positions, a, b, partial)
+        energy = energy_of(problem, scratch, dataflow, times, load_times, a, b, partial)
     enough = enough_cycles(goal, value, energy)
 
     # All loads, and all stores but the last two, are before the last compute; after it comes the last store. With one
@@ -204,24 +231,38 @@ def bound(
     )
     if max(unit, others) >= enough:
         return max(unit, others), energy
-    last, _ = compute_cycles(problem, dataflow, scratch.box)
+    row, col, lane = problem.blocked[dataflow, ROW], problem.blocked[dataflow, COL], problem.blocked[dataflow, LANE]
+    last, _ = tile_cycles(
+        machine, dataflow, here[LASTS + BATCH], here[LASTS + POINT], here[LASTS + COLUMN], here[LASTS + REDUCE],
+        tables.nodes[at[row], LAST] if row >= 0 else 1,
+        tables.nodes[at[col], LAST] if col >= 0 else 1,
+        tables.nodes[at[lane], LAST] if lane >= 0 else 1,
+    )  # fmt: skip
     waiting = ready + load_cycles + stored + last + tail + latency
     finished = waiting
     if stores[OFTEN] > 1:
-        finished -= min(stored - last_store, stores[LONGEST])
-    # Compute, its store, the loads of the next iteration but one, its compute: no two of these overlap. Where reduced
-    # dimensions are not tiled every iteration stores; else what links is an operand that every iteration loads.
+        finished -= min(stored - last_store, longest)
     gap = tail + latency
-    linked, is_linked = 0, reduce_whole
-    for operand in range(operands - 1):
-        moved = scratch.moved[operand]
-        if reduce_whole or (problem.operands[operand, OF_BODY] > 0 and moved[ALWAYS]):
-            is_linked = True
-            linked += moved[LATER]
     if is_linked:
-        between = work + linked + max(0, stored - last_store - stores[LONGEST]) + max(0, times - 2) * gap
+        between = work + linked + max(0, stored - last_store - longest) + max(0, times - 2) * gap
         others = max(others, start + between // 2 + finish)
-    if copies == ANY_COPIES:
-        return least_cycles(problem, scratch, max(others, finished), max(others, waiting), unit, gap, enough), energy
-    others = max(others, finished if has_two(scratch, operands - 1, copies) else waiting)
-    return max(others, unit_cycles(problem, scratch, unit, gap, copies)), energy
+    bounded[UNIT], bounded[GAP] = unit, gap
+    bounded[OUTPUT_TWICE], bounded[OUTPUT_ONCE] = max(others, finished), max(others, waiting)
+    return with_best_copies(problem, scratch, enough) if any_copies else UNDECIDED, energy
+
+
+@inlined
+def bound(
+    problem: Problem, tables: Tables, scratch: Scratch, goal: Goal, value: float, dataflow: int, order: Ints, at: Ints,
+    copies: int,
+) -> tuple[int, float]:  # fmt: skip
+    """The bounds of a box, `at` a node of each dimension, with the best copies that fit or with `copies`."""
+    loop = note_others(problem, tables, scratch, order, at, 0)
+    note_box(problem, tables, scratch, at, 0, loop)
+    any_copies = copies == ANY_COPIES
+    cycles, energy = bound_box(problem, tables, scratch, goal, value, dataflow, at, 0, any_copies)
+    if any_copies or cycles == MISFIT:
+        return cycles, energy
+    if not fits(problem, scratch, copies):
+        return MISFIT, 0.0
+    return with_copies(problem, scratch, copies) if cycles == UNDECIDED else cycles, energy

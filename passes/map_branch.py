@@ -12,18 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..ir.compiled import compiled, compiled_entry, inlined
-from .map_bound import ANY_COPIES, bound
+from .map_bound import MISFIT, UNDECIDED, bound_box, fits, with_copies
+from .map_box import MAY_BE_TWICE, PINNED, Scratch, is_legal, is_settled, note_box, note_others
 from .map_goal import Goal, value_of
 from .map_plan import UNKNOWN, Walk
-from .map_problem import (
-    AXIS_STEP,
-    OF_AXES,
-    OF_FIRST_AXIS,
-    REDUCE,
-    Floats,
-    Ints,
-    Problem,
-)
+from .map_problem import Floats, Ints, Problem
 from .map_queue import (
     ANSWER,
     ASKED_ORDER,
@@ -48,14 +41,13 @@ from .map_queue import (
     take,
     wait_all,
 )
-from .map_tables import FEWEST, LAST, LEFT, LO, MOST, Tables
-from .map_transfers import PINNED, TIMES, Scratch
+from .map_tables import FEWEST, LEFT, LO, Tables
 from .map_walk import walk_cycles
 from .objective import ROUNDING
 
 DONE, PAUSED, FULL, ASKED = range(4)
-# Rows of `work`: loops of two mappings, nodes, sizes, loops as they are walked, nodes.
-LOOPS_HERE, LOOPS_THERE, NODES, SIZES, ORDER, CHILD = range(6)
+# Rows of `work`: loops of two mappings, sizes, loops as they are walked.
+LOOPS_HERE, LOOPS_THERE, SIZES, ORDER = range(4)
 
 
 class Roots(NamedTuple):
@@ -64,7 +56,7 @@ class Roots(NamedTuple):
     order."""
 
     dataflows: Ints
-    orders: Ints
+    orders: Any
     signatures: Ints
     ordered: bool
 
@@ -99,45 +91,6 @@ def widest(tables: Tables, at: Ints) -> int:
 
 
 @inlined
-def is_legal(problem: Problem, tables: Tables, order: Ints, at: Ints, ordered: bool, single: bool) -> bool:
-    """Whether some sizes in a box are legal; exact for single sizes (ir/schedule_rules.py)."""
-    reduced, last = False, -1
-    for place in range(order.size):
-        dim = order[place]
-        tiled = tables.nodes[at[dim], FEWEST] > 1
-        if problem.kinds[dim] == REDUCE:
-            if ordered and tiled and dim < last:
-                return False
-            if tiled:
-                last = dim
-            reduced = reduced or tiled
-        elif reduced and tiled:
-            return False
-    if ordered:
-        later = False  # a tiled one after this, in the order of the domain
-        for dim in range(at.size - 1, -1, -1):
-            if problem.kinds[dim] == REDUCE and problem.extents[dim] > 1:
-                if later and tables.nodes[at[dim], LO] > 1:
-                    return False
-                later = later or tables.nodes[at[dim], FEWEST] > 1
-    if not single:
-        return True
-    output = problem.operands.shape[0] - 1
-    first = problem.operands[output, OF_FIRST_AXIS]
-    for axis in range(first, first + problem.operands[output, OF_AXES]):
-        for column in (LO, LAST):
-            span, points = 0, 1
-            for dim in range(at.size):
-                c = problem.coefficients[axis, dim]
-                if c:
-                    span += c * (tables.nodes[at[dim], column] - 1)
-                    points *= tables.nodes[at[dim], column]
-            if span // problem.axes[axis, AXIS_STEP] + 1 != points:
-                return False
-    return True
-
-
-@inlined
 def loops_of(tables: Tables, roots: Roots, root: int, at: Ints, loops: Ints) -> int:
     """The loops of more than one tile, equals in the order of the domain; how many there are."""
     count = 0
@@ -168,15 +121,6 @@ def is_repeated(tables: Tables, roots: Roots, root: int, at: Ints, work: Ints) -
     return False
 
 
-@inlined
-def is_settled(tables: Tables, at: Ints) -> bool:
-    """Whether it is known which dimensions are tiled."""
-    settled = True
-    for dim in range(at.size):
-        settled = settled and (tables.nodes[at[dim], FEWEST] > 1 or tables.nodes[at[dim], MOST] == 1)
-    return settled
-
-
 @compiled
 def permutation(roots: Roots, loops: Ints, count: int, number: int, order: Ints) -> bool:
     """Order `number` of the loops in which equals are exchanged; False where there are no more."""
@@ -201,12 +145,12 @@ def permutation(roots: Roots, loops: Ints, count: int, number: int, order: Ints)
 
 @inlined
 def evaluate(
-    problem: Problem, tables: Tables, roots: Roots, queue: Queue, best: Best, walk: Walk, place: int, goal: Goal,
-    work: Ints,
+    problem: Problem, tables: Tables, roots: Roots, queue: Queue, best: Best, scratch: Scratch, walk: Walk, place: int,
+    goal: Goal, work: Ints,
 ) -> bool:  # fmt: skip
     """Walk a choice of sizes and copies in every order of its class; False where a walk could not tell: then its sizes
     and order are in `work`, and the cycles are expected as the answer. There is no walk where cycles decide nothing."""
-    counters, at, sizes, order = queue.counters, work[NODES], work[SIZES], work[ORDER]
+    counters, at, sizes, order = queue.counters, scratch.at, work[SIZES], work[ORDER]
     root, copies = queue.tags[place, ROOT], queue.tags[place, COPIES]
     dataflow = roots.dataflows[root]
     for dim in range(at.size):
@@ -245,6 +189,39 @@ def evaluate(
     return True
 
 
+@inlined
+def offer_copies(
+    problem: Problem, scratch: Scratch, queue: Queue, best: Best, goal: Goal, worst: float, dataflow: int, at: Ints,
+    root: int, decided: int, energy: float,
+) -> None:  # fmt: skip
+    """Bound each choice of copies of bounded single sizes, and offer those that may be better than `worst`. `decided`:
+    the bound of all of them, or UNDECIDED. Where cycles decide nothing, only the choice that takes the fewest."""
+    base, free, forced = queue.counters[STACKED], scratch.bounded[MAY_BE_TWICE], 0
+    for operand in range(problem.operands.shape[0]):
+        if scratch.moved[operand, PINNED] == 2:
+            forced |= 1 << operand
+    least, chosen = -1, 0
+    for copies in range(free + 1):
+        if copies & ~free:
+            continue
+        queue.counters[BOUNDS] += 1
+        if not fits(problem, scratch, copies):
+            continue
+        cycles = with_copies(problem, scratch, copies) if decided == UNDECIDED else decided
+        value = value_of(goal, cycles, energy)
+        if not goal.timed:
+            if least < 0 or cycles <= least:
+                least, chosen = cycles, copies
+        elif value < worst:
+            child = note(queue, value, cycles, energy, at, root, copies | forced, SETTLED)
+            offer(queue, child, base)
+        else:
+            best.left_out[dataflow] = min(best.left_out[dataflow], value)
+    if least >= 0 and value_of(goal, least, energy) < best.value[0]:
+        child = note(queue, value_of(goal, least, energy), least, energy, at, root, chosen | forced, SETTLED)
+        offer(queue, child, base)
+
+
 @compiled_entry
 def advance(
     problem: Problem, tables: Tables, roots: Roots, queue: Queue, best: Best, scratch: Scratch, walk: Walk,
@@ -252,12 +229,8 @@ def advance(
 ) -> int:  # fmt: skip
     """Search until nothing is left below the best (DONE; newest first: until there is a mapping), so many bounds or
     steps of walks have been made (PAUSED), the queue may be too small (FULL) or a walk could not tell (ASKED)."""
-    counters, at = queue.counters, work[CHILD]
+    counters, at = queue.counters, scratch.at
     operands = problem.operands.shape[0]
-    forced = 0  # copies that are pinned to two
-    for operand in range(operands):
-        if scratch.moved[operand, PINNED] == 2:
-            forced |= 1 << operand
     while True:
         worst = best.value[0] * (1 - ROUNDING)
         if counters[ASKED_PLACE] >= 0:
@@ -283,7 +256,7 @@ def advance(
                 best.left_out[dataflow] = min(best.left_out[dataflow], queue.values[place])
                 continue
         if queue.tags[place, COPIES] != BOX:
-            if not evaluate(problem, tables, roots, queue, best, walk, place, goal, work):
+            if not evaluate(problem, tables, roots, queue, best, scratch, walk, place, goal, work):
                 counters[ASKED_PLACE] = place
                 return ASKED
             continue
@@ -293,44 +266,34 @@ def advance(
             at[dim] = queue.at[place, dim]
         # What becomes of an entry: a box with a bound, the halves of a box, or single sizes with each choice of copies.
         cut = widest(tables, at)
-        node = at[cut] if cut >= 0 else 0
         by_copies = state != UNBOUNDED and cut < 0
-        parts = 1 if state == UNBOUNDED else 1 << operands if by_copies else 2
+        halves = 2 if state != UNBOUNDED and cut >= 0 else 1
+        cut = max(cut, 0)
+        node, loop = at[cut], note_others(problem, tables, scratch, order, at, cut)
         base = counters[STACKED]
-        free, least, chosen, chosen_energy, chosen_value = 0, -1, 0, 0.0, 0.0
-        for part in range(parts):
+        for half in range(halves):
+            if halves == 2:
+                at[cut] = tables.nodes[node, LEFT + half]
+            note_box(problem, tables, scratch, at, cut, loop)
             settled = state == SETTLED
-            if by_copies:
-                if part & ~free:
+            if not by_copies:
+                if not is_legal(problem, tables, scratch, order, at, roots.ordered):
                     continue
-            else:
-                if parts == 2:
-                    at[cut] = tables.nodes[node, LEFT + part]
-                if not is_legal(problem, tables, order, at, roots.ordered, widest(tables, at) < 0):
-                    continue
-                if not settled and is_settled(tables, at):
+                if not settled and is_settled(scratch):
                     if is_repeated(tables, roots, root, at, work):
                         continue
                     settled = True
-            counters[BOUNDS] += 1
-            cycles, energy = bound(
-                problem, tables, scratch, goal, worst, dataflow, order, at, part if by_copies else ANY_COPIES
-            )
-            if cycles >= 0:
-                value = value_of(goal, cycles, energy)
-                if by_copies and not goal.timed:  # copies change nothing of it: those that take the fewest cycles
-                    if least < 0 or cycles <= least:
-                        least, chosen, chosen_energy, chosen_value = cycles, part, energy, value
-                elif value < worst:
-                    copies = part | forced if by_copies else BOX
-                    child = note(queue, value, cycles, energy, at, root, copies, SETTLED if settled else OPEN)
-                    offer(queue, child, base)
-                else:
-                    best.left_out[dataflow] = min(best.left_out[dataflow], value)
-            if by_copies and part == 0:
-                for operand in range(operands):
-                    if scratch.moved[operand, PINNED] == 0 and scratch.moved[operand, TIMES] > 1:
-                        free |= 1 << operand
-        if least >= 0 and chosen_value < best.value[0]:
-            child = note(queue, chosen_value, least, chosen_energy, at, root, chosen | forced, SETTLED)
-            offer(queue, child, base)
+                counters[BOUNDS] += 1
+            cycles, energy = bound_box(problem, tables, scratch, goal, worst, dataflow, at, cut, not by_copies)
+            if cycles == MISFIT:
+                counters[BOUNDS] += by_copies
+                continue
+            if by_copies:
+                offer_copies(problem, scratch, queue, best, goal, worst, dataflow, at, root, cycles, energy)
+                continue
+            value = value_of(goal, cycles, energy)
+            if value < worst:
+                child = note(queue, value, cycles, energy, at, root, BOX, SETTLED if settled else OPEN)
+                offer(queue, child, base)
+            else:
+                best.left_out[dataflow] = min(best.left_out[dataflow], value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..ir.compiled import compiled
+from ..ir.compiled import compiled, inlined
 from .map_problem import (
     AXIS_CLIPPED,
     AXIS_CONSTANT,
@@ -120,14 +120,22 @@ def compute_cycles(problem: Problem, dataflow: int, box: Ints) -> tuple[int, int
             column *= points
         else:
             reduce *= points
-    rows, cols = machine[ROWS], machine[COLS]
     row, col, lane = problem.blocked[dataflow, ROW], problem.blocked[dataflow, COL], problem.blocked[dataflow, LANE]
+    along_rows = box[POINTS, row] if row >= 0 else 1
+    along_cols = box[POINTS, col] if col >= 0 else 1
+    width = box[POINTS, lane] if lane >= 0 else 1
+    return tile_cycles(machine, dataflow, group, point, column, reduce, along_rows, along_cols, width)
+
+
+@inlined
+def tile_cycles(
+    machine: Ints, dataflow: int, group: int, point: int, column: int, reduce: int, e_r: int, e_c: int, width: int
+) -> tuple[int, int]:
+    """The same by the points of a tile: of each kind, along rows, columns and lanes."""
     if dataflow == VECTOR:
-        width = box[POINTS, lane] if lane >= 0 else 1
         points = group * point * column * reduce
         return machine[COMMAND] + machine[STARTUP] + points // width * ceil_div(width, machine[LANES]), 0
-    e_r = box[POINTS, row] if row >= 0 else 1
-    e_c = box[POINTS, col] if col >= 0 else 1
+    rows, cols = machine[ROWS], machine[COLS]
     column_blocks = column // e_c * ceil_div(e_c, cols)
     if dataflow == WS:
         passes = group * column_blocks * (reduce // e_r) * blocks(e_r, rows, point)

@@ -40,7 +40,7 @@ class Walk(NamedTuple):
     """Room for one walk. `loops` has a row a loop (from 1): dimension, tiles, classes, then the class, what is left of
     it and the repetitions in it while walking; `firsts` the first tile of each class. `tables` are durations of reads,
     stores, computes and their tails with `strides`; `loads` where an operand is loaded, how deep and what it waits for.
-    `state` and `seen` are of the max-plus vector."""
+    `state` and `seen` are of the max-plus vector, `lags` by how much dispatch lies before compute in `seen`."""
 
     loops: Ints
     firsts: Ints
@@ -49,6 +49,7 @@ class Walk(NamedTuple):
     loads: Ints
     state: Ints
     seen: Ints
+    lags: Ints
     changes: Ints
     box: Ints
 
@@ -66,6 +67,7 @@ def room(problem: Problem) -> Walk:
         zeros((operands, 4), np.int64),
         zeros(rows, np.int64),
         zeros((LOOPS + 1, PERIODS + 1, rows), np.int64),
+        zeros((LOOPS + 1, PERIODS + 1), np.int64),
         zeros((LOOPS + 1, rows + 1), np.int64),
         zeros((4, max(dims, LOOPS) + 1), np.int64),
     )

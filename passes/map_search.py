@@ -19,6 +19,7 @@ from ..ir.arch import Arch
 from ..ir.diagnostics import CompileError, ensure
 from ..ir.frozen import dataclass
 from ..ir.nest import Dataflow, Nest, Schedule, sum_has_an_order
+from .map_box import scratch_of
 from .map_branch import (
     ASKED,
     DONE,
@@ -49,7 +50,6 @@ from .map_queue import (
 )
 from .map_space import MapSpace, space
 from .map_tables import make_tables
-from .map_transfers import scratch_of
 from .mapping import Pin
 from .objective import ROUNDING, Objective
 from .schedule import make_schedule
@@ -152,7 +152,7 @@ class _Search:
         self.roots = _roots(self.names, dataflows, found, sum_has_an_order(nest))
         self.best: Best = best_of(len(self.names), limit)
         self.scratch, self.walk = scratch_of(self.problem, self.tables), room(self.problem)
-        self.work = np.zeros((6, len(self.names)), np.int64)
+        self.work = np.zeros((4, len(self.names)), np.int64)
         self.bounds = self.evaluated = 0
         self.queue: Queue = self._empty_queue()
 
@@ -244,7 +244,7 @@ def _roots(names: Sequence[str], dataflows: Sequence[Dataflow], found: MapSpace,
     orders = [[names.index(dim) for dim in order] for order in found.orders]
     return Roots(
         np.repeat(np.array([DATAFLOWS.index(each) for each in dataflows], np.int64), len(orders)),
-        np.array(orders * len(dataflows), np.int64).reshape(len(orders) * len(dataflows), len(names)),
+        np.array(orders * len(dataflows), np.uint32).reshape(len(orders) * len(dataflows), len(names)),
         np.array([found.signatures[name] for name in names], np.int64),
         ordered,
     )

@@ -6,12 +6,44 @@ Runs are those of full tiles, which is exact except where a tile that is not the
 
 from __future__ import annotations
 
-from operator import mul
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
+from numba.cpython.unsafe import numbers
 
 from ..ir.compiled import inlined
+from .map_box import (
+    ALWAYS,
+    CYCLES,
+    EARLIEST,
+    ELEMENTS,
+    KEY,
+    KNOWN_EARLIEST,
+    KNOWN_FIRST,
+    KNOWN_LATEST,
+    KNOWN_LONGEST,
+    KNOWN_OFTEN,
+    KNOWN_TILE,
+    KNOWN_TILES,
+    LATER,
+    LATEST,
+    LOCAL_BYTES,
+    LONGEST,
+    MAIN_BYTES,
+    MAYBE_TILED,
+    OFTEN,
+    PINNED,
+    PLACES,
+    ROUND_CYCLES,
+    ROUND_ELEMENTS,
+    ROUND_LOCAL_BYTES,
+    ROUND_MAIN_BYTES,
+    TILE,
+    TILED,
+    TIMES,
+    WITH_ONE,
+    WITH_TWO,
+    Scratch,
+)
 from .map_commands import bus_cycles, ceil_div
 from .map_problem import (
     AXIS_STEP,
@@ -21,7 +53,6 @@ from .map_problem import (
     LARGEST_EXTENT,
     OF_AXES,
     OF_BYTES,
-    OF_COPIES,
     OF_FIRST_AXIS,
     OF_INNERMOST,
     OF_LOCAL_BYTES,
@@ -56,71 +87,9 @@ from .map_tables import (
     Tables,
 )
 
-# Columns of `moved`, by operand: how often it is moved, at least and at most; cycles on the bus, of all transfers, of
-# all but the first, of the first, of the last and the most of one (these two of stores, and where the figures of runs
-# are not exact); bytes in main memory and locally; bytes of a tile; whether every iteration moves it; the copies that
-# are pinned, 0 for none.
-TIMES, OFTEN, CYCLES, LATER, EARLIEST, LATEST, LONGEST, MAIN_BYTES, LOCAL_BYTES, TILE, ALWAYS, PINNED = range(12)
-# Columns of `known`, by operand and place: what the figures are of (-1: nothing), the same figures of a round of all
-# its tiles, which loops over other dimensions repeat; its tiles; what `LATER` leaves out.
-(
-    KEY, KNOWN_TILE, KNOWN_OFTEN, KNOWN_TILES, ROUND_CYCLES, KNOWN_EARLIEST, KNOWN_LATEST, KNOWN_LONGEST, KNOWN_FIRST,
-    ROUND_MAIN_BYTES, ROUND_LOCAL_BYTES,
-) = range(11)  # fmt: skip
-PLACES = 1 << 9  # of figures that are known, for each operand
 SPREAD = 0x9E3779B97F4A7C1 | 1  # odd: keys that are near one another are at different places
 TOO_LARGE = -1  # bytes of a tile that commands cannot name
-# Rows of `tiled`: dimensions of more than one tile, the innermost first; their tiles, at least and at most.
-TILED_DIM, TILED_FEWEST, TILED_MOST = range(3)
-
-
-class Scratch(NamedTuple):
-    """What a bound notes of the operands of its box (`moved`), the row of `boxes` of each axis, bytes in each memory,
-    a box of the least points and the loops.
-
-    A cut of a box leaves the figures of operands that do not depend on its dimension as they were, and most boxes have
-    those of others before them in all but a few dimensions: `known` has figures of operands by the nodes of the
-    dimensions that they depend on. `dims` are these and, last, how many; `factors` what numbers their nodes, then the
-    number of the first ones, and whether all of them can be numbered: if not, figures are computed each time."""
-
-    moved: Ints
-    entries: Ints
-    needed: Ints
-    box: Ints
-    tiled: Ints
-    known: Ints
-    factors: Ints
-    dims: Ints
-
-
-def scratch_of(problem: Problem, tables: Tables) -> Scratch:
-    """Room for the bounds of a problem."""
-    zeros: Any = np.zeros
-    operands, dims = problem.relevant.shape
-    moved = zeros((operands, PINNED + 1), np.int64)
-    moved[:, PINNED] = problem.operands[:, OF_COPIES]
-    factors, numbered = zeros((operands, dims + 2), np.int64), zeros((operands, dims + 1), np.int64)
-    for operand in range(operands):
-        mattering = np.flatnonzero(problem.relevant[operand])
-        products = [problem.operands.shape[1]]  # more than there are axes to be the innermost
-        for dim in mattering:
-            products.append(products[-1] * int(tables.roots[dim + 1] - tables.roots[dim]))
-        if products[-1] * int(tables.roots[-1]) < 1 << 62:
-            factors[operand, : len(mattering)] = products[:-1]
-            factors[operand, dims:] = sum(map(mul, products[:-1], tables.roots[mattering].tolist())), 1
-            numbered[operand, : len(mattering)] = mattering
-            numbered[operand, dims] = len(mattering)
-    known = np.full((operands, PLACES, ROUND_LOCAL_BYTES + 1), -1, np.int64)
-    return Scratch(
-        moved,
-        zeros(len(problem.axes), np.int64),
-        zeros(len(problem.capacities), np.int64),
-        zeros((2, dims), np.int64),
-        zeros((3, dims), np.int64),
-        known,
-        factors,
-        numbered,
-    )
+_trailing_zeros: Any = numbers.trailing_zeros
 
 
 @inlined
@@ -161,75 +130,57 @@ def tile_bytes(problem: Problem, tables: Tables, scratch: Scratch, at: Ints, ope
 
 
 @inlined
-def note_loops(tables: Tables, scratch: Scratch, at: Ints, order: Ints) -> int:
-    """The loops of a box that may have more than one tile, as columns of `tiled`; how many there are."""
-    count = 0
-    for place in range(order.size - 1, -1, -1):
-        dim = order[place]
-        node = tables.nodes[at[dim]]
-        if node[MOST] > 1:
-            scratch.tiled[TILED_DIM, count] = dim
-            scratch.tiled[TILED_FEWEST, count] = node[FEWEST]
-            scratch.tiled[TILED_MOST, count] = node[MOST]
-            count += 1
-    return count
-
-
-@inlined
 def note_operand(
-    problem: Problem, tables: Tables, scratch: Scratch, at: Ints, loops: int, operand: int, dataflow: int
+    problem: Problem, tables: Tables, scratch: Scratch, at: Ints, cut: int, operand: int, dataflow: int, priced: bool
 ) -> bool:
-    """What is moved of an operand, as columns of `moved`; False where its tile exceeds the fields of commands or, with
-    those of the operands before it, its memory. Requires `note_loops`, and `needed` to be zeros before the first."""
-    moved, tiled = scratch.moved[operand], scratch.tiled
-    factors, dims = scratch.factors[operand], scratch.dims[operand]
-    key = problem.operands[operand, OF_INNERMOST + dataflow] - factors[at.size]
-    for place in range(dims[at.size]):
-        key += factors[place] * at[dims[place]]
+    """What is moved of an operand, as columns of `moved` (bytes only where they are `priced`); False where its tile
+    exceeds the fields of commands or, with those of the operands before it, its memory. Requires a noted box, and
+    `needed` to be zeros before the first."""
+    moved, figures, factors, here = (
+        scratch.moved[operand],
+        problem.operands[operand],
+        scratch.factors[operand],
+        scratch.here,
+    )
+    key = scratch.keys[operand] + figures[OF_INNERMOST + dataflow] + factors[cut] * at[cut]
     known = scratch.known[operand, (key * SPREAD) >> 40 & (PLACES - 1)]
     if known[KEY] != key or not factors[at.size + 1]:
         learn(problem, tables, scratch, at, operand, dataflow, known)
         known[KEY] = key
-    if known[KNOWN_TILE] == TOO_LARGE:
+    tile, tiles = known[KNOWN_TILE], known[KNOWN_TILES]
+    if tile == TOO_LARGE:
         return False
-    memory = problem.operands[operand, OF_MEMORY]
-    scratch.needed[memory] += max(1, moved[PINNED]) * known[KNOWN_TILE]
-    if scratch.needed[memory] > problem.capacities[memory]:
+    memory = figures[OF_MEMORY]
+    needed = max(1, moved[PINNED]) * tile
+    scratch.needed[WITH_ONE, memory] += needed
+    if scratch.needed[WITH_ONE, memory] > problem.capacities[memory]:
         return False
-    repeats, changes, always = 1, False, True
-    for loop in range(loops):
-        matters, fewest = problem.relevant[operand, tiled[TILED_DIM, loop]] > 0, tiled[TILED_FEWEST, loop]
-        repeats *= fewest if changes and not matters else 1
-        always = always and (matters or changes)
-        changes = changes or (matters and fewest > 1)
-    moved[TIMES] = repeats * known[KNOWN_TILES]
+    # Loops over other dimensions repeat its tiles, but for those inside the innermost loop that changes the tile.
+    matters = scratch.relevant[operand]
+    changing = here[TILED] & matters
+    changing &= -changing
+    repeats = 1
+    if changing:
+        repeating = here[TILED] & ~matters & -changing
+        while repeating:
+            repeats *= scratch.fewest[_trailing_zeros(repeating)]
+            repeating &= repeating - 1
+    times, cycles = repeats * tiles, repeats * known[ROUND_CYCLES]
+    cycles += times * problem.machine[COMMAND]
+    scratch.needed[WITH_TWO, memory] += 2 * tile if moved[PINNED] == 0 and times > 1 else needed
+    moved[TIMES] = times
     moved[OFTEN] = known[KNOWN_OFTEN]
-    moved[CYCLES] = moved[TIMES] * problem.machine[COMMAND] + repeats * known[ROUND_CYCLES]
-    moved[LATER] = max(0, moved[CYCLES] - known[KNOWN_FIRST])
+    moved[CYCLES] = cycles
+    moved[LATER] = max(0, cycles - known[KNOWN_FIRST])
     moved[EARLIEST] = known[KNOWN_EARLIEST]
     moved[LATEST] = known[KNOWN_LATEST]
     moved[LONGEST] = known[KNOWN_LONGEST]
-    moved[MAIN_BYTES] = repeats * known[ROUND_MAIN_BYTES]
-    moved[LOCAL_BYTES] = repeats * known[ROUND_LOCAL_BYTES]
-    moved[TILE] = known[KNOWN_TILE]
-    moved[ALWAYS] = changes and always
-    return True
-
-
-@inlined
-def fits(problem: Problem, scratch: Scratch, copies: int) -> bool:
-    """Whether the smallest tiles fit with two copies of the operands that `copies` has bits for and that need them."""
-    for memory in range(problem.capacities.size):
-        scratch.needed[memory] = 0
-    for operand in range(problem.operands.shape[0]):
-        moved = scratch.moved[operand]
-        count = moved[PINNED]
-        if not count:
-            count = 2 if copies >> operand & 1 and moved[TIMES] > 1 else 1
-        memory = problem.operands[operand, OF_MEMORY]
-        scratch.needed[memory] += count * moved[TILE]
-        if scratch.needed[memory] > problem.capacities[memory]:
-            return False
+    moved[ELEMENTS] = repeats * known[ROUND_ELEMENTS]
+    moved[TILE] = tile
+    moved[ALWAYS] = 1 if changing and not here[MAYBE_TILED] & ~matters & (changing - 1) else 0
+    if priced:
+        moved[MAIN_BYTES] = repeats * known[ROUND_MAIN_BYTES]
+        moved[LOCAL_BYTES] = repeats * known[ROUND_LOCAL_BYTES]
     return True
 
 
@@ -295,6 +246,7 @@ def learn(
     known[KNOWN_OFTEN] = often
     known[ROUND_CYCLES] = bus_cycles(machine, beats, requests)
     known[KNOWN_EARLIEST] = command + bus_cycles(machine, first_beats, first_requests)
+    known[ROUND_ELEMENTS] = inside
     known[ROUND_MAIN_BYTES] = inside * size
     known[ROUND_LOCAL_BYTES] = counts * figures[OF_LOCAL_BYTES]
     known[KNOWN_FIRST] = known[KNOWN_EARLIEST]

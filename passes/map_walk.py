@@ -191,30 +191,34 @@ def note_changes(problem: Problem, walk: Walk, loops: int, loop: int, output_dep
 def skip_periods(walk: Walk, loop: int) -> None:
     """After a repetition of `loop`: if the state is that of an earlier repetition plus a constant, all whole periods
     that are left of the class at once."""
-    state, seen, changes = walk.state, walk.seen[loop], walk.changes[loop]
+    state, seen, lags, changes = walk.state, walk.seen[loop], walk.lags[loop], walk.changes[loop]
     repeated, left = walk.loops[loop, REPEATED], walk.loops[loop, LEFT]
+    newest, lag = repeated % (PERIODS + 1), state[COMPUTED] - state[DISPATCH]
+    place = newest
     for period in range(1, min(repeated, PERIODS + 1)):
-        older = seen[(repeated - period) % (PERIODS + 1)]
-        by = state[DISPATCH] - older[DISPATCH]
-        if state[COMPUTED] - older[COMPUTED] != by:
+        place = place - 1 if place > 0 else PERIODS
+        if lags[place] != lag:  # they lie side by side, states do not
             continue
+        older = seen[place]
+        by = state[DISPATCH] - older[DISPATCH]
         same = True
-        for place in range(1, changes[0] + 1):
-            now, before = state[changes[place]], older[changes[place]]
+        for each in range(1, changes[0] + 1):
+            now, before = state[changes[each]], older[changes[each]]
             if now - before != by and (now > LONG_AGO or before > LONG_AGO):
                 same = False
                 break
         if same:
-            for place in range(1, changes[0] + 1):
-                row = changes[place]
+            for each in range(1, changes[0] + 1):
+                row = changes[each]
                 if state[row] > LONG_AGO:
                     state[row] += by * (left // period)
             walk.loops[loop, LEFT] = left % period
             walk.loops[loop, REPEATED] = -(1 << 40)  # what is left is shorter than a period
             return
-    older = seen[repeated % (PERIODS + 1)]
-    for place in range(1, changes[0] + 1):
-        older[changes[place]] = state[changes[place]]
+    older = seen[newest]
+    lags[newest] = lag
+    for each in range(1, changes[0] + 1):
+        older[changes[each]] = state[changes[each]]
 
 
 @inlined

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..ir.compiled import inlined
+from .map_box import LASTS, SINGLE, TILES
 from .map_commands import ceil_div
 from .map_problem import (
     ALL,
@@ -29,16 +30,6 @@ from .map_problem import (
     Problem,
 )
 from .map_tables import COL_BLOCKS, FEWEST, LANE_BLOCKS, LAST, LO, ROW_BLOCKS, Tables
-
-
-@inlined
-def tiles_of(problem: Problem, tables: Tables, at: Ints, kind: int) -> int:
-    """Tiles of all dimensions of a kind, at least."""
-    product = 1
-    for dim in range(problem.extents.size):
-        if problem.kinds[dim] == kind:
-            product *= tables.nodes[at[dim], FEWEST]
-    return product
 
 
 @inlined
@@ -80,13 +71,13 @@ def streamed(problem: Problem, tables: Tables, at: Ints, kind: int, least: int) 
 
 @inlined
 def point_blocks(
-    problem: Problem, tables: Tables, at: Ints, size: int, single: bool, times: int, least: int
+    problem: Problem, tables: Tables, here: Ints, at: Ints, size: int, times: int, least: int
 ) -> tuple[int, int]:
     """At least the sums over tiles of points of blocks(points, size, p -> max(times, least * p)) and of
     ceil(points / size); of single sizes those."""
-    if not single:
+    if not here[SINGLE]:
         points = problem.totals[POINT]
-        fewest = max(ceil_div(points, size), tiles_of(problem, tables, at, POINT))
+        fewest = max(ceil_div(points, size), here[TILES + POINT])
         return max(fewest * times, points * least), fewest
     total, blocks = 0, 0
     for choice in range(choices(problem, POINT)):
@@ -102,15 +93,15 @@ def point_blocks(
 
 
 @inlined
-def row_passes(problem: Problem, tables: Tables, at: Ints, row: int, kind: int, single: bool) -> int:
+def row_passes(problem: Problem, tables: Tables, here: Ints, at: Ints, row: int, kind: int) -> int:
     """At least the sum over tiles along rows and over streamed tiles of blocks(points, R, k -> max(streamed, k))."""
     rows = problem.machine[ROWS]
     if row < 0:
-        return streamed(problem, tables, at, kind, 1) if single else problem.totals[kind]
+        return streamed(problem, tables, at, kind, 1) if here[SINGLE] else problem.totals[kind]
     node = tables.nodes[at[row]]
-    if not single:
+    if not here[SINGLE]:
         by_blocks = node[ROW_BLOCKS] * problem.totals[kind]
-        fewest: int = max(by_blocks, problem.extents[row] * tiles_of(problem, tables, at, kind))
+        fewest: int = max(by_blocks, problem.extents[row] * here[TILES + kind])
         return fewest
     full, last, tiles = node[LO] // rows, node[LAST] // rows, node[FEWEST]
     total: int = ((tiles - 1) * full + last) * streamed(problem, tables, at, kind, rows)
@@ -125,15 +116,15 @@ def row_passes(problem: Problem, tables: Tables, at: Ints, row: int, kind: int, 
 
 @inlined
 def work_of(
-    problem: Problem, tables: Tables, at: Ints, dataflow: int, single: bool, times: int
+    problem: Problem, tables: Tables, here: Ints, at: Ints, dataflow: int, times: int
 ) -> tuple[int, int, int, int, int]:
     """Cycles of the execution unit in all, the least tail of a compute, elements read of a and b, and elements written
-    to the accumulator, for `times` commands (specs/isa.md, section 3; specs/counts.md)."""
+    to the accumulator, for `times` commands (specs/isa.md, section 3; specs/counts.md). `here`: passes/map_box.py."""
     machine, totals = problem.machine, problem.totals
     row, col, lane = problem.blocked[dataflow, ROW], problem.blocked[dataflow, COL], problem.blocked[dataflow, LANE]
     g, p, m, k = totals[BATCH], totals[POINT], totals[COLUMN], totals[REDUCE]
     command = machine[COMMAND]
-    tiles_reduce = tiles_of(problem, tables, at, REDUCE)
+    tiles_reduce = here[TILES + REDUCE]
     if dataflow == VECTOR:
         points = totals[ALL]
         blocks = tables.nodes[at[lane], LANE_BLOCKS] if lane >= 0 else 1
@@ -151,25 +142,22 @@ def work_of(
         row_blocks *= node[ROW_BLOCKS]
         fill_rows = min(rows, node[LAST])
         fill = times * fill_rows
-        if single and node[FEWEST] > 1:
+        if here[SINGLE] and node[FEWEST] > 1:
             fill += times // node[FEWEST] * (node[FEWEST] - 1) * (min(rows, node[LO]) - fill_rows)
-    fewest = 1
-    for dim in range(problem.extents.size):
-        if problem.kinds[dim] == POINT:
-            fewest *= tables.nodes[at[dim], LAST]
+    fewest = here[LASTS + POINT]
     if dataflow == OS:
-        passes, blocks = point_blocks(problem, tables, at, rows, single, k, tiles_reduce)
+        passes, blocks = point_blocks(problem, tables, here, at, rows, k, tiles_reduce)
         tail = 2 * min(rows, fewest) + fill_cols + machine[DRAIN]
         work = times * command + g * col_blocks * passes
         return work, tail, g * p * k * col_blocks, blocks * g * k * m, g * m * p * tiles_reduce
     if dataflow == WS:
-        passes = row_passes(problem, tables, at, row, POINT, single)
+        passes = row_passes(problem, tables, here, at, row, POINT)
         work = times * command + fill + g * col_blocks * row_others * passes
         tail = fill_rows + fill_cols + machine[DRAIN]
-        b = g * k * m * tiles_of(problem, tables, at, POINT)
+        b = g * k * m * here[TILES + POINT]
         return work, tail, g * p * k * col_blocks, b, g * m * p * row_blocks
-    _, blocks = point_blocks(problem, tables, at, cols, single, 1, 0)
-    passes = row_passes(problem, tables, at, row, COLUMN, single)
+    _, blocks = point_blocks(problem, tables, here, at, cols, 1, 0)
+    passes = row_passes(problem, tables, here, at, row, COLUMN)
     work = times * command + fill + g * row_others * blocks * passes
     tail = fill_rows + min(cols, fewest) + machine[DRAIN]
-    return work, tail, g * p * k * tiles_of(problem, tables, at, COLUMN), g * k * m * blocks, g * m * p * row_blocks
+    return work, tail, g * p * k * here[TILES + COLUMN], g * k * m * blocks, g * m * p * row_blocks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import gc
 import re
 import shutil
@@ -76,6 +77,20 @@ def test_compiled_code_takes_constants_of_digested_sources_only() -> None:
             taken = set(re.findall(r"^from \.\.ir\.(\w+) import", path.read_text(), re.M))
             assert taken <= digested | {"arch", "stats", "diagnostics", "frozen"}, path.name
             assert path.parent.name == "runtime" or path.name.startswith("map_"), path.name
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "passes").glob("map_*.py")), ids=lambda path: path.stem)
+def test_indices_from_the_end_are_for_other_files(path: Path) -> None:
+    """Compiled functions of these files would read what lies before an array."""
+    for function in ast.walk(ast.parse(path.read_text())):
+        if isinstance(function, ast.FunctionDef) and any(
+            ast.unparse(each) in ("compiled", "inlined", "compiled_entry") for each in function.decorator_list
+        ):
+            for access in ast.walk(function):
+                if isinstance(access, ast.Subscript):
+                    indices = access.slice.elts if isinstance(access.slice, ast.Tuple) else [access.slice]
+                    below = [each for each in indices if isinstance(each, ast.UnaryOp)]
+                    assert not below, f"{function.name}: {ast.unparse(access)}"
 
 
 def test_old_versions_are_dropped(tmp_path: Path) -> None:
@@ -188,3 +203,14 @@ def test_numba_still_has_what_is_overridden() -> None:
     for name in ("_optimize_final_module", "_finalize_final_module", "get_pointer_to_function", "codegen"):
         assert name in vars(compiled._LinkedLibrary)
         assert vars(compiled._LinkedLibrary)[name] is not vars(base).get(name)
+
+
+@pytest.mark.usefixtures("cache_elsewhere")
+def test_other_files_may_count_from_the_end() -> None:
+    @compiled.compiled_entry
+    def last(numbers: Integers) -> int:
+        return int(numbers[-1])
+
+    before = compiled._arrays.fix_integer_index
+    assert last(np.array([3, 4])) == 4
+    assert compiled._arrays.fix_integer_index is before is compiled._fix_integer_index

@@ -15,11 +15,12 @@ from dnnc.ir.nest import BodyOp, Nest
 from dnnc.ir.nest_layout import local_layout
 from dnnc.ir.schedule_rules import EXTENT_LIMIT
 from dnnc.passes.map_bound import ANY_COPIES, bound
+from dnnc.passes.map_box import scratch_of
 from dnnc.passes.map_goal import goal_of
 from dnnc.passes.map_objective import objective_floor
 from dnnc.passes.map_problem import DATAFLOWS, LARGEST_EXTENT, problem_of
 from dnnc.passes.map_tables import FEWEST, HI, LEFT, LO, MOST, make_tables
-from dnnc.passes.map_transfers import TOO_LARGE, scratch_of, tile_bytes
+from dnnc.passes.map_transfers import TOO_LARGE, tile_bytes
 from dnnc.passes.objective import parse_objective
 from dnnc.passes.schedule import make_schedule
 from hypothesis import given, settings

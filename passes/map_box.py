@@ -1,0 +1,210 @@
+"""What bounds of a box of tile sizes share: products over its dimensions, which loops it has, and room for figures.
+
+A cut of a box makes boxes that differ along one dimension. What the others come to is noted once (`note_others`), then
+each box by what it has along the dimension that is cut (`note_box`). Loops are bits, that of the innermost is bit 0.
+"""
+
+from __future__ import annotations
+
+from operator import mul
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..ir.compiled import inlined
+from .map_problem import AXIS_STEP, OF_AXES, OF_COPIES, OF_FIRST_AXIS, REDUCE, Ints, Problem
+from .map_tables import FEWEST, HI, LAST, LO, MOST, Tables
+
+# Columns of `moved`, by operand: how often it is moved, at least and at most; cycles on the bus, of all transfers, of
+# all but the first, of the first, of the last and the most of one (these two of stores, and where the figures of runs
+# are not exact); elements and bytes in main memory and bytes locally; bytes of a tile; whether every iteration moves
+# it; the copies that are pinned, 0 for none.
+(
+    TIMES, OFTEN, CYCLES, LATER, EARLIEST, LATEST, LONGEST, ELEMENTS, MAIN_BYTES, LOCAL_BYTES, TILE, ALWAYS, PINNED,
+) = range(13)  # fmt: skip
+# Columns of `known`, by operand and place: what the figures are of (-1: nothing), the same figures of a round of all
+# its tiles, which loops over other dimensions repeat; its tiles; what `LATER` leaves out.
+(
+    KEY, KNOWN_TILE, KNOWN_TILES, ROUND_CYCLES, KNOWN_FIRST, KNOWN_EARLIEST, ROUND_ELEMENTS, KNOWN_OFTEN, KNOWN_LATEST,
+    KNOWN_LONGEST, ROUND_MAIN_BYTES, ROUND_LOCAL_BYTES,
+) = range(12)  # fmt: skip
+PLACES = 1 << 9  # of figures that are known, for each operand
+# Of `others` and `here`: by kind, how many tiles at least and the points of the last tile; whether all sizes are single
+# ones; the loops of more than one tile, those that may have more than one, and those over reduced dimensions.
+TILES, LASTS, SINGLE, TILED, MAYBE_TILED, REDUCED = 0, 4, 8, 9, 10, 11
+# Rows of `needed`, by memory: bytes with one copy where none are pinned, and with two of all that may have them.
+WITH_ONE, WITH_TWO = 0, 1
+# Of `bounded`: operands that may have two copies or one, and those that have two or would not be faster with two, as
+# bits; when the execution unit ends without pauses for operands, and a pause; the bound of all else with two copies of
+# the output and with one.
+MAY_BE_TWICE, TWICE, UNIT, GAP, OUTPUT_TWICE, OUTPUT_ONCE = range(6)
+
+
+class Scratch(NamedTuple):
+    """The nodes of a box (`at`). What a bound notes of its operands (`moved`), the row of `boxes` of each axis, bytes
+    in each memory (`needed`), the products of all dimensions but the one that is cut (`others`) and of all (`here`),
+    the fewest tiles of each loop (`fewest`), by operand the bits of its loops (`relevant`) and a part of its key
+    (`keys`).
+
+    A cut of a box leaves the figures of operands that do not depend on its dimension as they were, and most boxes have
+    those of others before them in all but a few dimensions: `known` has figures of operands by the nodes of the
+    dimensions that they depend on. `factors` is what numbers these nodes, then the number of the first ones, and
+    whether all of them can be numbered: if not, figures are computed each time. `bounded` is what copies of the
+    operands do not change of the bound of a box."""
+
+    at: Any
+    moved: Ints
+    entries: Ints
+    needed: Ints
+    others: Ints
+    here: Ints
+    fewest: Ints
+    relevant: Ints
+    keys: Ints
+    known: Ints
+    factors: Ints
+    bounded: Ints
+
+
+def scratch_of(problem: Problem, tables: Tables) -> Scratch:
+    """Room for the bounds of a problem."""
+    zeros: Any = np.zeros
+    operands, dims = problem.relevant.shape
+    moved = zeros((operands, PINNED + 1), np.int64)
+    moved[:, PINNED] = problem.operands[:, OF_COPIES]
+    factors = zeros((operands, dims + 2), np.int64)
+    for operand in range(operands):
+        mattering = np.flatnonzero(problem.relevant[operand])
+        products = [problem.operands.shape[1]]  # more than there are axes to be the innermost
+        for dim in mattering:
+            products.append(products[-1] * int(tables.roots[dim + 1] - tables.roots[dim]))
+        if products[-1] * int(tables.roots[-1]) < 1 << 62:
+            factors[operand, mattering] = products[:-1]
+            factors[operand, dims:] = sum(map(mul, products[:-1], tables.roots[mattering].tolist())), 1
+    return Scratch(
+        at=zeros(dims, np.uint32),
+        moved=moved,
+        entries=zeros(len(problem.axes), np.int64),
+        needed=zeros((2, len(problem.capacities)), np.int64),
+        others=zeros(REDUCED + 1, np.int64),
+        here=zeros(REDUCED + 1, np.int64),
+        fewest=zeros(dims, np.int64),
+        relevant=zeros(operands, np.int64),
+        keys=zeros(operands, np.int64),
+        known=np.full((operands, PLACES, ROUND_LOCAL_BYTES + 1), -1, np.int64),
+        factors=factors,
+        bounded=zeros(OUTPUT_ONCE + 1, np.int64),
+    )
+
+
+@inlined
+def note_others(problem: Problem, tables: Tables, scratch: Scratch, order: Ints, at: Ints, cut: int) -> int:
+    """The products of all dimensions but `cut`; the loop over that one."""
+    others, fewest = scratch.others, scratch.fewest
+    relevant, keys, operands = scratch.relevant, scratch.keys, problem.relevant.shape[0]
+    for each in range(SINGLE + 1):
+        others[each] = 1
+    for operand in range(operands):
+        relevant[operand] = 0
+        keys[operand] = -scratch.factors[operand, at.size]
+    tiled, maybe_tiled, reduced, cut_loop = 0, 0, 0, 0
+    for loop in range(at.size):
+        dim = order[at.size - 1 - loop]
+        bit = 1 << loop
+        kind = problem.kinds[dim]
+        if kind == REDUCE:
+            reduced |= bit
+        for operand in range(operands):
+            relevant[operand] |= problem.relevant[operand, dim] << loop
+        if dim == cut:
+            cut_loop = loop
+            continue
+        number = at[dim]
+        node = tables.nodes[number]
+        tiles = node[FEWEST]
+        fewest[loop] = tiles
+        others[TILES + kind] *= tiles
+        others[LASTS + kind] *= node[LAST]
+        if node[LO] != node[HI]:
+            others[SINGLE] = 0
+        if tiles > 1:
+            tiled |= bit
+        if node[MOST] > 1:
+            maybe_tiled |= bit
+        for operand in range(operands):
+            keys[operand] += scratch.factors[operand, dim] * number
+    others[TILED] = tiled
+    others[MAYBE_TILED] = maybe_tiled
+    others[REDUCED] = reduced
+    return cut_loop
+
+
+@inlined
+def note_box(problem: Problem, tables: Tables, scratch: Scratch, at: Ints, cut: int, cut_loop: int) -> None:
+    """The products of a box. Requires `note_others` of the same `cut` of a box that is equal along all others."""
+    others, here, node = scratch.others, scratch.here, tables.nodes[at[cut]]
+    kind, tiles = problem.kinds[cut], node[FEWEST]
+    for each in range(REDUCED + 1):
+        here[each] = others[each]
+    scratch.fewest[cut_loop] = tiles
+    here[TILES + kind] *= tiles
+    here[LASTS + kind] *= node[LAST]
+    if node[LO] != node[HI]:
+        here[SINGLE] = 0
+    if tiles > 1:
+        here[TILED] |= 1 << cut_loop
+    if node[MOST] > 1:
+        here[MAYBE_TILED] |= 1 << cut_loop
+
+
+@inlined
+def is_settled(scratch: Scratch) -> bool:
+    """Whether it is known which dimensions of a noted box are tiled."""
+    settled: bool = scratch.here[TILED] == scratch.here[MAYBE_TILED]
+    return settled
+
+
+@inlined
+def is_legal(problem: Problem, tables: Tables, scratch: Scratch, order: Ints, at: Ints, ordered: bool) -> bool:
+    """Whether some sizes in a noted box are legal; exact for single sizes (ir/schedule_rules.py)."""
+    here = scratch.here
+    inner = here[TILED] & here[REDUCED]
+    outer = here[TILED] & ~here[REDUCED]
+    if outer and inner > (outer & -outer):
+        return False
+    if ordered and not keeps_order(problem, tables, order, at):
+        return False
+    if not here[SINGLE]:
+        return True
+    output = problem.operands.shape[0] - 1
+    first = problem.operands[output, OF_FIRST_AXIS]
+    for axis in range(first, first + problem.operands[output, OF_AXES]):
+        for column in (LO, LAST):
+            span, points = 0, 1
+            for dim in range(at.size):
+                c = problem.coefficients[axis, dim]
+                if c:
+                    span += c * (tables.nodes[at[dim], column] - 1)
+                    points *= tables.nodes[at[dim], column]
+            if span // problem.axes[axis, AXIS_STEP] + 1 != points:
+                return False
+    return True
+
+
+@inlined
+def keeps_order(problem: Problem, tables: Tables, order: Ints, at: Ints) -> bool:
+    """Whether some sizes in a box sum in the order of the domain."""
+    last = -1
+    for place in range(order.size):
+        dim = order[place]
+        if problem.kinds[dim] == REDUCE and tables.nodes[at[dim], FEWEST] > 1:
+            if dim < last:
+                return False
+            last = dim
+    later = False  # a tiled one after this, in the order of the domain
+    for dim in range(at.size - 1, -1, -1):
+        if problem.kinds[dim] == REDUCE and problem.extents[dim] > 1:
+            if later and tables.nodes[at[dim], LO] > 1:
+                return False
+            later = later or tables.nodes[at[dim], FEWEST] > 1
+    return True
