@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-
 from dnnc.ir.arch import Arch
 from dnnc.ir.compiled import compiled_entry
 from dnnc.ir.nest import Nest
