@@ -18,28 +18,29 @@ Ensures:  values are those of before, to the last bit: sums are added in the sam
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 
 from ..ir.arch import Arch
-from ..ir.diagnostics import CompileError, Diagnostic, close_match
+from ..ir.diagnostics import CompileError, Diagnostic
 from ..ir.frozen import dataclass
 from ..ir.module import Module, Operation
 from ..ir.nest import Nest
-from .group_search import GroupSearch
+from .group_pins import pinned_groups, refuse_groups_of, wholly_pinned, without_stays
+from .group_search import GroupSearch, stripe_counts
 from .groups import Group, between_stripes, must_be_among, with_groups
-from .im2col import copy_name
 from .keep import candidates, keep_plan, schedule_cache
 from .keep_found import Figures
 from .keep_plan import Plan
 from .map_cache import MapCache
 from .mapper import STOPPED, Mapper
-from .mapping import GroupPin, MappingOptions
+from .mapping import MappingOptions
 from .objective import Short
-from .stripes import Chain, NotAChain, Uses, stripe_name
+from .stripes import NotAChain
 
 GROUPS_STOPPED = f"the search for groups {STOPPED}"  # stands in the reasons of layers that might be in one
+_MOST_TRIED = 6  # numbers of stripes, for one that fits
+_MORE = 1.4  # times the stripes of before
 
 
 def depth_first(scheduled: Module, arch: Arch, options: MappingOptions, given: Collection[str]) -> Module:
@@ -49,14 +50,14 @@ def depth_first(scheduled: Module, arch: Arch, options: MappingOptions, given: C
     Raises CompileError for pinned groups that there cannot be, and as passes/keep.py does.
     """
     if arch.kind != "executable":
-        _refuse_groups_of(arch, options)
+        refuse_groups_of(arch, options)
         return scheduled
     began = time.monotonic()
     work = _Work(scheduled, arch, options, given)
-    without = replace(work, options=_without_stays(options)).plan([]) if options.groups else work.plan([])
+    without = replace(work, options=without_stays(options)).plan([]) if options.groups else work.plan([])
     pinned = pinned_groups(scheduled, options)
     plan, chosen = _with_pinned(work, pinned) if pinned else without, pinned
-    fixed = {*given, *_wholly_pinned(options)}
+    fixed = {*given, *wholly_pinned(options)}
     limit = float("inf") if options.time_limit_s is None else began + options.time_limit_s
     search = GroupSearch(scheduled, arch, without, schedule_cache(scheduled), fixed, pinned, limit)
     for found in search.proposals():
@@ -69,23 +70,40 @@ def depth_first(scheduled: Module, arch: Arch, options: MappingOptions, given: C
     return _explained(plan, without, chosen, search.stopped)
 
 
-def _refuse_groups_of(arch: Arch, options: MappingOptions) -> None:
-    if options.groups:
-        message = f"{arch.name} is a machine of kind `{arch.kind}`: its layers run one after the other"
-        raise CompileError([Diagnostic(message, pin.span, "leave `groups` out") for pin in options.groups])
-
-
 def _with_pinned(work: _Work, pinned: Sequence[Group]) -> Plan:
-    spans = [each.span for each in work.options.groups]
     try:
         plan = work.plan(pinned)
     except NotAChain as why:
-        raise CompileError(
-            [Diagnostic(f"these layers cannot run depth first: {why}", span) for span in spans]
-        ) from None
-    if faults := [short.fault(layer, spans[0]) for layer, short in _beyond_limits(plan)]:
-        raise CompileError(faults)
+        raise CompileError(list(_misfits(work, pinned, str(why)))) from None
+    if beyond := list(_beyond_limits(plan)):
+        spans = {
+            layer: pin.span for pin, group in zip(work.options.groups, pinned, strict=True) for layer in group.layers
+        }
+        raise CompileError([short.fault(layer, spans[layer]) for layer, short in beyond])
     return plan
+
+
+def _misfits(work: _Work, pinned: Sequence[Group], why: str) -> Iterator[Diagnostic]:
+    """The groups that do not fit by themselves, each with the nearest number of stripes; all where each does."""
+    pins = work.options.groups
+    alone = [(pin, group, said) for pin, group in zip(pins, pinned, strict=True) if (said := work.refusal([group]))]
+    for pin, group, said in alone:
+        message = f"{pin.first} to {pin.last} cannot run depth first in {pin.stripes} stripes: {said}"
+        yield Diagnostic(message, pin.span, _nearest_stripes(work, group))
+    if not alone:
+        for pin in pins:
+            yield Diagnostic(f"{pin.first} to {pin.last}, beside other groups: {why}", pin.span, "fewer groups")
+
+
+def _nearest_stripes(work: _Work, group: Group) -> str:
+    """More stripes that fit, in a user's words; those that are tried grow."""
+    least, tried = group.stripes * _MORE, 0
+    for count in stripe_counts(group.chain):
+        if count >= least and tried < _MOST_TRIED:
+            if not work.refusal([replace(group, stripes=count)]):
+                return f"{count} stripes fit"
+            least, tried = count * _MORE, tried + 1
+    return "more stripes do not fit either" if tried else "fewer layers"
 
 
 def _beyond_limits(plan: Plan) -> Iterator[tuple[str, Short]]:
@@ -116,7 +134,7 @@ class _Work:
         if groups:
             module = self._as_pinned(module)
         chosen, inside = candidates(module, self.arch), between_stripes(module)
-        must_be_among(chosen, inside)
+        must_be_among(module, self.arch, chosen, inside)
         found = keep_plan(module, self.arch, self.options, self.given, chosen, inside)
         if found is None:
             raise NotAChain("the stripes do not fit in local memory")
@@ -128,6 +146,14 @@ class _Work:
             return self.plan(groups)
         except NotAChain:
             return None
+
+    def refusal(self, groups: Sequence[Group]) -> str:
+        """Why that is not possible; empty if it is."""
+        try:
+            self.plan(groups)
+        except NotAChain as why:
+            return str(why)
+        return ""
 
     def _as_pinned(self, module: Module) -> Module:
         """The module with the mappings that pins give to stripes."""
@@ -141,16 +167,6 @@ class _Work:
             return mapper.map(replace(operation, schedule=None), pins[operation.name], operation.schedule.im2col)
 
         return replace(module, operations=tuple(map(mapped, module.operations)))
-
-
-def _without_stays(options: MappingOptions) -> MappingOptions:
-    """The options with what pins keep in local memory left to the search: beside groups it fits, without it may not."""
-    return replace(options, pins=tuple((name, replace(pin, stay=())) for name, pin in options.pins))
-
-
-def _wholly_pinned(options: MappingOptions) -> Iterator[str]:
-    """Layers of which more is pinned than what a stripe has from its layer."""
-    yield from (name for name, pin in options.pins if pin.tiles or pin.copies or pin.complete or pin.leave)
 
 
 def _explained(plan: Plan, without: Plan, groups: Sequence[Group], stopped: Collection[str]) -> Module:
@@ -180,78 +196,3 @@ def _explained(plan: Plan, without: Plan, groups: Sequence[Group], stopped: Coll
 
 def _sum(figures: Sequence[Figures]) -> Figures:
     return Figures(sum(each.cycles for each in figures), sum(each.energy_pj for each in figures))
-
-
-# -------------------------------------------------------------------------------------------------- pinned groups
-
-
-def pinned_groups(module: Module, options: MappingOptions) -> list[Group]:
-    """The groups that the user wants. Raises CompileError where they name no layers of the module, overlap, or cannot
-    be cut so."""
-    places = {operation.name: number for number, operation in enumerate(module.operations)}
-    uses = Uses.of(module)
-    faults: list[Diagnostic] = []
-    found: list[Group] = []
-    for pin in options.groups:
-        wrong = list(_pin_faults(pin, places, found, options))
-        if not wrong:
-            try:
-                chain = Chain.of(module.operations, uses, places[pin.first], places[pin.last])
-                found.append(Group(places[pin.first], places[pin.last], pin.stripes, chain))
-                if pin.stripes > chain.most_stripes:
-                    message = f"{pin.stripes} stripes of {chain.most_stripes} rows"
-                    wrong = [Diagnostic(message, pin.span, f"2 to {chain.most_stripes}")]
-            except NotAChain as why:
-                wrong = [Diagnostic(f"{pin.first} to {pin.last} cannot run depth first: {why}", pin.span)]
-        faults += wrong
-    if not faults:
-        stripes = {name for group in found for name in group.stripe_names}
-        strange = [(name, pin) for name, pin in options.pins if name not in places and name not in stripes]
-        faults = [Diagnostic(f"there is no stripe {name!r} to map", pin.span) for name, pin in strange]
-    if faults:
-        raise CompileError(faults)
-    return found
-
-
-def _pin_faults(
-    pin: GroupPin, places: Mapping[str, int], earlier: Sequence[Group], options: MappingOptions
-) -> Iterator[Diagnostic]:
-    for name in (pin.first, pin.last):
-        if name not in places:
-            help = close_match(name, list(places)) or f"layers are: {', '.join(islice(places, 12))}"
-            yield Diagnostic(f"there is no layer {name!r} to run depth first", pin.span, help.strip())
-    if pin.first not in places or pin.last not in places:
-        return
-    first, last = places[pin.first], places[pin.last]
-    pinned = set(_wholly_pinned(options))
-    if first >= last:
-        yield Diagnostic(f"{pin.last} is not after {pin.first}", pin.span, "two layers or more, in their order")
-    for group in earlier:
-        if first <= group.last and group.first <= last:
-            message = f"{pin.first} to {pin.last} overlap {group.layers[0]} to {group.layers[-1]}"
-            yield Diagnostic(message, pin.span, "a layer is in one group")
-    for name in list(places)[first : last + 1]:
-        if name in pinned:
-            help = f"pin those of its stripes: {stripe_name(name, 1)}, ..."
-            yield Diagnostic(f"{name} runs in stripes, and its tiles, copies or what stays are pinned", pin.span, help)
-
-
-def refuse_groups(options: MappingOptions) -> None:
-    """Raise CompileError where groups are pinned: nothing is to run depth first."""
-    if options.groups:
-        message = "layers are to run depth first, but fuse is not auto"
-        raise CompileError([Diagnostic(message, each.span, "fuse auto") for each in options.groups])
-
-
-def without_stripes(module: Module, options: MappingOptions) -> MappingOptions:
-    """The options for layers that are not cut yet: pins of stripes, if groups are pinned, left out."""
-    if not options.groups:
-        return options
-    known = {operation.name for operation in module.operations}
-    layers = known | {copy_name(name) for name in known}
-
-    def is_stripe(name: str) -> bool:
-        layer, _, number = name.rpartition(".")
-        return name not in known and layer in layers and number.isdecimal()
-
-    return replace(options, pins=tuple((name, pin) for name, pin in options.pins if not is_stripe(name)))

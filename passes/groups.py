@@ -12,7 +12,7 @@ from ..ir.arch import Arch
 from ..ir.frozen import dataclass
 from ..ir.module import Module, Operation
 from ..ir.nest import Nest, main_memory_loops
-from .keep import candidates
+from .keep import candidates, refusal
 from .keep_found import Figures
 from .keep_plan import Candidate, Plan
 from .map_cache import MapCache
@@ -78,7 +78,7 @@ def cost_of(module: Module, arch: Arch, group: Group, objective: Objective, cach
     local memory. Raises NotAChain where that is not possible."""
     alone = _alone(with_groups(module, arch, [group]), group)
     chosen = candidates(alone, arch)
-    must_be_among(chosen, between_stripes(alone))
+    must_be_among(alone, arch, chosen, between_stripes(alone))
     plan = Plan(alone, arch, objective, frozenset(), cache)
     if not plan.keeps(chosen):
         raise NotAChain("the stripes do not fit in local memory")
@@ -92,11 +92,11 @@ def between_stripes(module: Module) -> frozenset[str]:
     return frozenset(name for name, count in parts.items() if count == 1)
 
 
-def must_be_among(candidates: Collection[Candidate], names: Collection[str]) -> None:
+def must_be_among(module: Module, arch: Arch, chosen: Collection[Candidate], names: Collection[str]) -> None:
     """Raise NotAChain where a value between stripes can never stay in local memory."""
-    possible = {each.name for each in candidates}
-    if missing := next((name for name in names if name not in possible), None):
-        raise NotAChain(f"{missing!r} is too large for local memory, or lies otherwise than its readers need it")
+    possible = {each.name for each in chosen}
+    if missing := min((name for name in names if name not in possible), default=None):
+        raise NotAChain(f"{missing!r} cannot stay in local memory: {refusal(module, arch, missing)}")
 
 
 def _alone(module: Module, group: Group) -> Module:

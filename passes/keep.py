@@ -32,7 +32,27 @@ from .objective import parse_objective
 
 def candidates(module: Module, arch: Arch) -> list[Candidate]:
     """The values that could stay in local memory, those that live shortest first, of these the largest first."""
-    uses: dict[str, list[tuple[int, Access, bool]]] = {}
+    found = []
+    for name, uses in _uses(module).items():
+        if not all(writes for _, _, writes in uses):
+            candidate = _candidate(module, arch, name, uses)
+            if isinstance(candidate, Candidate):
+                found.append(candidate)
+    return sorted(found, key=lambda each: (each.users[-1] - each.users[0], -each.bytes, each.users))
+
+
+def refusal(module: Module, arch: Arch, name: str) -> str:
+    """Why a value that nests alone know is no candidate, in a user's words; empty if it is one."""
+    found = _candidate(module, arch, name, _uses(module)[name])
+    return found if isinstance(found, str) else ""
+
+
+_Uses = list[tuple[int, Access, bool]]  # the number of a nest, its access, and whether that writes
+
+
+def _uses(module: Module) -> dict[str, _Uses]:
+    """By value that nests alone know, in main memory so far, who uses it."""
+    uses: dict[str, _Uses] = {}
     barred = {*module.inputs, *module.outputs, *(each.name for each in module.tensors if each.constant is not None)}
     for number, operation in enumerate(module.operations):
         if not isinstance(operation, Nest) or operation.is_empty:
@@ -41,36 +61,36 @@ def candidates(module: Module, arch: Arch) -> list[Candidate]:
         for access in operation.reads:
             uses.setdefault(access.tensor, []).append((number, access, False))
         uses.setdefault(operation.write.tensor, []).append((number, operation.write, True))
-    found = []
-    for name, accesses in uses.items():
-        if name not in barred and in_main_memory(module.tensor(name)) and not all(writes for _, _, writes in accesses):
-            candidate = _candidate(module, arch, name, accesses)
-            if candidate is not None:
-                found.append(candidate)
-    return sorted(found, key=lambda each: (each.users[-1] - each.users[0], -each.bytes, each.users))
+    return {name: each for name, each in uses.items() if name not in barred and in_main_memory(module.tensor(name))}
 
 
-def _candidate(module: Module, arch: Arch, name: str, uses: list[tuple[int, Access, bool]]) -> Candidate | None:
+def _candidate(module: Module, arch: Arch, name: str, uses: _Uses) -> Candidate | str:
+    """The candidate that a value is, or why it is none."""
     reads = [(number, access) for number, access, writes in uses if not writes]
     writes = [access for _, access, writes in uses if writes]
-    holders = {arch.holder(access.role.value).name for _, access in reads}
-    if len(holders) != 1 or any(VALUE in axis.dims for _, access in reads for axis in access.index):
-        return None
+    holders = sorted({arch.holder(access.role.value).name for _, access in reads})
+    if len(holders) != 1:
+        return f"its readers need it in {' and in '.join(holders)}"
+    if any(VALUE in axis.dims for _, access in reads for axis in access.index):
+        return "it is read as a table"
     shape, margins = writes[0].shape, (0,) * (2 * len(writes[0].shape))
     reached = [_margins(module.operations[number], access) for number, access in reads]
     if any(map(any, reached)):
         shape = reads[0][1].shape
         if any(access.shape != shape for _, access in reads):
-            return None
+            return "its readers pad it, each as an image of another shape"
         margins = tuple(map(max, zip(*reached, strict=True)))
     elif any(access.shape != shape for access in writes):
-        return None
+        return "it is written in views of several shapes"
     if not all(_finds_rows(module.operations[number], access, shape) for number, access, is_write in uses if is_write):
-        return None
-    memory = arch.memory(holders.pop())
+        views = f"written as {list(writes[0].shape)}, padded as {list(shape)}"
+        return f"it lies otherwise than its readers need it: {views}"
+    memory = arch.memory(holders[0])
     size = whole_bytes(shape, margins, writes[0].type.bytes, memory.word_bytes)
+    if size >= memory.capacity_bytes:
+        return f"it takes {size} B, and {memory.name} has {memory.capacity_bytes} B"
     users = tuple(sorted({number for number, _, _ in uses}))
-    return Candidate(name, memory.name, size, shape, margins, users) if size < memory.capacity_bytes else None
+    return Candidate(name, memory.name, size, shape, margins, users)
 
 
 def _finds_rows(operation: object, access: Access, target: tuple[int, ...]) -> bool:

@@ -65,7 +65,8 @@ def _lower(module: Module, arch: Arch, options: Options) -> Module:
 
 def _schedule(module: Module, arch: Arch, options: Options) -> Module:
     from .choose_schedules import choose_schedules, given_schedules
-    from .depth_first import depth_first, refuse_groups, without_stripes
+    from .depth_first import depth_first
+    from .group_pins import refuse_groups, without_stripes
     from .keep import keep_values, refuse_stays
 
     if options.fuse != "auto":

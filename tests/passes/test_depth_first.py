@@ -7,17 +7,14 @@ from pathlib import Path
 
 import pytest
 from dnnc.backends.cost.module import cost_module
-from dnnc.backends.cost.price import energy_pj
-from dnnc.ir.arch import Arch, EnergyRow
+from dnnc.ir.arch import Arch
 from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.module import Module
-from dnnc.ir.parser import parse_module
-from dnnc.ir.printer import print_module
 from dnnc.ir.stripe_rules import groups_of
 from dnnc.ir.types import ElementType
 from dnnc.ir.verifier import verify
-from dnnc.passes.allocate import allocate
-from dnnc.passes.depth_first import GROUPS_STOPPED, depth_first, pinned_groups, refuse_groups, without_stripes
+from dnnc.passes.depth_first import GROUPS_STOPPED, depth_first
+from dnnc.passes.group_pins import pinned_groups, refuse_groups
 from dnnc.passes.group_search import GroupSearch
 from dnnc.passes.keep import keep_values
 from dnnc.passes.keep_plan import Plan
@@ -28,56 +25,16 @@ from dnnc.passes.pipeline import Options, named, run_passes
 from dnnc.passes.stripes import Chain, NotAChain, Uses
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from support.chains import flat_conv, linked, with_residual
-from support.equality import Proof, expected_values, nests_of, wrong_values
+from support.chains import flat_conv, linked
+from support.equality import nests_of
 from support.machines import float_machine, machine
 from support.nests import conv_nest, matmul_nest
-from support.striped import chains_of_layers
-
-PRICES = (
-    EnergyRow("dram", "read_bit", 4.0, "test"),
-    EnergyRow("dram", "write_bit", 4.0, "test"),
-    EnergyRow("spad", "read_word", 1.0, "test"),
-    EnergyRow("spad", "write_word", 1.0, "test"),
-    EnergyRow("array", "mac", 0.1, "test"),
-)
-SMALL = replace(machine(spad_bytes=3000), energy=PRICES)  # of whose spad a value between the layers takes 3072 B
-ARCH = replace(SMALL, dma=replace(SMALL.dma, bandwidth_bytes_per_second=500_000_000))
-
-
-def three(arch: Arch = ARCH, p: int = 32) -> Module:
-    """1x1, 3x3 with padding, 1x1 with a residual of the first one's output, of p rows and 8 columns."""
-    one = conv_nest(arch, m=12, p=p, q=8, c=5, r=1, s=1, pad=0, tiles=[("p", 2)])
-    two = conv_nest(arch, m=12, p=p, q=8, c=12, tiles=[("p", 2), ("m", 4)])
-    last = with_residual(conv_nest(arch, m=12, p=p, q=8, c=12, r=1, s=1, pad=0, tiles=[("p", 2)]))
-    return linked([one, two, last], {(1, "x"): 0, (2, "x"): 1, (2, "residual"): 0})
-
-
-def figures(module: Module, arch: Arch = ARCH) -> tuple[int, float]:
-    layers = cost_module(module, arch)
-    return sum(each.cycles for each in layers), sum(sum(energy_pj(each, arch).values()) for each in layers)
+from support.striped import ARCH, PRICES, assert_proven, chains_of_layers, figures, pinned, three
 
 
 def main_bytes(module: Module, arch: Arch = ARCH) -> int:
     roles = [moved for each in cost_module(module, arch) for moved in each.traffic["dram"].items()]
     return sum(moved.read_bytes + moved.write_bytes for role, moved in roles if role != "instruction")
-
-
-def pinned(module: Module, stripes: int, arch: Arch, objective: str = "latency") -> Module:
-    """All layers as one group."""
-    nests = nests_of(module)
-    groups = (GroupPin(nests[0].name, nests[-1].name, stripes),)
-    return depth_first(module, arch, MappingOptions(objective=objective, groups=groups), ())
-
-
-def assert_proven(module: Module, before: Module, arch: Arch) -> None:
-    """Legal, its text reads back, and all witnesses of figures and values agree; the values are those of `before`."""
-    allocated = allocate(module, arch)
-    assert verify(allocated, arch) == []
-    assert parse_module(print_module(allocated)) == allocated
-    proof = Proof(allocated, arch)
-    assert list(proof.faults()) == []
-    assert wrong_values(expected_values(allocate(before, arch), arch), proof.expected) == []
 
 
 @settings(max_examples=25, deadline=None)
@@ -276,71 +233,6 @@ def test_the_cache_tells_what_other_pinned_groups_are_apart(tmp_path: Path, monk
 
 def _plan(module: Module) -> Plan:
     return Plan(module, ARCH, parse_objective("energy"), (), MapCache(None))
-
-
-def test_pinned_stripes_have_their_mappings() -> None:
-    """The mapping of each stripe may be pinned; then the search adds nothing, and figures are those of before."""
-    module = three()
-    found = pinned(module, 5, ARCH, "energy")
-    pins = []
-    for nest in nests_of(found):
-        assert nest.schedule is not None
-        tiles = tuple((loop.dims[0], loop.size) for loop in nest.schedule.loops_at("dram"))
-        stay = tuple(each.operand for each in nest.schedule.buffers if each.is_whole)
-        stay += ("y",) if nest.schedule.target is not None else ()
-        copies = tuple((each.operand, each.copies) for each in nest.schedule.buffers)
-        schedule = nest.schedule
-        pins.append((nest.name, Pin(schedule.dataflow.value, schedule.im2col, tiles, True, copies, stay=stay)))
-    options = MappingOptions(objective="energy", groups=(GroupPin("conv0", "conv2", 5),), pins=tuple(pins))
-    assert not without_stripes(module, options).pins
-    again = depth_first(module, ARCH, options, ())
-    assert again.kept == found.kept
-    assert figures(again) == figures(found)
-    assert_proven(again, module, ARCH)
-    with pytest.raises(CompileError, match=r"there is no stripe 'conv0.6' to map"):
-        depth_first(module, ARCH, replace(options, pins=(("conv0.6", Pin(dataflow="ws")),)), ())
-
-
-@pytest.mark.parametrize(
-    ("group", "message"),
-    [
-        (GroupPin("conv0", "conv9", 2), "there is no layer 'conv9' to run depth first"),
-        (GroupPin("conv2", "conv0", 2), "conv0 is not after conv2"),
-        (
-            GroupPin("conv0", "conv1", 2),
-            "conv0 to conv1 cannot run depth first: 'conv0.y', which 'conv0' writes, is read by",
-        ),
-        (GroupPin("conv0", "conv2", 33), "33 stripes of 32 rows"),
-        (
-            GroupPin("conv0", "conv2", 2),
-            "these layers cannot run depth first: the stripes do not fit in local memory",
-        ),
-    ],
-)
-def test_groups_that_cannot_be_say_why(group: GroupPin, message: str) -> None:
-    with pytest.raises(CompileError) as caught:
-        depth_first(three(), ARCH, MappingOptions(groups=(group,)), ())
-    assert message in str(caught.value)
-
-
-def test_groups_do_not_overlap_nor_hold_pinned_tiles() -> None:
-    nests = [conv_nest(ARCH, m=6, p=8, q=8, c=6, tiles=[("p", 2)]) for _ in range(3)]
-    module = linked(nests, {(1, "x"): 0, (2, "x"): 1})
-    groups = (GroupPin("conv0", "conv1", 4), GroupPin("conv1", "conv2", 4))
-    with pytest.raises(CompileError, match="conv1 to conv2 overlap conv0 to conv1"):
-        depth_first(module, ARCH, MappingOptions(groups=groups), ())
-    options = MappingOptions(groups=groups[:1], pins=(("conv1", Pin(tiles=(("p", 2),))),))
-    with pytest.raises(CompileError, match="conv1 runs in stripes, and its tiles, copies or what stays are pinned"):
-        depth_first(module, ARCH, options, ())
-    options = replace(options, pins=(("conv0", Pin(leave=("y",))),))
-    with pytest.raises(CompileError, match="conv0 runs in stripes, and its tiles, copies or what stays are pinned"):
-        depth_first(module, ARCH, MappingOptions(groups=groups[:1], pins=options.pins), ())
-    options = replace(options, pins=(("conv1.2", Pin(leave=("x",))),))
-    with pytest.raises(CompileError, match=r"conv1.2: x is not to stay in local memory, but its group keeps it there"):
-        depth_first(module, ARCH, options, ())
-    taken = replace(module, operations=(*nests_of(module)[:2], replace(nests_of(module)[2], name="conv0.1")))
-    with pytest.raises(CompileError, match=r"'conv0.1', the name of a stripe, is that of a layer"):
-        depth_first(taken, ARCH, MappingOptions(groups=groups[:1]), ())
 
 
 def test_only_what_is_executed_runs_depth_first() -> None:
