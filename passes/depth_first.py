@@ -160,13 +160,23 @@ class _Work:
         pins = dict(self.options.pins)
         mapper = Mapper(self.arch, self.options, MapCache(None))
 
+        faults: list[Diagnostic] = []
+
         def mapped(operation: Operation) -> Operation:
             if not isinstance(operation, Nest) or operation.stripe is None or operation.name not in pins:
                 return operation
             assert operation.schedule is not None
-            return mapper.map(replace(operation, schedule=None), pins[operation.name], operation.schedule.im2col)
+            try:
+                bare = replace(operation, schedule=None)
+                return mapper.map(bare, pins[operation.name], operation.schedule.im2col)
+            except CompileError as error:
+                faults.extend(error.diagnostics)
+                return operation
 
-        return replace(module, operations=tuple(map(mapped, module.operations)))
+        operations = tuple(map(mapped, module.operations))
+        if faults:
+            raise CompileError(faults)
+        return replace(module, operations=operations)
 
 
 def _explained(plan: Plan, without: Plan, groups: Sequence[Group], stopped: Collection[str]) -> Module:

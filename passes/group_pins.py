@@ -58,7 +58,11 @@ def pinned_groups(module: Module, options: MappingOptions) -> list[Group]:
     if not faults:
         stripes = {name for group in found for name in group.stripe_names}
         strange = [(name, pin) for name, pin in options.pins if name not in places and name not in stripes]
-        faults = [Diagnostic(f"there is no stripe {name!r} to map", pin.span) for name, pin in strange]
+        ends = {name: f"{name}.1 to {name}.{group.stripes}" for group in found for name in group.layers}
+        faults = [
+            Diagnostic(f"there is no stripe {name!r} to map", pin.span, ends.get(name.rpartition(".")[0], ""))
+            for name, pin in strange
+        ]
     if faults:
         raise CompileError(faults)
     return found

@@ -35,7 +35,7 @@ def test_pinned_stripes_have_their_mappings() -> None:
     assert again.kept == found.kept
     assert figures(again) == figures(found)
     assert_proven(again, module, ARCH)
-    with pytest.raises(CompileError, match=r"there is no stripe 'conv0.6' to map"):
+    with pytest.raises(CompileError, match=r"there is no stripe 'conv0.6' to map\nhelp: conv0.1 to conv0.5"):
         depth_first(module, ARCH, replace(options, pins=(("conv0.6", Pin(dataflow="ws")),)), ())
 
 
@@ -60,6 +60,15 @@ def test_groups_that_cannot_be_say_why(group: GroupPin, message: str) -> None:
     with pytest.raises(CompileError) as caught:
         depth_first(three(), ARCH, MappingOptions(groups=(group,)), ())
     assert message in str(caught.value)
+
+
+def test_all_faults_of_stripes_are_told() -> None:
+    wrong = tuple((f"conv{layer}.{layer + 1}", Pin(tiles=(("z", 1),))) for layer in range(3))
+    options = MappingOptions(groups=(GroupPin("conv0", "conv2", 5),), pins=wrong)
+    with pytest.raises(CompileError) as caught:
+        depth_first(three(), ARCH, options, ())
+    told = [each.message for each in caught.value.diagnostics]
+    assert told == [f"conv{layer}.{layer + 1}: there is no dimension 'z' to tile" for layer in range(3)]
 
 
 def test_the_nearest_groups_that_can_be_are_told() -> None:
