@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+import dnnc
 import numpy as np
 import pytest
 from dnnc.cli.main import main
@@ -106,6 +108,45 @@ def differences(value: object, form: object, place: str = "$") -> list[str]:
     if found in allowed or value in allowed or (found == INT and REAL in allowed):
         return []
     return [f"{place} is {value!r}, not {form}"]
+
+
+def test_every_key_is_documented(tmp_path: Path) -> None:
+    """Those of both kinds of machines, and what --explain adds; and no key is documented that nobody writes."""
+    told = set(re.findall(r"`([a-z_0-9]+)`", (Path(dnnc.__file__).parent / "specs" / "statistics.md").read_text()))
+    levels, explained = tmp_path / "levels.json", tmp_path / "explained.json"
+    assert main(["cost", DIGITS, "--arch", "eyeriss_like", "--json", str(levels)]) == 0
+    assert main(["cost", DIGITS, "--arch", "edge8", "--explain", "--json", str(explained)]) == 0
+    written = keys(SCHEMA) | keys(json.loads(levels.read_text())) | keys(json.loads(explained.read_text()))
+    assert written - told == set()
+    words = {
+        "read_bytes",
+        "write_bytes",
+        "cost",
+        "compile",
+        "run",
+        "executable",
+        "cost_only",
+        "accelerator",
+        "host",
+        "ws",
+        "os",
+        "is",
+        "implicit",
+    }
+    words |= {"explicit", "compute", "mac", "vector", "array", "post", "leakage", *ROLES}
+    assert told - written == words
+
+
+NAMED_BY_USERS = ("energy_pj", "instructions", "traffic", "busy_cycles", "provenance", "dims")
+
+
+def keys(document: object, key: str = "") -> set[str]:
+    """The keys of a document that are the same for every model and machine."""
+    if isinstance(document, list):
+        return {name for each in document for name in keys(each)}
+    if not isinstance(document, dict) or key in NAMED_BY_USERS:
+        return set()
+    return set(document).union(*(keys(value, key) for key, value in document.items()))
 
 
 def test_the_comparison_finds_what_differs() -> None:
