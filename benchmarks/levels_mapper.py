@@ -3,7 +3,7 @@
     python benchmarks/levels_mapper.py                           networks x machines x objectives: layers, optimal, time
     python benchmarks/levels_mapper.py --network resnet50 --machine eyeriss_like --objective energy
     python benchmarks/levels_mapper.py --brute 200               small problems whose every mapping is listed
-    python benchmarks/levels_mapper.py --brute 50 --uneven --most-trees 700     with uneven tiles in some stores
+    python benchmarks/levels_mapper.py --brute 50 --uneven --most-trees 2500    with uneven tiles
     python benchmarks/levels_mapper.py --random 100000           random legal mappings of a layer: none is better
 
 Layers are shared between two processes. Times are wall clock with numba's cache warm; bounds are per second and core of
@@ -84,29 +84,34 @@ def networks(names: list[str], machines: list[str], objectives: list[str], limit
 
 
 def brute(count: int, apart: bool, most_trees: int) -> bool:
-    """`count` small problems of at most `most_trees` mappings, each objective: the mapper's optimum and the least of all
-    mappings. With tiles `apart`, problems with a store inside of main memory."""
+    """`count` small problems of at most `most_trees` mappings, each objective: the mapper's optimum and the least of all.
+    With tiles `apart`, problems with one store that has not room for everything."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-    from support.levels_space import all_trees, small_problem, uneven
+    from support.levels_space import all_trees, small_problem, tight_problem
 
-    done = wrong = listed = seed = 0
+    done = wrong = listed = better = seed = 0
     while done < count:
         workload, machine = small_problem(seed)
-        if apart and len(machine.stores) > 1:
-            machine = uneven(machine, Random(seed))
+        even = None
+        if apart:
+            workload, even, machine = tight_problem(seed)
         seed += 1
         trees = list(islice(all_trees(workload, machine), most_trees + 1))
-        if not 1 < len(trees) <= most_trees or (apart and len(machine.stores) == 1):
+        if not 1 < len(trees) <= most_trees:
             continue
         done, listed = done + 1, listed + len(trees)
         costs = [cost(workload, machine, tree) for tree in trees]
         for objective in OBJECTIVES:
             least = min(objective_of(each, objective) for each in costs)
             found = map_levels(workload, machine, objective)
+            if even is not None and found is not None and (other := map_levels(workload, even, objective)) is not None:
+                better += found.objective < other.objective * (1 - 1e-9)
             if found is None or not found.optimal or abs(found.objective - least) > 1e-9 * least:
                 wrong += 1
                 print(f"problem {seed - 1}, {objective}: {least} listed, {found and found.objective} found")
     print(f"{done} problems, {listed} mappings listed, {len(OBJECTIVES)} objectives: {wrong} differ")
+    if apart:
+        print(f"{better} optima are better than with even tiles")
     return not wrong
 
 
@@ -154,7 +159,7 @@ def main() -> None:
     parser.add_argument("--time-limit", type=float, default=60.0, help="seconds a layer")
     parser.add_argument("--verbose", action="store_true", help="a line a layer")
     parser.add_argument("--brute", type=int, default=0, metavar="N")
-    parser.add_argument("--uneven", action="store_true", help="small problems have uneven tiles in some stores")
+    parser.add_argument("--uneven", action="store_true", help="small problems with uneven tiles")
     parser.add_argument("--most-trees", type=int, default=MOST_TREES, help="mappings of a small problem at most")
     parser.add_argument("--random", type=int, default=0, metavar="N")
     options = parser.parse_args()

@@ -17,6 +17,7 @@ from ...ir.frozen import dataclass
 from ...ir.hierarchy import OPERAND_ROLES, Constraint, FanOut, Hierarchy, Store, Tiles
 from ...ir.loop_tree import Keep, LoopNode, LoopTree, Spatial, Temporal, Workload
 from ...ir.nest import Role
+from .stock import Stock
 
 Ints = NDArray[np.int64]
 UNLIMITED = 1 << 62
@@ -196,6 +197,9 @@ def _rule(frame: Frame, slot: Slot, dim: str) -> _Rule:
     return _Rule(min(most, factor) if several and factor else most, factor, several)
 
 
+_CHAINS = Stock(1 << 25)
+
+
 def chains(frame: Frame, dim: str) -> Ints:
     """All chains of a dimension, a row each: sizes after every slot; the last is 1."""
     extent = frame.workload.extents[dim]
@@ -203,15 +207,20 @@ def chains(frame: Frame, dim: str) -> Ints:
     for place, rule in enumerate(rules):
         if dim in frame.still(place):
             rules[place] = _Rule(1, rule.factor, rule.one_of_several)
+    (found,) = _CHAINS.of((extent, frame.slots, tuple(rules)), lambda: (_chains(extent, frame.slots, rules),))
+    return found
+
+
+def _chains(extent: int, slots: tuple[Slot, ...], rules: list[_Rule]) -> Ints:
     # A fixed number of lanes may be spread over both axes of a fan-out: it is judged after the second.
     reducible = [1] * (len(rules) + 1)
     for place in range(len(rules) - 1, -1, -1):
         rule = rules[place]
-        by = reducible[place + 1] * (UNLIMITED if rule.factor == 0 and not frame.slots[place].axis else rule.most)
+        by = reducible[place + 1] * (UNLIMITED if rule.factor == 0 and not slots[place].axis else rule.most)
         reducible[place] = min(UNLIMITED, by)
     table: dict[tuple[int, bool], list[tuple[int, ...]]] = {(extent, False): [()]}
-    for place, (slot, rule) in enumerate(zip(frame.slots, rules, strict=True)):
-        both = _both_axes(frame, place)
+    for place, (slot, rule) in enumerate(zip(slots, rules, strict=True)):
+        both = _both_axes(slots, place)
         after: dict[tuple[int, bool], list[tuple[int, ...]]] = {}
         for (reach, split), found in table.items():
             fixed = rule.factor is not None and not (rule.one_of_several and rule.factor == 0)
@@ -230,17 +239,17 @@ def chains(frame: Frame, dim: str) -> Ints:
         table = after
     done = [*table.get((1, False), []), *table.get((1, True), [])]
     rows: Ints = np.array(done, np.int64).reshape(len(done), len(rules))
-    kept: Ints = rows[_judged_together(frame, rules, rows, extent)]
+    kept: Ints = rows[_judged_together(slots, rules, rows, extent)]
     return kept
 
 
-def _judged_together(frame: Frame, rules: list[_Rule], found: Ints, extent: int) -> NDArray[np.bool_]:
+def _judged_together(slots: tuple[Slot, ...], rules: list[_Rule], found: Ints, extent: int) -> NDArray[np.bool_]:
     """Which chains keep what a store with several slots says of the iterations of all of them."""
     legal = np.ones(len(found), bool)
     before = np.concatenate([np.full((len(found), 1), extent), found], axis=1)
-    for level in {slot.level for slot, rule in zip(frame.slots, rules, strict=True) if rule.one_of_several}:
-        places = [place for place, slot in enumerate(frame.slots) if slot.level == level]
-        rule = rules[places[0]]
+    for level in {slot.level for slot, rule in zip(slots, rules, strict=True) if rule.one_of_several}:
+        places = [place for place, slot in enumerate(slots) if slot.level == level]
+        rule = rules[places[-1]]  # that of the store: the others may leave out dimensions
         iterations = np.prod([-(-before[:, place] // found[:, place]) for place in places], axis=0, dtype=np.int64)
         if rule.factor == 0:
             legal &= found[:, places[-1]] == 1
@@ -254,9 +263,9 @@ def _exactly(reach: int, size: int, factor: int) -> bool:
     return size == 1 if factor == 0 else -(-reach // size) == factor
 
 
-def _both_axes(frame: Frame, place: int) -> bool:
-    slot = frame.slots[place]
-    return bool(slot.axis) and sum(each.level == slot.level for each in frame.slots) == 2
+def _both_axes(slots: tuple[Slot, ...], place: int) -> bool:
+    slot = slots[place]
+    return bool(slot.axis) and sum(each.level == slot.level for each in slots) == 2
 
 
 def _before(chain: tuple[int, ...], place: int, extent: int) -> int:

@@ -6,12 +6,10 @@ is a product over components (dimensions that share an axis of its own operand),
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import product
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -22,10 +20,12 @@ from ...backends.cost.levels.moves import groups_of
 from ...ir.nest import Role
 from .figures import DISTINCT, STEPS, TAKEN, TILE, Figures, Quantity
 from .space import Frame, Ints, chains, signature
-from .sums import FIRST, SHARED, table
+from .stock import Stock
+from .sums import EACH, FIRST, SHARED, table
 
 Floats = NDArray[np.float64]
 UNBOUNDED = 1 << 61
+_FILLED = Stock(1 << 27)
 
 
 @dataclass
@@ -77,6 +77,25 @@ class Tables:
         return sum(not slot.axis for slot in self.frame.slots[: quantity.until])
 
 
+@dataclass(frozen=True)
+class _Begins:
+    """The different beginnings of a group's chains: sizes [beginning, dimension, slot], which of them each candidate
+    has, the slots where any has lanes, and a digest."""
+
+    sizes: Ints
+    rows: Ints
+    lanes: NDArray[np.bool_]
+    digest: bytes
+
+
+@dataclass(frozen=True)
+class _Done:
+    """Parts, and beginnings by dimensions and number of slots, that were made for other quantities."""
+
+    parts: dict[tuple[Any, ...], Part] = field(default_factory=dict)
+    begins: dict[tuple[tuple[str, ...], int], _Begins] = field(default_factory=dict)
+
+
 def tables_of(frame: Frame, figures: Figures) -> Tables | None:
     """None where a dimension has no chain, or no tile fits."""
     workload = frame.workload
@@ -92,7 +111,7 @@ def tables_of(frame: Frame, figures: Figures) -> Tables | None:
             return None
         groups.append(candidates)
     made = Tables(frame, figures, groups, [], [], [], [])
-    done: dict[tuple[Any, ...], Part] = {}
+    done = _Done()
     for quantity in figures.quantities:
         parts, constant = [], 1.0
         for component in _components(frame, quantity, components):
@@ -160,97 +179,84 @@ def _components(
     return components[quantity.role, quantity.clips]
 
 
-def _part(made: Tables, quantity: Quantity, component: Component, done: dict[tuple[Any, ...], Part]) -> Part:
+def _part(made: Tables, quantity: Quantity, component: Component, done: _Done) -> Part:
     frame = made.frame
     extents = frame.workload.extents
     dims = tuple(dim for dim in component.dims if extents[dim] > 1)
     group = next(number for number, each in enumerate(made.groups) if set(dims) <= set(each.dims))
-    candidates = made.groups[group]
-    places = [candidates.dims.index(dim) for dim in dims]
     until = quantity.until
-    coefficients = np.array([[dict(axis.terms).get(dim, 0) for dim in dims] for axis in component.axes], np.int64)
-    coefficients = coefficients.reshape(len(component.axes), len(dims))
-    modes = tuple(FIRST if mode == SHARED and not component.axes else mode for mode in quantity.modes)
+    if (dims, until) not in done.begins:
+        done.begins[dims, until] = _begins(made.groups[group], dims, until, [extents[dim] for dim in dims])
+    begins = done.begins[dims, until]
+    # Where there are no lanes all ways to count them are alike, and outside of all axes nothing is shared.
+    modes = tuple(
+        mode if not frame.slots[slot].axis else EACH if not lanes else FIRST if mode == SHARED and not moves else mode
+        for slot, (mode, lanes) in enumerate(zip(quantity.modes, begins.lanes, strict=False))
+        for moves in [bool(component.axes)]
+    )
     clipped = quantity.clips and any(border is not None for border in component.borders.values())
     key = (quantity.kind, dims, component.axes if component.axes else (), modes, until, clipped)
-    if key in done:
-        return done[key]
-    begins = candidates.sizes[:, places, :until].reshape(len(candidates), -1)
-    chosen, rows = _different(begins)
-    chosen = chosen.reshape(len(chosen), len(dims), until)
+    if key not in done.parts:
+        new, kept, codes = _filled(made, quantity, component, dims, begins, modes, clipped)
+        done.parts[key] = Part(group, dims, bool(component.axes), begins.rows, codes, new, kept)
+    return done.parts[key]
+
+
+def _begins(candidates: Candidates, dims: tuple[str, ...], until: int, extents: list[int]) -> _Begins:
+    places = [candidates.dims.index(dim) for dim in dims]
+    sizes, rows = _different(candidates.sizes[:, places, :until].reshape(len(candidates), -1))
+    sizes = np.ascontiguousarray(sizes.reshape(len(sizes), len(dims), until))
+    before = np.concatenate([np.broadcast_to(np.array(extents)[:, None], (*sizes.shape[:2], 1)), sizes], axis=2)
+    lanes: NDArray[np.bool_] = np.any(before[:, :, :-1] > sizes, axis=(0, 1))
+    return _Begins(sizes, rows, lanes, blake2b(sizes.tobytes(), digest_size=16).digest())
+
+
+def _filled(
+    made: Tables,
+    quantity: Quantity,
+    component: Component,
+    dims: tuple[str, ...],
+    begins: _Begins,
+    modes: tuple[int, ...],
+    clipped: bool,
+) -> tuple[Floats, Floats, Ints]:
+    """`new` and `kept` of a part, and its codes."""
+    extents = [made.frame.workload.extents[dim] for dim in dims]
+    coefficients = np.array([[dict(axis.terms).get(dim, 0) for dim in dims] for axis in component.axes], np.int64)
+    coefficients = coefficients.reshape(len(component.axes), len(dims))
+    sizes, until = begins.sizes, quantity.until
     if quantity.kind == TILE:
-        tile = chosen[:, :, -1] if until else np.tile([extents[dim] for dim in dims], (len(chosen), 1))
+        tile = sizes[:, :, -1] if until else np.tile(extents, (len(sizes), 1))
         new = np.prod([((tile - 1) * row).sum(axis=1) + 1 for row in coefficients], axis=0, dtype=np.float64)
-        new = np.broadcast_to(new, (len(chosen),)).reshape(-1, 1).copy()
-        codes = np.zeros((1, len(dims)), np.int64)
-        done[key] = Part(group, dims, bool(component.axes), rows, codes, new, np.zeros_like(new))
-        return done[key]
+        new = np.broadcast_to(new, (len(sizes),)).reshape(-1, 1).copy()
+        return new, np.zeros_like(new), np.zeros((1, len(dims)), np.int64)
     blocks = made.blocks(quantity)
     codes = _codes(quantity.kind, len(dims), blocks, bool(component.axes))
     places_of_blocks, number = [], 0
-    for slot in frame.slots[:until]:
+    for slot in made.frame.slots[:until]:
         places_of_blocks.append(-1 if slot.axis else number)
         number += not slot.axis
     shared = [mode == SHARED for mode in modes]
-    whole = np.broadcast_to(np.array([extents[dim] for dim in dims])[:, None], (len(chosen), len(dims), 1))
-    before = np.concatenate([whole, chosen], axis=2)
-    lanes = ((before[:, :, :-1] > chosen) & np.array(shared, bool)).any(axis=(0, 2))
+    whole = np.broadcast_to(np.array(extents)[:, None], (*sizes.shape[:2], 1))
+    before = np.concatenate([whole, sizes], axis=2)
+    lanes = ((before[:, :, :-1] > sizes) & np.array(shared, bool)).any(axis=(0, 2))
     keyed = bool(component.axes) and int(lanes.sum()) > 1
-    borders = [(axis.low, axis.high) if clipped else (-UNBOUNDED, UNBOUNDED) for axis in component.axes]
-    arguments = (
-        np.array([extents[dim] for dim in dims], np.int64),
-        np.ascontiguousarray(chosen),
-        np.array(modes, np.int64),
-        np.array(places_of_blocks, np.int64),
-        codes,
-        blocks,
-        coefficients,
-        np.array(borders, np.int64).reshape(len(borders), 2),
-        clipped or keyed,
-        keyed,
-    )
-    new, kept = _FILLED.of(arguments)
-    done[key] = Part(group, dims, bool(component.axes), rows, codes, new, kept)
-    return done[key]
+    borders = tuple((axis.low, axis.high) if clipped else (-UNBOUNDED, UNBOUNDED) for axis in component.axes)
 
-
-class _Filled:
-    """Tables of layers before: networks have the same extents again and again. Those asked for last are kept, up to
-    `most_bytes`."""
-
-    def __init__(self, most_bytes: int) -> None:
-        self._most_bytes = most_bytes
-        self._stored_bytes = 0
-        self._tables: OrderedDict[bytes, tuple[Floats, Floats]] = OrderedDict()
-        self._lock = Lock()
-
-    def of(self, arguments: tuple[Any, ...]) -> tuple[Floats, Floats]:
-        """`new` and `kept` of sums.table."""
-        digest = blake2b(digest_size=16)
-        for each in arguments:
-            array = np.asarray(each)
-            digest.update(f"{array.shape}{array.dtype}".encode())
-            digest.update(array.tobytes())
-        key = digest.digest()
-        with self._lock:
-            if key in self._tables:
-                self._tables.move_to_end(key)
-                return self._tables[key]
-        made = np.zeros((len(arguments[1]), len(arguments[4]))), np.zeros((len(arguments[1]), len(arguments[4])))
+    def make() -> tuple[Floats, Floats]:
+        new, kept = np.zeros((len(sizes), len(codes))), np.zeros((len(sizes), len(codes)))
         compiled: Any = table
-        compiled(*arguments, *made)
-        for each in made:
-            each.flags.writeable = False
-        with self._lock:
-            self._tables[key] = made
-            self._stored_bytes += 2 * made[0].nbytes
-            while self._stored_bytes > self._most_bytes and len(self._tables) > 1:
-                _, (old, _) = self._tables.popitem(last=False)
-                self._stored_bytes -= 2 * old.nbytes
-        return made
+        compiled(
+            np.array(extents, np.int64), sizes, np.array(modes, np.int64), np.array(places_of_blocks, np.int64), codes,
+            blocks, coefficients, np.array(borders, np.int64).reshape(len(borders), 2), clipped or keyed, keyed, new,
+            kept,
+        )  # fmt: skip
+        return new, kept
 
-
-_FILLED = _Filled(1 << 27)
+    rows = tuple(map(tuple, coefficients.tolist()))
+    key = begins.digest, sizes.shape, tuple(extents), modes, tuple(places_of_blocks), quantity.kind, rows, borders
+    new, kept = _FILLED.of((*key, clipped, keyed), make)
+    return new, kept, codes
 
 
 def _different(begins: Ints) -> tuple[Ints, Ints]:

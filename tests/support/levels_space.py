@@ -10,13 +10,14 @@ from random import Random
 
 import pytest
 from dnnc.backends.cost.levels.cost import LevelCost, cost
+from dnnc.ir.affine import Affine
 from dnnc.ir.arch import EnergyRow
 from dnnc.ir.hierarchy import OPERAND_ROLES, Buffering, Constraint, FanOut, Hierarchy, Packing, Store, Tiles
 from dnnc.ir.loop_tree import Keep, LoopNode, LoopTree, Spatial, Temporal, Workload
 from dnnc.ir.loop_tree_rules import loop_tree_faults
 from dnnc.ir.nest import Role
 
-from .random_levels import random_workload
+from .random_levels import plain, random_workload, workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +188,35 @@ def small_problem(seed: int) -> tuple[Workload, Hierarchy]:
         written = all(len(axis.index.terms) <= 1 for axis in workload.operand(Role.OUTPUT).axes)
         if written and workload.points <= 48 and 1 <= len(moving) <= 4 and max(moving) <= 6:
             return workload, small_machine(rng, [dim for dim, extent in workload.dims if extent > 1])
+
+
+def tight_problem(seed: int) -> tuple[Workload, Hierarchy, Hierarchy]:
+    """A product of matrices or a convolution of few points on a machine with one store beside main memory, which has
+    room for some of the operands: uneven tiles are often better there. With even and with uneven tiles."""
+    rng = Random(seed)
+    e = {"m": rng.choice((2, 3, 4)), "p": rng.choice((2, 3, 4)), "c": rng.choice((1, 2, 3)), "r": rng.choice((1, 1, 2))}
+    window = Affine.of({"p": 1, "r": 1}), e["p"] + e["r"] - 1
+    work = workload("conv", e, [plain("c", e), window], [plain("m", e), plain("c", e), plain("r", e)],
+                    [plain("m", e), plain("p", e)])  # fmt: skip
+    sizes = [e["c"] * (e["p"] + e["r"] - 1), e["m"] * e["c"] * e["r"], e["m"] * e["p"]]
+    even = replace(
+        _store(rng, "s0", []),
+        holds=OPERAND_ROLES,
+        keeps=OPERAND_ROLES,
+        word_bits=8,
+        packing=Packing.WHOLE,
+        buffering=rng.choice((Buffering.BUFFET, Buffering.SINGLE)),
+        depth_words=rng.randint(min(sizes) + 2, sum(sizes) - 1),
+        constraint=Constraint(order=("p",)) if rng.random() < 0.15 else Constraint(),
+    )
+    levels: list[Store | FanOut] = [Store("dram", OPERAND_ROLES, 8, shared_words_per_cycle=0.5), even]
+    if rng.random() < 0.4:
+        levels.append(FanOut("f0", 1, 2))
+    rows = [EnergyRow("dram", action, 10.0, "made up") for action in ("read_word", "write_word")]
+    rows += [EnergyRow("s0", action, 1.0, "made up") for action in ("read_word", "write_word")]
+    machine = Hierarchy("tight", 10**9, tuple(levels), tuple((role, 8) for role in OPERAND_ROLES), tuple(rows))
+    apart = (levels[0], replace(even, tiles=Tiles.UNEVEN), *levels[2:])
+    return work, machine, replace(machine, levels=apart)
 
 
 def small_machine(rng: Random, dims: list[str]) -> Hierarchy:

@@ -18,13 +18,14 @@ from dnnc.passes.levels.figures import figures_of
 from dnnc.passes.levels.mapper import OBJECTIVES, map_levels, objective_of
 from dnnc.passes.levels.space import Pin, frames
 from dnnc.passes.levels.tables import tables_of
-from support.levels_space import all_trees, costs_of_all, small_problem, uneven
+from support.levels_space import all_trees, costs_of_all, small_problem, tight_problem, uneven
 from support.random_levels import plain, random_machine, random_workload, workload
 
 MOST_TREES = 1500  # of a problem: more take too long to list
 SEEDS = range(90)
 # With uneven tiles they have few enough mappings, and a store inside of main memory.
-UNEVEN_SEEDS = (0, 2, 4, 7, 9, 11, 12, 16, 18, 21, 22, 23)
+UNEVEN_SEEDS = (0, 2, 4, 7, 9, 11, 12, 16, 17, 18)
+TIGHT_SEEDS = (0, 1, 2, 8, 11, 20, 25, 31, 32, 36, 39)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -41,6 +42,27 @@ def test_the_mapper_finds_the_best_of_all_mappings(seed: int) -> None:
         assert found.objective == pytest.approx(min(objective_of(each, objective) for each in costs), rel=1e-9)
         assert found.optimal
         assert found.lower_bound <= found.objective
+
+
+@pytest.mark.parametrize("seed", TIGHT_SEEDS)
+def test_uneven_tiles_where_room_is_short(seed: int) -> None:
+    workload, machine, apart = tight_problem(seed)
+    costs = costs_of_all(workload, apart, MOST_TREES)
+    for objective in OBJECTIVES:
+        found = map_levels(workload, apart, objective)
+        assert found is not None and found.optimal
+        assert found.objective == pytest.approx(min(objective_of(each, objective) for each in costs), rel=1e-9)
+
+
+def test_uneven_tiles_are_better_in_some_of_these() -> None:
+    better = 0
+    for seed in TIGHT_SEEDS:
+        workload, *machines = tight_problem(seed)
+        even, free = (map_levels(workload, machine, "edp") for machine in machines)
+        assert even is not None and free is not None
+        assert free.objective <= even.objective * (1 + 1e-9)
+        better += free.objective < even.objective * (1 - 1e-6)
+    assert better >= 5
 
 
 @pytest.mark.parametrize("seed", UNEVEN_SEEDS)
