@@ -84,7 +84,7 @@ def networks(names: list[str], machines: list[str], objectives: list[str], limit
 
 
 def brute(count: int, apart: bool, most_trees: int) -> bool:
-    """`count` small problems of at most `most_trees` mappings, each objective: the mapper's optimum and the least of all.
+    """`count` small problems of at most `most_trees` mappings, each objective: the optimum found and the least of all.
     With tiles `apart`, problems with one store that has not room for everything."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
     from support.levels_space import all_trees, small_problem, tight_problem

@@ -46,7 +46,7 @@ def test_the_mapper_finds_the_best_of_all_mappings(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", TIGHT_SEEDS)
 def test_uneven_tiles_where_room_is_short(seed: int) -> None:
-    workload, machine, apart = tight_problem(seed)
+    workload, _, apart = tight_problem(seed)
     costs = costs_of_all(workload, apart, MOST_TREES)
     for objective in OBJECTIVES:
         found = map_levels(workload, apart, objective)
