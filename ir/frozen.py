@@ -35,17 +35,17 @@ def _dataclass(cls: type | None = None, /, **options: bool) -> Any:
         "__init__": _first_init(made),
         "__setattr__": _refuse_setting,
         "__delattr__": _refuse_deleting,
-        "__getstate__": _state,
-        "__setstate__": _set_state,
+        **{name: method for name, method in _PICKLED.items() if name not in own},
     }
     if "__repr__" not in own:
         methods["__repr__"] = _repr(made, [each.name for each in fields if each.repr])
     if is_compared:
-        values = _values([each.name for each in fields if each.compare])
+        compared = [each.name for each in fields if each.compare]
+        hashed = [each.name for each in fields if (each.compare if each.hash is None else each.hash)]
         if "__eq__" not in own:
-            methods["__eq__"] = _eq(values)
+            methods["__eq__"] = _eq(_values(compared))
         if own.get("__hash__") is None:  # a class that has an `__eq__` has None there
-            methods["__hash__"] = _hash(values)
+            methods["__hash__"] = _hash(_values(hashed))
     for name, method in methods.items():
         setattr(made, name, method)
     return made
@@ -134,3 +134,6 @@ def _state(self: Any) -> list[Any]:
 def _set_state(self: Any, state: list[Any]) -> None:
     for each, value in zip(dataclasses.fields(self), state, strict=True):
         object.__setattr__(self, each.name, value)
+
+
+_PICKLED: dict[str, Callable[..., Any]] = {"__getstate__": _state, "__setstate__": _set_state}
