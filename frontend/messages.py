@@ -34,7 +34,11 @@ else:
         spec = importlib.util.spec_from_file_location(_NAME, file)
         module = importlib.util.module_from_spec(spec)
         sys.modules[_NAME] = module
-        spec.loader.exec_module(module)
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[_NAME]  # as an import statement does: half a module is none
+            raise
         return module
 
     _found = sys.modules.get(_NAME) or _messages()

@@ -34,6 +34,32 @@ def test_the_package_has_the_same_messages_when_it_was_imported_before() -> None
     assert messages.IR_VERSION == onnx.IR_VERSION
 
 
+INTERRUPTED = """
+import importlib.util, sys
+made = importlib.util.module_from_spec
+def interrupted(spec):
+    module = made(spec)
+    def stop(module):
+        module.half = True
+        raise KeyboardInterrupt
+    spec.loader.exec_module = stop
+    return module
+importlib.util.module_from_spec = interrupted
+try:
+    from dnnc.frontend import messages
+except KeyboardInterrupt:
+    importlib.util.module_from_spec = made
+from dnnc.frontend.messages import ModelProto
+import onnx
+assert onnx.ModelProto is ModelProto
+"""
+
+
+def test_messages_that_were_not_loaded_to_the_end_are_loaded_again() -> None:
+    ended = subprocess.run([sys.executable, "-c", INTERRUPTED], check=False, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+
+
 @pytest.mark.parametrize("shape", [None, (), (0,), (1, 3, 224, 224)])
 def test_types_of_values_are_those_of_the_helper(shape: tuple[int, ...] | None) -> None:
     made = tensor_value_info("x", TensorProto.INT8, shape)
