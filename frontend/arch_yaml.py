@@ -13,14 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from ..ir.arch import MAIN_MEMORY, Arch, Array, Dma, Host, Memory, PostUnit, Queues, VectorUnit
+from ..ir.arch import MAIN_MEMORY, Arch, Array, Dma, Host, Memory, Place, PostUnit, Queues, VectorUnit
 from ..ir.diagnostics import CompileError, Diagnostic, Span, closest
 from ..ir.files import read_text_bounded
 from ..ir.program import BODY_CODES, POST_CODES
 from ..ir.types import ElementType
 from .arch_prices import from_tables, rows_of
 from .arch_text import BUNDLED, example_line, normalised_text
-from .yaml_reader import LARGEST_BYTES, Faults, Fields, ListNode, MapNode, ScalarNode, read_yaml
+from .yaml_reader import LARGEST_BYTES, Faults, Fields, ListNode, MapNode, ScalarNode, YamlNode, read_yaml
 
 DATAFLOWS = ("ws", "os", "is")
 MAC_FORMS = ("subtract", "raw")
@@ -97,7 +97,24 @@ def parse_arch(text: str, file: str, folder: Path | None = None) -> Arch:
     top.done()
     faults.raise_if_any()
     normalised = normalised_text(arch)
-    return replace(arch, text=normalised, digest=hashlib.sha256(normalised.encode()).hexdigest())
+    digest = hashlib.sha256(normalised.encode()).hexdigest()
+    return replace(arch, text=normalised, digest=digest, places=tuple(_places(root, text)))
+
+
+def _places(root: MapNode, text: str) -> Iterator[tuple[str, Place]]:
+    """Of memories and what is said of each: what a layer may need more of."""
+    lines = text.splitlines()
+
+    def place(span: Span) -> Place:
+        return Place(span, lines[span.line - 1][:200] if 0 < span.line <= len(lines) else "")
+
+    memories = root.entries["memories"]
+    for item in memories.items if isinstance(memories, ListNode) else ():
+        name = item.entries["name"] if isinstance(item, MapNode) else None
+        if isinstance(item, MapNode) and isinstance(name, ScalarNode):
+            yield f"memories.{name.text}", place(item.span)
+            for key, value in item.entries.items():
+                yield f"memories.{name.text}.{key}", place(value.span)
 
 
 def _refuse_without_levels(root: MapNode) -> None:
@@ -273,10 +290,18 @@ def _check(arch: Arch, top: Fields) -> None:
     for role in ROLES if all(_sound(top, number) for number in range(len(names))) else ():
         holders = [memory.name for memory in arch.local if role in memory.holds]
         if len(holders) != 1:
-            found = f"{' and '.join(map(repr, holders))} all hold" if holders else "no local memory holds"
+            found = f"{' and '.join(map(repr, holders))} hold" if holders else "no local memory holds"
             help = "exactly one local memory must list it in 'holds'"
-            top.faults.add(f"{found} operands of role {role!r}", top.span("memories"), help)
+            span = _holds(nodes, names.index(holders[1])) if holders else top.span("memories")
+            top.faults.add(f"{found} operands of role {role!r}", span, help)
     _check_words(arch, top, spans)
+
+
+def _holds(memories: YamlNode | None, number: int) -> Span:
+    """Where the description says what a memory holds."""
+    memory = memories.items[number] if isinstance(memories, ListNode) else None
+    assert isinstance(memory, MapNode)
+    return memory.entries["holds"].span
 
 
 def _check_dma(arch: Arch, top: Fields) -> None:

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import field
+from typing import NamedTuple
+
+from .diagnostics import NOWHERE, Span
 from .frozen import dataclass
 from .types import ElementType
 
 MAIN_MEMORY = "dram"  # the name of the outermost memory of every machine
+
+
+class Place(NamedTuple):
+    """Where the description says something, and the line that stands there."""
+
+    span: Span = NOWHERE
+    line: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +159,8 @@ class Arch:
     digest: str
     sources: tuple[tuple[str, str], ...] = ()
     leakage: tuple[LeakageRow, ...] = ()
+    # By dotted name (`memories.acc.capacity_bytes`), where the text that was read says so: for faults that show later.
+    places: tuple[tuple[str, Place], ...] = field(default=(), compare=False, repr=False)
 
     @property
     def main(self) -> Memory:
@@ -156,6 +169,13 @@ class Arch:
     @property
     def local(self) -> tuple[Memory, ...]:
         return self.memories[1:]
+
+    def place(self, name: str) -> Place:
+        """Where the description says `name`, else what it is a part of; of a machine without a text nowhere."""
+        places = dict(self.places)
+        while name and name not in places:
+            name = name.rpartition(".")[0]
+        return places.get(name, Place())
 
     def memory(self, name: str) -> Memory:
         return next(each for each in self.memories if each.name == name)

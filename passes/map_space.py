@@ -13,7 +13,6 @@ mapping, so that hardly anything is called optimal there.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import islice
 from math import prod
 
@@ -22,12 +21,12 @@ import numpy as np
 from ..ir.affine import Affine
 from ..ir.arch import Arch
 from ..ir.frozen import dataclass
-from ..ir.nest import VALUE, CounterClass, Dataflow, Nest, sum_has_an_order
-from ..ir.nest_layout import axis_count, local_layout
+from ..ir.nest import VALUE, CounterClass, Nest, sum_has_an_order
+from ..ir.nest_layout import axis_count
 from ..ir.schedule_rules import EXTENT_LIMIT
 from .map_problem import Ints
 from .mapping import Pin
-from .schedule import dims_of, make_schedule, needed_bytes
+from .schedule import dims_of
 
 TILES = 1 << 18  # the most along one dimension
 BOXES = 1_500_000  # rows of the tables of boxes (passes/map_tables.py)
@@ -78,32 +77,6 @@ def balanced_sizes(extent: int) -> list[int]:
         if size == 1:
             return sizes
         count = -(-extent // (size - 1))  # the fewest tiles with a smaller size
-
-
-def nearest_miss(nest: Nest, arch: Arch, dataflow: Dataflow, pin: Pin) -> str:
-    """What the buffers of the smallest tiles take that the pin leaves, and those tiles:
-    "needs 9216 B, `acc` has 8192 B (y 2 x 4608 B); nearest are the tiles m 16 of 64"."""
-    found = space(nest, arch, pin)
-    if not all(len(sizes) for sizes in found.sizes):
-        return f"a tile has at most {EXTENT_LIMIT} points along a dimension"
-    pinned = {dim for dim, _ in pin.tiles}
-    smallest = {dim.name: int(sizes[0]) for dim, sizes in zip(nest.domain, found.sizes, strict=True)}
-    tiles = [(dim, smallest[dim]) for dim in found.orders[0] if smallest[dim] < nest.extent(dim) or dim in pinned]
-    tiled = replace(nest, schedule=make_schedule(nest, arch, dataflow, tiles, dict(pin.copies)))
-    lacking = []
-    for name, needed in needed_bytes(tiled, arch).items():
-        memory = arch.memory(name)
-        if needed > memory.capacity_bytes:
-            held = []
-            for access in (*nest.reads, nest.write):
-                if arch.holder(access.role.value).name == name:
-                    one = local_layout(tiled, access.operand, memory.word_bytes).tile_bytes
-                    held.append(f"{access.operand} {dict(pin.copies).get(access.operand, 1)} x {one} B")
-            lacking.append(f"needs {needed} B, `{name}` has {memory.capacity_bytes} B ({', '.join(held)})")
-    if not lacking:
-        return "loops over reduced dimensions must be innermost, and stored tiles without gaps"
-    shown = ", ".join(f"{dim} {size} of {nest.extent(dim)}" for dim, size in tiles)
-    return "; ".join([*lacking, f"nearest are the tiles {shown}" if shown else "nearest is the whole nest as one tile"])
 
 
 def _sizes(nest: Nest, arch: Arch, dim: str, pin: Pin) -> Ints:

@@ -23,7 +23,8 @@ from .dataflow import dataflows_for
 from .im2col import Explicit, copy_name, explicit_alternative, explicit_refusal, im2col_kind
 from .map_cache import MapCache
 from .map_objective import figures_of, objective_floor
-from .map_space import nearest_miss, space
+from .map_space import space
+from .mapper_miss import misfit
 from .mapping import MappingOptions, Pin
 from .objective import ROUNDING, Objective, Short, parse_objective
 from .schedule import make_schedule
@@ -175,7 +176,7 @@ class Mapper:
             return make_schedule(nest, self.arch, dataflows[0], (), {}, label, "the nest has no points")
         found = self._search(nest, dataflows, pin, label)
         if found is None:
-            raise CompileError(self._misfit(nest, dataflows, pin))
+            raise CompileError(misfit(nest, self.arch, dataflows[0], pin))
         if isinstance(found, Short):
             raise CompileError(found.fault(nest.name, pin.span))
         return self._certified(found, pin)
@@ -194,12 +195,6 @@ class Mapper:
             where = f"{nest.name}: " if pin.dataflow else ""
             raise CompileError(Diagnostic(f"{where}{refusal}", pin.span, "leave the dataflow to the search: auto"))
         return dataflows
-
-    def _misfit(self, nest: Nest, dataflows: Sequence[Dataflow], pin: Pin) -> Diagnostic:
-        pinned = "as pinned, " if pin.tiles or pin.copies else ""
-        miss = nearest_miss(nest, self.arch, dataflows[0], pin)
-        help = "smaller tiles or one copy of a buffer need less" if pinned else "a machine with larger memories"
-        return Diagnostic(f"{nest.name}: no mapping fits: {pinned}{miss}", pin.span, help)
 
     def _certified(self, found: Found, pin: Pin) -> Schedule:
         return replace(
