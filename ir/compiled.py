@@ -33,6 +33,8 @@ from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.np import arrayobj
 
+from .files import only_ours
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 # Sources whose code or constants become machine code, by the folder of the functions: its own and what it takes of the
@@ -187,13 +189,15 @@ def _cache_folder(here: Path) -> Path:
                 pass
         except OSError:
             continue
-        _drop_old_versions(parent)
-        return folder
+        if only_ours(folder):
+            _drop_old_versions(parent)
+            return folder
     return Path(tempfile.mkdtemp(prefix="dnnc-"))
 
 
 def _candidates(here: Path) -> Iterator[Path]:
-    """Folders that may hold compiled code, the best first. Compiled code is executed: nobody else may write there."""
+    """Folders that may hold compiled code, the best first. Compiled code is executed: nobody else may write there
+    (`only_ours`)."""
     yield here / "__pycache__" / "numba"
     yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dnnc" / "numba"
     if hasattr(os, "getuid"):

@@ -15,7 +15,6 @@ import hashlib
 import json
 import os
 import re
-import stat
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from .diagnostics import CompileError
-from .files import read_bounded, save_whole
+from .files import only_ours, read_bounded, save_whole
 
 LONGEST_NUMBER = 40  # digits of a whole number
 KEPT = 0.75  # of the bounds, once they are exceeded
@@ -137,15 +136,4 @@ def folder_of_user(kind: str) -> Path | None:
     except RuntimeError:  # nobody's home
         return None
     folder = root / kind
-    return folder if (root.is_absolute() or given) and _is_ours(folder) else None
-
-
-def _is_ours(folder: Path) -> bool:
-    """Whether nobody but the user and root can have written what is in a folder; one that is not there will be made."""
-    try:
-        status = folder.stat()
-    except OSError:
-        return True
-    if not hasattr(os, "getuid"):
-        return True
-    return status.st_uid in (0, os.getuid()) and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return folder if (root.is_absolute() or given) and only_ours(folder) else None

@@ -139,6 +139,17 @@ def make_folder(path: Path) -> None:
         raise CompileError(Diagnostic(f"cannot make the folder: {error.strerror or error}", Span(str(path)))) from None
 
 
+def only_ours(folder: Path) -> bool:
+    """Whether nobody but the user and root can have written what is in a folder; one that is not there will be made."""
+    try:
+        status = folder.stat()
+    except OSError:
+        return True
+    if not hasattr(os, "getuid"):
+        return True
+    return status.st_uid in (0, os.getuid()) and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
 def refuse_unwritable(paths: Iterable[str | Path | None]) -> None:
     """Look before long work is done for nothing, and before the first of several files is written: raise CompileError
     for every path that is a folder, or whose folder is not there or not ours to write to. None stands for no file."""

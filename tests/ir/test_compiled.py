@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import gc
+import os
 import re
 import shutil
 import sys
@@ -127,6 +128,21 @@ def _library(function: Any) -> Any:
 
 
 @pytest.mark.usefixtures("cache_elsewhere")
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="files have no owners here")
+def test_a_folder_that_others_may_write_to_holds_no_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What lies there would be executed."""
+    monkeypatch.setattr(compiled, "_candidates", lambda _: iter([tmp_path / "shared", tmp_path / "own"]))
+    compiled._cache_folder.cache_clear()
+    try:
+        folder = compiled._cache_folder(PACKAGE / "runtime")
+        assert folder.parent == tmp_path / "shared"
+        folder.chmod(0o777)
+        compiled._cache_folder.cache_clear()
+        assert compiled._cache_folder(PACKAGE / "runtime").parent == tmp_path / "own"
+    finally:
+        compiled._cache_folder.cache_clear()
+
+
 def test_only_an_entry_becomes_machine_code() -> None:
     inner = compiled.compiled(_add_first)
 
