@@ -66,10 +66,13 @@ def map_all(
         return found
 
     workers = min(len(workloads), os.cpu_count() or 1, MOST_WORKERS)
-    if workers < 2:
-        return [one(each) for each in workloads]
-    with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(one, workloads))
+    try:
+        if workers < 2:
+            return [one(each) for each in workloads]
+        with ThreadPoolExecutor(workers) as pool:
+            return list(pool.map(one, workloads))
+    finally:
+        kept.close()
 
 
 def of_user() -> ContentCache:

@@ -297,6 +297,15 @@ def test_proven_mappings_are_kept(folder: Path, tmp_path: Path, monkeypatch: pyt
     assert json.loads((tmp_path / "third.json").read_text())["layers"] == json.loads(first)["layers"]
 
 
+def test_few_mappings_are_kept(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DNNC_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr("dnnc.passes.levels.kept.MOST_ENTRIES", 2)
+    for objective in ("latency", "energy", "edp"):
+        words = ["cost", str(folder / "m.onnx"), "--arch", str(folder / "small.yaml"), "--objective", objective]
+        assert main(words) == 0
+        assert 1 <= len(list((tmp_path / "cache" / "levels").iterdir())) <= 2
+
+
 def test_leakage_and_accelergy_s_files(folder: Path, tmp_path: Path) -> None:
     """Counts times prices of the files are the energy of the report, leakage included."""
     (tmp_path / "t.yaml").write_text("dram:\n  rows: [{type: own, energy_pj_per_bit: 5, source: bench}]\n")
