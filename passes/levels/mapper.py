@@ -63,6 +63,9 @@ def map_levels(
     deadline = time.monotonic() + time_limit_s
     best = Best()
     for frame in frames(workload, machine, pin or Pin()):
+        if frame.apart and best.tree is not None and time.monotonic() > deadline:
+            best.open = 0.0  # nothing is known of the mappings with uneven tiles that are left
+            break
         for search in searches_of(frame, figures_of(frame), wanted):
             search.run(best, deadline)
     if best.tree is None and best.open < float("inf"):
@@ -78,8 +81,6 @@ def map_levels(
     timed = wanted.needs_latency and any(each.bus_bits or each.chain for each in machine.fanouts)
     searched = best.limit if timed else value
     agrees = abs(searched - best.limit) <= 1e-6 * value and searched <= value * (1 + 1e-6)
-    if not agrees:
-        print("DBG", value, best.limit, best.tree)
     ensure(agrees, "the search counts as the cost model does")
     return LevelMapping(
         tree=best.tree,

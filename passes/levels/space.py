@@ -57,6 +57,7 @@ class Frame:
     pin: Pin
     keeps: tuple[tuple[int, tuple[Role, ...], int], ...]
     slots: tuple[Slot, ...]
+    apart: bool = False  # whether uneven tiles may begin at different places
 
     def level(self, slot: Slot) -> Store | FanOut:
         return self.machine.levels[slot.level]
@@ -91,7 +92,16 @@ Entry = tuple[int, tuple[Role, ...]]  # a level's place in the machine; of a sto
 
 def frames(workload: Workload, machine: Hierarchy, pin: Pin) -> Iterator[Frame]:
     """One frame for each choice of the roles that stores keep, and for each order in which uneven tiles may begin; the
-    ones with most kept come first."""
+    ones with most kept come first. Before all that, where there are uneven tiles, those in which none is: they are a
+    part of the others, and a small one, so that the others' search begins with a good mapping."""
+    if any(isinstance(level, Store) and level.tiles is Tiles.UNEVEN for level in machine.levels):
+        yield from _frames(workload, machine, pin, apart=False)
+        yield from _frames(workload, machine, pin, apart=True)
+        return
+    yield from _frames(workload, machine, pin, apart=False)
+
+
+def _frames(workload: Workload, machine: Hierarchy, pin: Pin, apart: bool) -> Iterator[Frame]:
     present = tuple(each.role for each in workload.operands)
     choices: list[list[tuple[Role, ...]]] = []
     pinned = dict(pin.keeps)
@@ -108,8 +118,8 @@ def frames(workload: Workload, machine: Hierarchy, pin: Pin) -> Iterator[Frame]:
         kept = [frozenset(some) for count in range(len(free), -1, -1) for some in combinations(free, count)]
         choices.append([tuple(role for role in held if role in must or role in some) for some in kept])
     for chosen in product(*choices):
-        entries = [entry for number, roles in enumerate(chosen) for entry in _entries(machine, number, roles)]
-        for ordered in _arrangements(machine, entries):
+        entries = [entry for number, roles in enumerate(chosen) for entry in _entries(machine, number, roles, apart)]
+        for ordered in _arrangements(machine, entries) if apart else (tuple(entries),):
             keeps: list[tuple[int, tuple[Role, ...], int]] = []
             slots: list[Slot] = []
             for number, roles in ordered:
@@ -120,14 +130,14 @@ def frames(workload: Workload, machine: Hierarchy, pin: Pin) -> Iterator[Frame]:
                 else:
                     keeps.append((number, roles, len(slots)))
                     slots.append(Slot(number))
-            yield Frame(workload, machine, pin, tuple(keeps), tuple(slots))
+            yield Frame(workload, machine, pin, tuple(keeps), tuple(slots), apart)
 
 
-def _entries(machine: Hierarchy, number: int, roles: tuple[Role, ...]) -> list[Entry]:
+def _entries(machine: Hierarchy, number: int, roles: tuple[Role, ...], apart: bool) -> list[Entry]:
     level = machine.levels[number]
     if isinstance(level, FanOut):
         return [(number, ())]
-    if level.tiles is Tiles.UNEVEN:
+    if apart and level.tiles is Tiles.UNEVEN:
         return [(number, (role,)) for role in roles]
     return [(number, roles)] if roles else []
 
