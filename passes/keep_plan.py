@@ -16,7 +16,7 @@ from ..ir.diagnostics import CompileError, Diagnostic
 from ..ir.frozen import dataclass
 from ..ir.graph import HostRegion
 from ..ir.module import Module, Operation
-from ..ir.nest import Access, Nest, Schedule, Target
+from ..ir.nest import Access, Nest, Schedule, Target, main_memory_loops
 from ..ir.schedule_rules import schedule_faults
 from .allocate import Lifetime, pack_lifetimes
 from .keep_found import NOTHING, Figures, Found, entry_of, restored
@@ -24,7 +24,7 @@ from .map_cache import MapCache
 from .map_objective import objective_floor
 from .mapping import Pin
 from .objective import Objective
-from .refit import Stay, refitted, tile_room
+from .refit import Stay, refitted, remade, tile_room
 
 _ROUNDING = 1e-9  # of sums of energies
 Room = tuple[int, ...]  # bytes for tiles in each local memory
@@ -105,12 +105,17 @@ class Plan:
             kept = {each.name: each for each in candidates}
             rooms = self._rooms(kept)
             stays = {n: self._stay(nest, kept) for n, nest in self.nests.items()}
-            lacking = [nest for n, nest in self.nests.items() if self._schedule(n, stays[n], rooms[n]) is None]
+            lacking = [n for n in self.nests if self._schedule(n, stays[n], rooms[n]) is None]
             help = "smaller tiles, one copy of a buffer, or less that stays"
             message = "as pinned it does not fit beside what stays in local memory"
-            spans = [pins[each.name].span if each.name in pins else each.span for each in lacking]
-            named = zip(lacking, spans, strict=True)
-            raise CompileError([Diagnostic(f"{each.name}: {message}", span, help) for each, span in named])
+            named = [(self.nests[n], self._short(n, stays[n], rooms[n])) for n in lacking]
+            spans = [pins[each.name].span if each.name in pins else each.span for each, _ in named]
+            raise CompileError(
+                [
+                    Diagnostic(f"{each.name}: {message}: {short}", span, help)
+                    for (each, short), span in zip(named, spans, strict=True)
+                ]
+            )
         costs = [(self.nests[n], each.figures) for n, each in self.found.items()]
         shorts = [(nest, self.objective.short(cost.energy_pj, cost.cycles)) for nest, cost in costs]
         if any(short for _, short in shorts):
@@ -118,6 +123,22 @@ class Plan:
             raise CompileError(
                 [short.fault(each.name, placed.get(each.name, each.span)) for each, short in shorts if short]
             )
+
+    def _short(self, n: int, stay: Stay, room: Room) -> str:
+        """What a nest lacks beside what stays: room for the tiles that it has, or a copy less of what stays."""
+        nest, left = self.nests[n], self._by_memory(room)
+        assert nest.schedule is not None
+        copies = {buffer.operand: buffer.copies for buffer in nest.schedule.buffers}
+        if twice := [operand for operand, _ in stay.reads if copies[operand] > 1]:
+            return f"there are 2 copies of {', '.join(twice)}, and what stays has one"
+        loops = [(loop.dims[0], loop.size) for loop in main_memory_loops(nest.schedule)]
+        needed = tile_room(remade(nest, self.arch, stay, loops, copies), self.arch)
+        shorts = [
+            f"its tiles take {size} B of `{name}`, {size - left[name]} B more than the {left[name]} B that are left"
+            for name, size in needed.items()
+            if size > left[name]
+        ]
+        return "; ".join(shorts) or "what stays is not laid out as its tiles need it"
 
     def _accept(self, kept: dict[str, Candidate], found: Mapping[int, Found]) -> None:
         self.kept, self.found = kept, {**self.found, **found}

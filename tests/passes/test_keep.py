@@ -173,6 +173,28 @@ def test_a_pin_keeps_what_the_choice_would_not() -> None:
         choose_schedules(three(), ARCH, partly)
 
 
+def test_what_pins_lack_beside_what_stays_is_told() -> None:
+    """All in one piece on a machine with less room, and two copies of what stays."""
+    small = replace(ARCH, memories=(ARCH.main, replace(ARCH.memory("spad"), capacity_bytes=1024), ARCH.memory("acc")))
+    whole = [Pin("ws", "implicit", (), True, stay=stay) for stay in (("y",), ("x", "y"), ("x", "residual"))]
+    pins = dict(zip(("conv0", "conv1", "conv2"), whole, strict=True))
+    options = MappingOptions(pins=tuple(pins.items()))
+    with pytest.raises(CompileError) as raised:
+        keep_values(choose_schedules(three(), small, options), small, options, ())
+    begin = "as pinned it does not fit beside what stays in local memory: its tiles take"
+    # What stays is 6 x 10 x 10 bytes, with the rim that conv1 pads, and from conv1 on 6 x 8 x 8 more.
+    lefts = {"conv0": 1024 - 600, "conv1": 1024 - 600 - 384, "conv2": 1024 - 600 - 384}
+    for each, (name, left) in zip(raised.value.diagnostics, lefts.items(), strict=True):
+        needed = int(each.message.removeprefix(f"{name}: {begin} ").split()[0])
+        more = f"{needed - left} B more than the {left} B that are left"
+        assert each.message == f"{name}: {begin} {needed} B of `spad`, {more}"
+        assert needed > left
+    twice = tuple((pins | {"conv2": replace(whole[2], copies=(("x", 2),))}).items())
+    options = MappingOptions(pins=twice)
+    with pytest.raises(CompileError, match="conv2: as pinned .*: there are 2 copies of x, and what stays has one"):
+        keep_values(choose_schedules(three(), ARCH, options), ARCH, options, ())
+
+
 def test_what_a_pin_leaves_in_main_memory_is_there() -> None:
     module = scheduled(three())
     chosen = keep_values(module, ARCH, MappingOptions(), ())
