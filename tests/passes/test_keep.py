@@ -191,7 +191,7 @@ def test_what_pins_lack_beside_what_stays_is_told() -> None:
         assert needed > left
     twice = tuple((pins | {"conv2": replace(whole[2], copies=(("x", 2),))}).items())
     options = MappingOptions(pins=twice)
-    with pytest.raises(CompileError, match="conv2: as pinned .*: there are 2 copies of x, and what stays has one"):
+    with pytest.raises(CompileError, match=r"conv2: as pinned .*: there are 2 copies of x, and what stays has one"):
         keep_values(choose_schedules(three(), ARCH, options), ARCH, options, ())
 
 
