@@ -131,7 +131,7 @@ class GroupSearch:
             try:
                 known = [Reach(*each) for each in reaches]
                 chain = Chain.of(self.module.operations, self.uses, first, last, known)
-                if stripes > chain.most_stripes:
+                if stripes not in stripe_counts(chain):
                     return None
                 cut(chain, stripes, {})
             except NotAChain:

@@ -179,6 +179,7 @@ def test_the_cache_gives_the_same_and_is_not_trusted(tmp_path: Path, monkeypatch
         [[first, last, stripes, *([1, 0, 0] for _ in reaches)]],
         [[first, last, 1, *reaches]],
         [[first, last, 10**9, *reaches]],
+        [[first, last, 15, *reaches]],  # which the search does not try
         [[last, first, stripes, *reaches]],
         [[first, 99, stripes, *reaches]],
         [[first, last, stripes]],
