@@ -26,7 +26,7 @@ from ..ir.diagnostics import CompileError, Diagnostic
 from ..ir.frozen import dataclass
 from ..ir.module import Module, Operation
 from ..ir.nest import Nest
-from .group_pins import pinned_groups, refuse_groups_of, wholly_pinned, without_stays
+from .group_pins import pinned_groups, refuse_groups_of, wholly_pinned, without_stays, without_stripes
 from .group_search import GroupSearch, stripe_counts
 from .groups import Group, between_stripes, must_be_among, with_groups
 from .keep import candidates, keep_plan, schedule_cache
@@ -96,7 +96,8 @@ def _misfits(work: _Work, pinned: Sequence[Group], why: str) -> Iterator[Diagnos
 
 
 def _nearest_stripes(work: _Work, group: Group) -> str:
-    """More stripes that fit, in a user's words; those that are tried grow."""
+    """More stripes that fit, in a user's words; those that are tried grow. What is pinned of stripes is of others."""
+    work = replace(work, options=without_stripes(work.scheduled, work.options))
     least, tried = group.stripes * _MORE, 0
     for count in stripe_counts(group.chain):
         if count >= least and tried < _MOST_TRIED:

@@ -91,9 +91,17 @@ def test_the_nearest_groups_that_can_be_are_told() -> None:
     assert "conv2 to conv4" not in both
 
 
-def refused(module: Module, *groups: GroupPin) -> str:
+def test_the_nearest_stripes_are_not_as_those_that_are_pinned() -> None:
+    """Tiles of 16 rows, which stripes that fit do not have."""
+    pins = (("conv0.1", Pin(tiles=(("p", 16),))),)
+    told = refused(three(), GroupPin("conv0", "conv2", 2), pins=pins)
+    assert "conv0 to conv2 cannot run depth first in 2 stripes" in told
+    assert "help: 5 stripes fit" in told
+
+
+def refused(module: Module, *groups: GroupPin, pins: tuple[tuple[str, Pin], ...] = ()) -> str:
     with pytest.raises(CompileError) as caught:
-        depth_first(module, ARCH, MappingOptions(groups=groups), ())
+        depth_first(module, ARCH, MappingOptions(groups=groups, pins=pins), ())
     return str(caught.value)
 
 
