@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import permutations
 from math import ceil, isclose
 from typing import Any
 
+from dnnc.backends.cost.levels.cost import LevelCost, cost
 from dnnc.ir.hierarchy import FanOut, Hierarchy
 from dnnc.ir.loop_tree import Keep, LoopNode, LoopTree, Spatial, Temporal, Workload
 from dnnc.ir.loop_tree_rules import loop_tree_faults
@@ -91,3 +95,95 @@ def divides(workload: Workload, tree: LoopTree) -> bool:
                 return False
             left[node.dim] = node.size
     return True
+
+
+def nearby(workload: Workload, machine: Hierarchy, tree: LoopTree) -> Iterator[LoopTree]:
+    """The mapping with pieces that divide what reaches them: the next smaller ones, and the next larger ones."""
+    if divides(workload, tree):
+        return
+    for choose in (_smaller, _larger):
+        left = workload.extents
+        nodes: list[LoopNode] = []
+        for node in tree.nodes:
+            if isinstance(node, Keep):
+                nodes.append(node)
+                continue
+            left[node.dim] = choose(left[node.dim], node.size)
+            nodes.append(replace(node, size=left[node.dim]))
+        found = LoopTree(tuple(nodes))
+        if not any(loop_tree_faults(workload, machine, found)):
+            yield found
+
+
+def _smaller(reach: int, size: int) -> int:
+    return max(each for each in range(1, min(reach, size) + 1) if reach % each == 0)
+
+
+def _larger(reach: int, size: int) -> int:
+    return min(each for each in range(min(reach, size), reach + 1) if reach % each == 0)
+
+
+def grown(workload: Workload, machine: Hierarchy, tree: LoopTree) -> Iterator[LoopTree]:
+    """The mapping with tiles of the memory beside the array that begin as far outside as there is room for them, as
+    long as neither energy nor cycles rise; the loop around a tile may be split for that. The operands begin as far
+    inside as they can and take turns, in each of their orders."""
+    shared = machine.stores[1].name
+    least = cost(workload, machine, tree)
+
+    def moved(tree: LoopTree, role: Role, ways: Callable[..., Iterator[LoopTree]]) -> LoopTree:
+        while True:
+            found = (each for each in ways(workload, tree, role, shared) if _fits(workload, machine, each, least))
+            after = next(found, None)
+            if after is None:
+                return tree
+            tree = after
+
+    small = tree
+    for role in ROLES:
+        small = moved(small, role, _inwards)
+    for roles in permutations(ROLES):
+        large = small
+        for role in roles:
+            large = moved(large, role, _outwards)
+        yield large
+
+
+def _fits(workload: Workload, machine: Hierarchy, tree: LoopTree, least: LevelCost) -> bool:
+    if any(loop_tree_faults(workload, machine, tree)):
+        return False
+    found = cost(workload, machine, tree)
+    cheaper = found.total_energy_pj <= least.total_energy_pj * (1 + 1e-9)
+    return cheaper and found.cycles.total <= least.cycles.total
+
+
+def _outwards(workload: Workload, tree: LoopTree, role: Role, store: str) -> Iterator[LoopTree]:
+    """The tile of an operand begins outside of the loop around it, or of a part of that, the largest first."""
+    place = next(at for at, name in tree.keeps(role) if name == store)
+    before, own, after = list(tree.nodes[: place - 1]), tree.nodes[place], tree.nodes[place + 1 :]
+    assert isinstance(own, Keep)
+    others = tuple(each for each in own.roles if each is not role)
+    rest = ((Keep(store, others),) if others else ()) + after
+    match tree.nodes[place - 1]:
+        case Temporal(dim, size) as loop:
+            reach = min([workload.extents[dim], *(n.size for n in before if not isinstance(n, Keep) and n.dim == dim)])
+            yield LoopTree((*before, Keep(store, (role,)), loop, *rest))
+            for larger in range(reach - 1, size, -1):
+                if reach % larger == 0 and larger % size == 0:
+                    yield LoopTree((*before, Temporal(dim, larger), Keep(store, (role,)), loop, *rest))
+        case Keep(name, _) as node if name == store and others:
+            yield LoopTree((*before, Keep(store, (role,)), node, *rest))
+        case Keep(name, _) as node if name == store:
+            yield LoopTree((*before, own, node, *rest))
+
+
+def _inwards(workload: Workload, tree: LoopTree, role: Role, store: str) -> Iterator[LoopTree]:
+    """The tile of an operand begins inside of the loop in it."""
+    place = next(at for at, name in tree.keeps(role) if name == store)
+    own, inner = tree.nodes[place : place + 2]
+    assert isinstance(own, Keep)
+    others = tuple(each for each in own.roles if each is not role)
+    before = (*tree.nodes[:place], *((Keep(store, others),) if others else ()))
+    if isinstance(inner, Temporal):
+        yield LoopTree((*before, inner, Keep(store, (role,)), *tree.nodes[place + 2 :]))
+    elif isinstance(inner, Keep) and inner.store == store:
+        yield LoopTree((*before, replace(inner, roles=(*inner.roles, role)), *tree.nodes[place + 2 :]))

@@ -2,7 +2,8 @@
 
 Reads a request a line, a JSON object, and answers each with a line:
 
-    {"accelerator": FILE, "mapping": FILE, "layer": {...}, "lpf": N}     ZigZag's own search: its best mapping by energy
+    {"accelerator": FILE, "mapping": FILE, "layer": {...}, "lpf": N}     ZigZag's own search: its best mapping by
+                                                 "objective": energy or latency
     {"loops": {operand: [[[dim, factor], ...] a level, ...]}}            the last layer's cost with these temporal loops
 
 Reads from the innermost memory wait for nothing that the multipliers would hold from cycle to cycle
@@ -26,25 +27,19 @@ from zigzag.stages.mapping.spatial_mapping_generation import SpatialMappingGener
 from zigzag.stages.mapping.temporal_mapping_generator_stage import TemporalMappingGeneratorStage
 from zigzag.stages.parser.accelerator_parser import AcceleratorParserStage
 from zigzag.stages.parser.workload_parser import WorkloadParserStage
-from zigzag.stages.results.reduce_stages import MinimalEnergyStage
+from zigzag.stages.results.reduce_stages import MinimalEnergyStage, MinimalLatencyStage
 from zigzag.stages.workload_iterator import WorkloadStage
 
-STAGES = [
-    WorkloadParserStage,
-    AcceleratorParserStage,
-    WorkloadStage,
-    MinimalEnergyStage,
-    SpatialMappingGeneratorStage,
-    MinimalEnergyStage,
-    TemporalMappingGeneratorStage,
-    CostModelStage,
-]
+LEAST = {"energy": MinimalEnergyStage, "latency": MinimalLatencyStage}
 
 
 def search(request: dict[str, Any]) -> Any:
     """The best evaluation of ZigZag's default search, as `get_hardware_performance_zigzag` sets it up."""
+    least = LEAST[request["objective"]]
+    stages = [WorkloadParserStage, AcceleratorParserStage, WorkloadStage, least, SpatialMappingGeneratorStage, least,
+              TemporalMappingGeneratorStage, CostModelStage]  # fmt: skip
     stage = MainStage(
-        list_of_callables=STAGES,
+        list_of_callables=stages,
         accelerator=request["accelerator"],
         workload=[request["layer"]],
         mapping=request["mapping"],

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dnnc.backends.cost.levels.cost import cost
 from dnnc.benchmarks.levels_zigzag import layer, machine_of
-from dnnc.benchmarks.levels_zigzag_maps import divides, loops_of, tree_of
-from dnnc.ir.loop_tree import Keep, Temporal
+from dnnc.benchmarks.levels_zigzag_maps import divides, grown, loops_of, nearby, tree_of
+from dnnc.ir.loop_tree import Keep, LoopTree, Temporal
+from dnnc.ir.loop_tree_rules import loop_tree_faults
+from dnnc.ir.loop_tree_text import parse_loop_tree
 from dnnc.ir.nest import Role
 
 MACHINE = """\
@@ -64,3 +66,53 @@ def test_short_pieces_do_not_divide() -> None:
     tree = tree_of(workload, machine, ANSWER)
     nodes = tuple(Temporal("p", 5) if node == Temporal("p", 1) else node for node in tree.nodes)
     assert not divides(workload, type(tree)((*nodes, Temporal("p", 1))))
+
+
+ROWS = """\
+keep l3 input weight output
+temporal p {rows}
+keep l1 input weight output
+temporal p 1
+temporal q 8
+temporal m 8
+spatial m 1 to_regs.rows
+spatial q 1 to_regs.cols
+keep regs output
+temporal c 8
+temporal r 1
+temporal s 1
+spatial c 1 to_mac.rows
+"""
+
+
+def _rows(rows: int) -> LoopTree:
+    """The image and the outputs go through the memory `rows` rows at a time."""
+    workload, machine = layer(64, 64, 58, 3, 1).workload, machine_of(MACHINE)
+    tree = parse_loop_tree(ROWS.format(rows=rows))
+    fits = not list(loop_tree_faults(workload, machine, tree))
+    assert fits == (rows < 5)
+    return tree
+
+
+def test_pieces_that_divide_lie_beside_those_that_do_not() -> None:
+    workload, machine = layer(64, 64, 58, 3, 1).workload, machine_of(MACHINE)
+    assert list(nearby(workload, machine, _rows(3))) == [_rows(2), _rows(4)]
+    assert list(nearby(workload, machine, _rows(5))) == [_rows(4)]  # 7 rows have no room
+    assert not list(nearby(workload, machine, _rows(4)))
+
+
+def test_larger_tiles_of_the_image_cost_no_more() -> None:
+    """Outputs leave room for the weights and 16 rows of the image: 14 new ones at a time, where dnnc counts each row
+    once all the same."""
+    workload, machine = layer(64, 64, 58, 3, 1).workload, machine_of(MACHINE)
+    tree = _rows(1)
+    trees = list(grown(workload, machine, tree))
+    assert {cost(workload, machine, each).total_energy_pj for each in trees} == {
+        cost(workload, machine, tree).total_energy_pj
+    }
+    assert any(
+        each.nodes[place - 1] == Temporal("p", 14)
+        for each in trees
+        for place, name in each.keeps(Role.INPUT)
+        if name == "l1"
+    )
