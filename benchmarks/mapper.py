@@ -5,7 +5,7 @@
     python benchmarks/mapper.py --save before.json          with the objectives of every row in a file
     python benchmarks/mapper.py --before before.json        beside those of a file; ends with 1 where one is worse
     python benchmarks/mapper.py --brute N [--seed S]        N small nests x machines against all of their mappings
-    python benchmarks/mapper.py --search N                  bounds a CPU second of ResNet-50's searches, best of N
+    python benchmarks/mapper.py --search N                  bounds a CPU second: ResNet-50's searches, bounds alone
     python benchmarks/mapper.py --random N --literal M      N random mappings against the optimum, M counted literally
 
 A row is a model on a machine for an objective: layers (nests, those of an explicit im2col are two), how many mappings
