@@ -24,6 +24,7 @@ from dnnc.passes.map_goal import Goal
 from dnnc.passes.map_problem import Ints, Problem
 from dnnc.passes.map_queue import ROOT, WAITING, Queue
 from dnnc.passes.map_search import Found
+from dnnc.passes.map_space import space
 from dnnc.passes.map_tables import LEFT, Tables
 from dnnc.passes.mapping import Pin
 from dnnc.passes.objective import Objective, parse_objective
@@ -77,7 +78,7 @@ def _fastest(nest: Nest, arch: Arch, objective: Objective, repeats: int) -> tupl
 def _timed() -> Iterator[list[float]]:
     """CPU seconds of each call of the compiled search."""
     inside: list[float] = []
-    advance: Callable[..., int] = map_search.advance
+    advance: Callable[..., int] = vars(map_search)["advance"]
 
     def timed(*arguments: Any) -> int:
         began = time.process_time()
@@ -95,7 +96,7 @@ def _timed() -> Iterator[list[float]]:
 def _bounds_alone(nest: Nest, arch: Arch, objective: Objective, repeats: int) -> tuple[int, float]:
     """How many bounds of the boxes that wait half way through a search, and CPU seconds: nothing is dropped or queued,
     and no bound ends early because it is enough."""
-    flows, found = dataflows_for(nest, arch, "auto")[0], map_search.space(nest, arch, Pin())
+    flows, found = dataflows_for(nest, arch, "auto")[0], space(nest, arch, Pin())
     whole = map_search.search(nest, arch, flows, Pin(), objective, "none")
     assert whole is not None
     here = map_search._Search(nest, arch, flows, Pin(), objective, "none", found, float("inf"))
