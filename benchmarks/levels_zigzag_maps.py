@@ -126,7 +126,7 @@ def _larger(reach: int, size: int) -> int:
 def grown(workload: Workload, machine: Hierarchy, tree: LoopTree) -> Iterator[LoopTree]:
     """The mapping with tiles of the memory beside the array that begin as far outside as there is room for them, as
     long as neither energy nor cycles rise; the loop around a tile may be split for that. The operands begin as far
-    inside as they can and take turns, in each of their orders."""
+    inside as they can (the first mapping) and take turns, in each of their orders."""
     shared = machine.stores[1].name
     least = cost(workload, machine, tree)
 
@@ -141,6 +141,7 @@ def grown(workload: Workload, machine: Hierarchy, tree: LoopTree) -> Iterator[Lo
     small = tree
     for role in ROLES:
         small = moved(small, role, _inwards)
+    yield small
     for roles in permutations(ROLES):
         large = small
         for role in roles:
