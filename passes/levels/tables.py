@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ...backends.cost.levels.moves import Group as Component
 from ...backends.cost.levels.moves import groups_of
+from ...ir.diagnostics import ensure
 from ...ir.nest import Role
 from .figures import DISTINCT, STEPS, TAKEN, TILE, Figures, Quantity
 from .space import Frame, Ints, chains, signature
@@ -124,6 +125,7 @@ def tables_of(frame: Frame, figures: Figures) -> Tables | None:
         made.constants.append(constant)
     dims = [dim for dim, extent in workload.dims if extent > 1]
     made.signatures = list(dict.fromkeys(signature(workload, dim) for dim in dims))
+    ensure(len(frame.blocks) * len(made.signatures) < 63, "there is a bit for every block and kind of dimension")
     for candidates in groups:
         bits = np.zeros(len(candidates), np.int64)
         for place, dim in enumerate(candidates.dims):
