@@ -13,24 +13,25 @@ before, or little:
          >= prod over groups that the operand depends on  of  all tiles x (1 - the most that one keeps)
           x prod over the others  of  iterations outside of x
 
-with equality where pieces divide evenly; without what is kept it is a bound from above. Where x slides (its tiles
-overlap), its group *owns* that: all tiles less what x keeps. Only one group may own the loop of an operand and block;
-candidates have a variant for each choice.
+with equality where pieces divide evenly; without what is kept it is a bound from above. Where tiles of the operand
+overlap it is decided, too, which loop x is and what lies outside of it (movers.py): only its group keeps anything.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ...ir.diagnostics import ensure
 from ...ir.nest import Role
 from .choices import MOVES, PASSES, Choice, Class, choices_of
 from .figures import TAKEN, Quantity
-from .space import Ints, signature
+from .movers import Mover, Own, movers_of, own_of
+from .space import Ints, orders, signature
 from .tables import Floats, Part, Tables
 
 NO_BLOCK = -1
@@ -53,31 +54,30 @@ _NOTHING = Selector(NO_BLOCK, 0, 0, DECIDED)
 
 class Key(NamedTuple):
     """What of a class matters to a group: loops that it may not have (as bits), selectors of the wanted quantities, and
-    what may own the loop of a role in a block."""
+    what is decided of innermost loops."""
 
     group: int
     banned: int
     selectors: tuple[Selector, ...]
-    owners: tuple[tuple[int, int, tuple[str, ...]], ...]
+    movers: tuple[Own, ...]
 
 
 @dataclass
 class Variants:
     """Candidates of a group in a class: their places, bounds of quantities from below and above [variant, quantity],
-    values of the quantities that are taken off [variant, quantity], and what they own."""
+    and values of the quantities that are taken off [variant, quantity]."""
 
     places: Ints
     lower: Floats
     upper: Floats
     less: Floats
-    owned: Ints
 
     def __len__(self) -> int:
         return len(self.places)
 
     def only(self, rows: Ints) -> Variants:
         """Some of them."""
-        return Variants(self.places[rows], self.lower[rows], self.upper[rows], self.less[rows], self.owned[rows])
+        return Variants(self.places[rows], self.lower[rows], self.upper[rows], self.less[rows])
 
     @cached_property
     def logs(self) -> Floats:
@@ -94,7 +94,9 @@ class Columns:
     tables: Tables
     wanted: list[int]
     less: list[int]
-    _made: dict[tuple[int, int, Selector, str | None], tuple[Floats, Floats]] = field(default_factory=dict)
+    _made: dict[tuple[int, int, Selector, Own | None], tuple[Floats, Floats]] = field(default_factory=dict)
+    _orders_of: dict[tuple[int, int], list[tuple[str, ...]]] = field(default_factory=dict)
+    _parted_by: dict[tuple[int, int, int, str], NDArray[np.bool_]] = field(default_factory=dict)
 
     @cached_property
     def blocks(self) -> int:
@@ -146,8 +148,37 @@ class Columns:
         levels = [frame.level(frame.slots[place]) for place in frame.blocks]
         return [any(each.order for each in frame.pin.of(level)) for level in levels]
 
-    def keys(self, chosen: Class) -> tuple[Key, ...]:
-        """What of a class matters to each group: classes with equal keys have equal variants."""
+    def sliding(self, chosen: Class) -> list[tuple[int, int]]:
+        """Operands (their places in `roles`) whose tiles overlap, and blocks where they move last: of those it is
+        decided which loop is the innermost there."""
+        found: dict[tuple[int, int], None] = {}
+        for role, blocks in sorted(self._places, key=lambda place: place[1]):
+            if self._slides_anywhere[self.roles[role]] and blocks <= len(chosen):
+                block = self._selector(role, blocks, chosen).block
+                if block != NO_BLOCK:
+                    found[role, block] = None
+        return list(found)
+
+    def movers(self, chosen: Class, role: int, block: int) -> list[Mover]:
+        """What may be decided of the innermost loop that moves a role in a block."""
+        if (role, block) not in self._orders_of:
+            frame = self.tables.frame
+            self._orders_of[role, block] = orders(frame, frame.slots[frame.blocks[block]])
+        kind_of, choice, moving = self._kind_of, chosen[block], self._moving[self.roles[role]]
+        last = choice.innermost
+        kinds = last & moving | (choice.allowed & moving if last - moving else frozenset())
+        sliding = self._sliding_dims[role]
+        return movers_of(
+            self._orders_of[role, block],
+            [dim for dim, kind in kind_of.items() if kind in kinds],
+            sliding,
+            [dim for dim, kind in kind_of.items() if kind in choice.allowed & moving and dim not in sliding],
+            [each.dims for each in self.tables.groups],
+        )
+
+    def keys(self, chosen: Class, movers: Sequence[Mover]) -> tuple[Key, ...]:
+        """What of a class matters to each group: classes with equal keys have equal variants. `movers` are of the first
+        of those that `sliding` says."""
         count = len(self.tables.signatures)
         selectors = [self._selector(role, blocks, chosen) for role, blocks in self._places]
         found = []
@@ -157,8 +188,7 @@ class Columns:
                 for kind in own - choice.allowed:
                     banned |= 1 << (number * count + kind)
             told: list[Selector] = []
-            owners: dict[tuple[int, int], tuple[str, ...]] = {}
-            for place, moves, still, slides in parts:
+            for place, moves, still in parts:
                 selector = selectors[place]
                 if moves and still:
                     told.append(selector)
@@ -166,23 +196,13 @@ class Columns:
                     outside = (selector.outside, selector.most) if still else (0, int(selector.most > selector.outside))
                     block, open = (selector.block, selector.open) if moves else (NO_BLOCK, DECIDED)
                     told.append(Selector(block, *outside, open))
-                if slides and selector.open == DECIDED and selector.block != NO_BLOCK:
-                    role = self._places[place][0]
-                    owners[role, selector.block] = self._owners(group, role, selector.block, chosen)
-            found.append(Key(group, banned, tuple(told), tuple((*at, dims) for at, dims in owners.items())))
+            dims = self.tables.groups[group].dims
+            owned = [
+                own_of(mover, role, block, dims)
+                for mover, (role, block) in zip(movers, self.sliding(chosen), strict=False)
+            ]
+            found.append(Key(group, banned, tuple(told), tuple(owned)))
         return tuple(found)
-
-    def _owners(self, group: int, role: int, block: int, chosen: Class) -> tuple[str, ...]:
-        """Dimensions of a group that may be the innermost loop that moves a role in a block."""
-        tables, moving = self.tables, self._moving[self.roles[role]]
-        last = chosen[block].innermost
-        kinds = last & moving | (chosen[block].allowed & moving if last - moving else frozenset())
-        return tuple(
-            dim
-            for dim in tables.groups[group].dims
-            if tables.signatures.index(signature(tables.frame.workload, dim)) in kinds
-            and self._slides(group, self.roles[role], dim)
-        )
 
     @cached_property
     def _places(self) -> list[tuple[int, int]]:
@@ -196,9 +216,9 @@ class Columns:
         return self.roles.index(quantity.role)
 
     @cached_property
-    def _parts(self) -> list[list[tuple[int, bool, bool, bool]]]:
+    def _parts(self) -> list[list[tuple[int, bool, bool]]]:
         """By group, of each wanted quantity that it has a part in and that depends on orders: its place in `_places`;
-        whether the block where the operand moves last matters, and what lies outside of that; whether tiles slide."""
+        whether the block where the operand moves last matters, and what lies outside of that."""
         found = []
         for group in range(len(self.tables.groups)):
             own = []
@@ -206,7 +226,7 @@ class Columns:
                 quantity = self.tables.figures.quantities[q]
                 if quantity.kind == TAKEN and self._here[group][q]:
                     place = self._places.index((self._role(quantity), self.tables.blocks(quantity)))
-                    own.append((place, *self._matters(group, q), self._sliding(group, q)))
+                    own.append((place, *self._matters(group, q)))
             found.append(own)
         return found
 
@@ -239,52 +259,98 @@ class Columns:
 
     def variants(self, key: Key) -> Variants:
         """The candidates of a group in a class; there may be none."""
-        tables, quantities, group = self.tables, self.tables.figures.quantities, key.group
-        places = np.flatnonzero((tables.kinds[group] & key.banned) == 0)
-        told = iter(key.selectors)
-        selectors = {
-            q: next(told) if quantities[q].kind == TAKEN and self._here[group][q] else _NOTHING for q in self.wanted
-        }
-        picked = [(places, np.zeros(len(places), np.int64), dict[tuple[Role | None, int], str]())]
-        for role, block, dims in key.owners:
-            more = list(picked)
-            for dim in dims:
-                for rows, owned, owner in picked:
-                    there = tables.groups[group].loops[rows, tables.groups[group].dims.index(dim), block]
-                    if there.any():
-                        bit = 1 << self._flag(role, block)
-                        more.append((rows[there], owned[there] | bit, {**owner, (self.roles[role], block): dim}))
-            picked = more
-        parts = []
-        for rows, owned, owner in picked:
-            lower, upper = np.empty((len(rows), len(self.wanted))), np.empty((len(rows), len(self.wanted)))
-            for column, q in enumerate(self.wanted):
-                mover = owner.get((quantities[q].role, selectors[q].block)) if self._sliding(group, q) else None
-                low, high = self._bounds(group, q, selectors[q], mover)
-                lower[:, column], upper[:, column] = low[rows], high[rows]
-            less = np.empty((len(rows), len(self.less)))
-            for column, q in enumerate(self.less):
-                less[:, column] = self.column(group, q, _NOTHING, None)[1][rows]
-            parts.append((rows, lower, upper, less, owned))
-        return Variants(*[np.concatenate([part[each] for part in parts]) for each in range(5)])
+        group, places = key.group, self._places_of(key)
+        lower, upper = np.empty((len(places), len(self.wanted))), np.empty((len(places), len(self.wanted)))
+        for column, (q, told, own) in enumerate(self._told(key)):
+            low, high = self._bounds(group, q, told, own)
+            lower[:, column], upper[:, column] = low[places], high[places]
+        less = np.empty((len(places), len(self.less)))
+        for column, q in enumerate(self.less):
+            less[:, column] = self.column(group, q, _NOTHING, None)[1][places]
+        return Variants(places, lower, upper, less)
 
-    def _flag(self, role: int, block: int) -> int:
-        flag = role * self.blocks + block
-        ensure(flag < 63, "there are bits for every operand and block")
-        return flag
+    def _places_of(self, key: Key) -> Ints:
+        legal = (self.tables.kinds[key.group] & key.banned) == 0
+        for own in key.movers:
+            legal &= self._legal(key.group, own)
+        return np.flatnonzero(legal)
 
-    def _sliding(self, group: int, quantity: int) -> bool:
-        return any(part.moves and len(part.dims) > 1 for part in self._here[group][quantity])
+    def _told(self, key: Key) -> Iterator[tuple[int, Selector, Own | None]]:
+        """By wanted quantity what its group's key says of it."""
+        quantities, told = self.tables.figures.quantities, iter(key.selectors)
+        for q in self.wanted:
+            quantity = quantities[q]
+            if quantity.kind == TAKEN and self._here[key.group][q]:
+                selector, role = next(told), self._role(quantity)
+                at = role, selector.block
+                yield q, selector, next((own for own in key.movers if (own.role, own.block) == at), None)
+            else:
+                yield q, _NOTHING, None
 
-    def _slides(self, group: int, role: Role | None, dim: str) -> bool:
-        return any(
-            dim in part.dims and part.moves and len(part.dims) > 1
-            for q in self.wanted
-            if self.tables.figures.quantities[q].role is role
-            for part in self._here[group][q]
-        )
+    def _legal(self, group: int, own: Own) -> NDArray[np.bool_]:
+        """Candidates with the loops that a mover asks of them."""
+        candidates = self.tables.groups[group]
+        there = dict(zip(candidates.dims, candidates.loops[:, :, own.block].T, strict=True))
+        legal = there[own.dim].copy() if own.dim else np.ones(len(candidates), bool)
+        for dim in own.without:
+            legal &= ~there[dim]
+        for dim in own.uncut:
+            legal &= ~(there[dim] & self._parted(group, own, dim))
+        if own.cut:
+            legal &= there[own.cut] & self._parted(group, own, own.cut)
+        if own.some:
+            legal &= np.any([there[dim] for dim in own.some], axis=0)
+        return legal
 
-    def _bounds(self, group: int, number: int, told: Selector, own: str | None) -> tuple[Floats, Floats]:
+    def _parted(self, group: int, own: Own, dim: str) -> NDArray[np.bool_]:
+        """Candidates of which no piece of `dim` has anything of the one before, when its loop in the block goes on or
+        starts anew."""
+        at = group, own.role, own.block, dim
+        if at not in self._parted_by:
+            found = np.ones(len(self.tables.groups[group]), bool)
+            for q in self.wanted:
+                quantity = self.tables.figures.quantities[q]
+                blocks = self.tables.blocks(quantity)
+                if quantity.kind != TAKEN or self._role(quantity) != own.role or blocks <= own.block:
+                    continue
+                for number in (q, *self.tables.figures.whole.get(q, (q,))[:1]):
+                    for part in self._here[group][number]:
+                        if part.dims == (dim,):
+                            codes, k = part.codes[:, 0], own.block
+                            outside = (codes <= k) | (blocks < codes) & (codes <= blocks + 1 + k)
+                            found &= _at((part.kept[:, outside] == 0).all(axis=1), part)
+            self._parted_by[at] = found
+        return self._parted_by[at]
+
+    def loose(self, key: Key) -> frozenset[int]:
+        """Wanted quantities of which a group's candidates have no more than bounds."""
+        found, places = set(), self._places_of(key)
+        for q, told, own in self._told(key):
+            for number in (q, *self.tables.figures.whole.get(q, (q,))[:1]):
+                lower, upper = self.column(key.group, number, told, own)
+                if (lower < upper)[places].any():
+                    found.add(q)
+        return frozenset(found)
+
+    def shares(self, key: Key, places: Ints, wanted: frozenset[int]) -> Floats:
+        """What tiles have in common with the ones before, whichever loop goes on [candidate, column], as shares of all
+        tiles and less than nothing: of two candidates with less tiles that with less in all of these takes less."""
+        found = []
+        for q, told, _ in self._told(key):
+            quantity = self.tables.figures.quantities[q]
+            if q not in wanted or quantity.kind != TAKEN:
+                continue
+            for number in (q, *self.tables.figures.whole.get(q, (q,))[:1]):
+                for part in self._here[key.group][number]:
+                    tiles = part.new[:, 0]
+                    if not part.moves:
+                        tiles = part.new[:, part.column((told.outside,) * len(part.dims))]
+                        if told.outside != told.most:
+                            found.append(part.new[part.rows][places])
+                    found.append((-part.kept / np.maximum(tiles, 1e-300)[:, None])[part.rows][places])
+        return np.concatenate(found, axis=1) if found else np.empty((len(places), 0))
+
+    def _bounds(self, group: int, number: int, told: Selector, own: Own | None) -> tuple[Floats, Floats]:
         """A quantity's bounds for each candidate of a group. The busiest instance's padding counts as soon as there are
         several: it does where the candidate itself has lanes, and may elsewhere."""
         lower, upper = self.column(group, number, told, own)
@@ -296,7 +362,7 @@ class Columns:
         lanes = (self.tables.groups[group].lanes[:, :end] > 1).any(axis=1)
         return np.where(lanes, low, lower), np.maximum(upper, high)
 
-    def column(self, group: int, number: int, told: Selector, own: str | None) -> tuple[Floats, Floats]:
+    def column(self, group: int, number: int, told: Selector, own: Own | None) -> tuple[Floats, Floats]:
         key = group, number, told, own
         if key not in self._made:
             quantity = self.tables.figures.quantities[number]
@@ -307,7 +373,7 @@ class Columns:
             self._made[key] = lower, upper
         return self._made[key]
 
-    def _factor(self, part: Part, quantity: Quantity, told: Selector, own: str | None) -> tuple[Floats, Floats]:
+    def _factor(self, part: Part, quantity: Quantity, told: Selector, own: Own | None) -> tuple[Floats, Floats]:
         """A part's bounds for each candidate of its group, from below and above."""
         tiles = _at(part.new[:, 0], part)
         if quantity.kind != TAKEN:
@@ -315,16 +381,28 @@ class Columns:
         if not part.moves:
             least, most = (part.new[:, part.column((blocks,) * len(part.dims))] for blocks in (told.outside, told.most))
             return _at(least, part), _at(most, part)
-        if told.open != DECIDED:
-            last = [told.block, *range(told.open, self.tables.blocks(quantity))]
-            movers = part.dims if len(part.dims) > 1 else ()
-            each = [self._moved(part, quantity, block, mover)[0] for block in last for mover in (None, *movers)]
-            return np.min(each, axis=0), tiles
-        lower, upper = self._moved(part, quantity, told.block, own)
-        return lower, upper if told.outside == told.most else tiles
+        lower, upper = self._last(part, quantity, told.block, own)
+        if told.open == DECIDED:
+            return lower, upper if told.outside == told.most else tiles
+        later = [self._last(part, quantity, block, None)[0] for block in range(told.open, self.tables.blocks(quantity))]
+        return np.min([lower, *later], axis=0), tiles
 
-    def _moved(self, part: Part, quantity: Quantity, k: int, own: str | None) -> tuple[Floats, Floats]:
-        """Of a part that moves, last in block `k`: by its own dimension `own`, if that slides."""
+    def _last(self, part: Part, quantity: Quantity, block: int, own: Own | None) -> tuple[Floats, Floats]:
+        """Bounds of a part that moves last in a block."""
+        if own is not None and own.dim not in part.dims:
+            tiles = _at(part.new[:, 0], part)
+            return tiles, tiles
+        if own is not None or not self._slides_anywhere[quantity.role]:
+            return self._moved(part, quantity, block, own and own.dim, own is not None and own.is_cut)
+        dims = part.dims if len(part.dims) > 1 else ()
+        each = [self._moved(part, quantity, block, dim) for dim in (None, *dims)]
+        return np.min([lower for lower, _ in each], axis=0), each[0][1]
+
+    def _moved(
+        self, part: Part, quantity: Quantity, k: int, own: str | None, is_cut: bool = False
+    ) -> tuple[Floats, Floats]:
+        """Of a part that moves, last in block `k`: by its own dimension `own`, if that slides; `is_cut`: nothing is
+        kept but by that."""
         tiles, blocks = _at(part.new[:, 0], part), self.tables.blocks(quantity)
         if k == NO_BLOCK:
             return tiles, tiles
@@ -335,6 +413,8 @@ class Columns:
             at = [k + 1] * len(part.dims)
             at[place] = blocks + 1 + k
             moved = part.new[:, 0] - part.kept[:, part.column(at)]
+            if is_cut:
+                return _at(moved, part), _at(moved, part)
             others = [n for n, code in enumerate(part.codes) if n and _is_outside(code[place], k, blocks)]
             return _at(moved * (1 - self._most(part, others)), part), _at(moved, part)
         others = [n for n, code in enumerate(part.codes) if n and _is_outside(code[0], k, blocks)]
@@ -364,6 +444,23 @@ class Columns:
             if quantity.role is not None:
                 found[quantity.role] |= any(part.moves and len(part.dims) > 1 for part in parts)
         return found
+
+    @cached_property
+    def _sliding_dims(self) -> list[frozenset[str]]:
+        """By role (place in `roles`) the dimensions whose pieces may overlap."""
+        found: list[set[str]] = [set() for _ in self.roles]
+        for quantity, parts in zip(self.tables.figures.quantities, self.tables.parts, strict=True):
+            for part in parts if quantity.role is not None else ():
+                if part.moves and len(part.dims) > 1:
+                    found[self._role(quantity)] |= set(part.dims)
+        return [frozenset(each) for each in found]
+
+    @cached_property
+    def _kind_of(self) -> dict[str, int]:
+        """Kinds of the dimensions that groups have."""
+        tables = self.tables
+        dims = [dim for candidates in tables.groups for dim in candidates.dims]
+        return {dim: tables.signatures.index(signature(tables.frame.workload, dim)) for dim in dims}
 
     @cached_property
     def _still(self) -> dict[Role | None, bool]:

@@ -43,6 +43,11 @@ class Product:
         energy, cycles = (each.scores(variants) for each in self.factors)
         return [one + other for one, other in zip(energy, cycles, strict=True)]
 
+    def weights(self) -> Floats:
+        """Of the logarithms of quantities, of tiles and of lanes, in both."""
+        weights: Floats = np.sum([each.weights() for each in self.factors], axis=0)
+        return weights
+
     def bound(self, variants: Sequence[Variants]) -> float:
         total = self.constant + sum(float(score.min()) for score in self.scores(variants))
         return exp(min(total, 700.0)) if total > -inf else 0.0

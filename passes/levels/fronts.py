@@ -22,21 +22,17 @@ MOST_KEPT = 0.8  # of the first ENOUGH
 
 @compiled
 def _front(
-    lower: NDArray[np.float64], upper: NDArray[np.float64], owned: NDArray[np.int64], order: NDArray[np.int64],
-    kept: NDArray[np.int64],
+    lower: NDArray[np.float64], upper: NDArray[np.float64], order: NDArray[np.int64], kept: NDArray[np.int64],
 ) -> int:  # fmt: skip
     """Rows, in `order`, that none before them makes superfluous, into `kept`; how many. Those that do move forward.
     -1 where that are so many of the first ones that it is not worth looking."""
-    wide, found, looked = lower.shape[1], 0, 0
-    for row in order:
-        looked += 1
+    wide, found = lower.shape[1], 0
+    for looked, row in enumerate(order):
         if looked == ENOUGH and found > MOST_KEPT * ENOUGH:
             return -1
         superfluous = False
         for place in range(found):
             other = kept[place]
-            if owned[other] & ~owned[row]:
-                continue
             better = True
             for column in range(wide):
                 if upper[other, column] > lower[row, column]:
@@ -54,17 +50,17 @@ def _front(
     return found
 
 
-def front(lower: Floats, upper: Floats, owned: Ints) -> Ints:
-    """Rows without most superfluous ones, by their bounds [row, column] and what they own; in ascending order."""
+def front(lower: Floats, upper: Floats) -> Ints:
+    """Rows without most superfluous ones, by their bounds [row, column]; in ascending order."""
     differs = np.flatnonzero((lower.min(axis=0) < upper.max(axis=0)) if len(lower) else np.zeros(lower.shape[1], bool))
     low, high = np.ascontiguousarray(lower[:, differs]), np.ascontiguousarray(upper[:, differs])
     if not len(low):
         return np.zeros(0, np.int64)
     span = np.maximum(np.abs(low).max(axis=0), 1e-300) if low.shape[1] else np.ones(0)
-    order = np.lexsort((owned, (low / span).sum(axis=1)))
+    order = np.argsort((low / span).sum(axis=1), kind="stable")
     kept = np.empty(len(low), np.int64)
     made: Any = _front
-    count = made(low, high, owned, order.astype(np.int64), kept)
+    count = made(low, high, order.astype(np.int64), kept)
     if count < 0:
         return np.arange(len(low))
     found: Ints = np.sort(kept[:count])

@@ -39,6 +39,8 @@ def _quantity(
     dims = ranks.shape[1]
     for block in range(blocks):
         for own in range(dims):
+            if ranks[block, own] == 0:
+                continue  # no loop
             common = constants[number]
             for place in range(first, last):
                 part = parts[place]
@@ -93,7 +95,8 @@ def evaluate(
 ) -> None:
     """Energy and cycles of each mapping, into found [mapping, 2]; infinite where it is not legal.
 
-    `chosen` [mapping, group] are candidates, `orders` [mapping, block, dimension] ranks of loops. `lanes` are those of
+    `chosen` [mapping, group] are candidates, `orders` [mapping, block, dimension] ranks of loops
+    from 1 on, or 0 where there is none. `lanes` are those of
     candidates by slot, from `lanes_of` on by group. `items` rows: kind (0 energy, 1 busy, 2 alternating, 3 ramp, 4
     capacity), store, action, then as _words reads them.
     """
@@ -228,15 +231,13 @@ def _rounded(
 
 @compiled
 def descend(
-    sizes: NDArray[np.int64],
+    skips: NDArray[np.int64],
+    spreads: NDArray[np.float64],
     columns: NDArray[np.float64],
     tiles: NDArray[np.float64],
     lanes: NDArray[np.int64],
-    owned: NDArray[np.int64],
     scores: NDArray[np.float64],
-    rest_columns: NDArray[np.float64],
-    rest_tiles: NDArray[np.float64],
-    rest_scores: NDArray[np.float64],
+    constants: NDArray[np.float64],
     score_constant: float,
     aside: float,
     limits: NDArray[np.int64],
@@ -255,87 +256,115 @@ def descend(
     floor: float,
     shrink: bool,
     budget: int,
-    values: NDArray[np.float64],
-    held: NDArray[np.float64],
-    used: NDArray[np.int64],
-    flags: NDArray[np.int64],
-    sums: NDArray[np.float64],
-    at: NDArray[np.int64],
+    stack: NDArray[np.int64],
+    stacked: NDArray[np.float64],
     leaves: NDArray[np.int64],
     bounds: NDArray[np.float64],
     counts: NDArray[np.int64],
 ) -> int:
-    """Leaves whose bound is below `limit`, into `leaves` [leaf, group] and `bounds`; how many there are.
+    """Combinations of one candidate of each group whose bound is below `limit`, into `leaves` [leaf, group] and
+    `bounds`; how many there are.
 
-    Candidates of group g lie in rows sizes[g] .. sizes[g + 1] - 1, in the order of their scores: logarithms whose sum
-    over groups and `score_constant` may not exceed that of what the limit has above `aside`. If `shrink`, only the leaf
-    with the least bound is kept, as the first, and one at the `floor` ends the search. A capacity is a row of
-    `room_weights` over tiles with its limit in `rooms`. counts: bounds evaluated; the level to go on with when
-    `leaves` are full or `budget` bounds were evaluated, or -1 at the end: `values` .. `at` [level] are where it stands.
+    Candidates lie in rows, in clusters (clusters.py); the row after a cluster, or a candidate, is in `skips`. Of a
+    combination of clusters the one of the widest spread is parted. Scores are logarithms whose sum over groups and
+    `score_constant` may not exceed that of what the limit has above `aside`. If `shrink`, only the leaf with the least
+    bound is kept, as the first, and one at the `floor` ends the search. A capacity is a row of `room_weights` over
+    tiles with its limit in `rooms`. counts: bounds evaluated; combinations that are left in `stack` [combination,
+    group], with their bounds in `stacked`, when `leaves` are full or `budget` bounds were evaluated.
     """
-    groups = len(sizes) - 1
+    groups = stack.shape[1]
     wide, tile_count, slots = columns.shape[1], tiles.shape[1], lanes.shape[1]
-    least = np.empty(wide, np.float64)
+    others, least = np.empty(wide, np.float64), np.empty(wide, np.float64)
+    held = np.empty(tile_count, np.float64)
+    used = np.empty(slots, np.int64)
     found, evaluated = 0, 0
     score_limit = np.log(max(limit - aside, 1e-300)) - score_constant + 1e-9
-    level = counts[1]
-    while level >= 0:
-        if evaluated >= budget:
-            break
-        at[level] += 1
-        row = at[level]
-        if row >= sizes[level + 1] or sums[level] + scores[row] + rest_scores[level + 1] > score_limit:
-            level -= 1
+    depth = counts[1]
+    while depth > 0 and evaluated < budget and (shrink or found + 64 <= len(leaves)):
+        depth -= 1
+        if stacked[depth] >= limit:
             continue
-        evaluated += 1
-        if flags[level] & owned[row]:
-            continue
-        fits = True
-        for slot in range(slots):
-            used[level + 1, slot] = used[level, slot] * lanes[row, slot]
-            if used[level + 1, slot] > limits[slot]:
-                fits = False
-                break
-        if not fits:
-            continue
-        for tile in range(tile_count):
-            held[level + 1, tile] = held[level, tile] * tiles[row, tile]
-        for room in range(len(rooms)):
-            words = 0.0
-            for tile in range(tile_count):
-                words += room_weights[room, tile] * held[level + 1, tile] * rest_tiles[level + 1, tile]
-            if words > rooms[room]:
-                fits = False
-                break
-        if not fits:
-            continue
-        for place in range(wide):
-            values[level + 1, place] = values[level, place] * columns[row, place]
-            least[place] = values[level + 1, place] * rest_columns[level + 1, place]
-        bound = _bound(least, mode, terms, most, weights, forms, ramps)
-        if bound >= limit:
-            continue
-        if level + 1 < groups:
-            flags[level + 1] = flags[level] | owned[row]
-            sums[level + 1] = sums[level] + scores[row]
-            level += 1
-            at[level] = sizes[level] - 1
-            continue
-        bound = max(bound, _rounded(least, mode, terms, most, items, prices, rows))
-        if bound >= limit:
-            continue
-        if shrink:
-            limit = bound
-            score_limit = np.log(max(limit - aside, 1e-300)) - score_constant + 1e-9
-            found = 0
+        parted, widest = 0, -1.0
         for group in range(groups):
-            leaves[found, group] = at[group]
-        bounds[found] = bound
-        found += 1
-        if shrink and bound <= floor:
-            level = -1
-        elif found == len(leaves) and not shrink:
-            break
+            if spreads[stack[depth, group]] > widest:
+                parted, widest = group, spreads[stack[depth, group]]
+        score = 0.0
+        are_leaves = True
+        others[:] = constants
+        held[:] = 1.0
+        used[:] = 1
+        for group in range(groups):
+            if group == parted:
+                continue
+            row = stack[depth, group]
+            are_leaves = are_leaves and skips[row] == row + 1
+            score += scores[row]
+            for place in range(wide):
+                others[place] *= columns[row, place]
+            for tile in range(tile_count):
+                held[tile] *= tiles[row, tile]
+            for slot in range(slots):
+                used[slot] *= lanes[row, slot]
+        cluster = stack[depth, parted]
+        begin = depth
+        row, after = cluster + 1, skips[cluster]
+        if after == cluster + 1:
+            row = cluster  # all are candidates, of one combination
+        while row < after:
+            inside = row
+            row = skips[row]
+            if score + scores[inside] > score_limit:
+                continue
+            evaluated += 1
+            fits = True
+            for slot in range(slots):
+                if used[slot] * lanes[inside, slot] > limits[slot]:
+                    fits = False
+                    break
+            if not fits:
+                continue
+            for room in range(len(rooms)):
+                words = 0.0
+                for tile in range(tile_count):
+                    words += room_weights[room, tile] * held[tile] * tiles[inside, tile]
+                if words > rooms[room]:
+                    fits = False
+                    break
+            if not fits:
+                continue
+            for place in range(wide):
+                least[place] = others[place] * columns[inside, place]
+            bound = _bound(least, mode, terms, most, weights, forms, ramps)
+            if bound >= limit:
+                continue
+            if not are_leaves or skips[inside] > inside + 1:
+                at = depth
+                while at > begin and stacked[at - 1] < bound:  # the least comes off first
+                    stacked[at] = stacked[at - 1]
+                    stack[at, parted] = stack[at - 1, parted]
+                    at -= 1
+                stacked[at] = bound
+                stack[at, parted] = inside
+                if depth > begin:
+                    for group in range(groups):
+                        if group != parted:
+                            stack[depth, group] = stack[begin, group]
+                depth += 1
+                continue
+            bound = max(bound, _rounded(least, mode, terms, most, items, prices, rows))
+            if bound >= limit:
+                continue
+            if shrink:
+                limit = bound
+                score_limit = np.log(max(limit - aside, 1e-300)) - score_constant + 1e-9
+                found = 0
+            for group in range(groups):
+                leaves[found, group] = inside if group == parted else stack[begin, group]
+            bounds[found] = bound
+            found += 1
+            if shrink and bound <= floor:
+                depth = 0
+                break
     counts[0] += evaluated
-    counts[1] = level
+    counts[1] = depth
     return found

@@ -9,16 +9,18 @@ all joined candidates that stay below the best are evaluated exactly.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from heapq import heappop, heappush
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..objective import Objective
 from .choices import Class
 from .classes import Columns, Key, Variants
+from .clusters import clusters, least_of, spread_of
 from .dual import Dual, Product
 from .exact import Exact, exact_of
 from .figures import Figures
@@ -27,16 +29,21 @@ from .goal import ROUNDING, Goal, goal_of
 from .kernels import EDP, ENERGY, LATENCY, OTHER, descend
 from .linear import Linear, linear_of
 from .local_search import local_search
+from .movers import Mover
 from .space import Frame, Ints
 from .tables import Floats, Tables, tables_of
 
-_MOST_LEAVES = 1 << 12  # that are evaluated at a time
+_MOST_LEAVES = 1 << 12  # that are found at a time
+_AT_A_TIME = 64  # of these, before the next ones are compared with the best
 _BUDGET = 1 << 24  # bounds between two looks at the clock
+_LOOK = 1 << 15  # bounds that are spent on the least of a node before better scores are looked for
 _GLANCE = 1 << 23  # bounds that are spent on the least of a node before it is split
-_SMALL = 1 << 16  # combinations of candidates for which better scores are not worth it
 _MOST_BYTES = 1 << 28  # of the candidates of all classes that are kept for the next one
 _MOST_POINTS = 20000
+_EVEN = 0.01  # of the largest weight, that differences in anything else have
 _PAYS = 1 << 21  # bounds after which another local search is worth its time
+_DEEP = 1 << 11  # combinations of clusters that wait: less than candidates of all groups parted in turn need
+_IN_VAIN = 1.25  # times as many where the last one was not
 
 
 @dataclass
@@ -51,19 +58,26 @@ class Best:
     points: list[tuple[float, float]] = field(default_factory=list)  # energy in pJ and cycles of evaluated mappings
 
 
+class Node(NamedTuple):
+    """What is decided: blocks from the outermost on, and the innermost loops of operands whose tiles overlap."""
+
+    chosen: Class
+    movers: tuple[Mover, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class _Joined:
-    """Candidates of all groups, in the order in which they are joined, for compiled code."""
+    """Candidates of all groups for compiled code: rows of trees (clusters.py), by group from its root on."""
 
-    order: list[int]
+    roots: Ints
     places: Ints
     arrays: tuple[Any, ...]
     state: tuple[Any, ...]
 
     def restart(self) -> None:
         """Go back to before the first combination."""
-        *_, at, counts = self.state
-        at[0], counts[1] = -1, 0
+        stack, stacked, counts = self.state
+        stack[0], stacked[0], counts[1] = self.roots, -np.inf, 1
 
 
 @dataclass
@@ -77,8 +91,10 @@ class Search:
     goal: Goal
     dual: Dual | Product | None
     _fronts: dict[tuple[Any, ...], Variants] = field(default_factory=dict)
+    _loosened: dict[Key, frozenset[int]] = field(default_factory=dict)
     _stored_bytes: int = 0
     _started: int = 0
+    _next_start: float = 0.0  # bounds before the next local search
     _leaves: Ints = field(init=False)
     _bounds: Floats = field(init=False)
 
@@ -89,45 +105,62 @@ class Search:
     def run(self, best: Best, deadline: float) -> None:
         """Improve `best`; what is left open at the `deadline` (of time.monotonic) is in `best.open`."""
         if not self.tables.groups:
-            self._evaluate_chosen(np.zeros(0, np.int64), (), best)
+            self._evaluate_chosen(np.zeros((1, 0), np.int64), (), best)
             return
-        blocks, number, begun = self.columns.blocks, 0, best.bounds
-        fronts = self._fronts_of(())
+        root, number, begun = Node((), ()), 0, best.bounds
+        fronts = self._fronts_of(root)
         if not all(map(len, fronts)):
             return
-        heap: list[tuple[float, int, int, Class]] = [(self._improve(fronts, float("inf")), 0, 0, ())]
+        heap: list[tuple[float, int, int, Node]] = [(self._improve(fronts, float("inf")), 0, 0, root)]
         self._start(best)
         while heap:
-            bound, _, _, chosen = heappop(heap)
+            bound, _, _, node = heappop(heap)
             if bound >= self.below(best.limit):
                 return
             if time.monotonic() > deadline and best.tree is not None:
                 best.open = min(best.open, bound)
                 return
-            if len(chosen) == blocks:
-                if not self._search(chosen, best, deadline):
+            children = self._parted(node)
+            if children is None:
+                if not self._search(node, best, deadline):
                     best.open = min(best.open, bound)
                 continue
-            while best.bounds - begun > _PAYS * self._started and time.monotonic() < deadline:
+            while best.bounds - begun > self._next_start and time.monotonic() < deadline:
                 self._start(best)
-            for choice in self.columns.choices[len(chosen)]:
-                child = (*chosen, choice)
+            for child in children:
                 least = max(bound, self._least(child, best, bound))
                 if least < self.below(best.limit):
                     number += 1
-                    heappush(heap, (least, -len(child), number, child))
+                    heappush(heap, (least, -len(child.chosen) - len(child.movers), number, child))
 
     def _start(self, best: Best) -> None:
-        """A local search."""
+        """A local search; the next one comes later if it was in vain."""
+        before = best.limit
         for chosen, orders, figures, evaluated in local_search(self.exact, self.goal.of, self._started):
             self._note(chosen, orders, figures, evaluated, best)
         self._started += 1
+        self._next_start = max(_PAYS, self._next_start) * (1 if best.limit < before else _IN_VAIN)
 
-    def _fronts_of(self, chosen: Class) -> list[Variants]:
-        """The candidates of each group that matter in a class or, of a node with open blocks, to its bound."""
+    def _parted(self, node: Node) -> list[Node] | None:
+        """What is decided next, each way; None if nothing is left open."""
+        chosen, movers = node
+        sliding = self.columns.sliding(chosen)
+        if len(movers) < len(sliding):
+            return [Node(chosen, (*movers, each)) for each in self.columns.movers(chosen, *sliding[len(movers)])]
+        if len(chosen) < self.columns.blocks:
+            return [Node((*chosen, choice), movers) for choice in self.columns.choices[len(chosen)]]
+        return None
+
+    def _fronts_of(self, node: Node) -> list[Variants]:
+        """The candidates of each group that matter in a class or, of a node with something open, to its bound."""
+        is_open = self._parted(node) is not None
+        keys = self.columns.keys(*node)
+        # Where other groups have no more than bounds, what the tiles of this one share matters, too.
+        loose = [frozenset[int]() if is_open else self._loose(key) for key in keys]
+        shared = [frozenset[int]().union(*loose[:group], *loose[group + 1 :]) for group in range(len(keys))]
         found = [
-            self._kept((key, len(chosen) < self.columns.blocks), lambda key=key: self._front(key, chosen))
-            for key in self.columns.keys(chosen)
+            self._kept((key, is_open, by_others), partial(self._front, key, is_open, by_others))
+            for key, by_others in zip(keys, shared, strict=True)
         ]
         if not all(map(len, found)):
             return found
@@ -135,47 +168,50 @@ class Search:
         upper = np.array([np.append(each.upper.max(axis=0), each.less.min(axis=0)) for each in found])
         differs = lower != upper
         reduced = []
-        for group, (key, each) in enumerate(zip(self.columns.keys(chosen), found, strict=True)):
+        for group, (key, each) in enumerate(zip(keys, found, strict=True)):
             others = [other for other in range(len(found)) if other != group]
             alone = ~differs[others].any(axis=0)
             if (alone & differs[group]).sum() < 2:
                 reduced.append(each)
                 continue
             factors = np.where(alone, self.linear.constants * lower[others].prod(axis=0), 0.0)
-            at = key, len(chosen) < self.columns.blocks, alone.tobytes(), factors.tobytes()
-            reduced.append(
-                self._kept(
-                    at,
-                    lambda each=each, alone=alone, factors=factors, group=group: self._summed(
-                        group, each, alone, factors
-                    ),
-                )
-            )
+            at = key, is_open, shared[group], alone.tobytes(), factors.tobytes()
+            reduced.append(self._kept(at, partial(self._summed, key, shared[group], each, alone, factors)))
         return reduced
 
-    def _kept(self, key: tuple[Any, ...], make: Any) -> Variants:
+    def _kept(self, key: tuple[Any, ...], make: Callable[[], Variants]) -> Variants:
         if key not in self._fronts:
             if self._stored_bytes > _MOST_BYTES:
                 self._fronts.clear()
                 self._stored_bytes = 0
             made = self._fronts[key] = make()
-            arrays = made.places, made.lower, made.upper, made.less, made.owned
+            arrays = made.places, made.lower, made.upper, made.less
             self._stored_bytes += 2 * sum(array.nbytes for array in arrays)
         return self._fronts[key]
 
-    def _front(self, key: Key, chosen: Class) -> Variants:
+    def _loose(self, key: Key) -> frozenset[int]:
+        if key not in self._loosened:
+            self._loosened[key] = self.columns.loose(key)
+        return self._loosened[key]
+
+    def _front(self, key: Key, is_open: bool, shared: frozenset[int]) -> Variants:
         variants = self.columns.variants(key)
-        if len(chosen) < self.columns.blocks:
+        if is_open:
             variants.upper = variants.lower
-        lower = np.concatenate([variants.lower, -variants.less, self._scarce(key.group, variants)], axis=1)
-        upper = np.concatenate([variants.upper, -variants.less, self._scarce(key.group, variants)], axis=1)
-        return variants.only(front(lower, upper, variants.owned))
+        rest = [-variants.less, *self._rest(key, shared, variants)]
+        lower = np.concatenate([variants.lower, *rest], axis=1)
+        upper = np.concatenate([variants.upper, *rest], axis=1)
+        return variants.only(front(lower, upper))
+
+    def _rest(self, key: Key, shared: frozenset[int], variants: Variants) -> list[Floats]:
+        """What a front looks at beside quantities; `shared` are those of which other groups have bounds."""
+        return [self._scarce(key.group, variants), self.columns.shares(key, variants.places, shared)]
 
     def _scarce(self, group: int, variants: Variants) -> Floats:
         """What a candidate takes of what groups share."""
         return np.concatenate([each[group][variants.places] for each in (self.linear.tiles, self.linear.lanes)], axis=1)
 
-    def _summed(self, group: int, variants: Variants, alone: Any, factors: Floats) -> Variants:
+    def _summed(self, key: Key, shared: frozenset[int], variants: Variants, alone: Any, factors: Floats) -> Variants:
         """The front where quantities that depend on this group `alone` are summed up; `factors` are what the others
         contribute."""
         linear, wide = self.linear, variants.lower.shape[1]
@@ -191,25 +227,30 @@ class Search:
         weights = np.array([row[:-1] * factors for row in rows]).T
         lower = np.concatenate([variants.lower, variants.less], axis=1) @ weights
         upper = np.concatenate([variants.upper, variants.less], axis=1) @ weights + rounding
-        rest = self._scarce(group, variants)
+        rest = np.concatenate(self._rest(key, shared, variants), axis=1)
         left, right = ~alone[:wide], ~alone[wide:]
         lower = np.concatenate([lower, variants.lower[:, left], -variants.less[:, right], rest], axis=1)
         upper = np.concatenate([upper, variants.upper[:, left], -variants.less[:, right], rest], axis=1)
-        return variants.only(front(lower, upper, variants.owned))
+        return variants.only(front(lower, upper))
 
-    def _least(self, chosen: Class, best: Best, floor: float) -> float:
+    def _least(self, node: Node, best: Best, floor: float) -> float:
         """The least bound of a node's joined candidates, if it is below the best; else infinity, where nothing is left.
         What is known to be no less than `floor` is not looked at below that."""
-        fronts = self._fronts_of(chosen)
+        fronts = self._fronts_of(node)
         if not all(map(len, fronts)):
             return float("inf")
-        least = max(floor, self._at_least(fronts), self._improve(fronts, self.below(best.limit)))
-        if least >= self.below(best.limit):
+        enough = self.below(best.limit)
+        least = max(floor, self._at_least(fronts), self._bound(fronts))
+        if least >= enough:
             return float("inf")
-        joined = self._join(fronts)
-        found, bound, is_whole = self._descend(joined, best, True, floor=least)
+        found, bound, is_whole = self._descend(self._join(fronts), best, True, _LOOK, floor=least)
         if not is_whole:
-            return least
+            least = max(least, self._improve(fronts, enough))
+            if least >= enough:
+                return float("inf")
+            found, bound, is_whole = self._descend(self._join(fronts), best, True, _GLANCE, floor=least)
+            if not is_whole:
+                return least
         return bound if found else float("inf")
 
     def _at_least(self, fronts: Sequence[Variants]) -> float:
@@ -219,76 +260,69 @@ class Search:
             values *= np.append(each.lower.min(axis=0), each.less.max(axis=0))
         return float(self.goal.of(np.array([self.linear.sums(values)]))[0])
 
-    def _search(self, chosen: Class, best: Best, deadline: float) -> bool:
+    def _search(self, node: Node, best: Best, deadline: float) -> bool:
         """Evaluate all of a class that may be better than the best; whether that ended before the deadline."""
-        fronts = self._fronts_of(chosen)
+        fronts = self._fronts_of(node)
         if not all(map(len, fronts)):
             return True
-        if self._improve(fronts, self.below(best.limit)) >= self.below(best.limit):
-            return True
         joined = self._join(fronts)
-        preferred = tuple(choice.innermost for choice in chosen)
-        found, _, is_whole = self._descend(joined, best, True)
+        preferred = tuple(choice.innermost for choice in node.chosen)
+        found, _, is_whole = self._descend(joined, best, True, _GLANCE)
         if found:
             self._evaluate(preferred, joined, 1, best)
         elif is_whole:
             return True
         joined.restart()
         while True:
-            found, _, is_whole = self._descend(joined, best, False, go_on=True)
+            found, _, is_whole = self._descend(joined, best, False, _BUDGET, go_on=True)
             self._evaluate(preferred, joined, found, best)
             if is_whole:
                 return True
             if time.monotonic() > deadline and best.tree is not None:
                 return False
 
+    def _bound(self, fronts: Sequence[Variants]) -> float:
+        """The bound of the scores."""
+        return self.dual.bound(fronts) if self.dual is not None else 0.0
+
     def _improve(self, fronts: Sequence[Variants], enough: float) -> float:
-        """The bound of the scores; they are improved where there is much to join."""
+        """The bound of the scores after they are improved, until it is `enough`."""
+        return self.dual.improve(fronts, enough) if self.dual is not None else 0.0
+
+    @property
+    def _weights(self) -> Floats:
+        """How much the logarithms of quantities, tiles and lanes matter."""
+        linear = self.linear
         if self.dual is None:
-            return 0.0
-        bound = self.dual.bound(fronts)
-        if bound < enough and np.prod([len(each) for each in fronts], dtype=np.float64) > _SMALL:
-            return self.dual.improve(fronts, enough)
-        return bound
+            return np.ones(linear.wanted + linear.room_weights.shape[1] + len(linear.limits))
+        weights = self.dual.weights()
+        return weights + _EVEN * float(weights.max())
 
     def _join(self, fronts: Sequence[Variants]) -> _Joined:
-        order = sorted(range(len(fronts)), key=lambda group: len(fronts[group]))
         scores = self.dual.scores(fronts) if self.dual is not None else [np.zeros(len(each)) for each in fronts]
-        sizes, columns, tiles, lanes, owned, ranked, places = [0], [], [], [], [], [], []
-        wide = self.linear.wanted
-        for group in order:
-            each = fronts[group]
-            by = np.lexsort((each.lower.sum(axis=1), scores[group]))
-            sizes.append(sizes[-1] + len(by))
-            columns.append(np.concatenate([each.lower, each.less], axis=1)[by])
-            tiles.append(self.linear.tiles[group][each.places[by]])
-            lanes.append(self.linear.lanes[group][each.places[by]])
-            owned.append(each.owned[by])
-            ranked.append(scores[group][by])
-            places.append(each.places[by])
-        count = len(order)
-        rest_columns = np.ones((count + 1, columns[0].shape[1]))
-        rest_tiles = np.ones((count + 1, tiles[0].shape[1]))
-        rest_scores = np.zeros(count + 1)
-        for level in range(count - 1, -1, -1):
-            least = np.append(columns[level][:, :wide].min(axis=0), columns[level][:, wide:].max(axis=0))
-            rest_columns[level] = rest_columns[level + 1] * least
-            rest_tiles[level] = rest_tiles[level + 1] * tiles[level].min(axis=0)
-            rest_scores[level] = rest_scores[level + 1] + ranked[level].min()
-        rest_columns *= self.linear.constants
+        roots, skips, spreads, least, places = [0], [], [], [], []
+        for group, each in enumerate(fronts):
+            keys = np.concatenate([each.logs, self.linear.logs[group][each.places]], axis=1) * self._weights
+            rows, after = clusters(keys, scores[group])
+            kept = [each.lower, -each.less, self._scarce(group, each), scores[group][:, None]]
+            least.append(least_of(rows, after, np.concatenate(kept, axis=1)))
+            spreads.append(spread_of(rows, after, keys))
+            places.append(np.where(rows < 0, rows, each.places[rows]))
+            skips.append(after + roots[-1])
+            roots.append(roots[-1] + len(rows))
+        together = np.concatenate(least)
+        ends = np.cumsum([self.linear.wanted, fronts[0].less.shape[1], self.linear.tiles[0].shape[1]])
+        together[:, ends[0] : ends[1]] *= -1
+        columns, tiles, lanes = (np.ascontiguousarray(part) for part in np.split(together[:, :-1], ends[1:], axis=1))
         arrays = (
-            np.array(sizes, np.int64), np.concatenate(columns), np.concatenate(tiles), np.concatenate(lanes),
-            np.concatenate(owned), np.concatenate(ranked), rest_columns, rest_tiles, rest_scores,
+            np.concatenate(skips), np.concatenate(spreads), columns, tiles, lanes.astype(np.int64),
+            together[:, -1].copy(), self.linear.constants,
         )  # fmt: skip
-        at = np.full(count + 1, -1, np.int64)
-        state = (
-            np.ones((count + 1, rest_columns.shape[1])), np.ones((count + 1, rest_tiles.shape[1])),
-            np.ones((count + 1, lanes[0].shape[1]), np.int64), np.zeros(count + 1, np.int64), np.zeros(count + 1), at,
-        )  # fmt: skip
-        return _Joined(order, np.concatenate(places), arrays, (*state, np.zeros(2, np.int64)))
+        state = np.empty((_DEEP, len(fronts)), np.int64), np.empty(_DEEP), np.zeros(2, np.int64)
+        return _Joined(np.array(roots[:-1]), np.concatenate(places), arrays, state)
 
     def _descend(
-        self, joined: _Joined, best: Best, shrink: bool, go_on: bool = False, floor: float = 0.0
+        self, joined: _Joined, best: Best, shrink: bool, budget: int, go_on: bool = False, floor: float = 0.0
     ) -> tuple[int, float, bool]:
         """How many leaves were found, the bound of the first, and whether these are all."""
         linear, goal, counts = self.linear, self.goal, joined.state[-1]
@@ -300,26 +334,29 @@ class Search:
         found = compiled(
             *joined.arrays, constant, aside, linear.limits, linear.rooms, linear.room_weights, goal.mode, goal.terms,
             goal.most, linear.energy, linear.forms, linear.ramps, linear.items, linear.prices,
-            linear.rows, self.below(best.limit), floor, shrink, _GLANCE if shrink else _BUDGET,
+            linear.rows, self.below(best.limit), floor, shrink, budget,
             *joined.state[:-1], self._leaves, self._bounds, counts,
         )  # fmt: skip
         best.bounds += int(counts[0]) - before
-        return int(found), float(self._bounds[0]), bool(counts[1] < 0)
+        return int(found), float(self._bounds[0]), not counts[1]
 
     def _evaluate(self, preferred: tuple[frozenset[int], ...], joined: _Joined, count: int, best: Best) -> None:
-        for row in np.argsort(self._bounds[:count], kind="stable"):
-            if self._bounds[row] >= self.below(best.limit):
-                break
-            chosen = np.empty(len(joined.order), np.int64)
-            for level, group in enumerate(joined.order):
-                chosen[group] = joined.places[self._leaves[row, level]]
-            self._evaluate_chosen(chosen, preferred, best)
+        by_bound = np.argsort(self._bounds[:count], kind="stable")
+        for start in range(0, count, _AT_A_TIME):
+            rows = by_bound[start : start + _AT_A_TIME]
+            rows = rows[self._bounds[rows] < self.below(best.limit)]
+            if not len(rows):
+                return
+            self._evaluate_chosen(joined.places[self._leaves[rows]], preferred, best)
 
     def _evaluate_chosen(self, chosen: Ints, preferred: tuple[frozenset[int], ...], best: Best) -> None:
-        orders, ranks = self.exact.ranked(chosen, preferred)
-        found = self.exact.figures(np.repeat(chosen[None], len(orders), axis=0), ranks)
-        number = int(np.argmin(self.goal.of(found)))
-        self._note(chosen, orders[number], found[number], len(orders), best)
+        """Mappings [mapping, group], each in all of its orders."""
+        ranked = [self.exact.ranked(each, preferred) for each in chosen]
+        counts = [len(orders) for orders, _ in ranked]
+        figures = self.exact.figures(np.repeat(chosen, counts, axis=0), np.concatenate([ranks for _, ranks in ranked]))
+        for each, (orders, _), found in zip(chosen, ranked, np.split(figures, np.cumsum(counts)[:-1]), strict=True):
+            number = int(np.argmin(self.goal.of(found)))
+            self._note(each, orders[number], found[number], len(orders), best)
 
     def _note(
         self, chosen: Ints, order: tuple[tuple[str, ...], ...], figures: Floats, evaluated: int, best: Best

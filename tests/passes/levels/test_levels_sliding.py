@@ -1,0 +1,47 @@
+"""The mapper on small convolutions whose windows slide: which loop keeps what decides which mapping is best."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from dnnc.benchmarks.levels_layers import conv
+from dnnc.ir.arch import EnergyRow
+from dnnc.ir.hierarchy import OPERAND_ROLES, Hierarchy, Store
+from dnnc.ir.loop_tree import Workload
+from dnnc.passes.levels.mapper import map_levels, objective_of
+from support.levels_space import costs_of_all
+
+_MOST = 3000
+
+
+def _problem(seed: int) -> tuple[Workload, Hierarchy]:
+    """A convolution of a column of pixels, and a machine of main memory and one buffer."""
+    rng = Random(seed)
+    kernel = rng.choice((2, 3, 4))
+    layer = conv(rng.choice((2, 3)), 2, rng.randint(kernel + 2, 9), kernel, pad=0)
+    dims = tuple((dim, 1 if dim in "qs" else extent) for dim, extent in layer.dims)
+    price = {"dram": rng.choice((5.0, 20.0)), "buffer": rng.choice((0.0, 1.0, 3.0))}
+    rows = [EnergyRow("mac", "mac", 0.01, "made up")]
+    for name, read in price.items():
+        rows.append(EnergyRow(name, "read_word", read, "made up"))
+        rows.append(EnergyRow(name, "write_word", read * rng.choice((0.5, 1.0, 2.0)), "made up"))
+    buffer = Store("buffer", OPERAND_ROLES, 8, depth_words=rng.randint(4, 40), keeps=OPERAND_ROLES)
+    stores = (Store("dram", OPERAND_ROLES, 8, keeps=OPERAND_ROLES), buffer)
+    machine = Hierarchy("small", 10**9, stores, tuple((role, 8) for role in OPERAND_ROLES), tuple(rows))
+    return Workload(f"column {seed}", dims, layer.operands), machine
+
+
+# The last four were lost where a mapping that shares less of its window was taken for no worse than another.
+@pytest.mark.parametrize("seed", [*range(12), 56, 71, 109, 148])
+def test_the_best_of_all(seed: int) -> None:
+    workload, machine = _problem(seed)
+    listed = costs_of_all(workload, machine, _MOST)
+    for objective in ("energy", "edp"):
+        found = map_levels(workload, machine, objective)
+        if not listed:
+            assert found is None
+            continue
+        assert found is not None
+        assert found.optimal
+        assert found.objective == pytest.approx(min(objective_of(each, objective) for each in listed), rel=1e-9)
