@@ -335,20 +335,28 @@ class Columns:
     def shares(self, key: Key, places: Ints, wanted: frozenset[int]) -> Floats:
         """What tiles have in common with the ones before, whichever loop goes on [candidate, column], as shares of all
         tiles and less than nothing: of two candidates with less tiles that with less in all of these takes less."""
-        found = []
+        found: dict[tuple[int, int, int, int], Floats] = {}
         for q, told, _ in self._told(key):
             quantity = self.tables.figures.quantities[q]
             if q not in wanted or quantity.kind != TAKEN:
                 continue
+            blocks = self.tables.blocks(quantity)
             for number in (q, *self.tables.figures.whole.get(q, (q,))[:1]):
                 for part in self._here[key.group][number]:
-                    tiles = part.new[:, 0]
+                    at = id(part), told.block, told.outside, told.most
+                    if at in found:
+                        continue
+                    rows = part.rows[places]
+                    tiles = part.new[rows, 0]
                     if not part.moves:
-                        tiles = part.new[:, part.column((told.outside,) * len(part.dims))]
-                        if told.outside != told.most:
-                            found.append(part.new[part.rows][places])
-                    found.append((-part.kept / np.maximum(tiles, 1e-300)[:, None])[part.rows][places])
-        return np.concatenate(found, axis=1) if found else np.empty((len(places), 0))
+                        tiles = part.new[rows, part.column((told.outside,) * len(part.dims))]
+                    codes = np.where(part.codes > blocks, part.codes - blocks - 1, part.codes - 1)
+                    outside = np.flatnonzero((codes <= told.block).all(axis=1))
+                    shares = -part.kept[rows[:, None], outside] / np.maximum(tiles, 1e-300)[:, None]
+                    if not part.moves and told.outside != told.most:
+                        shares = np.concatenate([shares, part.new[rows]], axis=1)
+                    found[at] = shares
+        return np.concatenate(list(found.values()), axis=1) if found else np.empty((len(places), 0))
 
     def _bounds(self, group: int, number: int, told: Selector, own: Own | None) -> tuple[Floats, Floats]:
         """A quantity's bounds for each candidate of a group. The busiest instance's padding counts as soon as there are

@@ -15,7 +15,7 @@ from .exact import Exact
 from .space import Ints
 from .tables import Floats
 
-_MOST_EVALUATED = 1 << 12  # candidates of a group that are tried at a time
+_MOST_TRIED = 1 << 12  # candidates of a group that a sweep tries
 _FEW = 16  # candidates of a group that a search after the first one begins with
 
 
@@ -39,15 +39,16 @@ def local_search(
             legal = np.flatnonzero((groups[group].lanes <= left).all(axis=1))
             if seed and sweep == 1:  # so that searches differ
                 legal = np.array(rng.sample(legal.tolist(), min(_FEW, len(legal))), np.int64)
-            for tried in _parts(legal):
-                mappings = np.repeat(chosen[None], len(tried), axis=0)
-                mappings[:, group] = tried
-                found = exact.figures(mappings, np.repeat(exact.ranks([tuple(orders)]), len(tried), axis=0))
-                value = objective(found)
-                evaluated += len(tried)
-                place = int(np.argmin(value))
-                if value[place] < best:
-                    best, figures, chosen = float(value[place]), found[place], mappings[place].copy()
+            if len(legal) > _MOST_TRIED:
+                legal = np.array([chosen[group], *rng.sample(legal.tolist(), _MOST_TRIED)], np.int64)
+            mappings = np.repeat(chosen[None], len(legal), axis=0)
+            mappings[:, group] = legal
+            found = exact.figures(mappings, np.repeat(exact.ranks([tuple(orders)]), len(legal), axis=0))
+            value = objective(found)
+            evaluated += len(legal)
+            place = int(np.argmin(value))
+            if value[place] < best:
+                best, figures, chosen = float(value[place]), found[place], mappings[place].copy()
         for block, declared in enumerate(exact.declared if best < np.inf else ()):
             tried_orders = [(*orders[:block], order, *orders[block + 1 :]) for order in declared]
             found = exact.figures(np.repeat(chosen[None], len(declared), axis=0), exact.ranks(tried_orders))
@@ -66,8 +67,3 @@ def local_search(
 def _outermost(sizes: Any) -> int:
     """The candidate whose pieces are smallest from the first slot on."""
     return int(np.lexsort(sizes.prod(axis=1).T[::-1])[0])
-
-
-def _parts(places: Ints) -> Iterator[Ints]:
-    for start in range(0, len(places), _MOST_EVALUATED):
-        yield places[start : start + _MOST_EVALUATED]
