@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from .classes import Variants
 from .kernels import ENERGY, LATENCY
 from .linear import Linear
 from .tables import Floats
+from .variants import Variants
 
 _STEPS = 80
 _PATIENCE = 20  # steps without a better bound

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...ir.hierarchy import Store
-from .classes import DECIDED, NO_BLOCK, Columns, Selector
+from .columns import DECIDED, NO_BLOCK, Columns, Selector
 from .exact import MOST_QUANTITIES
 from .figures import TILE, Item
 from .space import Ints

@@ -39,6 +39,8 @@ def local_search(
             legal = np.flatnonzero((groups[group].lanes <= left).all(axis=1))
             if seed and sweep == 1:  # so that searches differ
                 legal = np.array(rng.sample(legal.tolist(), min(_FEW, len(legal))), np.int64)
+            if not len(legal):
+                continue
             if len(legal) > _MOST_TRIED:
                 legal = np.array([chosen[group], *rng.sample(legal.tolist(), _MOST_TRIED)], np.int64)
             mappings = np.repeat(chosen[None], len(legal), axis=0)

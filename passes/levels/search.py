@@ -19,7 +19,7 @@ import numpy as np
 
 from ..objective import Objective
 from .choices import Class
-from .classes import Columns, Key, Variants
+from .classes import Classes
 from .clusters import clusters, least_of, spread_of
 from .dual import Dual, Product
 from .exact import Exact, exact_of
@@ -32,6 +32,7 @@ from .local_search import local_search
 from .movers import Mover
 from .space import Frame, Ints
 from .tables import Floats, Tables, tables_of
+from .variants import Groups, Key, Variants
 
 _MOST_LEAVES = 1 << 12  # that are found at a time
 _AT_A_TIME = 64  # of these, before the next ones are compared with the best
@@ -87,7 +88,8 @@ class Search:
     tables: Tables
     exact: Exact
     linear: Linear
-    columns: Columns
+    classes: Classes
+    groups: Groups
     goal: Goal
     dual: Dual | Product | None
     _fronts: dict[tuple[Any, ...], Variants] = field(default_factory=dict)
@@ -144,17 +146,17 @@ class Search:
     def _parted(self, node: Node) -> list[Node] | None:
         """What is decided next, each way; None if nothing is left open."""
         chosen, movers = node
-        sliding = self.columns.sliding(chosen)
+        sliding = self.classes.sliding(chosen)
         if len(movers) < len(sliding):
-            return [Node(chosen, (*movers, each)) for each in self.columns.movers(chosen, *sliding[len(movers)])]
-        if len(chosen) < self.columns.blocks:
-            return [Node((*chosen, choice), movers) for choice in self.columns.choices[len(chosen)]]
+            return [Node(chosen, (*movers, each)) for each in self.classes.movers(chosen, *sliding[len(movers)])]
+        if len(chosen) < self.classes.blocks:
+            return [Node((*chosen, choice), movers) for choice in self.classes.choices[len(chosen)]]
         return None
 
     def _fronts_of(self, node: Node) -> list[Variants]:
         """The candidates of each group that matter in a class or, of a node with something open, to its bound."""
         is_open = self._parted(node) is not None
-        keys = self.columns.keys(*node)
+        keys = self.classes.keys(*node)
         # Where other groups have no more than bounds, what the tiles of this one share matters, too.
         loose = [frozenset[int]() if is_open else self._loose(key) for key in keys]
         shared = [frozenset[int]().union(*loose[:group], *loose[group + 1 :]) for group in range(len(keys))]
@@ -191,11 +193,11 @@ class Search:
 
     def _loose(self, key: Key) -> frozenset[int]:
         if key not in self._loosened:
-            self._loosened[key] = self.columns.loose(key)
+            self._loosened[key] = self.groups.loose(key)
         return self._loosened[key]
 
     def _front(self, key: Key, is_open: bool, shared: frozenset[int]) -> Variants:
-        variants = self.columns.variants(key)
+        variants = self.groups.variants(key)
         if is_open:
             variants.upper = variants.lower
         rest = [-variants.less, *self._rest(key, shared, variants)]
@@ -205,7 +207,7 @@ class Search:
 
     def _rest(self, key: Key, shared: frozenset[int], variants: Variants) -> list[Floats]:
         """What a front looks at beside quantities; `shared` are those of which other groups have bounds."""
-        return [self._scarce(key.group, variants), self.columns.shares(key, variants.places, shared)]
+        return [self._scarce(key.group, variants), self.groups.shares(key, variants.places, shared)]
 
     def _scarce(self, group: int, variants: Variants) -> Floats:
         """What a candidate takes of what groups share."""
@@ -384,4 +386,4 @@ def searches_of(frame: Frame, figures: Figures, objective: Objective) -> Iterato
     dual: Dual | Product | None = None
     if goal.mode != OTHER:
         dual = Product(linear) if goal.mode == EDP else Dual(linear, goal.mode)
-    yield Search(tables, exact_of(tables), linear, columns, goal, dual)
+    yield Search(tables, exact_of(tables), linear, Classes(columns), Groups(columns), goal, dual)

@@ -1,0 +1,219 @@
+"""Bounds of quantities that are products over groups, of the candidates of each group.
+
+In a class (classes.py), let x be the innermost loop that moves an operand, in block k. A tile has nothing in common
+with the one before, or little:
+
+    taken = sum over advancing loops i outside of x, and x, of  prod new(i) - prod kept(i)
+         >= prod over groups that the operand depends on  of  all tiles x (1 - the most that one keeps)
+          x prod over the others  of  iterations outside of x
+
+with equality where pieces divide evenly; without what is kept it is a bound from above. Where tiles of the operand
+overlap it is decided, too, which loop x is and what lies outside of it (movers.py): only its group keeps anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from ...ir.nest import Role
+from .figures import TAKEN, Quantity
+from .movers import Own
+from .tables import Floats, Part, Tables
+
+NO_BLOCK = -1
+DECIDED = -1
+
+
+class Selector(NamedTuple):
+    """Of an operand and a number of blocks: the block where its tile moves last, or NO_BLOCK; in how many blocks at
+    least, and at most, the loops that do not move it lie outside of that; and the first open block (DECIDED: none of
+    those that matter)."""
+
+    block: int
+    outside: int
+    most: int
+    open: int
+
+
+_NOTHING = Selector(NO_BLOCK, 0, 0, DECIDED)
+
+
+@dataclass
+class Columns:
+    """Bounds by group, quantity and selector; each is made once. `wanted` are places of the quantities that add to a
+    figure, `less` of those that are taken off."""
+
+    tables: Tables
+    wanted: list[int]
+    less: list[int]
+    _made: dict[tuple[int, int, Selector, Own | None], tuple[Floats, Floats]] = field(default_factory=dict)
+
+    @cached_property
+    def roles(self) -> list[Role]:
+        return [operand.role for operand in self.tables.frame.workload.operands]
+
+    @cached_property
+    def places(self) -> list[tuple[int, int]]:
+        """Operands (their places in `roles`) and numbers of blocks of the wanted quantities that depend on orders."""
+        quantities = self.tables.figures.quantities
+        taken = [quantities[q] for q in self.wanted if quantities[q].kind == TAKEN]
+        return list(dict.fromkeys((self.role_of(each), self.tables.blocks(each)) for each in taken))
+
+    def role_of(self, quantity: Quantity) -> int:
+        assert quantity.role is not None
+        return self.roles.index(quantity.role)
+
+    def counted(self, number: int) -> tuple[int, ...]:
+        """A quantity, and the one that stands for it where several instances are counted."""
+        return (number, *self.tables.figures.whole.get(number, ())[:1])
+
+    @cached_property
+    def here(self) -> list[list[list[Part]]]:
+        """Parts by group and quantity."""
+        return [
+            [[part for part in parts if part.group == group] for parts in self.tables.parts]
+            for group in range(len(self.tables.groups))
+        ]
+
+    @cached_property
+    def slides(self) -> dict[Role | None, bool]:
+        """Whether tiles of a role may overlap."""
+        quantities = self.tables.figures.quantities
+        found: dict[Role | None, bool] = dict.fromkeys(self.roles, False)
+        for quantity, parts in zip(quantities, self.tables.parts, strict=True):
+            if quantity.role is not None:
+                found[quantity.role] |= any(part.moves and len(part.dims) > 1 for part in parts)
+        return found
+
+    @cached_property
+    def sliding_dims(self) -> list[frozenset[str]]:
+        """By role (place in `roles`) the dimensions whose pieces may overlap."""
+        found: list[set[str]] = [set() for _ in self.roles]
+        for quantity, parts in zip(self.tables.figures.quantities, self.tables.parts, strict=True):
+            for part in parts if quantity.role is not None else ():
+                if part.moves and len(part.dims) > 1:
+                    found[self.role_of(quantity)] |= set(part.dims)
+        return [frozenset(each) for each in found]
+
+    def matters(self, group: int, number: int) -> tuple[bool, bool]:
+        """Whether the block where the operand moves last matters to a group's part of a quantity, and whether what lies
+        outside of that does."""
+        quantity, parts = self.tables.figures.quantities[number], self.here[group][number]
+        moves = False
+        for part in parts:
+            for block in range(self.tables.blocks(quantity)) if part.moves else ():
+                lower, tiles = self._moved(part, quantity, block, None)
+                moves |= len(part.dims) > 1 or bool((lower != tiles).any())
+        return moves, any(not part.moves for part in parts)
+
+    def bounds(self, group: int, number: int, told: Selector, own: Own | None) -> tuple[Floats, Floats]:
+        """A quantity's bounds for each candidate of a group. The busiest instance's padding counts as soon as there are
+        several: it does where the candidate itself has lanes, and may elsewhere."""
+        lower, upper = self.column(group, number, told, own)
+        counted = self.tables.figures.whole.get(number)
+        if counted is None:
+            return lower, upper
+        whole, end = counted
+        low, high = self.column(group, whole, told, own)
+        lanes = (self.tables.groups[group].lanes[:, :end] > 1).any(axis=1)
+        return np.where(lanes, low, lower), np.maximum(upper, high)
+
+    def column(self, group: int, number: int, told: Selector, own: Own | None) -> tuple[Floats, Floats]:
+        key = group, number, told, own
+        if key not in self._made:
+            quantity = self.tables.figures.quantities[number]
+            lower = upper = np.ones(len(self.tables.groups[group]))
+            for part in self.here[group][number]:
+                low, high = self._factor(part, quantity, told, own)
+                lower, upper = lower * low, upper * high
+            self._made[key] = lower, upper
+        return self._made[key]
+
+    def _factor(self, part: Part, quantity: Quantity, told: Selector, own: Own | None) -> tuple[Floats, Floats]:
+        """A part's bounds for each candidate of its group, from below and above."""
+        tiles = at_rows(part.new[:, 0], part)
+        if quantity.kind != TAKEN:
+            return tiles, tiles
+        if not part.moves:
+            least, most = (part.new[:, part.column((blocks,) * len(part.dims))] for blocks in (told.outside, told.most))
+            return at_rows(least, part), at_rows(most, part)
+        lower, upper = self._last(part, quantity, told.block, own)
+        if told.open == DECIDED:
+            return lower, upper if told.outside == told.most else tiles
+        later = [self._last(part, quantity, block, None)[0] for block in range(told.open, self.tables.blocks(quantity))]
+        return np.min([lower, *later], axis=0), tiles
+
+    def _last(self, part: Part, quantity: Quantity, block: int, own: Own | None) -> tuple[Floats, Floats]:
+        """Bounds of a part that moves last in a block."""
+        if own is not None and own.dim not in part.dims:
+            tiles = at_rows(part.new[:, 0], part)
+            return tiles, tiles
+        if own is not None or not self.slides[quantity.role]:
+            return self._moved(part, quantity, block, own and own.dim, own is not None and own.is_cut)
+        dims = part.dims if len(part.dims) > 1 else ()
+        each = [self._moved(part, quantity, block, dim) for dim in (None, *dims)]
+        return np.min([lower for lower, _ in each], axis=0), each[0][1]
+
+    def _moved(
+        self, part: Part, quantity: Quantity, k: int, own: str | None, is_cut: bool = False
+    ) -> tuple[Floats, Floats]:
+        """Of a part that moves, last in block `k`: by its own dimension `own`, if that slides; `is_cut`: nothing is
+        kept but by that."""
+        tiles, blocks = at_rows(part.new[:, 0], part), self.tables.blocks(quantity)
+        if k == NO_BLOCK:
+            return tiles, tiles
+        if len(part.dims) > 1:
+            if own is None or own not in part.dims:
+                return tiles, tiles
+            place = part.dims.index(own)
+            at = [k + 1] * len(part.dims)
+            at[place] = blocks + 1 + k
+            moved = part.new[:, 0] - part.kept[:, part.column(at)]
+            if is_cut:
+                return at_rows(moved, part), at_rows(moved, part)
+            others = [n for n, code in enumerate(part.codes) if n and _is_outside(code[place], k, blocks)]
+            return at_rows(moved * (1 - self._most(part, others)), part), at_rows(moved, part)
+        others = [n for n, code in enumerate(part.codes) if n and _is_outside(code[0], k, blocks)]
+        candidates = self.tables.groups[part.group]
+        there = candidates.loops[:, candidates.dims.index(part.dims[0]), k]
+        return np.where(there, tiles - at_rows(self._kept(part, quantity, others), part), tiles), tiles
+
+    def _kept(self, part: Part, quantity: Quantity, columns: list[int]) -> Floats:
+        """What old tiles had of all new ones at most, while others than the part's only dimension advance.
+
+        Where no tile slides, those that do are dimensions that do not move the role: each of their iterations keeps no
+        more than one code says. Else no more than a share of each new tile is kept.
+        """
+        if not self.slides[quantity.role]:
+            if not self._still[quantity.role] or not columns:
+                return np.zeros(len(part.new))
+            most: Floats = part.kept[:, columns].max(axis=1)
+            return most
+        return part.new[:, 0] * self._most(part, columns)
+
+    @cached_property
+    def _still(self) -> dict[Role | None, bool]:
+        """Whether there are dimensions that do not move a role."""
+        return {role: any(role not in roles for roles in self.tables.signatures) for role in self.roles}
+
+    def _most(self, part: Part, columns: list[int]) -> Floats:
+        """The largest share of its new tile that an old one had, over the given codes."""
+        new, kept = part.new[:, columns], part.kept[:, columns]
+        shares = np.divide(kept, new, out=np.zeros_like(kept), where=new > 0)
+        most: Floats = shares.max(axis=1, initial=0.0)
+        return most
+
+
+def at_rows(rows: Floats, part: Part) -> Floats:
+    """What candidates have of a part's rows."""
+    found: Floats = rows[part.rows]
+    return found
+
+
+def _is_outside(code: int, k: int, blocks: int) -> bool:
+    """Whether, by this code of its group's dimension, a loop advances outside of that dimension's loop in block k."""
+    return code <= k if code <= blocks else code - blocks - 1 < k

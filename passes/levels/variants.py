@@ -1,0 +1,164 @@
+"""The candidates of a group in a class, and what of them matters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .columns import DECIDED, NO_BLOCK, Columns, Selector, at_rows
+from .figures import TAKEN
+from .movers import Own
+from .space import Ints
+from .tables import Floats
+
+_NOTHING = Selector(NO_BLOCK, 0, 0, DECIDED)
+
+
+class Key(NamedTuple):
+    """What of a class matters to a group: loops that it may not have (as bits), selectors of the wanted quantities, and
+    what is decided of innermost loops."""
+
+    group: int
+    banned: int
+    selectors: tuple[Selector, ...]
+    movers: tuple[Own, ...]
+
+
+@dataclass
+class Variants:
+    """Candidates of a group in a class: their places, bounds of quantities from below and above [variant, quantity],
+    and values of the quantities that are taken off [variant, quantity]."""
+
+    places: Ints
+    lower: Floats
+    upper: Floats
+    less: Floats
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def only(self, rows: Ints) -> Variants:
+        """Some of them."""
+        return Variants(self.places[rows], self.lower[rows], self.upper[rows], self.less[rows])
+
+    @cached_property
+    def logs(self) -> Floats:
+        """Logarithms of the bounds from below."""
+        logs: Floats = np.log(np.maximum(self.lower, 1e-300))
+        return logs
+
+
+@dataclass
+class Groups:
+    """The candidates of each group, by class."""
+
+    columns: Columns
+    _parted_by: dict[tuple[int, int, int, str], NDArray[np.bool_]] = field(default_factory=dict)
+
+    def variants(self, key: Key) -> Variants:
+        """The candidates of a group in a class; there may be none."""
+        group, places = key.group, self._places_of(key)
+        lower = np.empty((len(places), len(self.columns.wanted)))
+        upper = np.empty_like(lower)
+        for column, (q, told, own) in enumerate(self._told(key)):
+            low, high = self.columns.bounds(group, q, told, own)
+            lower[:, column], upper[:, column] = low[places], high[places]
+        less = np.empty((len(places), len(self.columns.less)))
+        for column, q in enumerate(self.columns.less):
+            less[:, column] = self.columns.column(group, q, _NOTHING, None)[1][places]
+        return Variants(places, lower, upper, less)
+
+    def loose(self, key: Key) -> frozenset[int]:
+        """Wanted quantities of which a group's candidates have no more than bounds."""
+        found, places = set(), self._places_of(key)
+        for q, told, own in self._told(key):
+            for number in self.columns.counted(q):
+                lower, upper = self.columns.column(key.group, number, told, own)
+                if (lower < upper)[places].any():
+                    found.add(q)
+        return frozenset(found)
+
+    def shares(self, key: Key, places: Ints, wanted: frozenset[int]) -> Floats:
+        """What tiles have in common with the ones before, whichever loop goes on, as shares of all tiles with a minus
+        [candidate, column]. A candidate with no more tiles than another, and no more here, takes no more, whatever the
+        other groups do."""
+        found: dict[tuple[int, int, int, int], Floats] = {}
+        for q, told, _ in self._told(key):
+            quantity = self.columns.tables.figures.quantities[q]
+            if q not in wanted or quantity.kind != TAKEN:
+                continue
+            blocks = self.columns.tables.blocks(quantity)
+            for number in self.columns.counted(q):
+                for part in self.columns.here[key.group][number]:
+                    at = id(part), told.block, told.outside, told.most
+                    if at in found:
+                        continue
+                    rows = part.rows[places]
+                    tiles = part.new[rows, 0]
+                    if not part.moves:
+                        tiles = part.new[rows, part.column((told.outside,) * len(part.dims))]
+                    codes = np.where(part.codes > blocks, part.codes - blocks - 1, part.codes - 1)
+                    outside = np.flatnonzero((codes <= (blocks if told.block == NO_BLOCK else told.block)).all(axis=1))
+                    shares = -part.kept[rows[:, None], outside] / np.maximum(tiles, 1e-300)[:, None]
+                    if not part.moves and told.outside != told.most:
+                        shares = np.concatenate([shares, part.new[rows]], axis=1)
+                    found[at] = shares
+        return np.concatenate(list(found.values()), axis=1) if found else np.empty((len(places), 0))
+
+    def _places_of(self, key: Key) -> Ints:
+        legal = (self.columns.tables.kinds[key.group] & key.banned) == 0
+        for own in key.movers:
+            legal &= self._legal(key.group, own)
+        return np.flatnonzero(legal)
+
+    def _told(self, key: Key) -> Iterator[tuple[int, Selector, Own | None]]:
+        """By wanted quantity what its group's key says of it."""
+        quantities, told = self.columns.tables.figures.quantities, iter(key.selectors)
+        for q in self.columns.wanted:
+            quantity = quantities[q]
+            if quantity.kind == TAKEN and self.columns.here[key.group][q]:
+                selector, role = next(told), self.columns.role_of(quantity)
+                at = role, selector.block
+                yield q, selector, next((own for own in key.movers if (own.role, own.block) == at), None)
+            else:
+                yield q, _NOTHING, None
+
+    def _legal(self, group: int, own: Own) -> NDArray[np.bool_]:
+        """Candidates with the loops that a mover asks of them."""
+        candidates = self.columns.tables.groups[group]
+        there = dict(zip(candidates.dims, candidates.loops[:, :, own.block].T, strict=True))
+        legal = there[own.dim].copy() if own.dim else np.ones(len(candidates), bool)
+        for dim in own.without:
+            legal &= ~there[dim]
+        for dim in own.uncut:
+            legal &= ~(there[dim] & self._parted(group, own, dim))
+        if own.cut:
+            legal &= there[own.cut] & self._parted(group, own, own.cut)
+        if own.some:
+            legal &= np.any([there[dim] for dim in own.some], axis=0)
+        return legal
+
+    def _parted(self, group: int, own: Own, dim: str) -> NDArray[np.bool_]:
+        """Candidates of which no piece of `dim` has anything of the one before, when its loop in the block goes on or
+        starts anew."""
+        at = group, own.role, own.block, dim
+        if at not in self._parted_by:
+            found = np.ones(len(self.columns.tables.groups[group]), bool)
+            for q in self.columns.wanted:
+                quantity = self.columns.tables.figures.quantities[q]
+                blocks = self.columns.tables.blocks(quantity)
+                if quantity.kind != TAKEN or self.columns.role_of(quantity) != own.role or blocks <= own.block:
+                    continue
+                for number in self.columns.counted(q):
+                    for part in self.columns.here[group][number]:
+                        if part.dims == (dim,):
+                            codes, k = part.codes[:, 0], own.block
+                            outside = (codes <= k) | (blocks < codes) & (codes <= blocks + 1 + k)
+                            found &= at_rows((part.kept[:, outside] == 0).all(axis=1), part)
+            self._parted_by[at] = found
+        return self._parted_by[at]
