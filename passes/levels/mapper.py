@@ -63,7 +63,7 @@ def map_levels(
     deadline = time.monotonic() + time_limit_s
     best = Best()
     for frame in frames(workload, machine, pin or Pin()):
-        if frame.apart and best.tree is not None and time.monotonic() > deadline:
+        if frame.apart and time.monotonic() > deadline:
             best.open = 0.0  # nothing is known of the mappings with uneven tiles that are left
             break
         for search in searches_of(frame, figures_of(frame), wanted):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ...backends.cost.levels.moves import Group as Component
 from ...backends.cost.levels.moves import groups_of
-from ...ir.diagnostics import ensure
+from ...ir.diagnostics import CompileError, Diagnostic
 from ...ir.nest import Role
 from .figures import DISTINCT, STEPS, TAKEN, TILE, Figures, Quantity
 from .space import Frame, Ints, chains, signature
@@ -26,6 +26,7 @@ from .sums import EACH, FIRST, SHARED, table
 
 Floats = NDArray[np.float64]
 UNBOUNDED = 1 << 61
+MOST_KINDS = 62  # bits of `Tables.kinds`
 _FILLED = Stock(1 << 27)
 
 
@@ -98,8 +99,18 @@ class _Done:
 
 
 def tables_of(frame: Frame, figures: Figures) -> Tables | None:
-    """None where a dimension has no chain, or no tile fits."""
+    """None where a dimension has no chain, or no tile fits.
+
+    Raises CompileError where there are more blocks and kinds of dimensions than `kinds` has bits for.
+    """
     workload = frame.workload
+    signatures = list(dict.fromkeys(signature(workload, dim) for dim, extent in workload.dims if extent > 1))
+    if len(frame.blocks) * len(signatures) > MOST_KINDS:
+        message = (
+            f"{workload.name or 'the layer'}: temporal loops at {len(frame.blocks)} places, over {len(signatures)}"
+            f" kinds of dimensions, are too many for the search: it takes {MOST_KINDS} kinds at all places together"
+        )
+        raise CompileError(Diagnostic(message, help="fewer stores that keep something, or `tiles: even`"))
     components = {
         (operand.role, clips): groups_of(operand, workload, clips)
         for operand in workload.operands
@@ -111,7 +122,7 @@ def tables_of(frame: Frame, figures: Figures) -> Tables | None:
         if candidates is None:
             return None
         groups.append(candidates)
-    made = Tables(frame, figures, groups, [], [], [], [])
+    made = Tables(frame, figures, groups, [], [], signatures, [])
     done = _Done()
     for quantity in figures.quantities:
         parts, constant = [], 1.0
@@ -123,9 +134,6 @@ def tables_of(frame: Frame, figures: Figures) -> Tables | None:
             parts.append(_part(made, quantity, component, done))
         made.parts.append(parts)
         made.constants.append(constant)
-    dims = [dim for dim, extent in workload.dims if extent > 1]
-    made.signatures = list(dict.fromkeys(signature(workload, dim) for dim in dims))
-    ensure(len(frame.blocks) * len(made.signatures) < 63, "there is a bit for every block and kind of dimension")
     for candidates in groups:
         bits = np.zeros(len(candidates), np.int64)
         for place, dim in enumerate(candidates.dims):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from dnnc.backends.cost.levels.cost import cost
 from dnnc.ir.arch import EnergyRow
+from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.hierarchy import Constraint, FanOut, Hierarchy, Store, Tiles
 from dnnc.ir.loop_tree_rules import loop_tree_faults
 from dnnc.ir.nest import Role
@@ -98,6 +99,30 @@ def test_uneven_tiles_let_the_image_stay_while_outputs_come_and_go() -> None:
     once = 100.0 * (16 * 4 + 16 * 4 + 16 * 16)
     assert free.objective == once < even.objective
     assert len({place for role in holds for place, name in free.tree.keeps(role) if name == "glb"}) > 1
+
+
+def _stores(count: int, depth_words: int, tiles: Tiles) -> Hierarchy:
+    """Main memory and stores one inside of the other, which keep all."""
+    holds = (Role.INPUT, Role.WEIGHT, Role.OUTPUT)
+    inner = [Store(f"s{number}", holds, 8, depth_words, keeps=holds, tiles=tiles) for number in range(count)]
+    return Hierarchy("many", 10**9, (Store("dram", holds, 8), *inner), tuple((role, 8) for role in holds))
+
+
+def test_a_time_limit_ends_the_search_where_nothing_fits() -> None:
+    """Each of the 90 orders in which tiles may begin has a search of its own."""
+    extents = {"m": 4, "p": 6, "c": 4}
+    inputs, weights = [plain("c", extents), plain("p", extents)], [plain("m", extents), plain("c", extents)]
+    work = workload("point", extents, inputs, weights, [plain("m", extents), plain("p", extents)])
+    with pytest.raises(CompileError, match="point: no mapping was found in 0 s"):
+        map_levels(work, _stores(2, 2, Tiles.UNEVEN), "energy", time_limit_s=0)
+
+
+def test_more_loops_than_the_search_has_bits_for() -> None:
+    extents = {"g": 2, "m": 2, "p": 2, "c": 2}
+    axes = [[plain(dim, extents) for dim in dims] for dims in ("gpc", "gcm", "gpm")]
+    work = workload("batch", extents, axes[0], axes[1], axes[2])
+    with pytest.raises(CompileError, match="batch: temporal loops at 16 places, over 4 kinds of dimensions"):
+        map_levels(work, _stores(15, 100, Tiles.EVEN), "energy")
 
 
 def test_most_problems_can_be_listed() -> None:
