@@ -39,7 +39,7 @@ class Selector(NamedTuple):
     open: int
 
 
-_NOTHING = Selector(NO_BLOCK, 0, 0, DECIDED)
+NOTHING = Selector(NO_BLOCK, 0, 0, DECIDED)  # of quantities that do not depend on orders
 
 
 @dataclass

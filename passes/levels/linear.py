@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...ir.hierarchy import Store
-from .columns import DECIDED, NO_BLOCK, Columns, Selector
+from .columns import NO_BLOCK, NOTHING, Columns, Selector
 from .exact import MOST_QUANTITIES
 from .figures import TILE, Item
 from .space import Ints
@@ -198,7 +198,7 @@ def _largest_share(columns: Columns, part: int, whole: int) -> float:
     open = Selector(NO_BLOCK, 0, 0, 0)
     for group in range(len(columns.tables.groups)):
         lower = columns.column(group, whole, open, None)[0]
-        upper = columns.column(group, part, Selector(NO_BLOCK, 0, 0, DECIDED), None)[1]
+        upper = columns.column(group, part, NOTHING, None)[1]
         if (lower <= 0).any():
             return 1.0
         share *= float((upper / lower).max())

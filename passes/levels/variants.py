@@ -10,13 +10,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .columns import DECIDED, NO_BLOCK, Columns, Selector, at_rows
+from .columns import NO_BLOCK, NOTHING, Columns, Selector, at_rows
 from .figures import TAKEN
 from .movers import Own
 from .space import Ints
 from .tables import Floats
-
-_NOTHING = Selector(NO_BLOCK, 0, 0, DECIDED)
 
 
 class Key(NamedTuple):
@@ -70,7 +68,7 @@ class Groups:
             lower[:, column], upper[:, column] = low[places], high[places]
         less = np.empty((len(places), len(self.columns.less)))
         for column, q in enumerate(self.columns.less):
-            less[:, column] = self.columns.column(group, q, _NOTHING, None)[1][places]
+            less[:, column] = self.columns.column(group, q, NOTHING, None)[1][places]
         return Variants(places, lower, upper, less)
 
     def loose(self, key: Key) -> frozenset[int]:
@@ -126,7 +124,7 @@ class Groups:
                 at = role, selector.block
                 yield q, selector, next((own for own in key.movers if (own.role, own.block) == at), None)
             else:
-                yield q, _NOTHING, None
+                yield q, NOTHING, None
 
     def _legal(self, group: int, own: Own) -> NDArray[np.bool_]:
         """Candidates with the loops that a mover asks of them."""
