@@ -82,12 +82,7 @@ class Columns:
     @cached_property
     def slides(self) -> dict[Role | None, bool]:
         """Whether tiles of a role may overlap."""
-        quantities = self.tables.figures.quantities
-        found: dict[Role | None, bool] = dict.fromkeys(self.roles, False)
-        for quantity, parts in zip(quantities, self.tables.parts, strict=True):
-            if quantity.role is not None:
-                found[quantity.role] |= any(part.moves and len(part.dims) > 1 for part in parts)
-        return found
+        return {role: bool(dims) for role, dims in zip(self.roles, self.sliding_dims, strict=True)}
 
     @cached_property
     def sliding_dims(self) -> list[frozenset[str]]:
