@@ -1,8 +1,8 @@
 """Mappings that earlier compilations found, in the user's cache (ir/content_cache.py).
 
 A key is the SHA-256 of everything that decides a mapping: the nest without its names, the machine, the options, the pin
-and the sources that search and count. A value is what the search decided. The folder is not trusted: an entry of
-another version, or whose figures are not those of the mapping that it names, is ignored and written again
+and the sources that search and count. A value is what the search decided. An entry is checked: one of another version,
+or whose figures are not those of the mapping that it names, is ignored and written again
 (passes/mapper.py applies the rules of schedules, and compares with counts, which backends/cost/kept_counts.py keeps).
 """
 

@@ -1,5 +1,4 @@
-"""What the operands move, as bounds over a box of tile sizes, and which copies of their tiles fit: a part of
-passes/map_bound.py.
+"""What the operands move, as bounds over a box of tile sizes: a part of passes/map_bound.py.
 
 Runs are those of full tiles, which is exact except where a tile that is not the only one covers an axis.
 """

@@ -46,10 +46,10 @@ class Figures:
     """Everything that a mapping's figure depends on, for one frame.
 
     `energy` items cost so many pJ a word, beside `energy_pj` at any rate. `busy` items take time at a store: its place,
-    and 0 for reads, 1 for writes. `alternating` and `ramps` items pass at the rates of a
-    store (its place, and its rate in their direction, 0 for none). `capacities` are words by
-    store: items and the limit. `whole` gives for a quantity of the busiest instance the one that holds instead as soon
-    as any of the first `end` slots has lanes: there padding counts.
+    and 0 for reads, 1 for writes. `alternating` and `ramps` items pass at the rates of a store (its place, and its rate
+    in their direction, 0 for none). `capacities` are words by store: its name, items and the limit. `whole` gives for a
+    quantity of the busiest instance the one that holds instead as soon as any of the first `end` slots has lanes: there
+    padding counts.
     """
 
     quantities: list[Quantity] = field(default_factory=list)

@@ -1,9 +1,9 @@
 """Mappings of machines with levels inside the array that earlier commands proved best, in the user's cache.
 
 A key is the SHA-256 of everything that decides a mapping: the workload without its name, the machine without what is
-told about it, the objective, and the sources that search and count. Only what no time limit stopped is kept. The folder
-is not trusted (ir/content_cache.py): a tree that is not legal, or whose figures are not those that the entry claims, is
-ignored and searched for anew; the bound is taken on trust.
+told about it, the objective, and the sources that search and count. Only what no time limit stopped is kept. An entry
+is checked: one whose tree is not legal, or has other figures than it claims, is ignored and searched for anew; the
+bound is taken on trust, as from a folder that nobody else writes to (ir/content_cache.py).
 """
 
 from __future__ import annotations
