@@ -238,6 +238,7 @@ def descend(
     lanes: NDArray[np.int64],
     scores: NDArray[np.float64],
     constants: NDArray[np.float64],
+    floors: NDArray[np.float64],
     score_constant: float,
     aside: float,
     limits: NDArray[np.int64],
@@ -269,8 +270,9 @@ def descend(
     combination of clusters the one of the widest spread is parted. Scores are logarithms whose sum over groups and
     `score_constant` may not exceed that of what the limit has above `aside`. If `shrink`, only the leaf with the least
     bound is kept, as the first, and one at the `floor` ends the search. A capacity is a row of `room_weights` over
-    tiles with its limit in `rooms`. counts: bounds evaluated; combinations that are left in `stack` [combination,
-    group], with their bounds in `stacked`, when `leaves` are full or `budget` bounds were evaluated.
+    tiles with its limit in `rooms`. No quantity is below its `floors`. counts: bounds evaluated; combinations that are
+    left in `stack` [combination, group], with their bounds in `stacked`, when `leaves` are full or `budget` bounds were
+    evaluated.
     """
     groups = stack.shape[1]
     wide, tile_count, slots = columns.shape[1], tiles.shape[1], lanes.shape[1]
@@ -334,6 +336,8 @@ def descend(
                 continue
             for place in range(wide):
                 least[place] = others[place] * columns[inside, place]
+            for place in range(len(floors)):
+                least[place] = max(least[place], floors[place])
             bound = _bound(least, mode, terms, most, weights, forms, ramps)
             if bound >= limit:
                 continue

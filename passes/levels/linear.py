@@ -8,6 +8,7 @@ import numpy as np
 
 from ...ir.hierarchy import Store
 from .columns import NO_BLOCK, NOTHING, Columns, Selector
+from .compulsory import compulsory
 from .exact import MOST_QUANTITIES
 from .figures import TILE, Item
 from .space import Ints
@@ -17,7 +18,8 @@ from .tables import Floats, Tables
 @dataclass
 class Linear:
     """`energy`, each of `forms` and `ramps` have a coefficient for each wanted quantity, one that is not positive for
-    each that is taken off, and a constant; `constants` are factors of those quantities. `scaled` are these three with
+    each that is taken off, and a constant; `constants` are factors of those quantities, and `floors`
+    what the wanted ones are at least. `scaled` are these three with
     coefficients of the wanted quantities alone, in which what is taken off is the largest share that it can be.
     `items` and `prices` are what the sums are made of, and `rows` their constants, as kernels.py rounds them.
     `rounding` is what rounding adds at most to energy, and to each form and ramps together.
@@ -27,6 +29,7 @@ class Linear:
     """
 
     constants: Floats
+    floors: Floats
     energy: Floats
     forms: Floats
     ramps: Floats
@@ -152,6 +155,7 @@ def linear_of(tables: Tables, *, energetic: bool, timed: bool) -> tuple[Linear, 
     form_rows = slice(1, 1 + len(forms))
     linear = Linear(
         constants=np.array([tables.constants[place] for place in (*wanted, *less)]),
+        floors=compulsory(tables, wanted),
         energy=kept[0],
         forms=kept[form_rows],
         ramps=kept[-1],

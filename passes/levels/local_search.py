@@ -30,7 +30,7 @@ def local_search(
     orders = [rng.choice(declared) for declared in exact.declared]
     # To begin with everything is cut as far outside as it can be: that fits, if anything does.
     chosen = np.array([_outermost(group.sizes) for group in groups], np.int64)
-    best, figures, evaluated, sweep = np.inf, np.zeros(2), 0, 0
+    best, figures, evaluated, sweep = (np.inf, np.inf), np.zeros(2), 0, 0
     while True:
         before, sweep = best, sweep + 1
         for group in rng.sample(range(len(groups)), len(groups)):
@@ -46,24 +46,32 @@ def local_search(
             mappings = np.repeat(chosen[None], len(legal), axis=0)
             mappings[:, group] = legal
             found = exact.figures(mappings, np.repeat(exact.ranks([tuple(orders)]), len(legal), axis=0))
-            value = objective(found)
             evaluated += len(legal)
-            place = int(np.argmin(value))
-            if value[place] < best:
-                best, figures, chosen = float(value[place]), found[place], mappings[place].copy()
-        for block, declared in enumerate(exact.declared if best < np.inf else ()):
+            place = least(values := objective(found), found)
+            if (value := _compared(values[place], found[place])) < best:
+                best, figures, chosen = value, found[place], mappings[place].copy()
+        for block, declared in enumerate(exact.declared if best[0] < np.inf else ()):
             tried_orders = [(*orders[:block], order, *orders[block + 1 :]) for order in declared]
             found = exact.figures(np.repeat(chosen[None], len(declared), axis=0), exact.ranks(tried_orders))
-            value = objective(found)
             evaluated += len(declared)
-            place = int(np.argmin(value))
-            if value[place] < best:
-                best, figures, orders[block] = float(value[place]), found[place], declared[place]
-        if best < np.inf:
+            place = least(values := objective(found), found)
+            if (value := _compared(values[place], found[place])) < best:
+                best, figures, orders[block] = value, found[place], declared[place]
+        if best[0] < np.inf:
             yield chosen, tuple(orders), figures, evaluated
         if best >= before and sweep > 1:
             return
         evaluated = 0
+
+
+def least(values: Floats, figures: Floats) -> int:
+    """The place of the least value; of equal ones that of the least product of energy and cycles [mapping, 2]."""
+    equal = np.flatnonzero(values == values.min())
+    return int(equal[np.argmin(figures[equal].prod(axis=1))])
+
+
+def _compared(value: float, figures: Floats) -> tuple[float, float]:
+    return float(value), float(figures.prod())
 
 
 def _outermost(sizes: Any) -> int:

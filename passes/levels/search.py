@@ -28,7 +28,7 @@ from .fronts import front
 from .goal import ROUNDING, Goal, goal_of
 from .kernels import EDP, ENERGY, LATENCY, OTHER, descend
 from .linear import Linear, linear_of
-from .local_search import local_search
+from .local_search import least, local_search
 from .movers import Mover
 from .space import Frame, Ints
 from .tables import Floats, Tables, tables_of
@@ -52,6 +52,7 @@ class Best:
     """The best mapping so far and the work done; `limit` is its objective."""
 
     limit: float = float("inf")
+    product: float = float("inf")  # its energy times its cycles
     tree: Any = None
     bounds: int = 0
     evaluated: int = 0
@@ -260,6 +261,7 @@ class Search:
         values = self.linear.constants.copy()
         for each in fronts:
             values *= np.append(each.lower.min(axis=0), each.less.max(axis=0))
+        values[: self.linear.wanted] = np.maximum(values[: self.linear.wanted], self.linear.floors)
         return float(self.goal.of(np.array([self.linear.sums(values)]))[0])
 
     def _search(self, node: Node, best: Best, deadline: float) -> bool:
@@ -318,7 +320,7 @@ class Search:
         columns, tiles, lanes = (np.ascontiguousarray(part) for part in np.split(together[:, :-1], ends[1:], axis=1))
         arrays = (
             np.concatenate(skips), np.concatenate(spreads), columns, tiles, lanes.astype(np.int64),
-            together[:, -1].copy(), self.linear.constants,
+            together[:, -1].copy(), self.linear.constants, self.linear.floors,
         )  # fmt: skip
         state = np.empty((_DEEP, len(fronts)), np.int64), np.empty(_DEEP), np.zeros(2, np.int64)
         return _Joined(np.array(roots[:-1]), np.concatenate(places), arrays, state)
@@ -357,19 +359,21 @@ class Search:
         counts = [len(orders) for orders, _ in ranked]
         figures = self.exact.figures(np.repeat(chosen, counts, axis=0), np.concatenate([ranks for _, ranks in ranked]))
         for each, (orders, _), found in zip(chosen, ranked, np.split(figures, np.cumsum(counts)[:-1]), strict=True):
-            number = int(np.argmin(self.goal.of(found)))
+            number = least(self.goal.of(found), found)
             self._note(each, orders[number], found[number], len(orders), best)
 
     def _note(
         self, chosen: Ints, order: tuple[tuple[str, ...], ...], figures: Floats, evaluated: int, best: Best
     ) -> None:
-        """Remember one mapping, the best of those `evaluated`."""
+        """Remember one mapping, the best of those `evaluated`; of equal ones that with the least energy and cycles."""
         value = float(self.goal.of(figures[None])[0])
         best.evaluated += evaluated
         if np.isfinite(value) and len(best.points) < _MOST_POINTS:
             best.points.append((float(figures[0]), float(figures[1])))
-        if value < best.limit * (1 - ROUNDING):
-            best.limit, best.tree = value, self.exact.tree(chosen, order)
+        product = float(figures[0] * figures[1])
+        is_better = value < best.limit * (1 - ROUNDING)
+        if is_better or (np.isfinite(value) and value <= best.limit and product < best.product * (1 - ROUNDING)):
+            best.limit, best.product, best.tree = value, product, self.exact.tree(chosen, order)
 
     def below(self, limit: float) -> float:
         """What a bound must be less than to say that something better may be there: cycles are whole."""
