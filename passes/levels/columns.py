@@ -148,7 +148,8 @@ class Columns:
             tiles = at_rows(part.new[:, 0], part)
             return tiles, tiles
         if own is not None or not self.slides[quantity.role]:
-            return self._moved(part, quantity, block, own and own.dim, own is not None and own.is_cut)
+            lower, upper = self._moved(part, quantity, block, own and own.dim, own is not None and own.is_cut)
+            return lower, at_rows(part.new[:, 0], part) if own is not None and own.is_next else upper
         dims = part.dims if len(part.dims) > 1 else ()
         each = [self._moved(part, quantity, block, dim) for dim in (None, *dims)]
         return np.min([lower for lower, _ in each], axis=0), each[0][1]

@@ -7,37 +7,46 @@ slide has a loop in between, whose pieces have nothing in common. So it is decid
 - whether x slides; if it does not, only its own group may keep anything;
 - whether there is such a dimension with no other loop of the block between it and x: then all is kept that x keeps,
   and nothing else, exactly;
-- or else whether none parts the tiles in this block, or which group has a loop in between.
+- or with one other in between, which slides, too: while that goes on, x starts anew. With u and v what x and that one
+  keep, as shares of all tiles, and w <= 1 - u what x keeps when it starts anew, all but u + v w is taken, which is no
+  less than (1 - u) (1 - v): each group counts its own;
+- or else whether none parts the tiles in this block, or which loops stand in between.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 
 class Mover(NamedTuple):
     """The innermost loop that moves a role in a block is over `dim`. Loops of the block: `cut` has one outside, which
-    parts tiles; `without` have none; none of `uncut` parts tiles; at least one of `some` has one."""
+    parts tiles, and `next` (if there is one) one in between; `without` have none; none of `uncut` parts tiles; all of
+    `every` and at least one of `some` have one."""
 
     dim: str
     cut: str = ""
+    next: str = ""
     without: frozenset[str] = frozenset()
     uncut: frozenset[str] = frozenset()
+    every: frozenset[str] = frozenset()
     some: frozenset[str] = frozenset()
 
 
 class Own(NamedTuple):
-    """What a mover of a role in a block says to a group: of its own dimensions; `dim` is empty where x is another
-    group's. `is_cut`: nothing is kept but by x."""
+    """What a mover of a role in a block says to a group: of its own dimensions; `dim` is empty where none of them keeps
+    anything. `is_cut`: nothing is kept but by x, and by the loop next to it; `is_next`: `dim` is that one."""
 
     role: int
     block: int
     dim: str
     is_cut: bool
+    is_next: bool
     cut: str
     without: frozenset[str]
     uncut: frozenset[str]
+    every: frozenset[str]
     some: frozenset[str]
 
 
@@ -59,8 +68,15 @@ def movers_of(
         cuts = {other: dims for other, dims in between.items() if dims is not None}
         found += [Mover(dim, cut=other, without=dims) for other, dims in cuts.items()]
         found.append(Mover(dim, uncut=frozenset(cuts)))
-        some = frozenset[str]().union(*cuts.values())
-        found += [Mover(dim, some=some & set(dims)) for dims in groups if some & set(dims)]
+        others = frozenset[str]().union(*cuts.values())
+        if len(cuts) == 1:
+            ((cut, _),) = cuts.items()
+            own = next(dims for dims in groups if dim in dims)
+            next_ones = sorted(others & set(sliding) - set(own))
+            found += [Mover(dim, cut=cut, next=each, without=others - {each}) for each in next_ones]
+            found += [Mover(dim, every=frozenset(two)) for two in combinations(next_ones, 2)]
+            others -= set(next_ones)
+        found += [Mover(dim, some=others & set(dims)) for dims in groups if others & set(dims)]
     return found
 
 
@@ -82,10 +98,12 @@ def own_of(mover: Mover, role: int, block: int, dims: Collection[str]) -> Own:
     return Own(
         role,
         block,
-        mover.dim if mover.dim in own else "",
-        bool(mover.cut),
-        mover.cut if mover.cut in own else "",
-        mover.without & own,
-        mover.uncut & own,
-        mover.some & own,
+        dim=next((dim for dim in (mover.dim, mover.next) if dim in own), ""),
+        is_cut=bool(mover.cut),
+        is_next=mover.next in own,
+        cut=mover.cut if mover.cut in own else "",
+        without=mover.without & own,
+        uncut=mover.uncut & own,
+        every=mover.every & own,
+        some=mover.some & own,
     )

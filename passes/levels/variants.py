@@ -137,6 +137,8 @@ class Groups:
             legal &= ~(there[dim] & self._parted(group, own, dim))
         if own.cut:
             legal &= there[own.cut] & self._parted(group, own, own.cut)
+        for dim in own.every:
+            legal &= there[dim]
         if own.some:
             legal &= np.any([there[dim] for dim in own.some], axis=0)
         return legal
