@@ -26,21 +26,34 @@ def compulsory(tables: Tables, wanted: list[int]) -> Floats:
 
 
 def _elements(operand: Operand, workload: Workload) -> int:
-    """Elements that any point needs, or fewer: of axes that share dimensions those of one."""
+    """Elements that any point needs, or fewer: of axes that share dimensions those of one, and none where such axes
+    have padding, as what lies on the one may be padding on the other."""
     total = 1
     for component in groups_of(operand, workload):
-        total *= max([_positions(axis, workload.extents) for axis in component.axes], default=1)
+        axes = component.axes
+        if len(axes) > 1 and any(axis.low > 0 or axis.high < _reach(axis, workload.extents) for axis in axes):
+            return 0
+        total *= max([_positions(axis, workload.extents) for axis in axes], default=1)
     return total
+
+
+def _reach(axis: Axis, extents: dict[str, int]) -> int:
+    return 1 + sum(c * (extents[dim] - 1) for dim, c in axis.terms)
 
 
 def _positions(axis: Axis, extents: dict[str, int]) -> int:
     """Different positions along an axis that are no padding."""
-    low, high = max(0, axis.low), min(axis.high, 1 + sum(c * (extents[dim] - 1) for dim, c in axis.terms))
+    low, high = max(0, axis.low), min(axis.high, _reach(axis, extents))
     if high > _MOST_POSITIONS:
-        return int(high > low)
-    there = np.zeros(max(high, 1), bool)
-    there[0] = True
+        return int(low == 0)  # that of the first point
+    there = np.zeros(max(high, 1), np.int64)
+    there[0] = 1
     for dim, coefficient in axis.terms:
-        steps = np.flatnonzero(there)[:, None] + coefficient * np.arange(extents[dim])
-        there[steps[steps < high]] = True
+        if coefficient >= len(there):  # its other points lie beyond
+            continue
+        # Sums of as many as the dimension has points, a step apart.
+        steps = np.append(there, np.zeros(-len(there) % coefficient, np.int64)).reshape(-1, coefficient).cumsum(axis=0)
+        found = steps.copy()
+        found[extents[dim] :] -= steps[: -extents[dim]]
+        there = (found.reshape(-1)[: len(there)] > 0).astype(np.int64)
     return int(there[low:high].sum())
