@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import configparser
 import re
+from dataclasses import replace
 
 from ..ir.diagnostics import CompileError, Diagnostic, Span
-from ..ir.hierarchy import OPERAND_ROLES, Buffering, FanOut, Hierarchy, Store
+from ..ir.hierarchy import OPERAND_ROLES, Buffering, Constraint, FanOut, Hierarchy, Store
 from ..ir.nest import Role
 from .foreign_yaml import Imported, level_name
 
 _PRESETS = "architecture_presets"
 _STATIONARY = {"ws": Role.WEIGHT, "os": Role.OUTPUT, "is": Role.INPUT}
+# Dimensions along rows and columns of the array, and in time while an element is stationary (SCALE-Sim's mapping of a
+# convolution: what is summed in a filter, the filters, the pixels of the result).
+_SUMMED, _FILTERS, _PIXELS = ("c", "t", "r", "s", "k", "k0", "k1"), ("m",), ("n", "d", "p", "q")
+_ALONG = {
+    "ws": (_SUMMED, _FILTERS, _PIXELS),
+    "os": (_PIXELS, _FILTERS, _SUMMED),
+    "is": (_SUMMED, _PIXELS, _FILTERS),
+}
 _MEMORIES = (
     ("ifmap_sram", Role.INPUT, ("ifmapsramszkb", "ifmapsramsz")),
     ("filter_sram", Role.WEIGHT, ("filtersramszkb", "filtersramsz")),
@@ -21,7 +30,8 @@ _MEMORIES = (
 
 def read_scalesim(text: str, file: str) -> Imported:
     """The hierarchy of a configuration: main memory, three double-buffered memories, an array with a register for what
-    is stationary. Words are bytes, as SCALE-Sim counts them. Raises CompileError with every fault."""
+    is stationary. `Dataflow` says which dimensions lie along the array's sides, in folds, and which ones pass in time
+    while the registers stay. Words are bytes, as SCALE-Sim counts them. Raises CompileError with every fault."""
     parser = configparser.ConfigParser(interpolation=None, strict=True)
     try:
         parser.read_string(text, source=file)
@@ -59,15 +69,19 @@ def read_scalesim(text: str, file: str) -> Imported:
     levels: list[Store | FanOut] = [
         Store("dram", OPERAND_ROLES, 8, keeps=OPERAND_ROLES, shared_words_per_cycle=bandwidth)
     ]
+    memories: list[Store] = []
     for name, role, keys in _MEMORIES:
         # Half of a memory is filled while the other half is used.
         depth = max(1, number(*keys) * 1024)
-        levels.append(Store(name, (role,), 8, depth, keeps=(role,), buffering=Buffering.DOUBLE))
-    levels.append(FanOut("array", rows, cols))
-    stationary = (_STATIONARY.get(dataflow, Role.WEIGHT),)
-    levels.append(Store("registers", stationary, 8, 1, keeps=stationary))
+        memories.append(Store(name, (role,), 8, depth, keeps=(role,), buffering=Buffering.DOUBLE))
     if faults:
         raise CompileError(faults)
+    along_rows, along_cols, in_time = _ALONG[dataflow]
+    # What lies along the array is cut into folds, one after the other; all else passes inside of a fold.
+    levels += [replace(each, constraint=Constraint(dims=(*along_rows, *along_cols))) for each in memories]
+    stationary = (_STATIONARY[dataflow],)
+    levels.append(FanOut("array", rows, cols, row_dims=along_rows, col_dims=along_cols))
+    levels.append(Store("registers", stationary, 8, 1, keeps=stationary, constraint=Constraint(dims=in_time)))
     ignored = [f"{_PRESETS}.{key}" for key in presets if key not in used]
     ignored += [f"{name}.{key}" for name in parser.sections() if name != _PRESETS for key in parser[name]]
     machine = Hierarchy(

@@ -6,14 +6,18 @@ from collections.abc import Callable
 
 import pytest
 from dnnc.frontend.foreign_yaml import Imported, level_name
+from dnnc.frontend.hierarchy_text import hierarchy_text
+from dnnc.frontend.hierarchy_yaml import parse_hierarchy
 from dnnc.frontend.scalesim_arch import read_scalesim
 from dnnc.frontend.timeloop_arch import read_arch
 from dnnc.frontend.timeloop_problem import read_mapping, read_problem
 from dnnc.frontend.zigzag_arch import read_zigzag
+from dnnc.ir.affine import Affine
 from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.hierarchy import FanOut, Store, Tiles
-from dnnc.ir.loop_tree import Keep, Spatial, Temporal
+from dnnc.ir.loop_tree import Keep, Operand, OperandAxis, Spatial, Temporal, Workload
 from dnnc.ir.nest import Role
+from dnnc.passes.levels.mapper import map_levels
 
 I, W, O = Role.INPUT, Role.WEIGHT, Role.OUTPUT
 
@@ -200,6 +204,38 @@ def test_scalesim_has_three_memories_and_a_stationary_register() -> None:
     assert sizes == [("ifmap_sram", 2048), ("filter_sram", 3072), ("ofmap_sram", 1024), ("registers", 1)]
     assert machine.stores[-1].holds == (O,)
     assert machine.lanes == 32
+
+
+@pytest.mark.parametrize(
+    ("dataflow", "rows", "cols", "in_time"),
+    [("ws", "k", "m", "p"), ("os", "p", "m", "k"), ("is", "k", "p", "m")],
+)
+def test_the_dataflow_of_scalesim_says_what_lies_along_the_array(
+    dataflow: str, rows: str, cols: str, in_time: str
+) -> None:
+    """As validate's fold counts lay a product out, which equal SCALE-Sim's own."""
+    machine = read_scalesim(SCALESIM.replace("Dataflow : os", f"Dataflow : {dataflow}"), "s.cfg").machine
+    array, registers = machine.levels[-2:]
+    assert isinstance(array, FanOut)
+    assert isinstance(registers, Store)
+    sides = {"k": ("c", "t", "r", "s", "k", "k0", "k1"), "m": ("m",), "p": ("n", "d", "p", "q")}
+    assert (array.row_dims, array.col_dims) == (sides[rows], sides[cols])
+    assert registers.constraint.dims == sides[in_time]
+    assert all(each.constraint.dims == sides[rows] + sides[cols] for each in machine.stores[1:4])
+    held = registers.holds
+    extents = {"p": 20, "m": 9, "k": 30}
+    assert parse_hierarchy(hierarchy_text(machine, []), "ours.yaml").levels[-2:] == (array, registers)
+    operands = tuple(
+        Operand(role, tuple(OperandAxis(Affine(((dim, 1),), 0), extents[dim]) for dim in dims), 8)
+        for role, dims in ((I, "pk"), (W, "km"), (O, "pm"))
+    )
+    mapping = map_levels(Workload("x", tuple(extents.items()), operands), machine, "latency")
+    assert mapping is not None
+    spatial = {node.axis: node.dim for node in mapping.tree.nodes if isinstance(node, Spatial)}
+    assert spatial == {"rows": rows, "cols": cols}
+    # What is stationary is cut into folds on the way to the array; what passes it by lies outside of them or inside.
+    kept = mapping.tree.nodes.index(Keep("ifmap_sram", (I,))), mapping.tree.nodes.index(Keep("registers", held))
+    assert in_time not in {node.dim for node in mapping.tree.nodes[slice(*kept)] if isinstance(node, Temporal)}
 
 
 @pytest.mark.parametrize(
