@@ -84,6 +84,7 @@ class Gains:
     base: dict[str, int] = field(default_factory=dict)
     cycles: dict[str, dict[str, int | None]] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
+    pinned: bool = False  # whether a mapping was given, which variants do not keep
     alone: bool = False  # whether values stay in local memory, and layers are compared without
 
     def add(self, layer: str, base: int, by_variant: dict[str, int | None]) -> None:
@@ -119,7 +120,7 @@ def gains(module: Module, arch: Arch, time_limit_s: float | None, *, pinned: boo
     cache = MapCache.of_user()
     machines = {each.name: each.change(arch) for each in VARIANTS}
     mappers = {name: Mapper(machine, options, cache, deadline) for name, machine in machines.items()}
-    found = Gains()
+    found = Gains(pinned=pinned)
     alike: dict[tuple[Nest, str], list[Nest]] = {}
     for nest in module.operations:
         if isinstance(nest, Nest) and nest.schedule is not None:
@@ -216,7 +217,7 @@ def explain(stats: Json, module: Module, arch: Arch, found: Gains) -> None:
             print(f"  {_limits(layer)}")
         if name in nests:
             _print_mapping(nests[name], layer["mapping"])
-            print(f"  {_helps(name, found)}")
+            print(f"  {_helps(layer, found)}")
     _print_totals(stats, found)
 
 
@@ -264,16 +265,23 @@ def _limits(layer: Json) -> str:
     return f"limits, of {most:.0f} cycles: {near}; {beyond}"
 
 
-def _helps(name: str, found: Gains) -> str:
+def _helps(layer: Json, found: Gains) -> str:
+    name = layer["name"]
     saved = {each: share for each in VARIANTS if (share := found.saved(name, each.name)) is not None}
     if not saved:
         return "what would help is not known: the time for that was up"
+    base, free = found.base[name], ""
+    of = "its cycles" if base == layer["cycles"] else "those"
+    if of == "those" and found.pinned:
+        free = f"without the given mapping it would take {base} cycles, in place of {layer['cycles']}; "
+    elif of == "those":
+        free = f"by itself (--fuse off) it takes {base} cycles; "
     best = sorted((each for each in saved if saved[each] >= _LEAST), key=lambda each: -saved[each])
     if not best:
-        return f"no doubled part saves {_LEAST:.1%} of its cycles"
+        return f"{free}no doubled part saves {_LEAST:.1%} of {of}"
     first, *others = best
     also = f" ({', '.join(f'{each.name} {saved[each]:.1%}' for each in others)})" if others else ""
-    return f"twice the {first.what} would save {saved[first]:.1%} of its cycles{also}"
+    return f"{free}twice the {first.what} would save {saved[first]:.1%} of {of}{also}"
 
 
 def _print_totals(stats: Json, found: Gains) -> None:
@@ -291,6 +299,12 @@ def _print_totals(stats: Json, found: Gains) -> None:
         rows.append([f"{each.name}: {each.what}", cycles, f"{1 - cycles / base:.1%}"])
     print()
     print_table(["twice as many, mapped anew", "cycles", "saved"], rows, f"what would help, of {base} cycles")
+    given = sum(layer["cycles"] for layer in stats["layers"])
+    if found.pinned and base != given:
+        print(
+            f"the given mapping is kept by none of these: they are compared with the best mappings without it ({base}"
+            f" cycles), not with the {given} of the given one"
+        )
     if found.alone:
         print("layers between which values stay in local memory are compared by themselves (--fuse off)")
     if found.left_out:

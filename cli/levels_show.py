@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from ..ir.loop_tree_text import print_loop_tree
 from .levels import Costed, Layer
+from .levels_stats import bound
+from .stats import LATENCY
 
 
 def explain_levels(costed: Costed) -> None:
     """A paragraph a layer: what bounds it and by how much, its loop tree, and how sure that mapping is."""
     for layer in costed.layers:
-        print(f"\n{layer.name}: bound by {layer.figures.bound}, {layer.figures.cycles} cycles")
+        by = "latency (the way in and out)" if bound(layer) == LATENCY else layer.figures.bound
+        print(f"\n{layer.name}: bound by {by}, {layer.figures.cycles} cycles")
         if layer.mapping is None or layer.workload is None:
             continue
         cycles = layer.mapping.cost.cycles

@@ -12,7 +12,7 @@ from ..ir.loop_tree import Keep, LoopTree, Spatial, Workload
 from ..passes.levels.mapper import LevelMapping
 from .described import Json
 from .levels import Costed, Layer
-from .stats import HOST_PRICE, LEAKAGE_PRICE, NO_LEAKAGE, SCHEMA, leakage_text
+from .stats import HOST_PRICE, LATENCY, LEAKAGE_PRICE, NO_LEAKAGE, SCHEMA, leakage_text
 
 _MOST_POINTS = 2000  # of a layer's scatter: a document is to be read, too
 
@@ -65,7 +65,7 @@ def _layer(layer: Layer, machine: Hierarchy) -> Json:
         "macs_issued": figures.slots,
         "macs_skipped": 0,
         "cycles": figures.cycles,
-        "bound": "host" if layer.where == "host" else "compute" if figures.bound in ("mac", "vector") else "memory",
+        "bound": bound(layer),
         "bound_by": figures.bound,
         "busy_cycles": {} if layer.mapping is None else _busy(layer.mapping),
         "utilization": _utilization(figures.macs, figures.cycles, machine),
@@ -83,6 +83,18 @@ def _layer(layer: Layer, machine: Hierarchy) -> Json:
         if layer.mapping is None or layer.workload is None
         else _mapping(layer.mapping, layer.workload, machine),
     }
+
+
+def bound(layer: Layer) -> str:
+    """`latency` where the first tiles' way in and the last one's way out take more than half of the cycles."""
+    figures = layer.figures
+    if layer.where == "host":
+        return "host"
+    if layer.mapping is not None:
+        cycles = layer.mapping.cost.cycles
+        if 2 * (cycles.fill + cycles.drain) > figures.cycles:
+            return LATENCY
+    return "compute" if figures.bound in ("mac", "vector") else "memory"
 
 
 def _busy(mapping: LevelMapping) -> Json:

@@ -13,6 +13,7 @@ from ..passes.objective import Objective, parse_objective
 from .described import Json, machine_json, nest_json
 
 SCHEMA = "dnnc.stats/1"
+LATENCY = "latency"  # the bound of what waits for longer than anything of it is busy
 LEAKAGE_PRICE = (
     "leakage power of all components that it is known of, times the layer's time; not in the mapper's objective"
 )
@@ -138,12 +139,15 @@ def _total(arch: Arch, batch: int, layers: Sequence[LayerCounts], energies_pj: S
 
 
 def bound(counts: LayerCounts, arch: Arch) -> str:
-    """What limits a layer: main-memory bytes at the machine's bandwidth against the cycles that its units are held.
+    """What limits a layer: main-memory bytes at the machine's bandwidth against the cycles that its units are held, or
+    `latency`, where it waits for longer than the busiest of all of them is held.
 
     From counts alone, so that cost and run agree.
     """
     if counts.where == "host":
         return "host"
+    if 2 * max(busy_cycles(counts, arch).values(), default=0.0) < counts.cycles:
+        return LATENCY
     moved = _bus_bytes(counts)
     busy = counts.macs_issued / (arch.array.rows * arch.array.cols)
     if arch.vector is not None:
@@ -190,7 +194,8 @@ def _provenance(arch: Arch) -> dict[str, str]:
         "macs": "specs/counts.md",
         "traffic": "specs/counts.md",
         "gops": "two operations a MAC",
-        "bound": "main-memory bytes, without instructions, / bandwidth against cycles of the busiest unit",
+        "bound": "main-memory bytes, without instructions, / bandwidth against cycles of the busiest unit; latency: it"
+        " and memory are held for less than half the cycles",
         "busy_cycles": "work / full rate: array, vector and post unit by elements, main memory as for bound",
         "power_w": "energy / time",
         "energy_pj.leakage": LEAKAGE_PRICE if arch.leakage else NO_LEAKAGE,

@@ -36,7 +36,7 @@ ROLES = {
     "aux": "c3",
     "instruction": "c7",
 }
-BOUNDS = {"compute": "c0", "memory": "c1", "host": "c7"}
+BOUNDS = {"compute": "c0", "memory": "c1", "latency": "c2", "host": "c7"}
 _COMPONENTS = {"array": "c1", "mac": "c1", "vector": "c3", "post": "c6", "control": "c7", "host": "c8"}
 _MEMORIES = ("c0", "c4", "c2", "c5", "c9")
 _SERIES = tuple(f"c{number}" for number in range(10))

@@ -136,6 +136,20 @@ def test_a_given_mapping_is_compared_with_free_ones(tmp_path: Path) -> None:
     assert pinned["conv2"]["cycles"] > free["conv2"] == pinned["conv2"]["explain"]["base_cycles"]
 
 
+def test_words_say_that_a_given_mapping_is_not_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mapping, path = tmp_path / "m.yaml", tmp_path / "c.json"
+    mapping.write_text("layers: {conv2: {dataflow: os, tiles: [{dim: m, size: 1}], complete: true}}\n")
+    words = ["cost", DIGITS, "--arch", "gemmini16", "--fuse", "off", "--explain", "--json", str(path)]
+    text = printed([*words, "--mapping", str(mapping)], capsys)
+    layers = {each["name"]: each for each in json.loads(path.read_text())["layers"]}
+    free, given = layers["conv2"]["explain"]["base_cycles"], layers["conv2"]["cycles"]
+    told = f"without the given mapping it would take {free} cycles, in place of {given}; "
+    assert re.findall(r"\n  without the given mapping.*?; ", text) == [f"\n  {told}"]
+    total = sum(each["cycles"] for each in layers.values())
+    assert f"best mappings without it ({total - given + free} cycles), not with the {total} of the given one" in text
+    assert "given mapping" not in printed(words, capsys)
+
+
 def test_layers_of_the_host_are_explained_without_variants(capsys: pytest.CaptureFixture[str]) -> None:
     text = printed(["cost", DIGITS, "--arch", "gemmini16", "--precision", "keep", "--explain"], capsys)
     assert re.search(r": host-bound, .*\n  on the host: ", text)

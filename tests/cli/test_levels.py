@@ -61,6 +61,24 @@ def document(folder: Path) -> dict[str, Any]:
     return found
 
 
+def test_waiting_is_a_bound_of_its_own(
+    tmp_path: Path, folder: Path, document: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where the way in and out is longer than all that is held, more lanes or words a cycle would help little."""
+    slow = tmp_path / "slow.yaml"
+    slow.write_text(MACHINE.replace("word_bits: 64, shared", "word_bits: 64, latency_cycles: 1000, shared"))
+    out = tmp_path / "s.json"
+    assert main(["cost", str(folder / "m.onnx"), "--arch", str(slow), "--explain", "--json", str(out)]) == 0
+    products = [layer for layer in json.loads(out.read_text())["layers"] if layer["op"] == "matmul"]
+    text = capsys.readouterr().out
+    assert len(products) == 2
+    for layer in products:
+        assert 2 * max(layer["busy_cycles"].values()) < layer["cycles"]
+        assert layer["bound"] == "latency"
+        assert f"{layer['name']}: bound by latency (the way in and out), {layer['cycles']} cycles" in text
+    assert "latency" not in {layer["bound"] for layer in document["layers"]}
+
+
 def test_products_are_mapped_and_others_counted(document: dict[str, Any]) -> None:
     products = [layer for layer in document["layers"] if layer["op"] == "matmul"]
     assert [layer["macs"] for layer in products] == [4 * 6 * 6] * 2

@@ -64,7 +64,7 @@ SCHEMA: dict[str, Any] = {
             "macs_issued": INT,
             "macs_skipped": INT,
             "cycles": INT,
-            "bound": "compute|memory|host",
+            "bound": "compute|memory|latency|host",
             "busy_cycles": {"*": REAL},
             "utilization": REAL,
             "energy_pj": {"*": REAL},
@@ -128,6 +128,7 @@ def test_every_key_is_documented(tmp_path: Path) -> None:
         "cost_only",
         "accelerator",
         "host",
+        "latency",
         "ws",
         "os",
         "is",
@@ -214,4 +215,6 @@ def test_units_are_busy_within_the_cycles_on_every_machine(arch: str, tmp_path: 
         busy = layer["busy_cycles"]
         assert all(0 < each <= layer["cycles"] for each in busy.values()), layer["name"]
         others = max([each for unit, each in busy.items() if unit not in ("dram", "post")], default=0)
-        assert layer["bound"] == ("host" if not busy else "memory" if busy.get("dram", 0) > others else "compute")
+        rate = "memory" if busy.get("dram", 0) > others else "compute"
+        waits = 2 * max(busy.values(), default=0) < layer["cycles"]
+        assert layer["bound"] == ("host" if not busy else "latency" if waits else rate)

@@ -131,7 +131,7 @@ def test_a_pointer_shows_the_figures_of_a_layer_and_marks_it_everywhere(
     window.point_at(mark)
     tip: Any = window.evaluate("const t = document.getElementById('tip'); return [t.hidden, t.textContent]")
     assert tip[0] is False
-    assert tip[1].startswith("conv2: ") and "cycles, memory-bound" in tip[1]
+    assert tip[1].startswith("conv2: ") and "cycles, latency-bound" in tip[1]
     assert window.evaluate(f'return document.querySelector("{mark}").querySelector("title")') is None
     marked = "return document.querySelectorAll('[data-layer=\"2\"].on').length"
     assert window.evaluate(marked) >= 6
