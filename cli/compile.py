@@ -83,5 +83,5 @@ def run(arguments: argparse.Namespace) -> int:
             f" ({on_host} on the host), {program.main_bytes} bytes of main memory, for {machine}"
         )
         if on_host:
-            print(host_price(arch))
+            print(host_price(arch.host))
     return 0

@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..backends.cost.levels.cost import cost
-from ..backends.cost.levels.layers import LayerFigures, product_layer, vector_layer
+from ..backends.cost.levels.layers import LayerFigures, host_layer, product_layer, vector_layer
 from ..backends.cost.module import cost_host
 from ..frontend.arch_yaml import load_arch
+from ..ir.arch import MAIN_MEMORY
 from ..ir.diagnostics import CompileError, Diagnostic, closest
 from ..ir.frozen import dataclass
 from ..ir.graph import HostRegion
 from ..ir.hierarchy import Hierarchy
 from ..ir.loop_tree import Workload, workload_of
 from ..ir.module import Module
-from ..ir.nest import BodyOp, Nest
+from ..ir.nest import BodyOp, Nest, Role
 from ..passes.levels.kept import map_all
 from ..passes.levels.mapper import LevelMapping, map_levels, objective_of
 from ..passes.objective import NAMES, Objective, parse_objective
@@ -70,7 +71,7 @@ def cost_levels(
     Raises CompileError with every fault: of the model, of options that nothing reads here, of layers that do not fit.
     """
     _refuse_unread(options)
-    module, stand_in = _lowered(model, options, report, warn)
+    module, stand_in = _lowered(model, machine, options, report, warn)
     objective = parse_objective(options.objective or "latency")
     if objective.needs_energy and not machine.energy:
         message = f"{machine.name} has no prices, so that no mapping has an energy"
@@ -117,8 +118,8 @@ def _refuse_unread(options: Options) -> None:
         )
 
 
-def _lowered(model: str, options: Options, report: Report, warn: Report) -> tuple[Module, Arch]:
-    """The model as nests, with post chains folded as on any machine."""
+def _lowered(model: str, machine: Hierarchy, options: Options, report: Report, warn: Report) -> tuple[Module, Arch]:
+    """The model as nests, with post chains folded as on any machine; and a machine that has the host of `machine`."""
     if not model.endswith(".onnx"):
         message = f"{Path(model).name} is no ONNX file"
         raise CompileError(Diagnostic(message, help="machines with levels inside the array cost models alone"))
@@ -128,7 +129,8 @@ def _lowered(model: str, options: Options, report: Report, warn: Report) -> tupl
     names = [each.name for each in PIPELINE]
     passes = PIPELINE[: names.index("lower") + 1]
     kept = replace(options, objective=None, mapping=None, time_limit_s=None)
-    return scheduled_model(model, load_arch(_STAND_IN[kind]), kept, passes=passes, report=report, warn=warn)
+    stand_in = replace(load_arch(_STAND_IN[kind]), clock_hz=machine.clock_hz, host=machine.host)
+    return scheduled_model(model, stand_in, kept, passes=passes, report=report, warn=warn)
 
 
 def _workload(nest: Nest, machine: Hierarchy) -> Workload | None:
@@ -229,12 +231,7 @@ def _miss(workload: Workload, machine: Hierarchy) -> Diagnostic:
 
 
 def _host_layer(region: HostRegion, module: Module, stand_in: Arch, machine: Hierarchy) -> Layer:
-    """What the host does, at the rate of the bundled machines' host: bytes that it moves."""
+    """What the host does, by the bytes that it moves: at its rate, and at the prices of main memory."""
     counts = cost_host(region, module, stand_in)
-    traffic = {
-        machine.stores[0].name: {
-            role: moved for roles in counts.traffic.values() for role, moved in roles.items() if role != "instruction"
-        }
-    }
-    cycles = counts.cycles * machine.clock_hz // stand_in.clock_hz
-    return Layer(region.name, counts.op, "host", LayerFigures(0, 0, cycles, "host", {}, traffic))
+    moved = {role: each for role, each in counts.traffic[MAIN_MEMORY].items() if role != Role.INSTRUCTION.value}
+    return Layer(region.name, counts.op, "host", host_layer(moved, counts.cycles, machine))

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from ..backends.cost.levels.cost import carried_bits
 from ..backends.cost.levels.layers import reported_pj
 from ..ir.arch import AreaRow
-from ..ir.hierarchy import Hierarchy, Store
+from ..ir.hierarchy import ASSUMED_HOST, Hierarchy, Store
 from ..ir.loop_tree import Keep, LoopTree, Spatial, Workload
 from ..passes.levels.mapper import LevelMapping
 from .described import Json
 from .levels import Costed, Layer
-from .stats import HOST_PRICE, LATENCY, LEAKAGE_PRICE, NO_LEAKAGE, SCHEMA, leakage_text
+from .stats import LATENCY, LEAKAGE_PRICE, NO_LEAKAGE, SCHEMA, host_price, leakage_text
 
 _MOST_POINTS = 2000  # of a layer's scatter: a document is to be read, too
 
@@ -198,10 +198,17 @@ def _utilization(macs: int, cycles: int, machine: Hierarchy) -> float:
     return macs / (machine.lanes * cycles) if cycles else 0.0
 
 
+def _host_time(machine: Hierarchy) -> str:
+    host = machine.host
+    known = "assumed: the description has no `host`" if host == ASSUMED_HOST else "the description's `host`"
+    time = f"{host.call_cycles} cycles a call and bytes at {host.bytes_per_second:g} a second ({known})"
+    return f"{time}; {host_price(host)}"
+
+
 def _provenance(machine: Hierarchy) -> dict[str, str]:
     fixed = {
         "cycles": "specs/hierarchy.md",
-        "cycles.host": f"as on bundled executable machines: {HOST_PRICE}",
+        "cycles.host": _host_time(machine),
         "macs": "specs/counts.md",
         "traffic": "specs/hierarchy.md: whole words",
         "energy_pj.leakage": LEAKAGE_PRICE if machine.leakage else NO_LEAKAGE,

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from ..backends.cost.price import LEAKAGE, area_um2
-from ..ir.arch import MAIN_MEMORY, Arch, LeakageRow
+from ..ir.arch import MAIN_MEMORY, Arch, Host, LeakageRow
 from ..ir.nest import Nest, Role
 from ..ir.stats import LayerCounts
 from ..passes.objective import Objective, parse_objective
@@ -190,7 +190,7 @@ def _provenance(arch: Arch) -> dict[str, str]:
     """Where each figure comes from: definitions for counts, sources for prices, the description's own sources."""
     fixed = {
         "cycles": "specs/isa.md, section 3",
-        "cycles.host": f"call_cycles and bytes at the host's bytes_per_second: {host_price(arch)}",
+        "cycles.host": f"call_cycles and bytes at the host's bytes_per_second: {host_price(arch.host)}",
         "macs": "specs/counts.md",
         "traffic": "specs/counts.md",
         "gops": "two operations a MAC",
@@ -208,9 +208,9 @@ def _provenance(arch: Arch) -> dict[str, str]:
     return {**fixed, **energy, **area, **machine}
 
 
-def host_price(arch: Arch) -> str:
+def host_price(host: Host) -> str:
     """What the figures of host layers stand for."""
-    return HOST_PRICE if arch.host.operations_per_second is None else HOST_RATE
+    return HOST_PRICE if host.operations_per_second is None else HOST_RATE
 
 
 def leakage_text(row: LeakageRow) -> str:

@@ -146,7 +146,7 @@ def _read(top: Fields) -> Arch:
         post=_section(
             top, "post", lambda f: PostUnit(_lanes(f), f.words("ops", POST_CODES, POST_CODES)), PostUnit(1, ())
         ),
-        host=_section(top, "host", _host, Host(1)),
+        host=_section(top, "host", read_host, Host(1)),
         vector=_section(top, "vector", _vector, None) if top.has("vector") else None,
         energy=(),
         area=(),
@@ -240,7 +240,8 @@ def _queues(fields: Fields) -> Queues:
     )
 
 
-def _host(fields: Fields) -> Host:
+def read_host(fields: Fields) -> Host:
+    """The section `host` of a machine of either kind."""
     key = "operations_per_second"
     return Host(
         fields.integer("bytes_per_second", 1, 10**13, example="1000000000"),

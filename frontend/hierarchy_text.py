@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
-from ..ir.hierarchy import Buffering, Constraint, FanOut, Hierarchy, Packing, Store, Tiles
+from ..ir.hierarchy import ASSUMED_HOST, Buffering, Constraint, FanOut, Hierarchy, Packing, Store, Tiles
 from ..ir.nest import Role
 
 
@@ -16,7 +16,12 @@ def hierarchy_text(machine: Hierarchy, notes: Sequence[str] = ()) -> str:
     bits = [f"{role.value}: {width}" for role, width in machine.bits]
     if machine.partial_bits is not None:
         bits.append(f"partial: {machine.partial_bits}")
-    lines += [f"bits: {{{', '.join(bits)}}}", f"vector_lanes: {machine.vector_lanes}", "levels:"]
+    lines += [f"bits: {{{', '.join(bits)}}}", f"vector_lanes: {machine.vector_lanes}"]
+    if (host := machine.host) != ASSUMED_HOST:
+        rate = host.operations_per_second
+        more = "" if rate is None else f", operations_per_second: {rate}"
+        lines.append(f"host: {{bytes_per_second: {host.bytes_per_second}, call_cycles: {host.call_cycles}{more}}}")
+    lines.append("levels:")
     for level in machine.levels:
         fields = _store(level) if isinstance(level, Store) else _fanout(level)
         lines.append(f"  - {{{', '.join([*fields, *_constraint(level.constraint)])}}}")

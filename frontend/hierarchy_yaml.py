@@ -17,6 +17,7 @@ from typing import TypeVar
 from ..ir.diagnostics import CompileError, Diagnostic, Span, closest
 from ..ir.files import read_text_bounded
 from ..ir.hierarchy import (
+    ASSUMED_HOST,
     AXES,
     FASTEST_RATE,
     OPERAND_ROLES,
@@ -31,6 +32,7 @@ from ..ir.hierarchy import (
 )
 from ..ir.nest import Role
 from .arch_text import BUNDLED
+from .arch_yaml import read_host
 from .hierarchy_prices import with_prices
 from .yaml_reader import LARGEST_BYTES, Faults, Fields, ListNode, MapNode, ScalarNode, read_yaml
 
@@ -107,6 +109,10 @@ def _read(top: Fields) -> Hierarchy:
         bits = tuple((role, section.integer(role.value, 1, 64, example="8")) for role in OPERAND_ROLES)
         partial = section.integer("partial", 1, 64) if section.has("partial") else None
         section.done()
+    host = ASSUMED_HOST
+    if (section := top.fields("host", required=False)) is not None:
+        host = read_host(section)
+        section.done()
     levels = [_level(each) for each in top.list_of_fields("levels", most=_MOST_LEVELS)]
     return Hierarchy(
         name=name,
@@ -115,6 +121,7 @@ def _read(top: Fields) -> Hierarchy:
         bits=bits,
         partial_bits=partial,
         vector_lanes=top.integer("vector_lanes", 1, _LARGEST_SIDE, 16),
+        host=host,
         sources=_sources(top),
     )
 

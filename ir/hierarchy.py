@@ -11,12 +11,13 @@ from enum import Enum
 from fractions import Fraction
 from math import ceil, prod
 
-from .arch import AreaRow, EnergyRow, LeakageRow
+from .arch import AreaRow, EnergyRow, Host, LeakageRow
 from .nest import Role
 
 OPERAND_ROLES = (Role.INPUT, Role.WEIGHT, Role.OUTPUT)
 AXES = ("rows", "cols")  # of a fan-out
 SLOWEST_RATE, FASTEST_RATE = 1e-6, 1e9  # words a cycle
+ASSUMED_HOST = Host(bytes_per_second=10**9, call_cycles=1000)  # of machines that describe none
 _DOUBLES = 1 << 53  # whole numbers below are doubles, too
 
 
@@ -156,7 +157,8 @@ class Hierarchy:
     multiplier works a point a cycle. `bits` are the widths of elements by role, `partial_bits` of outputs that are not
     complete yet. `energy` rows name an action of a level: `read_word`, `write_word`, `hop_bit`; of `mac`: `mac`. Areas
     and leakage are of all instances of a level together.
-    `vector_lanes` elements a cycle are what the unit beside the array does: pooling, sums, activations."""
+    `vector_lanes` elements a cycle are what the unit beside the array does: pooling, sums, activations. `host` does the
+    rest; what it moves has the prices of main memory's words."""
 
     name: str
     clock_hz: int
@@ -166,6 +168,7 @@ class Hierarchy:
     area: tuple[AreaRow, ...] = ()
     partial_bits: int | None = None
     vector_lanes: int = 16
+    host: Host = ASSUMED_HOST
     text: str = ""
     digest: str = ""
     sources: tuple[tuple[str, str], ...] = ()

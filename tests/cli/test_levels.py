@@ -96,6 +96,24 @@ def test_products_are_mapped_and_others_counted(document: dict[str, Any]) -> Non
     assert [layer["bound"] for layer in document["layers"] if layer["where"] == "host"] == ["host"]
 
 
+def test_the_host_is_priced_by_what_it_moves(folder: Path, document: dict[str, Any], tmp_path: Path) -> None:
+    """Erf of 4 x 6 floats: 96 bytes in and out, 12 words each. Without a `host` a call takes 1000 cycles and one to be
+    started, and 192 bytes at 1 GB/s, of a clock of 1 GHz."""
+    (layer,) = [layer for layer in document["layers"] if layer["where"] == "host"]
+    assert layer["cycles"] == 1000 + 1 + 192
+    prices = {key: float(text.split()[0]) for key, text in document["provenance"].items() if ".dram." in key}
+    energy = 12 * prices["energy_pj.dram.read_word"] + 12 * prices["energy_pj.dram.write_word"]
+    assert layer["energy_pj"] == {"dram": pytest.approx(energy)}
+    assert "assumed" in document["provenance"]["cycles.host"]
+    own = tmp_path / "own.yaml"
+    own.write_text(f"{MACHINE}host: {{bytes_per_second: 2 GB/s, call_cycles: 7, operations_per_second: 1000000}}\n")
+    assert main(["cost", str(folder / "m.onnx"), "--arch", str(own), "--json", str(tmp_path / "s.json")]) == 0
+    described = json.loads((tmp_path / "s.json").read_text())
+    (layer,) = [layer for layer in described["layers"] if layer["where"] == "host"]
+    assert layer["cycles"] == 7 + 1 + 96 + 24 * 1000  # an operation of each element, at one a microsecond
+    assert "the description's `host`" in described["provenance"]["cycles.host"]
+
+
 def test_totals_are_the_sums_of_layers(document: dict[str, Any]) -> None:
     total = document["total"]
     assert document["kind"] == "cost_only"

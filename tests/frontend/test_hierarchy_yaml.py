@@ -9,6 +9,7 @@ import pytest
 from dnnc.frontend.components_logic import part
 from dnnc.frontend.hierarchy_text import hierarchy_text
 from dnnc.frontend.hierarchy_yaml import bundled_hierarchies, hierarchy_source, parse_hierarchy
+from dnnc.ir.arch import Host
 from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.hierarchy import FanOut, Hierarchy, Store, Tiles
 from dnnc.ir.nest import Role

@@ -16,8 +16,8 @@ from .cost import LevelCost, priced
 @dataclass(frozen=True, slots=True)
 class LayerFigures:
     """What a layer costs. `traffic` is in bytes of whole words, by store and role; `bound` is the store whose transfers
-    take longest, `mac` (the multipliers) or `vector` (the unit beside them). `actions` are counted by component and
-    action; `energy_pj` is their price."""
+    take longest, `mac` (the multipliers), `vector` (the unit beside them) or `host`. `actions` are counted by component
+    and action; `energy_pj` is their price."""
 
     macs: int
     slots: int
@@ -78,6 +78,19 @@ def vector_layer(nest: Nest, machine: Hierarchy) -> LayerFigures:
     actions = {(main.name, "read_word"): read, (main.name, "write_word"): written}
     bound = "vector" if busy >= moving else main.name
     return LayerFigures(0, 0, max(busy, moving), bound, priced(actions, machine), {main.name: own}, actions)
+
+
+def host_layer(moved: Mapping[str, Transfer], cycles: int, machine: Hierarchy) -> LayerFigures:
+    """A layer on the host: the bytes that it moves at main memory, by role, in whole words; its cycles are given."""
+    main = machine.stores[0]
+    traffic: dict[str, Transfer] = {}
+    read = written = 0
+    for role, each in moved.items():
+        words = [-(-8 * count // main.word_bits) for count in (each.read_bytes, each.write_bytes)]
+        read, written = read + words[0], written + words[1]
+        _add(traffic, role, *(count * main.word_bits // 8 for count in words))
+    actions = {(main.name, "read_word"): read, (main.name, "write_word"): written}
+    return LayerFigures(0, 0, cycles, "host", priced(actions, machine), {main.name: traffic}, actions)
 
 
 def reported_pj(figures: LayerFigures, machine: Hierarchy) -> dict[str, float]:

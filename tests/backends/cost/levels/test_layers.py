@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dnnc.backends.cost.levels.cost import cost
-from dnnc.backends.cost.levels.layers import product_layer, vector_layer
+from dnnc.backends.cost.levels.layers import host_layer, product_layer, vector_layer
 from dnnc.ir.affine import Affine
 from dnnc.ir.arch import EnergyRow
 from dnnc.ir.hierarchy import OPERAND_ROLES, Hierarchy, Store
@@ -91,3 +91,11 @@ def test_a_layer_without_products_moves_every_operand_once() -> None:
     assert (layer.macs, layer.cycles, layer.bound) == (0, 3, "dram")
     assert layer.traffic["dram"] == {"input": Transfer(16, 0), "output": Transfer(0, 8)}
     assert layer.energy_pj == {"dram": 2 * 10.0 + 20.0}
+
+
+def test_what_the_host_moves_has_the_price_of_main_memory() -> None:
+    """20 bytes in and 9 out are 3 and 2 words of eight."""
+    layer = host_layer({"input": Transfer(20, 0), "output": Transfer(0, 9)}, 1234, MACHINE)
+    assert (layer.cycles, layer.bound, layer.macs) == (1234, "host", 0)
+    assert layer.traffic == {"dram": {"input": Transfer(24, 0), "output": Transfer(0, 16)}}
+    assert layer.energy_pj == {"dram": 3 * 10.0 + 2 * 20.0}
