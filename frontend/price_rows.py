@@ -66,17 +66,24 @@ def energy_rows(
     """By component and action. Where the machine is `sound`, each action must have a price, or none."""
     rows = {(row.component, row.action): row for each in figures for row in each.energy}
     in_place: set[tuple[str, str]] = set()
+    unknown = False  # whether a row is of no known action: then it may be the one that is missing
     for entry in _entries(top, "energy", sound):
         component = entry.choice("component", tuple(legal))
-        action = entry.choice("action", legal.get(component, ("mac",)))
+        # Of an unknown component nothing is known of its actions but that they are of one.
+        known = entry.name("component") not in top.faults.wrong
+        actions = legal[component] if known else tuple(dict.fromkeys(a for each in legal.values() for a in each))
+        action = entry.choice("action", actions)
         row = EnergyRow(component, action, entry.number("energy_pj", 0, 1e12), entry.text("source"))
+        entry.done()
+        if {entry.name("component"), entry.name("action")} & top.faults.wrong:
+            unknown = True
+            continue
         if (component, action) in in_place:
             entry.fault("action", f"{component}.{action} is priced twice", "one row for each action")
         in_place.add((component, action))
         rows[component, action] = row
-        entry.done()
     needed = [(c, a) for c, actions in legal.items() for a in actions if (c, a) not in _OPTIONAL]
-    if rows and sound and (missing := [f"{c}.{a}" for c, a in needed if (c, a) not in rows]):
+    if rows and sound and not unknown and (missing := [f"{c}.{a}" for c, a in needed if (c, a) not in rows]):
         top.fault("energy", f"no energy is given for {', '.join(missing)}", "price every action, or add `components`")
     return rows
 
@@ -105,9 +112,10 @@ def _placed_rows(top: Fields, key: str, placed: Sequence[str], sound: bool) -> I
     seen: set[str] = set()
     for entry in _entries(top, key, sound):
         component = entry.choice("component", placed)
-        if component in seen:
+        if component in seen and entry.name("component") not in top.faults.wrong:
             entry.fault("component", f"the {key} of {component!r} is given twice", "one row for each component")
-        seen.add(component)
+        if entry.name("component") not in top.faults.wrong:
+            seen.add(component)
         yield entry, component
 
 
