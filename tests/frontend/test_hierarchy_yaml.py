@@ -52,6 +52,15 @@ def test_a_description_means_what_it_says() -> None:
     assert machine.instances("spad") == 12
 
 
+def test_a_host_is_described_or_assumed() -> None:
+    assert parse_hierarchy(TEXT, "small.yaml").host == Host(10**9, 1000)
+    own = parse_hierarchy(TEXT + "host: {bytes_per_second: 2 GB/s, operations_per_second: 5}\n", "small.yaml")
+    assert own.host == Host(2 * 10**9, 0, 5)
+    assert parse_hierarchy(hierarchy_text(own), "again.yaml").host == own.host
+    with pytest.raises(CompileError, match="'host' lacks the key 'bytes_per_second'"):
+        parse_hierarchy(TEXT + "host: {call_cycles: 3}\n", "small.yaml")
+
+
 def test_prices_come_from_the_tables_of_both_technologies() -> None:
     machine = parse_hierarchy(TEXT, "small.yaml")
     rows = {(row.component, row.action): row for row in machine.energy}
