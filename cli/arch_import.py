@@ -73,6 +73,8 @@ def translate(path: str, kind: str, beside: Beside) -> Translated:
     if kind == "timeloop":  # its files have no name
         machine, ignored = _constrained(replace(machine, name=level_name(Path(path).stem)), ignored, path, beside)
     described = hierarchy_text(machine, _notes(path, kind, ignored))
+    if found.components:
+        described += f"{found.components}\n"
     try:
         parse_hierarchy(described, path)
     except CompileError as error:  # its lines are those of the translation, which nobody has seen

@@ -13,10 +13,12 @@ from .yaml_reader import Faults, ListNode, MapNode, ScalarNode, YamlNode
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """A machine that was read from a foreign description, and the paths of the fields that have no meaning here."""
+    """A machine that was read from a foreign description, and the paths of the fields that have no meaning here.
+    `components` is the section of that name that the description asks for; empty where it does not say enough."""
 
     machine: Hierarchy
     ignored: tuple[str, ...]
+    components: str = ""
 
 
 def level_name(text: str) -> str:
@@ -74,6 +76,10 @@ class Foreign:
             return default or ""
         return self.node.text.strip()
 
+    def peek(self) -> str:
+        """The text of a scalar, which stays unread; nothing where there is none."""
+        return self.node.text.strip() if isinstance(self.node, ScalarNode) else ""
+
     def integer(self, default: int | None = None, low: int = 0, high: int = 1 << 60) -> int:
         text = self.text("" if default is None else str(default))
         if not self.present and default is not None:
@@ -108,6 +114,12 @@ class Foreign:
     def fault(self, message: str, help: str = "") -> None:
         self.faults.add(message, self.span, help)
 
+    def all_of(self, key: str) -> Iterator[Foreign]:
+        """The single values with the key `key`, however deep inside."""
+        for path, node in _leaves(self.node, self.path):
+            if path.rpartition(".")[2] == key:
+                yield Foreign(node, self.faults, path, self._seen)
+
     def skip(self) -> None:
         """Mark the value and all inside as read, without a use for it."""
         for path, _ in _leaves(self.node, self.path):
@@ -115,7 +127,7 @@ class Foreign:
 
     def ignored(self) -> tuple[tuple[str, Span], ...]:
         """Paths and places of the values that nobody has read."""
-        return tuple((path, span) for path, span in _leaves(self.node, self.path) if path not in self._seen)
+        return tuple((path, leaf.span) for path, leaf in _leaves(self.node, self.path) if path not in self._seen)
 
     def ignored_fields(self) -> tuple[str, ...]:
         """The same in words, with what stands alike in several items of a list named once."""
@@ -128,7 +140,7 @@ class Foreign:
         )
 
 
-def _leaves(node: YamlNode | None, path: str) -> Iterator[tuple[str, Span]]:
+def _leaves(node: YamlNode | None, path: str) -> Iterator[tuple[str, YamlNode]]:
     waiting: list[tuple[YamlNode | None, str]] = [(node, path)]
     while waiting:
         each, where = waiting.pop(0)
@@ -137,4 +149,4 @@ def _leaves(node: YamlNode | None, path: str) -> Iterator[tuple[str, Span]]:
         elif isinstance(each, ListNode):
             waiting[:0] = [(value, f"{where}[{number}]") for number, value in enumerate(each.items)]
         elif each is not None:
-            yield where, each.span
+            yield where, each

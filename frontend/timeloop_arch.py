@@ -10,6 +10,7 @@ from ..ir.frozen import dataclass
 from ..ir.hierarchy import OPERAND_ROLES, Buffering, FanOut, Hierarchy, Packing, Store
 from ..ir.nest import Role
 from .foreign_yaml import Foreign, Imported, level_name
+from .timeloop_prices import components, misspelt
 from .yaml_reader import Faults, read_yaml
 
 _RANGE = re.compile(r"(.*?)\[(\d+)\.\.(\d+)\]")
@@ -19,11 +20,13 @@ COMPUTE = re.compile(r"mac|compute|arithmetic|alu", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A store or a multiplier as it stands: how many there are of it, and how many of them side by side along X."""
+    """A store or a multiplier as it stands: how many there are of it, how many of them side by side along X, and the
+    attributes that it was read from."""
 
     store: Store | None
     instances: int
     across: int
+    attributes: Foreign
 
 
 def read_arch(text: str, file: str) -> Imported:
@@ -59,7 +62,9 @@ def read_arch(text: str, file: str) -> Imported:
         bits=tuple((role, bits) for role in OPERAND_ROLES),
     )
     limits = limit_of_main(machine, [part.store for part in stores if part.store is not None])
-    return Imported(machine, (*limits, *top.ignored_fields()))
+    main = min(stores, key=lambda part: part.instances)
+    section = components(root, main.attributes, machine)
+    return Imported(machine, (*limits, *misspelt(root), *top.ignored_fields()), section)
 
 
 def _read_subtree(tree: Foreign, instances: int, across: int, parts: list[_Part], word_bits: list[int]) -> None:
@@ -92,13 +97,13 @@ def _read_part(part: Foreign, instances: int, across: int, parts: list[_Part], w
         attributes["meshX"].fault(f"meshX is {mesh}, of {instances} instances", "a divisor of the instances")
     if COMPUTE.search(kind):
         word_bits.insert(0, attributes["datawidth"].integer(attributes["word-bits"].integer(16, 1, 64), 1, 64))
-        parts.append(_Part(None, instances, mesh))
+        parts.append(_Part(None, instances, mesh, attributes))
         return
     store = read_store(name, attributes)
     if kind == "dummy_storage":  # a place for spatial loops
         store = replace(store, holds=())
     word_bits.append(store.word_bits)
-    parts.append(_Part(store, instances, mesh))
+    parts.append(_Part(store, instances, mesh, attributes))
 
 
 def read_store(name: str, attributes: Foreign) -> Store:
@@ -139,17 +144,17 @@ def _levels(parts: list[_Part]) -> tuple[Store | FanOut, ...]:
     ordered.sort(key=lambda part: part.instances)
     ordered += [part for part in parts if part.store is None][:1]
     levels: list[Store | FanOut] = []
-    before = _Part(None, 1, 1)
+    instances = across = 1
     for part in ordered:
-        lanes = part.instances // before.instances
+        lanes = part.instances // instances
         if lanes > 1:
-            cols = max(1, part.across // before.across) if part.across >= before.across else lanes
+            cols = max(1, part.across // across) if part.across >= across else lanes
             cols = cols if lanes % cols == 0 else lanes
             inside = part.store.name if part.store is not None else "mac"
             levels.append(FanOut(f"to_{inside}", lanes // cols, cols, multicast=(Role.INPUT, Role.WEIGHT), reduce=True))
         if part.store is not None:
             levels.append(part.store)
-        before = part
+        instances, across = part.instances, part.across
     return _outermost_unlimited(levels)
 
 

@@ -9,6 +9,7 @@ from ..ir.hierarchy import OPERAND_ROLES, FanOut, Hierarchy, Store
 from .foreign_yaml import Foreign, Imported, level_name
 from .timeloop_arch import COMPUTE, limit_of_main, read_store
 from .timeloop_constraints import constrained, kept, spread
+from .timeloop_prices import components, misspelt
 from .yaml_reader import Faults, read_yaml
 
 _TAG = re.compile(r"^(\s*-\s*)!(\w+)", re.MULTILINE)
@@ -27,6 +28,7 @@ def read_nodes(text: str, file: str) -> Imported:
     root["version"].skip()
     levels: list[Store | FanOut] = []
     operand_bits = 8
+    main = Foreign(None, faults)
     computes = 0
     for node in root["nodes"].items():
         kind, name = node["node"].text("Component"), node["name"].text()
@@ -49,6 +51,7 @@ def read_nodes(text: str, file: str) -> Imported:
             continue
         store = read_store(name, attributes)
         store = replace(store, constraint=constrained(store.constraint, node["constraints"]["temporal"]))
+        main = main if levels else attributes
         levels.append(kept(store, node["constraints"]["dataspace"], is_main=not levels))
     stores = [level for level in levels if isinstance(level, Store)]
     if not stores:
@@ -67,4 +70,5 @@ def read_nodes(text: str, file: str) -> Imported:
         levels=tuple(levels),
         bits=tuple((role, operand_bits) for role in OPERAND_ROLES),
     )
-    return Imported(machine, (*limit_of_main(machine, stores), *top.ignored_fields()))
+    section = components(root, main, machine)
+    return Imported(machine, (*limit_of_main(machine, stores), *misspelt(root), *top.ignored_fields()), section)

@@ -51,6 +51,50 @@ def test_a_machine(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["arch", "check", str(folder / "ours.yaml")]) == 0
 
 
+def test_technology_and_type_of_dram_become_prices(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given, ours = folder / "priced.yaml", folder / "ours.yaml"
+    text = ARCH.replace("name: system\n", "name: system\n      attributes: {technology: 45nm}\n")
+    given.write_text(text)
+    assert main(["arch", "import", str(given), "-o", str(ours)]) == 0
+    assert "ignored" not in capsys.readouterr().err
+    assert ours.read_text().endswith("components: {technology_nm: 45, dram: lpddr4}\n")
+    machine = load_hierarchy(str(ours))
+    assert machine is not None
+    prices = {(row.component, row.action): row.energy_pj for row in machine.energy}
+    assert prices["dram", "read_word"] == 8 * 8.0  # 8 pJ a bit of LPDDR4
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("LPDDR4", "LPDDR9"),
+        ("45nm", "3nm"),
+        ("45nm", "fast"),
+        ("datawidth: 8}", "datawidth: 8, technology: 65nm}"),
+        ("depth: 64, ", ""),
+    ],
+)
+def test_what_has_no_prices_stays_without_and_is_named(
+    change: tuple[str, str], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given, ours = folder / "priced.yaml", folder / "ours.yaml"
+    text = ARCH.replace("name: system\n", "name: system\n      attributes: {technology: 45nm}\n")
+    assert change[0] in text
+    given.write_text(text.replace(*change))
+    assert main(["arch", "import", str(given), "-o", str(ours)]) == 0
+    said = capsys.readouterr().err
+    assert "attributes.technology (line 5)" in said
+    assert "attributes.type (line 7)" in said
+    assert "components" not in ours.read_text()
+
+
+def test_a_misspelt_class_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "arch.yaml").write_text(ARCH.replace("class: DRAM,", "class: DRAMM,"))
+    assert main(["arch", "import", str(folder / "arch.yaml")]) == 0
+    said = capsys.readouterr().err
+    assert "subtree.local.class (line 6): 'DRAMM' is none of Timeloop's own classes: did you mean 'DRAM'?" in said
+
+
 def test_a_mapping(folder: Path) -> None:
     words = ["--problem", str(folder / "problem.yaml"), "--machine", str(folder / "arch.yaml")]
     assert main(["arch", "import", str(folder / "map.yaml"), *words, "-o", str(folder / "ours.yaml")]) == 0
