@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ..frontend.hierarchy_places import place_of
 from ..ir.hierarchy import Constraint, FanOut, Hierarchy, Store
 from ..ir.loop_tree import Keep, LoopTree, Workload
 
@@ -15,6 +16,7 @@ _PARTS = {"k0": "k", "k1": "k", "g1": "g", "g2": "g"}
 
 def unread(machine: Hierarchy, layers: Sequence[tuple[Workload, LoopTree]]) -> Iterator[str]:
     """A sentence for each."""
+    yield from _idle(machine)
     for store in machine.stores:
         if store.constraint == Constraint():
             continue
@@ -34,6 +36,18 @@ def unread(machine: Hierarchy, layers: Sequence[tuple[Workload, LoopTree]]) -> I
                     verb = "has" if len(having) == 1 else "have"
                     says = f"`{key}` of {level.name!r} names {whole}, and not {part}"
                     yield f"{says}, the part of it that {_listed(having)} {verb}: it does not hold there"
+
+
+def _idle(machine: Hierarchy) -> Iterator[str]:
+    """Levels that no mapping can use, whatever the layer; with their places."""
+    for level in machine.levels:
+        if isinstance(level, Store) and not level.holds:
+            place, _ = place_of(machine, level.name, "holds")
+            yield f"{place}: nothing may lie in {level.name!r}: no mapping uses it"
+        if isinstance(level, FanOut) and level.row_dims == () == level.col_dims and level.instances > 1:
+            place, _ = place_of(machine, level.name, "row_dims")
+            says = "`row_dims` and `col_dims` let nothing be unrolled"
+            yield f"{place}: {says}: of the {level.instances} instances of {level.name!r} one works"
 
 
 def _keeping(tree: LoopTree) -> set[str]:

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 from enum import Enum
-from math import prod
 from pathlib import Path
 from typing import TypeVar
 
-from ..ir.diagnostics import CompileError, Diagnostic, Span, closest
+from ..ir.diagnostics import CompileError, Diagnostic, closest
 from ..ir.files import read_text_bounded
 from ..ir.hierarchy import (
     ASSUMED_HOST,
@@ -34,6 +32,7 @@ from ..ir.nest import Role
 from .arch_text import BUNDLED
 from .arch_yaml import read_host
 from .hierarchy_prices import with_prices
+from .hierarchy_rules import check_hierarchy
 from .yaml_reader import LARGEST_BYTES, Faults, Fields, ListNode, MapNode, ScalarNode, read_yaml
 
 HIERARCHIES = BUNDLED.parent / "hierarchy"
@@ -44,7 +43,6 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _ROLES = tuple(role.value for role in OPERAND_ROLES)
 _LARGEST_SIDE = 4096
 _MOST_LEVELS = 24
-_MOST_LANES = 1 << 30
 _E = TypeVar("_E", bound=Enum)
 
 
@@ -91,7 +89,7 @@ def parse_hierarchy(text: str, file: str, folder: Path | None = None) -> Hierarc
     entries = root.entries.get("levels")
     spans = [item.span for item in entries.items] if isinstance(entries, ListNode) else []
     if machine.levels and len(spans) == len(machine.levels):
-        _check(machine, faults, spans)
+        check_hierarchy(machine, faults, spans)
     machine = with_prices(top, machine, folder)
     top.done()
     faults.raise_if_any()
@@ -108,6 +106,10 @@ def _read(top: Fields) -> Hierarchy:
     if (section := top.fields("bits")) is not None:
         bits = tuple((role, section.integer(role.value, 1, 64, example="8")) for role in OPERAND_ROLES)
         partial = section.integer("partial", 1, 64) if section.has("partial") else None
+        sound = not top.faults.wrong & {section.name("partial"), section.name(Role.OUTPUT.value)}
+        if sound and partial is not None and partial < (least := dict(bits)[Role.OUTPUT]):
+            message = f"partial sums of {partial} bits are narrower than the outputs of {least} bits that they become"
+            section.fault("partial", message, f"{least} or more")
         section.done()
     host = ASSUMED_HOST
     if (section := top.fields("host", required=False)) is not None:
@@ -283,55 +285,6 @@ def _sources(top: Fields) -> tuple[tuple[str, str], ...]:
     if section is None:
         return ()
     return tuple((key, section.text(key)) for key in section.node.entries)
-
-
-def _check(machine: Hierarchy, faults: Faults, spans: Sequence[Span]) -> None:
-    """What must hold between levels: a machine on which no layer fits is refused here, with the reason."""
-    first = machine.levels[0]
-    if not isinstance(first, Store) or set(first.holds) != set(OPERAND_ROLES):
-        help = "the outermost level is main memory: a store that holds input, weight and output"
-        faults.add(f"the first level, {first.name!r}, does not hold every operand", spans[0], help)
-    elif first.depth_words is not None:
-        faults.add(f"main memory, {first.name!r}, has a limit", spans[0], "leave out its capacity")
-    elif first.tiles is Tiles.UNEVEN:
-        message = f"main memory, {first.name!r}, has whole operands for tiles, which all begin outside of the loops"
-        faults.add(message, spans[0], "leave out `tiles`")
-    names = [level.name for level in machine.levels]
-    bits = dict(machine.bits) | ({Role.OUTPUT: machine.partial_bits} if machine.partial_bits is not None else {})
-    for number, (level, span) in enumerate(zip(machine.levels, spans, strict=True)):
-        if level.name in names[:number]:
-            faults.add(f"there are two levels {level.name!r}", span, "give each a name of its own")
-        if any(name.startswith(f"levels[{number}].") for name in faults.wrong):
-            continue  # what stands in for a wrong value says nothing of the level
-        if isinstance(level, FanOut):
-            _check_lanes(level, faults, span)
-            before = prod(each.instances for each in machine.levels[:number] if isinstance(each, FanOut))
-            if before <= _MOST_LANES < before * level.instances:
-                message = f"with {level.name!r} there are {before * level.instances} instances"
-                faults.add(message, span, f"at most {_MOST_LANES}, the product of all rows and cols")
-            continue
-        if missing := [role.value for role in level.keeps if role not in level.holds]:
-            faults.add(f"{level.name!r} must keep {missing[0]}, which it does not hold", span, "add it to `holds`")
-        # The smallest tile is one element of each operand that cannot pass by.
-        copies = 2 if level.buffering is Buffering.DOUBLE else 1
-        needed = copies * sum(level.words(1, bits[role]) for role in level.keeps)
-        if level.depth_words is not None and needed > level.depth_words:
-            kept = ", ".join(role.value for role in level.keeps)
-            message = f"one element each of {kept} needs {needed} words, {level.name!r} has {level.depth_words}"
-            faults.add(message, span, "a deeper store, or fewer operands under `keeps`")
-
-
-def _check_lanes(fanout: FanOut, faults: Faults, span: Span) -> None:
-    """Numbers of iterations that are fixed must fit the lanes."""
-    for axis, size, legal in (("rows", fanout.rows, fanout.row_dims), ("cols", fanout.cols, fanout.col_dims)):
-        other = fanout.col_dims if axis == "rows" else fanout.row_dims
-        needed = 1
-        for dim, factor in fanout.constraint.factors:
-            if factor > 1 and dim in (legal or (dim,)) and (other is not None and dim not in other):
-                needed *= factor
-        if needed > size:
-            message = f"the factors of {fanout.name!r} along {axis} need {needed} lanes; it has {size}"
-            faults.add(message, span, f"at most {size}")
 
 
 def spelled_kind(machine: Hierarchy) -> str:

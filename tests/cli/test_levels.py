@@ -279,6 +279,19 @@ def test_a_wrong_tree_has_a_place(
     assert f"given.yaml:{line}:" in said
 
 
+def test_levels_that_no_mapping_can_use_are_told(
+    tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine = tmp_path / "idle.yaml"
+    text = MACHINE.replace("holds: [input, output], keeps: [input, output]", "holds: []")
+    machine.write_text(text.replace("row_dims: [c, k0, k], col_dims: [m]", "row_dims: [], col_dims: []"))
+    assert main(["cost", str(folder / "m.onnx"), "--arch", str(machine)]) == 0
+    told = capsys.readouterr().err
+    assert f"warning: {machine}:7:57: nothing may lie in 'glb': no mapping uses it" in told
+    unrolled = "`row_dims` and `col_dims` let nothing be unrolled: of the 4 instances of 'pe' one works"
+    assert f"warning: {machine}:8:46: {unrolled}" in told
+
+
 def test_partial_sums_take_their_own_width(document: dict[str, Any]) -> None:
     nest = next(layer for layer in document["layers"] if layer["mapping"])["mapping"]["nest"]
     (tile,) = [each for each in nest["buffers"] if each["memory"] == "dram" and each["operand"] == "output"]

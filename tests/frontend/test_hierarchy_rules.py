@@ -38,3 +38,32 @@ def test_an_unknown_component_of_a_price_is_one_fault() -> None:
         "9:17 'area[0].component' is 'drum'; did you mean 'dram'?",
         "10:17 'area[1].component' is 'drum'; did you mean 'dram'?",
     ]
+
+
+def test_partial_sums_hold_what_they_become() -> None:
+    message = "3:49 partial sums of 7 bits are narrower than the outputs of 8 bits that they become; 8 or more"
+    assert _faults(TEXT.replace("partial: 24", "partial: 7")) == [message]
+    assert parse_hierarchy(TEXT.replace("partial: 24", "partial: 8"), "small.yaml").partial_bits == 8
+
+
+@pytest.mark.parametrize(
+    ("factors", "fits"),
+    [
+        ("k: 4", True),  # 2 along rows and 2 along cols
+        ("k: 2, m: 2", True),
+        ("m: 2, k: 2", True),
+        ("k: 2, m: 0", True),  # 0: all that is left
+        ("k: 3", False),  # neither axis has 3 lanes
+        ("m: 4", False),  # m may not lie along rows
+        ("k: 2, m: 2, c: 2", False),
+        ("k: 1099511627776", False),
+    ],
+)
+def test_fixed_iterations_are_products_of_lanes(factors: str, fits: bool) -> None:
+    text = TEXT.replace("row_dims: [k]", f"row_dims: [k], loops: {{factors: {{{factors}}}}}")
+    if fits:
+        assert parse_hierarchy(text, "small.yaml").levels[2].constraint.factors
+        return
+    (fault,) = _faults(text)
+    assert fault.startswith("7:5 the factors of 'pe'")
+    assert "lanes" in fault
