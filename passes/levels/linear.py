@@ -50,6 +50,10 @@ class Linear:
         """Wanted quantities."""
         return len(self.scaled[0]) - 1
 
+    def scarce(self, group: int, places: Ints) -> Floats:
+        """What candidates take of what groups share: tiles, then lanes."""
+        return np.concatenate([each[group][places] for each in (self.tiles, self.lanes)], axis=1)
+
     def sums(self, values: Floats) -> tuple[float, float]:
         """Energy in pJ and cycles of quantities; bounds, of the wanted ones from below and of the others from above."""
         energy = float(self.energy[:-1] @ values + self.energy[-1])

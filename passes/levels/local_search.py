@@ -47,14 +47,14 @@ def local_search(
             mappings[:, group] = legal
             found = exact.figures(mappings, np.repeat(exact.ranks([tuple(orders)]), len(legal), axis=0))
             evaluated += len(legal)
-            place = least(values := objective(found), found)
+            place = least_place(values := objective(found), found)
             if (value := _compared(values[place], found[place])) < best:
                 best, figures, chosen = value, found[place], mappings[place].copy()
         for block, declared in enumerate(exact.declared if best[0] < np.inf else ()):
             tried_orders = [(*orders[:block], order, *orders[block + 1 :]) for order in declared]
             found = exact.figures(np.repeat(chosen[None], len(declared), axis=0), exact.ranks(tried_orders))
             evaluated += len(declared)
-            place = least(values := objective(found), found)
+            place = least_place(values := objective(found), found)
             if (value := _compared(values[place], found[place])) < best:
                 best, figures, orders[block] = value, found[place], declared[place]
         if best[0] < np.inf:
@@ -64,7 +64,7 @@ def local_search(
         evaluated = 0
 
 
-def least(values: Floats, figures: Floats) -> int:
+def least_place(values: Floats, figures: Floats) -> int:
     """The place of the least value; of equal ones that of the least product of energy and cycles [mapping, 2]."""
     equal = np.flatnonzero(values == values.min())
     return int(equal[np.argmin(figures[equal].prod(axis=1))])

@@ -1,9 +1,8 @@
 """Branch and bound over the tree of classes of a frame: the best mapping, and proof that no other one is better.
 
-Every node of the tree (classes.py) has a bound: the least that its candidates, joined one group after the other, can
-have; what their products and the least of the groups to come say of the objective must stay below the best. Nodes are
-split in the order of their bounds until none is below the best mapping that is known. Of a class without open blocks
-all joined candidates that stay below the best are evaluated exactly.
+Every node of the tree (classes.py) has a bound: the least of its groups' candidates together. Nodes are parted in the
+order of their bounds until none is below the best mapping that is known. Of a class with nothing open all combinations
+of candidates whose bound is below the best are evaluated exactly.
 """
 
 from __future__ import annotations
@@ -20,15 +19,15 @@ import numpy as np
 from ..objective import Objective
 from .choices import Class
 from .classes import Classes
-from .clusters import clusters, least_of, spread_of
 from .dual import Dual, Product
 from .exact import Exact, exact_of
 from .figures import Figures
 from .fronts import front
 from .goal import ROUNDING, Goal, goal_of
-from .kernels import EDP, ENERGY, LATENCY, OTHER, descend
+from .joined import Joined, Leaves, joined
+from .kernels import EDP, ENERGY, LATENCY, OTHER
 from .linear import Linear, linear_of
-from .local_search import least, local_search
+from .local_search import least_place, local_search
 from .movers import Mover
 from .space import Frame, Ints
 from .tables import Floats, Tables, tables_of
@@ -41,9 +40,7 @@ _LOOK = 1 << 15  # bounds that are spent on the least of a node before better sc
 _GLANCE = 1 << 23  # bounds that are spent on the least of a node before it is split
 _MOST_BYTES = 1 << 28  # of the candidates of all classes that are kept for the next one
 _MOST_POINTS = 20000
-_EVEN = 0.01  # of the largest weight, that differences in anything else have
 _PAYS = 1 << 21  # bounds after which another local search is worth its time
-_DEEP = 1 << 11  # combinations of clusters that wait: less than candidates of all groups parted in turn need
 _IN_VAIN = 1.25  # times as many where the last one was not
 
 
@@ -67,21 +64,6 @@ class Node(NamedTuple):
     movers: tuple[Mover, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Joined:
-    """Candidates of all groups for compiled code: rows of trees (clusters.py), by group from its root on."""
-
-    roots: Ints
-    places: Ints
-    arrays: tuple[Any, ...]
-    state: tuple[Any, ...]
-
-    def restart(self) -> None:
-        """Go back to before the first combination."""
-        stack, stacked, counts = self.state
-        stack[0], stacked[0], counts[1] = self.roots, -np.inf, 1
-
-
 @dataclass
 class Search:
     """One frame's search."""
@@ -98,12 +80,11 @@ class Search:
     _stored_bytes: int = 0
     _started: int = 0
     _next_start: float = 0.0  # bounds before the next local search
-    _leaves: Ints = field(init=False)
-    _bounds: Floats = field(init=False)
+    _leaves: Leaves = field(init=False)
 
     def __post_init__(self) -> None:
-        self._leaves = np.empty((_MOST_LEAVES, len(self.tables.groups)), np.int64)
-        self._bounds = np.empty(_MOST_LEAVES)
+        rows = np.empty((_MOST_LEAVES, len(self.tables.groups)), np.int64)
+        self._leaves = Leaves(rows, np.empty(_MOST_LEAVES))
 
     def run(self, best: Best, deadline: float) -> None:
         """Improve `best`; what is left open at the `deadline` (of time.monotonic) is in `best.open`."""
@@ -208,11 +189,7 @@ class Search:
 
     def _rest(self, key: Key, shared: frozenset[int], variants: Variants) -> list[Floats]:
         """What a front looks at beside quantities; `shared` are those of which other groups have bounds."""
-        return [self._scarce(key.group, variants), self.groups.shares(key, variants.places, shared)]
-
-    def _scarce(self, group: int, variants: Variants) -> Floats:
-        """What a candidate takes of what groups share."""
-        return np.concatenate([each[group][variants.places] for each in (self.linear.tiles, self.linear.lanes)], axis=1)
+        return [self.linear.scarce(key.group, variants.places), self.groups.shares(key, variants.places, shared)]
 
     def _summed(self, key: Key, shared: frozenset[int], variants: Variants, alone: Any, factors: Floats) -> Variants:
         """The front where quantities that depend on this group `alone` are summed up; `factors` are what the others
@@ -246,12 +223,12 @@ class Search:
         least = max(floor, self._at_least(fronts), self._bound(fronts))
         if least >= enough:
             return float("inf")
-        found, bound, is_whole = self._descend(self._join(fronts), best, True, _LOOK, floor=least)
+        found, bound, is_whole = self._least_of(fronts, best, least, _LOOK)
         if not is_whole:
             least = max(least, self._improve(fronts, enough))
             if least >= enough:
                 return float("inf")
-            found, bound, is_whole = self._descend(self._join(fronts), best, True, _GLANCE, floor=least)
+            found, bound, is_whole = self._least_of(fronts, best, least, _GLANCE)
             if not is_whole:
                 return least
         return bound if found else float("inf")
@@ -269,21 +246,20 @@ class Search:
         fronts = self._fronts_of(node)
         if not all(map(len, fronts)):
             return True
-        joined = self._join(fronts)
+        together, leaves = self._join(fronts), self._leaves
         preferred = tuple(choice.innermost for choice in node.chosen)
-        found, _, is_whole = self._descend(joined, best, True, _GLANCE)
+        found, _, is_whole = together.least(leaves, self.below(best.limit), 0.0, _GLANCE)
         if found:
-            self._evaluate(preferred, joined, 1, best)
-        elif is_whole:
-            return True
-        joined.restart()
-        while True:
-            found, _, is_whole = self._descend(joined, best, False, _BUDGET, go_on=True)
-            self._evaluate(preferred, joined, found, best)
-            if is_whole:
-                return True
+            self._evaluate(preferred, together.places[leaves.rows[:1]], leaves.bounds[:1], best)
+            is_whole = False
+            together.restart()
+        while not is_whole:
+            count, is_whole = together.more(leaves, self.below(best.limit), _BUDGET)
+            self._evaluate(preferred, together.places[leaves.rows[:count]], leaves.bounds[:count], best)
             if time.monotonic() > deadline and best.tree is not None:
-                return False
+                break
+        best.bounds += together.bounds
+        return is_whole
 
     def _bound(self, fronts: Sequence[Variants]) -> float:
         """The bound of the scores."""
@@ -293,65 +269,25 @@ class Search:
         """The bound of the scores after they are improved, until it is `enough`."""
         return self.dual.improve(fronts, enough) if self.dual is not None else 0.0
 
-    @property
-    def _weights(self) -> Floats:
-        """How much the logarithms of quantities, tiles and lanes matter."""
-        linear = self.linear
-        if self.dual is None:
-            return np.ones(linear.wanted + linear.room_weights.shape[1] + len(linear.limits))
-        weights = self.dual.weights()
-        return weights + _EVEN * float(weights.max())
+    def _join(self, fronts: Sequence[Variants]) -> Joined:
+        return joined(self.linear, self.goal, self.dual, fronts)
 
-    def _join(self, fronts: Sequence[Variants]) -> _Joined:
-        scores = self.dual.scores(fronts) if self.dual is not None else [np.zeros(len(each)) for each in fronts]
-        roots, skips, spreads, least, places = [0], [], [], [], []
-        for group, each in enumerate(fronts):
-            keys = np.concatenate([each.logs, self.linear.logs[group][each.places]], axis=1) * self._weights
-            rows, after = clusters(keys, scores[group])
-            kept = [each.lower, -each.less, self._scarce(group, each), scores[group][:, None]]
-            least.append(least_of(rows, after, np.concatenate(kept, axis=1)))
-            spreads.append(spread_of(rows, after, keys))
-            places.append(np.where(rows < 0, rows, each.places[rows]))
-            skips.append(after + roots[-1])
-            roots.append(roots[-1] + len(rows))
-        together = np.concatenate(least)
-        ends = np.cumsum([self.linear.wanted, fronts[0].less.shape[1], self.linear.tiles[0].shape[1]])
-        together[:, ends[0] : ends[1]] *= -1
-        columns, tiles, lanes = (np.ascontiguousarray(part) for part in np.split(together[:, :-1], ends[1:], axis=1))
-        arrays = (
-            np.concatenate(skips), np.concatenate(spreads), columns, tiles, lanes.astype(np.int64),
-            together[:, -1].copy(), self.linear.constants, self.linear.floors,
-        )  # fmt: skip
-        state = np.empty((_DEEP, len(fronts)), np.int64), np.empty(_DEEP), np.zeros(2, np.int64)
-        return _Joined(np.array(roots[:-1]), np.concatenate(places), arrays, state)
+    def _least_of(self, fronts: Sequence[Variants], best: Best, floor: float, budget: int) -> tuple[bool, float, bool]:
+        """As Joined.least says, of what is below the best."""
+        together = self._join(fronts)
+        found = together.least(self._leaves, self.below(best.limit), floor, budget)
+        best.bounds += together.bounds
+        return found
 
-    def _descend(
-        self, joined: _Joined, best: Best, shrink: bool, budget: int, go_on: bool = False, floor: float = 0.0
-    ) -> tuple[int, float, bool]:
-        """How many leaves were found, the bound of the first, and whether these are all."""
-        linear, goal, counts = self.linear, self.goal, joined.state[-1]
-        if not go_on:
-            joined.restart()
-        constant, aside = (self.dual.constant, self.dual.aside) if self.dual is not None else (-np.inf, 0.0)
-        compiled: Any = descend
-        before = int(counts[0])
-        found = compiled(
-            *joined.arrays, constant, aside, linear.limits, linear.rooms, linear.room_weights, goal.mode, goal.terms,
-            goal.most, linear.energy, linear.forms, linear.ramps, linear.items, linear.prices,
-            linear.rows, self.below(best.limit), floor, shrink, budget,
-            *joined.state[:-1], self._leaves, self._bounds, counts,
-        )  # fmt: skip
-        best.bounds += int(counts[0]) - before
-        return int(found), float(self._bounds[0]), not counts[1]
-
-    def _evaluate(self, preferred: tuple[frozenset[int], ...], joined: _Joined, count: int, best: Best) -> None:
-        by_bound = np.argsort(self._bounds[:count], kind="stable")
-        for start in range(0, count, _AT_A_TIME):
+    def _evaluate(self, preferred: tuple[frozenset[int], ...], leaves: Ints, bounds: Floats, best: Best) -> None:
+        """Of leaves [leaf, group] those whose bound is below the best, the least first."""
+        by_bound = np.argsort(bounds, kind="stable")
+        for start in range(0, len(bounds), _AT_A_TIME):
             rows = by_bound[start : start + _AT_A_TIME]
-            rows = rows[self._bounds[rows] < self.below(best.limit)]
+            rows = rows[bounds[rows] < self.below(best.limit)]
             if not len(rows):
                 return
-            self._evaluate_chosen(joined.places[self._leaves[rows]], preferred, best)
+            self._evaluate_chosen(leaves[rows], preferred, best)
 
     def _evaluate_chosen(self, chosen: Ints, preferred: tuple[frozenset[int], ...], best: Best) -> None:
         """Mappings [mapping, group], each in all of its orders."""
@@ -359,7 +295,7 @@ class Search:
         counts = [len(orders) for orders, _ in ranked]
         figures = self.exact.figures(np.repeat(chosen, counts, axis=0), np.concatenate([ranks for _, ranks in ranked]))
         for each, (orders, _), found in zip(chosen, ranked, np.split(figures, np.cumsum(counts)[:-1]), strict=True):
-            number = least(self.goal.of(found), found)
+            number = least_place(self.goal.of(found), found)
             self._note(each, orders[number], found[number], len(orders), best)
 
     def _note(
