@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 from ...backends.cost.levels.moves import Axis, groups_of
+from ...ir.hierarchy import Hierarchy
 from ...ir.loop_tree import Operand, Workload
+from ...ir.nest import Role
+from ..objective import Objective
 from .figures import TAKEN
 from .sums import FIRST
 from .tables import Floats, Tables
@@ -23,6 +28,18 @@ def compulsory(tables: Tables, wanted: list[int]) -> Floats:
         if quantity.kind == TAKEN and quantity.role is not None and FIRST not in quantity.modes:
             found[place] = elements[quantity.role]
     return found
+
+
+def at_least(workload: Workload, machine: Hierarchy, objective: Objective) -> float:
+    """What no mapping is below: products, main memory read or written once, and a product a cycle in every lane."""
+    prices = {(row.component, row.action): row.energy_pj for row in machine.energy}
+    main = machine.stores[0]
+    energy_pj = workload.points * prices.get(("mac", "mac"), 0.0)
+    for operand in workload.operands:
+        price = prices.get((main.name, "write_word" if operand.role is Role.OUTPUT else "read_word"), 0.0)
+        energy_pj += price * _elements(operand, workload) * operand.bits / main.word_bits
+    lanes = prod(each.rows * each.cols for each in machine.fanouts)
+    return objective.of(energy_pj, -(-workload.points // lanes))
 
 
 def _elements(operand: Operand, workload: Workload) -> int:

@@ -10,6 +10,7 @@ from ...ir.frozen import dataclass
 from ...ir.hierarchy import Hierarchy
 from ...ir.loop_tree import LoopTree, Workload
 from ..objective import Objective, parse_objective
+from .compulsory import at_least
 from .figures import figures_of
 from .goal import ROUNDING
 from .search import Best, searches_of
@@ -63,8 +64,8 @@ def map_levels(
     deadline = time.monotonic() + time_limit_s
     best = Best()
     for frame in frames(workload, machine, pin or Pin()):
-        if frame.apart and time.monotonic() > deadline:
-            best.open = 0.0  # nothing is known of the mappings with uneven tiles that are left
+        if time.monotonic() > deadline and (frame.apart or best.tree is not None):
+            best.open = 0.0  # no more is known of the mappings that are left than of any
             break
         for search in searches_of(frame, figures_of(frame), wanted):
             search.run(best, deadline)
@@ -82,13 +83,14 @@ def map_levels(
     searched = best.limit if timed else value
     agrees = abs(searched - best.limit) <= 1e-6 * value and searched <= value * (1 + 1e-6)
     ensure(agrees, "the search counts as the cost model does")
+    open = max(best.open, min(searched, at_least(workload, machine, wanted)))
     return LevelMapping(
         tree=best.tree,
         cost=figures,
         objective=value,
-        lower_bound=min(best.open, searched),
+        lower_bound=min(open, searched),
         bounds=best.bounds,
         evaluated=best.evaluated,
-        stopped=best.open < searched * (1 - 2 * ROUNDING),
+        stopped=open < searched * (1 - 2 * ROUNDING),
         points=tuple(best.points),
     )

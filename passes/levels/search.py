@@ -95,7 +95,10 @@ class Search:
         fronts = self._fronts_of(root)
         if not all(map(len, fronts)):
             return
-        heap: list[tuple[float, int, int, Node]] = [(self._improve(fronts, float("inf")), 0, 0, root)]
+        bound = max(self._at_least(fronts), self._bound(fronts))
+        if bound >= self.below(best.limit):
+            return
+        heap: list[tuple[float, int, int, Node]] = [(max(bound, self._improve(fronts, float("inf"))), 0, 0, root)]
         self._start(best)
         while heap:
             bound, _, _, node = heappop(heap)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from dnnc.benchmarks.levels_layers import conv
+from dnnc.benchmarks.levels_layers import conv, matmul
 from dnnc.ir.arch import EnergyRow
 from dnnc.ir.hierarchy import OPERAND_ROLES, Hierarchy, Store
 from dnnc.ir.loop_tree import Workload
@@ -45,3 +45,16 @@ def test_the_best_of_all(seed: int) -> None:
         assert found is not None
         assert found.optimal
         assert found.objective == pytest.approx(min(objective_of(each, objective) for each in listed), rel=1e-9)
+
+
+def test_a_search_that_is_cut_short_says_what_nothing_is_below() -> None:
+    prices = [EnergyRow("mac", "mac", 1.0, "made up"), EnergyRow("dram", "read_word", 10.0, "made up")]
+    stores = [Store(f"s{number}", OPERAND_ROLES, 8, depth_words=4) for number in range(4)]
+    levels = (Store("dram", OPERAND_ROLES, 16, keeps=OPERAND_ROLES), *stores)
+    machine = Hierarchy("deep", 10**9, levels, tuple((role, 8) for role in OPERAND_ROLES), tuple(prices))
+    found = map_levels(matmul(4, 8, 6), machine, "energy", time_limit_s=0)
+    assert found is not None
+    assert found.stopped
+    assert not found.optimal
+    # 192 products, and 32 + 48 elements of inputs, two in a word, read once.
+    assert found.lower_bound >= 192 * 1.0 + (32 + 48) / 2 * 10.0
