@@ -17,7 +17,7 @@ from .space import Ints
 from .tables import Floats
 from .variants import Variants
 
-_EVEN = 0.01  # of the largest weight, that differences in anything else have
+_EVEN = 0.01  # of the largest weight is added to each: what costs nothing alone is told apart, too
 _DEEP = 1 << 11  # combinations of clusters that wait: more than candidates of all groups, parted in turn, can need
 
 

@@ -63,8 +63,8 @@ def map_levels(
     wanted = parse_objective(objective) if isinstance(objective, str) else objective
     deadline = time.monotonic() + time_limit_s
     best = Best()
-    for frame in frames(workload, machine, pin or Pin()):
-        if time.monotonic() > deadline and (frame.apart or best.tree is not None):
+    for begun, frame in enumerate(frames(workload, machine, pin or Pin())):
+        if begun and time.monotonic() > deadline:
             best.open = 0.0  # no more is known of the mappings that are left than of any
             break
         for search in searches_of(frame, figures_of(frame), wanted):

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...ir.loop_tree import LoopTree
 from ..objective import Objective
 from .choices import Class
 from .classes import Classes
@@ -50,7 +51,7 @@ class Best:
 
     limit: float = float("inf")
     product: float = float("inf")  # its energy times its cycles
-    tree: Any = None
+    tree: LoopTree | None = None
     bounds: int = 0
     evaluated: int = 0
     open: float = float("inf")  # the least bound of what was not searched
@@ -104,7 +105,7 @@ class Search:
             bound, _, _, node = heappop(heap)
             if bound >= self.below(best.limit):
                 return
-            if time.monotonic() > deadline and best.tree is not None:
+            if time.monotonic() > deadline:
                 best.open = min(best.open, bound)
                 return
             children = self._parted(node)
@@ -207,9 +208,12 @@ class Search:
             *(linear.rounding[:1] if energy else []),
             *(linear.rounding[1:] if self.goal.mode != ENERGY else []),
         ]
-        weights = np.array([row[:-1] * factors for row in rows]).T
-        lower = np.concatenate([variants.lower, variants.less], axis=1) @ weights
-        upper = np.concatenate([variants.upper, variants.less], axis=1) @ weights + rounding
+        weights = np.array([row[:-1] for row in rows]).T
+        # Nothing counts as less than it is at least: nodes are bounded so, too.
+        floors = np.where(alone, np.append(linear.floors, np.full(len(alone) - wide, -np.inf)), 0.0)
+        lower = np.maximum(np.concatenate([variants.lower, variants.less], axis=1) * factors, floors) @ weights
+        upper = np.maximum(np.concatenate([variants.upper, variants.less], axis=1) * factors, floors) @ weights
+        upper = upper + rounding
         rest = np.concatenate(self._rest(key, shared, variants), axis=1)
         left, right = ~alone[:wide], ~alone[wide:]
         lower = np.concatenate([lower, variants.lower[:, left], -variants.less[:, right], rest], axis=1)
@@ -259,7 +263,7 @@ class Search:
         while not is_whole:
             count, is_whole = together.more(leaves, self.below(best.limit), _BUDGET)
             self._evaluate(preferred, together.places[leaves.rows[:count]], leaves.bounds[:count], best)
-            if time.monotonic() > deadline and best.tree is not None:
+            if time.monotonic() > deadline:
                 break
         best.bounds += together.bounds
         return is_whole

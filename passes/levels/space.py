@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...ir.diagnostics import CompileError, Diagnostic
 from ...ir.frozen import dataclass
 from ...ir.hierarchy import OPERAND_ROLES, Constraint, FanOut, Hierarchy, Store, Tiles
 from ...ir.loop_tree import Keep, LoopNode, LoopTree, Spatial, Temporal, Workload
@@ -21,6 +22,7 @@ from .stock import Stock
 
 Ints = NDArray[np.int64]
 UNLIMITED = 1 << 62
+MOST_CHAINS = 1 << 18  # of a dimension
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,11 +219,31 @@ def chains(frame: Frame, dim: str) -> Ints:
     for place, rule in enumerate(rules):
         if dim in frame.still(place):
             rules[place] = _Rule(1, rule.factor, rule.one_of_several)
-    (found,) = _CHAINS.of((extent, frame.slots, tuple(rules)), lambda: (_chains(extent, frame.slots, rules),))
+
+    def make() -> tuple[Ints]:
+        made = _chains(extent, frame.slots, rules)
+        if made is None:
+            raise too_many(frame, (dim,))
+        return (made,)
+
+    (found,) = _CHAINS.of((extent, frame.slots, tuple(rules)), make)
     return found
 
 
-def _chains(extent: int, slots: tuple[Slot, ...], rules: list[_Rule]) -> Ints:
+def too_many(frame: Frame, dims: tuple[str, ...]) -> CompileError:
+    """What is told where the ways to cut some dimensions are more than can be looked at."""
+    named = " and ".join(f"{dim} ({frame.workload.extents[dim]} points)" for dim in dims)
+    return CompileError(
+        Diagnostic(
+            f"{frame.workload.name or 'the layer'}: there are too many ways to cut {named} over the"
+            f" {len(frame.slots)} places for loops of {frame.machine.name!r}",
+            help="leave less to the mapper: `loops` of stores (`dims`, `factors`, `most`), `row_dims` and `col_dims`",
+        )
+    )
+
+
+def _chains(extent: int, slots: tuple[Slot, ...], rules: list[_Rule]) -> Ints | None:
+    """None where there are more than MOST_CHAINS."""
     # A fixed number of lanes may be spread over both axes of a fan-out: it is judged after the second.
     reducible = [1] * (len(rules) + 1)
     for place in range(len(rules) - 1, -1, -1):
@@ -247,6 +269,8 @@ def _chains(extent: int, slots: tuple[Slot, ...], rules: list[_Rule]) -> Ints:
                 legal = [each for each in found if _exactly(_before(each, place, extent), size, rule.factor)]
                 after[size, split] = legal
         table = after
+        if sum(map(len, table.values())) > MOST_CHAINS:
+            return None
     done = [*table.get((1, False), []), *table.get((1, True), [])]
     rows: Ints = np.array(done, np.int64).reshape(len(done), len(rules))
     kept: Ints = rows[_judged_together(slots, rules, rows, extent)]

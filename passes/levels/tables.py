@@ -20,12 +20,13 @@ from ...backends.cost.levels.moves import groups_of
 from ...ir.diagnostics import CompileError, Diagnostic
 from ...ir.nest import Role
 from .figures import DISTINCT, STEPS, TAKEN, TILE, Figures, Quantity
-from .space import Frame, Ints, chains, signature
+from .space import Frame, Ints, chains, signature, too_many
 from .stock import Stock
 from .sums import EACH, FIRST, SHARED, table
 
 Floats = NDArray[np.float64]
 UNBOUNDED = 1 << 61
+_MOST_CANDIDATES = 1 << 22  # of a group, before lanes are looked at
 MOST_KINDS = 62  # bits of `Tables.kinds`
 _FILLED = Stock(1 << 27)
 
@@ -169,6 +170,8 @@ def _candidates(frame: Frame, dims: tuple[str, ...]) -> Candidates | None:
         more = chains(frame, dim)
         if not len(more):
             return None
+        if len(sizes) * len(more) > _MOST_CANDIDATES:
+            raise too_many(frame, dims)
         before = np.concatenate([np.full((len(more), 1), extents[dim]), more[:, :-1]], axis=1)
         trips = -(-before // more)
         left, right = np.repeat(np.arange(len(sizes)), len(more)), np.tile(np.arange(len(more)), len(sizes))

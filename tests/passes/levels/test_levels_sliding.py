@@ -7,6 +7,7 @@ from random import Random
 import pytest
 from dnnc.benchmarks.levels_layers import conv, matmul
 from dnnc.ir.arch import EnergyRow
+from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.hierarchy import OPERAND_ROLES, Hierarchy, Store
 from dnnc.ir.loop_tree import Workload
 from dnnc.passes.levels.mapper import map_levels, objective_of
@@ -58,3 +59,14 @@ def test_a_search_that_is_cut_short_says_what_nothing_is_below() -> None:
     assert not found.optimal
     # 192 products, and 32 + 48 elements of inputs, two in a word, read once.
     assert found.lower_bound >= 192 * 1.0 + (32 + 48) / 2 * 10.0
+
+
+def test_too_many_ways_to_cut_a_dimension_are_told() -> None:
+    stores = [Store(f"s{number}", OPERAND_ROLES, 8, keeps=OPERAND_ROLES) for number in range(9)]
+    levels = (Store("dram", OPERAND_ROLES, 16, keeps=OPERAND_ROLES), *stores)
+    machine = Hierarchy("deep", 10**9, levels, tuple((role, 8) for role in OPERAND_ROLES), ())
+    with pytest.raises(CompileError) as raised:
+        map_levels(matmul(5040, 5040, 5040), machine, "latency", time_limit_s=5)
+    (told,) = raised.value.diagnostics
+    assert "too many ways to cut p (5040 points) over the 10 places for loops of 'deep'" in told.message
+    assert "`factors`" in str(told.help)
