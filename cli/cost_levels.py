@@ -5,41 +5,33 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..ir.diagnostics import CompileError, Diagnostic
 from ..ir.files import make_folder
 from ..ir.hierarchy import Hierarchy
 from .arguments import limits, options
 from .files import STANDARD_OUTPUT, refuse_outputs, write_files
 from .report import progress, warn, words_beside
 
-_NOT_HERE = ("masks", "dump_ir", "passes")
+_NOT_HERE = ("masks", "dump_ir", "passes")  # of the command line alone
 
 
 def run_levels(arguments: argparse.Namespace, machine: Hierarchy) -> int:
     """Cost `arguments.model` on `machine`. Raises CompileError with every fault."""
     from ..backends.cost.accelergy_text import FILES
     from ..backends.cost.levels.accelergy import files as accelergy_files
-    from .levels import cost_levels
+    from .levels import cost_levels, refuse_unread
     from .levels_show import explain_levels
     from .levels_stats import levels_document
     from .show import print_report
     from .stats import exceeded, json_bytes
 
-    if given := [name for name in _NOT_HERE if getattr(arguments, name)]:
-        raise CompileError(
-            [
-                Diagnostic(
-                    f"--{name.replace('_', '-')} has no meaning for {machine.name}, which has levels inside the array"
-                )
-                for name in given
-            ]
-        )
+    taken = options(arguments)
+    refuse_unread(taken, [name for name in _NOT_HERE if getattr(arguments, name)])
     bounds = limits(arguments.limit)
     outputs = [arguments.json, arguments.html, arguments.save_mapping]
     folder = Path(arguments.accelergy) if arguments.accelergy else None
     refuse_outputs([*outputs, *(folder / name for name in FILES if folder.exists())] if folder else outputs, arguments)
     with progress("import") as update:
-        costed = cost_levels(arguments.model, machine, options(arguments), report=update, warn=warn)
+        costed = cost_levels(arguments.model, machine, taken, report=update, warn=warn)
     stats = levels_document(costed)
     written = []
     if arguments.json:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from os import fspath
 from pathlib import Path
@@ -24,7 +24,7 @@ from ..passes.levels.kept import map_all
 from ..passes.levels.mapper import LevelMapping, map_levels, objective_of
 from ..passes.objective import NAMES, Objective, parse_objective
 from ..passes.pipeline import PIPELINE
-from .decisions import Options
+from .decisions import Options, spelling
 from .levels_mapping import TreePin, read_trees
 from .levels_unread import unread
 from .request import scheduled_model
@@ -70,7 +70,7 @@ def cost_levels(
 
     Raises CompileError with every fault: of the model, of options that nothing reads here, of layers that do not fit.
     """
-    _refuse_unread(options)
+    refuse_unread(options)
     module, stand_in = _lowered(model, machine, options, report, warn)
     objective = parse_objective(options.objective or "latency")
     if objective.needs_energy and not machine.energy:
@@ -104,18 +104,19 @@ def cost_levels(
     return Costed(module.header.model, module.header.batch, machine, objective, tuple(layers))
 
 
-def _refuse_unread(options: Options) -> None:
-    given = [name for name, _ in options.given() if name in _UNREAD]
-    if given:
-        raise CompileError(
-            [
-                Diagnostic(
-                    f"--{name.replace('_', '-')} has no meaning on a machine with levels inside the array",
-                    help="its description says the widths; its loops and the mapper say the rest",
-                )
-                for name in given
-            ]
+def refuse_unread(options: Options, besides: Sequence[str] = ()) -> None:
+    """Raise CompileError for every option that nothing reads on these machines, and for those `besides`, by name."""
+    says = dict.fromkeys(_UNREAD, "its description says the widths; its loops and the mapper say the rest")
+    says["fuse"] = "its layers are mapped one by one"
+    given = [name for name, _ in options.given() if name in says]
+    faults = [
+        Diagnostic(
+            f"{spelling(name)} has no meaning on a machine with levels inside the array", help=says.get(name, "")
         )
+        for name in (*given, *besides)
+    ]
+    if faults:
+        raise CompileError(faults)
 
 
 def _lowered(model: str, machine: Hierarchy, options: Options, report: Report, warn: Report) -> tuple[Module, Arch]:

@@ -49,7 +49,7 @@ def _layer_rows(stats: Json) -> list[list[object]]:
             layer["bound"],
             layer["utilization"],
             dram_bytes(layer),
-            sum(layer["energy_pj"].values()) / 1e6,
+            None if stats["total"]["energy_pj"] is None else sum(layer["energy_pj"].values()) / 1e6,
         ]
         for layer in stats["layers"]
     ]
