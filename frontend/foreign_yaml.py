@@ -28,17 +28,26 @@ def level_name(text: str) -> str:
 
 
 class Foreign:
-    """A value of a foreign file, with its dotted path. Missing keys read as nothing, wrong kinds are faults."""
+    """A value of a foreign file, with its dotted path. Missing keys read as nothing, wrong kinds are faults. Faults of
+    what is missing stand at `around`, the nearest that is there."""
 
-    def __init__(self, node: YamlNode | None, faults: Faults, path: str = "", seen: set[str] | None = None) -> None:
+    def __init__(
+        self,
+        node: YamlNode | None,
+        faults: Faults,
+        path: str = "",
+        seen: set[str] | None = None,
+        around: Span | None = None,
+    ) -> None:
         self.node = node
         self.faults = faults
         self.path = path
         self._seen: set[str] = set() if seen is None else seen
+        self._around = around or Span(faults.file, 1, 1)
 
     @property
     def span(self) -> Span:
-        return self.node.span if self.node is not None else Span(self.faults.file, 1, 1)
+        return self.node.span if self.node is not None else self._around
 
     @property
     def present(self) -> bool:
@@ -50,7 +59,7 @@ class Foreign:
         entry = self.node.entries.get(key) if isinstance(self.node, MapNode) else None
         if self.node is not None and not isinstance(self.node, MapNode):
             self.fault(f"{self.path or 'the file'!r} is not a mapping", "`key: value` lines")
-        return Foreign(entry, self.faults, path, self._seen)
+        return Foreign(entry, self.faults, path, self._seen, self.span)
 
     def items(self) -> Iterator[Foreign]:
         """The items of a list; a single value is a list of one."""

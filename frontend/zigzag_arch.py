@@ -13,6 +13,7 @@ from .foreign_yaml import Foreign, Imported, level_name
 from .yaml_reader import Faults, read_yaml
 
 _ROLES = {"I1": Role.INPUT, "I2": Role.WEIGHT, "O": Role.OUTPUT}
+_OLDER = ("r_bw", "w_bw", "r_port", "w_port", "rw_port")
 _SOURCE = "the imported description"
 
 
@@ -43,6 +44,7 @@ def read_zigzag(text: str, file: str) -> Imported:
         array.fault(f"{len(dims)} dimensions of the array have {len(sizes)} sizes", "as many sizes as dimensions")
         faults.raise_if_any()
     section = top["memories"]
+    _refuse_older(section)
     memories = [_memory(name, section[name], dims) for name in section.names()]
     if not memories:
         section.fault("there are no memories", "`memories:` with one entry at least")
@@ -93,6 +95,21 @@ def read_zigzag(text: str, file: str) -> Imported:
     return Imported(machine, (unlimited, *top.ignored_fields()))
 
 
+def _refuse_older(section: Foreign) -> None:
+    """Raise CompileError for ZigZag's older form, once: bandwidths and numbers of ports are keys of a memory there, and
+    `ports` says which of them each operand takes."""
+    for name in section.names():
+        found = [key for key in section[name].names() if key in _OLDER]
+        if found:
+            message = f"this is the older form of ZigZag's descriptions: {name[:40]!r} has {', '.join(found)}"
+            section[name][found[0]].fault(
+                message,
+                "what is read has all of that in `ports`, a list in each memory: `- {name: r_port_1, type: read,"
+                ' bandwidth_min: 64, bandwidth_max: 64, allocation: ["I1, tl"]}`; types are read, write and read_write',
+            )
+            section.faults.raise_if_any()
+
+
 def _memory(name: str, memory: Foreign, dims: tuple[str, ...]) -> _Memory:
     operands = memory["operands"].texts()
     if unknown := [each for each in operands if each not in _ROLES]:
@@ -104,9 +121,11 @@ def _memory(name: str, memory: Foreign, dims: tuple[str, ...]) -> _Memory:
     widths: dict[str, int] = {}
     single: list[int] = []
     for port in memory["ports"].items():
-        kind = port["type"].text()
+        kind = port["type"].text("")
         if kind not in ("read", "write", "read_write"):
-            port["type"].fault(f"a port has the type {kind[:40]!r}", "read, write or read_write")
+            port["type"].fault(
+                f"a port has the type {kind[:40]!r}" if kind else "a port has no `type`", "read, write or read_write"
+            )
         single.append(port["bandwidth_max"].integer(None, 1, 1 << 30))
         widths[kind] = widths.get(kind, 0) + single[-1]
         port["name"].skip()

@@ -299,6 +299,23 @@ def test_faults_of_zigzag_stand_at_their_field(change: tuple[str, str], message:
     assert [(fault.span.line, fault.message) for fault in caught.value.diagnostics] == [(line, message)]
 
 
+def test_the_older_form_of_zigzag_is_told_once() -> None:
+    older = ZIGZAG.replace("size: 64\n", "size: 64\n    r_bw: 8\n    w_bw: 8\n    r_port: 1\n")
+    older = older.replace("{name: p, type: read_write, bandwidth_min: 8, bandwidth_max: 8, ", "{fh: w_port_1, ")
+    with pytest.raises(CompileError) as caught:
+        read_zigzag(older, "z.yaml")
+    (fault,) = caught.value.diagnostics
+    assert fault.message == "this is the older form of ZigZag's descriptions: 'rf' has r_bw, w_bw, r_port"
+    assert fault.span.line == 5
+    assert "bandwidth_max" in fault.help
+
+
+def test_what_is_missing_is_told_where_it_should_stand() -> None:
+    with pytest.raises(CompileError) as caught:
+        read_zigzag(ZIGZAG.replace("type: read_write, ", ""), "z.yaml")
+    assert {fault.span.line for fault in caught.value.diagnostics} == {8}
+
+
 def test_an_outermost_memory_with_a_limit_becomes_main_memory_and_that_is_told() -> None:
     """As ZigZag's gemm_l1, which describes what is on the chip alone."""
     found = read_zigzag(ZIGZAG.replace("  dram:", "  l1:"), "z.yaml")
