@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -11,10 +10,7 @@ from pathlib import Path
 import pytest
 from dnnc.ir import content_cache
 from dnnc.ir.content_cache import ContentCache, folder_of_user, sources_digest
-
-
-def key(number: int) -> str:
-    return hashlib.sha256(str(number).encode()).hexdigest()
+from support.processes import key, write_many
 
 
 def cache(folder: Path | None) -> ContentCache:
@@ -100,20 +96,6 @@ def test_sources_are_told_apart_and_must_be_there(tmp_path: Path) -> None:
     assert len(digests) == 5
     assert "" in digests
     assert sources_digest(tmp_path / "0", tmp_path / "nowhere") == ""
-
-
-def write_many(folder: Path, seed: int) -> int:
-    """What a process that shares a cache does; how often it read anything but what it should be."""
-    kept, wrong = ContentCache(folder, 32, 100_000, 10_000), 0
-    for step in range(300):
-        number = (step * 7 + seed) % 48
-        found = kept.read(key(number))
-        wrong += found not in (None, [number] * 200)
-        kept.write(key(number), [number] * 200)
-        if step % 20 == 0:
-            kept.close()
-    kept.close()
-    return wrong
 
 
 def test_four_processes_may_write_and_drop_at_once(tmp_path: Path) -> None:

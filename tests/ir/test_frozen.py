@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import pytest
 from dnnc.ir.frozen import dataclass
+from support.processes import Pickled, shared
 
 STANDARD: Callable[[type], type] = dataclasses.dataclass(frozen=True, slots=True)
 OURS: Callable[[type], type] = dataclass(frozen=True, slots=True)
@@ -166,14 +167,6 @@ def test_nothing_can_be_set_or_deleted() -> None:
     assert value.double == 2
 
 
-@dataclass(frozen=True, slots=True)
-class Pickled:
-    """Found by its name."""
-
-    a: int
-    b: tuple[int, ...] = ()
-
-
 def test_values_are_pickled() -> None:
     value = Pickled(1, (2, 3))
     assert pickle.loads(pickle.dumps(value)) == value
@@ -196,15 +189,11 @@ def test_a_class_may_pickle_in_its_own_way() -> None:
     assert pickle.loads(pickle.dumps(Halved(7))) == Halved(6)
 
 
-def _shared(value: Pickled) -> tuple[Pickled, int]:
-    return dataclasses.replace(value, a=value.a + 1), hash(value)
-
-
 def test_values_go_to_other_processes_and_come_back() -> None:
     """Which make classes of their own, without methods that were made here; numbers have the same hashes everywhere."""
     values = [Pickled(number, (number, 1)) for number in range(3)]
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        assert list(pool.map(_shared, values)) == [_shared(value) for value in values]
+        assert list(pool.map(shared, values)) == [shared(value) for value in values]
 
 
 def test_what_a_hash_leaves_out_may_be_a_list() -> None:
