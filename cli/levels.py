@@ -12,6 +12,7 @@ from ..backends.cost.levels.cost import cost
 from ..backends.cost.levels.layers import LayerFigures, host_layer, product_layer, vector_layer
 from ..backends.cost.module import cost_host
 from ..frontend.arch_yaml import load_arch
+from ..frontend.yaml_reader import Faults
 from ..ir.arch import MAIN_MEMORY
 from ..ir.diagnostics import CompileError, Diagnostic, closest
 from ..ir.frozen import dataclass
@@ -76,8 +77,9 @@ def cost_levels(
     if objective.needs_energy and not machine.energy:
         message = f"{machine.name} has no prices, so that no mapping has an energy"
         raise CompileError(Diagnostic(message, help="a section `components` or `energy` in its description"))
-    pins = {} if options.mapping is None else read_trees(fspath(options.mapping))
-    pinned = _pinned(module, machine, objective, pins)
+    pinned = {}
+    if options.mapping is not None:
+        pinned = _pinned(module, machine, objective, *read_trees(fspath(options.mapping)))
     found = _mapped(module, machine, objective, options.time_limit_s, report, set(pinned))
     if stopped := [each for each in found.values() if each.stopped]:
         warn(
@@ -142,26 +144,26 @@ def _workload(nest: Nest, machine: Hierarchy) -> Workload | None:
 
 
 def _pinned(
-    module: Module, machine: Hierarchy, objective: Objective, pins: Mapping[str, TreePin]
+    module: Module, machine: Hierarchy, objective: Objective, pins: Mapping[str, TreePin], faults: Faults
 ) -> dict[str, LevelMapping]:
-    """The mappings that were given, costed as they are. Raises CompileError with every fault of every one."""
+    """The mappings that were given, costed as they are. Raises CompileError with every fault of every one, and those of
+    the file."""
     nests = {each.name: each for each in module.operations if isinstance(each, Nest)}
     found: dict[str, LevelMapping] = {}
-    faults: list[Diagnostic] = []
     for name, pin in pins.items():
         workload = _workload(nests[name], machine) if name in nests else None
         if workload is None:
             legal = [each.name for each in nests.values() if _workload(each, machine) is not None]
-            faults.append(Diagnostic(f"there is no layer of products {name!r}", pin.span, closest(name, legal)))
+            faults.add(f"there is no layer of products {name!r}", pin.span, closest(name, legal))
         elif wrong := pin.faults(workload, machine):
-            faults += wrong
+            for each in wrong:
+                faults.add(each.message, each.span, each.help)
         else:
             figures = cost(workload, machine, pin.tree)
             # Nothing was searched: no bound is known but that nothing is free.
             value = objective_of(figures, objective)
             found[name] = LevelMapping(pin.tree, figures, value, 0.0, 0, 1, False, ())
-    if faults:
-        raise CompileError(faults)
+    faults.raise_if_any()
     return found
 
 

@@ -37,12 +37,13 @@ class TreePin:
 
     def faults(self, workload: Workload, machine: Hierarchy) -> list[Diagnostic]:
         """What is wrong with it for a layer."""
-        found = loop_tree_faults(workload, machine, self.tree, self.places)
+        found = loop_tree_faults(workload, machine, self.tree, self.places, self.span)
         return [replace(each, message=f"{workload.name}: {each.message}") for each in found]
 
 
-def read_trees(path: str) -> Mapping[str, TreePin]:
-    """Loop trees by layer. Raises CompileError with every fault and its place."""
+def read_trees(path: str) -> tuple[Mapping[str, TreePin], Faults]:
+    """Loop trees by layer, and what is wrong with the text, to be raised with what is wrong with the trees. Raises
+    CompileError where there is nothing to read."""
     text = read_text_bounded(path, LARGEST_BYTES, "`dnnc cost --save-mapping` writes a mapping")
     faults = Faults(text, path)
     root = read_yaml(text, faults)
@@ -58,8 +59,7 @@ def read_trees(path: str) -> Mapping[str, TreePin]:
                 pins[name] = pin
             layer.done()
     top.done()
-    faults.raise_if_any()
-    return pins
+    return pins, faults
 
 
 def _pin(layer: Fields, span: Span) -> TreePin | None:
@@ -76,7 +76,7 @@ def _pin(layer: Fields, span: Span) -> TreePin | None:
         tree, places = parse_with_places("\n".join(" ".join(line.text.split()) for line in lines), layer.faults.file)
     except CompileError as error:
         for each in error.diagnostics:
-            layer.faults.add(each.message, _place(each.span, lines), each.help)
+            layer.faults.add(each.message, _place(each.span, lines) if lines else node.span, each.help)
         return None
     return TreePin(tree, tuple(_place(each, lines) for each in places), span)
 
@@ -84,7 +84,7 @@ def _pin(layer: Fields, span: Span) -> TreePin | None:
 def _place(span: Span, lines: Sequence[ScalarNode]) -> Span:
     """Where a place in the joined lines stands in the file."""
     if not 0 < span.line <= len(lines):
-        return lines[0].span if lines else span
+        return lines[0].span
     start = lines[span.line - 1].span
     return replace(start, column=start.column + max(0, span.column - 1))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import chain, pairwise
 from math import gcd, prod
 
 from .diagnostics import NOWHERE, Diagnostic, Span, any_of, closest
@@ -20,17 +20,16 @@ from .nest import Role
 
 
 def loop_tree_faults(
-    workload: Workload, machine: Hierarchy, tree: LoopTree, places: Sequence[Span] = ()
+    workload: Workload, machine: Hierarchy, tree: LoopTree, places: Sequence[Span] = (), whole: Span = NOWHERE
 ) -> Iterator[Diagnostic]:
-    """All faults of a mapping on a sound machine; `places` are those of the nodes, if they stand in a text."""
-    mapping = _Mapping(workload, machine, tree, tuple(places))
+    """All faults of a mapping on a sound machine; `places` are those of the nodes, if they stand in a text, and `whole`
+    is that of what no node is to blame for."""
+    mapping = _Mapping(workload, machine, tree, tuple(places), whole)
     if (yield from any_of(outputs_are_written_once(mapping))):
         return
     if (yield from any_of(size_is_bounded(mapping))):
         return
-    if (yield from any_of(names_exist(mapping))):
-        return
-    if (yield from any_of(sizes_shrink(mapping))):
+    if (yield from any_of(chain(names_exist(mapping), sizes_shrink(mapping)))):
         return
     yield from every_point_is_reached(mapping)
     yield from main_memory_keeps_everything(mapping)
@@ -51,10 +50,11 @@ class _Mapping:
     machine: Hierarchy
     tree: LoopTree
     places: tuple[Span, ...]
+    whole: Span
 
     def fault(self, place: int, message: str, help: str = "") -> Diagnostic:
         """A fault of the node at `place`; -1 is the mapping as a whole."""
-        span = self.places[place] if 0 <= place < len(self.places) else NOWHERE
+        span = self.places[place] if 0 <= place < len(self.places) else self.whole
         head = f"`{print_node(self.tree.nodes[place])}`: " if place >= 0 else f"mapping of {self.workload.name!r}: "
         return Diagnostic(head + message, span, help)
 
@@ -81,7 +81,7 @@ class _Mapping:
         left = self.workload.extents
         found = [dict(left)]
         for node in self.tree.nodes:
-            if not isinstance(node, Keep):
+            if not isinstance(node, Keep) and node.dim in left:
                 left[node.dim] = min(left[node.dim], node.size)
             found.append(dict(left))
         return found
@@ -144,14 +144,20 @@ def names_exist(mapping: _Mapping) -> Iterator[Diagnostic]:
             yield mapping.fault(place, f"the workload has no dimension {node.dim!r}", closest(node.dim, extents))
         if isinstance(node, Spatial):
             if node.fanout not in fanouts:
-                yield mapping.fault(place, f"there is no fan-out {node.fanout!r}", closest(node.fanout, fanouts))
+                yield mapping.fault(
+                    place,
+                    f"there is no fan-out {node.fanout!r}",
+                    closest(node.fanout, fanouts) if fanouts else "the machine has none",
+                )
             if node.axis not in AXES:
                 yield mapping.fault(place, f"there is no axis {node.axis!r}", closest(node.axis, AXES))
 
 
 def sizes_shrink(mapping: _Mapping) -> Iterator[Diagnostic]:
-    """Pieces have a point at least, and no more than there are."""
+    """Pieces have a point at least, and no more than there are; of dimensions that there are."""
     for place, node in mapping.loops:
+        if node.dim not in mapping.workload.extents:
+            continue
         reaching = mapping.pieces[place][node.dim]
         if not 1 <= node.size <= reaching:
             yield mapping.fault(place, f"{reaching} points of {node.dim} reach it", f"pieces of 1 to {reaching} points")

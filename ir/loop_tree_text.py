@@ -35,6 +35,7 @@ _BARE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TAKEN = frozenset({*_KEYWORDS, "input", "weight", "output", "rows", "cols"})
 _FOUND = re.compile(r'"(?:[^"\\\n]|\\.)*"|[A-Za-z0-9_]+|.')
 _BEFORE_COMMENT = re.compile(r'(?:"(?:[^"\\]|\\.)*"|(?!//).)*')
+_WORD = re.compile(r"[A-Za-z0-9_]*")
 _BLANK = re.compile(r"\s*(?://.*)?")
 _TERMINALS = {
     "NAME": ["a name"],
@@ -169,6 +170,8 @@ def _syntax_fault(error: UnexpectedInput, legal: set[str], line: str, place: Spa
         position = error.token.start_pos or 0
     elif isinstance(error, UnexpectedCharacters):
         position = error.pos_in_stream or 0
+    while 0 < position < end and _WORD.fullmatch(line[position - 1 : position + 1]):
+        position -= 1  # the beginning of a word whose end is what no rule takes
     match = _FOUND.match(line, position) if position < end else None
     expected = [words for terminal in sorted(legal) for words in _TERMINALS[terminal]]
     guess = close_match(match[0], [each.strip("'") for each in expected if each.startswith("'")]) if match else ""

@@ -98,7 +98,7 @@ def test_a_misspelt_class_is_named(folder: Path, capsys: pytest.CaptureFixture[s
 def test_a_mapping(folder: Path) -> None:
     words = ["--problem", str(folder / "problem.yaml"), "--machine", str(folder / "arch.yaml")]
     assert main(["arch", "import", str(folder / "map.yaml"), *words, "-o", str(folder / "ours.yaml")]) == 0
-    tree = read_trees(str(folder / "ours.yaml"))["layer"].tree
+    tree = read_trees(str(folder / "ours.yaml"))[0]["layer"].tree
     every = (Role.INPUT, Role.WEIGHT, Role.OUTPUT)
     assert tree.nodes == (
         Keep("dram", every),

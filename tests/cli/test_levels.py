@@ -279,6 +279,42 @@ def test_a_wrong_tree_has_a_place(
     assert f"given.yaml:{line}:" in said
 
 
+def test_every_fault_of_trees_comes_at_once_with_its_line(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those of the text, of names, of sizes, and what no node is to blame for."""
+    path = tmp_path / "m.yaml"
+    lines = [
+        "layers:",
+        "  MatMul_0:",
+        "    tree: [keep drum input, temporal m 9, temporal z 1]",
+        "  MatMul_3:",
+        "    tree: [keep dram input weight output, keep glb input output, keep spad weight, temporal m 2]",
+        "  e: {tree: []}",
+        "  f:",
+        "    tree:",
+        "      - keep dram input weights",
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    base = ["cost", str(folder / "m.onnx"), "--arch", str(folder / "small.yaml"), "--mapping", str(path)]
+    assert main(base) == 2
+    told = capsys.readouterr().err.split("\nhelp: ")
+    faults = [line for part in told for line in part.split("\n") if line.startswith(str(path))]
+    assert [fault[len(str(path)) + 1 :].split(": ")[0] for fault in faults] == [
+        "3:12",  # no such store
+        "3:29",  # more points than there are
+        "3:43",  # no such dimension
+        "4:3",  # points of k, m and p that are left
+        "4:3",
+        "4:3",
+        "5:66",  # no room for what is kept
+        "5:84",  # a loop that the store may not have
+        "6:13",  # an empty tree
+        "9:25",  # no such word
+    ]
+    assert told[-1].startswith("did you mean 'weight'?")
+
+
 def test_levels_that_no_mapping_can_use_are_told(
     tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
