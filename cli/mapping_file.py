@@ -56,11 +56,15 @@ def _group(fields: Fields) -> GroupPin:
 
 def _pin(fields: Fields) -> Pin:
     tiles = []
-    for entry in fields.list_of_fields("tiles", required=False):
+    places = [(key, fields.span(key)) for key in ("dataflow", "im2col") if key in fields.node.entries]
+    for number, entry in enumerate(fields.list_of_fields("tiles", required=False)):
         tiles.append((entry.text("dim"), entry.integer("size", 1, _LARGEST_EXTENT)))
+        places.append((f"tiles[{number}]", entry.node.span))
         entry.done()
     copies = fields.fields("copies", required=False)
     stay = fields.fields("stay", required=False)
+    for key, section in (("copies", copies), ("stay", stay)):
+        places += [(f"{key}.{name}", span) for name, span in section.node.key_spans.items()] if section else []
     staying = {name: stay.boolean(name, False) for name in stay.node.entries} if stay else {}
     pin = Pin(
         dataflow=fields.choice("dataflow", [each.value for each in Dataflow], "") or None,
@@ -71,6 +75,7 @@ def _pin(fields: Fields) -> Pin:
         stay=tuple(name for name, stays in staying.items() if stays),
         leave=tuple(name for name, stays in staying.items() if not stays),
         span=fields.node.span,
+        places=tuple(places),
     )
     fields.done()
     return pin

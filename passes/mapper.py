@@ -164,7 +164,7 @@ class Mapper:
             bare = self._alike.setdefault(bare, bare)
             self._seen[id(bare)] = bare, bare
             self._seen[id(nest)] = nest, bare
-        return id(self._seen[id(nest)][1]), replace(pin, span=NOWHERE) if pin else None, label
+        return id(self._seen[id(nest)][1]), replace(pin, span=NOWHERE, places=()) if pin else None, label
 
     def _schedule(self, nest: Nest, pin: Pin, label: str) -> Schedule:
         if faults := list(pin_faults(nest, pin)):
@@ -193,7 +193,9 @@ class Mapper:
         dataflows, refusal = dataflows_for(nest, self.arch, wanted, pinned=pin.dataflow is not None)
         if not dataflows:
             where = f"{nest.name}: " if pin.dataflow else ""
-            raise CompileError(Diagnostic(f"{where}{refusal}", pin.span, "leave the dataflow to the search: auto"))
+            raise CompileError(
+                Diagnostic(f"{where}{refusal}", pin.place("dataflow"), "leave the dataflow to the search: auto")
+            )
         return dataflows
 
     def _certified(self, found: Found, pin: Pin) -> Schedule:
@@ -213,7 +215,7 @@ class Mapper:
         for dataflow, (value, exact) in found.by_dataflow.items():
             if dataflow is not chosen:
                 parts.append(f"{dataflow.value} {'' if exact else 'at least '}{value:.6g}")
-        if pin != Pin():
+        if replace(pin, span=NOWHERE, places=()) != Pin():
             parts.append("partly pinned")
         elif self.options.dataflow != "auto" and chosen.value == self.options.dataflow:
             parts.append("dataflow as asked")
@@ -234,7 +236,7 @@ class Mapper:
         if own.im2col is not None and (own.im2col == "none") != (kind == "none"):
             message = "it slides no window" if kind == "none" else "it slides a window"
             legal = "none" if kind == "none" else "implicit or explicit"
-            raise CompileError(Diagnostic(f"{nest.name}: im2col {own.im2col}: {message}", own.span, legal))
+            raise CompileError(Diagnostic(f"{nest.name}: im2col {own.im2col}: {message}", own.place("im2col"), legal))
         wanted = own.im2col or self.options.im2col
         if wanted == "auto" and copy_pin is not None:
             wanted = "explicit"
@@ -245,7 +247,9 @@ class Mapper:
                 return True
             if own.im2col is not None:
                 refusal = explicit_refusal(nest, self.arch)
-                raise CompileError(Diagnostic(f"{nest.name}: im2col explicit: {refusal}", own.span, "implicit"))
+                raise CompileError(
+                    Diagnostic(f"{nest.name}: im2col explicit: {refusal}", own.place("im2col"), "implicit")
+                )
         if copy_pin is not None:
             raise CompileError(
                 Diagnostic(
@@ -358,29 +362,28 @@ def pin_faults(nest: Nest, pin: Pin) -> Iterable[Diagnostic]:
     extents = {dim.name: dim.extent for dim in nest.domain}
     operands = [access.operand for access in (*nest.reads, nest.write)]
     dims = [dim for dim, _ in pin.tiles]
-    for dim, size in pin.tiles:
+    for number, (dim, size) in enumerate(pin.tiles):
+        place = pin.place(f"tiles[{number}]")
         if dim not in extents:
             yield Diagnostic(
-                f"{nest.name}: there is no dimension {dim!r} to tile", pin.span, f"one of {', '.join(extents)}"
+                f"{nest.name}: there is no dimension {dim!r} to tile", place, f"one of {', '.join(extents)}"
             )
         elif not 1 <= size <= max(1, extents[dim]):
-            yield Diagnostic(
-                f"{nest.name}: tile size {size} of {dim} of extent {extents[dim]}", pin.span, f"1 to {extents[dim]}"
-            )
-    for dim in dict.fromkeys(dims):
-        if dims.count(dim) > 1:
-            yield Diagnostic(f"{nest.name}: {dims.count(dim)} tile sizes for {dim}", pin.span, "one")
+            message = f"{nest.name}: tile size {size} of {dim} of extent {extents[dim]}"
+            yield Diagnostic(message, place, f"1 to {extents[dim]}")
+        if dims.index(dim) < number and dim not in dims[number + 1 :]:
+            yield Diagnostic(f"{nest.name}: {dims.count(dim)} tile sizes for {dim}", place, "one")
     for operand, copies in pin.copies:
         if operand not in operands:
-            yield Diagnostic(
-                f"{nest.name}: there is no operand {operand!r} to buffer", pin.span, f"one of {', '.join(operands)}"
-            )
+            message = f"{nest.name}: there is no operand {operand!r} to buffer"
+            yield Diagnostic(message, pin.place(f"copies.{operand}"), f"one of {', '.join(operands)}")
         if copies not in (1, 2):
-            yield Diagnostic(f"{nest.name}: {copies} copies of {operand}", pin.span, "1 or 2")
+            yield Diagnostic(f"{nest.name}: {copies} copies of {operand}", pin.place(f"copies.{operand}"), "1 or 2")
     for operand in (*pin.stay, *pin.leave):
         if operand not in operands:
             message = f"{nest.name}: there is no operand {operand!r} to stay in local memory"
-            yield Diagnostic(message, pin.span, f"one of {', '.join(operands)}")
+            yield Diagnostic(message, pin.place(f"stay.{operand}"), f"one of {', '.join(operands)}")
     if pin.stay and not (pin.complete and pin.dataflow):
         message = f"{nest.name}: {', '.join(pin.stay)} stays in local memory, of a layer that is not wholly pinned"
-        yield Diagnostic(message, pin.span, "dataflow, tiles and `complete: true` as well, or leave `stay` out")
+        place = pin.place(f"stay.{pin.stay[0]}")
+        yield Diagnostic(message, place, "dataflow, tiles and `complete: true` as well, or leave `stay` out")

@@ -14,6 +14,8 @@ class Pin:
     otherwise the search adds loops over the dimensions that are not named, inside these. `copies` gives the copies of a
     buffer by operand. `stay` names operands that stay in local memory between layers; then the layer is laid out for
     that, and dataflow and tiles must be given and complete. `leave` names those that do not stay there.
+
+    `places` are those of its parts, as `dataflow`, `im2col`, `tiles[0]`, `copies.x` and `stay.x`; they decide nothing.
     """
 
     dataflow: str | None = None
@@ -24,6 +26,11 @@ class Pin:
     span: Span = NOWHERE
     stay: tuple[str, ...] = ()
     leave: tuple[str, ...] = ()
+    places: tuple[tuple[str, Span], ...] = ()
+
+    def place(self, part: str) -> Span:
+        """Where a part of it was written, as far as that is known."""
+        return dict(self.places).get(part, self.span)
 
 
 @dataclass(frozen=True, slots=True)

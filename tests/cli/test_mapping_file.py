@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from dnnc.cli.main import main
 from dnnc.cli.mapping_file import mapping_text, read_mapping
-from dnnc.ir.diagnostics import CompileError
+from dnnc.ir.diagnostics import NOWHERE, CompileError
 from dnnc.ir.module import Header, Module
 from dnnc.passes.mapping import Pin
+from support.commands import DIGITS
 from support.machines import machine
 from support.nests import conv_nest, matmul_nest
 
@@ -24,8 +27,11 @@ def test_a_saved_mapping_pins_everything(tmp_path: Path) -> None:
     pins = dict(found)
     assert not groups
     copies = (("x", 2), ("w", 2), ("bias", 1), ("scale", 1), ("y", 2))
-    assert pins["conv"] == Pin("ws", "implicit", (("m", 4), ("p", 2)), True, copies, pins["conv"].span)
-    assert pins["matmul"] == Pin("os", "none", (), True, (("a", 2), ("b", 1), ("y", 2)), pins["matmul"].span)
+    assert pins["conv"] == Pin(
+        "ws", "implicit", (("m", 4), ("p", 2)), True, copies, pins["conv"].span, places=pins["conv"].places
+    )
+    product_pin = replace(pins["matmul"], span=NOWHERE, places=())
+    assert product_pin == Pin("os", "none", (), True, (("a", 2), ("b", 1), ("y", 2)))
     assert str(pins["conv"].span) == f"{path}:3:5"
 
 
@@ -33,7 +39,7 @@ def test_all_may_be_left_out(tmp_path: Path) -> None:
     (tmp_path / "m.yaml").write_text("layers: {conv: {dataflow: ws}, other: {}}\n")
     ((_, conv), (_, other)), groups = read_mapping(str(tmp_path / "m.yaml"))
     assert not groups
-    assert conv == Pin("ws", span=conv.span)
+    assert conv == Pin("ws", span=conv.span, places=(("dataflow", conv.place("dataflow")),))
     assert other == Pin(span=other.span)
 
 
@@ -51,4 +57,25 @@ def test_faults_have_places(tmp_path: Path) -> None:
         (3, "'layers.b.im2col' is 'maybe'"),
         (4, "'layers.c' must hold keys, found '4'"),
         (5, "unknown key 'other'"),
+    ]
+
+
+def test_a_fault_of_a_pin_has_the_place_of_its_part(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mapping = tmp_path / "m.yaml"
+    mapping.write_text(
+        "layers:\n"
+        "  conv2:\n"
+        "    dataflow: ws\n"
+        "    tiles: [{dim: p, size: 999}, {dim: z, size: 2}, {dim: p, size: 2}]\n"
+        "    copies: {q: 1}\n"
+        "    stay: {v: false}\n"
+    )
+    assert main(["cost", DIGITS, "--arch", "gemmini16", "--fuse", "off", "--mapping", str(mapping)]) == 2
+    lines = [line for line in capsys.readouterr().err.split("\n") if line.startswith(str(mapping))]
+    assert [line[len(str(mapping)) + 1 :].partition(": error: conv2: ")[::2] for line in lines] == [
+        ("4:13", "tile size 999 of p of extent 4"),
+        ("4:34", "there is no dimension 'z' to tile"),
+        ("4:53", "2 tile sizes for p"),
+        ("5:14", "there is no operand 'q' to buffer"),
+        ("6:12", "there is no operand 'v' to stay in local memory"),
     ]
