@@ -9,7 +9,7 @@ from ..ir.diagnostics import CompileError, Diagnostic
 from ..ir.dump import SUFFIX
 from ..ir.files import make_folder
 from .arguments import add_json, add_model, add_options, limits
-from .files import STANDARD_OUTPUT, refuse_outputs, write_files
+from .files import STANDARD_OUTPUT, refuse_file, refuse_outputs, write_files
 
 _EXAMPLES = """\
 examples:
@@ -63,6 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
     bounds = limits(arguments.limit)
     outputs = [arguments.json, arguments.html, arguments.save_mapping]
     folder = Path(arguments.accelergy) if arguments.accelergy else None
+    if folder is not None:
+        refuse_file(folder)
     refuse_outputs([*outputs, *(folder / name for name in FILES if folder.exists())] if folder else outputs, arguments)
     if arguments.explain or arguments.save_mapping or folder or arguments.dump_ir:
         module, arch, _ = prepare(arguments)

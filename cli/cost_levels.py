@@ -8,7 +8,7 @@ from pathlib import Path
 from ..ir.files import make_folder
 from ..ir.hierarchy import Hierarchy
 from .arguments import limits, options
-from .files import STANDARD_OUTPUT, refuse_outputs, write_files
+from .files import STANDARD_OUTPUT, refuse_file, refuse_outputs, write_files
 from .report import progress, warn, words_beside
 
 _NOT_HERE = ("masks", "dump_ir", "passes")  # of the command line alone
@@ -29,6 +29,8 @@ def run_levels(arguments: argparse.Namespace, machine: Hierarchy) -> int:
     bounds = limits(arguments.limit)
     outputs = [arguments.json, arguments.html, arguments.save_mapping]
     folder = Path(arguments.accelergy) if arguments.accelergy else None
+    if folder is not None:
+        refuse_file(folder)
     refuse_outputs([*outputs, *(folder / name for name in FILES if folder.exists())] if folder else outputs, arguments)
     with progress("import") as update:
         costed = cost_levels(arguments.model, machine, taken, report=update, warn=warn)

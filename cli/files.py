@@ -80,6 +80,14 @@ def refuse_outputs(paths: Iterable[str | Path | None], arguments: argparse.Names
         raise CompileError([Diagnostic(message, Span(path)) for path in dict.fromkeys(twice)])
 
 
+def refuse_file(folder: Path) -> None:
+    """Raise CompileError where a file has the name of a folder that is to be written into."""
+    if folder.exists() and not folder.is_dir():
+        raise CompileError(
+            Diagnostic("this is a file, and no folder", Span(str(folder)), "name a folder for the files")
+        )
+
+
 # The arguments of all commands that name what is read.
 _INPUTS = (
     "model",

@@ -160,6 +160,12 @@ class _Checker:
                         self.fault(f"input {value.name!r} has no type")
                 elif not _is_type(value.type):
                     self.fault(f"{kind} {value.name!r}{where} is of a type that ONNX does not have")
+                else:
+                    # Exporters write -1 for an axis that is open; onnxruntime takes it so, too.
+                    for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+                        if dim.dim_value < -1:
+                            message = f"axis {axis} of {kind} {value.name!r}{where} has {dim.dim_value} elements"
+                            self.fault(message, "0 or more, or a name for an axis that is bound later")
 
     def _check_operator(self, node: NodeProto, label: str) -> None:
         domain, operator = _operator(node)
@@ -179,7 +185,9 @@ class _Checker:
         versions = known.get(operator)
         if versions is None:
             guesses = difflib.get_close_matches(operator, known, 1)
-            self.fault(f"node {label!r}: unknown operator {full!r}", f"did you mean {guesses[0]!r}?" if guesses else "")
+            legal = f"the operators of ONNX's domain {domain or 'ai.onnx'!r}, or a local function of the model"
+            help = f"did you mean {guesses[0]!r}?" if guesses else legal
+            self.fault(f"node {label!r}: unknown operator {full!r}", help)
             return
         imported = self.opsets.get(domain)
         if imported is None:

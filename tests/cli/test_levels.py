@@ -391,7 +391,7 @@ def test_few_mappings_are_kept(folder: Path, tmp_path: Path, monkeypatch: pytest
         assert 1 <= len(list((tmp_path / "cache" / "levels").iterdir())) <= 2
 
 
-def test_leakage_and_accelergy_s_files(folder: Path, tmp_path: Path) -> None:
+def test_leakage_and_accelergy_s_files(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Counts times prices of the files are the energy of the report, leakage included."""
     (tmp_path / "t.yaml").write_text("dram:\n  rows: [{type: own, energy_pj_per_bit: 5, source: bench}]\n")
     (tmp_path / "leaky.yaml").write_text(MACHINE.replace("dram: lpddr4", "dram: own, table: t.yaml, leakage: true"))
@@ -413,4 +413,9 @@ def test_leakage_and_accelergy_s_files(folder: Path, tmp_path: Path) -> None:
     )
     assert energy_pj == pytest.approx(stats["total"]["energy_pj"])
     assert main([*base[:-1], str(tmp_path / "t.yaml")]) == 2
-    assert main([*base[:-2], "--accelergy", str(tmp_path / "t.yaml")]) == 2
+    capsys.readouterr()
+    for arch in (base[-1], "f32_8"):
+        words = ["cost", str(folder / "m.onnx"), "--arch", arch, "--accelergy", str(tmp_path / "t.yaml")]
+        assert main(words) == 2
+        fault = f"{tmp_path / 't.yaml'}: error: this is a file, and no folder\nhelp: name a folder for the files\n"
+        assert capsys.readouterr().err == fault

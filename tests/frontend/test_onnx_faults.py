@@ -334,3 +334,25 @@ def test_a_scan_has_at_most_its_inputs_to_scan(tmp_path: Path, count: int) -> No
     onnx.save(model, path)
     message = f"node \"scan (in the function 'f')\": num_scan_inputs is {count} | it is 1 to 2, its inputs"
     assert faults(path) == [message]
+
+
+def test_extents_are_no_negative_numbers(tmp_path: Path) -> None:
+    """But for -1, which exporters write for an axis that is open."""
+
+    def model(extent: int) -> Path:
+        nodes = [helper.make_node("Relu", ["x"], ["y"])]
+        return save_model(tmp_path / "m.onnx", nodes, [("x", FLOAT, [extent, 3])], [("y", FLOAT, [extent, 3])])
+
+    help = "0 or more, or a name for an axis that is bound later"
+    assert faults(model(-4)) == [
+        f"axis 0 of input 'x' has -4 elements | {help}",
+        f"axis 0 of output 'y' has -4 elements | {help}",
+    ]
+    assert import_model(model(-1), take_all, ImportOptions(batch_size=2)).header.batch == 2
+
+
+def test_an_operator_like_no_other_has_help(tmp_path: Path) -> None:
+    legal = "the operators of ONNX's domain 'ai.onnx', or a local function of the model"
+    assert faults(chain(tmp_path / "m.onnx", helper.make_node("Frob", ["x"], ["y"], name="n"))) == [
+        f"node 'n': unknown operator 'Frob' | {legal}"
+    ]
