@@ -9,12 +9,15 @@ import io
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..ir.diagnostics import CompileError, Diagnostic, Span, wants_memory
 from ..runtime import child
+
+if TYPE_CHECKING:
+    from ..frontend.network import Network
 
 # What the child may allocate: this, and a multiple of the bytes of the model and its inputs.
 _BASE_BYTES = 3 << 29
@@ -36,6 +39,8 @@ def reference_outputs(
     if not Path(path).is_file():
         raise CompileError(Diagnostic("there is no such file", place))
     network = load_network(Path(path))  # external data must lie inside the model's folder
+    if faults := list(_not_of(network, inputs, place)):
+        raise CompileError(faults)
     model_bytes = os.path.getsize(path) + sum(each.array.nbytes for each in network.constants.values())
     request = b"".join(encode({"path": path, "inputs": list(inputs)}, list(inputs.values())))
     limit = memory_limit_bytes or _BASE_BYTES + _COPIES * (model_bytes + len(request))
@@ -53,6 +58,26 @@ def reference_outputs(
     if "error" in answer:
         raise CompileError(_refusal(answer["error"], limit, place))
     return dict(zip(answer["outputs"], values, strict=True))
+
+
+def _not_of(network: Network, inputs: Mapping[str, Any], place: Span) -> Iterator[Diagnostic]:
+    """Where the inputs of a program are not those of a model: it was compiled from another one."""
+    help = "--check takes the model that the program was compiled from"
+    if set(network.inputs) != inputs.keys():
+        theirs, ours = (", ".join(names) or "none" for names in (network.inputs, inputs))
+        yield Diagnostic(f"the inputs of this model are {theirs}; those of the program are {ours}", place, help)
+        return
+    for name, value in inputs.items():
+        kind = network.input_protos[name].type.tensor_type
+        if not kind.HasField("shape") or not hasattr(value, "shape"):
+            continue
+        # Symbols, and -1, stand for any extent.
+        wanted = [dim.dim_value if dim.HasField("dim_value") and dim.dim_value >= 0 else None for dim in kind.shape.dim]
+        found = list(value.shape)
+        if len(wanted) != len(found) or any(w not in (None, f) for w, f in zip(wanted, found, strict=True)):
+            spelled = ", ".join("?" if each is None else str(each) for each in wanted)
+            message = f"input {name!r} of this model has the shape [{spelled}]; that of the program has {found}"
+            yield Diagnostic(message, place, help)
 
 
 def _refusal(error: str, limit_bytes: int, place: Span) -> Diagnostic:

@@ -39,6 +39,19 @@ def test_a_model_that_is_refused_says_why(tmp_path: Path) -> None:
         reference_outputs(str(path), {}, 60)
 
 
+def test_another_model_than_that_of_the_program_is_told(tmp_path: Path) -> None:
+    path = str(product(tmp_path / "m.onnx"))
+    help = "help: --check takes the model that the program was compiled from"
+    with pytest.raises(CompileError) as caught:
+        reference_outputs(path, {"x": np.zeros((2, 4), np.int8)}, 60)
+    message = "input 'x' of this model has the shape [2, 3]; that of the program has [2, 4]"
+    assert str(caught.value) == f"{path}:1:1: error: {message}\n{help}"
+    with pytest.raises(CompileError) as caught:
+        reference_outputs(path, {"a": np.zeros((2, 3), np.int8), "b": np.zeros(3, np.int8)}, 60)
+    message = "the inputs of this model are x; those of the program are a, b"
+    assert str(caught.value) == f"{path}:1:1: error: {message}\n{help}"
+
+
 def test_a_model_that_asks_for_all_memory_is_stopped(tmp_path: Path) -> None:
     shape = numpy_helper.from_array(np.array([1 << 16, 1 << 16]), "s")
     graph = helper.make_graph([helper.make_node("ConstantOfShape", ["s"], ["y"])], "g", [], [], [shape])
