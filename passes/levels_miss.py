@@ -27,6 +27,7 @@ from .levels_reach import Bound, Changes, Sizes, different, sizes_of, slots_of
 _MOST_FRAMES = 64  # choices of what stores keep that are looked at
 _MOST_POINTS = 1 << 17  # of a dimension that is looked at
 _MOST_TRIED = 4096  # numbers of iterations
+_LISTS = ("row_dims", "col_dims", "loops.dims")  # keys that leave dimensions out
 _GENERAL = "deeper stores, fewer operands under `keeps`, or loops that leave more to the mapper"
 _NUMBERS_S = 3.0  # seconds for the numbers that would do
 _TRIAL_S, _TRIALS_S = 1.0, 10.0  # seconds of one search, and of all
@@ -126,7 +127,7 @@ def _dimension(frame: Frame, dim: str, sizes: Sizes) -> _Problem:
 def _nearest(bound: Bound, extent: int, fits: Callable[[Changes], bool], deadline: float) -> int | None:
     """The number nearest to that of `bound` with which it `fits`; None where there is none, it is no number, or the
     time is out."""
-    if bound.key in ("row_dims", "col_dims", "loops.dims"):
+    if bound.key in _LISTS:
         return None
     numbers = range(1, min(extent, _MOST_TRIED) + 1)
     if bound.exact:
@@ -146,14 +147,14 @@ def _nearest(bound: Bound, extent: int, fits: Callable[[Changes], bool], deadlin
 
 def _spelled(bound: Bound, nearest: int | None) -> str:
     """A bound and what would do instead."""
-    if bound.key in ("row_dims", "col_dims", "loops.dims"):
+    if bound.key in _LISTS:
         return f"`{bound.key}` of {bound.level!r}, which leaves it out"
     would = f"{nearest} would do" if nearest is not None else "without it there is a mapping"
     return f"{_shown(bound)}; {would}"
 
 
 def _shown(bound: Bound) -> str:
-    if bound.key in ("row_dims", "col_dims", "loops.dims"):
+    if bound.key in _LISTS:
         return f"`{bound.key}` of {bound.level!r}"
     return f"`{bound.key}: {bound.pieces}` of {bound.level!r}".replace("loops.", "")
 
@@ -185,9 +186,15 @@ def _capacities(frame: Frame, sizes: Mapping[str, Sizes]) -> Iterator[_Problem]:
             outside: int = outside,
             least: Mapping[str, int] = least,
             needed: int = needed,
+            depth: int = store.depth_words,
         ) -> tuple[str, str, str]:
             helps = list(_smaller(frame, store, roles, outside, least, deadline))
             deeper = f"`depth_words: {needed}`, or fewer operands under `keeps`"
+            together = [] if helps else list(_left_out(frame, store, roles, outside, least, deadline))
+            words, level, key, dims = min(together, default=(needed, "", "", []))
+            if 2 * (needed - words) > needed - depth:  # most of what is missing
+                would = f"without it they take {words} words"
+                return f"`{key}` of {level!r} leaves out {', '.join(dims)}: {would}; or {deeper}", level, key
             return "; or ".join([*helps, deeper]), store.name, "capacity"
 
         yield _Problem(message, needed / store.depth_words, explain)
@@ -220,6 +227,23 @@ def _smaller(
             if time.monotonic() < deadline and fits({(bound.level, bound.key): None}):
                 nearest = _nearest(bound, frame.workload.extents[dim], fits, deadline)
                 yield f"tiles have {least[dim]} points of {dim} by {_spelled(bound, nearest)}"
+
+
+def _left_out(
+    frame: Frame, store: Store, roles: tuple[Role, ...], outside: int, least: Mapping[str, int], deadline: float
+) -> Iterator[tuple[int, str, str, list[str]]]:
+    """Words that the smallest tiles would take without a list of dimensions, which is told by level and key: what the
+    several dimensions that it leaves out do together. With those dimensions."""
+    dims = sorted(dim for dim, points in least.items() if points > 1)
+    bounds = {dim: different(slots_of(frame, dim)) for dim in dims}
+    keys = [(each.level, each.key) for dim in dims for each in bounds[dim] if each.key in _LISTS]
+    for level, key in dict.fromkeys(keys):
+        if time.monotonic() > deadline:
+            return
+        left_out = [dim for dim in dims if any((each.level, each.key) == (level, key) for each in bounds[dim])]
+        found = {dim: sizes_of(frame, dim, {(level, key): None}) for dim in left_out}
+        points = {**least, **{dim: min(each.outside[outside], default=least[dim]) for dim, each in found.items()}}
+        yield sum(_words(frame, store, role, points) for role in roles), level, key, left_out
 
 
 def _lanes(frame: Frame, sizes: Mapping[str, Sizes]) -> Iterator[_Problem]:

@@ -69,6 +69,18 @@ def test_the_machine_that_is_broken_below_is_sound() -> None:
             id="loops that may not stand outside",
         ),
         pytest.param(
+            {
+                "dram": _with(DRAM, dims=()),
+                "glb": replace(GLB, depth_words=2, keeps=(INPUT, OUTPUT)),
+                "pe": replace(PE, row_dims=(), constraint=Constraint(factors=(("m", 2),))),
+                "spad": _with(SPAD, dims=("k", "m")),
+            },
+            "the smallest tiles of 'glb' take 22 words (input 10, output 12), 20 more than its 2",
+            ["`loops.dims` of 'dram' leaves out k, m: without it they take 3 words", "`depth_words: 22`"],
+            ("dram", "loops.dims"),
+            id="several dimensions that may not stand outside, most of what is missing",
+        ),
+        pytest.param(
             {"glb": _with(GLB, factors=(("k", 7),))},
             "the 10 points of k cannot be split as 'glb' fixes",
             ["`factors.k: 7` of 'glb'; 5 would do"],
