@@ -14,7 +14,7 @@ from .components import Choice, Figures
 from .components_logic import mac, wire
 from .components_memory import dram_bit, local_memory
 from .price_rows import area_rows, energy_rows, leakage_rows, own_rows, renamed
-from .yaml_reader import Fields
+from .yaml_reader import Fields, ListNode
 
 
 def actions(machine: Hierarchy) -> dict[str, tuple[str, ...]]:
@@ -38,7 +38,7 @@ def with_prices(top: Fields, machine: Hierarchy, folder: Path | None) -> Hierarc
         choice, leaks = asked
         figures = [*_from_tables(machine, choice), *_own_rows(machine, choice, legal, placed, section)]
         figures = figures if leaks else [replace(each, leakage=None) for each in figures]
-    energy = energy_rows(top, legal, figures, sound)
+    energy = energy_rows(top, legal, figures, sound, _are_named(top, machine))
     area, leakage = area_rows(top, tuple(legal), figures, sound), leakage_rows(top, placed, figures, sound)
     return replace(
         machine,
@@ -47,6 +47,13 @@ def with_prices(top: Fields, machine: Hierarchy, folder: Path | None) -> Hierarc
         area=tuple(area[name] for name in legal if name in area),
         leakage=tuple(leakage[name] for name in legal if name in leakage),
     )  # fmt: skip
+
+
+def _are_named(top: Fields, machine: Hierarchy) -> bool:
+    """Whether all levels have been read, whatever is wrong elsewhere."""
+    node = top.node.entries.get("levels")
+    told = any(name.startswith("levels") for name in top.faults.wrong | top.faults.unsound)
+    return not told and isinstance(node, ListNode) and len(node.items) == len(machine.levels)
 
 
 def _own_rows(

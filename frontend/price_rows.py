@@ -61,13 +61,14 @@ _OPTIONAL = {("host", "operation")}
 
 
 def energy_rows(
-    top: Fields, legal: Mapping[str, tuple[str, ...]], figures: Sequence[Figures], sound: bool
+    top: Fields, legal: Mapping[str, tuple[str, ...]], figures: Sequence[Figures], sound: bool, named: bool = False
 ) -> dict[tuple[str, str], EnergyRow]:
-    """By component and action. Where the machine is `sound`, each action must have a price, or none."""
+    """By component and action. Where the machine is `sound`, each action must have a price, or none; where its
+    components are `named`, at least, rows in place are read."""
     rows = {(row.component, row.action): row for each in figures for row in each.energy}
     in_place: set[tuple[str, str]] = set()
     unknown = False  # whether a row is of no known action: then it may be the one that is missing
-    for entry in _entries(top, "energy", sound):
+    for entry in _entries(top, "energy", sound or named):
         component = entry.choice("component", tuple(legal))
         # Of an unknown component nothing is known of its actions but that they are of one.
         known = entry.name("component") not in top.faults.wrong

@@ -67,3 +67,14 @@ def test_fixed_iterations_are_products_of_lanes(factors: str, fits: bool) -> Non
     (fault,) = _faults(text)
     assert fault.startswith("7:5 the factors of 'pe'")
     assert "lanes" in fault
+
+
+def test_prices_are_read_where_levels_are_whatever_else_is_wrong() -> None:
+    """But that some are missing is told only of what is sound."""
+    text = TEXT.replace("1 GHz", ".inf") + "energy:\n  - {component: mac, action: mac, energy_pj: .nan, source: me}\n"
+    assert [fault.split(";")[0] for fault in _faults(text)] == [
+        "2:11 'clock_hz' must be a number, found '.inf'",
+        "9:46 'energy[0].energy_pj' must be a number, found '.nan'",
+    ]
+    (fault,) = _faults(text.replace(".inf", "1 GHz").replace("rows: 2", "rows: 0"))
+    assert fault.startswith("7:24 'levels[2].rows' is '0'")
