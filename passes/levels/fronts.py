@@ -16,8 +16,8 @@ from .compiling import compiled
 from .space import Ints
 from .tables import Floats
 
-ENOUGH = 512
-MOST_KEPT = 0.8  # of the first ENOUGH
+ENOUGH = 256
+MOST_KEPT = 0.5  # of the first ENOUGH
 
 
 @compiled
