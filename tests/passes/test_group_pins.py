@@ -11,7 +11,7 @@ from dnnc.passes.depth_first import depth_first
 from dnnc.passes.group_pins import without_stripes
 from dnnc.passes.mapping import GroupPin, MappingOptions, Pin
 from support.chains import linked
-from support.equality import nests_of
+from support.equality import nests_of, pin_of
 from support.nests import conv_nest
 from support.striped import ARCH, assert_proven, figures, pinned, three
 
@@ -20,15 +20,7 @@ def test_pinned_stripes_have_their_mappings() -> None:
     """The mapping of each stripe may be pinned; then the search adds nothing, and figures are those of before."""
     module = three()
     found = pinned(module, 5, ARCH, "energy")
-    pins = []
-    for nest in nests_of(found):
-        assert nest.schedule is not None
-        tiles = tuple((loop.dims[0], loop.size) for loop in nest.schedule.loops_at("dram"))
-        stay = tuple(each.operand for each in nest.schedule.buffers if each.is_whole)
-        stay += ("y",) if nest.schedule.target is not None else ()
-        copies = tuple((each.operand, each.copies) for each in nest.schedule.buffers)
-        schedule = nest.schedule
-        pins.append((nest.name, Pin(schedule.dataflow.value, schedule.im2col, tiles, True, copies, stay=stay)))
+    pins = [(nest.name, pin_of(nest)) for nest in nests_of(found)]
     options = MappingOptions(objective="energy", groups=(GroupPin("conv0", "conv2", 5),), pins=tuple(pins))
     assert not without_stripes(module, options).pins
     again = depth_first(module, ARCH, options, ())

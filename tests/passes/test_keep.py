@@ -28,7 +28,7 @@ from dnnc.passes.refit import Stay, refitted, tile_room
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.chains import flat_conv, linked, margins_of, with_residual
-from support.equality import Proof, nests_of
+from support.equality import Proof, nests_of, pin_of
 from support.machines import float_machine, machine
 from support.nests import conv_nest, matmul_nest
 
@@ -149,15 +149,7 @@ def test_a_pin_keeps_what_the_choice_would_not() -> None:
     """What stays by a pin is kept although it costs more; what cannot stay is refused."""
     module = scheduled(three())
     chosen = keep_values(module, ARCH, MappingOptions(), ())
-    pins = []
-    for nest in nests_of(chosen):
-        assert nest.schedule is not None
-        tiles = tuple((loop.dims[0], loop.size) for loop in nest.schedule.loops_at("dram"))
-        stay = tuple(each.operand for each in nest.schedule.buffers if each.is_whole)
-        stay += ("y",) if nest.schedule.target is not None else ()
-        copies = tuple((each.operand, each.copies) for each in nest.schedule.buffers)
-        im2col = nest.schedule.im2col
-        pins.append((nest.name, Pin(nest.schedule.dataflow.value, im2col, tiles, True, copies, stay=stay)))
+    pins = [(nest.name, pin_of(nest)) for nest in nests_of(chosen)]
     options = MappingOptions(pins=tuple(pins))
     again = keep_values(choose_schedules(three(), ARCH, options), ARCH, options, ())
     assert again.kept == chosen.kept

@@ -23,6 +23,7 @@ from dnnc.ir.program import Program
 from dnnc.ir.stats import LayerCounts, differences
 from dnnc.ir.types import ElementType, Tensor
 from dnnc.passes.allocate import allocate
+from dnnc.passes.mapping import Pin
 from dnnc.runtime.machine import RunOptions, RunResult, run_program
 from dnnc.runtime.nest_counter import count_nest
 from dnnc.runtime.nest_interpreter import run_scheduled
@@ -79,6 +80,23 @@ def run_module(module: Module, arch: Arch, emitter: Emitter = emit_program) -> R
 
 def nests_of(module: Module) -> list[Nest]:
     return [each for each in module.operations if isinstance(each, Nest)]
+
+
+def pin_of(nest: Nest) -> Pin:
+    """The pin of all that a nest's schedule says: with it the search adds nothing."""
+    schedule = nest.schedule
+    assert schedule is not None
+    return Pin(
+        schedule.dataflow.value,
+        schedule.im2col,
+        tuple((loop.dims[0], loop.size) for loop in schedule.loops_at("dram")),
+        True,
+        tuple((each.operand, each.copies) for each in schedule.buffers),
+        stay=(
+            *(each.operand for each in schedule.buffers if each.is_whole),
+            *(("y",) if schedule.target is not None else ()),
+        ),
+    )
 
 
 def expected_values(module: Module, arch: Arch) -> dict[str, NDArray[Any]]:
