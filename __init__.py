@@ -11,13 +11,13 @@ Wrong input raises `CompileError`, which carries every fault. Nothing heavy is i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .cli.decisions import Options
 from .ir.diagnostics import CompileError
+from .ir.frozen import dataclass
 
 if TYPE_CHECKING:
     from .ir.arch import Arch

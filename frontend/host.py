@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 
+from ..ir.frozen import dataclass
 from ..ir.graph import HostRegion
 from ..ir.types import Blobs, ElementType
 from .draft import Draft

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from ..ir.diagnostics import CompileError, Diagnostic, Span
 from ..ir.files import read_bounded
+from ..ir.frozen import dataclass
 from .messages import IR_VERSION, AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 from .network import (
     NUMPY_TYPES,

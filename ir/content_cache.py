@@ -16,13 +16,14 @@ import json
 import os
 import re
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
 from .diagnostics import CompileError
 from .files import only_ours, read_bounded, save_whole
+from .frozen import dataclass
 
 LONGEST_NUMBER = 40  # digits of a whole number
 KEPT = 0.75  # of the bounds, once they are exceeded

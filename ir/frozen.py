@@ -1,4 +1,4 @@
-"""`dataclass` of the standard library, with frozen slotted ones that are cheap to define.
+"""`dataclass` of the standard library, with classes that are cheap to define.
 
 The library compiles source text for every method of every class when a module is imported, whether or not a command
 goes on to use it: two thirds of a millisecond a class, a tenth of the time of a short command. Here only `__init__`
@@ -15,28 +15,28 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 __all__ = ["dataclass"]
 
-_OURS = {"frozen": True, "slots": True}
+_OURS = {"frozen", "slots"}
 
 
 def _dataclass(cls: type | None = None, /, **options: bool) -> Any:
-    """The library's decorator. What is frozen and slotted, compared or not, is made here; any other by the library."""
+    """The library's decorator. Classes that are frozen, slotted, compared, or not, are made here; others by it."""
     if cls is None:
         return lambda decorated: _dataclass(decorated, **options)
     is_compared = options.pop("eq", True)
-    if options != _OURS:
+    if not options.keys() <= _OURS:
         return dataclasses.dataclass(cls, eq=is_compared, **options)
+    is_frozen, has_slots = options.get("frozen", False), options.get("slots", False)
     own = dict(vars(cls))
     cls.__doc__ = cls.__doc__ or cls.__name__  # else the library writes a signature, for which it looks at every field
-    made: Any = dataclasses.dataclass(cls, init=False, repr=False, eq=False, slots=True)
+    made: Any = dataclasses.dataclass(cls, init=False, repr=False, eq=False, slots=has_slots)
     fields = dataclasses.fields(made)
-    if not all(each.init for each in fields):
-        raise TypeError(f"{cls.__name__}: a field that is no parameter")
-    methods: dict[str, Callable[..., Any]] = {
-        "__init__": _first_init(made),
-        "__setattr__": _refuse_setting,
-        "__delattr__": _refuse_deleting,
-        **{name: method for name, method in _PICKLED.items() if name not in own},
-    }
+    methods: dict[str, Callable[..., Any] | None] = {"__init__": _first_init(made, is_frozen, has_slots)}
+    if "__init__" in own:
+        del methods["__init__"]
+    if is_frozen:
+        methods |= {"__setattr__": _refuse_setting, "__delattr__": _refuse_deleting}
+    if is_frozen and has_slots:
+        methods |= {name: method for name, method in _PICKLED.items() if name not in own}
     if "__repr__" not in own:
         methods["__repr__"] = _repr(made, [each.name for each in fields if each.repr])
     if is_compared:
@@ -45,7 +45,7 @@ def _dataclass(cls: type | None = None, /, **options: bool) -> Any:
         if "__eq__" not in own:
             methods["__eq__"] = _eq(_values(compared))
         if own.get("__hash__") is None:  # a class that has an `__eq__` has None there
-            methods["__hash__"] = _hash(_values(hashed))
+            methods["__hash__"] = _hash(_values(hashed)) if is_frozen else None
     for name, method in methods.items():
         setattr(made, name, method)
     return made
@@ -57,32 +57,40 @@ else:
     dataclass = _dataclass
 
 
-def _first_init(cls: Any) -> Callable[..., None]:
+def _first_init(cls: Any, is_frozen: bool, has_slots: bool) -> Callable[..., None]:
     """An `__init__` that puts the real one in its place."""
 
     def __init__(self: Any, *positional: Any, **named: Any) -> None:
-        cls.__init__ = init = _init(cls)
+        cls.__init__ = init = _init(cls, is_frozen, has_slots)
         init(self, *positional, **named)
 
     return __init__
 
 
-def _init(cls: Any) -> Callable[..., None]:
-    """The constructor, which sets each slot by its descriptor: frozen values refuse to be set in any other way."""
-    names: dict[str, Any] = {"_MISSING": dataclasses.MISSING}
+def _init(cls: Any, is_frozen: bool, has_slots: bool) -> Callable[..., None]:
+    """The constructor. Frozen values refuse to be set: it sets each slot by its descriptor, or past the refusal."""
+    names: dict[str, Any] = {"_MISSING": dataclasses.MISSING, "_set": object.__setattr__}
     positional, named, body = ["self"], ["*"], []
     for each in dataclasses.fields(cls):
-        names[f"_set_{each.name}"] = getattr(cls, each.name).__set__
         parameter, value = each.name, each.name
         if each.default is not dataclasses.MISSING:
             names[f"_default_{each.name}"] = each.default
             parameter += f"=_default_{each.name}"
+            value = each.name if each.init else f"_default_{each.name}"
         elif each.default_factory is not dataclasses.MISSING:
             names[f"_make_{each.name}"] = each.default_factory
             parameter += "=_MISSING"
-            value = f"_make_{each.name}() if {each.name} is _MISSING else {each.name}"
-        (named if each.kw_only else positional).append(parameter)
-        body.append(f"_set_{each.name}(self, {value})")
+            value = f"_make_{each.name}()"
+            value += f" if {each.name} is _MISSING else {each.name}" if each.init else ""
+        elif not each.init:
+            continue  # `__post_init__` sets it
+        if each.init:
+            (named if each.kw_only else positional).append(parameter)
+        if is_frozen and has_slots:
+            names[f"_set_{each.name}"] = getattr(cls, each.name).__set__
+            body.append(f"_set_{each.name}(self, {value})")
+        else:
+            body.append(f"_set(self, {each.name!r}, {value})" if is_frozen else f"self.{each.name} = {value}")
     if hasattr(cls, "__post_init__"):
         body.append("self.__post_init__()")
     parameters = ", ".join(positional + (named if len(named) > 1 else []))

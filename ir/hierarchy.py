@@ -6,12 +6,13 @@ specs/hierarchy.md defines what its figures mean.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from fractions import Fraction
 from math import ceil, prod
 
 from .arch import AreaRow, EnergyRow, Host, LeakageRow
+from .frozen import dataclass
 from .nest import Role
 
 OPERAND_ROLES = (Role.INPUT, Role.WEIGHT, Role.OUTPUT)

@@ -7,12 +7,12 @@ it: what stores may keep and have room for, what fan-outs may spread, what their
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, pairwise
 from math import gcd, prod
 
 from .diagnostics import NOWHERE, Diagnostic, Span, any_of, closest
+from .frozen import dataclass
 from .hierarchy import AXES, Buffering, FanOut, Hierarchy, Store
 from .loop_tree import Keep, LoopTree, Operand, Spatial, Temporal, Workload
 from .loop_tree_text import NODE_LIMIT, print_node

@@ -126,11 +126,14 @@ class Quantization:
         return self.axis is None
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class BlobRef:
-    """The name of immutable bytes in the blob store: their SHA-256 in hexadecimal."""
+    """The name of immutable bytes in the blob store: their SHA-256 in hexadecimal. Sorted by it."""
 
     sha256: str
+
+    def __lt__(self, other: BlobRef) -> bool:
+        return self.sha256 < other.sha256
 
     def __str__(self) -> str:
         return f"sha256:{self.sha256}"

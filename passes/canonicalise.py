@@ -11,11 +11,12 @@ Ensures:  every value that was quantised still is, at the same point: only opera
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..ir.frozen import dataclass
 from ..ir.graph import Node, Stage, ValueType
 from ..ir.module import Module, Operation
 from ..ir.types import ElementType, Tensor, constant_array

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ..backends.cost.module import nameless
 from ..ir.arch import Arch
 from ..ir.diagnostics import NOWHERE, CompileError, Diagnostic
+from ..ir.frozen import dataclass
 from ..ir.nest import Dataflow, Nest, Schedule, main_memory_loops
 from ..ir.schedule_rules import schedule_faults
 from .dataflow import dataflows_for

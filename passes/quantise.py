@@ -14,13 +14,14 @@ a bias is int32 in the scale of the product. (Jacob et al., CVPR 2018, sections 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..ir.arch import Arch
 from ..ir.diagnostics import CompileError, Diagnostic
+from ..ir.frozen import dataclass
 from ..ir.graph import Node, Stage, ValueType
 from ..ir.module import Module, Operation
 from ..ir.types import ElementType, Quantization, Tensor, constant_array

@@ -8,12 +8,12 @@ backends/cost/levels counts; they share nothing but `ir`. Its work grows with st
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise, product
 from math import gcd, prod
 
 from ..ir.diagnostics import CompileError, Diagnostic
+from ..ir.frozen import dataclass
 from ..ir.hierarchy import Hierarchy
 from ..ir.loop_tree import Keep, LoopNode, LoopTree, Operand, OperandAxis, Spatial, Temporal, Workload
 from ..ir.nest import Role

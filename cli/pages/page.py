@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+from ...ir.frozen import dataclass
 from ..described import Json
 from ..explain import VARIANTS, gain_rows
 from ..show import has_instructions, host_note, layer_table, title_of

@@ -1,4 +1,4 @@
-"""Frozen slotted dataclasses: everything that can be asked of them is as the standard library has it."""
+"""Dataclasses: everything that can be asked of them is as the standard library has it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pickle
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import field
+from functools import cached_property
 from multiprocessing import get_context
 from typing import Any, ClassVar
 
@@ -15,8 +16,12 @@ import pytest
 from dnnc.ir.frozen import dataclass
 from support.processes import Pickled, shared
 
-STANDARD: Callable[[type], type] = dataclasses.dataclass(frozen=True, slots=True)
-OURS: Callable[[type], type] = dataclass(frozen=True, slots=True)
+KINDS: tuple[dict[str, bool], ...] = (
+    {"frozen": True, "slots": True},
+    {"frozen": True},
+    {"slots": True},
+    {},
+)
 
 
 class _None:
@@ -91,32 +96,44 @@ def _made(body: type, decorate: Callable[[type], type]) -> type:
     return decorate(type(body.__name__, (), {**names, "__qualname__": body.__qualname__}))
 
 
-MADE = {body: (_made(body, STANDARD), _made(body, OURS)) for body in BODIES}
+def _pair(body: type, kind: dict[str, bool]) -> tuple[type, type]:
+    """The library's class of a body, and ours."""
+    decorators: list[Callable[[type], type]] = [dataclasses.dataclass(**kind), dataclass(**kind)]  # type: ignore[call-overload]
+    theirs, ours = (_made(body, each) for each in decorators)
+    return theirs, ours
 
 
+MADE = {body: _pair(body, KINDS[0]) for body in BODIES}
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("body", "positional", "named"), CALLS)
-def test_values_are_those_of_the_library(body: type, positional: tuple[Any, ...], named: dict[str, Any]) -> None:
-    theirs, ours = (cls(*positional, **named) for cls in MADE[body])
+def test_values_are_those_of_the_library(
+    body: type, positional: tuple[Any, ...], named: dict[str, Any], kind: dict[str, bool]
+) -> None:
+    theirs, ours = (cls(*positional, **named) for cls in _pair(body, kind))
     assert repr(ours) == repr(theirs)
     assert dataclasses.asdict(ours) == dataclasses.asdict(theirs)
     assert [each.name for each in dataclasses.fields(ours)] == [each.name for each in dataclasses.fields(theirs)]
     assert type(ours).__match_args__ == type(theirs).__match_args__
     assert ours == copy.copy(ours) == copy.deepcopy(ours) == dataclasses.replace(ours)
-    assert not hasattr(ours, "__dict__")
+    assert hasattr(ours, "__dict__") is hasattr(theirs, "__dict__") is not kind.get("slots", False)
     assert ours != theirs
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("body", BODIES)
-def test_equality_and_hashes_are_those_of_the_library(body: type) -> None:
+def test_equality_and_hashes_are_those_of_the_library(body: type, kind: dict[str, bool]) -> None:
+    made = _pair(body, kind)
     calls = [(positional, named) for each, positional, named in CALLS if each is body]
     for one in calls:
         for other in calls:
             (theirs, ours), (their_other, our_other) = (
-                tuple(cls(*positional, **named) for cls in MADE[body]) for positional, named in (one, other)
+                tuple(cls(*positional, **named) for cls in made) for positional, named in (one, other)
             )
             assert (ours == our_other) is (theirs == their_other)
     for positional, named in calls:
-        theirs, ours = (cls(*positional, **named) for cls in MADE[body])
+        theirs, ours = (cls(*positional, **named) for cls in made)
         try:
             expected = hash(theirs)
         except TypeError:
@@ -210,26 +227,91 @@ def test_what_a_hash_leaves_out_may_be_a_list() -> None:
 
 
 def test_other_dataclasses_are_the_librarys() -> None:
-    @dataclass
-    class Mutable:
-        a: int
-
     @dataclass(frozen=True, slots=True, order=True)
     class Ordered:
         a: int
 
-    changed = Mutable(1)
-    changed.a = 2
-    assert changed == Mutable(2)
     assert Ordered(1) < Ordered(2)
 
 
-def test_values_that_are_no_parameters_are_refused() -> None:
-    with pytest.raises(TypeError, match="no parameter"):
+@pytest.mark.parametrize("slots", [False, True])
+def test_mutable_values_change_and_have_no_hash(slots: bool) -> None:
+    @dataclass(slots=slots)
+    class Mutable:
+        a: int
+        b: list[int] = field(default_factory=list)
 
-        @dataclass(frozen=True, slots=True)
-        class Wrong:
-            a: int = field(default=1, init=False)
+    changed = Mutable(1)
+    changed.a = 2
+    assert changed == Mutable(2) and changed.b is not Mutable(2).b
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(changed)
+
+
+def test_frozen_values_with_room_refuse_to_be_set_and_hold_what_is_computed_once() -> None:
+    @dataclass(frozen=True)
+    class Square:
+        side: int
+
+        @cached_property
+        def area(self) -> int:
+            return self.side * self.side
+
+    one = Square(3)
+    assert one.area == 9 and vars(one)["area"] == 9 and one == Square(3)
+    with pytest.raises(dataclasses.FrozenInstanceError, match="side"):
+        one.side = 4  # type: ignore[misc]
+    assert dataclasses.replace(one, side=2).area == 4
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("slots", [False, True])
+def test_values_that_are_no_parameters_are_made(slots: bool, frozen: bool) -> None:
+    @dataclass(slots=slots, frozen=frozen)
+    class Counted:
+        a: int
+        seen: int = field(default=1, init=False)
+        parts: list[int] = field(default_factory=list, init=False)
+
+    one = Counted(5)
+    assert (one.a, one.seen, one.parts) == (5, 1, [])
+    with pytest.raises(TypeError, match="seen"):
+        Counted(5, seen=2)  # type: ignore[call-arg]
+
+
+def test_values_that_are_set_after_the_others_are_no_parameters() -> None:
+    @dataclass
+    class Doubled:
+        a: int
+        twice: int = field(init=False)
+
+        def __post_init__(self) -> None:
+            self.twice = 2 * self.a
+
+    assert Doubled(4).twice == 8 and repr(Doubled(4)).endswith("Doubled(a=4, twice=8)")
+
+
+def test_a_constructor_of_ones_own_stays() -> None:
+    @dataclass(slots=True)
+    class Halves:
+        half: int
+
+        def __init__(self, whole: int) -> None:
+            self.half = whole // 2
+
+    assert Halves(8).half == 4
+
+
+def test_a_class_with_fields_of_another_has_both() -> None:
+    @dataclass
+    class Base:
+        a: int
+
+    @dataclass
+    class Derived(Base):
+        b: int = 2
+
+    assert (Base(1), Derived(1).b, Derived(1, 3).a) == (Base(1), 2, 1) and repr(Derived(4)).endswith("(a=4, b=2)")
 
 
 def test_values_without_a_comparison_are_equal_to_themselves_alone() -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from itertools import pairwise
 
+from ....ir.frozen import dataclass
 from ....ir.hierarchy import Buffering, FanOut, Hierarchy, Store, cycles_at
 from ....ir.loop_tree import LoopTree, Workload
 from ....ir.nest import Role

@@ -7,9 +7,9 @@ and prices. specs/hierarchy.md has the definitions.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import prod
 
+from ....ir.frozen import dataclass
 from ....ir.hierarchy import FanOut, Hierarchy
 from ....ir.loop_tree import LoopTree, Operand, Spatial, Temporal, Workload
 from ....ir.nest import Role

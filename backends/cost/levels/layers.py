@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import ceil, prod
 
+from ....ir.frozen import dataclass
 from ....ir.hierarchy import Hierarchy, Store, cycles_at
 from ....ir.nest import Access, Nest, Role
 from ....ir.stats import Transfer
