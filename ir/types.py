@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .diagnostics import ensure
 from .frozen import dataclass
 
 
@@ -144,11 +145,13 @@ class Blobs(Mapping[BlobRef, bytes]):
 
     def __init__(self, entries: Mapping[BlobRef, bytes] | None = None) -> None:
         self._entries: dict[BlobRef, bytes] = dict(entries or {})
+        self._promised: dict[BlobRef, tuple[int, Callable[[], bytes]]] = {}  # their size, and what makes them
 
     def add(self, data: bytes) -> BlobRef:
         """Store `data` (once) and return its name."""
         reference = BlobRef(hashlib.sha256(data).hexdigest())
         self._entries.setdefault(reference, data)
+        self._promised.pop(reference, None)
         return reference
 
     def add_array(self, array: NDArray[np.generic]) -> BlobRef:
@@ -159,14 +162,31 @@ class Blobs(Mapping[BlobRef, bytes]):
             return self.add(whole)  # the array shows all of it, in order: nothing to copy
         return self.add(array.tobytes())
 
+    def promise(self, reference: BlobRef, size: int, make: Callable[[], bytes]) -> None:
+        """Store bytes of a known name and size that `make` makes when they are first asked for."""
+        if reference not in self._entries:
+            self._promised.setdefault(reference, (size, make))
+
+    def size(self, reference: BlobRef) -> int:
+        """How many bytes there are under a name; those that are promised are not made for that."""
+        promised = self._promised.get(reference)
+        return len(self._entries[reference]) if promised is None else promised[0]
+
     def __getitem__(self, reference: BlobRef) -> bytes:
+        if reference in self._promised:
+            size, make = self._promised[reference]
+            data = make()
+            ensure(len(data) == size and self.add(data) == reference, f"what was promised is not {reference}")
         return self._entries[reference]
 
+    def __contains__(self, reference: object) -> bool:
+        return reference in self._entries or reference in self._promised
+
     def __iter__(self) -> Iterator[BlobRef]:
-        return iter(self._entries)
+        return iter((*self._entries, *self._promised))
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._entries) + len(self._promised)
 
 
 @dataclass(frozen=True)

@@ -166,7 +166,7 @@ def constants_are_there(module: Module, arch: Arch | None) -> Iterator[Diagnosti
         if tensor.constant not in module.blobs:
             yield Diagnostic(f"the value of constant {symbol(tensor.name)} is missing", help=str(tensor.constant))
         elif isinstance(tensor.type, ElementType):
-            size = len(module.blobs[tensor.constant])
+            size = module.blobs.size(tensor.constant)
             if tensor.shape is None or tensor.bytes != size:
                 wanted = "a constant of known shape" if tensor.shape is None else f"{tensor.bytes} B"
                 yield Diagnostic(f"the value of constant {symbol(tensor.name)} has {size} B", help=wanted)

@@ -64,6 +64,7 @@ def lower(module: Module, arch: Arch) -> Module:
             _move(context, operation, kept)
         else:
             _lower_node(context, operation)
+    context.repacks.close()
     operations = _with_own_names(context.operations)
     lowered = replace(module, tensors=tuple(context.tensors.values()))
     return rebuilt(lowered, operations)

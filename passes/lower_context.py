@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from ..ir.diagnostics import ensure
 from ..ir.graph import Node, ValueType
 from ..ir.module import Module, Operation
 from ..ir.nest import Access, Body, BodyOp, Dim, Role
-from ..ir.types import ElementType, Tensor, constant_array
+from ..ir.types import BlobRef, ElementType, Tensor, constant_array
+from .kept_repacks import KeptRepacks
 from .lower_build import Operand, Plan, Unwalkable, build
 from .lower_view import View
 from .rewrite import fresh_name, integers
@@ -42,6 +44,11 @@ class Context:
         self.operations: list[Operation] = []
         self._taken = set(self.tensors)
         self._repacked: dict[tuple[str, tuple[int, ...], tuple[int, ...]], str] = {}
+
+    @cached_property
+    def repacks(self) -> KeptRepacks:
+        """The names of repacked constants, as far as earlier commands found them."""
+        return KeptRepacks.of_user(self.module)
 
     # -- tensors ----------------------------------------------------------------------------------------------------
 
@@ -79,12 +86,15 @@ class Context:
     def constant(self, wish: str, array: NDArray[Any], element: ElementType) -> View:
         """A new constant (or the equal one that is already there) and its view."""
         array = np.ascontiguousarray(array, dtype=element.container).reshape(np.shape(array))
-        reference = self.module.blobs.add_array(array)
+        return self._stored(wish, self.module.blobs.add_array(array), array.shape, element)
+
+    def _stored(self, wish: str, reference: BlobRef, shape: tuple[int, ...], element: ElementType) -> View:
+        """The same of one whose bytes are in the store."""
         known = self.tensors.get(wish)
-        if known is not None and (known.constant, known.type, known.shape) == (reference, element, array.shape):
+        if known is not None and (known.constant, known.type, known.shape) == (reference, element, shape):
             return View.of(known)
-        order = tuple(range(array.ndim))
-        tensor = Tensor(fresh_name(self._taken, wish), element, array.shape, constant=reference, order=order)
+        order = tuple(range(len(shape)))
+        tensor = Tensor(fresh_name(self._taken, wish), element, shape, constant=reference, order=order)
         self.tensors[tensor.name] = tensor
         return View.of(tensor)
 
@@ -181,22 +191,9 @@ class Context:
     def _repack(self, access: Access, permutation: tuple[int, ...], letters: str) -> str:
         key = (access.tensor, access.shape, permutation)
         if key not in self._repacked:
-            tensor = self.tensors[access.tensor]
-            assert tensor.constant is not None
-            stored = np.frombuffer(self.module.blobs[tensor.constant], access.type.container).reshape(access.shape)
-            view = self.constant(f"{access.tensor}.{letters}", _permuted(stored, permutation), access.type)
-            self._repacked[key] = view.tensor
+            source = self.tensors[access.tensor].constant
+            assert source is not None
+            reference = self.repacks.add(self.module, source, access, permutation)
+            shape = tuple(access.shape[axis] for axis in permutation)
+            self._repacked[key] = self._stored(f"{access.tensor}.{letters}", reference, shape, access.type).tensor
         return self._repacked[key]
-
-
-_PERMUTED_AT_ONCE = 64  # elements of the innermost axis: their cache lines are still there for the next row
-
-
-def _permuted(array: NDArray[Any], permutation: tuple[int, ...]) -> NDArray[Any]:
-    """`array` with its axes permuted, contiguous; in strips, since whole columns of a large one miss the cache."""
-    source = array.transpose(permutation)
-    target = np.empty(source.shape, source.dtype)
-    for start in range(0, source.shape[-1], _PERMUTED_AT_ONCE):
-        strip = slice(start, start + _PERMUTED_AT_ONCE)
-        target[..., strip] = source[..., strip]
-    return target
