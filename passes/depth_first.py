@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import field, replace
 
 from ..ir.arch import Arch
 from ..ir.diagnostics import CompileError, Diagnostic
@@ -30,7 +30,7 @@ from .group_pins import pinned_groups, refuse_groups_of, wholly_pinned, without_
 from .group_search import GroupSearch, stripe_counts
 from .groups import Group, between_stripes, must_be_among, with_groups
 from .keep import candidates, keep_plan, schedule_cache
-from .keep_found import Figures
+from .keep_found import Figures, Known
 from .keep_plan import Plan
 from .map_cache import MapCache
 from .mapper import STOPPED, Mapper
@@ -128,6 +128,7 @@ class _Work:
     arch: Arch
     options: MappingOptions
     given: Collection[str]
+    known: Known = field(default_factory=Known)
 
     def plan(self, groups: Sequence[Group]) -> Plan:
         """What stays in local memory once `groups` are cut. Raises NotAChain where that is not possible."""
@@ -136,7 +137,7 @@ class _Work:
             module = self._as_pinned(module)
         chosen, inside = candidates(module, self.arch), between_stripes(module)
         must_be_among(module, self.arch, chosen, inside)
-        found = keep_plan(module, self.arch, self.options, self.given, chosen, inside)
+        found = keep_plan(module, self.arch, self.options, self.given, chosen, inside, self.known)
         if found is None:
             raise NotAChain("the stripes do not fit in local memory")
         return found

@@ -96,7 +96,7 @@ class GroupSearch:
     def proposals(self) -> Iterator[list[Group]]:
         """Groups to try on the whole module, the most promising first: those that an earlier compilation took, then the
         best that are found now, then these without those that gain the least."""
-        if self._told is not None:
+        if self._told:
             yield self._told
         if self._told != []:
             found = self.best()

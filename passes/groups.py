@@ -43,6 +43,8 @@ class Group:
 def with_groups(module: Module, arch: Arch, groups: Sequence[Group]) -> Module:
     """The module with groups, which do not overlap, cut into stripes; each has the mapping of its layer, with tiles no
     larger than itself. Raises NotAChain where a group cannot be cut so."""
+    if not groups:
+        return module
     operations: list[Operation] = []
     tensors = list(module.tensors)
     known = {operation.name for operation in module.operations}

@@ -23,6 +23,7 @@ from ..ir.module import Module
 from ..ir.nest import VALUE, Access, Nest
 from ..ir.nest_layout import reach_outside, split_axes, whole_bytes, whole_rows
 from .allocate import in_main_memory
+from .keep_found import Known
 from .keep_plan import Candidate, Plan
 from .map_cache import MapCache
 from .mapper import STOPPED
@@ -128,23 +129,27 @@ def keep_plan(
     given: Collection[str],
     chosen: Sequence[Candidate],
     inside: Collection[str] = (),
+    known: Known | None = None,
 ) -> Plan | None:
     """The plan of `keep_values`, of the candidates that are `chosen`, in which those that are `inside` of groups stay
-    whatever that costs; None where these do not fit."""
+    whatever that costs; None where these do not fit. `known` is what earlier plans for this machine and objective have
+    learned."""
     pins = dict(options.pins)
     left = _left(module, pins, inside)
     chosen = [each for each in chosen if each.name not in left]
     wanted = {*_wanted(module, pins, {each.name for each in chosen}), *inside}
     fixed = frozenset([*(name for name, pin in options.pins if pin.tiles or pin.copies or pin.complete), *given])
     cache = schedule_cache(module)
+    known = Known() if known is None else known
     for is_trusting in (True, False):
-        plan = Plan(module, arch, parse_objective(options.objective), fixed, cache, is_trusting)
+        plan = Plan(module, arch, parse_objective(options.objective), fixed, cache, is_trusting, known)
         if inside and not plan.keeps([each for each in chosen if each.name in inside]):
             return None
         plan.insist([each for each in chosen if each.name in wanted], pins)
         plan.choose([each for each in chosen if each.name not in wanted])
         if plan.holds():
             break
+        known.found.clear()  # the cache has told what is not so
     cache.close()
     return plan
 

@@ -7,8 +7,10 @@ before a module has it.
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import Any
 
+from ..backends.cost.module import nameless
 from ..backends.cost.price import energy_pj
 from ..ir.arch import Arch
 from ..ir.frozen import dataclass
@@ -16,7 +18,7 @@ from ..ir.nest import Nest, Schedule, main_memory_loops
 from ..ir.stats import LayerCounts
 from .mapper import is_count, pin_faults
 from .mapping import Pin
-from .refit import Stay, remade
+from .refit import Stay, remade, tile_room
 
 MOST_ENERGY_PJ = 1e30  # of an entry; no objective of it is beyond what floats can say
 
@@ -48,6 +50,39 @@ class Found:
 
 
 NOTHING = Found(None, Figures(0, 0.0), 0)
+Room = tuple[int, ...]  # bytes for tiles in each local memory
+
+
+@dataclass
+class Known:
+    """What plans for one machine and objective have learned of nests, for one another. Nests that differ in names alone
+    are of one kind, which is a number."""
+
+    bare: list[Nest] = field(default_factory=list)  # without names, by kind
+    figures: dict[int, Figures] = field(default_factory=dict)  # by kind, with the schedules that they came with
+    digests: dict[int, str] = field(default_factory=dict)
+    found: dict[tuple[int, bool, Stay, Room], Found] = field(default_factory=dict)  # by kind and whether it is fixed
+    sound: set[tuple[int, Schedule | None]] = field(default_factory=set)  # what a cache told of, and it holds
+    _kinds: dict[Nest, int] = field(default_factory=dict)
+    _seen: dict[int, tuple[Nest, int]] = field(default_factory=dict)  # by identity
+    _rooms: dict[tuple[int, int], tuple[object, Room]] = field(default_factory=dict)  # by kind and identity
+
+    def kind(self, nest: Nest) -> int:
+        """Its number."""
+        if id(nest) not in self._seen:
+            bare = nameless(nest)
+            kind = self._kinds.setdefault(bare, len(self.bare))
+            if kind == len(self.bare):
+                self.bare.append(bare)
+            self._seen[id(nest)] = nest, kind
+        return self._seen[id(nest)][1]
+
+    def room(self, kind: int, nest: Nest, arch: Arch) -> Room:
+        """Bytes that the tiles of a nest, which is of this kind but for its schedule, take in each local memory."""
+        key = kind, id(nest.schedule)
+        if key not in self._rooms:
+            self._rooms[key] = nest.schedule, tuple(tile_room(nest, arch).values())
+        return self._rooms[key][1]
 
 
 def entry_of(found: Found) -> dict[str, Any]:

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import field, replace
+from functools import cached_property
 
-from ..backends.cost.module import cost_host, counted, nameless, settled, settled_alike
+from ..backends.cost.module import cost_host, counted, settled, settled_alike
 from ..ir.arch import Arch
 from ..ir.diagnostics import CompileError, Diagnostic
 from ..ir.frozen import dataclass
 from ..ir.graph import HostRegion
 from ..ir.module import Module, Operation
-from ..ir.nest import Access, Nest, Schedule, Target, main_memory_loops
+from ..ir.nest import Access, Nest, Target, main_memory_loops
 from ..ir.schedule_rules import schedule_faults
 from .allocate import Lifetime, pack_lifetimes
-from .keep_found import NOTHING, Figures, Found, entry_of, restored
+from .keep_found import NOTHING, Figures, Found, Known, Room, entry_of, restored
 from .map_cache import MapCache
 from .map_objective import objective_floor
 from .mapping import Pin
@@ -27,7 +28,6 @@ from .objective import Objective
 from .refit import Stay, refitted, remade, tile_room
 
 _ROUNDING = 1e-9  # of sums of energies
-Room = tuple[int, ...]  # bytes for tiles in each local memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +56,16 @@ class Plan:
     fixed: Collection[str]
     cache: MapCache  # of schedules; written, and read where the plan `is_trusting`
     is_trusting: bool = True
+    known: Known = field(default_factory=Known)
     kept: dict[str, Candidate] = field(default_factory=dict)
     found: dict[int, Found] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        kinds: dict[Nest, int] = {}
         every = enumerate(self.source.operations)
         self.nests = {n: each for n, each in every if isinstance(each, Nest) and not each.is_empty}
-        # Nests that differ in names alone are one kind.
-        self.kind = {n: kinds.setdefault(nameless(nest), n) for n, nest in self.nests.items()}
-        self.alike = {n: bare for bare, n in kinds.items()}
-        self.costs: dict[int, Figures] = {}
-        self.needed = {n: self._needs(nest) for n, nest in self.nests.items()}
+        self.kind = {n: self.known.kind(nest) for n, nest in self.nests.items()}
+        self.needed = {n: self.known.room(self.kind[n], nest, self.arch) for n, nest in self.nests.items()}
         self.others = [self._other(each) for n, each in enumerate(self.source.operations) if n not in self.nests]
-        self.known: dict[tuple[int, Stay, Room], Found] = {}
-        self.digests: dict[int, str] = {}
         self.sum: Figures | None = None
 
     @property
@@ -144,14 +139,12 @@ class Plan:
         self.kept, self.found = kept, {**self.found, **found}
         self.sum = None
         for n, each in found.items():
-            self.needed[n] = self._needs(replace(self.nests[n], schedule=each.schedule))
+            nest = replace(self.nests[n], schedule=each.schedule)
+            self.needed[n] = self.known.room(self.kind[n], nest, self.arch)
 
     def _are_within(self, found: Mapping[int, Found]) -> bool:
         """Whether schedules keep the limits of the objective, as those before them did."""
         return all(self.objective.short(each.figures.energy_pj, each.figures.cycles) is None for each in found.values())
-
-    def _needs(self, nest: Nest) -> Room:
-        return tuple(tile_room(nest, self.arch).values())
 
     def _is_better(self, found: Mapping[int, Found]) -> bool:
         """Whether schedules have a lower objective than those that are decided, or an equal one with less energy."""
@@ -174,9 +167,9 @@ class Plan:
     def before(self, n: int) -> Figures:
         """Of an operation with the schedule of `source`; of stripes it is rarely asked."""
         kind = self.kind[n]
-        if kind not in self.costs:
-            self.costs[kind] = Figures.of(settled_alike(self.alike[kind], self.arch), self.arch)
-        return self.costs[kind]
+        if kind not in self.known.figures:
+            self.known.figures[kind] = Figures.of(settled_alike(self.known.bare[kind], self.arch), self.arch)
+        return self.known.figures[kind]
 
     def value(self, figures: Figures) -> float:
         """The objective of figures."""
@@ -228,17 +221,18 @@ class Plan:
         fixed = nest.name in self.fixed
         if fixed and any(nest.schedule.buffer(operand).copies > 1 for operand, _ in stay.reads):
             return None
-        key = (n if fixed else self.kind[n], stay, room)
-        if key not in self.known:
+        key = (self.kind[n], fixed, stay, room)
+        if key not in self.known.found:
             entry = "" if fixed else self.cache.key(self.digest(n), stay, room)
             told = self.cache.read(entry) if entry and self.is_trusting else None
-            found = restored(nest, self.arch, stay, told)
-            if found is None:
-                found = self._best(n, stay, room, fixed)
+            known = restored(nest, self.arch, stay, told)
+            if known is None:
+                known = self._best(n, stay, room, fixed)
                 if entry:
-                    self.cache.write(entry, entry_of(found))
-            self.known[key] = found
-        return None if self.known[key].schedule is None else self.known[key]
+                    self.cache.write(entry, entry_of(known))
+            self.known.found[key] = known
+        found = self.known.found[key]
+        return None if found.schedule is None else found
 
     def _best(self, n: int, stay: Stay, room: Room, fixed: bool) -> Found:
         tried: list[tuple[Nest, Figures]] = []
@@ -268,18 +262,20 @@ class Plan:
     def digest(self, n: int) -> str:
         """Of all that decides the schedules of a nest but what stays and the room."""
         kind = self.kind[n]
-        if kind not in self.digests:
-            arch = replace(self.arch, text="", digest="", sources=())
-            self.digests[kind] = self.cache.key("stay", self.alike[kind], arch, self.objective)
-        return self.digests[kind]
+        if kind not in self.known.digests:
+            self.known.digests[kind] = self.cache.key("stay", self.known.bare[kind], self._setting, self.objective)
+        return self.known.digests[kind]
+
+    @cached_property
+    def _setting(self) -> str:
+        """A digest of the machine."""
+        return self.cache.key(replace(self.arch, text="", digest="", sources=()))
 
     def holds(self) -> bool:
         """Whether the schedules that the cache has told of are legal and cost what it says."""
-        asked: set[tuple[int, Schedule | None]] = set()
         for n, found in self.found.items():
-            nest = replace(self.nests[n], schedule=found.schedule)
-            if not found.is_known and (self.kind[n], found.schedule) not in asked:
-                asked.add((self.kind[n], found.schedule))
+            if not found.is_known and (self.kind[n], found.schedule) not in self.known.sound:
+                nest = replace(self.nests[n], schedule=found.schedule)
                 is_within = self.objective.is_within(found.figures.energy_pj, found.figures.cycles)
                 if (
                     not is_within
@@ -287,6 +283,7 @@ class Plan:
                     or Figures.of(settled(nest, self.arch), self.arch) != found.figures
                 ):
                     return False
+                self.known.sound.add((self.kind[n], found.schedule))
         return True
 
     # -- the outcome --------------------------------------------------------------------------------------------------
