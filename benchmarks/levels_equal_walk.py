@@ -22,7 +22,8 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from dnnc.backends.cost.levels.accesses import NATIVE, TIMELOOP
-from dnnc.frontend.hierarchy_yaml import bundled_hierarchies, hierarchy_source, parse_hierarchy
+from dnnc.frontend.arch_text import bundled_hierarchies, hierarchy_source
+from dnnc.frontend.hierarchy_yaml import parse_hierarchy
 from dnnc.ir.diagnostics import CompileError, Diagnostic
 from dnnc.ir.hierarchy import Hierarchy
 

@@ -99,7 +99,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _list_hierarchies() -> None:
     """The machines with levels inside the array."""
-    from ..frontend.hierarchy_yaml import bundled_hierarchies, load_hierarchy, spelled_kind
+    from ..frontend.arch_text import bundled_hierarchies
+    from ..frontend.hierarchy_yaml import load_hierarchy, spelled_kind
 
     rows = []
     for name in bundled_hierarchies():

@@ -43,12 +43,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     if arguments.arch is not None:
-        from ..frontend.hierarchy_yaml import load_hierarchy
+        from ..frontend.arch_text import hierarchy_source
 
-        if (machine := load_hierarchy(arguments.arch)) is not None:
+        if hierarchy_source(arguments.arch) is not None:
             from .cost_levels import run_levels
 
-            return run_levels(arguments, machine)
+            return run_levels(arguments)
     from ..backends.cost.accelergy_text import FILES
     from ..ir.stats import by_layer
     from .mapping_file import mapping_text

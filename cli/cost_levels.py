@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..frontend.hierarchy_yaml import load_hierarchy
 from ..ir.files import make_folder
-from ..ir.hierarchy import Hierarchy
 from .arguments import limits, options
 from .files import STANDARD_OUTPUT, refuse_file, refuse_outputs, write_files
 from .report import progress, warn, words_beside
@@ -14,8 +14,8 @@ from .report import progress, warn, words_beside
 _NOT_HERE = ("masks", "dump_ir", "passes")  # of the command line alone
 
 
-def run_levels(arguments: argparse.Namespace, machine: Hierarchy) -> int:
-    """Cost `arguments.model` on `machine`. Raises CompileError with every fault."""
+def run_levels(arguments: argparse.Namespace) -> int:
+    """Cost `arguments.model` on the machine `arguments.arch`. Raises CompileError with every fault."""
     from ..backends.cost.accelergy_text import FILES
     from ..backends.cost.levels.accelergy import files as accelergy_files
     from .levels import cost_levels, refuse_unread
@@ -24,6 +24,8 @@ def run_levels(arguments: argparse.Namespace, machine: Hierarchy) -> int:
     from .show import print_report
     from .stats import exceeded, json_bytes
 
+    machine = load_hierarchy(arguments.arch)
+    assert machine is not None
     taken = options(arguments)
     refuse_unread(taken, [name for name in _NOT_HERE if getattr(arguments, name)])
     bounds = limits(arguments.limit)

@@ -95,8 +95,8 @@ def has_instructions(stats: Json) -> bool:
 
 def machine_name(name: str, given: str | None) -> str:
     """A machine as titles call it: a described name may be that of the machine which a file was copied from."""
+    from ..frontend.arch_text import bundled_hierarchies
     from ..frontend.arch_yaml import bundled
-    from ..frontend.hierarchy_yaml import bundled_hierarchies
 
     return name if given is None or given in (*bundled(), *bundled_hierarchies()) else f"{name} of {given}"
 

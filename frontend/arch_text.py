@@ -1,4 +1,4 @@
-"""How descriptions are spelled: the normalised text of a machine, and the lines of a bundled one as examples."""
+"""Where descriptions lie and how they are spelled: the normalised text of a machine, lines of a bundled one to show."""
 
 from __future__ import annotations
 
@@ -11,10 +11,32 @@ from pathlib import Path
 from typing import Any
 
 from ..ir.arch import Arch
-from .yaml_reader import Faults, ListNode, MapNode, ScalarNode, YamlNode, read_yaml
+from ..ir.files import read_text_bounded
+from .yaml_reader import LARGEST_BYTES, Faults, ListNode, MapNode, ScalarNode, YamlNode, read_yaml
 
 BUNDLED = Path(__file__).parents[1] / "specs" / "arch"
+HIERARCHIES = BUNDLED.parent / "hierarchy"
 _EXAMPLE = "gemmini16"  # the bundled machine whose lines are shown where one is missing or wrong
+
+
+def bundled_hierarchies() -> tuple[str, ...]:
+    """Names of the machines with levels inside the array that come with dnnc, sorted."""
+    return tuple(sorted(path.stem for path in HIERARCHIES.glob("*.yaml")))
+
+
+def hierarchy_source(name_or_path: str) -> tuple[str, str] | None:
+    """The description and the file that it stands in, if it is one of a machine with `levels`; else nothing.
+
+    Raises CompileError where the file cannot be read.
+    """
+    if name_or_path in bundled_hierarchies():
+        path = HIERARCHIES / f"{name_or_path}.yaml"
+        return path.read_text(encoding="utf-8"), path.name
+    path = Path(name_or_path)
+    if not path.exists():
+        return None
+    text = read_text_bounded(path, LARGEST_BYTES, "`dnnc arch show eyeriss_like` prints a description")
+    return (text, str(path)) if re.search(r"^levels\s*:", text, re.MULTILINE) else None
 
 
 def normalised_text(arch: Arch) -> str:

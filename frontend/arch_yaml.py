@@ -19,7 +19,7 @@ from ..ir.files import read_text_bounded
 from ..ir.program import BODY_CODES, POST_CODES
 from ..ir.types import ElementType
 from .arch_prices import from_tables, rows_of
-from .arch_text import BUNDLED, example_line, normalised_text
+from .arch_text import BUNDLED, bundled_hierarchies, example_line, hierarchy_source, normalised_text
 from .yaml_reader import LARGEST_BYTES, Faults, Fields, ListNode, MapNode, ScalarNode, YamlNode, read_yaml
 
 DATAFLOWS = ("ws", "os", "is")
@@ -44,8 +44,6 @@ def bundled() -> tuple[str, ...]:
 
 def load_arch(name_or_path: str) -> Arch:
     """A bundled machine by its name, else the description at a path. Raises CompileError naming every fault."""
-    from .hierarchy_yaml import hierarchy_source
-
     if hierarchy_source(name_or_path) is not None:
         message = f"{name_or_path!r} is a machine with levels inside the array (cost_only)"
         raise CompileError(
@@ -68,8 +66,6 @@ def arch_source(name_or_path: str) -> tuple[str, str]:
         if not path.exists():
             looks_like_path = path.suffix in (".yaml", ".yml") or "/" in name_or_path
             what = "there is no file" if looks_like_path else "there is no bundled architecture"
-            from .hierarchy_yaml import bundled_hierarchies
-
             known = sorted({*bundled(), *bundled_hierarchies()})
             raise CompileError(Diagnostic(f"{what} {name_or_path!r}", help=closest(name_or_path.lower(), known)))
     text = read_text_bounded(path, LARGEST_BYTES, "`dnnc arch show gemmini16` prints a description")

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..ir.diagnostics import CompileError, Diagnostic, closest
-from ..ir.files import read_text_bounded
 from ..ir.hierarchy import (
     ASSUMED_HOST,
     AXES,
@@ -29,13 +28,12 @@ from ..ir.hierarchy import (
     Tiles,
 )
 from ..ir.nest import Role
-from .arch_text import BUNDLED
+from .arch_text import HIERARCHIES, bundled_hierarchies, hierarchy_source
 from .arch_yaml import read_host
 from .hierarchy_prices import with_prices
 from .hierarchy_rules import check_hierarchy
-from .yaml_reader import LARGEST_BYTES, Faults, Fields, ListNode, MapNode, ScalarNode, read_yaml
+from .yaml_reader import Faults, Fields, ListNode, MapNode, ScalarNode, read_yaml
 
-HIERARCHIES = BUNDLED.parent / "hierarchy"
 # Dimensions of the layers that dnnc makes (specs/mapping.md).
 DIMENSIONS = ("n", "m", "d", "p", "q", "c", "t", "r", "s", "g", "k", "k0", "k1", "g1", "g2")
 
@@ -44,26 +42,6 @@ _ROLES = tuple(role.value for role in OPERAND_ROLES)
 _LARGEST_SIDE = 4096
 _MOST_LEVELS = 24
 _E = TypeVar("_E", bound=Enum)
-
-
-def bundled_hierarchies() -> tuple[str, ...]:
-    """Names of the machines with levels inside the array that come with dnnc, sorted."""
-    return tuple(sorted(path.stem for path in HIERARCHIES.glob("*.yaml")))
-
-
-def hierarchy_source(name_or_path: str) -> tuple[str, str] | None:
-    """The description and the file that it stands in, if it is one of a machine with `levels`; else nothing.
-
-    Raises CompileError where the file cannot be read.
-    """
-    if name_or_path in bundled_hierarchies():
-        path = HIERARCHIES / f"{name_or_path}.yaml"
-        return path.read_text(encoding="utf-8"), path.name
-    path = Path(name_or_path)
-    if not path.exists():
-        return None
-    text = read_text_bounded(path, LARGEST_BYTES, "`dnnc arch show eyeriss_like` prints a description")
-    return (text, str(path)) if re.search(r"^levels\s*:", text, re.MULTILINE) else None
 
 
 def load_hierarchy(name_or_path: str) -> Hierarchy | None:

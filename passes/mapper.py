@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import field, replace
 from functools import cached_property
 from math import prod
@@ -89,6 +88,8 @@ class Mapper:
         if workers < 2:
             return
         unknown.sort(key=lambda each: -prod(dim.extent for dim in each[0].domain))  # the longest first
+        from concurrent.futures import ThreadPoolExecutor, wait  # what the cache has does without
+
         with ThreadPoolExecutor(workers) as pool:
             wait([pool.submit(self.takes_explicit, *each) for each in unknown])
 

@@ -11,7 +11,8 @@ from functools import cache
 from pathlib import Path
 
 from ..backends.cost.levels.cost import LevelCost, cost
-from ..frontend.hierarchy_yaml import hierarchy_source, parse_hierarchy
+from ..frontend.arch_text import hierarchy_source
+from ..frontend.hierarchy_yaml import parse_hierarchy
 from ..frontend.yaml_reader import Scalar
 from ..ir.diagnostics import ensure
 from ..ir.frozen import dataclass

@@ -113,10 +113,18 @@ def nameless(nest: Nest) -> Nest:
     extents = {dim.name: dim.extent for dim in nest.domain}
     schedule = nest.schedule
     if schedule is not None:
-        buffers = tuple(replace(buffer, address=None) for buffer in schedule.buffers)
-        target = None if schedule.target is None else replace(schedule.target, address=None)
-        schedule = replace(schedule, buffers=buffers, target=target, reason="")
-        schedule = replace(schedule, objective=0.0, lower_bound=0.0, bounds=0, evaluated=0, optimal=False)
+        target = schedule.target
+        schedule = replace(
+            schedule,
+            buffers=tuple(each if each.address is None else replace(each, address=None) for each in schedule.buffers),
+            target=target if target is None or target.address is None else replace(target, address=None),
+            reason="",
+            objective=0.0,
+            lower_bound=0.0,
+            bounds=0,
+            evaluated=0,
+            optimal=False,
+        )
     return replace(
         nest,
         name="",
@@ -129,8 +137,8 @@ def nameless(nest: Nest) -> Nest:
             for access in nest.reads
         ),
         write=replace(nest.write, tensor="", pad=None, zero_point=0, index=_placeless(nest.write, extents)),
-        body=replace(nest.body, attributes=()),
-        post=tuple(replace(step, attributes=()) for step in nest.post),
+        body=replace(nest.body, attributes=()) if nest.body.attributes else nest.body,
+        post=tuple(replace(step, attributes=()) if step.attributes else step for step in nest.post),
         schedule=schedule,
     )
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from dnnc.cli.main import COMMANDS, main
+from dnnc.frontend.arch_text import bundled_hierarchies
 from dnnc.frontend.arch_yaml import bundled
-from dnnc.frontend.hierarchy_yaml import bundled_hierarchies
 
 GEMMINI = Path(__file__).parents[2] / "specs" / "arch" / "gemmini16.yaml"
 

@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from dnnc.frontend.arch_text import bundled_hierarchies, hierarchy_source
 from dnnc.frontend.components_logic import part
 from dnnc.frontend.hierarchy_text import hierarchy_text
-from dnnc.frontend.hierarchy_yaml import bundled_hierarchies, hierarchy_source, parse_hierarchy
+from dnnc.frontend.hierarchy_yaml import parse_hierarchy
 from dnnc.ir.arch import Host
 from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.hierarchy import FanOut, Hierarchy, Store, Tiles
