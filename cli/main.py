@@ -82,6 +82,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     gc.set_threshold(_COLLECT_AFTER)
     if argv is None:  # a process of its own: its end takes all there is, without a search for what refers to itself
         atexit.register(gc.freeze)
+        # To start threads and their memory takes numpy's linear algebra as long as all else of its import, and what
+        # little there is of it here is small.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         status = _dispatch(words)
         sys.stdout.flush()
