@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 from dnnc.ir.arch import EnergyRow
@@ -46,10 +47,10 @@ def five(p: int = 32) -> Module:
     return linked(nests, {(number, "x"): number - 1 for number in range(1, 5)})
 
 
-def search(module: Module) -> GroupSearch:
-    base = Plan(module, ARCH, parse_objective("energy"), (), MapCache(None))
+def search(module: Module, folder: Path | None = None) -> GroupSearch:
+    base = Plan(module, ARCH, parse_objective("energy"), (), MapCache(folder))
     base.choose(candidates(module, ARCH))
-    return GroupSearch(module, ARCH, base, MapCache(None), ())
+    return GroupSearch(module, ARCH, base, MapCache(folder), ())
 
 
 @pytest.mark.parametrize("rows", [2, 7, 32, 100])
@@ -71,6 +72,20 @@ def test_groups_are_found_and_counted() -> None:
     assert groups
     assert 0 < found.trials <= group_search.MOST_TRIALS
     assert all(one.last < other.first or other.last < one.first for one, other in combinations(groups, 2))
+
+
+def test_what_was_taken_is_proposed_first_and_nothing_where_that_was_nothing(tmp_path: Path) -> None:
+    first = search(five(), tmp_path)
+    groups = next(first.proposals())
+    assert groups and first.trials
+    first.accept(groups)
+    again = search(five(), tmp_path)
+    found = next(again.proposals())
+    assert {(each.layers, each.stripes) for each in found} == {(each.layers, each.stripes) for each in groups}
+    assert not again.trials
+    first.accept([])
+    none = search(five(), tmp_path)
+    assert list(none.proposals()) == [] and not none.trials
 
 
 def test_work_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
