@@ -78,11 +78,10 @@ def cost(
 
 def _cost_levels(model: str | PathLike[str], machine: Hierarchy, options: Options) -> dict[str, Any]:
     from .cli.files import model_file
-    from .cli.levels import cost_levels
-    from .cli.levels_stats import levels_document
+    from .cli.levels_model import levels_stats
 
     _check_model_and_options(model, options)
-    return levels_document(_with_warnings(partial(cost_levels, model_file(fspath(model)), machine, options)))
+    return _with_warnings(partial(levels_stats, model_file(fspath(model)), machine, options))
 
 
 def run(

@@ -17,10 +17,7 @@ _NOT_HERE = ("masks", "dump_ir", "passes")  # of the command line alone
 def run_levels(arguments: argparse.Namespace) -> int:
     """Cost `arguments.model` on the machine `arguments.arch`. Raises CompileError with every fault."""
     from ..backends.cost.accelergy_text import FILES
-    from ..backends.cost.levels.accelergy import files as accelergy_files
-    from .levels import cost_levels, refuse_unread
-    from .levels_show import explain_levels
-    from .levels_stats import levels_document
+    from .levels_model import levels_stats, refuse_unread
     from .show import print_report
     from .stats import exceeded, json_bytes
 
@@ -34,9 +31,16 @@ def run_levels(arguments: argparse.Namespace) -> int:
     if folder is not None:
         refuse_file(folder)
     refuse_outputs([*outputs, *(folder / name for name in FILES if folder.exists())] if folder else outputs, arguments)
+    costed = None
     with progress("import") as update:
-        costed = cost_levels(arguments.model, machine, taken, report=update, warn=warn)
-    stats = levels_document(costed)
+        if arguments.explain or arguments.save_mapping or folder:
+            from .levels import cost_levels
+            from .levels_stats import levels_document
+
+            costed = cost_levels(arguments.model, machine, taken, report=update, warn=warn)
+            stats = levels_document(costed)
+        else:
+            stats = levels_stats(arguments.model, machine, taken, report=update, warn=warn)
     written = []
     if arguments.json:
         written.append((arguments.json, json_bytes(stats)))
@@ -44,12 +48,14 @@ def run_levels(arguments: argparse.Namespace) -> int:
         from .pages.page import html_page
 
         written.append((arguments.html, html_page(stats, arguments.arch).encode()))
-    if arguments.save_mapping:
+    if arguments.save_mapping and costed is not None:
         from .levels_mapping import trees_text
 
         trees = {layer.name: layer.mapping.tree for layer in costed.layers if layer.mapping is not None}
         written.append((arguments.save_mapping, trees_text(trees).encode()))
-    if folder is not None:
+    if folder is not None and costed is not None:
+        from ..backends.cost.levels.accelergy import files as accelergy_files
+
         make_folder(folder)
         texts = accelergy_files([layer.figures for layer in costed.layers], machine)
         written += [(str(folder / name), text.encode()) for name, text in texts.items()]
@@ -58,7 +64,9 @@ def run_levels(arguments: argparse.Namespace) -> int:
     with words_beside(*outputs):
         if arguments.json != STANDARD_OUTPUT:
             print_report(stats, arguments.arch)
-        if arguments.explain:
+        if arguments.explain and costed is not None:
+            from .levels_show import explain_levels
+
             explain_levels(costed)
         for text in beyond:
             print(text)

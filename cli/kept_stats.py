@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from ..ir.module import Module
 from ..passes.pipeline import Options, Pass
 from .described import Json
 from .stats import SCHEMA
+
+if TYPE_CHECKING:
+    from ..ir.hierarchy import Hierarchy
 
 FORMAT = 1
 MOST_ENTRIES = 256
@@ -43,12 +47,13 @@ class KeptStats(ContentCache):
         """Of `module`, which `passes` have not transformed yet."""
         if self.folder is None:
             return ""
-        names = ",".join(each.name for each in passes)
-        digest = hashlib.sha256(f"{FORMAT}\n{np.__version__}\n{_sources_digest()}\n{names}".encode())
-        digest.update(f"\n{options!r}\n{arch!r}\n".encode("utf-8", "surrogatepass"))
-        for part in _parts(module):
-            digest.update(b"%d " % len(part) + part)
-        return digest.hexdigest()
+        return _key(module, _sources_digest(), ",".join(each.name for each in passes), options, arch)
+
+    def levels_key(self, module: Module, stand_in: Arch, machine: Hierarchy, objective: str | None) -> str:
+        """Of `module`, which is lowered for `stand_in`, on a machine with levels inside the array."""
+        if self.folder is None:
+            return ""
+        return _key(module, _levels_digest(), "levels", stand_in, machine, objective)
 
     def read_stats(self, key: str) -> tuple[Json, list[str]] | None:
         """The statistics under a key and their warnings, if they are known."""
@@ -62,6 +67,14 @@ class KeptStats(ContentCache):
         """Keep statistics, with what a user was warned of."""
         self.write(key, {"stats": stats, "warnings": list(warnings)})
         self.close()
+
+
+def _key(module: Module, *others: object) -> str:
+    digest = hashlib.sha256(f"{FORMAT}\n{np.__version__}\n".encode())
+    digest.update("\n".join(map(repr, others)).encode("utf-8", "surrogatepass"))
+    for part in _parts(module):
+        digest.update(b"%d " % len(part) + part)
+    return digest.hexdigest()
 
 
 def _parts(module: Module) -> Iterator[bytes]:
@@ -80,3 +93,9 @@ def _parts(module: Module) -> Iterator[bytes]:
 def _sources_digest() -> str:
     root = Path(__file__).parents[1]
     return sources_digest(*(root / name for name in ("ir", "passes", "backends/cost", "cli")))
+
+
+@cache
+def _levels_digest() -> str:
+    root = Path(__file__).parents[1]
+    return _sources_digest() + sources_digest(root / "passes" / "levels", root / "backends" / "cost" / "levels")

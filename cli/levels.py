@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Set
 from dataclasses import replace
 from os import fspath
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..backends.cost.levels.cost import cost
 from ..backends.cost.levels.layers import LayerFigures, host_layer, product_layer, vector_layer
 from ..backends.cost.module import cost_host
-from ..frontend.arch_yaml import load_arch
 from ..frontend.yaml_reader import Faults
 from ..ir.arch import MAIN_MEMORY
 from ..ir.diagnostics import CompileError, Diagnostic, closest
@@ -24,11 +22,10 @@ from ..ir.nest import BodyOp, Nest, Role
 from ..passes.levels.kept import map_all
 from ..passes.levels.mapper import LevelMapping, map_levels, objective_of
 from ..passes.objective import NAMES, Objective, parse_objective
-from ..passes.pipeline import PIPELINE
-from .decisions import Options, spelling
+from .decisions import Options
 from .levels_mapping import TreePin, read_trees
+from .levels_model import Lowered, lowered
 from .levels_unread import unread
-from .request import scheduled_model
 from .session import Report, silent
 
 if TYPE_CHECKING:
@@ -36,9 +33,6 @@ if TYPE_CHECKING:
 
 SEARCH_LIMIT_S = 60.0  # of a layer, if no other is given
 MOST_POINTS = 10**18  # of a layer: the search's counts hold 2^63
-# Which operators are products, and what is fused to them, does not depend on the machine: passes ask these instead.
-_STAND_IN = {"float": "f32_8", "quantised": "gemmini16"}
-_UNREAD = ("calibrate", "calibration", "bias_correction", "precision", "dataflow", "im2col", "seed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +65,12 @@ def cost_levels(
 
     Raises CompileError with every fault: of the model, of options that nothing reads here, of layers that do not fit.
     """
-    refuse_unread(options)
-    module, stand_in = _lowered(model, machine, options, report, warn)
+    return cost_lowered(lowered(model, machine, options, report, warn), machine, options, report, warn)
+
+
+def cost_lowered(model: Lowered, machine: Hierarchy, options: Options, report: Report, warn: Report) -> Costed:
+    """`cost_levels` of a model that is lowered already."""
+    module, stand_in = model.module, model.stand_in
     objective = parse_objective(options.objective or "latency")
     if objective.needs_energy and not machine.energy:
         message = f"{machine.name} has no prices, so that no mapping has an energy"
@@ -104,36 +102,6 @@ def cost_levels(
     for text in unread(machine, products):
         warn(text)
     return Costed(module.header.model, module.header.batch, machine, objective, tuple(layers))
-
-
-def refuse_unread(options: Options, besides: Sequence[str] = ()) -> None:
-    """Raise CompileError for every option that nothing reads on these machines, and for those `besides`, by name."""
-    says = dict.fromkeys(_UNREAD, "its description says the widths; its loops and the mapper say the rest")
-    says["fuse"] = "its layers are mapped one by one"
-    given = [name for name, _ in options.given() if name in says]
-    faults = [
-        Diagnostic(
-            f"{spelling(name)} has no meaning on a machine with levels inside the array", help=says.get(name, "")
-        )
-        for name in (*given, *besides)
-    ]
-    if faults:
-        raise CompileError(faults)
-
-
-def _lowered(model: str, machine: Hierarchy, options: Options, report: Report, warn: Report) -> tuple[Module, Arch]:
-    """The model as nests, with post chains folded as on any machine; and a machine that has the host of `machine`."""
-    if not model.endswith(".onnx"):
-        message = f"{Path(model).name} is no ONNX file"
-        raise CompileError(Diagnostic(message, help="machines with levels inside the array cost models alone"))
-    from ..frontend.quantised import is_quantised
-
-    kind = "quantised" if is_quantised(Path(model)) else "float"
-    names = [each.name for each in PIPELINE]
-    passes = PIPELINE[: names.index("lower") + 1]
-    kept = replace(options, objective=None, mapping=None, time_limit_s=None)
-    stand_in = replace(load_arch(_STAND_IN[kind]), clock_hz=machine.clock_hz, host=machine.host)
-    return scheduled_model(model, stand_in, kept, passes=passes, report=report, warn=warn)
 
 
 def _workload(nest: Nest, machine: Hierarchy) -> Workload | None:

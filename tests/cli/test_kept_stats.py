@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import dnnc
 import onnx
 import pytest
-from dnnc.cli import kept_stats, request
+from dnnc.cli import kept_stats, levels, request
 from dnnc.cli.kept_stats import KeptStats
 from dnnc.cli.main import main
+from dnnc.frontend.arch_text import hierarchy_source
 from dnnc.ir.content_cache import ContentCache
 from support.mixed_models import quantised
 
@@ -138,3 +140,47 @@ def test_what_needs_the_module_has_it(folder: Path, model: Path, runs: list[str]
     assert len(runs) == 4
     assert mapping.exists()
     assert len(list(dumps.glob("*.dnnir"))) > 5
+
+
+@pytest.fixture
+def searched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The machines with levels that mappings are looked for on."""
+    seen: list[str] = []
+    original = levels.map_all
+
+    def map_all(workloads: Any, machine: Any, *rest: Any) -> Any:
+        seen.append(machine.name)
+        return original(workloads, machine, *rest)
+
+    monkeypatch.setattr(levels, "map_all", map_all)
+    return seen
+
+
+def test_machines_with_levels_have_their_answers_kept(
+    folder: Path, model: Path, searched: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    said, written = [], []
+    for number in range(2):
+        out = tmp_path / f"{number}.json"
+        assert main(["cost", str(model), "--arch", "eyeriss_like", "--json", str(out)]) == 0
+        said.append(capfd.readouterr())
+        written.append(out.read_bytes())
+    assert said[0] == said[1] and written[0] == written[1] and len(searched) == 1
+    assert dnnc.cost(model, "eyeriss_like") == json.loads(written[0]) and len(searched) == 1
+    other = tmp_path / "other.yaml"
+    text = hierarchy_source("eyeriss_like")
+    assert text is not None
+    other.write_text(re.sub("clock_hz: .*", "clock_hz: 123 MHz", text[0]))
+    assert dnnc.cost(model, str(other))["total"] != dnnc.cost(model, "eyeriss_like")["total"]
+    assert (
+        dnnc.cost(model, "eyeriss_like", dnnc.Options(objective="energy"))["total"] != json.loads(written[0])["total"]
+    )
+    assert len(searched) == 3 == len(list(folder.iterdir()))
+
+
+def test_given_mappings_are_read_each_time(folder: Path, model: Path, searched: list[str], tmp_path: Path) -> None:
+    pins = tmp_path / "m.yaml"
+    assert main(["cost", str(model), "--arch", "eyeriss_like", "--save-mapping", str(pins)]) == 0
+    for _ in range(2):
+        dnnc.cost(model, "eyeriss_like", dnnc.Options(mapping=str(pins)))
+    assert len(searched) == 3 and not folder.exists()

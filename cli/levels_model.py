@@ -1,0 +1,88 @@
+"""A model as nests for machines with levels inside the array: what comes before any of their mappings, and the
+statistics of what has not changed since an earlier command."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ..frontend.arch_yaml import load_arch
+from ..ir.arch import Arch
+from ..ir.diagnostics import CompileError, Diagnostic
+from ..ir.frozen import dataclass
+from ..ir.hierarchy import Hierarchy
+from ..ir.module import Module
+from ..passes.pipeline import PIPELINE
+from .decisions import Options, spelling
+from .described import Json
+from .kept_stats import KeptStats
+from .request import scheduled_model
+from .session import Report, silent
+
+# Which operators are products, and what is fused to them, does not depend on the machine: passes ask these instead.
+_STAND_IN = {"float": "f32_8", "quantised": "gemmini16"}
+_UNREAD = ("calibrate", "calibration", "bias_correction", "precision", "dataflow", "im2col", "seed")
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """Nests without schedules, with post chains folded as on any machine, and a machine that has the host of theirs."""
+
+    module: Module
+    stand_in: Arch
+
+
+def refuse_unread(options: Options, besides: Sequence[str] = ()) -> None:
+    """Raise CompileError for every option that nothing reads on these machines, and for those `besides`, by name."""
+    says = dict.fromkeys(_UNREAD, "its description says the widths; its loops and the mapper say the rest")
+    says["fuse"] = "its layers are mapped one by one"
+    given = [name for name, _ in options.given() if name in says]
+    faults = [
+        Diagnostic(
+            f"{spelling(name)} has no meaning on a machine with levels inside the array", help=says.get(name, "")
+        )
+        for name in (*given, *besides)
+    ]
+    if faults:
+        raise CompileError(faults)
+
+
+def lowered(model: str, machine: Hierarchy, options: Options, report: Report, warn: Report) -> Lowered:
+    """The ONNX file `model`. Raises CompileError with every fault, of it and of options that nothing reads here."""
+    refuse_unread(options)
+    if not model.endswith(".onnx"):
+        message = f"{Path(model).name} is no ONNX file"
+        raise CompileError(Diagnostic(message, help="machines with levels inside the array cost models alone"))
+    from ..frontend.quantised import is_quantised
+
+    kind = "quantised" if is_quantised(Path(model)) else "float"
+    names = [each.name for each in PIPELINE]
+    passes = PIPELINE[: names.index("lower") + 1]
+    kept = replace(options, objective=None, mapping=None, time_limit_s=None)
+    stand_in = replace(load_arch(_STAND_IN[kind]), clock_hz=machine.clock_hz, host=machine.host)
+    module, stand_in = scheduled_model(model, stand_in, kept, passes=passes, report=report, warn=warn)
+    return Lowered(module, stand_in)
+
+
+def levels_stats(
+    model: str, machine: Hierarchy, options: Options, *, report: Report = silent, warn: Report = silent
+) -> Json:
+    """The statistics of the ONNX file `model` on `machine`, as `cost_levels` and `levels_document` make them; what has
+    not changed since an earlier command is not made again. Raises CompileError as `cost_levels` does."""
+    found = lowered(model, machine, options, report, warn)
+    kept = KeptStats.of_user()
+    key = kept.levels_key(found.module, found.stand_in, machine, options.objective) if options.mapping is None else ""
+    known = kept.read_stats(key) if key else None
+    if known is None:
+        from .levels import cost_lowered  # compiles its searches, which what is known does without
+        from .levels_stats import levels_document
+
+        warnings: list[str] = []
+        costed = cost_lowered(found, machine, options, report, warnings.append)
+        known = levels_document(costed), warnings
+        if key and not any(each.mapping is not None and each.mapping.stopped for each in costed.layers):
+            kept.write_stats(key, *known)
+    for text in known[1]:
+        warn(text)
+    return known[0]
