@@ -74,6 +74,8 @@ def count(
     for operand in workload.operands:
         clipped = Mover(workload, operand, tree.nodes, slides=slides)
         whole = Mover(workload, operand, tree.nodes, clips=False, slides=slides)
+        if whole.groups == clipped.groups:  # nothing is padded: what one has counted the other need not
+            whole = clipped
         keeps = list(tree.keeps(operand.role))
         tiles += [(store, operand.role, whole.largest(place)) for place, store in keeps]
         inner: list[tuple[int, str | None]] = [*keeps[1:], (len(tree.nodes), None)]

@@ -20,7 +20,7 @@ from typing import TypeVar
 
 from ....ir.diagnostics import CompileError, Diagnostic
 from ....ir.frozen import dataclass
-from ....ir.loop_tree import Keep, LoopNode, Operand, OperandAxis, Temporal, Workload
+from ....ir.loop_tree import Keep, LoopNode, Operand, OperandAxis, Spatial, Temporal, Workload
 from .steps import FIRST_TILE, NO_TILE, Border, Lanes, Pair, Step, in_step, pairs, steps_of
 
 COMBINATION_LIMIT = 100_000  # of pieces along the dimensions of one group
@@ -123,9 +123,15 @@ class Mover:
         self._sums: dict[tuple[object, ...], Sums] = {}
 
     @cached_property
-    def _places(self) -> dict[tuple[str, ...], list[int]]:
+    def _places(self) -> dict[tuple[str, ...], tuple[list[int], list[int]]]:
+        """Of the temporal and of the spatial loops over the dimensions of a group."""
+        spatial = [place for place, node in enumerate(self.nodes) if isinstance(node, Spatial)]
         return {
-            group.dims: [place for place in self._temporal if self._dim(place) in group.dims] for group in self.groups
+            group.dims: (
+                [place for place in self._temporal if self._dim(place) in group.dims],
+                [place for place in spatial if self._dim(place) in group.dims],
+            )
+            for group in self.groups
         }
 
     def _dim(self, place: int) -> str:
@@ -179,11 +185,15 @@ class Mover:
         return total
 
     def _group(self, group: Group, until: int, advancing: int, lanes: Mapping[int, Lanes]) -> Sums:
-        # What matters of the loop that advances is which loops of the group lie outside of it.
-        places = self._places[group.dims]
-        inside = bisect_left(places, advancing)
-        own = inside < len(places) and places[inside] == advancing
-        key = (group.dims, group.axes, until, inside, own, advancing == FIRST_TILE, tuple(lanes.items()))
+        # What matters are the group's own loops outside of the tile, and which of them lie outside of the one that
+        # advances.
+        temporal, spatial = self._places[group.dims]
+        outside = bisect_left(temporal, until)
+        inside = min(outside, bisect_left(temporal, advancing))
+        own = inside < outside and temporal[inside] == advancing
+        split = tuple([lanes.get(place) for place in spatial if place < until])
+        place = advancing if None in split else None  # a spatial loop that counts as a temporal one
+        key = (group.dims, group.axes, outside, inside, own, advancing == FIRST_TILE, split, place)
         if key not in self._sums:
             self._sums[key] = self._summed(group, until, advancing, lanes)
         return self._sums[key]
@@ -207,9 +217,8 @@ class Mover:
         _refuse_many(prod(map(len, alone)))
         sums = Sums(0, 0, 0)
         for chosen in product(*alone):
-            times = prod([count for _, count in chosen])
             named = dict(zip(group.dims, [pair for pair, _ in chosen], strict=True))
-            sums = sums.plus(times, *_lengths(group, named))
+            sums = sums.plus(prod([count for _, count in chosen]), *_lengths(group, named))
         return sums
 
 

@@ -25,8 +25,7 @@ class Lanes(Enum):
     SHARED = "shared"  # those that take the same tile count once
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """A loop outside of the tile: its place in the tree, its pieces' size, and, if it is spatial, how lanes count."""
 
     place: int
@@ -116,7 +115,7 @@ def _settled(pair: Pair, border: Border | None) -> Pair:
     """`pair`, told apart no longer by where it lies if that cannot matter any more."""
     if (pair.inner and not pair.start) or not _lies_inside(pair, border):
         return pair
-    return pair._replace(inner=True, start=0)
+    return Pair(pair.size, pair.old_size, 0, pair.shift, True, pair.lane)
 
 
 def _settled_together(lanes: Sequence[Pair], border: Border | None) -> tuple[Pair, ...]:
@@ -154,17 +153,17 @@ def _classes(pair: Pair, step: Step, advancing: int, border: Border | None) -> I
 
 def _piece(pair: Pair, step: Step, index: int, advancing: int) -> Pair:
     """The piece at `index` and the one before it."""
+    whole, old_size, start, shift, inner, lane = pair
     at = index * step.size
-    size = min(step.size, pair.size - at)
+    size = min(step.size, whole - at)
     if step.lanes is not None:
-        old_size = max(0, min(step.size, pair.old_size - at))
-        return pair._replace(size=size, old_size=old_size, start=pair.start + at)
+        return Pair(size, max(0, min(step.size, old_size - at)), start + at, shift, inner, lane)
     if step.place > advancing:  # from the last piece to the first
-        back = (-(-pair.old_size // step.size) - 1) * step.size if pair.old_size else 0
-        return pair._replace(size=size, old_size=pair.old_size - back, shift=pair.shift - back)
+        back = (-(-old_size // step.size) - 1) * step.size if old_size else 0
+        return Pair(size, old_size - back, start, shift - back, inner, lane)
     if step.place == advancing:
-        return pair._replace(size=size, old_size=step.size, start=pair.start + at, shift=step.size)
-    return pair._replace(size=size, old_size=size, start=pair.start + at)
+        return Pair(size, step.size, start + at, step.size, inner, lane)
+    return Pair(size, size, start + at, shift, inner, lane)
 
 
 def _runs(pair: Pair, size: int, first: int, count: int, border: Border | None) -> Iterator[tuple[int, int]]:
