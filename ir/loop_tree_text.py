@@ -33,6 +33,14 @@ _INDENT_LIMIT = 40  # steps of indentation
 _KEYWORDS = ("keep", "temporal", "spatial")
 _BARE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TAKEN = frozenset({*_KEYWORDS, "input", "weight", "output", "rows", "cols"})
+# A line as the printer writes it where no name needs quotes: read without the parser, which takes longer to make than
+# all trees of a model take to read.
+_PRINTED = re.compile(
+    r" *(?:keep (?P<store>\w+)(?P<roles>(?: (?:input|weight|output))+)"
+    r"|temporal (?P<dim>\w+) (?P<size>[0-9]{1,9})"
+    r"|spatial (?P<along>\w+) (?P<piece>[0-9]{1,9}) (?P<fanout>\w+)\.(?P<axis>rows|cols))",
+    re.ASCII,
+)
 _FOUND = re.compile(r'"(?:[^"\\\n]|\\.)*"|[A-Za-z0-9_]+|.')
 _BEFORE_COMMENT = re.compile(r'(?:"(?:[^"\\]|\\.)*"|(?!//).)*')
 _WORD = re.compile(r"[A-Za-z0-9_]*")
@@ -116,7 +124,24 @@ def _lark() -> Lark:
     return Lark(grammar, start="node", parser="lalr")
 
 
+def _printed_node(line: str) -> LoopNode | None:
+    """The node of a line that the printer may have written; None for any other line, legal or not."""
+    found = _PRINTED.fullmatch(line)
+    if found is None:
+        return None
+    names = [found[name] for name in ("store", "dim", "along", "fanout") if found[name] is not None]
+    if any(_word(name) != name for name in names):
+        return None
+    if found["store"] is not None:
+        return Keep(found["store"], tuple(Role(word) for word in found["roles"].split()))
+    if found["dim"] is not None:
+        return Temporal(found["dim"], int(found["size"]))
+    return Spatial(found["along"], int(found["piece"]), found["fanout"], found["axis"])
+
+
 def _parse_line(line: str, place: Span, faults: list[Diagnostic]) -> LoopNode | None:
+    if (node := _printed_node(line)) is not None:
+        return node
     from lark.exceptions import UnexpectedInput
 
     parser: Any = _lark().parse_interactive(line)  # lark declares no types of what is asked of it below

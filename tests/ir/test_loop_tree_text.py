@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
+from unittest.mock import patch
 
 import pytest
+from dnnc.ir import loop_tree_text
 from dnnc.ir.diagnostics import FAULT_LIMIT, CompileError, Diagnostic
 from dnnc.ir.hierarchy import OPERAND_ROLES
 from dnnc.ir.loop_tree import Keep, LoopNode, LoopTree, Spatial, Temporal
@@ -53,6 +56,13 @@ def test_the_text_of_a_tree() -> None:
 @given(st.lists(nodes, min_size=1, max_size=8).map(tuple).map(LoopTree))
 def test_round_trip(tree: LoopTree) -> None:
     assert parse_loop_tree(print_loop_tree(tree)) == tree
+
+
+@given(st.lists(nodes, min_size=1, max_size=8).map(tuple).map(LoopTree))
+def test_the_grammar_reads_what_is_printed(tree: LoopTree) -> None:
+    """With and without the short way for printed lines."""
+    with patch.object(loop_tree_text, "_PRINTED", re.compile("(?!)")):
+        assert parse_loop_tree(print_loop_tree(tree)) == tree
 
 
 def test_layout_is_free() -> None:
