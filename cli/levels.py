@@ -126,7 +126,7 @@ def _pinned(
         elif wrong := pin.faults(workload, machine):
             for each in wrong:
                 faults.add(each.message, each.span, each.help)
-        else:
+        elif pin.is_complete:
             figures = cost(workload, machine, pin.tree)
             # Nothing was searched: no bound is known but that nothing is free.
             value = objective_of(figures, objective)

@@ -24,20 +24,22 @@ from ..ir.frozen import dataclass
 from ..ir.hierarchy import Hierarchy
 from ..ir.loop_tree import LoopTree, Workload
 from ..ir.loop_tree_rules import loop_tree_faults
-from ..ir.loop_tree_text import parse_with_places, print_node
+from ..ir.loop_tree_text import parse_what_is_sound, print_node
 
 
 @dataclass(frozen=True, slots=True)
 class TreePin:
-    """A layer's loop tree as it was given, the places of its nodes and of its layer."""
+    """A layer's loop tree as it was given, the places of its nodes and of its layer; not complete where some nodes
+    could not be read, which is told already."""
 
     tree: LoopTree
     places: tuple[Span, ...]
     span: Span
+    is_complete: bool = True
 
     def faults(self, workload: Workload, machine: Hierarchy) -> list[Diagnostic]:
         """What is wrong with it for a layer."""
-        found = loop_tree_faults(workload, machine, self.tree, self.places, self.span)
+        found = loop_tree_faults(workload, machine, self.tree, self.places, self.span, is_complete=self.is_complete)
         return [replace(each, message=f"{workload.name}: {each.message}") for each in found]
 
 
@@ -72,13 +74,11 @@ def _pin(layer: Fields, span: Span) -> TreePin | None:
         layer.fault("tree", f"{layer.name('tree')!r} must be a list of nodes", "`- keep dram input weight output`, ...")
         return None
     lines = [item for item in node.items if isinstance(item, ScalarNode)]
-    try:
-        tree, places = parse_with_places("\n".join(" ".join(line.text.split()) for line in lines), layer.faults.file)
-    except CompileError as error:
-        for each in error.diagnostics:
-            layer.faults.add(each.message, _place(each.span, lines) if lines else node.span, each.help)
-        return None
-    return TreePin(tree, tuple(_place(each, lines) for each in places), span)
+    text = "\n".join(" ".join(line.text.split()) for line in lines)
+    tree, places, faults = parse_what_is_sound(text, layer.faults.file)
+    for each in faults:
+        layer.faults.add(each.message, _place(each.span, lines) if lines else node.span, each.help)
+    return TreePin(tree, tuple(_place(each, lines) for each in places), span, not faults)
 
 
 def _place(span: Span, lines: Sequence[ScalarNode]) -> Span:

@@ -7,8 +7,9 @@ it: what stores may keep and have room for, what fan-outs may spread, what their
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
-from itertools import chain, pairwise
+from itertools import pairwise
 from math import gcd, prod
 
 from .diagnostics import NOWHERE, Diagnostic, Span, any_of, closest
@@ -20,20 +21,43 @@ from .nest import Role
 
 
 def loop_tree_faults(
-    workload: Workload, machine: Hierarchy, tree: LoopTree, places: Sequence[Span] = (), whole: Span = NOWHERE
+    workload: Workload,
+    machine: Hierarchy,
+    tree: LoopTree,
+    places: Sequence[Span] = (),
+    whole: Span = NOWHERE,
+    *,
+    is_complete: bool = True,
 ) -> Iterator[Diagnostic]:
     """All faults of a mapping on a sound machine; `places` are those of the nodes, if they stand in a text, and `whole`
-    is that of what no node is to blame for."""
+    is that of what no node is to blame for.
+
+    Where nodes name what there is not, or are not there because they cannot be read (`is_complete` False), of the
+    others is told what no further node could mend.
+    """
     mapping = _Mapping(workload, machine, tree, tuple(places), whole)
     if (yield from any_of(outputs_are_written_once(mapping))):
         return
     if (yield from any_of(size_is_bounded(mapping))):
         return
-    if (yield from any_of(chain(names_exist(mapping), sizes_shrink(mapping)))):
+    misnamed = {place for place in range(len(tree.nodes)) if next(_unknown_names(mapping, place), None)}
+    yield from names_exist(mapping)
+    resized = yield from any_of(sizes_shrink(mapping))
+    if misnamed or resized or not is_complete:
+        known = [place for place in range(len(tree.nodes)) if place not in misnamed]
+        rest = replace(
+            mapping,
+            tree=LoopTree(tuple(tree.nodes[place] for place in known)),
+            places=tuple(places[place] for place in known) if places else (),
+        )
+        yield from stores_hold_what_they_may(rest)
+        yield from stores_are_in_order(rest)
+        yield from fanouts_are_in_order(rest)
         return
     yield from every_point_is_reached(mapping)
     yield from main_memory_keeps_everything(mapping)
-    yield from stores_keep_what_they_may(mapping)
+    yield from stores_hold_what_they_may(mapping)
+    yield from stores_keep_what_they_must(mapping)
     yield from stores_are_in_order(mapping)
     yield from fanouts_are_in_order(mapping)
     yield from lanes_fit(mapping)
@@ -125,32 +149,37 @@ def size_is_bounded(mapping: _Mapping) -> Iterator[Diagnostic]:
 
 def names_exist(mapping: _Mapping) -> Iterator[Diagnostic]:
     """Loops are over dimensions of the workload, and stores, fan-outs and operands are those that there are."""
+    for place in range(len(mapping.tree.nodes)):
+        yield from _unknown_names(mapping, place)
+
+
+def _unknown_names(mapping: _Mapping, place: int) -> Iterator[Diagnostic]:
     machine, extents = mapping.machine, mapping.workload.extents
     stores = [level.name for level in machine.stores]
     fanouts = [level.name for level in machine.fanouts]
     roles = [operand.role for operand in mapping.workload.operands]
-    for place, node in enumerate(mapping.tree.nodes):
-        if isinstance(node, Keep):
-            if node.store not in stores:
-                yield mapping.fault(place, f"there is no store {node.store!r}", closest(node.store, stores))
-            if not node.roles:
-                yield mapping.fault(place, "it keeps nothing", f"some of {_listed(roles)}")
-            for role in node.roles:
-                if role not in roles:
-                    message = f"the workload has no {role.value} operand"
-                    yield mapping.fault(place, message, f"its operands are {_listed(roles)}")
-            continue
-        if node.dim not in extents:
-            yield mapping.fault(place, f"the workload has no dimension {node.dim!r}", closest(node.dim, extents))
-        if isinstance(node, Spatial):
-            if node.fanout not in fanouts:
-                yield mapping.fault(
-                    place,
-                    f"there is no fan-out {node.fanout!r}",
-                    closest(node.fanout, fanouts) if fanouts else "the machine has none",
-                )
-            if node.axis not in AXES:
-                yield mapping.fault(place, f"there is no axis {node.axis!r}", closest(node.axis, AXES))
+    node = mapping.tree.nodes[place]
+    if isinstance(node, Keep):
+        if node.store not in stores:
+            yield mapping.fault(place, f"there is no store {node.store!r}", closest(node.store, stores))
+        if not node.roles:
+            yield mapping.fault(place, "it keeps nothing", f"some of {_listed(roles)}")
+        for role in node.roles:
+            if role not in roles:
+                message = f"the workload has no {role.value} operand"
+                yield mapping.fault(place, message, f"its operands are {_listed(roles)}")
+        return
+    if node.dim not in extents:
+        yield mapping.fault(place, f"the workload has no dimension {node.dim!r}", closest(node.dim, extents))
+    if isinstance(node, Spatial):
+        if node.fanout not in fanouts:
+            yield mapping.fault(
+                place,
+                f"there is no fan-out {node.fanout!r}",
+                closest(node.fanout, fanouts) if fanouts else "the machine has none",
+            )
+        if node.axis not in AXES:
+            yield mapping.fault(place, f"there is no axis {node.axis!r}", closest(node.axis, AXES))
 
 
 def sizes_shrink(mapping: _Mapping) -> Iterator[Diagnostic]:
@@ -187,8 +216,8 @@ def main_memory_keeps_everything(mapping: _Mapping) -> Iterator[Diagnostic]:
         yield mapping.fault(-1, message, f"it begins with `{print_node(Keep(outermost, tuple(roles)))}`")
 
 
-def stores_keep_what_they_may(mapping: _Mapping) -> Iterator[Diagnostic]:
-    """A store keeps operands that it may hold, each once, and all of those that it must keep."""
+def stores_hold_what_they_may(mapping: _Mapping) -> Iterator[Diagnostic]:
+    """A store keeps operands that it may hold, each once."""
     stores = {level.name: level for level in mapping.machine.stores}
     kept: dict[str, list[Role]] = {name: [] for name in stores}
     for place, node in mapping.keeps:
@@ -199,9 +228,14 @@ def stores_keep_what_they_may(mapping: _Mapping) -> Iterator[Diagnostic]:
             if role in kept[node.store]:
                 yield mapping.fault(place, f"{node.store!r} keeps {role.value} a second time", "once")
             kept[node.store].append(role)
+
+
+def stores_keep_what_they_must(mapping: _Mapping) -> Iterator[Diagnostic]:
+    """A store keeps all operands of the workload that the machine says it keeps."""
+    kept = {(node.store, role) for _, node in mapping.keeps for role in node.roles}
     roles = [operand.role for operand in mapping.workload.operands]
-    for store in stores.values():
-        if missing := [role for role in store.keeps if role in roles and role not in kept[store.name]]:
+    for store in mapping.machine.stores:
+        if missing := [role for role in store.keeps if role in roles and (store.name, role) not in kept]:
             yield mapping.fault(-1, f"{store.name!r} does not keep {_listed(missing)}", "the machine says that it must")
 
 

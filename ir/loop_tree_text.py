@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .diagnostics import FAULT_LIMIT, CompileError, Diagnostic, OurBug, Span, close_match
+from .hierarchy import OPERAND_ROLES
 from .loop_tree import Keep, LoopNode, LoopTree, Spatial, Temporal
 from .nest import Role
 from .text import NUMBER_DIGITS, TextFault, quote, unquote
@@ -41,6 +42,8 @@ _PRINTED = re.compile(
     r"|spatial (?P<along>\w+) (?P<piece>[0-9]{1,9}) (?P<fanout>\w+)\.(?P<axis>rows|cols))",
     re.ASCII,
 )
+_KEEP = re.compile(r"\s*keep\s+([A-Za-z_][A-Za-z0-9_]*)\s([^/]*)")
+_ROLES = frozenset(role.value for role in OPERAND_ROLES)
 _FOUND = re.compile(r'"(?:[^"\\\n]|\\.)*"|[A-Za-z0-9_]+|.')
 _BEFORE_COMMENT = re.compile(r'(?:"(?:[^"\\]|\\.)*"|(?!//).)*')
 _WORD = re.compile(r"[A-Za-z0-9_]*")
@@ -92,8 +95,17 @@ def parse_loop_tree(text: str, file: str = "") -> LoopTree:
 
 def parse_with_places(text: str, file: str = "") -> tuple[LoopTree, tuple[Span, ...]]:
     """The tree, and where each of its nodes stands."""
+    tree, places, faults = parse_what_is_sound(text, file)
+    if faults:
+        raise CompileError(faults)
+    return tree, places
+
+
+def parse_what_is_sound(text: str, file: str = "") -> tuple[LoopTree, tuple[Span, ...], list[Diagnostic]]:
+    """The nodes that can be read, in all or in part, where each of them stands, and the faults of the text."""
     if len(text) > TEXT_LIMIT:
-        raise CompileError(Diagnostic(f"the mapping has {len(text)} characters", Span(file), f"at most {TEXT_LIMIT}"))
+        fault = Diagnostic(f"the mapping has {len(text)} characters", Span(file), f"at most {TEXT_LIMIT}")
+        return LoopTree(()), (), [fault]
     nodes: list[LoopNode] = []
     places: list[Span] = []
     faults: list[Diagnostic] = []
@@ -111,9 +123,7 @@ def parse_with_places(text: str, file: str = "") -> tuple[LoopTree, tuple[Span, 
             places.append(place)
     if not nodes and not faults:
         faults.append(Diagnostic("the mapping is empty", Span(file), "it begins with: keep, and the outermost store"))
-    if faults:
-        raise CompileError(faults)
-    return LoopTree(tuple(nodes)), tuple(places)
+    return LoopTree(tuple(nodes)), tuple(places), faults
 
 
 @lru_cache(maxsize=1)
@@ -150,7 +160,7 @@ def _parse_line(line: str, place: Span, faults: list[Diagnostic]) -> LoopNode | 
         tree = parser.feed_eof()
     except UnexpectedInput as error:
         faults.append(_syntax_fault(error, parser.accepts(), line, place))
-        return None
+        return _kept_so_far(line)
     found = len(faults)
     words = [_value(each, line, place, faults) for each in tree.scan_values(lambda _: True)]
     if len(faults) > found:
@@ -163,6 +173,13 @@ def _parse_line(line: str, place: Span, faults: list[Diagnostic]) -> LoopNode | 
         case _, [str(dim), int(size), str(fanout), str(axis)]:
             return Spatial(dim, size, fanout, axis)
     raise OurBug(f"the grammar has a line {tree.data!r} that makes no node")
+
+
+def _kept_so_far(line: str) -> Keep | None:
+    """The store and the operands of a faulty line that keeps something, as far as they can be told."""
+    found = _KEEP.match(line)
+    roles = [Role(word) for word in found[2].split() if word in _ROLES] if found else []
+    return Keep(found[1], tuple(roles)) if found and roles and found[1] not in _TAKEN else None
 
 
 def _value(token: Token, line: str, place: Span, faults: list[Diagnostic]) -> str | int | Role:

@@ -309,7 +309,9 @@ def test_every_fault_of_trees_comes_at_once_with_its_line(
         "4:3",
         "5:66",  # no room for what is kept
         "5:84",  # a loop that the store may not have
+        "6:3",  # no such layer
         "6:13",  # an empty tree
+        "7:3",  # no such layer
         "9:25",  # no such word
     ]
     assert told[-1].startswith("did you mean 'weight'?")

@@ -10,7 +10,7 @@ from dnnc.ir.affine import Affine
 from dnnc.ir.hierarchy import OPERAND_ROLES, Buffering, Constraint, FanOut, Hierarchy, Store
 from dnnc.ir.loop_tree import LoopTree
 from dnnc.ir.loop_tree_rules import loop_tree_faults, tile_elements
-from dnnc.ir.loop_tree_text import NODE_LIMIT, parse_loop_tree, parse_with_places
+from dnnc.ir.loop_tree_text import NODE_LIMIT, parse_loop_tree, parse_what_is_sound, parse_with_places
 from support.random_levels import plain, random_case, uneven_case, workload
 
 INPUT, WEIGHT, OUTPUT = OPERAND_ROLES
@@ -233,3 +233,43 @@ def test_what_a_store_leaves_free_is_that_of_all_its_blocks(constraint: Constrai
 def test_random_mappings_are_sound(seed: int) -> None:
     for case in (random_case(seed), uneven_case(seed)):
         assert list(loop_tree_faults(case.workload, case.machine, case.tree)) == []
+
+
+def partial_faults(text: str) -> list[tuple[int, str]]:
+    """Line and message of each fault of a text some of whose lines cannot be read."""
+    tree, places, faults = parse_what_is_sound(text)
+    assert faults
+    found = loop_tree_faults(WORK, MACHINE, tree, places, is_complete=False)
+    return sorted((each.span.line, each.message) for each in (*faults, *found))
+
+
+def test_names_do_not_hide_what_else_is_wrong() -> None:
+    text = SOUND.replace("temporal p 3", "temporal q 3").replace("glb input output", "glb input weight")
+    text = text.replace("spatial c 1 pe.rows\n", "").replace("temporal m 1", "spatial c 1 pe.rows")
+    found = [(line, message.partition(": ")[2]) for line, message, _ in faults_of(text)]
+    assert found == [
+        (2, "the workload has no dimension 'q'"),
+        (4, "'glb' may not hold weight"),
+        (9, "it is inside of 'spad'"),
+    ]
+
+
+def test_lines_that_cannot_be_read_do_not_hide_what_else_is_wrong() -> None:
+    text = SOUND.replace("temporal p 3", "temporal p -3").replace("keep spad weight", "keep spat weight inptu")
+    text = text.replace("temporal m 4", "temporal m 9").replace("lanes.rows", "lane.rows")
+    assert partial_faults(text) == [
+        (2, "found '-'"),
+        (3, "`temporal m 9`: 8 points of m reach it"),
+        (7, "`keep spat weight`: there is no store 'spat'"),
+        (7, "found 'inptu'"),
+        (8, "`spatial r 2 lane.rows`: there is no fan-out 'lane'"),
+    ]
+
+
+@pytest.mark.parametrize("line", ["keep", "keep 7 input", "keep glb", "temporal m", "nothing 7"])
+def test_what_a_line_leaves_open_is_no_fault_of_the_others(line: str) -> None:
+    """Every line of a sound mapping in turn gives way to one that cannot be read: that alone is told."""
+    lines = SOUND.splitlines()
+    for number in range(len(lines)):
+        text = "\n".join([*lines[:number], line, *lines[number + 1 :]])
+        assert [found for found, _ in partial_faults(text)] == [number + 1]
