@@ -18,8 +18,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ..frontend.yaml_reader import LARGEST_BYTES, Faults, Fields, MapNode, read_yaml
+from ..ir.diagnostics import Diagnostic
 from ..ir.files import read_text_bounded
 from ..ir.module import Module
 from ..ir.nest import Access, Dataflow, Nest, main_memory_loops
@@ -29,8 +31,9 @@ from ..passes.mapping import GroupPin, Pin
 _LARGEST_EXTENT = 1 << 40
 
 
-def read_mapping(path: str) -> tuple[tuple[tuple[str, Pin], ...], tuple[GroupPin, ...]]:
-    """Pins by layer, and groups. Raises CompileError with all faults."""
+def read_mapping(path: str) -> tuple[tuple[tuple[str, Pin], ...], tuple[GroupPin, ...], tuple[Diagnostic, ...]]:
+    """Pins by layer, groups, and what is wrong with the text, which is to be told with what is wrong with its names.
+    Raises CompileError where there is nothing to read."""
     text = read_text_bounded(path, LARGEST_BYTES, "`dnnc cost --save-mapping` writes a mapping")
     faults = Faults(text, path)
     root = read_yaml(text, faults)
@@ -43,8 +46,10 @@ def read_mapping(path: str) -> tuple[tuple[tuple[str, Pin], ...], tuple[GroupPin
     layers = top.fields("layers", required=not groups)
     pins = [(name, _pin(each)) for name in layers.node.entries if (each := layers.fields(name))] if layers else []
     top.done()
-    faults.raise_if_any()
-    return tuple(pins), tuple(groups)
+    found = tuple(faults.in_order())
+    if found:  # what must stay asks for decisions that may be those that could not be read
+        pins = [(name, replace(pin, stay=(), leave=(*pin.stay, *pin.leave))) for name, pin in pins]
+    return tuple(pins), tuple(groups), found
 
 
 def _group(fields: Fields) -> GroupPin:

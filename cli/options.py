@@ -49,7 +49,7 @@ def pass_options(options: Options, header: Header, file: str = "") -> PassOption
             faults.append(Diagnostic(f"option {name!r} is {value!r}", help=closest(value, values)))
     if faults:
         raise CompileError(faults)
-    pins, groups = ((), ()) if options.mapping is None else read_mapping(fspath(options.mapping))
+    pins, groups, wrong = ((), (), ()) if options.mapping is None else read_mapping(fspath(options.mapping))
     mapping = MappingOptions(
         chosen["dataflow"],
         chosen["im2col"],
@@ -57,6 +57,7 @@ def pass_options(options: Options, header: Header, file: str = "") -> PassOption
         pins=pins,
         time_limit_s=options.time_limit_s,
         groups=groups,
+        faults=wrong,
     )
     return PassOptions(chosen["precision"], mapping, chosen["fuse"])
 

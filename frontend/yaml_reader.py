@@ -97,10 +97,13 @@ class Faults:
         """Faults of another file that this one names; they are told after its own."""
         self._found += list(others)[: max(0, MOST_FAULTS - len(self._found))]
 
+    def in_order(self) -> list[Diagnostic]:
+        """All that have been found, by their places."""
+        return sorted(self._found, key=lambda e: (e.span.file != self.file, e.span.line, e.span.column))
+
     def raise_if_any(self) -> None:
         if self._found:
-            in_order = sorted(self._found, key=lambda e: (e.span.file != self.file, e.span.line, e.span.column))
-            raise CompileError(in_order)
+            raise CompileError(self.in_order())
 
 
 def read_yaml(text: str, faults: Faults) -> YamlNode:

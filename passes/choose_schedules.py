@@ -12,7 +12,7 @@ Ensures:  every schedule fits the machine; what a user pinned is as pinned. Nest
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -21,9 +21,10 @@ from ..ir.diagnostics import CompileError, Diagnostic
 from ..ir.module import Module, Operation
 from ..ir.nest import Nest
 from .allocate import larger_than_main_memory
+from .group_pins import unknown_ends
 from .im2col import copy_name, im2col_kind, with_explicit
 from .map_cache import MapCache
-from .mapper import Mapper
+from .mapper import Mapper, pin_faults
 from .mapping import MappingOptions
 
 
@@ -44,6 +45,9 @@ def choose_schedules(module: Module, arch: Arch, options: MappingOptions) -> Mod
             faults.append(Diagnostic(f"layer {name!r} has a schedule already", pin.span, "leave it out of the mapping"))
         elif name not in layers and name not in copies:
             faults.append(Diagnostic(f"there is no layer {name!r} to map", pin.span, _listed(layers)))
+    if options.faults:
+        faults += [fault for name, pin in pins.items() if name in layers for fault in pin_faults(layers[name], pin)]
+        raise CompileError(_by_place([*options.faults, *faults, *unknown_ends(module, options)]))
     explicit: set[str] = set()
     pinned = [
         (nest, pins.get(nest.name), None if copy_name(nest.name) in layers else pins.get(copy_name(nest.name)))
@@ -57,7 +61,7 @@ def choose_schedules(module: Module, arch: Arch, options: MappingOptions) -> Mod
         except CompileError as error:
             faults += error.diagnostics
     if faults:
-        raise CompileError(list(dict.fromkeys(faults)))
+        raise CompileError(_by_place([*dict.fromkeys(faults), *unknown_ends(module, options)]))
 
     def scheduled(operation: Operation) -> Operation:
         if not isinstance(operation, Nest) or operation.schedule is not None:
@@ -74,6 +78,10 @@ def choose_schedules(module: Module, arch: Arch, options: MappingOptions) -> Mod
 def given_schedules(module: Module) -> frozenset[str]:
     """The names of nests that have a schedule already."""
     return frozenset(each.name for each in module.operations if isinstance(each, Nest) and each.schedule is not None)
+
+
+def _by_place(faults: Sequence[Diagnostic]) -> list[Diagnostic]:
+    return sorted(faults, key=lambda each: (each.span.file, each.span.line, each.span.column))
 
 
 def _listed(names: Collection[str]) -> str:

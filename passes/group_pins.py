@@ -68,6 +68,20 @@ def pinned_groups(module: Module, options: MappingOptions) -> list[Group]:
     return found
 
 
+def unknown_ends(module: Module, options: MappingOptions) -> Iterator[Diagnostic]:
+    """The layers that groups name and the module has not."""
+    places = {operation.name: number for number, operation in enumerate(module.operations)}
+    for pin in options.groups:
+        yield from _unknown_ends(pin, places)
+
+
+def _unknown_ends(pin: GroupPin, places: Mapping[str, int]) -> Iterator[Diagnostic]:
+    for name in (pin.first, pin.last):
+        if name not in places:
+            help = close_match(name, list(places)) or f"layers are: {', '.join(islice(places, 12))}"
+            yield Diagnostic(f"there is no layer {name!r} to run depth first", pin.span, help.strip())
+
+
 def _stripe_faults(pin: GroupPin, chain: Chain) -> Iterator[Diagnostic]:
     most = chain.most_stripes
     if pin.stripes > most:
@@ -92,10 +106,7 @@ def _nearest_chain(module: Module, uses: Uses, first: int, last: int) -> str:
 def _pin_faults(
     pin: GroupPin, places: Mapping[str, int], earlier: Sequence[Group], options: MappingOptions
 ) -> Iterator[Diagnostic]:
-    for name in (pin.first, pin.last):
-        if name not in places:
-            help = close_match(name, list(places)) or f"layers are: {', '.join(islice(places, 12))}"
-            yield Diagnostic(f"there is no layer {name!r} to run depth first", pin.span, help.strip())
+    yield from _unknown_ends(pin, places)
     if pin.first not in places or pin.last not in places:
         return
     first, last = places[pin.first], places[pin.last]

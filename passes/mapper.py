@@ -169,9 +169,13 @@ class Mapper:
         return id(self._seen[id(nest)][1]), replace(pin, span=NOWHERE, places=()) if pin else None, label
 
     def _schedule(self, nest: Nest, pin: Pin, label: str) -> Schedule:
-        if faults := list(pin_faults(nest, pin)):
+        faults = list(pin_faults(nest, pin))
+        try:
+            dataflows = self._dataflows(nest, pin)
+        except CompileError as error:
+            faults += error.diagnostics
+        if faults:
             raise CompileError(faults)
-        dataflows = self._dataflows(nest, pin)
         if pin.stay:  # whether it fits depends on what else stays: passes/keep.py
             return make_schedule(nest, self.arch, dataflows[0], pin.tiles, dict(pin.copies), label, "as pinned")
         if nest.is_empty:
@@ -238,7 +242,8 @@ class Mapper:
         if own.im2col is not None and (own.im2col == "none") != (kind == "none"):
             message = "it slides no window" if kind == "none" else "it slides a window"
             legal = "none" if kind == "none" else "implicit or explicit"
-            raise CompileError(Diagnostic(f"{nest.name}: im2col {own.im2col}: {message}", own.place("im2col"), legal))
+            fault = Diagnostic(f"{nest.name}: im2col {own.im2col}: {message}", own.place("im2col"), legal)
+            raise CompileError([fault, *pin_faults(nest, own)])
         wanted = own.im2col or self.options.im2col
         if wanted == "auto" and copy_pin is not None:
             wanted = "explicit"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..ir.diagnostics import NOWHERE, Span
+from ..ir.diagnostics import NOWHERE, Diagnostic, Span
 from ..ir.frozen import dataclass
 
 
@@ -49,7 +49,8 @@ class MappingOptions:
     one (passes/objective.py).
 
     `pins` are by nest name; those of stripes hold once the layers of `groups` are cut. After `time_limit_s` seconds the
-    search costs one mapping for each nest that is left, the one with the lowest bound, and says so.
+    search costs one mapping for each nest that is left, the one with the lowest bound, and says so. `faults` are those
+    of the text that pins and groups were read from: nothing is mapped, but what else is wrong with them is told, too.
     """
 
     dataflow: str = "auto"
@@ -58,3 +59,4 @@ class MappingOptions:
     pins: tuple[tuple[str, Pin], ...] = ()
     time_limit_s: float | None = None
     groups: tuple[GroupPin, ...] = ()
+    faults: tuple[Diagnostic, ...] = ()
