@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -11,11 +12,12 @@ from ..ir.diagnostics import CompileError
 from ..ir.files import read_text_bounded
 from . import components
 from .components_scaling import LARGEST_NM, SMALLEST_NM
-from .components_tables import Tables, built_in, read_table
+from .components_tables import Tables, built_in, read_what_is_sound
 from .price_rows import area_rows, energy_rows, leakage_rows, own_rows, renamed
 from .yaml_reader import LARGEST_BYTES, Fields
 
 _NODES = ("memory_technology_nm", "logic_technology_nm")
+_NAME_OF_COMPONENT = re.compile(r"memories(\[\d+\](\.name)?)?|vector|host")
 
 
 def _priced(arch: Arch) -> dict[str, tuple[str, ...]]:
@@ -47,9 +49,10 @@ def from_tables(top: Fields, arch: Arch, folder: Path | None) -> list[components
     if section is None:
         return []
     choice, leaks = choice_of(section, folder)
+    own = _own_rows(choice.tables, arch, section) if _is_named(top) else []
     if not _can_price(top):
         return []  # reported already
-    figures = [*components.figures(arch, choice), *_own_rows(choice.tables, arch, section)]
+    figures = [*components.figures(arch, choice), *own]
     return figures if leaks else [replace(each, leakage=None) for each in figures]
 
 
@@ -57,8 +60,8 @@ def choice_of(section: Fields, folder: Path | None) -> tuple[components.Choice, 
     """What a `components` section asks for, and whether that includes leakage."""
     memory_nm, logic_nm = technologies(section)
     tables = user_table(section, folder) if section.has("table") else built_in()
-    no_table = section.name("table") in section.faults.wrong  # the type may be one of those that it would have named
-    kind = section.text("dram") if no_table else section.choice("dram", tuple(tables.dram))
+    # The type may be one of those that a table which cannot be read would have named.
+    kind = section.choice("dram", tuple(tables.dram)) if tables.dram else section.text("dram")
     leaks = section.boolean("leakage", False)
     section.done()
     return components.Choice(memory_nm, logic_nm, kind, tables), leaks
@@ -86,18 +89,27 @@ def user_table(section: Fields, folder: Path | None) -> Tables:
     path = PurePosixPath(name)
     if folder is None:
         section.fault("table", "a table can be named in a file only", "prices in place: `energy`, `area`, `leakage`")
-        return built_in()
+        return _unread()
     place = folder / name
     if path.is_absolute() or not place.resolve().is_relative_to(folder.resolve()):
         section.fault("table", f"{name!r} leaves the folder of the description", "a path in that folder or below it")
-        return built_in()
+        return _unread()
     try:
         text = read_text_bounded(place, LARGEST_BYTES, "specs/energy.md says what a table of prices is")
-        return read_table(text, str(place))
+        tables, faults = read_what_is_sound(text, str(place))
     except CompileError as error:
         section.faults.include(error.diagnostics)
         section.faults.wrong.add(section.name("table"))
-        return built_in()
+        return _unread()
+    if faults:
+        section.faults.include(faults)
+        section.faults.wrong.add(section.name("table"))
+    return tables
+
+
+def _unread() -> Tables:
+    """Instead of a table that cannot be read."""
+    return replace(built_in(), dram={})
 
 
 def _own_rows(tables: Tables, arch: Arch, section: Fields) -> list[components.Figures]:
@@ -122,14 +134,20 @@ def _can_price(top: Fields) -> bool:
     return not any(name.partition(".")[0].partition("[")[0] in units for name in top.faults.wrong | top.faults.unsound)
 
 
+def _is_named(top: Fields) -> bool:
+    """Whether it is known which components there are, whatever is wrong with them."""
+    return not any(_NAME_OF_COMPONENT.fullmatch(name) for name in top.faults.wrong)
+
+
 def rows_of(
     top: Fields, arch: Arch, figures: Sequence[components.Figures]
 ) -> tuple[tuple[EnergyRow, ...], tuple[AreaRow, ...], tuple[LeakageRow, ...]]:
     """Rows from the tables, replaced or completed by those given in place, in a fixed order."""
-    sound = _can_price(top)
-    legal, placed = (_priced(arch), _placed(arch)) if sound else ({}, ())
-    energy = energy_rows(top, legal, figures, sound)
-    area, leakage = area_rows(top, placed, figures, sound), leakage_rows(top, placed, figures, sound)
+    sound, named = _can_price(top), _is_named(top)
+    legal, placed = (_priced(arch), _placed(arch)) if sound or named else ({}, ())
+    energy = energy_rows(top, legal, figures, sound, named)
+    area = area_rows(top, placed, figures, sound or named)
+    leakage = leakage_rows(top, placed, figures, sound, named)
     return (
         tuple(energy[key] for key in sorted(energy)),
         tuple(area[key] for key in sorted(area)),

@@ -154,6 +154,15 @@ def _exponents(ports: Mapping[str, Sequence[float]]) -> dict[str, tuple[float, f
 
 def read_table(text: str, file: str) -> Tables:
     """A user's table over the built-in one. Raises CompileError with all faults, each with line and column."""
+    tables, faults = read_what_is_sound(text, file)
+    if faults:
+        raise CompileError(faults)
+    return tables
+
+
+def read_what_is_sound(text: str, file: str) -> tuple[Tables, list[Diagnostic]]:
+    """The same with all faults. Where there are some, of the table is left which components its rows name, and which
+    types of main memory there are; none where they are not known. Raises CompileError where it holds no sections."""
     faults = Faults(text, file)
     root = read_yaml(text, faults)
     if not isinstance(root, MapNode):
@@ -166,8 +175,10 @@ def read_table(text: str, file: str) -> Tables:
     logic = _section(top, "logic", lambda each: _logic(each, tables.logic), dict[str, LogicRow]())
     energy, area, leakage = table_rows(top)
     top.done()
-    faults.raise_if_any()
-    return Tables(sram, {**tables.dram, **dram}, {**tables.logic, **logic}, energy, area, leakage)
+    if found := faults.in_order():
+        types = {} if any(name.startswith("dram") for name in faults.wrong) else {**tables.dram, **dram}
+        return replace(tables, dram=types, energy=energy, area=area, leakage=leakage), found
+    return Tables(sram, {**tables.dram, **dram}, {**tables.logic, **logic}, energy, area, leakage), []
 
 
 def _section(top: Fields, key: str, read: Callable[[Fields], _T], absent: _T) -> _T:
@@ -297,17 +308,20 @@ def table_rows(
         row = EnergyRow(
             each.text("component"), each.text("action"), each.number("energy_pj", 0, 1e12), each.text("source")
         )
-        energy.append((row, each.node.span))
         each.done()
+        if not {each.name("component"), each.name("action")} & top.faults.wrong:
+            energy.append((row, each.node.span))
     for each in top.list_of_fields("area", required=False):
-        area.append(
-            (AreaRow(each.text("component"), number_or_null(each, "area_um2"), each.text("source")), each.node.span)
-        )
+        place = AreaRow(each.text("component"), number_or_null(each, "area_um2"), each.text("source"))
         each.done()
+        if each.name("component") not in top.faults.wrong:
+            area.append((place, each.node.span))
     for each in top.list_of_fields("leakage", required=False):
         power = number_or_null(each, "leakage_mw")
-        leakage.append((LeakageRow(each.text("component"), power, each.text("source")), each.node.span))
+        leaks = LeakageRow(each.text("component"), power, each.text("source"))
         each.done()
+        if each.name("component") not in top.faults.wrong:
+            leakage.append((leaks, each.node.span))
     return tuple(energy), tuple(area), tuple(leakage)
 
 

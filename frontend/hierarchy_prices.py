@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,8 @@ from .components_logic import mac, wire
 from .components_memory import dram_bit, local_memory
 from .price_rows import area_rows, energy_rows, leakage_rows, own_rows, renamed
 from .yaml_reader import Fields, ListNode
+
+_NAME_OF_LEVEL = re.compile(r"levels(\[\d+\](\.(store|fanout))?)?")
 
 
 def actions(machine: Hierarchy) -> dict[str, tuple[str, ...]]:
@@ -33,13 +36,16 @@ def with_prices(top: Fields, machine: Hierarchy, folder: Path | None) -> Hierarc
     sound = not len(top.faults)
     legal = actions(machine)
     placed = tuple(name for name in legal if name != machine.levels[0].name) if machine.levels else ()
+    named = _are_named(top, machine)
     figures: list[Figures] = []
-    if sound and section is not None and asked is not None:
+    if section is not None and asked is not None:
         choice, leaks = asked
-        figures = [*_from_tables(machine, choice), *_own_rows(machine, choice, legal, placed, section)]
+        own = _own_rows(machine, choice, legal, placed, section) if sound or named else []
+        figures = [*_from_tables(machine, choice), *own] if sound else []
         figures = figures if leaks else [replace(each, leakage=None) for each in figures]
-    energy = energy_rows(top, legal, figures, sound, _are_named(top, machine))
-    area, leakage = area_rows(top, tuple(legal), figures, sound), leakage_rows(top, placed, figures, sound)
+    energy = energy_rows(top, legal, figures, sound, named)
+    area = area_rows(top, tuple(legal), figures, sound or named)
+    leakage = leakage_rows(top, placed, figures, sound, named)
     return replace(
         machine,
         energy=tuple(energy[component, action] for component, each in legal.items() for action in each
@@ -50,9 +56,9 @@ def with_prices(top: Fields, machine: Hierarchy, folder: Path | None) -> Hierarc
 
 
 def _are_named(top: Fields, machine: Hierarchy) -> bool:
-    """Whether all levels have been read, whatever is wrong elsewhere."""
+    """Whether the names of all levels have been read, whatever is wrong elsewhere."""
     node = top.node.entries.get("levels")
-    told = any(name.startswith("levels") for name in top.faults.wrong | top.faults.unsound)
+    told = any(_NAME_OF_LEVEL.fullmatch(name) for name in top.faults.wrong)
     return not told and isinstance(node, ListNode) and len(node.items) == len(machine.levels)
 
 

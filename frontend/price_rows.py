@@ -89,18 +89,20 @@ def energy_rows(
     return rows
 
 
-def area_rows(top: Fields, placed: Sequence[str], figures: Sequence[Figures], sound: bool) -> dict[str, AreaRow]:
+def area_rows(top: Fields, placed: Sequence[str], figures: Sequence[Figures], named: bool) -> dict[str, AreaRow]:
     rows = {each.area.component: each.area for each in figures if each.area is not None}
-    for entry, component in _placed_rows(top, "area", placed, sound):
+    for entry, component in _placed_rows(top, "area", placed, named):
         rows[component] = AreaRow(component, number_or_null(entry, "area_um2"), entry.text("source"))
         entry.done()
     return rows
 
 
-def leakage_rows(top: Fields, placed: Sequence[str], figures: Sequence[Figures], sound: bool) -> dict[str, LeakageRow]:
+def leakage_rows(
+    top: Fields, placed: Sequence[str], figures: Sequence[Figures], sound: bool, named: bool = False
+) -> dict[str, LeakageRow]:
     """Leakage is energy, too: it is taken only of a machine whose actions are priced."""
     rows = {each.leakage.component: each.leakage for each in figures if each.leakage is not None}
-    for entry, component in _placed_rows(top, "leakage", placed, sound):
+    for entry, component in _placed_rows(top, "leakage", placed, sound or named):
         rows[component] = LeakageRow(component, number_or_null(entry, "leakage_mw"), entry.text("source"))
         entry.done()
     if rows and sound and not (figures or top.has("energy")):
@@ -108,10 +110,10 @@ def leakage_rows(top: Fields, placed: Sequence[str], figures: Sequence[Figures],
     return rows
 
 
-def _placed_rows(top: Fields, key: str, placed: Sequence[str], sound: bool) -> Iterator[tuple[Fields, str]]:
+def _placed_rows(top: Fields, key: str, placed: Sequence[str], named: bool) -> Iterator[tuple[Fields, str]]:
     """The rows of a section that has one for each component, with the component; one given twice is told."""
     seen: set[str] = set()
-    for entry in _entries(top, key, sound):
+    for entry in _entries(top, key, named):
         component = entry.choice("component", placed)
         if component in seen and entry.name("component") not in top.faults.wrong:
             entry.fault("component", f"the {key} of {component!r} is given twice", "one row for each component")
@@ -120,9 +122,9 @@ def _placed_rows(top: Fields, key: str, placed: Sequence[str], sound: bool) -> I
         yield entry, component
 
 
-def _entries(top: Fields, key: str, sound: bool) -> list[Fields]:
-    """The rows of a section. Those of a machine that is not sound are not read: its components are not known."""
-    return top.list_of_fields(key, required=False) if top.has(key) and sound else []
+def _entries(top: Fields, key: str, named: bool) -> list[Fields]:
+    """The rows of a section. Those of a machine whose components are not known are not read."""
+    return top.list_of_fields(key, required=False) if top.has(key) and named else []
 
 
 def renamed(name: str, other: str, names: Container[str]) -> Callable[[str], str]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from math import prod
 
 from ..ir.affine import Affine
+from ..ir.diagnostics import closest
 from ..ir.frozen import dataclass
 from ..ir.hierarchy import FanOut, Hierarchy, Store
 from ..ir.loop_tree import Keep, LoopNode, LoopTree, Operand, OperandAxis, Spatial, Temporal, Workload
@@ -89,16 +90,16 @@ def read_mapping(text: str, file: str, workload: Workload, machine: Hierarchy) -
     for entry in top["mapping"].items():
         target, kind = level_name(entry["target"].text()), entry["type"].text()
         if target not in stores:
-            entry.fault(f"the mapping names a level {target[:40]!r}", f"one of {', '.join(stores)}")
-            continue
+            entry["target"].fault(f"the mapping names a level {target[:40]!r}", closest(target, stores))
         if kind in ("datatype", "bypass"):
             passed = [ROLES.get(name) for name in entry["bypass"].texts()]
             named = [ROLES.get(name) for name in entry["keep"].texts()]
-            kept[target] = tuple(role for role in kept[target] if role in named or role not in passed)
+            kept[target] = tuple(role for role in kept.get(target, ()) if role in named or role not in passed)
         elif kind in ("temporal", "spatial"):
             (temporal if kind == "temporal" else spatial)[target] = _read_loops(entry, workload)
         else:
-            entry.fault(f"the type of a mapping entry is {kind[:40]!r}", "datatype, temporal or spatial")
+            kinds = ("datatype", "temporal", "spatial", "bypass")
+            entry["type"].fault(f"the type of a mapping entry is {kind[:40]!r}", closest(kind, kinds))
     faults.raise_if_any()
     tree = _tree(workload, machine, kept, temporal, spatial)
     return tree, top.ignored_fields()
@@ -115,8 +116,9 @@ def _read_loops(entry: Foreign, workload: Workload) -> _Loops:
         factors[dim] = int(factor)
     words = " ".join(entry["permutation"].texts()).replace(",", " ").split()
     order = [dim for word in words for dim in ([word] if word in extents else word)]
-    if wrong := [dim for dim in order if dim not in extents]:
-        entry["permutation"].fault(f"the permutation names {wrong[0][:40]!r}", f"some of {', '.join(extents)}")
+    if wrong := [dim for dim in dict.fromkeys(order) if dim not in extents]:
+        named = ", ".join(repr(dim[:40]) for dim in wrong[:8])
+        entry["permutation"].fault(f"the permutation names {named}", f"some of {', '.join(extents)}")
     order += [dim for dim in extents if dim not in order]
     return _Loops(factors, tuple(order), entry["split"].integer(len(order), 0, 1 << 20))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from dnnc.cli.main import main
 from dnnc.cli.mapping_file import mapping_text, read_mapping
-from dnnc.ir.diagnostics import NOWHERE, CompileError
+from dnnc.ir.diagnostics import NOWHERE
 from dnnc.ir.module import Header, Module
 from dnnc.passes.mapping import Pin
 from support.commands import DIGITS, refused

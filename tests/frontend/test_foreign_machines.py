@@ -274,6 +274,22 @@ def test_a_mapping_of_another_machine_is_refused() -> None:
         read_mapping(MAPPING, "map.yaml", workload, machine)
 
 
+def test_an_unknown_level_does_not_hide_what_else_is_wrong_with_a_mapping() -> None:
+    workload, _ = read_problem(PROBLEM, "problem.yaml")
+    machine = read_arch(NESTED, "arch.yaml").machine
+    text = MAPPING.replace("target: spad", "target: spat").replace("C2 R3", "C2 Z3").replace("MC, split", "MYX, split")
+    with pytest.raises(CompileError) as caught:
+        read_mapping(
+            text.replace("type: temporal, factors: P5", "type: temporel, factors: P5"), "map.yaml", workload, machine
+        )
+    assert [(each.span.line, each.message, each.help) for each in caught.value.diagnostics] == [
+        (2, "the mapping names a level 'spat'", "did you mean 'spad'?"),
+        (2, "a factor names a dimension 'Z'", "one of C, M, P, R"),
+        (3, "the permutation names 'Y', 'X'", "some of C, M, P, R"),
+        (4, "the type of a mapping entry is 'temporel'", "did you mean 'temporal'?"),
+    ]
+
+
 @pytest.mark.parametrize(("given", "ours"), [("DRAM", "dram"), ("PE[0..3]", "pe_0_3"), ("1st", "x1st"), ("", "x")])
 def test_names(given: str, ours: str) -> None:
     assert level_name(given) == ours

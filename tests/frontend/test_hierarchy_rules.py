@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from dnnc.frontend.hierarchy_yaml import parse_hierarchy
 from dnnc.ir.diagnostics import CompileError
@@ -76,5 +78,22 @@ def test_prices_are_read_where_levels_are_whatever_else_is_wrong() -> None:
         "2:11 'clock_hz' must be a number, found '.inf'",
         "9:46 'energy[0].energy_pj' must be a number, found '.nan'",
     ]
-    (fault,) = _faults(text.replace(".inf", "1 GHz").replace("rows: 2", "rows: 0"))
-    assert fault.startswith("7:24 'levels[2].rows' is '0'")
+    level, price = _faults(text.replace(".inf", "1 GHz").replace("rows: 2", "rows: 0"))
+    assert level.startswith("7:24 'levels[2].rows' is '0'") and price.startswith("9:46 'energy[0].energy_pj'")
+    (nameless,) = _faults(text.replace(".inf", "1 GHz").replace("fanout: pe", "fanout: mac"))
+    assert "a level cannot be named 'mac'" in nameless
+
+
+def test_rows_of_a_table_are_read_where_levels_are_whatever_else_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "t.yaml").write_text("area: [{component: gbl, area_um2: -1, source: t}]\nfoo: 1\n")
+    text = TEXT.replace("1 GHz", ".inf") + "components: {technology_nm: 3, dram: lpddr9, table: t.yaml}\n"
+    with pytest.raises(CompileError) as caught:
+        parse_hierarchy(text, "small.yaml", tmp_path)
+    assert [(Path(each.span.file).name, each.message) for each in caught.value.diagnostics] == [
+        ("small.yaml", "'clock_hz' must be a number, found '.inf'"),
+        ("small.yaml", "'components.technology_nm' is '3'; it must lie between 7 and 130"),
+        ("small.yaml", "'components.dram' is 'lpddr9'"),
+        ("t.yaml", "the table names the component with an area 'gbl', which the machine has not"),
+        ("t.yaml", "'area[0].area_um2' is '-1'; it must lie between 0 and 1e+15"),
+        ("t.yaml", "unknown key 'foo'"),
+    ]

@@ -224,6 +224,46 @@ def test_rows_of_a_table_for_what_the_machine_has_not(tmp_path: Path) -> None:
     ]
 
 
+def test_faults_of_a_table_do_not_hide_names_that_the_machine_has_not(tmp_path: Path) -> None:
+    """Nor does a table that is wrong hide a wrong type of main memory, unless its own types are not known."""
+    table = tmp_path / "mine.yaml"
+    table.write_text(
+        "energy:\n- {component: spade, action: read_word, energy_pj: -7, source: t}\n"
+        "- {action: read_word, energy_pj: 7, source: t}\n"
+        "leakage:\n- {component: dram, leakage_mw: 7, source: t}\n"
+        "fo: 3\n"
+    )
+    text = SMALL + "components: {technology_nm: 3, dram: lpddr9, table: mine.yaml}"
+    own = [
+        f"{table}:2:3: the table names the component 'spade', which the machine has not",
+        f"{table}:2:52: 'energy[0].energy_pj' is '-7'; it must lie between 0 and 1e+12",
+        f"{table}:3:3: 'energy[1]' lacks the key 'component'",
+        f"{table}:5:3: the table names the component that leaks 'dram', which the machine has not",
+        f"{table}:6:1: unknown key 'fo'",
+    ]
+    *above, kind = [each.partition(": ")[2] for each in faults_of(text, tmp_path)][:2]
+    assert above == ["'components.technology_nm' is '3'; it must lie between 7 and 130"]
+    assert kind == "'components.dram' is 'lpddr9'"
+    assert faults_of(text, tmp_path)[2:] == own
+    table.write_text("dram: {rows: [{type: lpddr9}]}\n")
+    assert not any("components.dram" in each for each in faults_of(text, tmp_path))
+
+
+def test_prices_are_read_where_components_are_named_whatever_else_is_wrong() -> None:
+    text = SMALL.replace("rows: 4", "rows: 0")
+    assert text != SMALL
+    text += "energy:\n- {component: array, action: mac, energy_pj: -7, source: t}\n"
+    text += "area:\n- {component: spade, area_um2: 1, source: t}\n"
+    messages = [each.partition(": ")[2] for each in faults_of(text)]
+    assert messages == [
+        "'array.rows' is '0'; it must lie between 1 and 4096",
+        "'energy[0].energy_pj' is '-7'; it must lie between 0 and 1e+12",
+        "'area[0].component' is 'spade'",
+    ]
+    own, *_ = faults_of(text.replace("rows: 0", "rows: 4").replace("- {name: spad", "- {name: host"))
+    assert "a memory cannot be named 'host'" in own
+
+
 def test_a_table_that_is_not_there(tmp_path: Path) -> None:
     (fault,) = faults_of(SMALL + "components: {technology_nm: 45, dram: lpddr4, table: none.yaml}", tmp_path)
     assert str(tmp_path / "none.yaml") in fault
