@@ -202,7 +202,13 @@ def _miss(workload: Workload, machine: Hierarchy) -> Diagnostic:
 
 
 def _host_layer(region: HostRegion, module: Module, stand_in: Arch, machine: Hierarchy) -> Layer:
-    """What the host does, by the bytes that it moves: at its rate, and at the prices of main memory."""
+    """What the host does, by the bytes that it moves, at its rate and at the prices of main memory, and by its
+    operations where it has a rate of them."""
     counts = cost_host(region, module, stand_in)
     moved = {role: each for role, each in counts.traffic[MAIN_MEMORY].items() if role != Role.INSTRUCTION.value}
-    return Layer(region.name, counts.op, "host", host_layer(moved, counts.cycles, machine))
+    return Layer(
+        region.name,
+        counts.op,
+        "host",
+        host_layer(moved, counts.actions.get("host.operation", 0), counts.cycles, machine),
+    )

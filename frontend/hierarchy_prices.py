@@ -25,6 +25,8 @@ def actions(machine: Hierarchy) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {"mac": ("mac",)}
     for level in machine.levels:
         found[level.name] = ("read_word", "write_word") if isinstance(level, Store) else ("hop_bit",)
+    if machine.host.operations_per_second is not None:
+        found["host"] = ("operation",)  # what it moves is priced at main memory
     return found
 
 
@@ -35,7 +37,8 @@ def with_prices(top: Fields, machine: Hierarchy, folder: Path | None) -> Hierarc
     asked = choice_of(section, folder) if section is not None else None
     sound = not len(top.faults)
     legal = actions(machine)
-    placed = tuple(name for name in legal if name != machine.levels[0].name) if machine.levels else ()
+    elsewhere = ("host", *(level.name for level in machine.levels[:1]))
+    placed = tuple(name for name in legal if name not in elsewhere) if machine.levels else ()
     named = _are_named(top, machine)
     figures: list[Figures] = []
     if section is not None and asked is not None:
@@ -44,7 +47,7 @@ def with_prices(top: Fields, machine: Hierarchy, folder: Path | None) -> Hierarc
         figures = [*_from_tables(machine, choice), *own] if sound else []
         figures = figures if leaks else [replace(each, leakage=None) for each in figures]
     energy = energy_rows(top, legal, figures, sound, named)
-    area = area_rows(top, tuple(legal), figures, sound or named)
+    area = area_rows(top, tuple(name for name in legal if name != "host"), figures, sound or named)
     leakage = leakage_rows(top, placed, figures, sound, named)
     return replace(
         machine,

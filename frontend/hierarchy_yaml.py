@@ -38,6 +38,7 @@ from .yaml_reader import Faults, Fields, ListNode, MapNode, ScalarNode, read_yam
 DIMENSIONS = ("n", "m", "d", "p", "q", "c", "t", "r", "s", "g", "k", "k0", "k1", "g1", "g2")
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
+_RESERVED = ("mac", "host")  # components with prices of their own
 _ROLES = tuple(role.value for role in OPERAND_ROLES)
 _LARGEST_SIDE = 4096
 _MOST_LEVELS = 24
@@ -113,8 +114,9 @@ def _level(fields: Fields) -> Store | FanOut | None:
         return None
     kind = "store" if fields.has("store") else "fanout"
     name = fields.text(kind)
-    if not _NAME.fullmatch(name) or name == "mac":
-        fields.fault(kind, f"a level cannot be named {name[:40]!r}", "lower-case letters, digits and _; `mac` is taken")
+    if not _NAME.fullmatch(name) or name in _RESERVED:
+        help = f"lower-case letters, digits and _; {' and '.join(f'`{each}`' for each in _RESERVED)} are taken"
+        fields.fault(kind, f"a level cannot be named {name[:40]!r}", help)
     level = _store(fields, name) if kind == "store" else _fanout(fields, name)
     fields.done()
     return level

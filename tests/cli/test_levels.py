@@ -112,6 +112,16 @@ def test_the_host_is_priced_by_what_it_moves(folder: Path, document: dict[str, A
     (layer,) = [layer for layer in described["layers"] if layer["where"] == "host"]
     assert layer["cycles"] == 7 + 1 + 96 + 24 * 1000  # an operation of each element, at one a microsecond
     assert "the description's `host`" in described["provenance"]["cycles.host"]
+    assert layer["energy_pj"] == {"dram": pytest.approx(energy)}
+    own.write_text(own.read_text() + "energy: [{component: host, action: operation, energy_pj: 2.5, source: ours}]\n")
+    words = ["cost", str(folder / "m.onnx"), "--arch", str(own), "--json", str(tmp_path / "s.json")]
+    assert main([*words, "--accelergy", str(tmp_path / "acc")]) == 0
+    described = json.loads((tmp_path / "s.json").read_text())
+    (layer,) = [layer for layer in described["layers"] if layer["where"] == "host"]
+    assert layer["energy_pj"] == {"dram": pytest.approx(energy), "host": 24 * 2.5}
+    assert described["provenance"]["energy_pj.host.operation"] == "2.5 pJ: ours"
+    counts = (tmp_path / "acc" / "action_counts.yaml").read_text()
+    assert "host" in counts and "24" in counts
 
 
 def test_totals_are_the_sums_of_layers(document: dict[str, Any]) -> None:

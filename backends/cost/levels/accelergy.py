@@ -14,7 +14,13 @@ from ....ir.nest import Role
 from ..accelergy_text import Component, System, texts_of
 from .layers import LayerFigures
 
-_ACTIONS = {"read_word": "read", "write_word": "write", "hop_bit": "transfer_bit", "mac": "compute"}
+_ACTIONS = {
+    "read_word": "read",
+    "write_word": "write",
+    "hop_bit": "transfer_bit",
+    "mac": "compute",
+    "operation": "operation",
+}
 
 
 def files(layers: Sequence[LayerFigures], machine: Hierarchy) -> dict[str, str]:
@@ -57,3 +63,5 @@ def _shapes(machine: Hierarchy) -> Iterator[tuple[str, str, dict[str, int | floa
     widths: dict[str, int | float | str] = {"width_a": bits[Role.INPUT], "width_b": bits[Role.WEIGHT]}
     widths["accumulator_width"] = machine.partial_bits or bits[Role.OUTPUT]
     yield "mac", "intmac", widths, machine.lanes
+    if machine.host.operations_per_second is not None:
+        yield "host", "host", {}, 1

@@ -81,8 +81,12 @@ def vector_layer(nest: Nest, machine: Hierarchy) -> LayerFigures:
     return LayerFigures(0, 0, max(busy, moving), bound, priced(actions, machine), {main.name: own}, actions)
 
 
-def host_layer(moved: Mapping[str, Transfer], cycles: int, machine: Hierarchy) -> LayerFigures:
-    """A layer on the host: the bytes that it moves at main memory, by role, in whole words; its cycles are given."""
+HOST_OPERATION = ("host", "operation")
+
+
+def host_layer(moved: Mapping[str, Transfer], operations: int, cycles: int, machine: Hierarchy) -> LayerFigures:
+    """A layer on the host: the bytes that it moves at main memory, by role, in whole words, and its operations; its
+    cycles are given."""
     main = machine.stores[0]
     traffic: dict[str, Transfer] = {}
     read = written = 0
@@ -91,6 +95,7 @@ def host_layer(moved: Mapping[str, Transfer], cycles: int, machine: Hierarchy) -
         read, written = read + words[0], written + words[1]
         _add(traffic, role, *(count * main.word_bits // 8 for count in words))
     actions = {(main.name, "read_word"): read, (main.name, "write_word"): written}
+    actions |= {HOST_OPERATION: operations} if operations else {}
     return LayerFigures(0, 0, cycles, "host", priced(actions, machine), {main.name: traffic}, actions)
 
 

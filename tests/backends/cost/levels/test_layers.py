@@ -95,7 +95,15 @@ def test_a_layer_without_products_moves_every_operand_once() -> None:
 
 def test_what_the_host_moves_has_the_price_of_main_memory() -> None:
     """20 bytes in and 9 out are 3 and 2 words of eight."""
-    layer = host_layer({"input": Transfer(20, 0), "output": Transfer(0, 9)}, 1234, MACHINE)
+    layer = host_layer({"input": Transfer(20, 0), "output": Transfer(0, 9)}, 0, 1234, MACHINE)
     assert (layer.cycles, layer.bound, layer.macs) == (1234, "host", 0)
     assert layer.traffic == {"dram": {"input": Transfer(24, 0), "output": Transfer(0, 16)}}
     assert layer.energy_pj == {"dram": 3 * 10.0 + 2 * 20.0}
+
+
+def test_operations_of_the_host_have_a_price_of_their_own_where_there_is_one() -> None:
+    row = EnergyRow("host", "operation", 1.5, "t")
+    for machine, energy in ((MACHINE, {}), (replace(MACHINE, energy=(*MACHINE.energy, row)), {"host": 60.0})):
+        layer = host_layer({"input": Transfer(8, 0)}, 40, 7, machine)
+        assert layer.actions["host", "operation"] == 40
+        assert layer.energy_pj == {"dram": 10.0} | energy
