@@ -10,20 +10,22 @@ from dnnc.backends.cost.levels.cost import cost
 from dnnc.frontend.hierarchy_yaml import parse_hierarchy
 from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.loop_tree_text import parse_loop_tree
+from support.descriptions import levels_text
 from support.random_levels import plain, workload
 
-TEXT = """\
-name: small
-clock_hz: 1000
-bits: {input: 8, weight: 4, output: 8, partial: 24}
-vector_lanes: 5
-levels:
-  - {store: dram, word_bits: 64, latency_cycles: 3}
-  - {store: glb, word_bits: 64, capacity_bytes: 1024, holds: [input, output], keeps: [input], banks: 2, ports: 2,
-     read_words_per_cycle: 2, write_words_per_cycle: 2, shared_words_per_cycle: 2, latency_cycles: 3}
-  - {fanout: pe, rows: 3, cols: 4, row_dims: [m, k], link_bits: 16, hop_mm: 0.5, loops: {factors: {k: 3}},
-     bus_bits: {input: 16, output: 64}, chain: rows}
-  - {store: spad, word_bits: 8, depth_words: 16, holds: [weight], keeps: [weight], loops: {dims: [k], most: {k: 4}}}
+LEVELS = levels_text(
+    "store: dram, word_bits: 64, latency_cycles: 3",
+    "store: glb, word_bits: 64, capacity_bytes: 1024, holds: [input, output], keeps: [input], banks: 2, ports: 2,\n"
+    "     read_words_per_cycle: 2, write_words_per_cycle: 2, shared_words_per_cycle: 2, latency_cycles: 3",
+    "fanout: pe, rows: 3, cols: 4, row_dims: [m, k], link_bits: 16, hop_mm: 0.5, loops: {factors: {k: 3}},\n"
+    "     bus_bits: {input: 16, output: 64}, chain: rows",
+    "store: spad, word_bits: 8, depth_words: 16, holds: [weight], keeps: [weight], loops: {dims: [k], most: {k: 4}}",
+    clock="1000",
+    head="vector_lanes: 5\n",
+)
+TEXT = (
+    LEVELS
+    + """\
 components: {technology_nm: 45, dram: lpddr4}
 energy:
   - {component: mac, action: mac, energy_pj: 2, source: x}
@@ -32,6 +34,7 @@ area:
 leakage:
   - {component: mac, leakage_mw: 2, source: x}
 """
+)
 NUMBERS = list(re.finditer(r": (\d+(?:\.\d+)?)(?=[,}\n])", TEXT))
 TREE = parse_loop_tree(
     "keep dram input weight output\nkeep glb input\nspatial k 2 pe.rows\nkeep spad weight\ntemporal m 1\ntemporal k 1"
@@ -66,11 +69,8 @@ def test_a_number_is_refused_once_or_has_a_cost(found: str) -> None:
 
 
 def test_the_product_of_all_lanes_is_bounded() -> None:
-    fanouts = "\n".join(f"  - {{fanout: f{n}, rows: 4096, cols: 4096}}" for n in range(3))
-    head = (
-        "name: x\nclock_hz: 1 GHz\nbits: {input: 8, weight: 8, output: 8}\nlevels:\n  - {store: dram, word_bits: 8}\n"
-    )
+    fanouts = [f"fanout: f{n}, rows: 4096, cols: 4096" for n in range(3)]
     with pytest.raises(CompileError) as caught:
-        parse_hierarchy(head + fanouts, "x.yaml")
+        parse_hierarchy(levels_text("store: dram, word_bits: 8", *fanouts), "x.yaml")
     (fault,) = caught.value.diagnostics
     assert (fault.span.line, fault.message) == (7, f"with 'f1' there are {4096**4} instances")

@@ -7,16 +7,13 @@ from pathlib import Path
 import pytest
 from dnnc.frontend.hierarchy_yaml import parse_hierarchy
 from dnnc.ir.diagnostics import CompileError
+from support.descriptions import levels_text
 
-TEXT = """\
-name: small
-clock_hz: 1 GHz
-bits: {input: 8, weight: 4, output: 8, partial: 24}
-levels:
-  - {store: dram, word_bits: 64}
-  - {store: glb, word_bits: 64, capacity_bytes: 1 KiB, holds: [input, output]}
-  - {fanout: pe, rows: 2, cols: 2, row_dims: [k]}
-"""
+TEXT = levels_text(
+    "store: dram, word_bits: 64",
+    "store: glb, word_bits: 64, capacity_bytes: 1 KiB, holds: [input, output]",
+    "fanout: pe, rows: 2, cols: 2, row_dims: [k]",
+)
 
 
 def _faults(text: str) -> list[str]:

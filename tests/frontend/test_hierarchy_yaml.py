@@ -14,20 +14,17 @@ from dnnc.ir.arch import Host
 from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.hierarchy import FanOut, Hierarchy, Store, Tiles
 from dnnc.ir.nest import Role
+from support.descriptions import levels_text
 
-TEXT = """\
-name: small
-clock_hz: 1 GHz
-bits: {input: 8, weight: 4, output: 8, partial: 24}
-levels:
-  - {store: dram, word_bits: 64}
-  - {store: glb, word_bits: 64, capacity_bytes: 1 KiB, holds: [input, output], keeps: [input], read_words_per_cycle: 2}
-  - {fanout: pe, rows: 3, cols: 4, row_dims: [r, c], loops: {factors: {r: 3}},
-     bus_bits: {input: 16, output: 64}, chain: rows}
-  - {store: spad, word_bits: 8, depth_words: 16, holds: [weight], keeps: [weight], tiles: uneven,
-     loops: {dims: [c], most: {c: 4}}}
-components: {memory_technology_nm: 40, logic_technology_nm: 65, dram: lpddr4}
-"""
+LEVELS = levels_text(
+    "store: dram, word_bits: 64",
+    "store: glb, word_bits: 64, capacity_bytes: 1 KiB, holds: [input, output], keeps: [input], read_words_per_cycle: 2",
+    "fanout: pe, rows: 3, cols: 4, row_dims: [r, c], loops: {factors: {r: 3}},\n"
+    "     bus_bits: {input: 16, output: 64}, chain: rows",
+    "store: spad, word_bits: 8, depth_words: 16, holds: [weight], keeps: [weight], tiles: uneven,\n"
+    "     loops: {dims: [c], most: {c: 4}}",
+)
+TEXT = f"{LEVELS}components: {{memory_technology_nm: 40, logic_technology_nm: 65, dram: lpddr4}}\n"
 
 
 def _bundled(name: str) -> Hierarchy:

@@ -1,5 +1,16 @@
 """Texts of machine descriptions."""
 
+from __future__ import annotations
+
+
+def levels_text(
+    *levels: str, clock: str = "1 GHz", bits: str = "input: 8, weight: 4, output: 8, partial: 24", head: str = ""
+) -> str:
+    """A machine with levels inside the array, each the inside of its braces; `head` are lines before them."""
+    listed = "".join(f"  - {{{each}}}\n" for each in levels)
+    return f"name: small\nclock_hz: {clock}\nbits: {{{bits}}}\n{head}levels:\n{listed}"
+
+
 SMALL = """\
 name: small
 clock_hz: 1 GHz

@@ -12,18 +12,15 @@ from dnnc.backends.cost.levels.accelergy import files
 from dnnc.backends.cost.levels.layers import LayerFigures, reported_pj
 from dnnc.frontend.accelergy import import_tables
 from dnnc.frontend.hierarchy_yaml import parse_hierarchy
+from support.descriptions import levels_text
 
-TEXT = """\
-name: small
-clock_hz: 1 GHz
-bits: {input: 8, weight: 4, output: 8, partial: 24}
-levels:
-  - {store: dram, word_bits: 64}
-  - {fanout: rows, rows: 3, cols: 1, hop_mm: 0.1}
-  - {store: glb, word_bits: 64, depth_words: 128, banks: 2}
-  - {fanout: pe, rows: 3, cols: 4, hop_mm: 0.2}
-  - {store: spad, word_bits: 8, depth_words: 16}
-"""
+TEXT = levels_text(
+    "store: dram, word_bits: 64",
+    "fanout: rows, rows: 3, cols: 1, hop_mm: 0.1",
+    "store: glb, word_bits: 64, depth_words: 128, banks: 2",
+    "fanout: pe, rows: 3, cols: 4, hop_mm: 0.2",
+    "store: spad, word_bits: 8, depth_words: 16",
+)
 PRICED = TEXT + "components: {technology_nm: 45, dram: lpddr4, leakage: true}\n"
 ACTIONS = {("mac", "mac"): 10**18, ("dram", "read_word"): 7, ("pe", "hop_bit"): 30, ("spad", "write_word"): 0}
 LAYERS = [
