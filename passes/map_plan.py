@@ -28,6 +28,7 @@ CLASSES = 64  # of the tiles of a loop
 ENTRIES = 4096  # of a table of durations
 STEPS = 1 << 14  # iterations that are walked
 PERIODS = 32
+STARTS = 256  # of commands of a queue: four times as many are remembered, or of its entries
 FARTHEST = 255  # distance of a wait
 NEVER = -(1 << 61)
 LONG_AGO = NEVER // 2
@@ -39,17 +40,23 @@ AHEAD, AFTER_COMPUTE, AFTER_STORE = range(3)
 class Walk(NamedTuple):
     """Room for one walk. `loops` has a row a loop (from 1): dimension, tiles, classes, then the class, what is left of
     it and the repetitions in it while walking; `firsts` the first tile of each class. `tables` are durations of reads,
-    stores, computes and their tails with `strides`; `loads` where an operand is loaded, how deep and what it waits for.
-    `state` and `seen` are of the max-plus vector, `lags` by how much dispatch lies before compute in `seen`."""
+    stores, computes and their tails with `strides`; `loads` where an operand is loaded, how deep and what it waits for;
+    `noted` what the last walk's loops and tables are of, then what it needs of them besides.
+    `state` and `seen` are of the max-plus vector, `lags` by how much dispatch lies before compute in `seen`. The queues
+    have the last rows of `starts`: when each command began, `issued` how many there were, `seen_issued` at `seen`."""
 
     loops: Ints
     firsts: Ints
     tables: Ints
     strides: Ints
     loads: Ints
+    noted: Ints
     state: Ints
     seen: Ints
     lags: Ints
+    starts: Ints
+    issued: Ints
+    seen_issued: Ints
     changes: Ints
     box: Ints
 
@@ -57,7 +64,8 @@ class Walk(NamedTuple):
 def room(problem: Problem) -> Walk:
     """Room for walks of a problem."""
     operands, dims = problem.relevant.shape
-    rows = WAITS + 2 * (LOOPS + 1) + int(problem.machine[QUEUES : QUEUES + 3].sum())
+    rows = WAITS + 2 * (LOOPS + 1)
+    starts = 1 << (4 * int(max(STARTS, *problem.machine[QUEUES : QUEUES + 3])) - 1).bit_length()
     zeros: Any = np.zeros
     return Walk(
         zeros((LOOPS + 1, 6), np.int64),
@@ -65,14 +73,20 @@ def room(problem: Problem) -> Walk:
         zeros((operands + 2, ENTRIES), np.int64),
         zeros((operands + 2, LOOPS + 1), np.int64),
         zeros((operands, 4), np.int64),
+        np.full(2 * dims + NOTED, -1, np.int64),
         zeros(rows, np.int64),
         zeros((LOOPS + 1, PERIODS + 1, rows), np.int64),
         zeros((LOOPS + 1, PERIODS + 1), np.int64),
+        zeros((3, starts), np.int64),
+        zeros(3, np.int64),
+        zeros((LOOPS + 1, PERIODS + 1, 3), np.int64),
         zeros((LOOPS + 1, rows + 1), np.int64),
         zeros((4, max(dims, LOOPS) + 1), np.int64),
     )
 
 
+# Of `noted`: whether the walk is countable, and whether queues imply far waits; before them dataflow, loops and sizes.
+IS_COUNTABLE, COMPUTED_FAR, STORED_FAR, NOTED = 1, 2, 3, 4
 DIM, TILES, NUMBER_OF_CLASSES, AT, LEFT, REPEATED = range(6)
 PLACE, DEPTH, WAIT_COMPUTE, WAIT_STORE = range(4)
 BEFORE, AFTER = 2, 3  # rows of `box`: classes of the loops before and after a step

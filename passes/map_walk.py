@@ -21,16 +21,19 @@ from .map_plan import (
     BEFORE,
     BUS_FREE,
     COMPUTED,
+    COMPUTED_FAR,
     DEPTH,
     DIM,
     DISPATCH,
     FARTHEST,
+    IS_COUNTABLE,
     LATEST,
     LEFT,
     LOADED,
     LONG_AGO,
     LOOPS,
     NEVER,
+    NOTED,
     NUMBER_OF_CLASSES,
     PERIODS,
     PLACE,
@@ -39,6 +42,7 @@ from .map_plan import (
     STEPS,
     STORED,
     STORED_BEFORE,
+    STORED_FAR,
     TILES,
     UNIT,
     UNKNOWN,
@@ -55,20 +59,15 @@ from .map_problem import CONFIGURES, DISPATCH_CYCLES, LATENCY, QUEUES, Ints, Pro
 
 
 @inlined
-def issue(
-    state: Ints, machine: Ints, loops: int, engine: int, resource: int, ready: int, duration: int, tail: int
-) -> None:
+def issue(problem: Problem, walk: Walk, engine: int, resource: int, ready: int, duration: int, tail: int) -> None:
     """A command (specs/isa.md, section 3) that may start at `ready`."""
-    entries = machine[QUEUES + engine]
-    first = WAITS + 2 * (loops + 1)
-    for before in range(engine):
-        first += machine[QUEUES + before]
-    dispatched = max(state[DISPATCH] + machine[DISPATCH_CYCLES], state[first])
+    state, machine, starts, number = walk.state, problem.machine, walk.starts[engine], walk.issued[engine]
+    leaves_queue = starts[(number - machine[QUEUES + engine]) & (starts.size - 1)]
+    dispatched = max(state[DISPATCH] + machine[DISPATCH_CYCLES], leaves_queue)
     state[DISPATCH] = dispatched
     start = max(dispatched, state[resource], ready)
-    for entry in range(first, first + entries - 1):
-        state[entry] = state[entry + 1]
-    state[first + entries - 1] = start
+    starts[number & (starts.size - 1)] = start
+    walk.issued[engine] = number + 1
     state[resource] = start + duration
     state[LOADED + engine] = max(start + duration + tail, state[LOADED + engine])
 
@@ -104,7 +103,7 @@ def issue_loads(problem: Problem, walk: Walk, loops: int, place: int, carry: int
             elif load[WAIT_STORE] == RECORDED:
                 ready = max(ready, state[WAITS + loops + 1 + depth])
         duration = entry_at(walk, operand, loops, AFTER)
-        issue(state, problem.machine, loops, 0, BUS_FREE, ready, duration, problem.machine[LATENCY])
+        issue(problem, walk, 0, BUS_FREE, ready, duration, problem.machine[LATENCY])
 
 
 @inlined
@@ -119,7 +118,7 @@ def step(problem: Problem, walk: Walk, loops: int, carry: int, output_depth: int
     for loop in range(1, loops + 1):
         entry += walk.strides[operands, loop] * walk.box[BEFORE, loop]
     tail = walk.tables[operands + 1, entry]
-    issue(state, problem.machine, loops, 1, UNIT, max(ready, state[output_free]), duration, tail)
+    issue(problem, walk, 1, UNIT, max(ready, state[output_free]), duration, tail)
     if carry:
         for loop in range(carry, loops + 1):
             state[WAITS + loop] = state[COMPUTED]
@@ -127,7 +126,7 @@ def step(problem: Problem, walk: Walk, loops: int, carry: int, output_depth: int
     if carry <= output_depth:
         state[STORED_BEFORE] = state[STORED]
         duration = entry_at(walk, operands - 1, loops, BEFORE)
-        issue(state, problem.machine, loops, 2, BUS_FREE, state[COMPUTED], duration, problem.machine[LATENCY])
+        issue(problem, walk, 2, BUS_FREE, state[COMPUTED], duration, problem.machine[LATENCY])
         if carry:
             for loop in range(carry, loops + 1):
                 state[WAITS + loops + 1 + loop] = state[STORED]
@@ -157,7 +156,7 @@ def enter(
 @inlined
 def note_changes(problem: Problem, walk: Walk, loops: int, loop: int, output_depth: int) -> None:
     """The rows of the state that the body of a loop changes, after how many there are."""
-    machine, changes = problem.machine, walk.changes[loop]
+    changes = walk.changes[loop]
     storing, loading = loop <= output_depth, False
     for operand in range(problem.relevant.shape[0] - 1):
         loading = loading or walk.loads[operand, DEPTH] >= loop
@@ -177,41 +176,71 @@ def note_changes(problem: Problem, walk: Walk, loops: int, loop: int, output_dep
         if changed:
             count += 1
             changes[count] = row
-    first = WAITS + 2 * (loops + 1)
-    for engine in range(3):
-        for row in range(first, first + machine[QUEUES + engine]):
-            if engine == 1 or (engine == 0 and loading) or (engine == 2 and storing):
-                count += 1
-                changes[count] = row
-        first += machine[QUEUES + engine]
     changes[0] = count
 
 
 @inlined
-def skip_periods(walk: Walk, loop: int) -> None:
+def are_queues_later(problem: Problem, walk: Walk, loop: int, place: int, by: int) -> bool:
+    """Whether the queues are those at `place` of the seen states of a loop, later by a constant. What began before the
+    dispatcher's time does not hold it up."""
+    dispatch, dispatch_then = walk.state[DISPATCH], walk.seen[loop, place, DISPATCH]
+    for engine in range(3):
+        number, number_then = walk.issued[engine], walk.seen_issued[loop, place, engine]
+        if number == number_then:
+            continue
+        starts, entries = walk.starts[engine], problem.machine[QUEUES + engine]
+        if number - number_then + entries > starts.size:  # no longer remembered
+            return False
+        for each in range(1, entries + 1):
+            now, then = starts[(number - each) & (starts.size - 1)], starts[(number_then - each) & (starts.size - 1)]
+            if now <= dispatch and then <= dispatch_then:
+                break
+            if now - then != by:
+                return False
+    return True
+
+
+@inlined
+def repeat_commands(problem: Problem, walk: Walk, loop: int, place: int, by: int) -> None:
+    """The commands that are in the queues which changed since `place` once more, later by a constant: those before
+    them stay as they are, as seen states of outer loops are of them."""
+    for engine in range(3):
+        number, starts, entries = walk.issued[engine], walk.starts[engine], problem.machine[QUEUES + engine]
+        if number == walk.seen_issued[loop, place, engine]:
+            continue
+        for each in range(number, number + entries):
+            start = starts[(each - entries) & (starts.size - 1)]
+            starts[each & (starts.size - 1)] = start + by if start > LONG_AGO else start
+        walk.issued[engine] = number + entries
+
+
+@inlined
+def skip_periods(problem: Problem, walk: Walk, loop: int) -> None:
     """After a repetition of `loop`: if the state is that of an earlier repetition plus a constant, all whole periods
-    that are left of the class at once."""
+    that are left of the class at once. Times before that of the dispatcher may differ: no command begins before it."""
     state, seen, lags, changes = walk.state, walk.seen[loop], walk.lags[loop], walk.changes[loop]
     repeated, left = walk.loops[loop, REPEATED], walk.loops[loop, LEFT]
-    newest, lag = repeated % (PERIODS + 1), state[COMPUTED] - state[DISPATCH]
+    newest, lag, dispatch = repeated % (PERIODS + 1), state[COMPUTED] - state[DISPATCH], state[DISPATCH]
     place = newest
     for period in range(1, min(repeated, PERIODS + 1)):
         place = place - 1 if place > 0 else PERIODS
         if lags[place] != lag:  # they lie side by side, states do not
             continue
         older = seen[place]
-        by = state[DISPATCH] - older[DISPATCH]
+        by = dispatch - older[DISPATCH]
         same = True
         for each in range(1, changes[0] + 1):
             now, before = state[changes[each]], older[changes[each]]
-            if now - before != by and (now > LONG_AGO or before > LONG_AGO):
+            if now - before != by and (now > dispatch or before > older[DISPATCH]):
                 same = False
                 break
-        if same:
+        if same and are_queues_later(problem, walk, loop, place, by):
+            skipped = by * (left // period)
             for each in range(1, changes[0] + 1):
                 row = changes[each]
                 if state[row] > LONG_AGO:
-                    state[row] += by * (left // period)
+                    state[row] += skipped
+            repeat_commands(problem, walk, loop, place, skipped)
             walk.loops[loop, LEFT] = left % period
             walk.loops[loop, REPEATED] = -(1 << 40)  # what is left is shorter than a period
             return
@@ -219,6 +248,8 @@ def skip_periods(walk: Walk, loop: int) -> None:
     lags[newest] = lag
     for each in range(1, changes[0] + 1):
         older[changes[each]] = state[changes[each]]
+    for engine in range(3):
+        walk.seen_issued[loop, newest, engine] = walk.issued[engine]
 
 
 @inlined
@@ -242,12 +273,15 @@ def is_countable(problem: Problem, walk: Walk, loops: int) -> bool:
 
 
 @inlined
-def walk_cycles(problem: Problem, walk: Walk, dataflow: int, sizes: Ints, order: Ints, copies: int) -> int:
-    """Cycles of the mapping with tiles of `sizes`, main-memory loops in `order` (those of one tile do not count) and
-    two copies of the operands whose bits are set in `copies`; UNKNOWN where the walk cannot tell."""
-    machine, state = problem.machine, walk.state
-    operands = problem.relevant.shape[0]
-    loops = 0
+def prepare(problem: Problem, walk: Walk, dataflow: int, sizes: Ints, order: Ints) -> int:
+    """The loops of a walk with their classes and tables, unless they are those of the last one: how many, or UNKNOWN
+    where there is no room."""
+    machine, noted, operands = problem.machine, walk.noted, problem.relevant.shape[0]
+    loops, same = 0, noted[0] == dataflow
+    for dim in range(sizes.size):
+        same = same and noted[NOTED + dim] == sizes[dim]
+        noted[NOTED + dim] = sizes[dim]
+    noted[0] = -1  # nothing, until all of it is made
     for place in range(order.size):
         dim = order[place]
         if dim < 0:
@@ -257,34 +291,55 @@ def walk_cycles(problem: Problem, walk: Walk, dataflow: int, sizes: Ints, order:
             loops += 1
             if loops > LOOPS:
                 return UNKNOWN
-            row = walk.loops[loops]
-            row[DIM] = dim
-            row[TILES] = tiles
-            if not find_classes(problem, walk, loops, sizes[dim]):
-                return UNKNOWN
+            same = same and walk.loops[loops, DIM] == dim
+            walk.loops[loops, DIM] = dim
+            walk.loops[loops, TILES] = tiles
+    if same:
+        noted[0] = dataflow
+        return loops
+    for loop in range(1, loops + 1):
+        if not find_classes(problem, walk, loop, sizes[walk.loops[loop, DIM]]):
+            return UNKNOWN
     computes, stores = 0, 0
     for table in range(operands + 1):
         entries = fill_table(problem, walk, dataflow, sizes, loops, table)
         if not entries:
             return UNKNOWN
         stores, computes = computes, entries
-    if not is_countable(problem, walk, loops):
-        return UNKNOWN
     shortest, longest = walk.tables[operands, 0], 0
     for entry in range(computes):
         shortest = min(shortest, walk.tables[operands, entry])
         longest = max(longest, walk.tables[operands + 1, entry])
-    computed = (FARTHEST - 2 - machine[QUEUES + 1]) * shortest >= longest
+    noted[COMPUTED_FAR] = (FARTHEST - 2 - machine[QUEUES + 1]) * shortest >= longest
     shortest = walk.tables[operands - 1, 0]
     for entry in range(stores):
         shortest = min(shortest, walk.tables[operands - 1, entry])
-    stored = (FARTHEST - 2 - machine[QUEUES + 2]) * shortest >= machine[LATENCY]
+    noted[STORED_FAR] = (FARTHEST - 2 - machine[QUEUES + 2]) * shortest >= machine[LATENCY]
+    noted[IS_COUNTABLE] = is_countable(problem, walk, loops)
+    noted[0] = dataflow
+    return loops
+
+
+@inlined
+def walk_cycles(problem: Problem, walk: Walk, dataflow: int, sizes: Ints, order: Ints, copies: int) -> int:
+    """Cycles of the mapping with tiles of `sizes`, main-memory loops in `order` (those of one tile do not count) and
+    two copies of the operands whose bits are set in `copies`; UNKNOWN where the walk cannot tell."""
+    machine, state = problem.machine, walk.state
+    operands = problem.relevant.shape[0]
+    loops = prepare(problem, walk, dataflow, sizes, order)
+    if loops == UNKNOWN or not walk.noted[IS_COUNTABLE]:
+        return UNKNOWN
     output_depth = depth_of(problem, walk, operands - 1, loops)
+    computed, stored = walk.noted[COMPUTED_FAR] > 0, walk.noted[STORED_FAR] > 0
     if not plan_loads(problem, walk, copies, loops, output_depth, computed, stored):
         return UNKNOWN
     output_free = STORED_BEFORE if copies >> (operands - 1) & 1 else STORED
     for row in range(state.size):
         state[row] = NEVER
+    for engine in range(3):
+        walk.issued[engine] = machine[QUEUES + engine]
+        for entry in range(machine[QUEUES + engine]):
+            walk.starts[engine, entry] = NEVER
     state[BUS_FREE] = 0
     state[UNIT] = 0
     state[DISPATCH] = machine[DISPATCH_CYCLES] * machine[CONFIGURES]
@@ -297,7 +352,7 @@ def walk_cycles(problem: Problem, walk: Walk, dataflow: int, sizes: Ints, order:
     while loop > 0:
         row = walk.loops[loop]
         if row[REPEATED] > 0:
-            skip_periods(walk, loop)
+            skip_periods(problem, walk, loop)
         entered = row[AT]
         if row[LEFT] > 0:
             row[LEFT] -= 1
