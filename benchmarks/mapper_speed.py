@@ -122,10 +122,11 @@ def bound_halves(
         cut, root = widest(tables, at), queue.tags[place, ROOT]
         if cut < 0:
             continue
-        node, loop = at[cut], note_others(problem, tables, scratch, roots.orders[root], at, cut)
+        node, dataflow, bits = at[cut], roots.dataflows[root], roots.bits[root]
+        note_others(problem, tables, scratch, dataflow, bits, at, cut)
         for half in range(2):
             at[cut] = tables.nodes[node, LEFT + half]
-            note_box(problem, tables, scratch, at, cut, loop)
-            bound_box(problem, tables, scratch, goal, np.inf, roots.dataflows[root], at, cut, True)
+            note_box(problem, tables, scratch, dataflow, bits, at, cut)
+            bound_box(problem, tables, scratch, goal, np.inf, dataflow, bits, at, cut, True)
             count += 1
     return count

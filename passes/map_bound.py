@@ -10,25 +10,23 @@ boxes each figure is the least that it can be.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numba.cpython.unsafe import numbers
 
 from ..ir.compiled import inlined
 from ..ir.program import INSTRUCTION_BYTES
 from .map_box import (
-    ALWAYS,
-    CYCLES,
-    EARLIEST,
     ELEMENTS,
     GAP,
-    LASTS,
+    KNOWN_LATEST,
+    KNOWN_LONGEST,
     LATER,
-    LATEST,
     LOCAL_BYTES,
-    LONGEST,
     MAIN_BYTES,
     MAY_BE_TWICE,
     MAYBE_TILED,
-    OFTEN,
     OUTPUT_ONCE,
     OUTPUT_TWICE,
     PINNED,
@@ -44,17 +42,13 @@ from .map_box import (
     note_box,
     note_others,
 )
-from .map_commands import ceil_div, tile_cycles
+from .map_commands import ceil_div
 from .map_goal import Goal, enough_cycles
 from .map_problem import (
     ALL,
-    BATCH,
-    COL,
-    COLUMN,
     COMMAND,
     CONFIGURES,
     DISPATCH_CYCLES,
-    LANE,
     LATENCY,
     OF_BODY,
     OF_BYTES,
@@ -68,19 +62,18 @@ from .map_problem import (
     PER_MAIN_WRITTEN,
     PER_MEMORY,
     PER_POST,
-    POINT,
     POST_LANES,
     REDUCE,
     REDUCES,
-    ROW,
     VECTOR,
     Ints,
     Problem,
 )
-from .map_tables import LAST, Tables
-from .map_transfers import note_operand
-from .map_work import work_of
+from .map_tables import Tables
+from .map_transfers import note_operands
+from .map_work import last_cycles, work_of
 
+_trailing_zeros: Any = numbers.trailing_zeros
 ANY_COPIES = -1
 MISFIT, UNDECIDED = -1, -2  # in place of cycles: nothing fits; `with_copies` bounds each choice of copies
 
@@ -125,8 +118,8 @@ def fits(problem: Problem, scratch: Scratch, copies: int) -> bool:
     """Whether the smallest tiles fit with two copies of the operands that `copies` has bits for and that need them."""
     needed, free = scratch.needed, scratch.bounded[MAY_BE_TWICE]
     for memory in range(problem.capacities.size):
-        room = problem.capacities[memory] - needed[WITH_ONE, memory]
-        if needed[WITH_TWO, memory] - needed[WITH_ONE, memory] > room:
+        if needed[WITH_TWO, memory] > problem.capacities[memory]:
+            room = problem.capacities[memory] - needed[WITH_ONE, memory]
             for operand in range(problem.operands.shape[0]):
                 if problem.operands[operand, OF_MEMORY] == memory and (copies & free) >> operand & 1:
                     room -= scratch.moved[operand, TILE]
@@ -141,12 +134,13 @@ def with_copies(problem: Problem, scratch: Scratch, copies: int) -> int:
     nothing else is pinned or needed: the output may pause the execution unit, and so may all loads."""
     bounded, operands = scratch.bounded, problem.operands.shape[0]
     two = bounded[TWICE] | (copies & bounded[MAY_BE_TWICE])
+    once = ((1 << operands) - 1) & ~two
     unit, times = bounded[UNIT], 0
-    for operand in range(operands):
-        if not two >> operand & 1:
-            moved = scratch.moved[operand]
-            unit += moved[LATER]
-            times = max(times, moved[TIMES] - 1)
+    while once:
+        moved = scratch.moved[_trailing_zeros(once)]
+        unit += moved[LATER]
+        times = max(times, moved[TIMES] - 1)
+        once &= once - 1
     others = bounded[OUTPUT_TWICE] if two >> (operands - 1) & 1 else bounded[OUTPUT_ONCE]
     cycles: int = max(others, unit + times * bounded[GAP])
     return cycles
@@ -171,8 +165,8 @@ def with_best_copies(problem: Problem, scratch: Scratch, enough: float) -> int:
 
 @inlined
 def bound_box(
-    problem: Problem, tables: Tables, scratch: Scratch, goal: Goal, value: float, dataflow: int, at: Ints, cut: int,
-    any_copies: bool,
+    problem: Problem, tables: Tables, scratch: Scratch, goal: Goal, value: float, dataflow: int, bits: Ints, at: Ints,
+    cut: int, any_copies: bool,
 ) -> tuple[int, float]:  # fmt: skip
     """Lower bounds of cycles and of energy in pJ over a noted box (passes/map_box.py) with the best copies that fit;
     MISFIT where nothing fits. Not with `any_copies`: UNDECIDED, or cycles that are enough whatever the copies. Once the
@@ -187,34 +181,19 @@ def bound_box(
         alone = max(ready + work + tail + latency, dispatch * (machine[CONFIGURES] + times + 1))
         if alone >= enough_cycles(goal, value, 0.0):
             return alone, 0.0
-    for memory in range(problem.capacities.size):
-        scratch.needed[WITH_ONE, memory] = 0
-        scratch.needed[WITH_TWO, memory] = 0
     # Compute, its store, the loads of the next iteration but one, its compute: no two of these overlap. Where reduced
     # dimensions are not tiled every iteration stores; else what links is an operand that every iteration loads.
     reduce_whole = not here[MAYBE_TILED] & here[REDUCED]
-    linked, is_linked = 0, reduce_whole
-    load_cycles, load_times, first_loads, free, two = 0, 0, 0, 0, 0
-    for operand in range(operands):
-        if not note_operand(problem, tables, scratch, at, cut, operand, dataflow, goal.priced):
-            return MISFIT, 0.0
-        moved = scratch.moved[operand]
-        if moved[PINNED] == 2 or moved[TIMES] == 1:  # or would not be faster with two: it may be moved once
-            two |= 1 << operand
-        elif moved[PINNED] == 0:
-            free |= 1 << operand
-        if operand < operands - 1:
-            load_cycles += moved[CYCLES]
-            load_times += moved[TIMES]
-            first_loads += moved[EARLIEST]
-            if reduce_whole or (moved[ALWAYS] and problem.operands[operand, OF_BODY] > 0):
-                is_linked = True
-                linked += moved[LATER]
-    stores, bounded = scratch.moved[operands - 1], scratch.bounded
-    stored = max(stores[CYCLES], stores[TIMES] * machine[COMMAND] + ceil_div(stores[ELEMENTS], machine[POST_LANES]))
-    last_store, longest = stores[LATEST], stores[LONGEST]
+    is_fit, load_cycles, load_times, first_loads, linked, is_linked = note_operands(
+        problem, tables, scratch, bits, at, cut, dataflow, goal.priced, reduce_whole
+    )
+    if not is_fit:
+        return MISFIT, 0.0
+    stores, bounded, moves = scratch.moved[operands - 1], scratch.bounded, scratch.known[operands - 1]
+    last_store = moves[scratch.places[operands - 1], KNOWN_LATEST]
+    longest = moves[scratch.places[operands - 1], KNOWN_LONGEST]
+    stored = max(stores[LATER], stores[TIMES] * machine[COMMAND] + ceil_div(stores[ELEMENTS], machine[POST_LANES]))
     stores[LATER] = max(0, stored - longest)
-    bounded[MAY_BE_TWICE], bounded[TWICE] = free, two
     energy = 0.0
     if goal.priced:
         energy = energy_of(problem, scratch, dataflow, times, load_times, a, b, partial)
@@ -229,18 +208,19 @@ def bound_box(
         ready + load_cycles + stored,
         dispatch * (machine[CONFIGURES] + load_times + times + stores[TIMES] + 1),
     )
+    if any_copies and max(unit, others) >= enough:
+        return max(unit, others), energy
+    free, two = 0, 0
+    for operand in range(operands):
+        pinned, once = scratch.moved[operand, PINNED], scratch.moved[operand, TIMES] == 1
+        two |= (pinned == 2 or once) << operand  # or would not be faster with two: it may be moved once
+        free |= (pinned == 0 and not once) << operand
+    bounded[MAY_BE_TWICE], bounded[TWICE] = free, two
     if max(unit, others) >= enough:
         return max(unit, others), energy
-    row, col, lane = problem.blocked[dataflow, ROW], problem.blocked[dataflow, COL], problem.blocked[dataflow, LANE]
-    last, _ = tile_cycles(
-        machine, dataflow, here[LASTS + BATCH], here[LASTS + POINT], here[LASTS + COLUMN], here[LASTS + REDUCE],
-        tables.nodes[at[row], LAST] if row >= 0 else 1,
-        tables.nodes[at[col], LAST] if col >= 0 else 1,
-        tables.nodes[at[lane], LAST] if lane >= 0 else 1,
-    )  # fmt: skip
-    waiting = ready + load_cycles + stored + last + tail + latency
+    waiting = ready + load_cycles + stored + last_cycles(problem, tables, here, at, dataflow) + tail + latency
     finished = waiting
-    if stores[OFTEN] > 1:
+    if here[MAYBE_TILED] & bits[at.size + operands - 1]:
         finished -= min(stored - last_store, longest)
     gap = tail + latency
     if is_linked:
@@ -253,14 +233,14 @@ def bound_box(
 
 @inlined
 def bound(
-    problem: Problem, tables: Tables, scratch: Scratch, goal: Goal, value: float, dataflow: int, order: Ints, at: Ints,
+    problem: Problem, tables: Tables, scratch: Scratch, goal: Goal, value: float, dataflow: int, bits: Ints, at: Ints,
     copies: int,
 ) -> tuple[int, float]:  # fmt: skip
     """The bounds of a box, `at` a node of each dimension, with the best copies that fit or with `copies`."""
-    loop = note_others(problem, tables, scratch, order, at, 0)
-    note_box(problem, tables, scratch, at, 0, loop)
+    note_others(problem, tables, scratch, dataflow, bits, at, 0)
+    note_box(problem, tables, scratch, dataflow, bits, at, 0)
     any_copies = copies == ANY_COPIES
-    cycles, energy = bound_box(problem, tables, scratch, goal, value, dataflow, at, 0, any_copies)
+    cycles, energy = bound_box(problem, tables, scratch, goal, value, dataflow, bits, at, 0, any_copies)
     if any_copies or cycles == MISFIT:
         return cycles, energy
     if not fits(problem, scratch, copies):

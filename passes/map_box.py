@@ -12,26 +12,25 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..ir.compiled import inlined
-from .map_problem import AXIS_STEP, OF_AXES, OF_COPIES, OF_FIRST_AXIS, REDUCE, Ints, Problem
+from .map_problem import AXIS_STEP, COLUMN, LANE, OF_AXES, OF_COPIES, OF_FIRST_AXIS, REDUCE, VECTOR, Ints, Problem
 from .map_tables import FEWEST, HI, LAST, LO, MOST, Tables
 
-# Columns of `moved`, by operand: how often it is moved, at least and at most; cycles on the bus, of all transfers, of
-# all but the first, of the first, of the last and the most of one (these two of stores, and where the figures of runs
-# are not exact); elements and bytes in main memory and bytes locally; bytes of a tile; whether every iteration moves
-# it; the copies that are pinned, 0 for none.
+# Columns of `moved`, by operand: how often it is moved, at least; cycles on the bus of all transfers but the first (of
+# stores: but the longest); bytes of a tile; elements and bytes in main memory and bytes locally; the copies that are
+# pinned, 0 for none.
+TIMES, LATER, TILE, ELEMENTS, MAIN_BYTES, LOCAL_BYTES, PINNED = range(7)
+# Columns of `known`, by operand and place: what the figures are of (0: nothing); bytes of a tile; tiles, cycles without
+# those of commands, elements and bytes of a round of all tiles, which loops over other dimensions repeat; cycles of the
+# transfer that `LATER` leaves out, of the first, of the last and the most of one (the last two of stores only).
 (
-    TIMES, OFTEN, CYCLES, LATER, EARLIEST, LATEST, LONGEST, ELEMENTS, MAIN_BYTES, LOCAL_BYTES, TILE, ALWAYS, PINNED,
-) = range(13)  # fmt: skip
-# Columns of `known`, by operand and place: what the figures are of (-1: nothing), the same figures of a round of all
-# its tiles, which loops over other dimensions repeat; its tiles; what `LATER` leaves out.
-(
-    KEY, KNOWN_TILE, KNOWN_TILES, ROUND_CYCLES, KNOWN_FIRST, KNOWN_EARLIEST, ROUND_ELEMENTS, KNOWN_OFTEN, KNOWN_LATEST,
+    KEY, KNOWN_TILE, KNOWN_TILES, ROUND_CYCLES, KNOWN_FIRST, KNOWN_EARLIEST, ROUND_ELEMENTS, KNOWN_LATEST,
     KNOWN_LONGEST, ROUND_MAIN_BYTES, ROUND_LOCAL_BYTES,
-) = range(12)  # fmt: skip
-PLACES = 1 << 9  # of figures that are known, for each operand
-# Of `others` and `here`: by kind, how many tiles at least and the points of the last tile; whether all sizes are single
-# ones; the loops of more than one tile, those that may have more than one, and those over reduced dimensions.
-TILES, LASTS, SINGLE, TILED, MAYBE_TILED, REDUCED = 0, 4, 8, 9, 10, 11
+) = range(11)  # fmt: skip
+PLACES = 1 << 11  # of figures that are known, for each operand
+# Of `others` and `here`: by kind, how many tiles at least and the points of the last tile; of that the points beside
+# those along columns and rows, or along lanes (ASIDE: of other dimensions); whether all sizes are single ones; the
+# loops of more than one tile, those that may have more than one, and those over reduced dimensions.
+TILES, LASTS, ASIDE, BESIDE_COL, BESIDE_ROW, SINGLE, TILED, MAYBE_TILED, REDUCED = 0, 4, 8, 9, 10, 11, 12, 13, 14
 # Rows of `needed`, by memory: bytes with one copy where none are pinned, and with two of all that may have them.
 WITH_ONE, WITH_TWO = 0, 1
 # Of `bounded`: operands that may have two copies or one, and those that have two or would not be faster with two, as
@@ -43,14 +42,14 @@ MAY_BE_TWICE, TWICE, UNIT, GAP, OUTPUT_TWICE, OUTPUT_ONCE = range(6)
 class Scratch(NamedTuple):
     """The nodes of a box (`at`). What a bound notes of its operands (`moved`), the row of `boxes` of each axis, bytes
     in each memory (`needed`), the products of all dimensions but the one that is cut (`others`) and of all (`here`),
-    the fewest tiles of each loop (`fewest`), by operand the bits of its loops (`relevant`) and a part of its key
-    (`keys`).
+    with `beside` by dataflow and dimension which of them hold its last tile, the fewest tiles of each loop (`fewest`),
+    by operand a part of its key (`keys`) and its place in `known` (`places`, -1: not looked for).
 
     A cut of a box leaves the figures of operands that do not depend on its dimension as they were, and most boxes have
     those of others before them in all but a few dimensions: `known` has figures of operands by the nodes of the
-    dimensions that they depend on. `factors` is what numbers these nodes, then the number of the first ones, and
-    whether all of them can be numbered: if not, figures are computed each time. `bounded` is what copies of the
-    operands do not change of the bound of a box."""
+    dimensions that they depend on. `factors` is what numbers these nodes, by dimension and operand; then the number of
+    the first ones, and whether all of them can be numbered: if not, figures are computed each time. `bounded` is what
+    copies of the operands do not change of the bound of a box."""
 
     at: Any
     moved: Ints
@@ -58,9 +57,10 @@ class Scratch(NamedTuple):
     needed: Ints
     others: Ints
     here: Ints
+    beside: Ints
     fewest: Ints
-    relevant: Ints
     keys: Ints
+    places: Ints
     known: Ints
     factors: Ints
     bounded: Ints
@@ -72,15 +72,15 @@ def scratch_of(problem: Problem, tables: Tables) -> Scratch:
     operands, dims = problem.relevant.shape
     moved = zeros((operands, PINNED + 1), np.int64)
     moved[:, PINNED] = problem.operands[:, OF_COPIES]
-    factors = zeros((operands, dims + 2), np.int64)
+    factors = zeros((dims + 2, operands), np.int64)
     for operand in range(operands):
         mattering = np.flatnonzero(problem.relevant[operand])
         products = [problem.operands.shape[1]]  # more than there are axes to be the innermost
         for dim in mattering:
             products.append(products[-1] * int(tables.roots[dim + 1] - tables.roots[dim]))
         if products[-1] * int(tables.roots[-1]) < 1 << 62:
-            factors[operand, mattering] = products[:-1]
-            factors[operand, dims:] = sum(map(mul, products[:-1], tables.roots[mattering].tolist())), 1
+            factors[mattering, operand] = products[:-1]
+            factors[dims:, operand] = sum(map(mul, products[:-1], tables.roots[mattering].tolist())), 1
     return Scratch(
         at=zeros(dims, np.uint32),
         moved=moved,
@@ -88,73 +88,93 @@ def scratch_of(problem: Problem, tables: Tables) -> Scratch:
         needed=zeros((2, len(problem.capacities)), np.int64),
         others=zeros(REDUCED + 1, np.int64),
         here=zeros(REDUCED + 1, np.int64),
+        beside=_beside(problem),
         fewest=zeros(dims, np.int64),
-        relevant=zeros(operands, np.int64),
         keys=zeros(operands, np.int64),
-        known=np.full((operands, PLACES, ROUND_LOCAL_BYTES + 1), -1, np.int64),
+        places=zeros(operands, np.int64),
+        known=zeros((operands, PLACES, ROUND_LOCAL_BYTES + 1), np.int64),
         factors=factors,
         bounded=zeros(OUTPUT_ONCE + 1, np.int64),
     )
 
 
+def _beside(problem: Problem) -> Ints:
+    """By dataflow and dimension: BESIDE_COL of columns and BESIDE_ROW of reduced dimensions, but of that along columns
+    and rows; on lanes BESIDE_COL of all but that along lanes; else ASIDE."""
+    found: Any = np.full((VECTOR + 1, len(problem.kinds)), ASIDE, np.int64)
+    found[:VECTOR, problem.kinds == COLUMN] = BESIDE_COL
+    found[:VECTOR, problem.kinds == REDUCE] = BESIDE_ROW
+    found[VECTOR] = BESIDE_COL
+    for dataflow in range(VECTOR):
+        for dim in problem.blocked[dataflow, :LANE]:
+            if dim >= 0:
+                found[dataflow, dim] = ASIDE
+    if problem.blocked[VECTOR, LANE] >= 0:
+        found[VECTOR, problem.blocked[VECTOR, LANE]] = ASIDE
+    beside: Ints = found
+    return beside
+
+
+def loop_bits(problem: Problem, orders: Ints) -> Ints:
+    """For each of some loop orders: the bit of each dimension's loop by its number, then the loops that each operand
+    depends on, then those over reduced dimensions, as bits."""
+    operands, dims = problem.relevant.shape
+    bits: Any = np.zeros((len(orders), dims + operands + 1), np.int64)
+    numbers = np.arange(dims - 1, -1, -1)
+    np.put_along_axis(bits, orders.astype(np.int64), np.broadcast_to(numbers, orders.shape), axis=1)
+    over = np.vstack((problem.relevant, problem.kinds == REDUCE)).astype(np.int64)
+    bits[:, dims:] = (over[:, orders] << numbers).sum(axis=2).T
+    found: Ints = bits
+    return found
+
+
 @inlined
-def note_others(problem: Problem, tables: Tables, scratch: Scratch, order: Ints, at: Ints, cut: int) -> int:
-    """The products of all dimensions but `cut`; the loop over that one."""
-    others, fewest = scratch.others, scratch.fewest
-    relevant, keys, operands = scratch.relevant, scratch.keys, problem.relevant.shape[0]
-    for each in range(SINGLE + 1):
+def note_others(
+    problem: Problem, tables: Tables, scratch: Scratch, dataflow: int, bits: Ints, at: Ints, cut: int
+) -> None:
+    """The products of all dimensions but `cut`, for a loop order with these `loop_bits`."""
+    others, fewest, keys, operands = scratch.others, scratch.fewest, scratch.keys, problem.relevant.shape[0]
+    for each in range(BESIDE_ROW + 1):
         others[each] = 1
     for operand in range(operands):
-        relevant[operand] = 0
-        keys[operand] = -scratch.factors[operand, at.size]
-    tiled, maybe_tiled, reduced, cut_loop = 0, 0, 0, 0
-    for loop in range(at.size):
-        dim = order[at.size - 1 - loop]
-        bit = 1 << loop
-        kind = problem.kinds[dim]
-        if kind == REDUCE:
-            reduced |= bit
-        for operand in range(operands):
-            relevant[operand] |= problem.relevant[operand, dim] << loop
+        keys[operand] = 1 - scratch.factors[at.size, operand]
+        scratch.places[operand] = -1
+    single, tiled, maybe_tiled = 1, 0, 0
+    for dim in range(at.size):
         if dim == cut:
-            cut_loop = loop
             continue
         number = at[dim]
         node = tables.nodes[number]
-        tiles = node[FEWEST]
+        tiles, last, loop, kind = node[FEWEST], node[LAST], bits[dim], problem.kinds[dim]
         fewest[loop] = tiles
         others[TILES + kind] *= tiles
-        others[LASTS + kind] *= node[LAST]
-        if node[LO] != node[HI]:
-            others[SINGLE] = 0
-        if tiles > 1:
-            tiled |= bit
-        if node[MOST] > 1:
-            maybe_tiled |= bit
+        others[LASTS + kind] *= last
+        others[scratch.beside[dataflow, dim]] *= last
+        single &= node[LO] == node[HI]
+        tiled |= (tiles > 1) << loop
+        maybe_tiled |= (node[MOST] > 1) << loop
         for operand in range(operands):
-            keys[operand] += scratch.factors[operand, dim] * number
+            keys[operand] += scratch.factors[dim, operand] * number
+    others[SINGLE] = single
     others[TILED] = tiled
     others[MAYBE_TILED] = maybe_tiled
-    others[REDUCED] = reduced
-    return cut_loop
+    others[REDUCED] = bits[at.size + operands]
 
 
 @inlined
-def note_box(problem: Problem, tables: Tables, scratch: Scratch, at: Ints, cut: int, cut_loop: int) -> None:
+def note_box(problem: Problem, tables: Tables, scratch: Scratch, dataflow: int, bits: Ints, at: Ints, cut: int) -> None:
     """The products of a box. Requires `note_others` of the same `cut` of a box that is equal along all others."""
     others, here, node = scratch.others, scratch.here, tables.nodes[at[cut]]
-    kind, tiles = problem.kinds[cut], node[FEWEST]
+    kind, tiles, last, loop = problem.kinds[cut], node[FEWEST], node[LAST], bits[cut]
     for each in range(REDUCED + 1):
         here[each] = others[each]
-    scratch.fewest[cut_loop] = tiles
+    scratch.fewest[loop] = tiles
     here[TILES + kind] *= tiles
-    here[LASTS + kind] *= node[LAST]
-    if node[LO] != node[HI]:
-        here[SINGLE] = 0
-    if tiles > 1:
-        here[TILED] |= 1 << cut_loop
-    if node[MOST] > 1:
-        here[MAYBE_TILED] |= 1 << cut_loop
+    here[LASTS + kind] *= last
+    here[scratch.beside[dataflow, cut]] *= last
+    here[SINGLE] &= node[LO] == node[HI]
+    here[TILED] |= (tiles > 1) << loop
+    here[MAYBE_TILED] |= (node[MOST] > 1) << loop
 
 
 @inlined

@@ -28,6 +28,7 @@ from .map_queue import (
     FREE,
     NEWEST_FIRST,
     OPEN,
+    PLUNGE,
     ROOT,
     SETTLED,
     STACKED,
@@ -35,35 +36,40 @@ from .map_queue import (
     UNBOUNDED,
     WAITING,
     Queue,
+    clear,
+    copy_first,
     drop,
     note,
     offer,
     take,
-    wait_all,
 )
 from .map_tables import FEWEST, LEFT, LO, Tables
 from .map_walk import walk_cycles
 from .objective import ROUNDING
 
 DONE, PAUSED, FULL, ASKED = range(4)
+PLUNGE_BOUNDS = 500  # the most of a plunge
+BELOW, OF_BEST = 0, 1  # of the values of the best
 # Rows of `work`: loops of two mappings, sizes, loops as they are walked.
 LOOPS_HERE, LOOPS_THERE, SIZES, ORDER = range(4)
 
 
 class Roots(NamedTuple):
-    """Where the search begins: a dataflow and a class of orders of main-memory loops each. `signatures`, a number for
-    each dimension: neighbouring loops of equal number may be exchanged and move the same. `ordered`: sums have an
-    order."""
+    """Where the search begins: a dataflow and a class of orders of main-memory loops each, with its `loop_bits`.
+    `signatures`, a number for each dimension: neighbouring loops of equal number may be exchanged and move the same.
+    `ordered`: sums have an order."""
 
     dataflows: Ints
     orders: Any
+    bits: Ints
     signatures: Ints
     ordered: bool
 
 
 class Best(NamedTuple):
-    """The best mapping: its `value`, sizes, loop order (-1 where there are fewer loops), then dataflow, copies and
-    cycles. By dataflow: the best of it that was walked, and the least bound of what was left out."""
+    """The best mapping: its `value`, after what better ones must be below; sizes, loop order (-1 where there are fewer
+    loops), then dataflow, copies and cycles. By dataflow: the best of it that was walked, and the least bound of what
+    was left out."""
 
     value: Floats
     sizes: Ints
@@ -77,7 +83,9 @@ def best_of(dims: int, limit: float) -> Best:
     """Nothing yet; only what is below `limit` is looked for."""
     never: Any = np.full(4, np.inf)
     none: Any = np.full(3, -1, np.int64)
-    return Best(np.array([limit]), np.ones(dims, np.int64), np.full(dims, -1, np.int64), none, never, never.copy())
+    return Best(
+        np.array([limit, limit]), np.ones(dims, np.int64), np.full(dims, -1, np.int64), none, never, never.copy()
+    )
 
 
 @inlined
@@ -175,8 +183,9 @@ def evaluate(
         counters[EVALUATED] += 1
         value = value_of(goal, cycles, queue.energies[place])
         best.walked[dataflow] = min(best.walked[dataflow], value)
-        if value < best.value[0]:
-            best.value[0] = value
+        if value < best.value[BELOW]:
+            best.value[BELOW] = value
+            best.value[OF_BEST] = value
             for each in range(at.size):
                 best.sizes[each] = sizes[each]
                 best.order[each] = order[each]
@@ -217,22 +226,21 @@ def offer_copies(
             offer(queue, child, base)
         else:
             best.left_out[dataflow] = min(best.left_out[dataflow], value)
-    if least >= 0 and value_of(goal, least, energy) < best.value[0]:
+    if least >= 0 and value_of(goal, least, energy) < best.value[BELOW]:
         child = note(queue, value_of(goal, least, energy), least, energy, at, root, chosen | forced, SETTLED)
         offer(queue, child, base)
 
 
-@compiled_entry
-def advance(
+@compiled
+def search_on(
     problem: Problem, tables: Tables, roots: Roots, queue: Queue, best: Best, scratch: Scratch, walk: Walk,
     goal: Goal, bounds: int, steps: int, work: Ints,
 ) -> int:  # fmt: skip
-    """Search until nothing is left below the best (DONE; newest first: until there is a mapping), so many bounds or
-    steps of walks have been made (PAUSED), the queue may be too small (FULL) or a walk could not tell (ASKED)."""
+    """`advance`, without plunges."""
     counters, at = queue.counters, scratch.at
     operands = problem.operands.shape[0]
     while True:
-        worst = best.value[0] * (1 - ROUNDING)
+        worst = best.value[BELOW] * (1 - ROUNDING)
         if counters[ASKED_PLACE] >= 0:
             place = counters[ASKED_PLACE]
             counters[ASKED_PLACE] = -1
@@ -242,12 +250,11 @@ def advance(
                 status = DONE
             elif counters[BOUNDS] >= bounds or walk.loops[0, 0] >= steps:
                 status = PAUSED
-            elif counters[NEWEST_FIRST] and best.choice[0] >= 0:
+            elif counters[NEWEST_FIRST] and counters[EVALUATED] > 0 and best.choice[0] >= 0:
                 status = DONE
             elif counters[FREE] < 2 + (1 << operands):
                 status = FULL
             if status >= 0:
-                wait_all(queue)
                 return status
             place = take(queue)
             drop(queue, place)
@@ -261,7 +268,7 @@ def advance(
                 return ASKED
             continue
         root, state = queue.tags[place, ROOT], queue.tags[place, STATE]
-        dataflow, order = roots.dataflows[root], roots.orders[root]
+        dataflow, order, bits = roots.dataflows[root], roots.orders[root], roots.bits[root]
         for dim in range(at.size):
             at[dim] = queue.at[place, dim]
         # What becomes of an entry: a box with a bound, the halves of a box, or single sizes with each choice of copies.
@@ -269,12 +276,13 @@ def advance(
         by_copies = state != UNBOUNDED and cut < 0
         halves = 2 if state != UNBOUNDED and cut >= 0 else 1
         cut = max(cut, 0)
-        node, loop = at[cut], note_others(problem, tables, scratch, order, at, cut)
+        node = at[cut]
+        note_others(problem, tables, scratch, dataflow, bits, at, cut)
         base = counters[STACKED]
         for half in range(halves):
             if halves == 2:
                 at[cut] = tables.nodes[node, LEFT + half]
-            note_box(problem, tables, scratch, at, cut, loop)
+            note_box(problem, tables, scratch, dataflow, bits, at, cut)
             settled = state == SETTLED
             if not by_copies:
                 if not is_legal(problem, tables, scratch, order, at, roots.ordered):
@@ -284,7 +292,7 @@ def advance(
                         continue
                     settled = True
                 counters[BOUNDS] += 1
-            cycles, energy = bound_box(problem, tables, scratch, goal, worst, dataflow, at, cut, not by_copies)
+            cycles, energy = bound_box(problem, tables, scratch, goal, worst, dataflow, bits, at, cut, not by_copies)
             if cycles == MISFIT:
                 counters[BOUNDS] += by_copies
                 continue
@@ -297,3 +305,31 @@ def advance(
                 offer(queue, child, base)
             else:
                 best.left_out[dataflow] = min(best.left_out[dataflow], value)
+
+
+@compiled_entry
+def advance(
+    problem: Problem, tables: Tables, roots: Roots, queue: Queue, probe: Queue, best: Best, scratch: Scratch,
+    walk: Walk, goal: Goal, bounds: int, steps: int, work: Ints,
+) -> int:  # fmt: skip
+    """Search until nothing is left below the best (DONE; newest first: until there is a mapping), so many bounds or
+    steps of walks have been made (PAUSED), the queue may be too small (FULL) or a walk could not tell (ASKED).
+
+    What comes first in the queue has the lowest bound, and mostly no mapping near it for long. So now and then, ever
+    more rarely, a plunge: another queue, newest first, from there to a mapping. What is above that is not kept, and its
+    bounds end early. Plunges change nothing else: what is no worse is found as if there had been none."""
+    counters = queue.counters
+    while True:
+        pause = bounds if counters[NEWEST_FIRST] or not goal.timed else min(bounds, counters[PLUNGE])
+        status = search_on(problem, tables, roots, queue, best, scratch, walk, goal, pause, steps, work)
+        if status != PAUSED or counters[BOUNDS] >= bounds or walk.loops[0, 0] >= steps:
+            return status
+        counters[PLUNGE] = 2 * counters[BOUNDS]
+        clear(probe)
+        copy_first(queue, probe)
+        below, known = best.value[BELOW], best.value[OF_BEST]
+        search_on(problem, tables, roots, probe, best, scratch, walk, goal, PLUNGE_BOUNDS, steps, work)
+        counters[BOUNDS] += probe.counters[BOUNDS]
+        counters[EVALUATED] += probe.counters[EVALUATED]
+        if best.value[OF_BEST] < known:
+            best.value[BELOW] = min(below, best.value[OF_BEST] * (1 + 4 * ROUNDING))

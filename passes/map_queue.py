@@ -22,10 +22,13 @@ UNBOUNDED, OPEN, SETTLED = range(3)
 BRANCHES = 4  # of the heap: so many neighbours are compared at a time
 # Of `counters`: what waits, places that are free, bounds, walks and steps of walks so far, the age of the next entry,
 # the place of the one whose walk could not tell (-1: none), in which order, and the answer (-1: none); whether the
-# newest entry is the first whatever its bound, and whether fewer cycles are; how many go on without waiting.
+# newest entry is the first whatever its bound, and whether fewer cycles are; how many go on without waiting; after how
+# many bounds a plunge is due.
 (
     WAITING, FREE, BOUNDS, EVALUATED, AGE, ASKED_PLACE, ASKED_ORDER, ANSWER, NEWEST_FIRST, FEWEST_FIRST, STACKED,
-) = range(11)  # fmt: skip
+    PLUNGE,
+) = range(12)  # fmt: skip
+FIRST_PLUNGE = 64  # bounds
 BAND = 0.0003  # of the bound: wider ones begin more entries that need not have been, narrower ones wait more
 
 
@@ -52,8 +55,9 @@ class Queue(NamedTuple):
 def queue_of(dims: int, places: int, *, newest_first: bool = False, fewest_first: bool = False) -> Queue:
     """An empty queue."""
     zeros: Any = np.zeros
-    counters = zeros(STACKED + 1, np.int64)
+    counters = zeros(PLUNGE + 1, np.int64)
     counters[[FREE, ASKED_PLACE, ANSWER, NEWEST_FIRST, FEWEST_FIRST]] = places, -1, -1, newest_first, fewest_first
+    counters[PLUNGE] = FIRST_PLUNGE
     return Queue(
         values=zeros(places, np.float64),
         cycles=zeros(places, np.int64),
@@ -118,16 +122,14 @@ def drop(queue: Queue, place: int) -> None:
 
 @inlined
 def offer(queue: Queue, place: int, base: int) -> None:
-    """An entry that is noted: it waits, or goes on without, in the order of bounds above `base` of the stack (newest
-    first: in that order alone)."""
+    """An entry that is noted: it waits, or goes on without, in the order of bounds above `base` of the stack."""
     value, stack = queue.values[place], queue.stack
     if value > queue.band[0]:
         push(queue, place)
         return
     above = queue.counters[STACKED]
     queue.counters[STACKED] += 1
-    first = queue.counters[STACKED] if queue.counters[NEWEST_FIRST] else base
-    while above > first and queue.values[stack[above - 1]] < value:
+    while above > base and queue.values[stack[above - 1]] < value:
         stack[above] = stack[above - 1]
         above -= 1
     stack[above] = place
@@ -145,14 +147,6 @@ def take(queue: Queue) -> int:
     if not counters[NEWEST_FIRST] and not counters[FEWEST_FIRST]:
         queue.band[0] = queue.values[found] * (1 + BAND)
     return found
-
-
-@inlined
-def wait_all(queue: Queue) -> None:
-    """What goes on without waiting waits as well."""
-    for above in range(queue.counters[STACKED]):
-        push(queue, queue.stack[above])
-    queue.counters[STACKED] = 0
 
 
 @compiled
@@ -192,4 +186,37 @@ def pop(queue: Queue) -> int:
         parent = best
         first = BRANCHES * parent + 1
     keys[parent], ties[parent], heap[parent] = key, tie, place
+    return found
+
+
+@inlined
+def clear(queue: Queue) -> None:
+    """The queue without entries and counts."""
+    counters = queue.counters
+    for place in range(queue.free.size):
+        queue.free[place] = place
+    counters[FREE] = queue.free.size
+    for each in (WAITING, STACKED, BOUNDS, EVALUATED):
+        counters[each] = 0
+    counters[ASKED_PLACE] = -1
+    counters[ASKED_ORDER] = 0
+
+
+@inlined
+def copy_first(queue: Queue, other: Queue) -> None:
+    """What comes next in `queue`, which has entries, into `other`, which has room; it stays in `queue` as well."""
+    stacked = queue.counters[STACKED]
+    place = queue.stack[stacked - 1] if stacked > 0 else queue.heap[0]
+    tags = queue.tags[place]
+    copied = note(
+        other, queue.values[place], queue.cycles[place], queue.energies[place], queue.at[place], tags[ROOT],
+        tags[COPIES], tags[STATE],
+    )  # fmt: skip
+    push(other, copied)
+
+
+def left_over(queue: Queue) -> Ints:
+    """The places of all entries: of those that wait and of those that go on without."""
+    waiting, stacked = int(queue.counters[WAITING]), int(queue.counters[STACKED])
+    found: Ints = np.concatenate((queue.heap[:waiting], queue.stack[:stacked]))
     return found

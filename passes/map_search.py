@@ -19,11 +19,13 @@ from ..ir.arch import Arch
 from ..ir.diagnostics import CompileError, ensure
 from ..ir.frozen import dataclass
 from ..ir.nest import Dataflow, Nest, Schedule, sum_has_an_order
-from .map_box import scratch_of
+from .map_box import loop_bits, scratch_of
 from .map_branch import (
     ASKED,
+    BELOW,
     DONE,
     FULL,
+    OF_BEST,
     ORDER,
     SIZES,
     Best,
@@ -42,9 +44,9 @@ from .map_queue import (
     COPIES,
     EVALUATED,
     ROOT,
-    WAITING,
     Queue,
     larger,
+    left_over,
     queue_of,
     start,
 )
@@ -56,6 +58,7 @@ from .schedule import make_schedule
 
 MOST_BOUNDS = 4_000_000
 MOST_STEPS = 100_000_000
+DIVE_BOUNDS = 1000  # of the first mapping, whatever the most
 BETWEEN_LOOKS = 20_000  # bounds, between looks at the clock
 PLACES = 1 << 12  # of the queue, at first
 REFUSED = 1 << 60  # cycles of a mapping that the cost model refuses to count
@@ -110,7 +113,7 @@ def search(
         return None
     schedule = here.schedule(here.best.sizes, here.best.order, *map(int, here.best.choice[:2]))
     value = objective_of(replace(nest, schedule=schedule), arch, objective)
-    claimed = float(here.best.value[0])
+    claimed = float(here.best.value[OF_BEST])
     ensure(abs(claimed - value) <= ROUNDING * value, f"a mapping of {nest.name!r} costs {value}, not {claimed}")
     floor = min(objective_floor(nest, arch, each, objective) for each in dataflows)
     least = max(here.least_waiting(), floor)  # what was not begun has no bound yet
@@ -119,8 +122,8 @@ def search(
         schedule=schedule,
         objective=value,
         lower_bound=least,
-        bounds=int(here.bounds),
-        evaluated=int(here.evaluated),
+        bounds=int(here.queue.counters[BOUNDS]),
+        evaluated=int(here.queue.counters[EVALUATED]),
         by_dataflow=here.by_dataflow(),
         stopped=stopped == "time",
         exhausted=stopped == "budget",
@@ -149,21 +152,21 @@ class _Search:
         self.operands = [access.operand for access in (*nest.reads, nest.write)]
         self.problem: Problem = problem_of(nest, arch, pin.copies)
         self.tables = make_tables(self.problem, list(found.sizes))
-        self.roots = _roots(self.names, dataflows, found, sum_has_an_order(nest))
+        self.roots = _roots(self.names, dataflows, found, sum_has_an_order(nest), self.problem)
         self.best: Best = best_of(len(self.names), limit)
         self.scratch, self.walk = scratch_of(self.problem, self.tables), room(self.problem)
         self.work = np.zeros((4, len(self.names)), np.int64)
-        self.bounds = self.evaluated = 0
         self.queue: Queue = self._empty_queue()
+        self.probe: Queue = self._empty_queue(newest_first=True)
 
     def run(self, most_bounds: int, deadline: float) -> str:
         """Search; what ended it before its proof: "time", "budget", or nothing."""
-        if self.best.value[0] == np.inf:
+        if self.best.value[BELOW] == np.inf:
             self._dive(most_bounds)
         start(self.queue, len(self.roots.dataflows), self.tables.roots[:-1])
         ended = ""
         while True:
-            if time.monotonic() >= deadline and self.best.value[0] < np.inf:
+            if time.monotonic() >= deadline and self.best.value[BELOW] < np.inf:
                 ended = "time"
                 break
             if self._advance(min(most_bounds, int(self.queue.counters[BOUNDS]) + BETWEEN_LOOKS)) == DONE:
@@ -171,31 +174,28 @@ class _Search:
             if self.queue.counters[BOUNDS] >= most_bounds or self.walk.loops[0, 0] >= MOST_STEPS:
                 ended = "budget"
                 break
-        self._count()
         return ended
 
     def _dive(self, most_bounds: int) -> None:
         """A first mapping, so that there is one however soon the search ends, and the queue stays short."""
-        self.queue = self._empty_queue(newest_first=True)
+        empty, self.queue = self.queue, self.probe
         start(self.queue, len(self.roots.dataflows), self.tables.roots[:-1])
-        self._advance(most_bounds)
-        self._count()
-        self.queue = self._empty_queue()
+        self._advance(max(most_bounds, DIVE_BOUNDS))
+        empty.counters[[BOUNDS, EVALUATED]] = self.queue.counters[[BOUNDS, EVALUATED]]
+        self.queue, self.probe = empty, self.queue
+        if self.goal.timed:  # what is no worse is still looked for, as after a plunge
+            self.best.value[BELOW] *= 1 + 4 * ROUNDING
 
     def _empty_queue(self, *, newest_first: bool = False) -> Queue:
         fewest_first = not self.goal.timed
         return queue_of(len(self.names), PLACES, newest_first=newest_first, fewest_first=fewest_first)
 
-    def _count(self) -> None:
-        self.bounds += int(self.queue.counters[BOUNDS])
-        self.evaluated += int(self.queue.counters[EVALUATED])
-
     def _advance(self, bounds: int) -> int:
         """`advance`, with larger queues and answers as it asks for them."""
         while True:
             status: int = advance(
-                self.problem, self.tables, self.roots, self.queue, self.best, self.scratch, self.walk, self.goal,
-                bounds, MOST_STEPS, self.work,
+                self.problem, self.tables, self.roots, self.queue, self.probe, self.best, self.scratch, self.walk,
+                self.goal, bounds, MOST_STEPS, self.work,
             )  # fmt: skip
             if status == FULL:
                 self.queue = larger(self.queue)
@@ -224,11 +224,11 @@ class _Search:
 
     def least_waiting(self) -> float:
         """The least bound of what is left in the queue."""
-        waiting = self.queue.heap[: self.queue.counters[WAITING]]
+        waiting = left_over(self.queue)
         return float(self.queue.values[waiting].min(initial=np.inf))
 
     def by_dataflow(self) -> dict[Dataflow, tuple[float, bool]]:
-        waiting = self.queue.heap[: self.queue.counters[WAITING]]
+        waiting = left_over(self.queue)
         of_root = self.roots.dataflows[self.queue.tags[waiting, ROOT]]
         known = {}
         for dataflow in self.dataflows:
@@ -240,11 +240,15 @@ class _Search:
         return known
 
 
-def _roots(names: Sequence[str], dataflows: Sequence[Dataflow], found: MapSpace, ordered: bool) -> Roots:
-    orders = [[names.index(dim) for dim in order] for order in found.orders]
+def _roots(
+    names: Sequence[str], dataflows: Sequence[Dataflow], found: MapSpace, ordered: bool, problem: Problem
+) -> Roots:
+    numbers = [[names.index(dim) for dim in order] for order in found.orders]
+    orders = np.array(numbers * len(dataflows), np.uint32).reshape(len(numbers) * len(dataflows), len(names))
     return Roots(
-        np.repeat(np.array([DATAFLOWS.index(each) for each in dataflows], np.int64), len(orders)),
-        np.array(orders * len(dataflows), np.uint32).reshape(len(orders) * len(dataflows), len(names)),
+        np.repeat(np.array([DATAFLOWS.index(each) for each in dataflows], np.int64), len(numbers)),
+        orders,
+        loop_bits(problem, orders),
         np.array([found.signatures[name] for name in names], np.int64),
         ordered,
     )

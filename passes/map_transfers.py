@@ -11,25 +11,18 @@ from numba.cpython.unsafe import numbers
 
 from ..ir.compiled import inlined
 from .map_box import (
-    ALWAYS,
-    CYCLES,
-    EARLIEST,
     ELEMENTS,
     KEY,
     KNOWN_EARLIEST,
     KNOWN_FIRST,
     KNOWN_LATEST,
     KNOWN_LONGEST,
-    KNOWN_OFTEN,
     KNOWN_TILE,
     KNOWN_TILES,
     LATER,
-    LATEST,
     LOCAL_BYTES,
-    LONGEST,
     MAIN_BYTES,
     MAYBE_TILED,
-    OFTEN,
     PINNED,
     PLACES,
     ROUND_CYCLES,
@@ -51,6 +44,7 @@ from .map_problem import (
     COMMAND,
     LARGEST_EXTENT,
     OF_AXES,
+    OF_BODY,
     OF_BYTES,
     OF_FIRST_AXIS,
     OF_INNERMOST,
@@ -68,7 +62,6 @@ from .map_tables import (
     COUNTS,
     DIMS,
     EXACT,
-    FEWEST,
     FINAL,
     FINAL_BEATS,
     FINAL_REQUESTS,
@@ -78,7 +71,6 @@ from .map_tables import (
     INSIDE,
     LARGEST,
     MIXED,
-    MOST,
     REQUESTS,
     STRIDES,
     VARYING,
@@ -129,63 +121,79 @@ def tile_bytes(problem: Problem, tables: Tables, scratch: Scratch, at: Ints, ope
 
 
 @inlined
-def note_operand(
-    problem: Problem, tables: Tables, scratch: Scratch, at: Ints, cut: int, operand: int, dataflow: int, priced: bool
-) -> bool:
-    """What is moved of an operand, as columns of `moved` (bytes only where they are `priced`); False where its tile
-    exceeds the fields of commands or, with those of the operands before it, its memory. Requires a noted box, and
-    `needed` to be zeros before the first."""
-    moved, figures, factors, here = (
-        scratch.moved[operand],
-        problem.operands[operand],
-        scratch.factors[operand],
-        scratch.here,
-    )
-    key = scratch.keys[operand] + figures[OF_INNERMOST + dataflow] + factors[cut] * at[cut]
-    known = scratch.known[operand, (key * SPREAD) >> 40 & (PLACES - 1)]
-    if known[KEY] != key or not factors[at.size + 1]:
-        learn(problem, tables, scratch, at, operand, dataflow, known)
-        known[KEY] = key
-    tile, tiles = known[KNOWN_TILE], known[KNOWN_TILES]
-    if tile == TOO_LARGE:
-        return False
-    memory = figures[OF_MEMORY]
-    needed = max(1, moved[PINNED]) * tile
-    scratch.needed[WITH_ONE, memory] += needed
-    if scratch.needed[WITH_ONE, memory] > problem.capacities[memory]:
-        return False
-    # Loops over other dimensions repeat its tiles, but for those inside the innermost loop that changes the tile.
-    matters = scratch.relevant[operand]
-    changing = here[TILED] & matters
-    changing &= -changing
-    repeats = 1
-    if changing:
-        repeating = here[TILED] & ~matters & -changing
-        while repeating:
-            repeats *= scratch.fewest[_trailing_zeros(repeating)]
-            repeating &= repeating - 1
-    times, cycles = repeats * tiles, repeats * known[ROUND_CYCLES]
-    cycles += times * problem.machine[COMMAND]
-    scratch.needed[WITH_TWO, memory] += 2 * tile if moved[PINNED] == 0 and times > 1 else needed
-    moved[TIMES] = times
-    moved[OFTEN] = known[KNOWN_OFTEN]
-    moved[CYCLES] = cycles
-    moved[LATER] = max(0, cycles - known[KNOWN_FIRST])
-    moved[EARLIEST] = known[KNOWN_EARLIEST]
-    moved[LATEST] = known[KNOWN_LATEST]
-    moved[LONGEST] = known[KNOWN_LONGEST]
-    moved[ELEMENTS] = repeats * known[ROUND_ELEMENTS]
-    moved[TILE] = tile
-    moved[ALWAYS] = 1 if changing and not here[MAYBE_TILED] & ~matters & (changing - 1) else 0
-    if priced:
-        moved[MAIN_BYTES] = repeats * known[ROUND_MAIN_BYTES]
-        moved[LOCAL_BYTES] = repeats * known[ROUND_LOCAL_BYTES]
-    return True
+def note_operands(
+    problem: Problem, tables: Tables, scratch: Scratch, bits: Ints, at: Ints, cut: int, dataflow: int, priced: bool,
+    reduce_whole: bool,
+) -> tuple[bool, int, int, int, int, bool]:  # fmt: skip
+    """What is moved of the operands of a noted box, as columns of `moved` (bytes only where they are `priced`) and
+    rows of `needed`. Whether the tiles are within the fields of commands and, with one copy each, within their
+    memories: else nothing but that holds. Of all loads: cycles on the bus, how often, cycles of those that come first.
+    Cycles of those between two computes of which the second must wait for all that is between (`reduce_whole`: all
+    loads; else those that every iteration makes), but for the first; and whether there are such."""
+    here, fewest, operands = scratch.here, scratch.fewest, problem.operands.shape[0]
+    for memory in range(problem.capacities.size):
+        scratch.needed[WITH_ONE, memory] = 0
+        scratch.needed[WITH_TWO, memory] = 0
+    cycles, times, first, linked, is_linked = 0, 0, 0, 0, reduce_whole
+    mattered, repeats, always = -1, 1, False
+    for operand in range(operands):
+        moved, figures = scratch.moved[operand], problem.operands[operand]
+        place = scratch.places[operand]
+        if place < 0 or problem.relevant[operand, cut]:
+            key = scratch.keys[operand] + figures[OF_INNERMOST + dataflow] + scratch.factors[cut, operand] * at[cut]
+            place = (key * SPREAD) >> 40 & (PLACES - 1)
+            scratch.places[operand] = place
+            if scratch.known[operand, place, KEY] != key or not scratch.factors[at.size + 1, operand]:
+                learn(problem, tables, scratch, bits, at, operand, dataflow, scratch.known[operand, place])
+                scratch.known[operand, place, KEY] = key
+        known = scratch.known[operand, place]
+        tile = known[KNOWN_TILE]
+        if tile == TOO_LARGE:
+            return False, 0, 0, 0, 0, False
+        memory, pinned = figures[OF_MEMORY], moved[PINNED]
+        needed = max(1, pinned) * tile
+        scratch.needed[WITH_ONE, memory] += needed
+        if scratch.needed[WITH_ONE, memory] > problem.capacities[memory]:
+            return False, 0, 0, 0, 0, False
+        # Loops over other dimensions repeat its tiles, but for those inside the innermost loop that changes the tile.
+        matters = bits[at.size + operand]
+        if matters != mattered:  # neighbours often depend on the same
+            mattered = matters
+            changing = here[TILED] & matters
+            changing &= -changing
+            repeats, always = 1, False
+            if changing:
+                always = not here[MAYBE_TILED] & ~matters & (changing - 1)
+                repeating = here[TILED] & ~matters & -changing
+                while repeating:
+                    repeats *= fewest[_trailing_zeros(repeating)]
+                    repeating &= repeating - 1
+        each = repeats * known[KNOWN_TILES]
+        each_cycles = repeats * known[ROUND_CYCLES] + each * problem.machine[COMMAND]
+        scratch.needed[WITH_TWO, memory] += 2 * tile if pinned == 0 and each > 1 else needed
+        later = max(0, each_cycles - known[KNOWN_FIRST])
+        moved[TIMES] = each
+        moved[TILE] = tile
+        moved[LATER] = later
+        if priced:
+            moved[MAIN_BYTES] = repeats * known[ROUND_MAIN_BYTES]
+            moved[LOCAL_BYTES] = repeats * known[ROUND_LOCAL_BYTES]
+        if operand == operands - 1:
+            moved[ELEMENTS] = repeats * known[ROUND_ELEMENTS]
+            moved[LATER] = each_cycles
+        else:
+            cycles += each_cycles
+            times += each
+            first += known[KNOWN_EARLIEST]
+            if reduce_whole or (always and figures[OF_BODY] > 0):
+                is_linked = True
+                linked += later
+    return True, cycles, times, first, linked, is_linked
 
 
 @inlined
 def learn(
-    problem: Problem, tables: Tables, scratch: Scratch, at: Ints, operand: int, dataflow: int, known: Ints
+    problem: Problem, tables: Tables, scratch: Scratch, bits: Ints, at: Ints, operand: int, dataflow: int, known: Ints
 ) -> None:
     """The figures of an operand of a box that do not depend on the order of loops, as columns of `known`."""
     machine, figures = problem.machine, problem.operands[operand]
@@ -193,11 +201,10 @@ def learn(
     known[KNOWN_TILE] = tile_bytes(problem, tables, scratch, at, operand, dataflow)
     if known[KNOWN_TILE] == TOO_LARGE:
         return
-    tiles, often = 1, 1
-    for dim in range(at.size):
-        if problem.relevant[operand, dim]:
-            tiles *= tables.nodes[at[dim], FEWEST]
-            often *= tables.nodes[at[dim], MOST]
+    tiles, tiled = 1, scratch.here[TILED] & bits[at.size + operand]
+    while tiled:
+        tiles *= scratch.fewest[_trailing_zeros(tiled)]
+        tiled &= tiled - 1
     is_output = operand == problem.operands.shape[0] - 1
     inside, counts, largest = 1, 1, 1
     beats, requests, first_beats, first_requests, final_beats, final_requests = 1, 1, 1, 1, 1, 1
@@ -242,7 +249,6 @@ def learn(
         exact = False
     command = machine[COMMAND]
     known[KNOWN_TILES] = tiles
-    known[KNOWN_OFTEN] = often
     known[ROUND_CYCLES] = bus_cycles(machine, beats, requests)
     known[KNOWN_EARLIEST] = command + bus_cycles(machine, first_beats, first_requests)
     known[ROUND_ELEMENTS] = inside
@@ -263,13 +269,13 @@ def longest_cycles(problem: Problem, tables: Tables, scratch: Scratch, operand: 
     machine, figures = problem.machine, problem.operands[operand]
     size, first_axis = figures[OF_BYTES], figures[OF_FIRST_AXIS]
     last_axis = first_axis + figures[OF_AXES] - 1
-    beats, requests = ceil_div(size, machine[BUS]), ceil_div(size, machine[BURST])
+    run, runs = size, 1
     for axis in range(last_axis, first_axis - 1, -1):
         count = tables.boxes[scratch.entries[axis], LARGEST]
         if axis == last_axis and problem.axes[axis, AXIS_STEP] == 1:
-            beats, requests = ceil_div(count * size, machine[BUS]), ceil_div(count * size, machine[BURST])
+            run *= count
         else:
-            beats *= count
-            requests *= count
+            runs *= count
+    beats, requests = runs * ceil_div(run, machine[BUS]), runs * ceil_div(run, machine[BURST])
     cycles: int = machine[COMMAND] + bus_cycles(machine, beats, requests)
     return cycles + 1  # the bandwidth's rounding

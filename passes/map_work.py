@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..ir.compiled import inlined
-from .map_box import LASTS, SINGLE, TILES
-from .map_commands import ceil_div
+from .map_box import BESIDE_COL, BESIDE_ROW, LASTS, SINGLE, TILES
+from .map_commands import blocks, ceil_div
 from .map_problem import (
     ALL,
     BATCH,
@@ -16,6 +16,7 @@ from .map_problem import (
     DRAIN,
     LANE,
     LANE_OTHERS,
+    LANES,
     OS,
     POINT,
     REDUCE,
@@ -161,3 +162,25 @@ def work_of(
     work = times * command + fill + g * row_others * blocks * passes
     tail = fill_rows + min(cols, fewest) + machine[DRAIN]
     return work, tail, g * p * k * here[TILES + COLUMN], g * k * m * blocks, g * m * p * row_blocks
+
+
+@inlined
+def last_cycles(problem: Problem, tables: Tables, here: Ints, at: Ints, dataflow: int) -> int:
+    """At least the cycles of the compute of the last tile (passes/map_commands.py, `tile_cycles`)."""
+    machine, blocked = problem.machine, problem.blocked[dataflow]
+    command, rows, cols = machine[COMMAND], machine[ROWS], machine[COLS]
+    if dataflow == VECTOR:
+        width = tables.nodes[at[blocked[LANE]], LAST] if blocked[LANE] >= 0 else 1
+        return command + machine[STARTUP] + here[BESIDE_COL] * ceil_div(width, machine[LANES])
+    along_rows = tables.nodes[at[blocked[ROW]], LAST] if blocked[ROW] >= 0 else 1
+    along_cols = tables.nodes[at[blocked[COL]], LAST] if blocked[COL] >= 0 else 1
+    groups, points = here[LASTS + BATCH], here[LASTS + POINT]
+    if dataflow == OS:
+        column_blocks = here[BESIDE_COL] * ceil_div(along_cols, cols)
+        return command + groups * column_blocks * blocks(points, rows, here[LASTS + REDUCE])
+    fill = command + min(rows, along_rows)
+    if dataflow == WS:
+        column_blocks = here[BESIDE_COL] * ceil_div(along_cols, cols)
+        return fill + groups * column_blocks * here[BESIDE_ROW] * blocks(along_rows, rows, points)
+    point_blocks = ceil_div(points, cols)
+    return fill + groups * here[BESIDE_ROW] * point_blocks * blocks(along_rows, rows, here[LASTS + COLUMN])

@@ -15,7 +15,7 @@ from dnnc.ir.nest import BodyOp, Nest
 from dnnc.ir.nest_layout import local_layout
 from dnnc.ir.schedule_rules import EXTENT_LIMIT
 from dnnc.passes.map_bound import ANY_COPIES, bound
-from dnnc.passes.map_box import scratch_of
+from dnnc.passes.map_box import loop_bits, scratch_of
 from dnnc.passes.map_goal import goal_of
 from dnnc.passes.map_objective import objective_floor
 from dnnc.passes.map_problem import DATAFLOWS, LARGEST_EXTENT, problem_of
@@ -78,7 +78,8 @@ def test_bounds_are_admissible(case: tuple[Arch, Nest], rng: random.Random) -> N
         inner = [dim for dim in names if dim not in outer]
         rng.shuffle(outer)
         rng.shuffle(inner)
-        order = np.array([names.index(dim) for dim in (*outer, *inner)], np.int64)
+        order = np.array([[names.index(dim) for dim in (*outer, *inner)]], np.int64)
+        bits = loop_bits(problem, order)[0]
         at = tables.roots[:-1].copy()
         way = [at.copy()]
         while open_dims := [dim for dim in range(len(names)) if tables.nodes[at[dim], LEFT] >= 0]:
@@ -102,15 +103,15 @@ def test_bounds_are_admissible(case: tuple[Arch, Nest], rng: random.Random) -> N
         if needed > 1 << 15:
             continue
         assert objective_floor(nest, arch, DATAFLOWS[dataflow], LATENCY) <= counts.cycles
-        cycles, exact = python_bound(problem, tables, scratch, GOAL, np.inf, dataflow, order, at, two)
+        cycles, exact = python_bound(problem, tables, scratch, GOAL, np.inf, dataflow, bits, at, two)
         assert 0 <= cycles <= counts.cycles
         assert exact == pytest.approx(energy, rel=1e-12)
         for box in way:
-            cycles, least = python_bound(problem, tables, scratch, GOAL, np.inf, dataflow, order, box, ANY_COPIES)
+            cycles, least = python_bound(problem, tables, scratch, GOAL, np.inf, dataflow, bits, box, ANY_COPIES)
             assert 0 <= cycles <= counts.cycles
             assert least <= energy * (1 + 1e-12)
             some = rng.randint(0, 2 * counts.cycles)  # once it is shown to be enough, the bound is no closer
-            soon, none = python_bound(problem, tables, scratch, FASTEST, some, dataflow, order, box, ANY_COPIES)
+            soon, none = python_bound(problem, tables, scratch, FASTEST, some, dataflow, bits, box, ANY_COPIES)
             assert none == 0
             assert soon == cycles or some <= soon <= cycles
 
