@@ -121,7 +121,7 @@ def loop_bits(problem: Problem, orders: Ints) -> Ints:
     operands, dims = problem.relevant.shape
     bits: Any = np.zeros((len(orders), dims + operands + 1), np.int64)
     numbers = np.arange(dims - 1, -1, -1)
-    np.put_along_axis(bits, orders.astype(np.int64), np.broadcast_to(numbers, orders.shape), axis=1)
+    np.put_along_axis(bits, orders, np.broadcast_to(numbers, orders.shape), axis=1)
     over = np.vstack((problem.relevant, problem.kinds == REDUCE)).astype(np.int64)
     bits[:, dims:] = (over[:, orders] << numbers).sum(axis=2).T
     found: Ints = bits

@@ -248,7 +248,7 @@ def _roots(
     return Roots(
         np.repeat(np.array([DATAFLOWS.index(each) for each in dataflows], np.int64), len(numbers)),
         orders,
-        loop_bits(problem, orders),
+        loop_bits(problem, orders.astype(np.int64)),
         np.array([found.signatures[name] for name in names], np.int64),
         ordered,
     )

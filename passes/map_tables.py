@@ -81,7 +81,7 @@ def make_tables(problem: Problem, sizes: list[Ints]) -> Tables:
     boxes = np.zeros((entries, BOX_COLUMNS), np.int64)
     for axis in range(len(layout)):
         if boxes[layout[axis, BEGIN], LARGEST] == 0:
-            fill_boxes(problem, axis, nodes, roots, boxes, layout[axis], axis_entries(layout[axis], sizes))
+            fill_boxes(problem, axis, nodes, roots, boxes, layout[axis], np.zeros(AXIS_DIMS, np.int64))
     return Tables(nodes, widths, roots, boxes, layout)
 
 
@@ -169,64 +169,71 @@ def pieces(inside: int, run: int, step: int, unit: int, split: bool) -> int:
 
 
 @compiled_entry
-def fill_boxes(problem: Problem, axis: int, nodes: Ints, roots: Ints, boxes: Ints, layout: Ints, entries: int) -> None:
-    """The boxes of an axis over all nodes of its dimensions, children before their parents."""
+def fill_boxes(problem: Problem, axis: int, nodes: Ints, roots: Ints, boxes: Ints, layout: Ints, at: Ints) -> None:
+    """The boxes of an axis over all nodes of its dimensions, children before their parents. `at`: room for a number for
+    each dimension."""
+    entries, varying = 1, layout[VARYING]
+    for place in range(varying):
+        dim = layout[DIMS + place]
+        at[place] = roots[dim + 1] - 1
+        entries *= roots[dim + 1] - roots[dim]
     for entry in range(entries - 1, -1, -1):
         row = boxes[layout[BEGIN] + entry]
-        inner = -1
-        for place in range(layout[VARYING]):
-            dim, stride = layout[DIMS + place], layout[STRIDES + place]
-            number = entry // stride % (roots[dim + 1] - roots[dim])
-            if nodes[roots[dim] + number, LEFT] >= 0:
-                inner = place
-                break
-        if inner < 0:
-            fill_box(problem, axis, nodes, roots, row, layout, entry)
-            continue
-        dim, stride = layout[DIMS + inner], layout[STRIDES + inner]
-        number = entry // stride % (roots[dim + 1] - roots[dim])
-        node = nodes[roots[dim] + number]
-        left = boxes[layout[BEGIN] + entry + (node[LEFT] - roots[dim] - number) * stride]
-        right = boxes[layout[BEGIN] + entry + (node[RIGHT] - roots[dim] - number) * stride]
-        for column in range(BOX_COLUMNS):
-            row[column] = min(left[column], right[column])
-        row[LARGEST] = max(left[LARGEST], right[LARGEST])
-        if left[WHOLE] != right[WHOLE]:
-            row[WHOLE] = MIXED
+        inner = 0
+        while inner < varying and nodes[at[inner], LEFT] < 0:
+            inner += 1
+        if inner == varying:
+            fill_box(problem, axis, nodes, row, layout, at)
+        else:
+            node, stride = at[inner], layout[STRIDES + inner]
+            left = boxes[layout[BEGIN] + entry + (nodes[node, LEFT] - node) * stride]
+            right = boxes[layout[BEGIN] + entry + (nodes[node, RIGHT] - node) * stride]
+            for column in range(BOX_COLUMNS):
+                row[column] = min(left[column], right[column])
+            row[LARGEST] = max(left[LARGEST], right[LARGEST])
+            if left[WHOLE] != right[WHOLE]:
+                row[WHOLE] = MIXED
+        place = varying - 1
+        while place >= 0 and at[place] == roots[layout[DIMS + place]]:
+            at[place] = roots[layout[DIMS + place] + 1] - 1
+            place -= 1
+        if place >= 0:
+            at[place] -= 1
 
 
 @compiled
-def fill_box(problem: Problem, axis: int, nodes: Ints, roots: Ints, row: Ints, layout: Ints, entry: int) -> None:
-    """The sums over all tiles of one choice of sizes."""
-    figures, machine = problem.axes[axis], problem.machine
+def fill_box(problem: Problem, axis: int, nodes: Ints, row: Ints, layout: Ints, at: Ints) -> None:
+    """The sums over all tiles of one choice of sizes, those of the nodes in `at`."""
+    figures, machine, varying = problem.axes[axis], problem.machine, layout[VARYING]
     view, step, run = figures[AXIS_VIEW], figures[AXIS_STEP], figures[AXIS_RUN]
-    clipped = figures[AXIS_CLIPPED] > 0
+    clipped, of_value = figures[AXIS_CLIPPED] > 0, figures[AXIS_VALUE] > 0
     # Tiles along each dimension: all of them where padding clips, else one that is full and the last.
     kinds, full = 1, 0
-    for place in range(layout[VARYING]):
-        dim = layout[DIMS + place]
-        node = nodes[roots[dim] + entry // layout[STRIDES + place] % (roots[dim + 1] - roots[dim])]
+    for place in range(varying):
+        node = nodes[at[place]]
         kinds *= node[FEWEST] if clipped else min(node[FEWEST], 2)
-        full += problem.coefficients[axis, dim] * (node[LO] - 1)
-    count = view if figures[AXIS_VALUE] else full // step + 1
-    covered, inside_sum, counts_sum = False, 0, 0
-    for again in range(2):  # the second time, with what is known about runs
-        beats, requests = 0, 0
+        full += problem.coefficients[axis, layout[DIMS + place]] * (node[LO] - 1)
+    count = view if of_value else positions_of(full, step)
+    covered = count == view and not clipped
+    inside_sum, counts_sum, beats, requests = 0, 0, 0, 0
+    for again in range(0 if clipped else 1, 2):  # the second time, with what is known about runs
         for kind in range(kinds):
             start, span, weight, rest = figures[AXIS_CONSTANT], 0, 1, kind
-            for place in range(layout[VARYING] - 1, -1, -1):
-                dim = layout[DIMS + place]
-                node = nodes[roots[dim] + entry // layout[STRIDES + place] % (roots[dim + 1] - roots[dim])]
-                tiles, c = node[FEWEST], problem.coefficients[axis, dim]
-                here = tiles if clipped else min(tiles, 2)
-                number = rest % here
-                rest //= here
-                points = node[LAST] if number == here - 1 else node[LO]
+            for place in range(varying - 1, -1, -1):
+                node, c = nodes[at[place]], problem.coefficients[axis, layout[DIMS + place]]
+                tiles, number, is_last = node[FEWEST], 0, True
+                if clipped:
+                    number = rest % tiles
+                    rest //= tiles
+                    is_last = number == tiles - 1
+                elif tiles > 1:
+                    is_last = rest & 1 > 0
+                    rest >>= 1
+                    weight *= 1 if is_last else tiles - 1
+                points = node[LAST] if is_last else node[LO]
                 start += c * number * node[LO]
                 span += c * (points - 1)
-                if not clipped and tiles > 1 and number == 0:
-                    weight *= tiles - 1
-            positions = view if figures[AXIS_VALUE] else span // step + 1
+            positions = view if of_value else positions_of(span, step)
             inside = positions
             if clipped:
                 before = min(max(-(start // step), 0), positions)
@@ -234,10 +241,10 @@ def fill_box(problem: Problem, axis: int, nodes: Ints, roots: Ints, row: Ints, l
                 inside = max(before, min(positions, beyond)) - before
             if not again:
                 covered = covered or inside == view
-                inside_sum += inside * weight
-                counts_sum += positions * weight
                 continue
-            split = covered and (kinds > 1 or weight > 1)
+            inside_sum += inside * weight
+            counts_sum += positions * weight
+            split = covered and kinds > 1
             tile_beats = pieces(inside, run, step, machine[BUS], split)
             tile_requests = pieces(inside, run, step, machine[BURST], split)
             beats += tile_beats * weight
@@ -245,8 +252,14 @@ def fill_box(problem: Problem, axis: int, nodes: Ints, roots: Ints, row: Ints, l
             if kind == 0:
                 row[FIRST], row[FIRST_BEATS], row[FIRST_REQUESTS] = inside, tile_beats, tile_requests
                 row[EXACT] = not split
-                row[WHOLE] = covered and kinds == 1 and weight == 1 and (step == 1 or view == 1)
+                row[WHOLE] = covered and kinds == 1 and (step == 1 or view == 1)
             if kind == kinds - 1:
                 row[FINAL], row[FINAL_BEATS], row[FINAL_REQUESTS] = inside, tile_beats, tile_requests
-        row[BEATS], row[REQUESTS] = beats, requests
+    row[BEATS], row[REQUESTS] = beats, requests
     row[COUNT], row[LARGEST], row[INSIDE], row[COUNTS] = count, count, inside_sum, counts_sum
+
+
+@compiled
+def positions_of(span: int, step: int) -> int:
+    """Positions that so many steps of a domain reach, the first one included."""
+    return span + 1 if step == 1 else span // step + 1
