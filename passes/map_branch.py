@@ -14,7 +14,7 @@ import numpy as np
 from ..ir.compiled import compiled, compiled_entry, inlined
 from .map_bound import MISFIT, UNDECIDED, bound_box, fits, with_copies
 from .map_box import MAY_BE_TWICE, PINNED, Scratch, is_legal, is_settled, note_box, note_others
-from .map_goal import Goal, value_of
+from .map_goal import Goal, enough_cycles, value_of
 from .map_plan import UNKNOWN, Walk
 from .map_problem import Floats, Ints, Problem
 from .map_queue import (
@@ -167,6 +167,9 @@ def evaluate(
     count = loops_of(tables, roots, root, at, work[LOOPS_HERE])
     number = counters[ASKED_ORDER]
     counters[ASKED_ORDER] = 0
+    # What is no better than the best of all and the best of its dataflow need not be known.
+    most = max(best.value[BELOW], best.walked[dataflow]) * (1 + ROUNDING)
+    enough = enough_cycles(goal, most, queue.energies[place])
     while permutation(roots, work[LOOPS_HERE], count, number, order):
         for each in range(count, at.size):
             order[each] = -1
@@ -176,7 +179,7 @@ def evaluate(
             cycles = counters[ANSWER]
             counters[ANSWER] = -1
         else:
-            cycles = walk_cycles(problem, walk, dataflow, sizes, order, copies)
+            cycles = walk_cycles(problem, walk, dataflow, sizes, order, copies, enough)
             if cycles == UNKNOWN:
                 counters[ASKED_ORDER] = number
                 return False

@@ -43,7 +43,8 @@ class Walk(NamedTuple):
     stores, computes and their tails with `strides`; `loads` where an operand is loaded, how deep and what it waits for;
     `noted` what the last walk's loops and tables are of, then what it needs of them besides.
     `state` and `seen` are of the max-plus vector, `lags` by how much dispatch lies before compute in `seen`. The queues
-    have the last rows of `starts`: when each command began, `issued` how many there were, `seen_issued` at `seen`."""
+    have the last rows of `starts`: when each command began, `issued` how many there were and, after those, LEFT_WORK of
+    the execution unit; `seen_issued` the same at `seen`."""
 
     loops: Ints
     firsts: Ints
@@ -78,15 +79,17 @@ def room(problem: Problem) -> Walk:
         zeros((LOOPS + 1, PERIODS + 1, rows), np.int64),
         zeros((LOOPS + 1, PERIODS + 1), np.int64),
         zeros((3, starts), np.int64),
-        zeros(3, np.int64),
-        zeros((LOOPS + 1, PERIODS + 1, 3), np.int64),
+        zeros(LEFT_WORK + 1, np.int64),
+        zeros((LOOPS + 1, PERIODS + 1, LEFT_WORK + 1), np.int64),
         zeros((LOOPS + 1, rows + 1), np.int64),
         zeros((4, max(dims, LOOPS) + 1), np.int64),
     )
 
 
-# Of `noted`: whether the walk is countable, and whether queues imply far waits; before them dataflow, loops and sizes.
-IS_COUNTABLE, COMPUTED_FAR, STORED_FAR, NOTED = 1, 2, 3, 4
+# Of `noted`: the dataflow; whether the walk is countable, whether queues imply far waits, cycles of all computes and at
+# least of what comes after the last; then the sizes.
+IS_COUNTABLE, COMPUTED_FAR, STORED_FAR, ALL_WORK, FINISH, NOTED = 1, 2, 3, 4, 5, 6
+LEFT_WORK = 3
 DIM, TILES, NUMBER_OF_CLASSES, AT, LEFT, REPEATED = range(6)
 PLACE, DEPTH, WAIT_COMPUTE, WAIT_STORE = range(4)
 BEFORE, AFTER = 2, 3  # rows of `box`: classes of the loops before and after a step

@@ -17,6 +17,7 @@ from .map_plan import (
     AFTER_COMPUTE,
     AFTER_STORE,
     AHEAD,
+    ALL_WORK,
     AT,
     BEFORE,
     BUS_FREE,
@@ -26,9 +27,11 @@ from .map_plan import (
     DIM,
     DISPATCH,
     FARTHEST,
+    FINISH,
     IS_COUNTABLE,
     LATEST,
     LEFT,
+    LEFT_WORK,
     LOADED,
     LONG_AGO,
     LOOPS,
@@ -119,6 +122,7 @@ def step(problem: Problem, walk: Walk, loops: int, carry: int, output_depth: int
         entry += walk.strides[operands, loop] * walk.box[BEFORE, loop]
     tail = walk.tables[operands + 1, entry]
     issue(problem, walk, 1, UNIT, max(ready, state[output_free]), duration, tail)
+    walk.issued[LEFT_WORK] -= duration
     if carry:
         for loop in range(carry, loops + 1):
             state[WAITS + loop] = state[COMPUTED]
@@ -241,6 +245,9 @@ def skip_periods(problem: Problem, walk: Walk, loop: int) -> None:
                 if state[row] > LONG_AGO:
                     state[row] += skipped
             repeat_commands(problem, walk, loop, place, skipped)
+            walk.issued[LEFT_WORK] -= (walk.seen_issued[loop, place, LEFT_WORK] - walk.issued[LEFT_WORK]) * (
+                left // period
+            )
             walk.loops[loop, LEFT] = left % period
             walk.loops[loop, REPEATED] = -(1 << 40)  # what is left is shorter than a period
             return
@@ -248,8 +255,8 @@ def skip_periods(problem: Problem, walk: Walk, loop: int) -> None:
     lags[newest] = lag
     for each in range(1, changes[0] + 1):
         older[changes[each]] = state[changes[each]]
-    for engine in range(3):
-        walk.seen_issued[loop, newest, engine] = walk.issued[engine]
+    for each in range(LEFT_WORK + 1):
+        walk.seen_issued[loop, newest, each] = walk.issued[each]
 
 
 @inlined
@@ -315,15 +322,26 @@ def prepare(problem: Problem, walk: Walk, dataflow: int, sizes: Ints, order: Int
     for entry in range(stores):
         shortest = min(shortest, walk.tables[operands - 1, entry])
     noted[STORED_FAR] = (FARTHEST - 2 - machine[QUEUES + 2]) * shortest >= machine[LATENCY]
+    noted[FINISH] = shortest + machine[LATENCY]
     noted[IS_COUNTABLE] = is_countable(problem, walk, loops)
+    noted[ALL_WORK] = 0
+    for entry in range(computes):
+        count = 1
+        for loop in range(1, loops + 1):
+            number = entry // walk.strides[operands, loop] % walk.loops[loop, NUMBER_OF_CLASSES]
+            count *= walk.firsts[loop, number + 1] - walk.firsts[loop, number]
+        noted[ALL_WORK] += count * walk.tables[operands, entry]
     noted[0] = dataflow
     return loops
 
 
 @inlined
-def walk_cycles(problem: Problem, walk: Walk, dataflow: int, sizes: Ints, order: Ints, copies: int) -> int:
+def walk_cycles(
+    problem: Problem, walk: Walk, dataflow: int, sizes: Ints, order: Ints, copies: int, enough: float
+) -> int:
     """Cycles of the mapping with tiles of `sizes`, main-memory loops in `order` (those of one tile do not count) and
-    two copies of the operands whose bits are set in `copies`; UNKNOWN where the walk cannot tell."""
+    two copies of the operands whose bits are set in `copies`; a bound of them that is `enough` or more, once it is
+    known; UNKNOWN where the walk cannot tell."""
     machine, state = problem.machine, walk.state
     operands = problem.relevant.shape[0]
     loops = prepare(problem, walk, dataflow, sizes, order)
@@ -340,6 +358,7 @@ def walk_cycles(problem: Problem, walk: Walk, dataflow: int, sizes: Ints, order:
         walk.issued[engine] = machine[QUEUES + engine]
         for entry in range(machine[QUEUES + engine]):
             walk.starts[engine, entry] = NEVER
+    walk.issued[LEFT_WORK] = walk.noted[ALL_WORK]
     state[BUS_FREE] = 0
     state[UNIT] = 0
     state[DISPATCH] = machine[DISPATCH_CYCLES] * machine[CONFIGURES]
@@ -373,6 +392,10 @@ def walk_cycles(problem: Problem, walk: Walk, dataflow: int, sizes: Ints, order:
         steps += 1
         if steps > STEPS:
             return UNKNOWN
+        least: int = state[UNIT] + walk.issued[LEFT_WORK] + walk.noted[FINISH]
+        if least >= enough:
+            walk.loops[0, 0] += steps
+            return least
     walk.loops[0, 0] += steps
     for each in range(1, loops + 1):
         walk.box[BEFORE, each] = walk.loops[each, NUMBER_OF_CLASSES] - 1
@@ -394,4 +417,4 @@ def restart(walk: Walk, loop: int) -> None:
 def cycles_of(problem: Problem, walk: Walk, dataflow: int, sizes: Ints, order: Ints, copies: Ints) -> None:
     """`walk_cycles` of each choice of copies, in its place; to be called from Python."""
     for each in range(copies.size):
-        copies[each] = walk_cycles(problem, walk, dataflow, sizes, order, copies[each])
+        copies[each] = walk_cycles(problem, walk, dataflow, sizes, order, copies[each], np.inf)
