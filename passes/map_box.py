@@ -121,9 +121,10 @@ def loop_bits(problem: Problem, orders: Ints) -> Ints:
     operands, dims = problem.relevant.shape
     bits: Any = np.zeros((len(orders), dims + operands + 1), np.int64)
     numbers = np.arange(dims - 1, -1, -1)
-    np.put_along_axis(bits, orders, np.broadcast_to(numbers, orders.shape), axis=1)
-    over = np.vstack((problem.relevant, problem.kinds == REDUCE)).astype(np.int64)
-    bits[:, dims:] = (over[:, orders] << numbers).sum(axis=2).T
+    bits[np.arange(len(orders))[:, np.newaxis], orders] = numbers
+    over = [*problem.relevant, problem.kinds == REDUCE]
+    for column, mattering in enumerate(over, dims):
+        bits[:, column] = (mattering << bits[:, :dims]).sum(axis=1)
     found: Ints = bits
     return found
 

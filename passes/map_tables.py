@@ -62,52 +62,62 @@ class Tables(NamedTuple):
 
 def make_tables(problem: Problem, sizes: list[Ints]) -> Tables:
     """For ascending `sizes` of each dimension."""
-    roots = np.cumsum([0, *(2 * len(each) - 1 for each in sizes)]).astype(np.int64)
-    nodes = np.zeros((int(roots[-1]), LANE_BLOCKS + 1), np.int64)
-    for dim, each in enumerate(sizes):
-        grow(nodes, int(roots[dim]), each, int(problem.extents[dim]), problem.machine, np.zeros((128, 2), np.int64))
-    extents = np.repeat(problem.extents, np.diff(roots))
-    fewest, most, low, high = (nodes[:, each].astype(np.float64) for each in (FEWEST, MOST, LO, HI))
-    widths = np.where(most > fewest, most / fewest, (high - low) / high)
-    widths *= np.where((high == extents) & (low < high), WHOLE_OR_NOT, 1.0)
-    layout = axis_layout(problem, sizes)
-    entries, begins = 0, {}
-    for axis in range(len(layout)):
-        same = (*problem.axes[axis], *problem.coefficients[axis])
-        if same not in begins:
-            begins[same] = entries
-            entries += axis_entries(layout[axis], sizes)
-        layout[axis, BEGIN] = begins[same]
-    boxes = np.zeros((entries, BOX_COLUMNS), np.int64)
-    for axis in range(len(layout)):
-        if boxes[layout[axis, BEGIN], LARGEST] == 0:
-            fill_boxes(problem, axis, nodes, roots, boxes, layout[axis], np.zeros(AXIS_DIMS, np.int64))
-    return Tables(nodes, widths, roots, boxes, layout)
+    numbers = [2 * len(each) - 1 for each in sizes]
+    roots = np.cumsum([0, *numbers]).astype(np.int64)
+    layout, entries = axis_layout(problem, numbers)
+    zeros: Any = np.zeros
+    tables = Tables(
+        nodes=zeros((int(roots[-1]), LANE_BLOCKS + 1), np.int64),
+        widths=zeros(int(roots[-1]), np.float64),
+        roots=roots,
+        boxes=zeros((entries, BOX_COLUMNS), np.int64),
+        layout=layout,
+    )
+    fill_tables(problem, tables, np.concatenate(sizes), zeros((128, 2), np.int64), zeros(AXIS_DIMS, np.int64))
+    return tables
 
 
-def axis_layout(problem: Problem, sizes: list[Ints]) -> Ints:
-    """`layout` but for BEGIN."""
+def axis_layout(problem: Problem, numbers: list[int]) -> tuple[Ints, int]:
+    """`layout` for trees of so many nodes, and how many boxes that makes; equal axes share theirs."""
     layout: Any = np.zeros((len(problem.axes), STRIDES + AXIS_DIMS), np.int64)
-    for axis, terms in enumerate(problem.coefficients):
-        varying = [dim for dim in np.flatnonzero(terms) if problem.extents[dim] > 1]
+    entries, begins = 0, {}
+    extents = problem.extents.tolist()
+    for axis, terms in enumerate(problem.coefficients.tolist()):
+        varying = [dim for dim, term in enumerate(terms) if term and extents[dim] > 1]
         layout[axis, VARYING] = len(varying)
         stride = 1
         for place, dim in reversed(list(enumerate(varying))):
             layout[axis, DIMS + place] = dim
             layout[axis, STRIDES + place] = stride
-            stride *= 2 * len(sizes[dim]) - 1
+            stride *= numbers[dim]
+        same = (problem.axes[axis].tobytes(), *terms)
+        if same not in begins:
+            begins[same] = entries
+            entries += stride
+        layout[axis, BEGIN] = begins[same]
     found: Ints = layout
-    return found
-
-
-def axis_entries(layout: Ints, sizes: list[Ints]) -> int:
-    entries = 1
-    for place in range(int(layout[VARYING])):
-        entries *= 2 * len(sizes[int(layout[DIMS + place])]) - 1
-    return entries
+    return found, entries
 
 
 @compiled_entry
+def fill_tables(problem: Problem, tables: Tables, sizes: Ints, stack: Ints, at: Ints) -> None:
+    """All trees, for the sizes of all dimensions one after the other, and all boxes; `stack` and `at` are room."""
+    nodes, roots, extents, first = tables.nodes, tables.roots, problem.extents, 0
+    for dim in range(extents.size):
+        count = (roots[dim + 1] - roots[dim] + 1) // 2
+        grow(nodes, roots[dim], sizes[first : first + count], extents[dim], problem.machine, stack)
+        first += count
+        for number in range(roots[dim], roots[dim + 1]):
+            node = nodes[number]
+            fewest, most, low, high = node[FEWEST], node[MOST], node[LO], node[HI]
+            width = np.float64(most) / fewest if most > fewest else np.float64(high - low) / high
+            tables.widths[number] = width * WHOLE_OR_NOT if high == extents[dim] and low < high else width
+    for axis in range(tables.layout.shape[0]):
+        if tables.boxes[tables.layout[axis, BEGIN], LARGEST] == 0:
+            fill_boxes(problem, axis, nodes, roots, tables.boxes, tables.layout[axis], at)
+
+
+@compiled
 def grow(nodes: Ints, root: int, sizes: Ints, extent: int, machine: Ints, stack: Ints) -> None:
     """The tree of a dimension, every node before its children."""
     free = root + 1
@@ -168,7 +178,7 @@ def pieces(inside: int, run: int, step: int, unit: int, split: bool) -> int:
     return ceil_div(inside * run, unit) if step == 1 else inside * ceil_div(run, unit)
 
 
-@compiled_entry
+@compiled
 def fill_boxes(problem: Problem, axis: int, nodes: Ints, roots: Ints, boxes: Ints, layout: Ints, at: Ints) -> None:
     """The boxes of an axis over all nodes of its dimensions, children before their parents. `at`: room for a number for
     each dimension."""
