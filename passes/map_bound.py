@@ -29,7 +29,6 @@ from .map_box import (
     MAYBE_TILED,
     OUTPUT_ONCE,
     OUTPUT_TWICE,
-    PINNED,
     REDUCED,
     TILE,
     TILES,
@@ -70,12 +69,12 @@ from .map_problem import (
     Problem,
 )
 from .map_tables import Tables
-from .map_transfers import note_operands
+from .map_transfers import MISFIT, note_operands
 from .map_work import last_cycles, work_of
 
 _trailing_zeros: Any = numbers.trailing_zeros
 ANY_COPIES = -1
-MISFIT, UNDECIDED = -1, -2  # in place of cycles: nothing fits; `with_copies` bounds each choice of copies
+UNDECIDED = -2  # in place of cycles: `with_copies` bounds each choice of copies
 
 
 @inlined
@@ -184,10 +183,10 @@ def bound_box(
     # Compute, its store, the loads of the next iteration but one, its compute: no two of these overlap. Where reduced
     # dimensions are not tiled every iteration stores; else what links is an operand that every iteration loads.
     reduce_whole = not here[MAYBE_TILED] & here[REDUCED]
-    is_fit, load_cycles, load_times, first_loads, linked, is_linked = note_operands(
+    load_cycles, load_times, first_loads, linked, is_linked, free, two = note_operands(
         problem, tables, scratch, bits, at, cut, dataflow, goal.priced, reduce_whole
     )
-    if not is_fit:
+    if load_cycles == MISFIT:
         return MISFIT, 0.0
     stores, bounded, moves = scratch.moved[operands - 1], scratch.bounded, scratch.known[operands - 1]
     last_store = moves[scratch.places[operands - 1], KNOWN_LATEST]
@@ -208,13 +207,6 @@ def bound_box(
         ready + load_cycles + stored,
         dispatch * (machine[CONFIGURES] + load_times + times + stores[TIMES] + 1),
     )
-    if any_copies and max(unit, others) >= enough:
-        return max(unit, others), energy
-    free, two = 0, 0
-    for operand in range(operands):
-        pinned, once = scratch.moved[operand, PINNED], scratch.moved[operand, TIMES] == 1
-        two |= (pinned == 2 or once) << operand  # or would not be faster with two: it may be moved once
-        free |= (pinned == 0 and not once) << operand
     bounded[MAY_BE_TWICE], bounded[TWICE] = free, two
     if max(unit, others) >= enough:
         return max(unit, others), energy

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..ir.compiled import compiled, compiled_entry, inlined
-from .map_bound import MISFIT, UNDECIDED, bound_box, fits, with_copies
+from .map_bound import UNDECIDED, bound_box, fits, with_copies
 from .map_box import MAY_BE_TWICE, PINNED, Scratch, is_legal, is_settled, note_box, note_others
 from .map_goal import Goal, enough_cycles, value_of
 from .map_plan import UNKNOWN, Walk
@@ -44,6 +44,7 @@ from .map_queue import (
     take,
 )
 from .map_tables import FEWEST, LEFT, LO, Tables
+from .map_transfers import MISFIT
 from .map_walk import walk_cycles
 from .objective import ROUNDING
 

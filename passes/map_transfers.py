@@ -79,6 +79,7 @@ from .map_tables import (
 )
 
 SPREAD = 0x9E3779B97F4A7C1 | 1  # odd: keys that are near one another are at different places
+MISFIT = -1  # in place of cycles: nothing fits
 TOO_LARGE = -1  # bytes of a tile that commands cannot name
 _trailing_zeros: Any = numbers.trailing_zeros
 
@@ -124,18 +125,21 @@ def tile_bytes(problem: Problem, tables: Tables, scratch: Scratch, at: Ints, ope
 def note_operands(
     problem: Problem, tables: Tables, scratch: Scratch, bits: Ints, at: Ints, cut: int, dataflow: int, priced: bool,
     reduce_whole: bool,
-) -> tuple[bool, int, int, int, int, bool]:  # fmt: skip
+) -> tuple[int, int, int, int, bool, int, int]:  # fmt: skip
     """What is moved of the operands of a noted box, as columns of `moved` (bytes only where they are `priced`) and
-    rows of `needed`. Whether the tiles are within the fields of commands and, with one copy each, within their
-    memories: else nothing but that holds. Of all loads: cycles on the bus, how often, cycles of those that come first.
-    Cycles of those between two computes of which the second must wait for all that is between (`reduce_whole`: all
-    loads; else those that every iteration makes), but for the first; and whether there are such."""
+    rows of `needed`.
+
+    Cycles of all loads on the bus, MISFIT where a tile exceeds the fields of commands or, with one copy of each, its
+    memory; how often they are and cycles of those that come first; cycles of those between two computes of which the
+    second must wait for all that is between (`reduce_whole`: all loads; else those that every iteration makes), but for
+    the first, and whether there are such; operands that may have two copies or one, and those that have two or would
+    not be faster with two (they may be moved once), as bits."""
     here, fewest, operands = scratch.here, scratch.fewest, problem.operands.shape[0]
     for memory in range(problem.capacities.size):
         scratch.needed[WITH_ONE, memory] = 0
         scratch.needed[WITH_TWO, memory] = 0
     cycles, times, first, linked, is_linked = 0, 0, 0, 0, reduce_whole
-    mattered, repeats, always = -1, 1, False
+    mattered, repeats, always, free, two = -1, 1, False, 0, 0
     for operand in range(operands):
         moved, figures = scratch.moved[operand], problem.operands[operand]
         place = scratch.places[operand]
@@ -149,12 +153,12 @@ def note_operands(
         known = scratch.known[operand, place]
         tile = known[KNOWN_TILE]
         if tile == TOO_LARGE:
-            return False, 0, 0, 0, 0, False
+            return MISFIT, 0, 0, 0, False, 0, 0
         memory, pinned = figures[OF_MEMORY], moved[PINNED]
         needed = max(1, pinned) * tile
         scratch.needed[WITH_ONE, memory] += needed
         if scratch.needed[WITH_ONE, memory] > problem.capacities[memory]:
-            return False, 0, 0, 0, 0, False
+            return MISFIT, 0, 0, 0, False, 0, 0
         # Loops over other dimensions repeat its tiles, but for those inside the innermost loop that changes the tile.
         matters = bits[at.size + operand]
         if matters != mattered:  # neighbours often depend on the same
@@ -172,6 +176,8 @@ def note_operands(
         each_cycles = repeats * known[ROUND_CYCLES] + each * problem.machine[COMMAND]
         scratch.needed[WITH_TWO, memory] += 2 * tile if pinned == 0 and each > 1 else needed
         later = max(0, each_cycles - known[KNOWN_FIRST])
+        free |= (pinned == 0 and each != 1) << operand
+        two |= (pinned == 2 or each == 1) << operand
         moved[TIMES] = each
         moved[TILE] = tile
         moved[LATER] = later
@@ -188,7 +194,7 @@ def note_operands(
             if reduce_whole or (always and figures[OF_BODY] > 0):
                 is_linked = True
                 linked += later
-    return True, cycles, times, first, linked, is_linked
+    return cycles, times, first, linked, is_linked, free, two
 
 
 @inlined
