@@ -41,7 +41,8 @@ START, POINTS = 0, 1  # rows of a box: where a tile begins and its points, by di
 
 @compiled
 def ceil_div(value: int, divisor: int) -> int:
-    return -(-value // divisor)
+    """The quotient, rounded up. What divides is not negated: processors divide small numbers in half the time."""
+    return (value + divisor - 1) // divisor
 
 
 @compiled

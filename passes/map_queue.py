@@ -19,6 +19,7 @@ ROOT, COPIES, STATE = range(3)
 BOX = -1
 # STATE: without a bound yet, not known which dimensions are tiled, known.
 UNBOUNDED, OPEN, SETTLED = range(3)
+KEY, TIE = range(2)
 BRANCHES = 4  # of the heap: so many neighbours are compared at a time
 # Of `counters`: what waits, places that are free, bounds, walks and steps of walks so far, the age of the next entry,
 # the place of the one whose walk could not tell (-1: none), in which order, and the answer (-1: none); whether the
@@ -34,17 +35,16 @@ BAND = 0.0003  # of the bound: wider ones begin more entries that need not have 
 
 class Queue(NamedTuple):
     """Entries are at any place of `values`, `cycles`, `energies`, `at` (a node of each dimension) and `tags`; `free`
-    has the places that are not used. `heap` has the places of those that wait, as a heap by `keys` and of equals by
-    `ties`, which lie beside it: what is compared are neighbours. `stack` has the places of those that do not wait, as
-    their bounds are within `band`."""
+    has the places that are not used. `heap` has the places of those that wait, as a heap by `order`, which lies beside
+    it: KEY and of equals TIE, so that what is compared are neighbours. `stack` has the places of those that do not
+    wait, as their bounds are within `band`."""
 
     values: Floats
     cycles: Ints
     energies: Floats
     at: Any
     tags: Ints
-    keys: Floats
-    ties: Ints
+    order: Floats
     heap: Ints
     stack: Ints
     band: Floats
@@ -64,8 +64,7 @@ def queue_of(dims: int, places: int, *, newest_first: bool = False, fewest_first
         energies=zeros(places, np.float64),
         at=zeros((places, dims), np.uint32),
         tags=zeros((places, 3), np.int64),
-        keys=zeros(places, np.float64),
-        ties=zeros(places, np.int64),
+        order=zeros((places, 2), np.float64),
         heap=zeros(places, np.int64),
         stack=zeros(places, np.int64),
         band=np.full(1, np.inf if newest_first else -np.inf),
@@ -91,7 +90,7 @@ def start(queue: Queue, roots: int, at: Ints) -> None:
     places = queue.free[-roots:]
     queue.at[places] = at
     queue.tags[places] = np.array([[root, BOX, UNBOUNDED] for root in range(roots)])
-    queue.ties[:roots] = np.arange(1, roots + 1)
+    queue.order[:roots, TIE] = np.arange(1, roots + 1)
     queue.heap[:roots] = places
     queue.counters[[WAITING, FREE]] = roots, len(queue.free) - roots
 
@@ -153,39 +152,45 @@ def take(queue: Queue) -> int:
 def push(queue: Queue, place: int) -> None:
     """An entry that waits from now on."""
     queue.counters[AGE] += 1
-    key, tie = queue.values[place], queue.cycles[place] if queue.counters[FEWEST_FIRST] else -queue.counters[AGE]
-    keys, ties, heap = queue.keys, queue.ties, queue.heap
+    key, tie = queue.values[place], np.float64(-queue.counters[AGE])
+    if queue.counters[FEWEST_FIRST]:
+        tie = np.float64(queue.cycles[place])
+    order, heap = queue.order, queue.heap
     child = queue.counters[WAITING]
     queue.counters[WAITING] += 1
     while child > 0:
         parent = (child - 1) // BRANCHES
-        if keys[parent] < key or (keys[parent] == key and ties[parent] <= tie):
+        if order[parent, KEY] < key or (order[parent, KEY] == key and order[parent, TIE] <= tie):
             break
-        keys[child], ties[child], heap[child] = keys[parent], ties[parent], heap[parent]
+        order[child, KEY], order[child, TIE], heap[child] = order[parent, KEY], order[parent, TIE], heap[parent]
         child = parent
-    keys[child], ties[child], heap[child] = key, tie, place
+    order[child, KEY], order[child, TIE], heap[child] = key, tie, place
 
 
 @inlined
 def pop(queue: Queue) -> int:
     """The place of the first entry, which waits no longer."""
-    keys, ties, heap = queue.keys, queue.ties, queue.heap
+    order, heap = queue.order, queue.heap
     found: int = heap[0]
     queue.counters[WAITING] -= 1
     count = queue.counters[WAITING]
-    key, tie, place = keys[count], ties[count], heap[count]
+    key, tie, place = order[count, KEY], order[count, TIE], heap[count]
     parent, first = 0, 1
     while first < count:
-        best, best_key, best_tie = first, keys[first], ties[first]
+        best, best_key, best_tie = first, order[first, KEY], order[first, TIE]
         for child in range(first + 1, min(first + BRANCHES, count)):
-            if keys[child] < best_key or (keys[child] == best_key and ties[child] < best_tie):
-                best, best_key, best_tie = child, keys[child], ties[child]
+            child_key, child_tie = order[child, KEY], order[child, TIE]
+            # Without jumps: which child is the first cannot be foretold.
+            is_first = (child_key < best_key) | ((child_key == best_key) & (child_tie < best_tie))
+            best = child if is_first else best
+            best_key = child_key if is_first else best_key
+            best_tie = child_tie if is_first else best_tie
         if key < best_key or (key == best_key and tie <= best_tie):
             break
-        keys[parent], ties[parent], heap[parent] = best_key, best_tie, heap[best]
+        order[parent, KEY], order[parent, TIE], heap[parent] = best_key, best_tie, heap[best]
         parent = best
         first = BRANCHES * parent + 1
-    keys[parent], ties[parent], heap[parent] = key, tie, place
+    order[parent, KEY], order[parent, TIE], heap[parent] = key, tie, place
     return found
 
 
