@@ -6,6 +6,7 @@ printer shows. `specs/ir.md` has the text form, `specs/isa.md` the program that 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import field
 from enum import Enum
 
@@ -316,12 +317,23 @@ class CounterClass(Enum):
 
 def counter_class(nest: Nest, dim: str) -> CounterClass:
     """The class of `dim` in the body of `nest`. An output dimension that neither operand has counts as a point."""
-    if dim not in nest.write.dims:
-        return CounterClass.REDUCE
-    in_b = nest.body.b is not None and dim in nest.access(nest.body.b).dims
-    if dim in nest.access(nest.body.a).dims:
-        return CounterClass.BATCH if in_b else CounterClass.POINT
-    return CounterClass.COLUMN if in_b else CounterClass.POINT
+    return counter_classes(nest, [dim])[0]
+
+
+def counter_classes(nest: Nest, dims: Sequence[str]) -> list[CounterClass]:
+    """The classes of several."""
+    written, of_a = nest.write.dims, nest.access(nest.body.a).dims
+    of_b = nest.access(nest.body.b).dims if nest.body.b is not None else frozenset[str]()
+    return [_OUTPUT_CLASSES[dim in of_a, dim in of_b] if dim in written else CounterClass.REDUCE for dim in dims]
+
+
+# Of output dimensions, by whether a and b have them.
+_OUTPUT_CLASSES = {
+    (True, True): CounterClass.BATCH,
+    (True, False): CounterClass.POINT,
+    (False, True): CounterClass.COLUMN,
+    (False, False): CounterClass.POINT,
+}
 
 
 def sum_has_an_order(nest: Nest) -> bool:

@@ -6,7 +6,6 @@ each box by what it has along the dimension that is cut (`note_box`). Loops are 
 
 from __future__ import annotations
 
-from operator import mul
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,14 +18,14 @@ from .map_tables import FEWEST, HI, LAST, LO, MOST, Tables
 # stores: but the longest); bytes of a tile; elements and bytes in main memory and bytes locally; the copies that are
 # pinned, 0 for none.
 TIMES, LATER, TILE, ELEMENTS, MAIN_BYTES, LOCAL_BYTES, PINNED = range(7)
-# Columns of `known`, by operand and place: what the figures are of (0: nothing); bytes of a tile; tiles, cycles without
-# those of commands, elements and bytes of a round of all tiles, which loops over other dimensions repeat; cycles of the
-# transfer that `LATER` leaves out, of the first, of the last and the most of one (the last two of stores only).
+# Columns of `known`, by operand and place: bytes of a tile; tiles, cycles without those of commands, elements and bytes
+# of a round of all tiles, which loops over other dimensions repeat; cycles of the transfer that `LATER` leaves out, of
+# the first, of the last and the most of one (the last two of stores only).
 (
-    KEY, KNOWN_TILE, KNOWN_TILES, ROUND_CYCLES, KNOWN_FIRST, KNOWN_EARLIEST, ROUND_ELEMENTS, KNOWN_LATEST,
-    KNOWN_LONGEST, ROUND_MAIN_BYTES, ROUND_LOCAL_BYTES,
-) = range(11)  # fmt: skip
-PLACES = 1 << 11  # of figures that are known, for each operand
+    KNOWN_TILE, KNOWN_TILES, ROUND_CYCLES, KNOWN_FIRST, KNOWN_EARLIEST, ROUND_ELEMENTS, KNOWN_LATEST, KNOWN_LONGEST,
+    ROUND_MAIN_BYTES, ROUND_LOCAL_BYTES,
+) = range(10)  # fmt: skip
+PLACES = 1 << 12  # of figures that are known, for each operand
 # Of `others` and `here`: by kind, how many tiles at least and the points of the last tile; of that the points beside
 # those along columns and rows, or along lanes (ASIDE: of other dimensions); whether all sizes are single ones; the
 # loops of more than one tile, those that may have more than one, and those over reduced dimensions.
@@ -47,9 +46,9 @@ class Scratch(NamedTuple):
 
     A cut of a box leaves the figures of operands that do not depend on its dimension as they were, and most boxes have
     those of others before them in all but a few dimensions: `known` has figures of operands by the nodes of the
-    dimensions that they depend on. `factors` is what numbers these nodes, by dimension and operand; then the number of
-    the first ones, and whether all of them can be numbered: if not, figures are computed each time. `bounded` is what
-    copies of the operands do not change of the bound of a box."""
+    dimensions that they depend on, `known_keys` says which nodes (0: nothing is known). `factors` is what numbers these
+    nodes, by dimension and operand; then the number of the first ones, and whether all of them can be numbered: if not,
+    figures are computed each time. `bounded` is what copies of the operands do not change of the bound of a box."""
 
     at: Any
     moved: Ints
@@ -61,6 +60,7 @@ class Scratch(NamedTuple):
     fewest: Ints
     keys: Ints
     places: Ints
+    known_keys: Ints
     known: Ints
     factors: Ints
     bounded: Ints
@@ -73,14 +73,17 @@ def scratch_of(problem: Problem, tables: Tables) -> Scratch:
     moved = zeros((operands, PINNED + 1), np.int64)
     moved[:, PINNED] = problem.operands[:, OF_COPIES]
     factors = zeros((dims + 2, operands), np.int64)
-    for operand in range(operands):
-        mattering = np.flatnonzero(problem.relevant[operand])
-        products = [problem.operands.shape[1]]  # more than there are axes to be the innermost
-        for dim in mattering:
-            products.append(products[-1] * int(tables.roots[dim + 1] - tables.roots[dim]))
-        if products[-1] * int(tables.roots[-1]) < 1 << 62:
-            factors[mattering, operand] = products[:-1]
-            factors[dims:, operand] = sum(map(mul, products[:-1], tables.roots[mattering].tolist())), 1
+    roots = tables.roots.tolist()
+    for operand, relevant in enumerate(problem.relevant.tolist()):
+        number, first = problem.operands.shape[1], 0  # more than there are axes to be the innermost
+        numbers = [0] * dims
+        for dim in range(dims):
+            if relevant[dim]:
+                numbers[dim] = number
+                first += number * roots[dim]
+                number *= roots[dim + 1] - roots[dim]
+        if number * roots[-1] < 1 << 62:
+            factors[:, operand] = *numbers, first, 1
     return Scratch(
         at=zeros(dims, np.uint32),
         moved=moved,
@@ -92,7 +95,8 @@ def scratch_of(problem: Problem, tables: Tables) -> Scratch:
         fewest=zeros(dims, np.int64),
         keys=zeros(operands, np.int64),
         places=zeros(operands, np.int64),
-        known=zeros((operands, PLACES, ROUND_LOCAL_BYTES + 1), np.int64),
+        known_keys=zeros((operands, PLACES), np.int64),
+        known=np.empty((operands, PLACES, ROUND_LOCAL_BYTES + 1), np.int64),
         factors=factors,
         bounded=zeros(OUTPUT_ONCE + 1, np.int64),
     )
@@ -101,18 +105,15 @@ def scratch_of(problem: Problem, tables: Tables) -> Scratch:
 def _beside(problem: Problem) -> Ints:
     """By dataflow and dimension: BESIDE_COL of columns and BESIDE_ROW of reduced dimensions, but of that along columns
     and rows; on lanes BESIDE_COL of all but that along lanes; else ASIDE."""
-    found: Any = np.full((VECTOR + 1, len(problem.kinds)), ASIDE, np.int64)
-    found[:VECTOR, problem.kinds == COLUMN] = BESIDE_COL
-    found[:VECTOR, problem.kinds == REDUCE] = BESIDE_ROW
-    found[VECTOR] = BESIDE_COL
-    for dataflow in range(VECTOR):
-        for dim in problem.blocked[dataflow, :LANE]:
+    by_kind = {COLUMN: BESIDE_COL, REDUCE: BESIDE_ROW}
+    beside = [[by_kind.get(kind, ASIDE) for kind in problem.kinds.tolist()] for _ in range(VECTOR)]
+    beside.append([BESIDE_COL] * len(problem.kinds))
+    for of_dims, blocked in zip(beside, problem.blocked.tolist(), strict=True):
+        along = [blocked[LANE]] if of_dims is beside[VECTOR] else blocked[:LANE]
+        for dim in along:
             if dim >= 0:
-                found[dataflow, dim] = ASIDE
-    if problem.blocked[VECTOR, LANE] >= 0:
-        found[VECTOR, problem.blocked[VECTOR, LANE]] = ASIDE
-    beside: Ints = found
-    return beside
+                of_dims[dim] = ASIDE
+    return np.array(beside, np.int64)
 
 
 def loop_bits(problem: Problem, orders: Ints) -> Ints:

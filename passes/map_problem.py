@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..ir.arch import Arch
-from ..ir.nest import VALUE, BodyOp, CounterClass, Dataflow, Nest, counter_class
+from ..ir.nest import VALUE, BodyOp, CounterClass, Dataflow, Nest, counter_classes
 from ..ir.nest_layout import axis_step
 from ..ir.schedule_rules import EXTENT_LIMIT
 from .schedule import blocked_dims, buffer_order
@@ -108,7 +108,7 @@ def problem_of(nest: Nest, arch: Arch, copies: Sequence[tuple[str, int]] = ()) -
         for figures, terms in reversed(rows):
             axes.append(figures)
             coefficients.append(terms)
-    kinds = [KINDS.index(counter_class(nest, name)) for name in names]
+    kinds = [KINDS.index(each) for each in counter_classes(nest, names)]
     totals = [prod(extents[name] for name, kind in zip(names, kinds, strict=True) if kind == k) for k in range(ALL)]
     return Problem(
         machine=_machine(nest, arch),

@@ -54,19 +54,19 @@ class Queue(NamedTuple):
 
 def queue_of(dims: int, places: int, *, newest_first: bool = False, fewest_first: bool = False) -> Queue:
     """An empty queue."""
-    zeros: Any = np.zeros
-    counters = zeros(PLUNGE + 1, np.int64)
+    room: Any = np.empty  # what is read has been written
+    counters: Any = np.zeros(PLUNGE + 1, np.int64)
     counters[[FREE, ASKED_PLACE, ANSWER, NEWEST_FIRST, FEWEST_FIRST]] = places, -1, -1, newest_first, fewest_first
     counters[PLUNGE] = FIRST_PLUNGE
     return Queue(
-        values=zeros(places, np.float64),
-        cycles=zeros(places, np.int64),
-        energies=zeros(places, np.float64),
-        at=zeros((places, dims), np.uint32),
-        tags=zeros((places, 3), np.int64),
-        order=zeros((places, 2), np.float64),
-        heap=zeros(places, np.int64),
-        stack=zeros(places, np.int64),
+        values=room(places, np.float64),
+        cycles=room(places, np.int64),
+        energies=room(places, np.float64),
+        at=room((places, dims), np.uint32),
+        tags=room((places, 3), np.int64),
+        order=room((places, 2), np.float64),
+        heap=room(places, np.int64),
+        stack=room(places, np.int64),
         band=np.full(1, np.inf if newest_first else -np.inf),
         free=np.arange(places - 1, -1, -1, dtype=np.int64),
         counters=counters,
@@ -90,6 +90,8 @@ def start(queue: Queue, roots: int, at: Ints) -> None:
     places = queue.free[-roots:]
     queue.at[places] = at
     queue.tags[places] = np.array([[root, BOX, UNBOUNDED] for root in range(roots)])
+    queue.values[places] = 0.0
+    queue.order[:roots, KEY] = 0.0
     queue.order[:roots, TIE] = np.arange(1, roots + 1)
     queue.heap[:roots] = places
     queue.counters[[WAITING, FREE]] = roots, len(queue.free) - roots

@@ -22,8 +22,11 @@ from .map_problem import (
     AXIS_VIEW,
     BURST,
     BUS,
+    COL,
     COLS,
+    LANE,
     LANES,
+    ROW,
     ROWS,
     Floats,
     Ints,
@@ -44,8 +47,9 @@ BOX_COLUMNS = 14
 MIXED = 2
 WHOLE_OR_NOT = 1e9  # how much more it matters whether there is a loop at all
 AXIS_DIMS = 10  # dimensions of an axis that vary
-# Columns of `layout`: where the boxes of an axis begin, how many dimensions vary, those, and their strides.
-BEGIN, VARYING, DIMS = 0, 1, 2
+# Columns of `layout`: where the boxes of an axis begin, how many dimensions vary, whether they are those of an axis
+# before it, which dimensions vary, and their strides.
+BEGIN, VARYING, IS_SHARED, DIMS = 0, 1, 2, 3
 STRIDES = DIMS + AXIS_DIMS
 
 
@@ -70,7 +74,7 @@ def make_tables(problem: Problem, sizes: list[Ints]) -> Tables:
         nodes=zeros((int(roots[-1]), LANE_BLOCKS + 1), np.int64),
         widths=zeros(int(roots[-1]), np.float64),
         roots=roots,
-        boxes=zeros((entries, BOX_COLUMNS), np.int64),
+        boxes=np.empty((entries, BOX_COLUMNS), np.int64),
         layout=layout,
     )
     fill_tables(problem, tables, np.concatenate(sizes), zeros((128, 2), np.int64), zeros(AXIS_DIMS, np.int64))
@@ -91,6 +95,7 @@ def axis_layout(problem: Problem, numbers: list[int]) -> tuple[Ints, int]:
             layout[axis, STRIDES + place] = stride
             stride *= numbers[dim]
         same = (problem.axes[axis].tobytes(), *terms)
+        layout[axis, IS_SHARED] = same in begins
         if same not in begins:
             begins[same] = entries
             entries += stride
@@ -105,7 +110,7 @@ def fill_tables(problem: Problem, tables: Tables, sizes: Ints, stack: Ints, at: 
     nodes, roots, extents, first = tables.nodes, tables.roots, problem.extents, 0
     for dim in range(extents.size):
         count = (roots[dim + 1] - roots[dim] + 1) // 2
-        grow(nodes, roots[dim], sizes[first : first + count], extents[dim], problem.machine, stack)
+        grow(problem, dim, nodes, roots[dim], sizes[first : first + count], stack)
         first += count
         for number in range(roots[dim], roots[dim + 1]):
             node = nodes[number]
@@ -113,13 +118,19 @@ def fill_tables(problem: Problem, tables: Tables, sizes: Ints, stack: Ints, at: 
             width = np.float64(most) / fewest if most > fewest else np.float64(high - low) / high
             tables.widths[number] = width * WHOLE_OR_NOT if high == extents[dim] and low < high else width
     for axis in range(tables.layout.shape[0]):
-        if tables.boxes[tables.layout[axis, BEGIN], LARGEST] == 0:
+        if not tables.layout[axis, IS_SHARED]:
             fill_boxes(problem, axis, nodes, roots, tables.boxes, tables.layout[axis], at)
 
 
 @compiled
-def grow(nodes: Ints, root: int, sizes: Ints, extent: int, machine: Ints, stack: Ints) -> None:
-    """The tree of a dimension, every node before its children."""
+def grow(problem: Problem, dim: int, nodes: Ints, root: int, sizes: Ints, stack: Ints) -> None:
+    """The tree of a dimension, every node before its children. Sums over blocks are those that some dataflow needs."""
+    extent, machine = problem.extents[dim], problem.machine
+    by_rows, by_cols, by_lanes = False, False, False
+    for dataflow in range(problem.blocked.shape[0]):
+        by_rows = by_rows or problem.blocked[dataflow, ROW] == dim
+        by_cols = by_cols or problem.blocked[dataflow, COL] == dim
+        by_lanes = by_lanes or problem.blocked[dataflow, LANE] == dim
     free = root + 1
     depth = 0
     nodes[root, LO], nodes[root, HI] = 0, sizes.size  # positions in `sizes`, until the figures are known
@@ -161,8 +172,13 @@ def grow(nodes: Ints, root: int, sizes: Ints, extent: int, machine: Ints, stack:
             tiles = ceil_div(extent, size)
             last = extent - (tiles - 1) * size
             nodes[node, FEWEST], nodes[node, MOST], nodes[node, LAST] = tiles, tiles, last
-            for column, unit in ((ROW_BLOCKS, ROWS), (COL_BLOCKS, COLS), (LANE_BLOCKS, LANES)):
-                nodes[node, column] = (tiles - 1) * ceil_div(size, machine[unit]) + ceil_div(last, machine[unit])
+            for needed, column, unit in (
+                (by_rows, ROW_BLOCKS, ROWS),
+                (by_cols, COL_BLOCKS, COLS),
+                (by_lanes, LANE_BLOCKS, LANES),
+            ):
+                if needed:
+                    nodes[node, column] = (tiles - 1) * ceil_div(size, machine[unit]) + ceil_div(last, machine[unit])
         else:
             left, right = nodes[nodes[node, LEFT]], nodes[nodes[node, RIGHT]]
             for column in (FEWEST, LAST, ROW_BLOCKS, COL_BLOCKS, LANE_BLOCKS):

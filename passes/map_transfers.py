@@ -12,7 +12,6 @@ from numba.cpython.unsafe import numbers
 from ..ir.compiled import inlined
 from .map_box import (
     ELEMENTS,
-    KEY,
     KNOWN_EARLIEST,
     KNOWN_FIRST,
     KNOWN_LATEST,
@@ -147,9 +146,9 @@ def note_operands(
             key = scratch.keys[operand] + figures[OF_INNERMOST + dataflow] + scratch.factors[cut, operand] * at[cut]
             place = (key * SPREAD) >> 40 & (PLACES - 1)
             scratch.places[operand] = place
-            if scratch.known[operand, place, KEY] != key or not scratch.factors[at.size + 1, operand]:
+            if scratch.known_keys[operand, place] != key or not scratch.factors[at.size + 1, operand]:
                 learn(problem, tables, scratch, bits, at, operand, dataflow, scratch.known[operand, place])
-                scratch.known[operand, place, KEY] = key
+                scratch.known_keys[operand, place] = key
         known = scratch.known[operand, place]
         tile = known[KNOWN_TILE]
         if tile == TOO_LARGE:

@@ -17,13 +17,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..ir.arch import Arch
-from ..ir.nest import Buffer, CounterClass, Dataflow, Loop, Nest, Schedule, counter_class
+from ..ir.nest import Buffer, CounterClass, Dataflow, Loop, Nest, Schedule, counter_classes
 from ..ir.nest_layout import local_layout
 
 
 def dims_of(nest: Nest, kind: CounterClass) -> list[str]:
     """Dimensions of a class, in the order of the domain."""
-    return [dim.name for dim in nest.domain if counter_class(nest, dim.name) is kind]
+    names = [dim.name for dim in nest.domain]
+    return [name for name, each in zip(names, counter_classes(nest, names), strict=True) if each is kind]
 
 
 def blocked_dims(nest: Nest, arch: Arch, dataflow: Dataflow) -> dict[str, str]:
