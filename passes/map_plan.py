@@ -9,11 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..ir.compiled import compiled, inlined
-from .map_commands import POINTS, START, compute_cycles, transfer_cycles
+from .map_commands import POINTS, START, ceil_div, compute_cycles, transfer_cycles
 from .map_problem import (
     AXIS_CLIPPED,
     AXIS_CONSTANT,
     AXIS_VIEW,
+    DISPATCH_CYCLES,
+    LATENCY,
     OF_BODY,
     OF_FIRST_AXIS,
     OF_POSTS,
@@ -249,3 +251,79 @@ def plan_loads(
             elif not stored:
                 return False
     return True
+
+
+@inlined
+def is_countable(problem: Problem, walk: Walk, loops: int) -> bool:
+    """Whether no time of a walk can come near the ends of 64 bits: if commands never overlapped, and each were the
+    longest of its kind."""
+    operands = problem.relevant.shape[0]
+    each = np.float64((operands + 1) * (problem.machine[LATENCY] + problem.machine[DISPATCH_CYCLES]))
+    for table in range(operands + 2):
+        entries, longest = 1, 0
+        for loop in range(1, loops + 1):
+            if walk.strides[min(table, operands), loop]:
+                entries *= walk.loops[loop, NUMBER_OF_CLASSES]
+        for entry in range(entries):
+            longest = max(longest, walk.tables[table, entry])
+        each += longest
+    for loop in range(1, loops + 1):
+        each *= walk.loops[loop, TILES]
+    is_short: bool = not each >= -LONG_AGO
+    return is_short
+
+
+@inlined
+def prepare(problem: Problem, walk: Walk, dataflow: int, sizes: Ints, order: Ints) -> int:
+    """The loops of a walk with their classes and tables, unless they are those of the last one: how many, or UNKNOWN
+    where there is no room."""
+    machine, noted, operands = problem.machine, walk.noted, problem.relevant.shape[0]
+    loops, same = 0, noted[0] == dataflow
+    for dim in range(sizes.size):
+        same = same and noted[NOTED + dim] == sizes[dim]
+        noted[NOTED + dim] = sizes[dim]
+    noted[0] = -1  # nothing, until all of it is made
+    for place in range(order.size):
+        dim = order[place]
+        if dim < 0:
+            break
+        tiles = ceil_div(problem.extents[dim], sizes[dim])
+        if tiles > 1:
+            loops += 1
+            if loops > LOOPS:
+                return UNKNOWN
+            same = same and walk.loops[loops, DIM] == dim
+            walk.loops[loops, DIM] = dim
+            walk.loops[loops, TILES] = tiles
+    if same:
+        noted[0] = dataflow
+        return loops
+    for loop in range(1, loops + 1):
+        if not find_classes(problem, walk, loop, sizes[walk.loops[loop, DIM]]):
+            return UNKNOWN
+    computes, stores = 0, 0
+    for table in range(operands + 1):
+        entries = fill_table(problem, walk, dataflow, sizes, loops, table)
+        if not entries:
+            return UNKNOWN
+        stores, computes = computes, entries
+    shortest, longest = walk.tables[operands, 0], 0
+    for entry in range(computes):
+        shortest = min(shortest, walk.tables[operands, entry])
+        longest = max(longest, walk.tables[operands + 1, entry])
+    noted[COMPUTED_FAR] = (FARTHEST - 2 - machine[QUEUES + 1]) * shortest >= longest
+    shortest = walk.tables[operands - 1, 0]
+    for entry in range(stores):
+        shortest = min(shortest, walk.tables[operands - 1, entry])
+    noted[STORED_FAR] = (FARTHEST - 2 - machine[QUEUES + 2]) * shortest >= machine[LATENCY]
+    noted[FINISH] = shortest + machine[LATENCY]
+    noted[IS_COUNTABLE] = is_countable(problem, walk, loops)
+    noted[ALL_WORK] = 0
+    for entry in range(computes):
+        count = 1
+        for loop in range(1, loops + 1):
+            number = entry // walk.strides[operands, loop] % walk.loops[loop, NUMBER_OF_CLASSES]
+            count *= walk.firsts[loop, number + 1] - walk.firsts[loop, number]
+        noted[ALL_WORK] += count * walk.tables[operands, entry]
+    noted[0] = dataflow
+    return loops

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..ir.compiled import compiled_entry, inlined
-from .map_commands import ceil_div
+from .map_periods import note_changes, skip_periods
 from .map_plan import (
     AFTER,
     AFTER_COMPUTE,
@@ -24,21 +24,15 @@ from .map_plan import (
     COMPUTED,
     COMPUTED_FAR,
     DEPTH,
-    DIM,
     DISPATCH,
-    FARTHEST,
     FINISH,
     IS_COUNTABLE,
     LATEST,
     LEFT,
     LEFT_WORK,
     LOADED,
-    LONG_AGO,
-    LOOPS,
     NEVER,
-    NOTED,
     NUMBER_OF_CLASSES,
-    PERIODS,
     PLACE,
     RECORDED,
     REPEATED,
@@ -46,7 +40,6 @@ from .map_plan import (
     STORED,
     STORED_BEFORE,
     STORED_FAR,
-    TILES,
     UNIT,
     UNKNOWN,
     WAIT_COMPUTE,
@@ -54,9 +47,8 @@ from .map_plan import (
     WAITS,
     Walk,
     depth_of,
-    fill_table,
-    find_classes,
     plan_loads,
+    prepare,
 )
 from .map_problem import CONFIGURES, DISPATCH_CYCLES, LATENCY, QUEUES, Ints, Problem
 
@@ -155,184 +147,6 @@ def enter(
             before[each] = walk.loops[each, NUMBER_OF_CLASSES] - 1
             after[each] = 0
     step(problem, walk, loops, loop, output_depth, output_free)
-
-
-@inlined
-def note_changes(problem: Problem, walk: Walk, loops: int, loop: int, output_depth: int) -> None:
-    """The rows of the state that the body of a loop changes, after how many there are."""
-    changes = walk.changes[loop]
-    storing, loading = loop <= output_depth, False
-    for operand in range(problem.relevant.shape[0] - 1):
-        loading = loading or walk.loads[operand, DEPTH] >= loop
-    count = 0
-    for row in range(WAITS + 2 * (loops + 1)):
-        changed = row in (DISPATCH, UNIT, COMPUTED)
-        if row == BUS_FREE:
-            changed = loading or storing
-        elif row == LOADED:
-            changed = loading
-        elif row in (STORED, STORED_BEFORE):
-            changed = storing
-        elif WAITS <= row <= WAITS + loops:
-            changed = row >= WAITS + loop
-        elif row > WAITS + loops:
-            changed = storing and row >= WAITS + loops + 1 + loop
-        if changed:
-            count += 1
-            changes[count] = row
-    changes[0] = count
-
-
-@inlined
-def are_queues_later(problem: Problem, walk: Walk, loop: int, place: int, by: int) -> bool:
-    """Whether the queues are those at `place` of the seen states of a loop, later by a constant. What began before the
-    dispatcher's time does not hold it up."""
-    dispatch, dispatch_then = walk.state[DISPATCH], walk.seen[loop, place, DISPATCH]
-    for engine in range(3):
-        number, number_then = walk.issued[engine], walk.seen_issued[loop, place, engine]
-        if number == number_then:
-            continue
-        starts, entries = walk.starts[engine], problem.machine[QUEUES + engine]
-        if number - number_then + entries > starts.size:  # no longer remembered
-            return False
-        for each in range(1, entries + 1):
-            now, then = starts[(number - each) & (starts.size - 1)], starts[(number_then - each) & (starts.size - 1)]
-            if now <= dispatch and then <= dispatch_then:
-                break
-            if now - then != by:
-                return False
-    return True
-
-
-@inlined
-def repeat_commands(problem: Problem, walk: Walk, loop: int, place: int, by: int) -> None:
-    """The commands that are in the queues which changed since `place` once more, later by a constant: those before
-    them stay as they are, as seen states of outer loops are of them."""
-    for engine in range(3):
-        number, starts, entries = walk.issued[engine], walk.starts[engine], problem.machine[QUEUES + engine]
-        if number == walk.seen_issued[loop, place, engine]:
-            continue
-        for each in range(number, number + entries):
-            start = starts[(each - entries) & (starts.size - 1)]
-            starts[each & (starts.size - 1)] = start + by if start > LONG_AGO else start
-        walk.issued[engine] = number + entries
-
-
-@inlined
-def skip_periods(problem: Problem, walk: Walk, loop: int) -> None:
-    """After a repetition of `loop`: if the state is that of an earlier repetition plus a constant, all whole periods
-    that are left of the class at once. Times before that of the dispatcher may differ: no command begins before it."""
-    state, seen, lags, changes = walk.state, walk.seen[loop], walk.lags[loop], walk.changes[loop]
-    repeated, left = walk.loops[loop, REPEATED], walk.loops[loop, LEFT]
-    newest, lag, dispatch = repeated % (PERIODS + 1), state[COMPUTED] - state[DISPATCH], state[DISPATCH]
-    place = newest
-    for period in range(1, min(repeated, PERIODS + 1)):
-        place = place - 1 if place > 0 else PERIODS
-        if lags[place] != lag:  # they lie side by side, states do not
-            continue
-        older = seen[place]
-        by = dispatch - older[DISPATCH]
-        same = True
-        for each in range(1, changes[0] + 1):
-            now, before = state[changes[each]], older[changes[each]]
-            if now - before != by and (now > dispatch or before > older[DISPATCH]):
-                same = False
-                break
-        if same and are_queues_later(problem, walk, loop, place, by):
-            skipped = by * (left // period)
-            for each in range(1, changes[0] + 1):
-                row = changes[each]
-                if state[row] > LONG_AGO:
-                    state[row] += skipped
-            repeat_commands(problem, walk, loop, place, skipped)
-            walk.issued[LEFT_WORK] -= (walk.seen_issued[loop, place, LEFT_WORK] - walk.issued[LEFT_WORK]) * (
-                left // period
-            )
-            walk.loops[loop, LEFT] = left % period
-            walk.loops[loop, REPEATED] = -(1 << 40)  # what is left is shorter than a period
-            return
-    older = seen[newest]
-    lags[newest] = lag
-    for each in range(1, changes[0] + 1):
-        older[changes[each]] = state[changes[each]]
-    for each in range(LEFT_WORK + 1):
-        walk.seen_issued[loop, newest, each] = walk.issued[each]
-
-
-@inlined
-def is_countable(problem: Problem, walk: Walk, loops: int) -> bool:
-    """Whether no time of a walk can come near the ends of 64 bits: if commands never overlapped, and each were the
-    longest of its kind."""
-    operands = problem.relevant.shape[0]
-    each = np.float64((operands + 1) * (problem.machine[LATENCY] + problem.machine[DISPATCH_CYCLES]))
-    for table in range(operands + 2):
-        entries, longest = 1, 0
-        for loop in range(1, loops + 1):
-            if walk.strides[min(table, operands), loop]:
-                entries *= walk.loops[loop, NUMBER_OF_CLASSES]
-        for entry in range(entries):
-            longest = max(longest, walk.tables[table, entry])
-        each += longest
-    for loop in range(1, loops + 1):
-        each *= walk.loops[loop, TILES]
-    is_short: bool = not each >= -LONG_AGO
-    return is_short
-
-
-@inlined
-def prepare(problem: Problem, walk: Walk, dataflow: int, sizes: Ints, order: Ints) -> int:
-    """The loops of a walk with their classes and tables, unless they are those of the last one: how many, or UNKNOWN
-    where there is no room."""
-    machine, noted, operands = problem.machine, walk.noted, problem.relevant.shape[0]
-    loops, same = 0, noted[0] == dataflow
-    for dim in range(sizes.size):
-        same = same and noted[NOTED + dim] == sizes[dim]
-        noted[NOTED + dim] = sizes[dim]
-    noted[0] = -1  # nothing, until all of it is made
-    for place in range(order.size):
-        dim = order[place]
-        if dim < 0:
-            break
-        tiles = ceil_div(problem.extents[dim], sizes[dim])
-        if tiles > 1:
-            loops += 1
-            if loops > LOOPS:
-                return UNKNOWN
-            same = same and walk.loops[loops, DIM] == dim
-            walk.loops[loops, DIM] = dim
-            walk.loops[loops, TILES] = tiles
-    if same:
-        noted[0] = dataflow
-        return loops
-    for loop in range(1, loops + 1):
-        if not find_classes(problem, walk, loop, sizes[walk.loops[loop, DIM]]):
-            return UNKNOWN
-    computes, stores = 0, 0
-    for table in range(operands + 1):
-        entries = fill_table(problem, walk, dataflow, sizes, loops, table)
-        if not entries:
-            return UNKNOWN
-        stores, computes = computes, entries
-    shortest, longest = walk.tables[operands, 0], 0
-    for entry in range(computes):
-        shortest = min(shortest, walk.tables[operands, entry])
-        longest = max(longest, walk.tables[operands + 1, entry])
-    noted[COMPUTED_FAR] = (FARTHEST - 2 - machine[QUEUES + 1]) * shortest >= longest
-    shortest = walk.tables[operands - 1, 0]
-    for entry in range(stores):
-        shortest = min(shortest, walk.tables[operands - 1, entry])
-    noted[STORED_FAR] = (FARTHEST - 2 - machine[QUEUES + 2]) * shortest >= machine[LATENCY]
-    noted[FINISH] = shortest + machine[LATENCY]
-    noted[IS_COUNTABLE] = is_countable(problem, walk, loops)
-    noted[ALL_WORK] = 0
-    for entry in range(computes):
-        count = 1
-        for loop in range(1, loops + 1):
-            number = entry // walk.strides[operands, loop] % walk.loops[loop, NUMBER_OF_CLASSES]
-            count *= walk.firsts[loop, number + 1] - walk.firsts[loop, number]
-        noted[ALL_WORK] += count * walk.tables[operands, entry]
-    noted[0] = dataflow
-    return loops
 
 
 @inlined
