@@ -95,13 +95,14 @@ def problem_of(nest: Nest, arch: Arch, copies: Sequence[tuple[str, int]] = ()) -
         rows = []
         for axis, view in zip(reversed(access.index), reversed(access.shape), strict=True):
             reach = sum(c * (extents[dim] - 1) for dim, c in axis.terms if dim != VALUE)
-            of_value = VALUE in axis.dims
+            coefficients_of = dict(axis.terms)
+            of_value = VALUE in coefficients_of
             step = 1 if of_value else axis_step(axis, extents)
             clipped = not of_value and (axis.constant < 0 or axis.constant + reach >= view)
             rows.append(
                 (
                     [axis.constant, view, step, of_value, clipped, run, run * step],
-                    [0 if of_value else axis.coefficient(dim) for dim in names],
+                    [0 if of_value else coefficients_of.get(dim, 0) for dim in names],
                 )
             )
             run *= view
@@ -117,7 +118,7 @@ def problem_of(nest: Nest, arch: Arch, copies: Sequence[tuple[str, int]] = ()) -
         totals=np.array([*totals, prod(totals)], np.int64),
         blocked=np.array([_blocked(nest, arch, each, totals) for each in DATAFLOWS], np.int64),
         operands=np.array(operands, np.int64),
-        relevant=np.array([[dim in access.dims for dim in names] for access in accesses], np.int64),
+        relevant=np.array([[dim in dims for dim in names] for dims in [access.dims for access in accesses]], np.int64),
         axes=np.array(axes, np.int64).reshape(len(axes), AXIS_STRIDE + 1),
         coefficients=np.array(coefficients, np.int64).reshape(len(axes), len(names)),
         capacities=np.array([memory.capacity_bytes for memory in arch.local], np.int64),

@@ -27,6 +27,7 @@ from .map_branch import (
     FULL,
     OF_BEST,
     ORDER,
+    PAUSED,
     SIZES,
     Best,
     Roots,
@@ -59,8 +60,8 @@ from .schedule import make_schedule
 MOST_BOUNDS = 4_000_000
 MOST_STEPS = 100_000_000
 DIVE_BOUNDS = 1000  # of the first mapping, whatever the most
-BETWEEN_LOOKS = 20_000  # bounds, between looks at the clock
-PLACES = 1 << 12  # of the queue, at first
+BETWEEN_LOOKS = 100_000  # bounds, between looks at the clock: some 20 ms
+PLACES, PROBE_PLACES = 1 << 14, 1 << 12  # of the queue, at first, and of that for plunges
 REFUSED = 1 << 60  # cycles of a mapping that the cost model refuses to count
 
 
@@ -116,7 +117,8 @@ def search(
     claimed = float(here.best.value[OF_BEST])
     ensure(abs(claimed - value) <= ROUNDING * value, f"a mapping of {nest.name!r} costs {value}, not {claimed}")
     floor = min(objective_floor(nest, arch, each, objective) for each in dataflows)
-    least = max(here.least_waiting(), floor)  # what was not begun has no bound yet
+    left = here.least_left()
+    least = max(min(left.values()), floor)  # what was not begun has no bound yet
     least = min(value, floor if found.is_thinned else least)  # of what was left out, all that is known is the floor
     return Found(
         schedule=schedule,
@@ -124,7 +126,7 @@ def search(
         lower_bound=least,
         bounds=int(here.queue.counters[BOUNDS]),
         evaluated=int(here.queue.counters[EVALUATED]),
-        by_dataflow=here.by_dataflow(),
+        by_dataflow=here.by_dataflow(left),
         stopped=stopped == "time",
         exhausted=stopped == "budget",
         listed=found.listed,
@@ -164,23 +166,23 @@ class _Search:
         if self.best.value[BELOW] == np.inf:
             self._dive(most_bounds)
         start(self.queue, len(self.roots.dataflows), self.tables.roots[:-1])
-        ended = ""
-        while True:
-            if time.monotonic() >= deadline and self.best.value[BELOW] < np.inf:
-                ended = "time"
-                break
-            if self._advance(min(most_bounds, int(self.queue.counters[BOUNDS]) + BETWEEN_LOOKS)) == DONE:
-                break
-            if self.queue.counters[BOUNDS] >= most_bounds or self.walk.loops[0, 0] >= MOST_STEPS:
-                ended = "budget"
-                break
-        return ended
+        status = PAUSED
+        while status != DONE:
+            if status != ASKED:  # what was asked for is still to be evaluated
+                if self.queue.counters[BOUNDS] >= most_bounds or self.walk.loops[0, 0] >= MOST_STEPS:
+                    return "budget"
+                if time.monotonic() >= deadline and self.best.value[BELOW] < np.inf:
+                    return "time"
+            more = 0 if status == ASKED else BETWEEN_LOOKS  # an answer takes as long as many a bound
+            status = self._advance(min(most_bounds, int(self.queue.counters[BOUNDS]) + more))
+        return ""
 
     def _dive(self, most_bounds: int) -> None:
         """A first mapping, so that there is one however soon the search ends, and the queue stays short."""
         empty, self.queue = self.queue, self.probe
         start(self.queue, len(self.roots.dataflows), self.tables.roots[:-1])
-        self._advance(max(most_bounds, DIVE_BOUNDS))
+        while self._advance(max(most_bounds, DIVE_BOUNDS)) in (FULL, ASKED):
+            pass
         empty.counters[[BOUNDS, EVALUATED]] = self.queue.counters[[BOUNDS, EVALUATED]]
         self.queue, self.probe = empty, self.queue
         if self.goal.timed:  # what is no worse is still looked for, as after a plunge
@@ -188,25 +190,24 @@ class _Search:
 
     def _empty_queue(self, *, newest_first: bool = False) -> Queue:
         fewest_first = not self.goal.timed
-        return queue_of(len(self.names), PLACES, newest_first=newest_first, fewest_first=fewest_first)
+        places = PROBE_PLACES if newest_first else PLACES
+        return queue_of(len(self.names), places, newest_first=newest_first, fewest_first=fewest_first)
 
     def _advance(self, bounds: int) -> int:
-        """`advance`, with larger queues and answers as it asks for them."""
-        while True:
-            status: int = advance(
-                self.problem, self.tables, self.roots, self.queue, self.probe, self.best, self.scratch, self.walk,
-                self.goal, bounds, MOST_STEPS, self.work,
-            )  # fmt: skip
-            if status == FULL:
-                self.queue = larger(self.queue)
-            elif status == ASKED:
-                place = self.queue.counters[ASKED_PLACE]
-                dataflow = self.roots.dataflows[self.queue.tags[place, ROOT]]
-                copies = self.queue.tags[place, COPIES]
-                schedule = self.schedule(self.work[SIZES], self.work[ORDER], int(dataflow), int(copies))
-                self.queue.counters[ANSWER] = self._cycles(schedule)
-            else:
-                return status
+        """`advance`; then a larger queue, or an answer, if it asks for one: it is to be called again."""
+        status: int = advance(
+            self.problem, self.tables, self.roots, self.queue, self.probe, self.best, self.scratch, self.walk,
+            self.goal, bounds, MOST_STEPS, self.work,
+        )  # fmt: skip
+        if status == FULL:
+            self.queue = larger(self.queue)
+        elif status == ASKED:
+            place = self.queue.counters[ASKED_PLACE]
+            dataflow = self.roots.dataflows[self.queue.tags[place, ROOT]]
+            copies = self.queue.tags[place, COPIES]
+            schedule = self.schedule(self.work[SIZES], self.work[ORDER], int(dataflow), int(copies))
+            self.queue.counters[ANSWER] = self._cycles(schedule)
+        return status
 
     def _cycles(self, schedule: Schedule) -> int:
         try:
@@ -222,19 +223,18 @@ class _Search:
         named = {operand: 1 + (copies >> number & 1) for number, operand in enumerate(self.operands)}
         return make_schedule(self.nest, self.arch, DATAFLOWS[dataflow], tiles, named, self.im2col)
 
-    def least_waiting(self) -> float:
-        """The least bound of what is left in the queue."""
-        waiting = left_over(self.queue)
-        return float(self.queue.values[waiting].min(initial=np.inf))
+    def least_left(self) -> dict[Dataflow, float]:
+        """By dataflow the least bound of what is left in the queue, where something is."""
+        places = left_over(self.queue)
+        values, flows = self.queue.values[places], self.roots.dataflows[self.queue.tags[places, ROOT]]
+        least = {each: values[flows == DATAFLOWS.index(each)].min(initial=np.inf) for each in self.dataflows}
+        return {each: float(value) for each, value in least.items()}
 
-    def by_dataflow(self) -> dict[Dataflow, tuple[float, bool]]:
-        waiting = left_over(self.queue)
-        of_root = self.roots.dataflows[self.queue.tags[waiting, ROOT]]
+    def by_dataflow(self, least_left: Mapping[Dataflow, float]) -> dict[Dataflow, tuple[float, bool]]:
         known = {}
         for dataflow in self.dataflows:
             number = DATAFLOWS.index(dataflow)
-            left = self.queue.values[waiting][of_root == number].min(initial=np.inf)
-            bound, walked = min(left, self.best.left_out[number]), self.best.walked[number]
+            bound, walked = min(least_left[dataflow], self.best.left_out[number]), self.best.walked[number]
             if min(bound, walked) < np.inf:
                 known[dataflow] = (float(min(bound, walked)), bool(walked <= bound))
         return known

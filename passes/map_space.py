@@ -12,7 +12,7 @@ mapping, so that hardly anything is called optimal there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from math import prod
 
@@ -21,7 +21,7 @@ import numpy as np
 from ..ir.affine import Affine
 from ..ir.arch import Arch
 from ..ir.frozen import dataclass
-from ..ir.nest import VALUE, CounterClass, Nest, sum_has_an_order
+from ..ir.nest import VALUE, Access, CounterClass, Nest, sum_has_an_order
 from ..ir.nest_layout import axis_count
 from ..ir.schedule_rules import EXTENT_LIMIT
 from .map_problem import Ints
@@ -56,7 +56,10 @@ class MapSpace:
 
 def space(nest: Nest, arch: Arch, pin: Pin) -> MapSpace:
     """The map space of a nest that is not empty."""
-    sizes = {dim.name: _sizes(nest, arch, dim.name, pin) for dim in nest.domain}
+    accesses = [(access, access.dims) for access in (*nest.reads, nest.write)]
+    sizes = {}
+    for name in (each.name for each in nest.domain):
+        sizes[name] = _sizes(nest, arch, name, pin, [access for access, dims in accesses if name in dims])
     declared = prod(len(each) for each in sizes.values())
     while (rows := _box_rows(nest, sizes)) and max(rows.values()) > BOXES:
         worst = max(rows, key=lambda axis: rows[axis])
@@ -79,8 +82,9 @@ def balanced_sizes(extent: int) -> list[int]:
         count = -(-extent // (size - 1))  # the fewest tiles with a smaller size
 
 
-def _sizes(nest: Nest, arch: Arch, dim: str, pin: Pin) -> Ints:
-    """Sizes of a dimension, ascending, of which a tile fits where all others are of one point."""
+def _sizes(nest: Nest, arch: Arch, dim: str, pin: Pin, accesses: Sequence[Access]) -> Ints:
+    """Sizes of a dimension that `accesses` depend on, ascending, of which a tile fits where all others are of one
+    point."""
     extent = nest.extent(dim)
     pinned = dict(pin.tiles)
     if dim in pinned:
@@ -90,7 +94,6 @@ def _sizes(nest: Nest, arch: Arch, dim: str, pin: Pin) -> Ints:
     least, most = -(-extent // TILES), min(extent, EXTENT_LIMIT)
     ones = {each.name: 1 for each in nest.domain}
     extents = {each.name: each.extent for each in nest.domain}
-    accesses = [access for access in (*nest.reads, nest.write) if dim in access.dims]
 
     def fits(size: int) -> bool:
         for access in accesses:
@@ -134,11 +137,11 @@ def _signatures(nest: Nest, pin: Pin) -> dict[str, int]:
     fixed = {dim for dim, _ in pin.tiles}
     if sum_has_an_order(nest):
         fixed |= set(dims_of(nest, CounterClass.REDUCE))
-    accesses = (*nest.reads, nest.write)
+    dims = [access.dims for access in (*nest.reads, nest.write)]
     found: dict[object, int] = {}
     numbers = {}
     for dim in nest.domain:
-        key = dim.name if dim.name in fixed else tuple(dim.name in access.dims for access in accesses)
+        key = dim.name if dim.name in fixed else tuple(dim.name in each for each in dims)
         numbers[dim.name] = found.setdefault(key, len(found))
     return numbers
 
