@@ -8,8 +8,6 @@ runs without a period) are answered with UNKNOWN: then `cost_nest` itself is ask
 
 from __future__ import annotations
 
-import numpy as np
-
 from ..ir.compiled import compiled_entry, inlined
 from .map_periods import note_changes, skip_periods
 from .map_plan import (
@@ -228,7 +226,9 @@ def restart(walk: Walk, loop: int) -> None:
 
 
 @compiled_entry
-def cycles_of(problem: Problem, walk: Walk, dataflow: int, sizes: Ints, order: Ints, copies: Ints) -> None:
+def cycles_of(
+    problem: Problem, walk: Walk, dataflow: int, sizes: Ints, order: Ints, copies: Ints, enough: float
+) -> None:
     """`walk_cycles` of each choice of copies, in its place; to be called from Python."""
     for each in range(copies.size):
-        copies[each] = walk_cycles(problem, walk, dataflow, sizes, order, copies[each], np.inf)
+        copies[each] = walk_cycles(problem, walk, dataflow, sizes, order, copies[each], enough)

@@ -168,19 +168,22 @@ def work_of(
 def last_cycles(problem: Problem, tables: Tables, here: Ints, at: Ints, dataflow: int) -> int:
     """At least the cycles of the compute of the last tile (passes/map_commands.py, `tile_cycles`)."""
     machine, blocked = problem.machine, problem.blocked[dataflow]
-    command, rows, cols = machine[COMMAND], machine[ROWS], machine[COLS]
+    rows, cols = machine[ROWS], machine[COLS]
+    cycles: int = machine[COMMAND]
     if dataflow == VECTOR:
         width = tables.nodes[at[blocked[LANE]], LAST] if blocked[LANE] >= 0 else 1
-        return command + machine[STARTUP] + here[BESIDE_COL] * ceil_div(width, machine[LANES])
+        cycles += machine[STARTUP] + here[BESIDE_COL] * ceil_div(width, machine[LANES])
+        return cycles
     along_rows = tables.nodes[at[blocked[ROW]], LAST] if blocked[ROW] >= 0 else 1
     along_cols = tables.nodes[at[blocked[COL]], LAST] if blocked[COL] >= 0 else 1
     groups, points = here[LASTS + BATCH], here[LASTS + POINT]
+    column_blocks = here[BESIDE_COL] * ceil_div(along_cols, cols)
     if dataflow == OS:
-        column_blocks = here[BESIDE_COL] * ceil_div(along_cols, cols)
-        return command + groups * column_blocks * blocks(points, rows, here[LASTS + REDUCE])
-    fill = command + min(rows, along_rows)
-    if dataflow == WS:
-        column_blocks = here[BESIDE_COL] * ceil_div(along_cols, cols)
-        return fill + groups * column_blocks * here[BESIDE_ROW] * blocks(along_rows, rows, points)
-    point_blocks = ceil_div(points, cols)
-    return fill + groups * here[BESIDE_ROW] * point_blocks * blocks(along_rows, rows, here[LASTS + COLUMN])
+        cycles += groups * column_blocks * blocks(points, rows, here[LASTS + REDUCE])
+    elif dataflow == WS:
+        cycles += min(rows, along_rows)
+        cycles += groups * column_blocks * here[BESIDE_ROW] * blocks(along_rows, rows, points)
+    else:
+        cycles += min(rows, along_rows)
+        cycles += groups * here[BESIDE_ROW] * ceil_div(points, cols) * blocks(along_rows, rows, here[LASTS + COLUMN])
+    return cycles

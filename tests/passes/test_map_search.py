@@ -12,7 +12,7 @@ from dnnc.backends.cost.price import energy_pj
 from dnnc.ir.arch import Arch
 from dnnc.ir.nest import Dataflow, Nest, main_memory_loops
 from dnnc.ir.schedule_rules import schedule_faults
-from dnnc.passes import map_search, map_space
+from dnnc.passes import map_queue, map_search, map_space
 from dnnc.passes.dataflow import dataflows_for
 from dnnc.passes.map_limits import search_within
 from dnnc.passes.map_search import Found, search
@@ -234,6 +234,19 @@ def test_a_search_that_is_cut_short_tells_its_gap() -> None:
         assert cut.lower_bound <= whole.objective
         assert cut.exhausted == (not cut.optimal and "most_bounds" in limits)
         assert list(schedule_faults(replace(nest, schedule=cut.schedule), arch)) == []
+
+
+@pytest.mark.parametrize("objective", ["latency", "edp"])
+def test_plunges_do_not_decide(objective: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search finds what it finds without them."""
+    arch = replace(machine(spad_bytes=1 << 14, acc_bytes=1 << 13), energy=brute_force.PRICES)
+    nest = replace(conv_nest(arch, m=48, p=14, q=14, c=40), schedule=None)
+    plunging = found_by(nest, arch, objective)
+    monkeypatch.setattr(map_queue, "FIRST_PLUNGE", 1 << 60)
+    plain = found_by(nest, arch, objective)
+    assert plunging.bounds != plain.bounds
+    assert (plunging.schedule, plunging.objective, plunging.optimal) == (plain.schedule, plain.objective, plain.optimal)
+    assert plunging.lower_bound == plain.lower_bound
 
 
 def test_what_the_walk_cannot_tell_is_asked_of_the_cost_model(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,14 +44,21 @@ def cases(draw: st.DrawFn) -> tuple[Arch, Nest, list[tuple[str, int]], dict[str,
     return arch, replace(nest, schedule=None), tiles, copies, dataflow
 
 
-def walked(arch: Arch, nest: Nest, tiles: list[tuple[str, int]], copies: dict[str, int], dataflow: int) -> int:
+def walked(
+    arch: Arch,
+    nest: Nest,
+    tiles: list[tuple[str, int]],
+    copies: dict[str, int],
+    dataflow: int,
+    enough: float = np.inf,
+) -> int:
     problem = problem_of(nest, arch)
     names = [dim.name for dim in nest.domain]
     sizes = {dim.name: dim.extent for dim in nest.domain} | dict(tiles)
     order = np.array([names.index(dim) for dim, _ in tiles] + [-1], np.int64)
     two = sum(1 << number for number, each in enumerate((*nest.reads, nest.write)) if copies[each.operand] == 2)
     found = np.array([two], np.int64)
-    cycles_of(problem, room(problem), dataflow, np.array(list(sizes.values()), np.int64), order, found)
+    cycles_of(problem, room(problem), dataflow, np.array(list(sizes.values()), np.int64), order, found, enough)
     return int(found[0])
 
 
@@ -64,6 +71,48 @@ def test_cycles_are_those_of_the_cost_model(
     found = walked(*case)
     schedule = make_schedule(nest, arch, DATAFLOWS[dataflow], tiles, copies)
     assert found == cost_nest(replace(nest, schedule=schedule), arch).cycles
+
+
+@settings(max_examples=150, deadline=None)
+@given(cases(), st.floats(0.0, 1.2))
+def test_a_walk_that_ends_early_has_a_bound(
+    case: tuple[Arch, Nest, list[tuple[str, int]], dict[str, int], int], share: float
+) -> None:
+    cycles = walked(*case)
+    enough = int(share * cycles)
+    soon = walked(*case, float(enough))
+    assert soon == cycles or enough <= soon <= cycles
+
+
+def test_a_walk_keeps_what_the_last_one_had_in_common() -> None:
+    """Tables are those of sizes, order and dataflow: whichever of them changes, the next walk counts as a first one."""
+    arch = machine()
+    nest = replace(matmul_nest(arch, p=30, k=40, m=20), schedule=None)
+    problem = problem_of(nest, arch)
+    names = [dim.name for dim in nest.domain]
+    outer, reduced = [names.index(dim) for dim in nest.write.dims & {"p", "m"}], names.index("k")
+    kept = room(problem)
+    rng = random.Random(0)
+    sizes, order, dataflow = np.array([dim.extent for dim in nest.domain], np.int64), [*outer, reduced], 0
+    seen = set()
+    for _ in range(300):
+        change = rng.randrange(4)
+        if change == 0:
+            dim = rng.randrange(len(names))
+            sizes[dim] = rng.randint(1, nest.domain[dim].extent)
+        elif change == 1:
+            order = [*rng.sample(outer, 2), reduced]
+        elif change == 2:
+            dataflow = rng.randrange(4)
+        copies = rng.randrange(8)
+        found = []
+        for walk in (kept, room(problem)):
+            cycles = np.array([copies], np.int64)
+            cycles_of(problem, walk, dataflow, sizes, np.array(order, np.int64), cycles, np.inf)
+            found.append(int(cycles[0]))
+        assert found[0] == found[1]
+        seen.add(found[0])
+    assert len(seen) > 50
 
 
 @settings(max_examples=100, deadline=None)

@@ -119,7 +119,9 @@ def every_mapping(nest: Nest, arch: Arch) -> list[Mapped]:
                 counts = cost_nest(single, arch)
                 energy = sum(energy_pj(counts, arch).values())
                 cycles = bits.copy()
-                cycles_of(problem, walk, DATAFLOWS.index(dataflow), np.array(list(whole.values())), order, cycles)
+                cycles_of(
+                    problem, walk, DATAFLOWS.index(dataflow), np.array(list(whole.values())), order, cycles, np.inf
+                )
                 assert counts.cycles == cycles[0], (tiles, dataflow)
                 held = [
                     (arch.holder(each.role.value), local_layout(single, each.operand, _word(arch, each)).tile_bytes)
