@@ -226,9 +226,13 @@ class _Search:
     def least_left(self) -> dict[Dataflow, float]:
         """By dataflow the least bound of what is left in the queue, where something is."""
         places = left_over(self.queue)
-        values, flows = self.queue.values[places], self.roots.dataflows[self.queue.tags[places, ROOT]]
-        least = {each: values[flows == DATAFLOWS.index(each)].min(initial=np.inf) for each in self.dataflows}
-        return {each: float(value) for each, value in least.items()}
+        by_root = np.full(len(self.roots.dataflows), np.inf)
+        np.minimum.at(by_root, self.queue.tags[places, ROOT], self.queue.values[places])
+        numbers = [DATAFLOWS.index(each) for each in self.dataflows]
+        return {
+            each: float(by_root[self.roots.dataflows == number].min(initial=np.inf))
+            for each, number in zip(self.dataflows, numbers, strict=True)
+        }
 
     def by_dataflow(self, least_left: Mapping[Dataflow, float]) -> dict[Dataflow, tuple[float, bool]]:
         known = {}
