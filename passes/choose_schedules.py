@@ -24,8 +24,8 @@ from .allocate import larger_than_main_memory
 from .group_pins import unknown_ends
 from .im2col import copy_name, im2col_kind, with_explicit
 from .map_cache import MapCache
-from .mapper import Mapper, pin_faults
-from .mapping import MappingOptions
+from .mapper import Mapper
+from .mapping import MappingOptions, pin_faults
 
 
 def choose_schedules(module: Module, arch: Arch, options: MappingOptions) -> Module:

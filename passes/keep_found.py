@@ -16,8 +16,8 @@ from ..ir.arch import Arch
 from ..ir.frozen import dataclass
 from ..ir.nest import Nest, Schedule, main_memory_loops
 from ..ir.stats import LayerCounts
-from .mapper import is_count, pin_faults
-from .mapping import Pin
+from .mapper import is_count
+from .mapping import Pin, pin_faults
 from .refit import Stay, remade, tile_room
 
 MOST_ENERGY_PJ = 1e30  # of an entry; no objective of it is beyond what floats can say

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ..ir.diagnostics import NOWHERE, Diagnostic, Span
 from ..ir.frozen import dataclass
+from ..ir.nest import Nest
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +63,35 @@ class MappingOptions:
     time_limit_s: float | None = None
     groups: tuple[GroupPin, ...] = ()
     faults: tuple[Diagnostic, ...] = ()
+
+
+def pin_faults(nest: Nest, pin: Pin) -> Iterable[Diagnostic]:
+    """Everything in a pin that names nothing of the nest or is out of range."""
+    extents = {dim.name: dim.extent for dim in nest.domain}
+    operands = [access.operand for access in (*nest.reads, nest.write)]
+    dims = [dim for dim, _ in pin.tiles]
+    for number, (dim, size) in enumerate(pin.tiles):
+        place = pin.place(f"tiles[{number}]")
+        if dim not in extents:
+            yield Diagnostic(
+                f"{nest.name}: there is no dimension {dim!r} to tile", place, f"one of {', '.join(extents)}"
+            )
+        elif not 1 <= size <= max(1, extents[dim]):
+            message = f"{nest.name}: tile size {size} of {dim} of extent {extents[dim]}"
+            yield Diagnostic(message, place, f"1 to {extents[dim]}")
+        if dims.index(dim) < number and dim not in dims[number + 1 :]:
+            yield Diagnostic(f"{nest.name}: {dims.count(dim)} tile sizes for {dim}", place, "one")
+    for operand, copies in pin.copies:
+        if operand not in operands:
+            message = f"{nest.name}: there is no operand {operand!r} to buffer"
+            yield Diagnostic(message, pin.place(f"copies.{operand}"), f"one of {', '.join(operands)}")
+        if copies not in (1, 2):
+            yield Diagnostic(f"{nest.name}: {copies} copies of {operand}", pin.place(f"copies.{operand}"), "1 or 2")
+    for operand in (*pin.stay, *pin.leave):
+        if operand not in operands:
+            message = f"{nest.name}: there is no operand {operand!r} to stay in local memory"
+            yield Diagnostic(message, pin.place(f"stay.{operand}"), f"one of {', '.join(operands)}")
+    if pin.stay and not (pin.complete and pin.dataflow):
+        message = f"{nest.name}: {', '.join(pin.stay)} stays in local memory, of a layer that is not wholly pinned"
+        place = pin.place(f"stay.{pin.stay[0]}")
+        yield Diagnostic(message, place, "dataflow, tiles and `complete: true` as well, or leave `stay` out")
