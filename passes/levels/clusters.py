@@ -6,6 +6,7 @@ each, a cluster before what is in it, so that compiled code (kernels.py) goes on
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,19 @@ from numpy.typing import NDArray
 from .compiling import compiled
 from .space import Ints
 from .tables import Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """Candidates in clusters, as `clusters` returns them, made at some `weights` of quantities: how far apart those in
+    a row are, and the least of what they have [row, column]."""
+
+    weights: Floats
+    rows: Ints
+    after: Ints
+    spreads: Floats
+    least: Floats
+
 
 FEW = 4  # candidates that are not parted any more
 

@@ -39,6 +39,7 @@ class Selector(NamedTuple):
     open: int
 
 
+_At = tuple[int, int, Selector, Own | None]
 NOTHING = Selector(NO_BLOCK, 0, 0, DECIDED)  # of quantities that do not depend on orders
 
 
@@ -50,7 +51,8 @@ class Columns:
     tables: Tables
     wanted: list[int]
     less: list[int]
-    _made: dict[tuple[int, int, Selector, Own | None], tuple[Floats, Floats]] = field(default_factory=dict)
+    _made: dict[_At, tuple[Floats, Floats]] = field(default_factory=dict)
+    _padded: dict[_At, tuple[Floats, Floats]] = field(default_factory=dict)
 
     @cached_property
     def roles(self) -> list[Role]:
@@ -108,14 +110,16 @@ class Columns:
     def bounds(self, group: int, number: int, told: Selector, own: Own | None) -> tuple[Floats, Floats]:
         """A quantity's bounds for each candidate of a group. The busiest instance's padding counts as soon as there are
         several: it does where the candidate itself has lanes, and may elsewhere."""
-        lower, upper = self.column(group, number, told, own)
         counted = self.tables.figures.whole.get(number)
         if counted is None:
-            return lower, upper
-        whole, end = counted
-        low, high = self.column(group, whole, told, own)
-        lanes = (self.tables.groups[group].lanes[:, :end] > 1).any(axis=1)
-        return np.where(lanes, low, lower), np.maximum(upper, high)
+            return self.column(group, number, told, own)
+        key = group, number, told, own
+        if key not in self._padded:
+            whole, end = counted
+            (lower, upper), (low, high) = (self.column(group, each, told, own) for each in (number, whole))
+            lanes = (self.tables.groups[group].lanes[:, :end] > 1).any(axis=1)
+            self._padded[key] = np.where(lanes, low, lower), np.maximum(upper, high)
+        return self._padded[key]
 
     def column(self, group: int, number: int, told: Selector, own: Own | None) -> tuple[Floats, Floats]:
         key = group, number, told, own

@@ -124,7 +124,7 @@ class Dual:
         return np.concatenate([of_quantities, of_tiles, self.lane_prices])
 
     def logs(self, group: int, variants: Variants) -> Floats:
-        return np.concatenate([variants.logs, self.linear.logs[group][variants.places]], axis=1)
+        return variants.logs_with(self.linear.logs[group])
 
     def _log_bound(self, logs: Sequence[Floats]) -> float:
         weights = self.weights()

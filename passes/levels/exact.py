@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...ir.hierarchy import Store
+from .exact_kernels import evaluate
 from .figures import TAKEN, Item
-from .kernels import evaluate
 from .space import Ints, orders, signature, tree_of
 from .tables import Floats, Tables
 
@@ -64,12 +64,20 @@ class Exact:
         self, chosen: Ints, preferred: tuple[frozenset[int], ...] = ()
     ) -> tuple[list[tuple[tuple[str, ...], ...]], Ints]:
         """The orders of one mapping with their ranks; mappings with loops at the same places have the same."""
-        groups = zip(self.tables.groups, chosen, strict=True)
-        key = b"".join([candidates.loops[place].tobytes() for candidates, place in groups]), preferred
+        key = tuple(alike[place] for alike, place in zip(self.alike, chosen, strict=True)), preferred
         if key not in self._ranked:
             orders = self.orders_of(chosen, preferred)
             self._ranked[key] = orders, self.ranks(orders)
         return self._ranked[key]
+
+    @cached_property
+    def alike(self) -> list[Ints]:
+        """By group a number for each candidate: those with loops at the same places have the same."""
+        found = []
+        for candidates in self.tables.groups:
+            bits = np.packbits(candidates.loops.reshape(len(candidates), -1), axis=1)
+            found.append(np.unique(bits, axis=0, return_inverse=True)[1].reshape(-1))
+        return found
 
     def ranks(self, found: list[tuple[tuple[str, ...], ...]]) -> Ints:
         """Ranks [order, block, dimension] of orders."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .clusters import clusters, least_of, spread_of
+from .clusters import Tree, clusters, least_of, spread_of
 from .dual import Dual, Product
 from .goal import Goal
 from .kernels import descend
@@ -18,6 +18,7 @@ from .tables import Floats
 from .variants import Variants
 
 _EVEN = 0.01  # of the largest weight is added to each: what costs nothing alone is told apart, too
+_ALIKE = 0.1  # weights that differ by less than this share of the largest one
 _DEEP = 1 << 11  # combinations of clusters that wait: more than candidates of all groups, parted in turn, can need
 
 
@@ -44,6 +45,13 @@ class Joined:
     def bounds(self) -> int:
         """How many were evaluated."""
         return int(self.state[-1][0])
+
+    def quantities(self, leaves: Ints) -> Floats:
+        """Bounds of the quantities of leaves [leaf, group], as `descend` reads them [leaf, column]."""
+        columns, constants, floors = self.arrays[2], self.linear.constants, self.linear.floors
+        found: Floats = columns[leaves].prod(axis=1) * constants
+        found[:, : len(floors)] = np.maximum(found[:, : len(floors)], floors)
+        return found
 
     def restart(self) -> None:
         """Go back to before the first combination."""
@@ -78,14 +86,12 @@ def joined(linear: Linear, goal: Goal, dual: Dual | Product | None, fronts: Sequ
     weights = _weights(linear, dual)
     roots, skips, spreads, least, places = [0], [], [], [], []
     for group, each in enumerate(fronts):
-        keys = np.concatenate([each.logs, linear.logs[group][each.places]], axis=1) * weights
-        rows, after = clusters(keys, scores[group])
-        kept = [each.lower, -each.less, linear.scarce(group, each.places), scores[group][:, None]]
-        least.append(least_of(rows, after, np.concatenate(kept, axis=1)))
-        spreads.append(spread_of(rows, after, keys))
-        places.append(np.where(rows < 0, rows, each.places[rows]))
-        skips.append(after + roots[-1])
-        roots.append(roots[-1] + len(rows))
+        tree = _tree(linear, group, each, weights, scores[group])
+        least.append(np.concatenate([tree.least, least_of(tree.rows, tree.after, scores[group][:, None])], axis=1))
+        spreads.append(tree.spreads)
+        places.append(np.where(tree.rows < 0, tree.rows, each.places[tree.rows]))
+        skips.append(tree.after + roots[-1])
+        roots.append(roots[-1] + len(tree.rows))
     together = np.concatenate(least)
     ends = np.cumsum([linear.wanted, fronts[0].less.shape[1], linear.tiles[0].shape[1]])
     together[:, ends[0] : ends[1]] *= -1
@@ -98,6 +104,18 @@ def joined(linear: Linear, goal: Goal, dual: Dual | Product | None, fronts: Sequ
     state = np.empty((_DEEP, len(fronts)), np.int64), np.empty(_DEEP), np.zeros(2, np.int64)
     made = Joined(linear, goal, np.array(roots[:-1]), np.concatenate(places), arrays, state)
     made.restart()
+    return made
+
+
+def _tree(linear: Linear, group: int, variants: Variants, weights: Floats, scores: Floats) -> Tree:
+    """The tree of some candidates; one that was made at almost the same weights does."""
+    made = variants.tree
+    if made is None or np.abs(made.weights - weights).max() > _ALIKE * weights.max():
+        keys = variants.logs_with(linear.logs[group]) * weights
+        rows, after = clusters(keys, scores)
+        kept = np.concatenate([variants.lower, -variants.less, linear.scarce(group, variants.places)], axis=1)
+        made = Tree(weights, rows, after, spread_of(rows, after, keys), least_of(rows, after, kept))
+        variants.tree = made
     return made
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -44,6 +45,11 @@ class Linear:
     limits: Ints
     lanes: list[Ints]
     logs: list[Floats]
+
+    @cached_property
+    def matrix(self) -> Floats:
+        """Coefficients and constants of energy, of each form, and of ramps."""
+        return np.vstack([self.energy, self.forms, self.ramps])
 
     @property
     def wanted(self) -> int:

@@ -30,6 +30,7 @@ from .kernels import EDP, ENERGY, LATENCY, OTHER
 from .linear import Linear, linear_of
 from .local_search import least_place, local_search
 from .movers import Mover
+from .sieve import Sieve
 from .space import Frame, Ints
 from .tables import Floats, Tables, tables_of
 from .variants import Groups, Key, Variants
@@ -76,6 +77,7 @@ class Search:
     groups: Groups
     goal: Goal
     dual: Dual | Product | None
+    sieve: Sieve
     _fronts: dict[tuple[Any, ...], Variants] = field(default_factory=dict)
     _loosened: dict[Key, frozenset[int]] = field(default_factory=dict)
     _stored_bytes: int = 0
@@ -90,7 +92,9 @@ class Search:
     def run(self, best: Best, deadline: float) -> None:
         """Improve `best`; what is left open at the `deadline` (of time.monotonic) is in `best.open`."""
         if not self.tables.groups:
-            self._evaluate_chosen(np.zeros((1, 0), np.int64), (), best)
+            chosen = np.zeros((1, 0), np.int64)
+            orders, ranks = self.exact.ranked(chosen[0])
+            self._note(chosen, orders, self.exact.figures(chosen, ranks), best)
             return
         root, number, begun = Node((), ()), 0, best.bounds
         fronts = self._fronts_of(root)
@@ -125,7 +129,8 @@ class Search:
         """A local search; the next one comes later if it was in vain."""
         before = best.limit
         for chosen, orders, figures, evaluated in local_search(self.exact, self.goal.of, self._started):
-            self._note(chosen, orders, figures, evaluated, best)
+            self._note(chosen[None], [orders], figures[None], best)
+            best.evaluated += evaluated - 1
         self._started += 1
         self._next_start = max(_PAYS, self._next_start) * (1 if best.limit < before else _IN_VAIN)
 
@@ -152,8 +157,8 @@ class Search:
         ]
         if not all(map(len, found)):
             return found
-        lower = np.array([np.append(each.lower.min(axis=0), each.less.max(axis=0)) for each in found])
-        upper = np.array([np.append(each.upper.max(axis=0), each.less.min(axis=0)) for each in found])
+        lower = np.array([each.least for each in found])
+        upper = np.array([each.most for each in found])
         differs = lower != upper
         reduced = []
         for group, (key, each) in enumerate(zip(keys, found, strict=True)):
@@ -244,7 +249,7 @@ class Search:
         """What the products of the least of each group say."""
         values = self.linear.constants.copy()
         for each in fronts:
-            values *= np.append(each.lower.min(axis=0), each.less.max(axis=0))
+            values *= each.least
         values[: self.linear.wanted] = np.maximum(values[: self.linear.wanted], self.linear.floors)
         return float(self.goal.of(np.array([self.linear.sums(values)]))[0])
 
@@ -254,15 +259,14 @@ class Search:
         if not all(map(len, fronts)):
             return True
         together, leaves = self._join(fronts), self._leaves
-        preferred = tuple(choice.innermost for choice in node.chosen)
         found, _, is_whole = together.least(leaves, self.below(best.limit), 0.0, _GLANCE)
         if found:
-            self._evaluate(preferred, together.places[leaves.rows[:1]], leaves.bounds[:1], best)
+            self._evaluate(node, together, 1, best)
             is_whole = False
             together.restart()
         while not is_whole:
             count, is_whole = together.more(leaves, self.below(best.limit), _BUDGET)
-            self._evaluate(preferred, together.places[leaves.rows[:count]], leaves.bounds[:count], best)
+            self._evaluate(node, together, count, best)
             if time.monotonic() > deadline:
                 break
         best.bounds += together.bounds
@@ -286,37 +290,34 @@ class Search:
         best.bounds += together.bounds
         return found
 
-    def _evaluate(self, preferred: tuple[frozenset[int], ...], leaves: Ints, bounds: Floats, best: Best) -> None:
-        """Of leaves [leaf, group] those whose bound is below the best, the least first."""
-        by_bound = np.argsort(bounds, kind="stable")
-        for start in range(0, len(bounds), _AT_A_TIME):
-            rows = by_bound[start : start + _AT_A_TIME]
-            rows = rows[bounds[rows] < self.below(best.limit)]
-            if not len(rows):
-                return
-            self._evaluate_chosen(leaves[rows], preferred, best)
+    def _evaluate(self, node: Node, together: Joined, count: int, best: Best) -> None:
+        """Of the first `count` leaves those that may be better than the best, the least first."""
+        rows, bounds = self._leaves.rows[:count], self._leaves.bounds[:count]
+        preferred = tuple(choice.innermost for choice in node.chosen)
+        loose = frozenset[int]().union(*map(self._loose, self.classes.keys(*node)))
+        by_bound, start, batch = np.argsort(bounds, kind="stable"), 0, _AT_A_TIME
+        while start < count and bounds[by_bound[start]] < self.below(best.limit):
+            leaves = rows[by_bound[start : start + batch]]
+            least, limit = together.quantities(leaves), self.below(best.limit)
+            sifted = self.sieve.sifted(together.places[leaves], least, loose, preferred, limit)
+            best.bounds += sifted.tried
+            if len(sifted.chosen):
+                figures = self.exact.figures(sifted.chosen, sifted.ranks)
+                self._note(sifted.chosen, sifted.orders, figures, best)
+            start, batch = start + batch, batch if best.limit < limit else 2 * batch
 
-    def _evaluate_chosen(self, chosen: Ints, preferred: tuple[frozenset[int], ...], best: Best) -> None:
-        """Mappings [mapping, group], each in all of its orders."""
-        ranked = [self.exact.ranked(each, preferred) for each in chosen]
-        counts = [len(orders) for orders, _ in ranked]
-        figures = self.exact.figures(np.repeat(chosen, counts, axis=0), np.concatenate([ranks for _, ranks in ranked]))
-        for each, (orders, _), found in zip(chosen, ranked, np.split(figures, np.cumsum(counts)[:-1]), strict=True):
-            number = least_place(self.goal.of(found), found)
-            self._note(each, orders[number], found[number], len(orders), best)
-
-    def _note(
-        self, chosen: Ints, order: tuple[tuple[str, ...], ...], figures: Floats, evaluated: int, best: Best
-    ) -> None:
-        """Remember one mapping, the best of those `evaluated`; of equal ones that with the least energy and cycles."""
-        value = float(self.goal.of(figures[None])[0])
-        best.evaluated += evaluated
-        if np.isfinite(value) and len(best.points) < _MOST_POINTS:
-            best.points.append((float(figures[0]), float(figures[1])))
-        product = float(figures[0] * figures[1])
+    def _note(self, chosen: Ints, orders: Sequence[tuple[tuple[str, ...], ...]], figures: Floats, best: Best) -> None:
+        """Remember the best of the evaluated mappings; of equal ones that with the least energy and cycles."""
+        best.evaluated += len(figures)
+        values = self.goal.of(figures)
+        known = figures[np.isfinite(values)][: max(0, _MOST_POINTS - len(best.points))]
+        best.points += [(float(energy), float(cycles)) for energy, cycles in known]
+        number = least_place(values, figures)
+        value, product = float(values[number]), float(figures[number].prod())
         is_better = value < best.limit * (1 - ROUNDING)
         if is_better or (np.isfinite(value) and value <= best.limit and product < best.product * (1 - ROUNDING)):
-            best.limit, best.product, best.tree = value, product, self.exact.tree(chosen, order)
+            best.limit, best.product = value, product
+            best.tree = self.exact.tree(chosen[number], orders[number])
 
     def below(self, limit: float) -> float:
         """What a bound must be less than to say that something better may be there: cycles are whole."""
@@ -333,4 +334,6 @@ def searches_of(frame: Frame, figures: Figures, objective: Objective) -> Iterato
     dual: Dual | Product | None = None
     if goal.mode != OTHER:
         dual = Product(linear) if goal.mode == EDP else Dual(linear, goal.mode)
-    yield Search(tables, exact_of(tables), linear, Classes(columns), Groups(columns), goal, dual)
+    exact = exact_of(tables)
+    sieve = Sieve(exact, linear, columns, goal)
+    yield Search(tables, exact, linear, Classes(columns), Groups(columns), goal, dual, sieve)

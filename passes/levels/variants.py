@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .clusters import Tree
 from .columns import NO_BLOCK, NOTHING, Columns, Selector, at_rows
 from .figures import TAKEN
 from .movers import Own
@@ -36,6 +37,8 @@ class Variants:
     lower: Floats
     upper: Floats
     less: Floats
+    tree: Tree | None = None
+    _logs: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.places)
@@ -45,10 +48,20 @@ class Variants:
         return Variants(self.places[rows], self.lower[rows], self.upper[rows], self.less[rows])
 
     @cached_property
-    def logs(self) -> Floats:
-        """Logarithms of the bounds from below."""
-        logs: Floats = np.log(np.maximum(self.lower, 1e-300))
-        return logs
+    def least(self) -> Floats:
+        """The least that quantities can be, and the most of what is taken off."""
+        return np.append(self.lower.min(axis=0), self.less.max(axis=0))
+
+    @cached_property
+    def most(self) -> Floats:
+        """The most that quantities can be, and the least of what is taken off."""
+        return np.append(self.upper.max(axis=0), self.less.min(axis=0))
+
+    def logs_with(self, scarce: Floats) -> Floats:
+        """Logarithms of the bounds from below, and those of what groups share [candidate of the group, column]."""
+        if self._logs is None:
+            self._logs = np.concatenate([np.log(np.maximum(self.lower, 1e-300)), scarce[self.places]], axis=1)
+        return self._logs
 
 
 @dataclass
