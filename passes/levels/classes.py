@@ -17,7 +17,7 @@ import numpy as np
 
 from ...ir.nest import Role
 from .choices import MOVES, PASSES, Choice, Class, choices_of
-from .columns import DECIDED, NO_BLOCK, Columns, Selector
+from .columns import DECIDED, NO_BLOCK, Codes, Columns, Selector
 from .figures import TAKEN
 from .movers import Mover, movers_of, own_of
 from .space import orders, signature
@@ -29,7 +29,8 @@ class Classes:
     """The tree of classes of a frame."""
 
     columns: Columns
-    _orders_of: dict[tuple[int, int], list[tuple[str, ...]]] = field(default_factory=dict)
+    _orders_in: dict[int, list[tuple[str, ...]]] = field(default_factory=dict)
+    _codes_of: dict[tuple[int, int, Class], Codes] = field(default_factory=dict)
 
     @cached_property
     def blocks(self) -> int:
@@ -62,15 +63,12 @@ class Classes:
 
     def movers(self, chosen: Class, role: int, block: int) -> list[Mover]:
         """What may be decided of the innermost loop that moves a role in a block."""
-        if (role, block) not in self._orders_of:
-            frame = self.columns.tables.frame
-            self._orders_of[role, block] = orders(frame, frame.slots[frame.blocks[block]])
         kind_of, choice, moving = self._kind_of, chosen[block], self._moving[self.columns.roles[role]]
         last = choice.innermost
         kinds = last & moving | (choice.allowed & moving if last - moving else frozenset())
         sliding = self.columns.sliding_dims[role]
         return movers_of(
-            self._orders_of[role, block],
+            self._orders(block),
             [dim for dim, kind in kind_of.items() if kind in kinds],
             sliding,
             [dim for dim, kind in kind_of.items() if kind in choice.allowed & moving and dim not in sliding],
@@ -91,12 +89,14 @@ class Classes:
             told: list[Selector] = []
             for place, moves, still in parts:
                 selector = selectors[place]
+                role, _ = self.columns.places[place]
+                codes = self._codes(role, selector, chosen, group) if moves else None
                 if moves and still:
-                    told.append(selector)
+                    told.append(selector._replace(codes=codes))
                 else:
                     outside = (selector.outside, selector.most) if still else (0, int(selector.most > selector.outside))
                     block, open = (selector.block, selector.open) if moves else (NO_BLOCK, DECIDED)
-                    told.append(Selector(block, *outside, open))
+                    told.append(Selector(block, *outside, open, codes))
             dims = self.columns.tables.groups[group].dims
             owned = [
                 own_of(mover, role, block, dims)
@@ -116,6 +116,46 @@ class Classes:
                 still = len(chosen[block].allowed - self._moving[self.columns.roles[role]])
                 return Selector(block, outside, block + 1 if self._fixed[block] or still > 1 else outside, open)
         return Selector(NO_BLOCK, 0, 0, open)
+
+    def _codes(self, role: int, selector: Selector, chosen: Class, group: int) -> Codes | None:
+        """Those of a selector, of a group's dimensions; None where tiles overlap or it is open what moves them last."""
+        if selector.block == NO_BLOCK or self.columns.slides[self.columns.roles[role]]:
+            return None
+        blocks = chosen[: selector.block + 1]
+        key = role, group, blocks
+        if key not in self._codes_of:
+            moving = self._moving[self.columns.roles[role]]
+            dims = [dim for dim in self.columns.tables.groups[group].dims if self._kind_of[dim] in moving]
+            found: dict[str, set[int]] = {dim: set() for dim in dims}
+            for block, choice in enumerate(blocks):
+                for order in self._orders(block):
+                    there = [dim for dim in order if self._kind_of[dim] in choice.allowed]
+                    last = [dim for dim in there if self._kind_of[dim] in choice.innermost]
+                    self._anew(there, last, moving, block, block == selector.block, found)
+            self._codes_of[key] = tuple((dim, tuple(sorted(codes))) for dim, codes in found.items())
+        return self._codes_of[key]
+
+    def _anew(
+        self, there: list[str], last: list[str], moving: frozenset[int], block: int, is_inner: bool,
+        found: dict[str, set[int]],
+    ) -> None:  # fmt: skip
+        """Codes of one order of a block: those of loops that may be `there`, of which one of `last` is the innermost.
+        `is_inner`: another that moves the operand stands inside of the one that goes on."""
+        end = max([there.index(dim) for dim in last], default=-1)
+        moves = [place for place, dim in enumerate(there[: end + 1]) if self._kind_of[dim] in moving]
+        for place in range(end + 1):
+            if place in moves or (is_inner and not any(other > place for other in moves)):
+                continue
+            for own, codes in found.items():
+                codes.add(block)  # that starts anew, or has no loop here
+                if own in there[:place]:
+                    codes.add(block + 1)
+
+    def _orders(self, block: int) -> list[tuple[str, ...]]:
+        if block not in self._orders_in:
+            frame = self.columns.tables.frame
+            self._orders_in[block] = orders(frame, frame.slots[frame.blocks[block]])
+        return self._orders_in[block]
 
     @cached_property
     def _moving(self) -> dict[Role | None, frozenset[int]]:

@@ -18,6 +18,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...ir.nest import Role
 from .figures import TAKEN, Quantity
@@ -26,17 +27,20 @@ from .tables import Floats, Part, Tables
 
 NO_BLOCK = -1
 DECIDED = -1
+Codes = tuple[tuple[str, tuple[int, ...]], ...]
 
 
 class Selector(NamedTuple):
     """Of an operand and a number of blocks: the block where its tile moves last, or NO_BLOCK; in how many blocks at
     least, and at most, the loops that do not move it lie outside of that; and the first open block (DECIDED: none of
-    those that matter)."""
+    those that matter). `codes` (sums.py): by dimension, of a group where it matters, from where on its loops may start
+    anew when one goes on that does not move the operand and stands outside of the innermost one that does."""
 
     block: int
     outside: int
     most: int
     open: int
+    codes: Codes | None = None
 
 
 _At = tuple[int, int, Selector, Own | None]
@@ -53,6 +57,7 @@ class Columns:
     less: list[int]
     _made: dict[_At, tuple[Floats, Floats]] = field(default_factory=dict)
     _padded: dict[_At, tuple[Floats, Floats]] = field(default_factory=dict)
+    _shares: dict[tuple[int, int, Selector], tuple[Floats, Floats]] = field(default_factory=dict)
 
     @cached_property
     def roles(self) -> list[Role]:
@@ -132,6 +137,57 @@ class Columns:
             self._made[key] = lower, upper
         return self._made[key]
 
+    @cached_property
+    def split(self) -> list[int]:
+        """Wanted quantities that have `shares`: no tile slides, and some keep something of two dimensions at least."""
+        found = []
+        for number in self.wanted:
+            quantity = self.tables.figures.quantities[number]
+            if quantity.kind != TAKEN or self.slides[quantity.role] or not self._still[quantity.role]:
+                continue
+            keeping = {
+                part.dims
+                for part in self.tables.parts[number]
+                for block in range(self.tables.blocks(quantity))
+                if part.moves
+                if (np.subtract(*self._moved(part, quantity, block, None)) < 0).any()
+            }
+            if len(keeping) > 1:
+                found.append(number)
+        return found
+
+    def shares(self, group: int, number: int, told: Selector) -> tuple[Floats, Floats]:
+        """Of a quantity in `split` a bound of the tiles of each candidate of a group, from below, and the largest share
+        of them that old tiles had, from above: the product of the first over groups is taken, but for the product of
+        the second."""
+        counted = self.tables.figures.whole.get(number)
+        key = group, number, told
+        if key not in self._shares:
+            found = self._shares_of(group, number, told)
+            if counted is not None:
+                tiles, most = self._shares_of(group, counted[0], told)
+                lanes = (self.tables.groups[group].lanes[:, : counted[1]] > 1).any(axis=1)
+                found = (
+                    np.where(lanes, tiles, found[0]),
+                    np.where(lanes, most, np.maximum(found[1], most)),
+                )
+            self._shares[key] = found
+        return self._shares[key]
+
+    def _shares_of(self, group: int, number: int, told: Selector) -> tuple[Floats, Floats]:
+        quantity = self.tables.figures.quantities[number]
+        tiles = shares = np.ones(len(self.tables.groups[group]))
+        for part in self.here[group][number]:
+            if not part.moves:
+                tiles = tiles * self._factor(part, quantity, told, None)[0]
+                continue
+            of_part = at_rows(part.new[:, 0], part)
+            tiles = tiles * of_part
+            if told.open == DECIDED and told.codes is not None:
+                kept = at_rows(self._kept(part, quantity, self._told(part, told.codes)), part)
+                shares = shares * np.divide(kept, of_part, out=np.ones(len(kept)), where=of_part > 0)
+        return tiles, shares
+
     def _factor(self, part: Part, quantity: Quantity, told: Selector, own: Own | None) -> tuple[Floats, Floats]:
         """A part's bounds for each candidate of its group, from below and above."""
         tiles = at_rows(part.new[:, 0], part)
@@ -140,26 +196,28 @@ class Columns:
         if not part.moves:
             least, most = (part.new[:, part.column((blocks,) * len(part.dims))] for blocks in (told.outside, told.most))
             return at_rows(least, part), at_rows(most, part)
-        lower, upper = self._last(part, quantity, told.block, own)
+        lower, upper = self._last(part, quantity, told.block, own, told.codes)
         if told.open == DECIDED:
             return lower, upper if told.outside == told.most else tiles
         later = [self._last(part, quantity, block, None)[0] for block in range(told.open, self.tables.blocks(quantity))]
         return np.min([lower, *later], axis=0), tiles
 
-    def _last(self, part: Part, quantity: Quantity, block: int, own: Own | None) -> tuple[Floats, Floats]:
-        """Bounds of a part that moves last in a block."""
+    def _last(
+        self, part: Part, quantity: Quantity, block: int, own: Own | None, codes: Codes | None = None
+    ) -> tuple[Floats, Floats]:
+        """Bounds of a part that moves last in a block; with `codes` as a selector has them."""
         if own is not None and own.dim not in part.dims:
             tiles = at_rows(part.new[:, 0], part)
             return tiles, tiles
         if own is not None or not self.slides[quantity.role]:
-            lower, upper = self._moved(part, quantity, block, own and own.dim, own is not None and own.is_cut)
+            lower, upper = self._moved(part, quantity, block, own and own.dim, own is not None and own.is_cut, codes)
             return lower, at_rows(part.new[:, 0], part) if own is not None and own.is_next else upper
         dims = part.dims if len(part.dims) > 1 else ()
         each = [self._moved(part, quantity, block, dim) for dim in (None, *dims)]
         return np.min([lower for lower, _ in each], axis=0), each[0][1]
 
     def _moved(
-        self, part: Part, quantity: Quantity, k: int, own: str | None, is_cut: bool = False
+        self, part: Part, quantity: Quantity, k: int, own: str | None, is_cut: bool = False, codes: Codes | None = None
     ) -> tuple[Floats, Floats]:
         """Of a part that moves, last in block `k`: by its own dimension `own`, if that slides; `is_cut`: nothing is
         kept but by that."""
@@ -178,9 +236,19 @@ class Columns:
             others = [n for n, code in enumerate(part.codes) if n and _is_outside(code[place], k, blocks)]
             return at_rows(moved * (1 - self._most(part, others)), part), at_rows(moved, part)
         others = [n for n, code in enumerate(part.codes) if n and _is_outside(code[0], k, blocks)]
+        if codes is not None:
+            others = [n for n in others if n in self._told(part, codes)]
+        kept = at_rows(self._kept(part, quantity, others), part)
+        return np.where(self._there(part, k), tiles - kept, tiles), tiles
+
+    def _there(self, part: Part, block: int) -> NDArray[np.bool_]:
+        """Candidates with a loop in a block over a part's only dimension."""
         candidates = self.tables.groups[part.group]
-        there = candidates.loops[:, candidates.dims.index(part.dims[0]), k]
-        return np.where(there, tiles - at_rows(self._kept(part, quantity, others), part), tiles), tiles
+        return candidates.loops[:, candidates.dims.index(part.dims[0]), block]
+
+    def _told(self, part: Part, codes: Codes) -> list[int]:
+        """Columns of the codes of a part's only dimension."""
+        return [part.column((code,)) for code in dict(codes)[part.dims[0]]]
 
     def _kept(self, part: Part, quantity: Quantity, columns: list[int]) -> Floats:
         """What old tiles had of all new ones at most, while others than the part's only dimension advance.

@@ -202,9 +202,10 @@ def sift(
     kept: NDArray[np.float64],
     gains: NDArray[np.float64],
     found: NDArray[np.int64],
+    values: NDArray[np.float64],
 ) -> int:
     """Which mappings stay below `limit` when bounds of quantities, one after the other, give way to what they are, into
-    `found` [mapping, (leaf, order)]; how many.
+    `found` [mapping, (leaf, order)] and, with what is known of quantities, into `values` [mapping, column]; how many.
 
     Leaves: `chosen` [leaf, group], bounds of quantities `least` [leaf, column], and one of the `patterns` of loops,
     whose `orders` [order, block, dimension] lie in `spans`. A column has its quantity, the one that stands for it where
@@ -237,11 +238,13 @@ def sift(
         for order in range(spans[patterns[leaf], 0], spans[patterns[leaf], 1]):
             now[:] = base
             before = of_leaf
+            values[survivors] = least[leaf]
             for place in sequence:
                 value = _quantity(
                     numbers[place], chosen[leaf], orders[order], heads, constants, parts, rows, lookups, new, kept,
                     starts,
                 )  # fmt: skip
+                values[survivors, place] = value
                 for row in range(count):
                     now[row] += sums[row, place] * (value - least[leaf, place])
                 bound = _objective(now, terms, most)

@@ -48,8 +48,11 @@ class Joined:
 
     def quantities(self, leaves: Ints) -> Floats:
         """Bounds of the quantities of leaves [leaf, group], as `descend` reads them [leaf, column]."""
-        columns, constants, floors = self.arrays[2], self.linear.constants, self.linear.floors
-        found: Floats = columns[leaves].prod(axis=1) * constants
+        columns, tiles, shares = (each[leaves] for each in self.arrays[2:5])
+        constants, split, floors = self.linear.constants, self.linear.split, self.linear.floors
+        found: Floats = columns.prod(axis=1) * constants
+        taken = constants[split] * tiles.prod(axis=1) * (1 - shares.prod(axis=1))
+        found[:, split] = np.maximum(found[:, split], taken)
         found[:, : len(floors)] = np.maximum(found[:, : len(floors)], floors)
         return found
 
@@ -93,13 +96,17 @@ def joined(linear: Linear, goal: Goal, dual: Dual | Product | None, fronts: Sequ
         skips.append(tree.after + roots[-1])
         roots.append(roots[-1] + len(tree.rows))
     together = np.concatenate(least)
-    ends = np.cumsum([linear.wanted, fronts[0].less.shape[1], linear.tiles[0].shape[1]])
+    splits = len(linear.split)
+    ends = np.cumsum([linear.wanted, fronts[0].less.shape[1], splits, splits, linear.tiles[0].shape[1]])
     together[:, ends[0] : ends[1]] *= -1
-    columns, tiles, lanes = (np.ascontiguousarray(part) for part in np.split(together[:, :-1], ends[1:], axis=1))
+    together[:, ends[2] : ends[3]] *= -1
+    columns, of_split, shares, tiles, lanes = (
+        np.ascontiguousarray(part) for part in np.split(together[:, :-1], ends[1:], axis=1)
+    )
     constant, aside = (dual.constant, dual.aside) if dual is not None else (-np.inf, 0.0)
     arrays = (
-        np.concatenate(skips), np.concatenate(spreads), columns, tiles, lanes.astype(np.int64),
-        together[:, -1].copy(), linear.constants, linear.floors, constant, aside,
+        np.concatenate(skips), np.concatenate(spreads), columns, of_split, shares, tiles, lanes.astype(np.int64),
+        together[:, -1].copy(), linear.constants, linear.split, linear.floors, constant, aside,
     )  # fmt: skip
     state = np.empty((_DEEP, len(fronts)), np.int64), np.empty(_DEEP), np.zeros(2, np.int64)
     made = Joined(linear, goal, np.array(roots[:-1]), np.concatenate(places), arrays, state)
@@ -113,7 +120,8 @@ def _tree(linear: Linear, group: int, variants: Variants, weights: Floats, score
     if made is None or np.abs(made.weights - weights).max() > _ALIKE * weights.max():
         keys = variants.logs_with(linear.logs[group]) * weights
         rows, after = clusters(keys, scores)
-        kept = np.concatenate([variants.lower, -variants.less, linear.scarce(group, variants.places)], axis=1)
+        scarce = linear.scarce(group, variants.places)
+        kept = np.concatenate([variants.lower, -variants.less, variants.tiles, -variants.shares, scarce], axis=1)
         made = Tree(weights, rows, after, spread_of(rows, after, keys), least_of(rows, after, kept))
         variants.tree = made
     return made

@@ -84,10 +84,13 @@ def descend(
     skips: NDArray[np.int64],
     spreads: NDArray[np.float64],
     columns: NDArray[np.float64],
+    of_split: NDArray[np.float64],
+    shares: NDArray[np.float64],
     tiles: NDArray[np.float64],
     lanes: NDArray[np.int64],
     scores: NDArray[np.float64],
     constants: NDArray[np.float64],
+    split: NDArray[np.int64],
     floors: NDArray[np.float64],
     score_constant: float,
     aside: float,
@@ -120,13 +123,15 @@ def descend(
     combination of clusters the one of the widest spread is parted. Scores are logarithms whose sum over groups and
     `score_constant` may not exceed that of what the limit has above `aside`. If `shrink`, only the leaf with the least
     bound is kept, as the first, and one at the `floor` ends the search. A capacity is a row of `room_weights` over
-    tiles with its limit in `rooms`. No quantity is below its `floors`. counts: bounds evaluated; combinations that are
-    left in `stack` [combination, group], with their bounds in `stacked`, when `leaves` are full or `budget` bounds were
-    evaluated.
+    tiles with its limit in `rooms`. Of the quantities in the columns `split` no less is taken than the product of what
+    candidates have `of_split`, but for the product of their `shares`. No quantity is below its `floors`. counts: bounds
+    evaluated; combinations that are left in `stack` [combination, group], with their bounds in `stacked`, when `leaves`
+    are full or `budget` bounds were evaluated.
     """
     groups = stack.shape[1]
     wide, tile_count, slots = columns.shape[1], tiles.shape[1], lanes.shape[1]
     others, least = np.empty(wide, np.float64), np.empty(wide, np.float64)
+    split_others, shares_others = np.empty(len(split), np.float64), np.empty(len(split), np.float64)
     held = np.empty(tile_count, np.float64)
     used = np.empty(slots, np.int64)
     found, evaluated = 0, 0
@@ -143,6 +148,9 @@ def descend(
         score = 0.0
         are_leaves = True
         others[:] = constants
+        shares_others[:] = 1.0
+        for place in range(len(split)):
+            split_others[place] = constants[split[place]]
         held[:] = 1.0
         used[:] = 1
         for group in range(groups):
@@ -153,6 +161,9 @@ def descend(
             score += scores[row]
             for place in range(wide):
                 others[place] *= columns[row, place]
+            for place in range(len(split)):
+                split_others[place] *= of_split[row, place]
+                shares_others[place] *= shares[row, place]
             for tile in range(tile_count):
                 held[tile] *= tiles[row, tile]
             for slot in range(slots):
@@ -186,6 +197,11 @@ def descend(
                 continue
             for place in range(wide):
                 least[place] = others[place] * columns[inside, place]
+            for place in range(len(split)):
+                taken = (
+                    split_others[place] * of_split[inside, place] * (1 - shares_others[place] * shares[inside, place])
+                )
+                least[split[place]] = max(least[split[place]], taken)
             for place in range(len(floors)):
                 least[place] = max(least[place], floors[place])
             bound = _bound(least, mode, terms, most, weights, forms, ramps)

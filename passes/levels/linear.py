@@ -19,8 +19,8 @@ from .tables import Floats, Tables
 @dataclass
 class Linear:
     """`energy`, each of `forms` and `ramps` have a coefficient for each wanted quantity, one that is not positive for
-    each that is taken off, and a constant; `constants` are factors of those quantities, and `floors`
-    what the wanted ones are at least. `scaled` are these three with
+    each that is taken off, and a constant; `constants` are factors of those quantities, `split` columns of the wanted
+    ones that have shares (columns.py), and `floors` what the wanted ones are at least. `scaled` are these three with
     coefficients of the wanted quantities alone, in which what is taken off is the largest share that it can be.
     `items` and `prices` are what the sums are made of, and `rows` their constants, as kernels.py rounds them.
     `rounding` is what rounding adds at most to energy, and to each form and ramps together.
@@ -30,6 +30,7 @@ class Linear:
     """
 
     constants: Floats
+    split: Ints
     floors: Floats
     energy: Floats
     forms: Floats
@@ -65,6 +66,19 @@ class Linear:
         energy = float(self.energy[:-1] @ values + self.energy[-1])
         cycles = float((self.forms[:, :-1] @ values + self.forms[:, -1]).max())
         return energy, cycles + float(self.ramps[:-1] @ values + self.ramps[-1])
+
+    def rounded(self, values: Floats) -> Floats:
+        """Energies and cycles [mapping, 2] of quantities [mapping, column] whose words and cycles are rounded up."""
+        if not len(values):
+            return np.empty((0, 2))
+        sums = np.repeat(self.rows[None], len(values), axis=0)
+        for (row, is_time, num, den, *signed), price in zip(self.items.tolist(), self.prices, strict=True):
+            places = [(place, sign) for place, sign in zip(signed[::2], signed[1::2], strict=True) if place >= 0]
+            total = sum(sign * values[:, place] for place, sign in places)
+            value = np.ceil(total * num / den * (1 - 1e-12) - 1e-9) * price
+            sums[:, row] += np.ceil(value - 1e-9) if is_time else value
+        cycles = np.ceil(sums[:, 1:-1] - 1e-9).max(axis=1) + sums[:, -1]
+        return np.stack([sums[:, 0], cycles], axis=1)
 
 
 @dataclass
@@ -165,6 +179,7 @@ def linear_of(tables: Tables, *, energetic: bool, timed: bool) -> tuple[Linear, 
     form_rows = slice(1, 1 + len(forms))
     linear = Linear(
         constants=np.array([tables.constants[place] for place in (*wanted, *less)]),
+        split=np.array([wanted.index(place) for place in columns.split], np.int64),
         floors=compulsory(tables, wanted),
         energy=kept[0],
         forms=kept[form_rows],

@@ -178,8 +178,7 @@ class Search:
                 self._fronts.clear()
                 self._stored_bytes = 0
             made = self._fronts[key] = make()
-            arrays = made.places, made.lower, made.upper, made.less
-            self._stored_bytes += 2 * sum(array.nbytes for array in arrays)
+            self._stored_bytes += 2 * sum(array.nbytes for array in made.arrays)
         return self._fronts[key]
 
     def _loose(self, key: Key) -> frozenset[int]:

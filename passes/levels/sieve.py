@@ -19,10 +19,9 @@ from .tables import Floats
 
 @dataclass
 class Sifted:
-    """Mappings that are left: the leaf of each, its candidates [mapping, group], its order by block, and the ranks of
-    that [mapping, block, dimension]. `tried` counts those that were looked at."""
+    """Mappings that are left: candidates of each [mapping, group], its order by block, and the ranks of that [mapping,
+    block, dimension]. `tried` counts those that were looked at."""
 
-    leaves: Ints
     chosen: Ints
     orders: list[tuple[tuple[str, ...], ...]]
     ranks: Ints
@@ -63,12 +62,14 @@ class Sieve:
         ranks = np.concatenate([each for _, each in ranked])
         counts = np.array([len(each) for each, _ in ranked])
         ends = np.cumsum(counts)
-        found = np.empty((int(counts[patterns.reshape(-1)].sum()), 2), np.int64)
+        tried = int(counts[patterns.reshape(-1)].sum())
+        found, values = np.empty((tried, 2), np.int64), np.empty((tried + 1, len(self._columns)))
         spans = np.stack([ends - counts, ends], axis=1)
         compiled: Any = sift
         count = compiled(
             chosen, patterns.reshape(-1), spans, ranks, least, sequence, self._columns, self.linear.matrix,
-            self.goal.terms, self.goal.most, limit, *self.exact.arguments[:9], self._gains, found,
+            self.goal.terms, self.goal.most, limit, *self.exact.arguments[:9], self._gains, found, values,
         )  # fmt: skip
-        leaves, places_of = found[:count].T
-        return Sifted(leaves, chosen[leaves], [orders[place] for place in places_of], ranks[places_of], len(found))
+        worth = self.goal.of(self.linear.rounded(values[:count])) < limit
+        leaves, places_of = found[:count][worth].T
+        return Sifted(chosen[leaves], [orders[place] for place in places_of], ranks[places_of], tried)

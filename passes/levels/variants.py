@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,12 +31,15 @@ class Key(NamedTuple):
 @dataclass
 class Variants:
     """Candidates of a group in a class: their places, bounds of quantities from below and above [variant, quantity],
-    and values of the quantities that are taken off [variant, quantity]."""
+    values of the quantities that are taken off [variant, quantity], and of those that are split (columns.py) bounds of
+    tiles from below, and of the shares of them that old ones had from above [variant, quantity]."""
 
     places: Ints
     lower: Floats
     upper: Floats
     less: Floats
+    tiles: Floats
+    shares: Floats
     tree: Tree | None = None
     _logs: Floats | None = None
 
@@ -45,7 +48,11 @@ class Variants:
 
     def only(self, rows: Ints) -> Variants:
         """Some of them."""
-        return Variants(self.places[rows], self.lower[rows], self.upper[rows], self.less[rows])
+        return Variants(*(each[rows] for each in self.arrays))
+
+    @property
+    def arrays(self) -> tuple[Any, ...]:
+        return self.places, self.lower, self.upper, self.less, self.tiles, self.shares
 
     @cached_property
     def least(self) -> Floats:
@@ -82,7 +89,12 @@ class Groups:
         less = np.empty((len(places), len(self.columns.less)))
         for column, q in enumerate(self.columns.less):
             less[:, column] = self.columns.column(group, q, NOTHING, None)[1][places]
-        return Variants(places, lower, upper, less)
+        tiles, shares = np.ones((2, len(places), len(self.columns.split)))
+        for q, told, _ in self._told(key):
+            if q in self.columns.split:
+                column = self.columns.split.index(q)
+                tiles[:, column], shares[:, column] = (each[places] for each in self.columns.shares(group, q, told))
+        return Variants(places, lower, upper, less, tiles, shares)
 
     def loose(self, key: Key) -> frozenset[int]:
         """Wanted quantities of which a group's candidates have no more than bounds."""
