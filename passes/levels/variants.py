@@ -15,7 +15,7 @@ from .columns import NO_BLOCK, NOTHING, Columns, Selector, at_rows
 from .figures import TAKEN
 from .movers import Own
 from .space import Ints
-from .tables import Floats
+from .tables import Floats, Part
 
 
 class Key(NamedTuple):
@@ -77,6 +77,7 @@ class Groups:
 
     columns: Columns
     _parted_by: dict[tuple[int, int, int, str], NDArray[np.bool_]] = field(default_factory=dict)
+    _keeping: dict[tuple[int, int, int, str], NDArray[np.bool_]] = field(default_factory=dict)
 
     def variants(self, key: Key) -> Variants:
         """The candidates of a group in a class; there may be none."""
@@ -164,9 +165,35 @@ class Groups:
             legal &= there[own.cut] & self._parted(group, own, own.cut)
         for dim in own.every:
             legal &= there[dim]
+        if own.anew is not None:
+            legal &= self._anew(group, own) == own.anew
         if own.some:
             legal &= np.any([there[dim] for dim in own.some], axis=0)
         return legal
+
+    def _anew(self, group: int, own: Own) -> NDArray[np.bool_]:
+        """Candidates that may keep anything when the loop over `own.dim` in the block starts anew."""
+        at = group, own.role, own.block, own.dim
+        if at not in self._keeping:
+            found = np.zeros(len(self.columns.tables.groups[group]), bool)
+            for part, blocks in self._parts(group, own):
+                if own.dim in part.dims:
+                    here = np.isin(part.codes, (own.block, own.block + 1, blocks + 1 + own.block)).all(axis=1)
+                    anew = here & (part.codes[:, part.dims.index(own.dim)] == own.block)
+                    found |= at_rows(part.kept[:, anew].max(axis=1, initial=0), part) > 0
+            self._keeping[at] = found
+        return self._keeping[at]
+
+    def _parts(self, group: int, own: Own) -> Iterator[tuple[Part, int]]:
+        """A group's parts of the wanted quantities whose tiles a mover moves, and the blocks outside of these."""
+        for q in self.columns.wanted:
+            quantity = self.columns.tables.figures.quantities[q]
+            if quantity.kind != TAKEN or self.columns.role_of(quantity) != own.role:
+                continue
+            blocks = self.columns.tables.blocks(quantity)
+            if blocks > own.block:
+                for number in self.columns.counted(q):
+                    yield from ((part, blocks) for part in self.columns.here[group][number])
 
     def _parted(self, group: int, own: Own, dim: str) -> NDArray[np.bool_]:
         """Candidates of which no piece of `dim` has anything of the one before, when its loop in the block goes on or
@@ -174,16 +201,10 @@ class Groups:
         at = group, own.role, own.block, dim
         if at not in self._parted_by:
             found = np.ones(len(self.columns.tables.groups[group]), bool)
-            for q in self.columns.wanted:
-                quantity = self.columns.tables.figures.quantities[q]
-                blocks = self.columns.tables.blocks(quantity)
-                if quantity.kind != TAKEN or self.columns.role_of(quantity) != own.role or blocks <= own.block:
-                    continue
-                for number in self.columns.counted(q):
-                    for part in self.columns.here[group][number]:
-                        if part.dims == (dim,):
-                            codes, k = part.codes[:, 0], own.block
-                            outside = (codes <= k) | (blocks < codes) & (codes <= blocks + 1 + k)
-                            found &= at_rows((part.kept[:, outside] == 0).all(axis=1), part)
+            for part, blocks in self._parts(group, own):
+                if part.dims == (dim,):
+                    codes, k = part.codes[:, 0], own.block
+                    outside = (codes <= k) | (blocks < codes) & (codes <= blocks + 1 + k)
+                    found &= at_rows((part.kept[:, outside] == 0).all(axis=1), part)
             self._parted_by[at] = found
         return self._parted_by[at]

@@ -10,10 +10,12 @@ _GROUPS = (("m",), ("c",), ("g",), ("p", "r"), ("q", "s"))
 _SLIDING = frozenset("prqs")
 
 
-def _holds(mover: Mover, loops: frozenset[str], parting: frozenset[str]) -> bool:
-    """Whether a block with these loops, of which `parting` ones part the tiles, is among those that a mover means."""
+def _holds(mover: Mover, loops: frozenset[str], parting: frozenset[str], anew: bool) -> bool:
+    """Whether a block with these loops, of which `parting` ones part the tiles, is among those that a mover means;
+    `anew`: the innermost keeps something when it starts anew."""
     return (
-        (not mover.cut or (mover.cut in loops & parting))
+        mover.anew in (None, anew)
+        and (not mover.cut or (mover.cut in loops & parting))
         and (not mover.next or mover.next in loops)
         and not mover.without & loops
         and not mover.uncut & loops & parting
@@ -29,10 +31,10 @@ def _check(dims: str, plain: str) -> None:
     found = movers_of(orders, moving, _SLIDING, list(plain), groups)
     subsets = [frozenset(some) for size in range(1, len(dims) + 1) for some in combinations(dims, size)]
     parts = [frozenset(some) for size in range(len(plain) + 1) for some in combinations(plain, size)]
-    for order, loops, parting in product(orders, subsets, parts):
+    for order, loops, parting, anew in product(orders, subsets, parts, (False, True)):
         movers = [dim for dim in order if dim in loops and dim in moving]
         if movers:
-            assert any(each.dim == movers[-1] and _holds(each, loops, parting) for each in found)
+            assert any(each.dim == movers[-1] and _holds(each, loops, parting, anew) for each in found)
 
 
 def test_every_mapping_is_meant() -> None:
@@ -49,14 +51,16 @@ def test_what_does_not_slide_needs_nothing_decided() -> None:
 
 def test_orders_say_what_may_stand_in_between() -> None:
     found = movers_of([("p", "c", "s", "r")], ["r"], _SLIDING, ["c"], [("c",), ("p", "r"), ("q", "s")])
-    assert Mover("r", cut="c", without=frozenset("s")) in found
-    assert Mover("r", cut="c", next="s") in found
+    assert Mover("r", cut="c", anew=False) in found
+    assert Mover("r", cut="c", anew=True, without=frozenset("s")) in found
+    assert Mover("r", cut="c", next="s", anew=True) in found
     assert not any("p" in each.without | each.some for each in found)
 
 
 def test_a_group_is_told_of_its_own_dimensions() -> None:
-    mover = Mover("r", cut="c", next="s", without=frozenset("pq"))
+    mover = Mover("r", cut="c", next="s", anew=True, without=frozenset("pq"))
     own, other, plain = (own_of(mover, 0, 1, dims) for dims in (("p", "r"), ("q", "s"), ("c",)))
     assert (own.dim, own.is_next, own.without) == ("r", False, frozenset("p"))
     assert (other.dim, other.is_next, other.without) == ("s", True, frozenset("q"))
     assert (plain.dim, plain.cut) == ("", "c")
+    assert (own.anew, other.anew, plain.anew) == (True, None, None)
