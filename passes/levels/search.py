@@ -8,22 +8,21 @@ of candidates whose bound is below the best are evaluated exactly.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from heapq import heappop, heappush
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from ...ir.loop_tree import LoopTree
 from ..objective import Objective
 from .choices import Class
+from .class_fronts import ClassFronts
 from .classes import Classes
 from .dual import Dual, Product
 from .exact import Exact, exact_of
 from .figures import Figures
-from .fronts import front
 from .goal import ROUNDING, Goal, goal_of
 from .joined import Joined, Leaves, joined
 from .kernels import EDP, ENERGY, LATENCY, OTHER
@@ -33,14 +32,13 @@ from .movers import Mover
 from .sieve import Sieve
 from .space import Frame, Ints
 from .tables import Floats, Tables, tables_of
-from .variants import Groups, Key, Variants
+from .variants import Groups, Variants
 
 _MOST_LEAVES = 1 << 12  # that are found at a time
 _AT_A_TIME = 64  # of these, before the next ones are compared with the best
 _BUDGET = 1 << 24  # bounds between two looks at the clock
 _LOOK = 1 << 15  # bounds that are spent on the least of a node before better scores are looked for
 _GLANCE = 1 << 23  # bounds that are spent on the least of a node before it is split
-_MOST_BYTES = 1 << 28  # of the candidates of all classes that are kept for the next one
 _MOST_POINTS = 20000
 _PAYS = 1 << 21  # bounds after which another local search is worth its time
 _IN_VAIN = 1.25  # times as many where the last one was not
@@ -74,13 +72,10 @@ class Search:
     exact: Exact
     linear: Linear
     classes: Classes
-    groups: Groups
+    fronts: ClassFronts
     goal: Goal
     dual: Dual | Product | None
     sieve: Sieve
-    _fronts: dict[tuple[Any, ...], Variants] = field(default_factory=dict)
-    _loosened: dict[Key, frozenset[int]] = field(default_factory=dict)
-    _stored_bytes: int = 0
     _started: int = 0
     _next_start: float = 0.0  # bounds before the next local search
     _leaves: Leaves = field(init=False)
@@ -97,8 +92,8 @@ class Search:
             self._note(chosen, orders, self.exact.figures(chosen, ranks), best)
             return
         root, number, begun = Node((), ()), 0, best.bounds
-        fronts = self._fronts_of(root)
-        if not all(map(len, fronts)):
+        fronts = self._fronts_of(root, best)
+        if not fronts:
             return
         bound = max(self._at_least(fronts), self._bound(fronts))
         if bound >= self.below(best.limit):
@@ -144,91 +139,15 @@ class Search:
             return [Node((*chosen, choice), movers) for choice in self.classes.choices[len(chosen)]]
         return None
 
-    def _fronts_of(self, node: Node) -> list[Variants]:
-        """The candidates of each group that matter in a class or, of a node with something open, to its bound."""
-        is_open = self._parted(node) is not None
-        keys = self.classes.keys(*node)
-        # Where other groups have no more than bounds, what the tiles of this one share matters, too.
-        loose = [frozenset[int]() if is_open else self._loose(key) for key in keys]
-        shared = [frozenset[int]().union(*loose[:group], *loose[group + 1 :]) for group in range(len(keys))]
-        found = [
-            self._kept((key, is_open, by_others), partial(self._front, key, is_open, by_others))
-            for key, by_others in zip(keys, shared, strict=True)
-        ]
-        if not all(map(len, found)):
-            return found
-        lower = np.array([each.least for each in found])
-        upper = np.array([each.most for each in found])
-        differs = lower != upper
-        reduced = []
-        for group, (key, each) in enumerate(zip(keys, found, strict=True)):
-            others = [other for other in range(len(found)) if other != group]
-            alone = ~differs[others].any(axis=0)
-            if (alone & differs[group]).sum() < 2:
-                reduced.append(each)
-                continue
-            factors = np.where(alone, self.linear.constants * lower[others].prod(axis=0), 0.0)
-            at = key, is_open, shared[group], alone.tobytes(), factors.tobytes()
-            reduced.append(self._kept(at, partial(self._summed, key, shared[group], each, alone, factors)))
-        return reduced
-
-    def _kept(self, key: tuple[Any, ...], make: Callable[[], Variants]) -> Variants:
-        if key not in self._fronts:
-            if self._stored_bytes > _MOST_BYTES:
-                self._fronts.clear()
-                self._stored_bytes = 0
-            made = self._fronts[key] = make()
-            self._stored_bytes += 2 * sum(array.nbytes for array in made.arrays)
-        return self._fronts[key]
-
-    def _loose(self, key: Key) -> frozenset[int]:
-        if key not in self._loosened:
-            self._loosened[key] = self.groups.loose(key)
-        return self._loosened[key]
-
-    def _front(self, key: Key, is_open: bool, shared: frozenset[int]) -> Variants:
-        variants = self.groups.variants(key)
-        if is_open:
-            variants.upper = variants.lower
-        rest = [-variants.less, *self._rest(key, shared, variants)]
-        lower = np.concatenate([variants.lower, *rest], axis=1)
-        upper = np.concatenate([variants.upper, *rest], axis=1)
-        return variants.only(front(lower, upper))
-
-    def _rest(self, key: Key, shared: frozenset[int], variants: Variants) -> list[Floats]:
-        """What a front looks at beside quantities; `shared` are those of which other groups have bounds."""
-        return [self.linear.scarce(key.group, variants.places), self.groups.shares(key, variants.places, shared)]
-
-    def _summed(self, key: Key, shared: frozenset[int], variants: Variants, alone: Any, factors: Floats) -> Variants:
-        """The front where quantities that depend on this group `alone` are summed up; `factors` are what the others
-        contribute."""
-        linear, wide = self.linear, variants.lower.shape[1]
-        energy = self.goal.mode != LATENCY
-        rows = [
-            *([linear.energy] if energy else []),
-            *((linear.forms + linear.ramps) if self.goal.mode != ENERGY else []),
-        ]
-        rounding = [
-            *(linear.rounding[:1] if energy else []),
-            *(linear.rounding[1:] if self.goal.mode != ENERGY else []),
-        ]
-        weights = np.array([row[:-1] for row in rows]).T
-        # Nothing counts as less than it is at least: nodes are bounded so, too.
-        floors = np.where(alone, np.append(linear.floors, np.full(len(alone) - wide, -np.inf)), 0.0)
-        lower = np.maximum(np.concatenate([variants.lower, variants.less], axis=1) * factors, floors) @ weights
-        upper = np.maximum(np.concatenate([variants.upper, variants.less], axis=1) * factors, floors) @ weights
-        upper = upper + rounding
-        rest = np.concatenate(self._rest(key, shared, variants), axis=1)
-        left, right = ~alone[:wide], ~alone[wide:]
-        lower = np.concatenate([lower, variants.lower[:, left], -variants.less[:, right], rest], axis=1)
-        upper = np.concatenate([upper, variants.upper[:, left], -variants.less[:, right], rest], axis=1)
-        return variants.only(front(lower, upper))
+    def _fronts_of(self, node: Node, best: Best) -> list[Variants]:
+        """The candidates of each group that may be in a mapping better than the best; none, if a group has none."""
+        return self.fronts.of(*node, self._parted(node) is not None, self.below(best.limit))
 
     def _least(self, node: Node, best: Best, floor: float) -> float:
         """The least bound of a node's joined candidates, if it is below the best; else infinity, where nothing is left.
         What is known to be no less than `floor` is not looked at below that."""
-        fronts = self._fronts_of(node)
-        if not all(map(len, fronts)):
+        fronts = self._fronts_of(node, best)
+        if not fronts:
             return float("inf")
         enough = self.below(best.limit)
         least = max(floor, self._at_least(fronts), self._bound(fronts))
@@ -254,8 +173,8 @@ class Search:
 
     def _search(self, node: Node, best: Best, deadline: float) -> bool:
         """Evaluate all of a class that may be better than the best; whether that ended before the deadline."""
-        fronts = self._fronts_of(node)
-        if not all(map(len, fronts)):
+        fronts = self._fronts_of(node, best)
+        if not fronts:
             return True
         together, leaves = self._join(fronts), self._leaves
         found, _, is_whole = together.least(leaves, self.below(best.limit), 0.0, _GLANCE)
@@ -293,7 +212,7 @@ class Search:
         """Of the first `count` leaves those that may be better than the best, the least first."""
         rows, bounds = self._leaves.rows[:count], self._leaves.bounds[:count]
         preferred = tuple(choice.innermost for choice in node.chosen)
-        loose = frozenset[int]().union(*map(self._loose, self.classes.keys(*node)))
+        loose = frozenset[int]().union(*map(self.fronts.loose, self.classes.keys(*node)))
         by_bound, start, batch = np.argsort(bounds, kind="stable"), 0, _AT_A_TIME
         while start < count and bounds[by_bound[start]] < self.below(best.limit):
             leaves = rows[by_bound[start : start + batch]]
@@ -334,5 +253,6 @@ def searches_of(frame: Frame, figures: Figures, objective: Objective) -> Iterato
     if goal.mode != OTHER:
         dual = Product(linear) if goal.mode == EDP else Dual(linear, goal.mode)
     exact = exact_of(tables)
-    sieve = Sieve(exact, linear, columns, goal)
-    yield Search(tables, exact, linear, Classes(columns), Groups(columns), goal, dual, sieve)
+    classes, sieve = Classes(columns), Sieve(exact, linear, columns, goal)
+    fronts = ClassFronts(linear, classes, Groups(columns), goal)
+    yield Search(tables, exact, linear, classes, fronts, goal, dual, sieve)

@@ -29,6 +29,32 @@ class Key(NamedTuple):
 
 
 @dataclass
+class Outline:
+    """Candidates of a group in a class: their places, and bounds of quantities from below [candidate, quantity], of
+    which the first `wide` are wanted and the others are taken off, with their values."""
+
+    places: Ints
+    rows: Floats
+    wide: int
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @property
+    def nbytes(self) -> int:
+        return self.places.nbytes + self.rows.nbytes
+
+    def only(self, rows: NDArray[np.bool_]) -> Outline:
+        """Some of them."""
+        return Outline(self.places[rows], self.rows[rows], self.wide)
+
+    @cached_property
+    def least(self) -> Floats:
+        """The least that quantities can be, and the most of what is taken off."""
+        return np.append(self.rows[:, : self.wide].min(axis=0), self.rows[:, self.wide :].max(axis=0))
+
+
+@dataclass
 class Variants:
     """Candidates of a group in a class: their places, bounds of quantities from below and above [variant, quantity],
     values of the quantities that are taken off [variant, quantity], and of those that are split (columns.py) bounds of
@@ -53,6 +79,11 @@ class Variants:
     @property
     def arrays(self) -> tuple[Any, ...]:
         return self.places, self.lower, self.upper, self.less, self.tiles, self.shares
+
+    @property
+    def nbytes(self) -> int:
+        """With the tree and the logarithms that may come to it."""
+        return 2 * sum(int(array.nbytes) for array in self.arrays)
 
     @cached_property
     def least(self) -> Floats:
@@ -79,23 +110,28 @@ class Groups:
     _parted_by: dict[tuple[int, int, int, str], NDArray[np.bool_]] = field(default_factory=dict)
     _keeping: dict[tuple[int, int, int, str], NDArray[np.bool_]] = field(default_factory=dict)
 
-    def variants(self, key: Key) -> Variants:
-        """The candidates of a group in a class; there may be none."""
+    def outline(self, key: Key) -> Outline:
+        """The candidates of a group in a class, with their bounds from below; there may be none."""
         group, places = key.group, self._places_of(key)
-        lower = np.empty((len(places), len(self.columns.wanted)))
-        upper = np.empty_like(lower)
+        wide = len(self.columns.wanted)
+        rows = np.empty((len(places), wide + len(self.columns.less)))
         for column, (q, told, own) in enumerate(self._told(key)):
-            low, high = self.columns.bounds(group, q, told, own)
-            lower[:, column], upper[:, column] = low[places], high[places]
-        less = np.empty((len(places), len(self.columns.less)))
+            rows[:, column] = self.columns.bounds(group, q, told, own)[0][places]
         for column, q in enumerate(self.columns.less):
-            less[:, column] = self.columns.column(group, q, NOTHING, None)[1][places]
+            rows[:, wide + column] = self.columns.column(group, q, NOTHING, None)[1][places]
+        return Outline(places, rows, wide)
+
+    def variants(self, key: Key, outline: Outline) -> Variants:
+        """Some candidates of a group in a class, with all that is known of them."""
+        group, places, wide = key.group, outline.places, outline.wide
+        upper = np.empty((len(places), wide))
         tiles, shares = np.ones((2, len(places), len(self.columns.split)))
-        for q, told, _ in self._told(key):
+        for column, (q, told, own) in enumerate(self._told(key)):
+            upper[:, column] = self.columns.bounds(group, q, told, own)[1][places]
             if q in self.columns.split:
-                column = self.columns.split.index(q)
-                tiles[:, column], shares[:, column] = (each[places] for each in self.columns.shares(group, q, told))
-        return Variants(places, lower, upper, less, tiles, shares)
+                at = self.columns.split.index(q)
+                tiles[:, at], shares[:, at] = (each[places] for each in self.columns.shares(group, q, told))
+        return Variants(places, outline.rows[:, :wide], upper, outline.rows[:, wide:], tiles, shares)
 
     def loose(self, key: Key) -> frozenset[int]:
         """Wanted quantities of which a group's candidates have no more than bounds."""
