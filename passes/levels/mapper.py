@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 from ...backends.cost.levels.cost import LevelCost, cost
 from ...ir.diagnostics import CompileError, Diagnostic, ensure
 from ...ir.frozen import dataclass
 from ...ir.hierarchy import Hierarchy
 from ...ir.loop_tree import LoopTree, Workload
-from ..objective import Objective, parse_objective
-from .compulsory import at_least
-from .figures import figures_of
-from .goal import ROUNDING
-from .search import Best, searches_of
-from .space import Pin, frames
+from ..objective import ROUNDING, Objective, parse_objective
+
+if TYPE_CHECKING:
+    from .space import Pin
 
 OBJECTIVES = ("energy", "latency", "edp")
 
@@ -60,6 +59,11 @@ def map_levels(
 
     Raises CompileError where `objective` is none, or where the time ends before any mapping is found.
     """
+    from .compulsory import at_least  # compiled code, which what the cache has does without
+    from .figures import figures_of
+    from .search import Best, searches_of
+    from .space import Pin, frames
+
     wanted = parse_objective(objective) if isinstance(objective, str) else objective
     deadline = time.monotonic() + time_limit_s
     best = Best()
