@@ -6,6 +6,7 @@ each box by what it has along the dimension that is cut (`note_box`). Loops are 
 
 from __future__ import annotations
 
+from itertools import compress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,11 +26,13 @@ TIMES, LATER, TILE, ELEMENTS, MAIN_BYTES, LOCAL_BYTES, PINNED = range(7)
     KNOWN_TILE, KNOWN_TILES, ROUND_CYCLES, KNOWN_FIRST, KNOWN_EARLIEST, ROUND_ELEMENTS, KNOWN_LATEST, KNOWN_LONGEST,
     ROUND_MAIN_BYTES, ROUND_LOCAL_BYTES,
 ) = range(10)  # fmt: skip
-PLACES = 1 << 12  # of figures that are known, for each operand
+PLACE_BITS = 12  # of places of figures that are known, for each operand
+PLACES = 1 << PLACE_BITS
+NUMBER_BITS = 58  # of the number of a box; the others are for the axis that is the innermost
 # Of `others` and `here`: by kind, how many tiles at least and the points of the last tile; of that the points beside
 # those along columns and rows, or along lanes (ASIDE: of other dimensions); whether all sizes are single ones; the
-# loops of more than one tile, those that may have more than one, and those over reduced dimensions.
-TILES, LASTS, ASIDE, BESIDE_COL, BESIDE_ROW, SINGLE, TILED, MAYBE_TILED, REDUCED = 0, 4, 8, 9, 10, 11, 12, 13, 14
+# loops of more than one tile, those that may have more than one, and those over reduced dimensions; the number.
+TILES, LASTS, ASIDE, BESIDE_COL, BESIDE_ROW, SINGLE, TILED, MAYBE_TILED, REDUCED, NUMBER = 0, 4, *range(8, 16)
 # Rows of `needed`, by memory: bytes with one copy where none are pinned, and with two of all that may have them.
 WITH_ONE, WITH_TWO = 0, 1
 # Of `bounded`: operands that may have two copies or one, and those that have two or would not be faster with two, as
@@ -42,13 +45,14 @@ class Scratch(NamedTuple):
     """The nodes of a box (`at`). What a bound notes of its operands (`moved`), the row of `boxes` of each axis, bytes
     in each memory (`needed`), the products of all dimensions but the one that is cut (`others`) and of all (`here`),
     with `beside` by dataflow and dimension which of them hold its last tile, the fewest tiles of each loop (`fewest`),
-    by operand a part of its key (`keys`) and its place in `known` (`places`, -1: not looked for).
+    by operand its place in `known` (`places`, -1: not looked for).
 
     A cut of a box leaves the figures of operands that do not depend on its dimension as they were, and most boxes have
     those of others before them in all but a few dimensions: `known` has figures of operands by the nodes of the
-    dimensions that they depend on, `known_keys` says which nodes (0: nothing is known). `factors` is what numbers these
-    nodes, by dimension and operand; then the number of the first ones, and whether all of them can be numbered: if not,
-    figures are computed each time. `bounded` is what copies of the operands do not change of the bound of a box."""
+    dimensions that they depend on, `known_keys` says which nodes (0: nothing is known). A box has a number, in which
+    `shifts` says where that of each dimension's node begins, and `masks` which of its bits an operand depends on; after
+    those, whether numbers have enough bits for all nodes: if not, figures are computed each time. `bounded` is what
+    copies of the operands do not change of the bound of a box."""
 
     at: Any
     moved: Ints
@@ -58,11 +62,11 @@ class Scratch(NamedTuple):
     here: Ints
     beside: Ints
     fewest: Ints
-    keys: Ints
     places: Ints
     known_keys: Ints
     known: Ints
-    factors: Ints
+    shifts: Ints
+    masks: Ints
     bounded: Ints
 
 
@@ -72,34 +76,37 @@ def scratch_of(problem: Problem, tables: Tables) -> Scratch:
     operands, dims = problem.relevant.shape
     moved = zeros((operands, PINNED + 1), np.int64)
     moved[:, PINNED] = problem.operands[:, OF_COPIES]
-    factors = zeros((dims + 2, operands), np.int64)
-    roots = tables.roots.tolist()
-    for operand, relevant in enumerate(problem.relevant.tolist()):
-        number, first = problem.operands.shape[1], 0  # more than there are axes to be the innermost
-        numbers = [0] * dims
-        for dim in range(dims):
-            if relevant[dim]:
-                numbers[dim] = number
-                first += number * roots[dim]
-                number *= roots[dim + 1] - roots[dim]
-        if number * roots[-1] < 1 << 62:
-            factors[:, operand] = *numbers, first, 1
+    shifts, masks = _numbering(problem, tables)
     return Scratch(
         at=zeros(dims, np.uint32),
         moved=moved,
         entries=zeros(len(problem.axes), np.int64),
         needed=zeros((2, len(problem.capacities)), np.int64),
-        others=zeros(REDUCED + 1, np.int64),
-        here=zeros(REDUCED + 1, np.int64),
+        others=zeros(NUMBER + 1, np.int64),
+        here=zeros(NUMBER + 1, np.int64),
         beside=_beside(problem),
         fewest=zeros(dims, np.int64),
-        keys=zeros(operands, np.int64),
         places=zeros(operands, np.int64),
         known_keys=zeros((operands, PLACES), np.int64),
         known=np.empty((operands, PLACES, ROUND_LOCAL_BYTES + 1), np.int64),
-        factors=factors,
+        shifts=shifts,
+        masks=masks,
         bounded=zeros(OUTPUT_ONCE + 1, np.int64),
     )
+
+
+def _numbering(problem: Problem, tables: Tables) -> tuple[Ints, Ints]:
+    """`shifts` and `masks`."""
+    shifts, of_dims, used = [], [], 0
+    for nodes in np.diff(tables.roots).tolist():
+        width = (nodes - 1).bit_length()
+        shifts.append(used)
+        of_dims.append((1 << width) - 1 << used)
+        used += width
+    if used > NUMBER_BITS:
+        return np.zeros(len(shifts), np.int64), np.zeros(len(problem.relevant) + 1, np.int64)
+    masks = [sum(compress(of_dims, relevant)) for relevant in problem.relevant.tolist()]
+    return np.array(shifts, np.int64), np.array([*masks, 1], np.int64)
 
 
 def _beside(problem: Problem) -> Ints:
@@ -135,13 +142,12 @@ def note_others(
     problem: Problem, tables: Tables, scratch: Scratch, dataflow: int, bits: Ints, at: Ints, cut: int
 ) -> None:
     """The products of all dimensions but `cut`, for a loop order with these `loop_bits`."""
-    others, fewest, keys, operands = scratch.others, scratch.fewest, scratch.keys, problem.relevant.shape[0]
+    others, fewest, operands = scratch.others, scratch.fewest, problem.relevant.shape[0]
     for each in range(BESIDE_ROW + 1):
         others[each] = 1
     for operand in range(operands):
-        keys[operand] = 1 - scratch.factors[at.size, operand]
         scratch.places[operand] = -1
-    single, tiled, maybe_tiled = 1, 0, 0
+    single, tiled, maybe_tiled, box_number = 1, 0, 0, 0
     for dim in range(at.size):
         if dim == cut:
             continue
@@ -155,12 +161,12 @@ def note_others(
         single &= node[LO] == node[HI]
         tiled |= (tiles > 1) << loop
         maybe_tiled |= (node[MOST] > 1) << loop
-        for operand in range(operands):
-            keys[operand] += scratch.factors[dim, operand] * number
+        box_number |= (number - tables.roots[dim]) << scratch.shifts[dim]
     others[SINGLE] = single
     others[TILED] = tiled
     others[MAYBE_TILED] = maybe_tiled
     others[REDUCED] = bits[at.size + operands]
+    others[NUMBER] = box_number
 
 
 @inlined
@@ -168,7 +174,7 @@ def note_box(problem: Problem, tables: Tables, scratch: Scratch, dataflow: int, 
     """The products of a box. Requires `note_others` of the same `cut` of a box that is equal along all others."""
     others, here, node = scratch.others, scratch.here, tables.nodes[at[cut]]
     kind, tiles, last, loop = problem.kinds[cut], node[FEWEST], node[LAST], bits[cut]
-    for each in range(REDUCED + 1):
+    for each in range(NUMBER + 1):
         here[each] = others[each]
     scratch.fewest[loop] = tiles
     here[TILES + kind] *= tiles
@@ -177,6 +183,7 @@ def note_box(problem: Problem, tables: Tables, scratch: Scratch, dataflow: int, 
     here[SINGLE] &= node[LO] == node[HI]
     here[TILED] |= (tiles > 1) << loop
     here[MAYBE_TILED] |= (node[MOST] > 1) << loop
+    here[NUMBER] |= (at[cut] - tables.roots[cut]) << scratch.shifts[cut]
 
 
 @inlined

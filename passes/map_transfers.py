@@ -22,7 +22,10 @@ from .map_box import (
     LOCAL_BYTES,
     MAIN_BYTES,
     MAYBE_TILED,
+    NUMBER,
+    NUMBER_BITS,
     PINNED,
+    PLACE_BITS,
     PLACES,
     ROUND_CYCLES,
     ROUND_ELEMENTS,
@@ -77,7 +80,7 @@ from .map_tables import (
     Tables,
 )
 
-SPREAD = 0x9E3779B97F4A7C1 | 1  # odd: keys that are near one another are at different places
+SPREAD = 0x1E3779B97F4A7C15  # odd: keys that are near one another are at different places
 MISFIT = -1  # in place of cycles: nothing fits
 TOO_LARGE = -1  # bytes of a tile that commands cannot name
 _trailing_zeros: Any = numbers.trailing_zeros
@@ -143,10 +146,10 @@ def note_operands(
         moved, figures = scratch.moved[operand], problem.operands[operand]
         place = scratch.places[operand]
         if place < 0 or problem.relevant[operand, cut]:
-            key = scratch.keys[operand] + figures[OF_INNERMOST + dataflow] + scratch.factors[cut, operand] * at[cut]
-            place = (key * SPREAD) >> 40 & (PLACES - 1)
+            key = here[NUMBER] & scratch.masks[operand] | (figures[OF_INNERMOST + dataflow] + 1) << NUMBER_BITS
+            place = (key * SPREAD) >> (64 - PLACE_BITS) & (PLACES - 1)
             scratch.places[operand] = place
-            if scratch.known_keys[operand, place] != key or not scratch.factors[at.size + 1, operand]:
+            if scratch.known_keys[operand, place] != key or not scratch.masks[operands]:
                 learn(problem, tables, scratch, bits, at, operand, dataflow, scratch.known[operand, place])
                 scratch.known_keys[operand, place] = key
         known = scratch.known[operand, place]
