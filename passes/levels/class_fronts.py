@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .choices import Class
 from .classes import Classes
@@ -42,7 +43,6 @@ class ClassFronts:
         within = self._within(outlines, limit) if all(map(len, outlines)) else None
         if within is None:
             return []
-        # Where other groups have no more than bounds, what the tiles of this one share matters, too.
         loose = [frozenset[int]() if is_open else self.loose(key) for key in keys]
         shared = [frozenset[int]().union(*loose[:group], *loose[group + 1 :]) for group in range(len(keys))]
         found = [
@@ -52,14 +52,14 @@ class ClassFronts:
         lower, upper = np.array([each.least for each in found]), np.array([each.most for each in found])
         differs = lower != upper
         reduced = []
-        for group, (key, each) in enumerate(zip(keys, found, strict=True)):
+        for group, each in enumerate(found):
             others = [other for other in range(len(found)) if other != group]
             alone = ~differs[others].any(axis=0)
             if (alone & differs[group]).sum() < 2:
                 reduced.append(each)
                 continue
             factors = np.where(alone, self.linear.constants * lower[others].prod(axis=0), 0.0)
-            reduced.append(self._summed(key, shared[group], each, alone, factors))
+            reduced.append(self._summed(each, alone, factors))
         return reduced
 
     def loose(self, key: Key) -> frozenset[int]:
@@ -88,16 +88,15 @@ class ClassFronts:
         linear, found = self.linear, list(outlines)
         if limit == float("inf"):
             return found
-        matrix, wanted = linear.matrix, len(linear.floors)
+        least = linear.constants * np.prod([each.least for each in found], axis=0)
+        if not self._below(least[None], limit).any():
+            return None
         for _ in range(_ROUNDS):
             before = [len(each) for each in found]
             for group, each in enumerate(found):
                 others = [other.least for number, other in enumerate(found) if number != group]
                 values = each.rows * (linear.constants * np.prod(others, axis=0) if others else linear.constants)
-                np.maximum(values[:, :wanted], linear.floors, out=values[:, :wanted])
-                sums = values @ matrix[:, :-1].T + matrix[:, -1]
-                figures = np.stack([sums[:, 0], sums[:, 1:-1].max(axis=1) + sums[:, -1]], axis=1)
-                below = self.goal.of(figures) < limit
+                below = self._below(values, limit)
                 if not below.any():
                     return None
                 if not below.all():
@@ -106,16 +105,25 @@ class ClassFronts:
                 break
         return found
 
+    def _below(self, values: Floats, limit: float) -> NDArray[np.bool_]:
+        """Whether bounds of quantities [row, column], which are changed, say that a mapping may be below the limit."""
+        matrix, wanted = self.linear.matrix, len(self.linear.floors)
+        np.maximum(values[:, :wanted], self.linear.floors, out=values[:, :wanted])
+        sums = values @ matrix[:, :-1].T + matrix[:, -1]
+        figures = np.stack([sums[:, 0], sums[:, 1:-1].max(axis=1) + sums[:, -1]], axis=1)
+        return self.goal.of(figures) < limit
+
     def _front(self, key: Key, outline: Outline, is_open: bool, shared: frozenset[int], is_whole: bool) -> Variants:
         """`is_whole`: of all candidates, which other nodes may have, too."""
         at = key, is_open, shared
         if is_whole and at in self._made:
             kept: Variants = self._made[at]
             return kept
-        variants = self.groups.variants(key, outline)
+        # What the tiles of a group share matters where other groups have no more than bounds.
+        variants = self.groups.variants(key, outline, self.linear.scarce(key.group, outline.places), shared)
         if is_open:
             variants.upper = variants.lower
-        rest = [-variants.less, *self._rest(key, shared, variants)]
+        rest = [-variants.less, variants.rest]
         lower = np.concatenate([variants.lower, *rest], axis=1)
         upper = np.concatenate([variants.upper, *rest], axis=1)
         found = variants.only(front(lower, upper))
@@ -123,11 +131,7 @@ class ClassFronts:
             self._keep(at, found, found.nbytes)
         return found
 
-    def _rest(self, key: Key, shared: frozenset[int], variants: Variants) -> list[Floats]:
-        """What a front looks at beside quantities; `shared` are those of which other groups have bounds."""
-        return [self.linear.scarce(key.group, variants.places), self.groups.shares(key, variants.places, shared)]
-
-    def _summed(self, key: Key, shared: frozenset[int], variants: Variants, alone: Any, factors: Floats) -> Variants:
+    def _summed(self, variants: Variants, alone: Any, factors: Floats) -> Variants:
         """The front where quantities that depend on this group `alone` are summed up; `factors` are what the others
         contribute."""
         linear, wide, mode = self.linear, variants.lower.shape[1], self.goal.mode
@@ -141,8 +145,7 @@ class ClassFronts:
         lower = np.maximum(np.concatenate([variants.lower, variants.less], axis=1) * factors, floors) @ weights
         upper = np.maximum(np.concatenate([variants.upper, variants.less], axis=1) * factors, floors) @ weights
         upper = upper + rounding
-        rest = np.concatenate(self._rest(key, shared, variants), axis=1)
         left, right = ~alone[:wide], ~alone[wide:]
-        lower = np.concatenate([lower, variants.lower[:, left], -variants.less[:, right], rest], axis=1)
-        upper = np.concatenate([upper, variants.upper[:, left], -variants.less[:, right], rest], axis=1)
+        lower = np.concatenate([lower, variants.lower[:, left], -variants.less[:, right], variants.rest], axis=1)
+        upper = np.concatenate([upper, variants.upper[:, left], -variants.less[:, right], variants.rest], axis=1)
         return variants.only(front(lower, upper))

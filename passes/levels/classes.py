@@ -87,10 +87,13 @@ class Classes:
                 for kind in own - choice.allowed:
                     banned |= 1 << (number * count + kind)
             told: list[Selector] = []
+            codes_at: dict[int, Codes | None] = {}
             for place, moves, still in parts:
                 selector = selectors[place]
-                role, _ = self.columns.places[place]
-                codes = self._codes(role, selector, chosen, group) if moves else None
+                if moves and place not in codes_at:
+                    role, _ = self.columns.places[place]
+                    codes_at[place] = self._codes(role, selector, chosen, group)
+                codes = codes_at[place] if moves else None
                 if moves and still:
                     told.append(selector._replace(codes=codes))
                 else:

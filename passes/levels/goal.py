@@ -6,11 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..objective import Objective
+from ..objective import ROUNDING, Objective
 from .kernels import EDP, ENERGY, LATENCY, OTHER
 from .tables import Floats
-
-ROUNDING = 1e-9  # relative error of sums of floats
 
 
 @dataclass(frozen=True, slots=True)

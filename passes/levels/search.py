@@ -16,14 +16,14 @@ from typing import NamedTuple
 import numpy as np
 
 from ...ir.loop_tree import LoopTree
-from ..objective import Objective
+from ..objective import ROUNDING, Objective
 from .choices import Class
 from .class_fronts import ClassFronts
 from .classes import Classes
 from .dual import Dual, Product
 from .exact import Exact, exact_of
 from .figures import Figures
-from .goal import ROUNDING, Goal, goal_of
+from .goal import Goal, goal_of
 from .joined import Joined, Leaves, joined
 from .kernels import EDP, ENERGY, LATENCY, OTHER
 from .linear import Linear, linear_of

@@ -58,7 +58,8 @@ class Outline:
 class Variants:
     """Candidates of a group in a class: their places, bounds of quantities from below and above [variant, quantity],
     values of the quantities that are taken off [variant, quantity], and of those that are split (columns.py) bounds of
-    tiles from below, and of the shares of them that old ones had from above [variant, quantity]."""
+    tiles from below, and of the shares of them that old ones had from above [variant, quantity]; and the `rest` that a
+    front looks at [variant, column]."""
 
     places: Ints
     lower: Floats
@@ -66,6 +67,7 @@ class Variants:
     less: Floats
     tiles: Floats
     shares: Floats
+    rest: Floats
     tree: Tree | None = None
     _logs: Floats | None = None
 
@@ -78,7 +80,7 @@ class Variants:
 
     @property
     def arrays(self) -> tuple[Any, ...]:
-        return self.places, self.lower, self.upper, self.less, self.tiles, self.shares
+        return self.places, self.lower, self.upper, self.less, self.tiles, self.shares, self.rest
 
     @property
     def nbytes(self) -> int:
@@ -108,6 +110,7 @@ class Groups:
 
     columns: Columns
     _parted_by: dict[tuple[int, int, int, str], NDArray[np.bool_]] = field(default_factory=dict)
+    _last_told: tuple[Key | None, list[tuple[int, Selector, Own | None]]] = (None, [])
     _keeping: dict[tuple[int, int, int, str], NDArray[np.bool_]] = field(default_factory=dict)
 
     def outline(self, key: Key) -> Outline:
@@ -121,8 +124,9 @@ class Groups:
             rows[:, wide + column] = self.columns.column(group, q, NOTHING, None)[1][places]
         return Outline(places, rows, wide)
 
-    def variants(self, key: Key, outline: Outline) -> Variants:
-        """Some candidates of a group in a class, with all that is known of them."""
+    def variants(self, key: Key, outline: Outline, scarce: Floats, shared: frozenset[int]) -> Variants:
+        """Some candidates of a group in a class, with all that is known of them; `scarce` is what each takes of what
+        groups share [variant, column], and `shared` are quantities of which other groups have no more than bounds."""
         group, places, wide = key.group, outline.places, outline.wide
         upper = np.empty((len(places), wide))
         tiles, shares = np.ones((2, len(places), len(self.columns.split)))
@@ -131,7 +135,8 @@ class Groups:
             if q in self.columns.split:
                 at = self.columns.split.index(q)
                 tiles[:, at], shares[:, at] = (each[places] for each in self.columns.shares(group, q, told))
-        return Variants(places, outline.rows[:, :wide], upper, outline.rows[:, wide:], tiles, shares)
+        rest = np.concatenate([scarce, self.shares(key, places, shared)], axis=1)
+        return Variants(places, outline.rows[:, :wide], upper, outline.rows[:, wide:], tiles, shares, rest)
 
     def loose(self, key: Key) -> frozenset[int]:
         """Wanted quantities of which a group's candidates have no more than bounds."""
@@ -176,8 +181,13 @@ class Groups:
             legal &= self._legal(key.group, own)
         return np.flatnonzero(legal)
 
-    def _told(self, key: Key) -> Iterator[tuple[int, Selector, Own | None]]:
+    def _told(self, key: Key) -> list[tuple[int, Selector, Own | None]]:
         """By wanted quantity what its group's key says of it."""
+        if key != self._last_told[0]:
+            self._last_told = key, list(self._tell(key))
+        return self._last_told[1]
+
+    def _tell(self, key: Key) -> Iterator[tuple[int, Selector, Own | None]]:
         quantities, told = self.columns.tables.figures.quantities, iter(key.selectors)
         for q in self.columns.wanted:
             quantity = quantities[q]
