@@ -13,9 +13,10 @@ overlap it is decided, too, which loop x is and what lies outside of it (movers.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,8 @@ from numpy.typing import NDArray
 from ...ir.nest import Role
 from .figures import TAKEN, Quantity
 from .movers import Own
+from .space import Ints
+from .stock import Stock
 from .tables import Floats, Part, Tables
 
 NO_BLOCK = -1
@@ -43,7 +46,7 @@ class Selector(NamedTuple):
     codes: Codes | None = None
 
 
-_At = tuple[int, int, Selector, Own | None]
+_MOST_BYTES = 1 << 27  # of what is kept for the next class
 NOTHING = Selector(NO_BLOCK, 0, 0, DECIDED)  # of quantities that do not depend on orders
 
 
@@ -55,9 +58,7 @@ class Columns:
     tables: Tables
     wanted: list[int]
     less: list[int]
-    _made: dict[_At, tuple[Floats, Floats]] = field(default_factory=dict)
-    _padded: dict[_At, tuple[Floats, Floats]] = field(default_factory=dict)
-    _shares: dict[tuple[int, int, Selector], tuple[Floats, Floats]] = field(default_factory=dict)
+    _made: Stock = field(default_factory=lambda: Stock(_MOST_BYTES))
 
     @cached_property
     def roles(self) -> list[Role]:
@@ -118,24 +119,35 @@ class Columns:
         counted = self.tables.figures.whole.get(number)
         if counted is None:
             return self.column(group, number, told, own)
-        key = group, number, told, own
-        if key not in self._padded:
-            whole, end = counted
+        whole, end = counted
+
+        def make() -> tuple[Floats, Floats]:
             (lower, upper), (low, high) = (self.column(group, each, told, own) for each in (number, whole))
-            lanes = (self.tables.groups[group].lanes[:, :end] > 1).any(axis=1)
-            self._padded[key] = np.where(lanes, low, lower), np.maximum(upper, high)
-        return self._padded[key]
+            return np.where(self._has_lanes(group, end), low, lower), np.maximum(upper, high)
+
+        return self._kept_as(("padded", group, number, told, own), make)
 
     def column(self, group: int, number: int, told: Selector, own: Own | None) -> tuple[Floats, Floats]:
-        key = group, number, told, own
-        if key not in self._made:
+        """A quantity's bounds, from below and above, whatever instances are counted."""
+
+        def make() -> tuple[Floats, Floats]:
             quantity = self.tables.figures.quantities[number]
             lower = upper = np.ones(len(self.tables.groups[group]))
             for part in self.here[group][number]:
                 low, high = self._factor(part, quantity, told, own)
                 lower, upper = lower * low, upper * high
-            self._made[key] = lower, upper
-        return self._made[key]
+            return lower, upper
+
+        return self._kept_as(("column", group, number, told, own), make)
+
+    def _kept_as(self, key: tuple[Any, ...], make: Callable[[], tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
+        first, second = self._made.of(key, make)
+        return first, second
+
+    def _has_lanes(self, group: int, end: int) -> NDArray[np.bool_]:
+        """Candidates with several lanes in the first slots."""
+        most: Ints = self.tables.groups[group].lanes[:, :end].max(axis=1, initial=1)
+        return most > 1
 
     @cached_property
     def split(self) -> list[int]:
@@ -161,18 +173,16 @@ class Columns:
         of them that old tiles had, from above: the product of the first over groups is taken, but for the product of
         the second."""
         counted = self.tables.figures.whole.get(number)
-        key = group, number, told
-        if key not in self._shares:
-            found = self._shares_of(group, number, told)
-            if counted is not None:
-                tiles, most = self._shares_of(group, counted[0], told)
-                lanes = (self.tables.groups[group].lanes[:, : counted[1]] > 1).any(axis=1)
-                found = (
-                    np.where(lanes, tiles, found[0]),
-                    np.where(lanes, most, np.maximum(found[1], most)),
-                )
-            self._shares[key] = found
-        return self._shares[key]
+
+        def make() -> tuple[Floats, Floats]:
+            found, most = self._shares_of(group, number, told)
+            if counted is None:
+                return found, most
+            tiles, shares = self._shares_of(group, counted[0], told)
+            lanes = self._has_lanes(group, counted[1])
+            return np.where(lanes, tiles, found), np.where(lanes, shares, np.maximum(most, shares))
+
+        return self._kept_as(("shares", group, number, told), make)
 
     def _shares_of(self, group: int, number: int, told: Selector) -> tuple[Floats, Floats]:
         quantity = self.tables.figures.quantities[number]
@@ -184,7 +194,7 @@ class Columns:
             of_part = at_rows(part.new[:, 0], part)
             tiles = tiles * of_part
             if told.open == DECIDED and told.codes is not None:
-                kept = at_rows(self._kept(part, quantity, self._told(part, told.codes)), part)
+                kept = at_rows(self._kept(part, quantity, self._columns_of(part, told.codes)), part)
                 shares = shares * np.divide(kept, of_part, out=np.ones(len(kept)), where=of_part > 0)
         return tiles, shares
 
@@ -237,7 +247,7 @@ class Columns:
             return at_rows(moved * (1 - self._most(part, others)), part), at_rows(moved, part)
         others = [n for n, code in enumerate(part.codes) if n and _is_outside(code[0], k, blocks)]
         if codes is not None:
-            others = [n for n in others if n in self._told(part, codes)]
+            others = [n for n in others if n in self._columns_of(part, codes)]
         kept = at_rows(self._kept(part, quantity, others), part)
         return np.where(self._there(part, k), tiles - kept, tiles), tiles
 
@@ -246,7 +256,7 @@ class Columns:
         candidates = self.tables.groups[part.group]
         return candidates.loops[:, candidates.dims.index(part.dims[0]), block]
 
-    def _told(self, part: Part, codes: Codes) -> list[int]:
+    def _columns_of(self, part: Part, codes: Codes) -> list[int]:
         """Columns of the codes of a part's only dimension."""
         return [part.column((code,)) for code in dict(codes)[part.dims[0]]]
 
