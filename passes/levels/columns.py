@@ -144,6 +144,26 @@ class Columns:
         first, second = self._made.of(key, make)
         return first, second
 
+    def lanes_told(self, group: int) -> Floats:
+        """Whether candidates have several lanes outside of where that changes what another group's padding counts
+        [candidate, column]."""
+        ends: set[int] = set()
+        for number in self.wanted:
+            if number in self.tables.figures.whole:
+                whole, end = self.tables.figures.whole[number]
+                for other in range(len(self.tables.groups)):
+                    if other != group and not self._alike(self.here[other][number], self.here[other][whole]):
+                        ends.add(end)
+        found = [self._has_lanes(group, end).astype(np.float64) for end in sorted(ends)]
+        return np.stack(found, axis=1) if found else np.empty((len(self.tables.groups[group]), 0))
+
+    def _alike(self, parts: list[Part], others: list[Part]) -> bool:
+        return all(
+            one is other
+            or all(np.array_equal(getattr(one, name), getattr(other, name)) for name in ("rows", "new", "kept"))
+            for one, other in zip(parts, others, strict=True)
+        )
+
     def _has_lanes(self, group: int, end: int) -> NDArray[np.bool_]:
         """Candidates with several lanes in the first slots."""
         most: Ints = self.tables.groups[group].lanes[:, :end].max(axis=1, initial=1)

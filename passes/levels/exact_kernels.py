@@ -248,7 +248,8 @@ def sift(
                 for row in range(count):
                     now[row] += sums[row, place] * (value - least[leaf, place])
                 bound = _objective(now, terms, most)
-                gains[place] += min(bound - before, limit) / limit
+                if limit < np.inf:
+                    gains[place] += min(bound - before, limit) / limit
                 before = bound
                 if bound >= limit:
                     break

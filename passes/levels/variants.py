@@ -111,6 +111,7 @@ class Groups:
     columns: Columns
     _parted_by: dict[tuple[int, int, int, str], NDArray[np.bool_]] = field(default_factory=dict)
     _last_told: tuple[Key | None, list[tuple[int, Selector, Own | None]]] = (None, [])
+    _lanes: dict[int, Floats] = field(default_factory=dict)
     _keeping: dict[tuple[int, int, int, str], NDArray[np.bool_]] = field(default_factory=dict)
 
     def outline(self, key: Key) -> Outline:
@@ -135,8 +136,13 @@ class Groups:
             if q in self.columns.split:
                 at = self.columns.split.index(q)
                 tiles[:, at], shares[:, at] = (each[places] for each in self.columns.shares(group, q, told))
-        rest = np.concatenate([scarce, self.shares(key, places, shared)], axis=1)
+        rest = np.concatenate([scarce, self._lanes_told(group)[places], self.shares(key, places, shared)], axis=1)
         return Variants(places, outline.rows[:, :wide], upper, outline.rows[:, wide:], tiles, shares, rest)
+
+    def _lanes_told(self, group: int) -> Floats:
+        if group not in self._lanes:
+            self._lanes[group] = self.columns.lanes_told(group)
+        return self._lanes[group]
 
     def loose(self, key: Key) -> frozenset[int]:
         """Wanted quantities of which a group's candidates have no more than bounds."""
