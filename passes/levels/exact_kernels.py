@@ -11,7 +11,7 @@ from .compiling import compiled
 
 
 @compiled
-def _quantity(
+def quantity(
     number: int,
     chosen: NDArray[np.int64],
     ranks: NDArray[np.int64],
@@ -114,7 +114,7 @@ def evaluate(
                 total_lanes[slot] *= lanes[lanes_of[group] + chosen[mapping, group], slot]
         legal = True
         for number in range(len(heads)):
-            values[number] = _quantity(
+            values[number] = quantity(
                 number, chosen[mapping], orders[mapping], heads, constants, parts, rows, lookups, new, kept, starts
             )
         for place in range(len(whole)):
@@ -240,7 +240,7 @@ def sift(
             before = of_leaf
             values[survivors] = least[leaf]
             for place in sequence:
-                value = _quantity(
+                value = quantity(
                     numbers[place], chosen[leaf], orders[order], heads, constants, parts, rows, lookups, new, kept,
                     starts,
                 )  # fmt: skip
