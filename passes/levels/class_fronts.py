@@ -19,8 +19,8 @@ from .movers import Mover
 from .tables import Floats
 from .variants import Groups, Key, Outline, Variants
 
-_MOST_BYTES = 1 << 28  # of the candidates of all classes that are kept for the next one
-_ROUNDS = 3  # of leaving out what is beyond the limit, with what is left of the other groups
+_MOST_BYTES = 1 << 28  # of the candidates of all classes that are kept for the next one: more seldom pays
+_ROUNDS = 3  # of leaving out what is beyond the limit, with what is left of the other groups: later ones find little
 
 
 @dataclass
@@ -106,12 +106,8 @@ class ClassFronts:
         return found
 
     def _below(self, values: Floats, limit: float) -> NDArray[np.bool_]:
-        """Whether bounds of quantities [row, column], which are changed, say that a mapping may be below the limit."""
-        matrix, wanted = self.linear.matrix, len(self.linear.floors)
-        np.maximum(values[:, :wanted], self.linear.floors, out=values[:, :wanted])
-        sums = values @ matrix[:, :-1].T + matrix[:, -1]
-        figures = np.stack([sums[:, 0], sums[:, 1:-1].max(axis=1) + sums[:, -1]], axis=1)
-        return self.goal.of(figures) < limit
+        """Whether bounds of quantities [row, column] say that a mapping may be below the limit."""
+        return self.goal.of(self.linear.figures(values)) < limit
 
     def _front(self, key: Key, outline: Outline, is_open: bool, shared: frozenset[int], is_whole: bool) -> Variants:
         """`is_whole`: of all candidates, which other nodes may have, too."""

@@ -134,11 +134,11 @@ class Classes:
                 for order in self._orders(block):
                     there = [dim for dim in order if self._kind_of[dim] in choice.allowed]
                     last = [dim for dim in there if self._kind_of[dim] in choice.innermost]
-                    self._anew(there, last, moving, block, block == selector.block, found)
+                    self._add_codes(there, last, moving, block, block == selector.block, found)
             self._codes_of[key] = tuple((dim, tuple(sorted(codes))) for dim, codes in found.items())
         return self._codes_of[key]
 
-    def _anew(
+    def _add_codes(
         self, there: list[str], last: list[str], moving: frozenset[int], block: int, is_inner: bool,
         found: dict[str, set[int]],
     ) -> None:  # fmt: skip

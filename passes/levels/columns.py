@@ -7,8 +7,15 @@ with the one before, or little:
          >= prod over groups that the operand depends on  of  all tiles x (1 - the most that one keeps)
           x prod over the others  of  iterations outside of x
 
-with equality where pieces divide evenly; without what is kept it is a bound from above. Where tiles of the operand
-overlap it is decided, too, which loop x is and what lies outside of it (movers.py): only its group keeps anything.
+Where no tile slides, only loops i that do not move the operand keep anything: each goes on N(i) times, all of them less
+often than there are iterations outside of x, and keeps no more than the product over groups of the most, m, that any
+keeps of its tiles t. So taken is no less, either, than the product of t over groups and of those iterations, times
+1 - product of m / t (`shares`), which is above that of 1 - m / t. A loop other than x may stand outside of i, and keep
+all of its tiles; x itself starts anew.
+
+The first holds with equality where pieces divide evenly; without what is kept it is a bound from above. Where tiles of
+the operand overlap it is decided, too, which loop x is and what lies outside of it (movers.py): only its group keeps
+anything.
 """
 
 from __future__ import annotations
@@ -30,7 +37,7 @@ from .tables import Floats, Part, Tables
 
 NO_BLOCK = -1
 DECIDED = -1
-Codes = tuple[tuple[str, tuple[int, ...]], ...]
+Codes = tuple[tuple[str, tuple[int, ...]], ...]  # by dimension codes of sums.py
 
 
 class Selector(NamedTuple):

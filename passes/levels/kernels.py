@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from .compiling import compiled
 
 ENERGY, LATENCY, EDP, OTHER = range(4)
+# What is a whole number but for the rounding of floats is not taken for more: bounds may be too low, never too high.
+SHRUNK, EDGE = 1 - 1e-12, 1e-9
 
 
 @compiled
@@ -70,12 +72,12 @@ def _rounded(
         for each in range(4):
             if item[4 + 2 * each] >= 0:
                 total += item[5 + 2 * each] * values[item[4 + 2 * each]]
-        words = np.ceil(total * item[2] / item[3] * (1 - 1e-12) - 1e-9)
+        words = np.ceil(total * item[2] / item[3] * SHRUNK - EDGE)
         value = words * prices[number]
-        sums[item[0]] += np.ceil(value - 1e-9) if item[1] else value
+        sums[item[0]] += np.ceil(value - EDGE) if item[1] else value
     cycles = 0.0
     for form in range(1, len(sums) - 1):
-        cycles = max(cycles, np.ceil(sums[form] - 1e-9))
+        cycles = max(cycles, np.ceil(sums[form] - EDGE))
     return objective_of(mode, terms, most, sums[0], cycles + sums[-1])
 
 

@@ -12,6 +12,7 @@ from .columns import NO_BLOCK, NOTHING, Columns, Selector
 from .compulsory import compulsory
 from .exact import MOST_QUANTITIES
 from .figures import TILE, Item
+from .kernels import EDGE, SHRUNK
 from .space import Ints
 from .tables import Floats, Tables
 
@@ -61,11 +62,13 @@ class Linear:
         """What candidates take of what groups share: tiles, then lanes."""
         return np.concatenate([each[group][places] for each in (self.tiles, self.lanes)], axis=1)
 
-    def sums(self, values: Floats) -> tuple[float, float]:
-        """Energy in pJ and cycles of quantities; bounds, of the wanted ones from below and of the others from above."""
-        energy = float(self.energy[:-1] @ values + self.energy[-1])
-        cycles = float((self.forms[:, :-1] @ values + self.forms[:, -1]).max())
-        return energy, cycles + float(self.ramps[:-1] @ values + self.ramps[-1])
+    def figures(self, values: Floats) -> Floats:
+        """Bounds of energy in pJ and cycles [row, 2] of quantities [row, column]; bounds, of the wanted ones from below
+        and of the others from above."""
+        values = values.copy()
+        values[:, : self.wanted] = np.maximum(values[:, : self.wanted], self.floors)
+        sums = values @ self.matrix[:, :-1].T + self.matrix[:, -1]
+        return np.stack([sums[:, 0], sums[:, 1:-1].max(axis=1) + sums[:, -1]], axis=1)
 
     def rounded(self, values: Floats) -> Floats:
         """Energies and cycles [mapping, 2] of quantities [mapping, column] whose words and cycles are rounded up."""
@@ -75,9 +78,9 @@ class Linear:
         for (row, is_time, num, den, *signed), price in zip(self.items.tolist(), self.prices, strict=True):
             places = [(place, sign) for place, sign in zip(signed[::2], signed[1::2], strict=True) if place >= 0]
             total = sum(sign * values[:, place] for place, sign in places)
-            value = np.ceil(total * num / den * (1 - 1e-12) - 1e-9) * price
-            sums[:, row] += np.ceil(value - 1e-9) if is_time else value
-        cycles = np.ceil(sums[:, 1:-1] - 1e-9).max(axis=1) + sums[:, -1]
+            value = np.ceil(total * num / den * SHRUNK - EDGE) * price
+            sums[:, row] += np.ceil(value - EDGE) if is_time else value
+        cycles = np.ceil(sums[:, 1:-1] - EDGE).max(axis=1) + sums[:, -1]
         return np.stack([sums[:, 0], cycles], axis=1)
 
 

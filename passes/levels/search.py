@@ -165,11 +165,8 @@ class Search:
 
     def _at_least(self, fronts: Sequence[Variants]) -> float:
         """What the products of the least of each group say."""
-        values = self.linear.constants.copy()
-        for each in fronts:
-            values *= each.least
-        values[: self.linear.wanted] = np.maximum(values[: self.linear.wanted], self.linear.floors)
-        return float(self.goal.of(np.array([self.linear.sums(values)]))[0])
+        values = self.linear.constants * np.prod([each.least for each in fronts], axis=0)
+        return float(self.goal.of(self.linear.figures(values[None]))[0])
 
     def _search(self, node: Node, best: Best, deadline: float) -> bool:
         """Evaluate all of a class that may be better than the best; whether that ended before the deadline."""

@@ -136,7 +136,7 @@ class Groups:
             if q in self.columns.split:
                 at = self.columns.split.index(q)
                 tiles[:, at], shares[:, at] = (each[places] for each in self.columns.shares(group, q, told))
-        rest = np.concatenate([scarce, self._lanes_told(group)[places], self.shares(key, places, shared)], axis=1)
+        rest = np.concatenate([scarce, self._lanes_told(group)[places], self.in_common(key, places, shared)], axis=1)
         return Variants(places, outline.rows[:, :wide], upper, outline.rows[:, wide:], tiles, shares, rest)
 
     def _lanes_told(self, group: int) -> Floats:
@@ -154,7 +154,7 @@ class Groups:
                     found.add(q)
         return frozenset(found)
 
-    def shares(self, key: Key, places: Ints, wanted: frozenset[int]) -> Floats:
+    def in_common(self, key: Key, places: Ints, wanted: frozenset[int]) -> Floats:
         """What tiles have in common with the ones before, whichever loop goes on, as shares of all tiles with a minus
         [candidate, column]. A candidate with no more tiles than another, and no more here, takes no more, whatever the
         other groups do."""
@@ -218,12 +218,12 @@ class Groups:
         for dim in own.every:
             legal &= there[dim]
         if own.anew is not None:
-            legal &= self._anew(group, own) == own.anew
+            legal &= self._keeps_anew(group, own) == own.anew
         if own.some:
             legal &= np.any([there[dim] for dim in own.some], axis=0)
         return legal
 
-    def _anew(self, group: int, own: Own) -> NDArray[np.bool_]:
+    def _keeps_anew(self, group: int, own: Own) -> NDArray[np.bool_]:
         """Candidates that may keep anything when the loop over `own.dim` in the block starts anew."""
         at = group, own.role, own.block, own.dim
         if at not in self._keeping:
