@@ -2,7 +2,7 @@
 
 Every node of the tree (classes.py) has a bound: the least of its groups' candidates together. Nodes are parted in the
 order of their bounds until none is below the best mapping that is known. Of a class with nothing open all combinations
-of candidates whose bound is below the best are evaluated exactly.
+of candidates whose bound is below the best are sifted (sieve.py), and what is left is evaluated exactly.
 """
 
 from __future__ import annotations

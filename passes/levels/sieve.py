@@ -16,6 +16,8 @@ from .linear import Linear
 from .space import Ints
 from .tables import Floats
 
+_MOST_TRIED = 1 << 16  # mappings at a time, which bounds memory
+
 
 @dataclass
 class Sifted:
@@ -62,14 +64,19 @@ class Sieve:
         ranks = np.concatenate([each for _, each in ranked])
         counts = np.array([len(each) for each, _ in ranked])
         ends = np.cumsum(counts)
-        tried = int(counts[patterns.reshape(-1)].sum())
-        found, values = np.empty((tried, 2), np.int64), np.empty((tried + 1, len(self._columns)))
-        spans = np.stack([ends - counts, ends], axis=1)
-        compiled: Any = sift
-        count = compiled(
-            chosen, patterns.reshape(-1), spans, ranks, least, sequence, self._columns, self.linear.matrix,
-            self.goal.terms, self.goal.most, limit, *self.exact.arguments[:9], self._gains, found, values,
-        )  # fmt: skip
-        worth = self.goal.of(self.linear.rounded(values[:count])) < limit
-        leaves, places_of = found[:count][worth].T
-        return Sifted(chosen[leaves], [orders[place] for place in places_of], ranks[places_of], tried)
+        patterns, spans = patterns.reshape(-1), np.stack([ends - counts, ends], axis=1)
+        of_leaf = counts[patterns]
+        pieces = np.split(np.arange(len(chosen)), np.flatnonzero(np.diff(of_leaf.cumsum() // _MOST_TRIED)) + 1)
+        found: list[Ints] = []
+        for piece in pieces:
+            tried = int(of_leaf[piece].sum())
+            pairs, values = np.empty((tried, 2), np.int64), np.empty((tried + 1, len(self._columns)))
+            compiled: Any = sift
+            count = compiled(
+                chosen[piece], patterns[piece], spans, ranks, least[piece], sequence, self._columns, self.linear.matrix,
+                self.goal.terms, self.goal.most, limit, *self.exact.arguments[:9], self._gains, pairs, values,
+            )  # fmt: skip
+            worth = self.goal.of(self.linear.rounded(values[:count])) < limit
+            found.append(pairs[:count][worth] + (piece[0], 0))
+        leaves, places_of = np.concatenate(found).T
+        return Sifted(chosen[leaves], [orders[place] for place in places_of], ranks[places_of], int(of_leaf.sum()))

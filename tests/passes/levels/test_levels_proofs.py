@@ -12,6 +12,7 @@ from dnnc.ir.arch import EnergyRow
 from dnnc.ir.hierarchy import OPERAND_ROLES, FanOut, Hierarchy, Store
 from dnnc.ir.loop_tree import Workload
 from dnnc.ir.nest import Role
+from dnnc.passes.levels import sieve
 from dnnc.passes.levels.mapper import map_levels, objective_of
 from dnnc.passes.levels.search import Best, Search
 from support.levels_bounds import unbounded
@@ -70,6 +71,7 @@ def test_the_best_is_found_unaided(problem: object, seed: int, monkeypatch: pyte
         search._next_start = inf
 
     monkeypatch.setattr(Search, "_start", nothing)
+    monkeypatch.setattr(sieve, "_MOST_TRIED", 3)  # several pieces
     assert callable(problem)
     workload, machine = problem(seed)
     listed = costs_of_all(workload, machine, _MOST)
