@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from dnnc.cli.main import main
 from dnnc.cli.mapping_file import mapping_text, read_mapping
 from dnnc.ir.diagnostics import NOWHERE
 from dnnc.ir.module import Header, Module
@@ -58,6 +57,14 @@ def test_faults_have_places(tmp_path: Path) -> None:
     ]
 
 
+def places_told(words: list[str], mapping: Path, capsys: pytest.CaptureFixture[str]) -> list[tuple[str, str]]:
+    """Place in the mapping and message of each fault."""
+    said = refused([*words, "--mapping", str(mapping)], capsys)
+    lines = [line for line in said.split("\n") if line.startswith(str(mapping))]
+    found = [line[len(str(mapping)) + 1 :].partition(": error: ") for line in lines]
+    return [(place, message) for place, _, message in found]
+
+
 def test_a_fault_of_a_pin_has_the_place_of_its_part(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mapping = tmp_path / "m.yaml"
     mapping.write_text(
@@ -68,23 +75,13 @@ def test_a_fault_of_a_pin_has_the_place_of_its_part(tmp_path: Path, capsys: pyte
         "    copies: {q: 1}\n"
         "    stay: {v: false}\n"
     )
-    assert main(["cost", DIGITS, "--arch", "gemmini16", "--fuse", "off", "--mapping", str(mapping)]) == 2
-    lines = [line for line in capsys.readouterr().err.split("\n") if line.startswith(str(mapping))]
-    assert [line[len(str(mapping)) + 1 :].partition(": error: conv2: ")[::2] for line in lines] == [
-        ("4:13", "tile size 999 of p of extent 4"),
-        ("4:34", "there is no dimension 'z' to tile"),
-        ("4:53", "2 tile sizes for p"),
-        ("5:14", "there is no operand 'q' to buffer"),
-        ("6:12", "there is no operand 'v' to stay in local memory"),
+    assert places_told(["cost", DIGITS, "--arch", "gemmini16", "--fuse", "off"], mapping, capsys) == [
+        ("4:13", "conv2: tile size 999 of p of extent 4"),
+        ("4:34", "conv2: there is no dimension 'z' to tile"),
+        ("4:53", "conv2: 2 tile sizes for p"),
+        ("5:14", "conv2: there is no operand 'q' to buffer"),
+        ("6:12", "conv2: there is no operand 'v' to stay in local memory"),
     ]
-
-
-def places_told(words: list[str], mapping: Path, capsys: pytest.CaptureFixture[str]) -> list[tuple[str, str]]:
-    """Place in the mapping and message of each fault."""
-    said = refused([*words, "--mapping", str(mapping)], capsys)
-    lines = [line for line in said.split("\n") if line.startswith(str(mapping))]
-    found = [line[len(str(mapping)) + 1 :].partition(": error: ") for line in lines]
-    return [(place, message) for place, _, message in found]
 
 
 def test_faults_of_the_text_and_of_its_names_come_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
