@@ -14,6 +14,7 @@ A layer that is not named is left to the mapper.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -25,6 +26,8 @@ from ..ir.hierarchy import Hierarchy
 from ..ir.loop_tree import LoopTree, Workload
 from ..ir.loop_tree_rules import loop_tree_faults
 from ..ir.loop_tree_text import parse_what_is_sound, print_node
+
+_BLANK = re.compile(r"\s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ def read_trees(path: str) -> tuple[Mapping[str, TreePin], Faults]:
     """Loop trees by layer, and what is wrong with the text, to be raised with what is wrong with the trees. Raises
     CompileError where there is nothing to read."""
     text = read_text_bounded(path, LARGEST_BYTES, "`dnnc cost --save-mapping` writes a mapping")
+    source = text.splitlines()
     faults = Faults(text, path)
     root = read_yaml(text, faults)
     if not isinstance(root, MapNode):
@@ -57,36 +61,35 @@ def read_trees(path: str) -> tuple[Mapping[str, TreePin], Faults]:
     for name in layers.node.entries if layers is not None else ():
         assert layers is not None
         if (layer := layers.fields(name)) is not None:
-            if (pin := _pin(layer, layers.node.key_spans[name])) is not None:
+            if (pin := _pin(layer, layers.node.key_spans[name], source)) is not None:
                 pins[name] = pin
             layer.done()
     top.done()
     return pins, faults
 
 
-def _pin(layer: Fields, span: Span) -> TreePin | None:
-    node = layer.node.entries.get("tree")
-    if (
-        not layer.has("tree")
-        or not isinstance(node, ListNode)
-        or not all(isinstance(i, ScalarNode) for i in node.items)
-    ):
+def _pin(layer: Fields, span: Span, source: Sequence[str]) -> TreePin | None:
+    node = layer.value("tree", "[keep dram input weight output, ...]")
+    if node is None:
+        return None
+    if not isinstance(node, ListNode) or not all(isinstance(each, ScalarNode) for each in node.items):
         layer.fault("tree", f"{layer.name('tree')!r} must be a list of nodes", "`- keep dram input weight output`, ...")
         return None
     lines = [item for item in node.items if isinstance(item, ScalarNode)]
-    text = "\n".join(" ".join(line.text.split()) for line in lines)
+    text = "\n".join(_BLANK.sub(" ", line.text) for line in lines)
     tree, places, faults = parse_what_is_sound(text, layer.faults.file)
     for each in faults:
-        layer.faults.add(each.message, _place(each.span, lines) if lines else node.span, each.help)
-    return TreePin(tree, tuple(_place(each, lines) for each in places), span, not faults)
+        layer.faults.add(each.message, _place(each.span, lines, source) if lines else node.span, each.help)
+    return TreePin(tree, tuple(_place(each, lines, source) for each in places), span, not faults)
 
 
-def _place(span: Span, lines: Sequence[ScalarNode]) -> Span:
-    """Where a place in the joined lines stands in the file."""
+def _place(span: Span, lines: Sequence[ScalarNode], source: Sequence[str]) -> Span:
+    """Where a place in the joined lines stands in the file, of lines `source`: text in quotes begins after one."""
     if not 0 < span.line <= len(lines):
         return lines[0].span
     start = lines[span.line - 1].span
-    return replace(start, column=start.column + max(0, span.column - 1))
+    written = source[start.line - 1][start.column - 1 :] if start.line <= len(source) else ""
+    return replace(start, column=start.column + written.startswith(("'", '"')) + max(0, span.column - 1))
 
 
 def trees_text(trees: Mapping[str, LoopTree]) -> str:

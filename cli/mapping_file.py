@@ -42,30 +42,36 @@ def read_mapping(path: str) -> tuple[tuple[tuple[str, Pin], ...], tuple[GroupPin
         faults.raise_if_any()
         raise AssertionError
     top = Fields(root, faults)
-    groups = [_group(each) for each in top.list_of_fields("groups", required=False)]
-    layers = top.fields("layers", required=not groups)
+    groups = [pin for each in top.list_of_fields("groups", required=False) if (pin := _group(each)) is not None]
+    layers = top.fields("layers", required=not top.has("groups"))
     pins = [(name, _pin(each)) for name in layers.node.entries if (each := layers.fields(name))] if layers else []
     top.done()
     found = tuple(faults.in_order())
     if found:  # what must stay asks for decisions that may be those that could not be read
         pins = [(name, replace(pin, stay=(), leave=(*pin.stay, *pin.leave))) for name, pin in pins]
+    if top.has("groups") and not groups:  # stripes are layers of groups that could not be read
+        pins = [(name, pin) for name, pin in pins if not name.rpartition(".")[2].isdecimal()]
     return tuple(pins), tuple(groups), found
 
 
-def _group(fields: Fields) -> GroupPin:
-    first, last = fields.text("first"), fields.text("last")
-    pin = GroupPin(first, last, fields.integer("stripes", 2, MOST_STRIPES), fields.node.span)
+def _group(fields: Fields) -> GroupPin | None:
+    """A group; of one end alone where the other cannot be read, and none where neither can, which is told."""
+    ends = {key: fields.text(key) for key in ("first", "last")}
+    stripes = fields.integer("stripes", 2, MOST_STRIPES)
     fields.done()
-    return pin
+    known = [name for key, name in ends.items() if fields.name(key) not in fields.faults.wrong]
+    return GroupPin(known[0], known[-1], stripes, fields.node.span) if known else None
 
 
 def _pin(fields: Fields) -> Pin:
-    tiles = []
+    tiles: list[tuple[str, int]] = []
     places = [(key, fields.span(key)) for key in ("dataflow", "im2col") if key in fields.node.entries]
-    for number, entry in enumerate(fields.list_of_fields("tiles", required=False)):
-        tiles.append((entry.text("dim"), entry.integer("size", 1, _LARGEST_EXTENT)))
-        places.append((f"tiles[{number}]", entry.node.span))
+    for entry in fields.list_of_fields("tiles", required=False):
+        tile = entry.text("dim"), entry.integer("size", 1, _LARGEST_EXTENT)
         entry.done()
+        if entry.name("dim") not in entry.faults.wrong:
+            places.append((f"tiles[{len(tiles)}]", entry.node.span))
+            tiles.append(tile)
     copies = fields.fields("copies", required=False)
     stay = fields.fields("stay", required=False)
     for key, section in (("copies", copies), ("stay", stay)):

@@ -195,11 +195,14 @@ def _sram(fields: Fields, built: SramTable) -> SramTable:
     source = fields.text("source")
     rows = fields.list_of_fields("curves")
     curves = [_curve(each) for each in rows]
-    for number, (curve, each) in enumerate(zip(curves, rows, strict=True)):
-        before = curves[:number]
-        if any((c.technology_nm, c.width_bits) == (curve.technology_nm, curve.width_bits) for c in before):
+    seen: set[tuple[int, int]] = set()
+    for curve, each in zip(curves, rows, strict=True):
+        if {each.name("technology_nm"), each.name("width_bits")} & each.faults.wrong:
+            continue
+        if (curve.technology_nm, curve.width_bits) in seen:
             message = f"there are two curves for {curve.technology_nm} nm and words of {curve.width_bits} bits"
             each.fault("width_bits", message, "one curve for each pair")
+        seen.add((curve.technology_nm, curve.width_bits))
     ports = fields.fields("ports", required=False)
     exponents, ports_source = built.port_exponents, built.ports_source
     if ports is not None:
@@ -243,9 +246,8 @@ def _curve(fields: Fields) -> SramCurve:
 
 def numbers(fields: Fields, key: str, low: float, high: float) -> list[float]:
     """A list of 1 to _MOST_POINTS numbers; empty where it is not one, which is told."""
-    node = fields.node.entries.get(key)
-    if not fields.has(key):
-        fields.fault(key, f"{fields.name(key)!r} is missing", f"for example `{key}: [1, 2]`")
+    node = fields.value(key, "[1, 2]")
+    if node is None:
         return []
     items = node.items if isinstance(node, ListNode) else ()
     found = [item.value for item in items if isinstance(item, ScalarNode)]
@@ -263,10 +265,12 @@ def _dram(fields: Fields) -> dict[str, DramRow]:
     rows = {}
     for each in fields.list_of_fields("rows"):
         row = DramRow(each.text("type"), each.number("energy_pj_per_bit", 0, _LARGEST), each.text("source"))
+        each.done()
+        if each.name("type") in each.faults.wrong:
+            continue
         if row.type in rows:
             each.fault("type", f"the type {row.type!r} is given twice", "one row for each type")
         rows[row.type] = row
-        each.done()
     return rows
 
 
@@ -292,10 +296,12 @@ def _logic(fields: Fields, built: Mapping[str, LogicRow]) -> dict[str, LogicRow]
             changed[node] = each.integer(node, SMALLEST_NM, LARGEST_NM, example="45")
         if "source" in changed:
             changed["origin"] = Origin(each.choice("origin", tuple(Origin), Origin.PUBLISHED))
+        each.done()
+        if each.name("name") in each.faults.wrong:
+            continue
         if name in rows:
             each.fault("name", f"{name!r} is given twice", "one row for each part")
         rows[name] = replace(built[name], **changed)
-        each.done()
     return rows
 
 

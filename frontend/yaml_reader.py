@@ -271,6 +271,10 @@ class Fields:
             self._missing[key] = self._such_as(key, expected, "add")
         return None
 
+    def value(self, key: str, expected: str) -> YamlNode | None:
+        """What stands at a key that must be there, for the caller to judge; None where it is not, which is told."""
+        return self._take(key, True, expected)
+
     def integer(self, key: str, low: int, high: int, default: int | None = None, example: str = "") -> int:
         """An int in low..high; with a unit in its key, a quantity such as `256 KiB` as well."""
         expected = example or str(low)

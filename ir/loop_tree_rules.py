@@ -221,11 +221,11 @@ def stores_hold_what_they_may(mapping: _Mapping) -> Iterator[Diagnostic]:
     stores = {level.name: level for level in mapping.machine.stores}
     kept: dict[str, list[Role]] = {name: [] for name in stores}
     for place, node in mapping.keeps:
-        for role in node.roles:
+        for role in dict.fromkeys(node.roles):
             if role not in stores[node.store].holds:
                 message = f"{node.store!r} may not hold {role.value}"
                 yield mapping.fault(place, message, f"it may hold {_listed(stores[node.store].holds)}")
-            if role in kept[node.store]:
+            if role in kept[node.store] or node.roles.count(role) > 1:
                 yield mapping.fault(place, f"{node.store!r} keeps {role.value} a second time", "once")
             kept[node.store].append(role)
 

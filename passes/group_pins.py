@@ -76,7 +76,7 @@ def unknown_ends(module: Module, options: MappingOptions) -> Iterator[Diagnostic
 
 
 def _unknown_ends(pin: GroupPin, places: Mapping[str, int]) -> Iterator[Diagnostic]:
-    for name in (pin.first, pin.last):
+    for name in dict.fromkeys((pin.first, pin.last)):
         if name not in places:
             help = close_match(name, list(places)) or f"layers are: {', '.join(islice(places, 12))}"
             yield Diagnostic(f"there is no layer {name!r} to run depth first", pin.span, help.strip())

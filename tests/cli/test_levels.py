@@ -274,7 +274,8 @@ layers:
         (("keep spad weight", "keep spad input"), "", 7),
         (("temporal m 1", "temporal m 2"), "", 8),
         (("MatMul_0", "MatMul_9"), "there is no layer of products 'MatMul_9'", 2),
-        (("tree:", "baum:"), "must be a list of nodes", 3),
+        (("tree:", "baum:"), "'layers.MatMul_0' lacks the key 'tree'", 3),
+        (("tree:\n", "tree:\n      - [keep]\n"), "must be a list of nodes", 4),
     ],
 )
 def test_a_wrong_tree_has_a_place(
@@ -325,6 +326,31 @@ def test_every_fault_of_trees_comes_at_once_with_its_line(
         "9:25",  # no such word
     ]
     assert told[-1].startswith("did you mean 'weight'?")
+
+
+def test_a_fault_of_a_node_has_its_column_however_the_node_is_written(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With blanks to line it up, and in quotes; a key that is misspelt is told once."""
+    path = tmp_path / "m.yaml"
+    path.write_text(
+        "layers:\n"
+        "  MatMul_0:\n"
+        "    tree:\n"
+        "      - keep  dram   inptu\n"
+        "      - 'temporal m x'\n"
+        '      - " temporal  m y"\n'
+        "  MatMul_3: {tre: []}\n"
+    )
+    base = ["cost", str(folder / "m.onnx"), "--arch", str(folder / "small.yaml"), "--mapping", str(path)]
+    assert main(base) == 2
+    faults = [line for line in capsys.readouterr().err.split("\n") if line.startswith(str(path))]
+    assert [fault[len(str(path)) + 1 :].split(": error: ") for fault in faults] == [
+        ["4:22", "found 'inptu'"],
+        ["5:21", "found 'x'"],
+        ["6:23", "found 'y'"],
+        ["7:14", "unknown key 'tre' in 'layers.MatMul_3'"],
+    ]
 
 
 def test_levels_that_no_mapping_can_use_are_told(

@@ -113,6 +113,35 @@ def test_faults_of_the_text_and_of_its_names_come_at_once(tmp_path: Path, capsys
     ]
 
 
+def test_what_cannot_be_read_is_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A tile without a dimension, groups without an end: what stands in for them is nobody's mistake."""
+    mapping = tmp_path / "m.yaml"
+    mapping.write_text(
+        "layers:\n"
+        "  conv2:\n"
+        "    tiles: [{size: 2}, {dim: z, size: 2}, {di: p, size: 1}]\n"
+        "  conv2.1: {}\n"
+        "groups:\n"
+        "  - {first: conv1, stripes: 2}\n"
+        "  - {last: nowhere, stripes: 2}\n"
+        "  - {first: none, last: none, stripes: 2}\n"
+    )
+    words = ["cost", DIGITS, "--arch", "gemmini16"]
+    assert places_told(words, mapping, capsys) == [
+        ("3:13", "'layers.conv2.tiles[0]' lacks the key 'dim'"),
+        ("3:24", "conv2: there is no dimension 'z' to tile"),
+        ("3:44", "unknown key 'di' in 'layers.conv2.tiles[2]'"),
+        ("6:5", "'groups[0]' lacks the key 'last'"),
+        ("7:5", "'groups[1]' lacks the key 'first'"),
+        ("7:5", "there is no layer 'nowhere' to run depth first"),
+        ("8:5", "there is no layer 'none' to run depth first"),
+    ]
+    mapping.write_text("layers: {conv2.1: {}, conv3: {}}\ngroups: [{stripes: 2}]\n")
+    assert [place for place, _ in places_told(words, mapping, capsys)] == ["1:30", "2:10", "2:10"]
+    mapping.write_text("groups: 7\n")
+    assert [place for place, _ in places_told(words, mapping, capsys)] == ["1:9"]
+
+
 def test_faults_of_one_layer_come_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of its dataflow, of its im2col, and of the names of its parts."""
     mapping = tmp_path / "m.yaml"

@@ -143,6 +143,37 @@ def test_a_memory_of_unknown_area_and_leakage(tmp_path: Path) -> None:
     assert parse_arch(arch.text, "embedded") == arch
 
 
+def test_what_stands_in_for_a_row_that_cannot_be_read_is_not_given_twice() -> None:
+    """Names, types, nodes and widths that are missing or unknown are told once each."""
+    text = (
+        "logic:\n"
+        "  rows:\n"
+        "    - {name: integer_ad, pj: 1, source: ours, technology_nm: 45}\n"
+        "    - {name: integer_mu, pj: 1, source: ours, technology_nm: 45}\n"
+        "    - {name: integer_add, pj: 1, source: ours, technology_nm: 45}\n"
+        "dram:\n"
+        "  rows:\n"
+        "    - {typ: a, energy_pj_per_bit: 1, source: ours}\n"
+        "    - {energy_pj_per_bit: 1, source: ours}\n"
+        "sram:\n"
+        "  source: ours\n"
+        "  curves:\n"
+        "    - {technology_nm: x, width_bits: 32, capacity_byte: [1024], read_pj: [1], write_pj: [1]}\n"
+        "    - {technology_nm: y, width_bits: 32, capacity_bytes: [1024], read_pj: [1], write_pj: [1]}\n"
+    )
+    with pytest.raises(CompileError) as caught:
+        read_table(text, "t.yaml")
+    assert [f"{each.span}: {each.message}" for each in caught.value.diagnostics] == [
+        "t.yaml:3:14: 'logic.rows[0].name' is 'integer_ad'",
+        "t.yaml:4:14: 'logic.rows[1].name' is 'integer_mu'",
+        "t.yaml:8:8: unknown key 'typ' in 'dram.rows[0]'",
+        "t.yaml:9:7: 'dram.rows[1]' lacks the key 'type'",
+        "t.yaml:13:23: 'sram.curves[0].technology_nm' must be a number, found 'x'",
+        "t.yaml:13:42: unknown key 'capacity_byte' in 'sram.curves[0]'",
+        "t.yaml:14:23: 'sram.curves[1].technology_nm' must be a number, found 'y'",
+    ]
+
+
 def test_the_built_in_tables_are_a_users_table() -> None:
     """One schema: read strictly, they are what is built in."""
     built = built_in().sram

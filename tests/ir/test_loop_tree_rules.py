@@ -254,6 +254,12 @@ def test_names_do_not_hide_what_else_is_wrong() -> None:
     ]
 
 
+def test_what_is_kept_thrice_is_told_once() -> None:
+    text = SOUND.replace("keep glb input output", "keep glb input input input output")
+    told = [message for _, message, _ in faults_of(text) if "a second time" in message]
+    assert told == ["`keep glb input input input output`: 'glb' keeps input a second time"]
+
+
 def test_lines_that_cannot_be_read_do_not_hide_what_else_is_wrong() -> None:
     text = SOUND.replace("temporal p 3", "temporal p -3").replace("keep spad weight", "keep spat weight inptu")
     text = text.replace("temporal m 4", "temporal m 9").replace("lanes.rows", "lane.rows")
