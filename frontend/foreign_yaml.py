@@ -29,7 +29,8 @@ def level_name(text: str) -> str:
 
 class Foreign:
     """A value of a foreign file, with its dotted path. Missing keys read as nothing, wrong kinds are faults. Faults of
-    what is missing stand at `around`, the nearest that is there."""
+    what is missing stand at `around`, the nearest that is there; of what is missing in what is no mapping (`is_told`)
+    there are none."""
 
     def __init__(
         self,
@@ -38,12 +39,16 @@ class Foreign:
         path: str = "",
         seen: set[str] | None = None,
         around: Span | None = None,
+        *,
+        is_told: bool = False,
     ) -> None:
         self.node = node
         self.faults = faults
         self.path = path
         self._seen: set[str] = set() if seen is None else seen
         self._around = around or Span(faults.file, 1, 1)
+        self._is_told = is_told
+        self._is_refused = False  # as it is no mapping
 
     @property
     def span(self) -> Span:
@@ -57,9 +62,11 @@ class Foreign:
         """The entry `key` of a mapping; one that is not there reads as nothing."""
         path = f"{self.path}.{key}" if self.path else key
         entry = self.node.entries.get(key) if isinstance(self.node, MapNode) else None
-        if self.node is not None and not isinstance(self.node, MapNode):
+        if self.node is not None and not isinstance(self.node, MapNode) and not self._is_refused:
+            self._is_refused = True
             self.fault(f"{self.path or 'the file'!r} is not a mapping", "`key: value` lines")
-        return Foreign(entry, self.faults, path, self._seen, self.span)
+        is_told = self._is_told or self._is_refused
+        return Foreign(entry, self.faults, path, self._seen, self.span, is_told=is_told)
 
     def items(self) -> Iterator[Foreign]:
         """The items of a list; a single value is a list of one."""
@@ -76,7 +83,7 @@ class Foreign:
     def text(self, default: str | None = None) -> str:
         """The text of a scalar. Without a default it must be there."""
         if self.node is None:
-            if default is None:
+            if default is None and not self._is_told:
                 self.fault(f"{self.path!r} is missing")
             return default or ""
         self._seen.add(self.path)
@@ -84,6 +91,11 @@ class Foreign:
             self.fault(f"{self.path!r} is not a single value")
             return default or ""
         return self.node.text.strip()
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is a scalar, be it an empty one."""
+        return isinstance(self.node, ScalarNode)
 
     def peek(self) -> str:
         """The text of a scalar, which stays unread; nothing where there is none."""

@@ -17,7 +17,8 @@ from .yaml_reader import Faults, read_yaml
 
 # Timeloop names operands freely; these are the names of its own examples, and what a problem marks as read-write.
 ROLES = {"Weights": Role.WEIGHT, "Inputs": Role.INPUT, "Outputs": Role.OUTPUT}
-_FACTOR = re.compile(r"([A-Za-z_][A-Za-z_0-9]*?)\s*=?\s*(\d+)(?:,(\d+))?")
+# A name begins at no letter inside of another, so that a text is read in a time that grows with its length.
+_FACTOR = re.compile(r"(?<![A-Za-z_])([A-Za-z_][A-Za-z_0-9]*?)\s*(?:=\s*)?(\d+)(?:,(\d+))?")
 _LARGEST_EXTENT = 1 << 40
 
 
@@ -89,7 +90,7 @@ def read_mapping(text: str, file: str, workload: Workload, machine: Hierarchy) -
     spatial: dict[str, _Loops] = {}
     for entry in top["mapping"].items():
         target, kind = level_name(entry["target"].text()), entry["type"].text()
-        if target not in stores:
+        if target not in stores and entry["target"].is_text:
             entry["target"].fault(f"the mapping names a level {target[:40]!r}", closest(target, stores))
         if kind in ("datatype", "bypass"):
             passed = [ROLES.get(name) for name in entry["bypass"].texts()]
@@ -97,7 +98,7 @@ def read_mapping(text: str, file: str, workload: Workload, machine: Hierarchy) -
             kept[target] = tuple(role for role in kept.get(target, ()) if role in named or role not in passed)
         elif kind in ("temporal", "spatial"):
             (temporal if kind == "temporal" else spatial)[target] = _read_loops(entry, workload)
-        else:
+        elif entry["type"].is_text:
             kinds = ("datatype", "temporal", "spatial", "bypass")
             entry["type"].fault(f"the type of a mapping entry is {kind[:40]!r}", closest(kind, kinds))
     faults.raise_if_any()
@@ -159,11 +160,10 @@ def _tree(
                 nodes.append(Keep(level.name, keeps))
     left = prod(-(-extent // sizes[dim]) for dim, extent in workload.dims)
     if left > 1:  # what no level names lies at main memory
-        assert isinstance(nodes[-1], Keep)
-        outermost = nodes.pop()
+        outermost = [nodes.pop()] if nodes and isinstance(nodes[-1], Keep) else []
         for dim in workload.extents:
             wrap(dim, 0, Temporal)
-        nodes.append(outermost)
+        nodes += outermost
     return LoopTree(tuple(reversed(nodes)))
 
 

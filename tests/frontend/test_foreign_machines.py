@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -16,6 +17,7 @@ from dnnc.ir.affine import Affine
 from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.hierarchy import FanOut, Store, Tiles
 from dnnc.ir.loop_tree import Keep, Operand, OperandAxis, Spatial, Temporal, Workload
+from dnnc.ir.loop_tree_rules import loop_tree_faults
 from dnnc.ir.nest import Role
 from dnnc.passes.levels.mapper import map_levels
 
@@ -288,6 +290,50 @@ def test_an_unknown_level_does_not_hide_what_else_is_wrong_with_a_mapping() -> N
         (3, "the permutation names 'Y', 'X'", "some of C, M, P, R"),
         (4, "the type of a mapping entry is 'temporel'", "did you mean 'temporal'?"),
     ]
+
+
+def test_an_entry_of_a_mapping_that_says_nothing_is_told_once() -> None:
+    """What is missing has no name that could be unknown, and what is no mapping has no keys to miss."""
+    workload, _ = read_problem(PROBLEM, "problem.yaml")
+    machine = read_arch(NESTED, "arch.yaml").machine
+    entries = ("{type: temporal}", "{target: glb}", "7", "{target: [glb], type: datatype}", "{target: , type: }")
+    text = "mapping:\n" + "".join(f"  - {entry}\n" for entry in entries)
+    with pytest.raises(CompileError) as caught:
+        read_mapping(text, "map.yaml", workload, machine)
+    assert [(each.span.line, each.message) for each in caught.value.diagnostics] == [
+        (2, "'mapping[0].target' is missing"),
+        (3, "'mapping[1].type' is missing"),
+        (4, "'mapping[2]' is not a mapping"),
+        (5, "'mapping[3].target' is not a single value"),
+        (6, "the mapping names a level 'x'"),
+        (6, "the type of a mapping entry is ''"),
+    ]
+
+
+def test_main_memory_that_keeps_nothing_leaves_a_tree_that_says_so() -> None:
+    """It is for the rules of trees to refuse; loops that no level names lie outside of all others."""
+    workload, _ = read_problem(PROBLEM, "problem.yaml")
+    machine = read_arch(NESTED, "arch.yaml").machine
+    passed = "bypass: [Inputs, Weights, Outputs]"
+    every = "".join(f"  - {{target: {name}, type: bypass, {passed}}}\n" for name in ("DRAM", "glb", "spad"))
+    some = (
+        f"mapping:\n  - {{target: DRAM, type: temporal, factors: M2}}\n  - {{target: DRAM, type: bypass, {passed}}}\n"
+    )
+    for text in (f"mapping:\n{every}", some, MAPPING.replace("M=2", "M=1") + every):
+        tree, _ = read_mapping(text, "map.yaml", workload, machine)
+        told = [each.message for each in loop_tree_faults(workload, machine, tree)]
+        assert any("'dram' does not keep input, weight, output outside of all loops" in each for each in told), told
+        assert not any("are left inside" in each for each in told), told
+
+
+def test_factors_are_read_in_a_time_that_grows_with_their_length() -> None:
+    """Some 200 KiB of letters, and of blanks, that name no factor."""
+    workload, _ = read_problem(PROBLEM, "problem.yaml")
+    machine = read_arch(NESTED, "arch.yaml").machine
+    lines = "".join(f"      - {letter}\n" for letter in ["C" * 4000, f"'C{' ' * 4000}='"] * 25)
+    began = time.process_time()
+    read_mapping(f"mapping:\n  - target: glb\n    type: temporal\n    factors:\n{lines}", "map.yaml", workload, machine)
+    assert time.process_time() - began < 3
 
 
 @pytest.mark.parametrize(("given", "ours"), [("DRAM", "dram"), ("PE[0..3]", "pe_0_3"), ("1st", "x1st"), ("", "x")])
