@@ -33,12 +33,16 @@ def read_problem(text: str, file: str, bits: int = 16) -> tuple[Workload, tuple[
         shape.fault("there is no `problem.shape`", "a problem with `shape` and `instance`")
         faults.raise_if_any()
     shape["name"].skip()
-    coefficients = {
-        each["name"].text(): instance[each["name"].text()].integer(each["default"].integer(1), 0, 1 << 20)
-        for each in shape["coefficients"].items()
-    }
-    dims = tuple((name, instance[name].integer(None, 1, _LARGEST_EXTENT)) for name in shape["dimensions"].texts())
-    extents = dict(dims)
+    coefficients = {}
+    for each in shape["coefficients"].items():
+        name = each["name"].text()
+        coefficients[name] = instance[name].integer(each["default"].integer(1), 0, 1 << 20)
+    extents: dict[str, int] = {}
+    for each in shape["dimensions"].items():
+        if (name := each.text("")) in extents:
+            each.fault(f"the dimension {name[:40]!r} is given twice", "once")
+        else:
+            extents[name] = instance[name].integer(None, 1, _LARGEST_EXTENT)
     common = instance["commonBitwidth"].integer(bits, 1, 64)
     operands: list[Operand] = []
     for space in (*shape["data-spaces"].items(), *shape["data_spaces"].items()):
@@ -52,11 +56,12 @@ def read_problem(text: str, file: str, bits: int = 16) -> tuple[Workload, tuple[
         for axis in space["projection"].items():
             terms: dict[str, int] = {}
             for term in axis.items():
-                dim, *factor = term.texts()
-                if dim not in extents or len(factor) > 1 or (factor and factor[0] not in coefficients):
-                    term.fault(f"the projection names {[dim, *factor]}", "a dimension, and a coefficient if it has one")
+                names = term.texts()
+                dim, factor = names[:1], names[1:]
+                if not extents.keys() >= set(dim) or not coefficients.keys() >= set(factor) or not 1 <= len(names) <= 2:
+                    term.fault(f"the projection names {list(names)}", "a dimension, and a coefficient if it has one")
                     continue
-                terms[dim] = terms.get(dim, 0) + (coefficients[factor[0]] if factor else 1)
+                terms[dim[0]] = terms.get(dim[0], 0) + (coefficients[factor[0]] if factor else 1)
             length = sum(c * (extents[dim] - 1) for dim, c in terms.items()) + 1
             axes.append(OperandAxis(Affine.of(terms), length, dense=True))
         width = instance["bitwidths"][name].integer(common, 1, 64)
@@ -67,7 +72,7 @@ def read_problem(text: str, file: str, bits: int = 16) -> tuple[Workload, tuple[
     order = (Role.INPUT, Role.WEIGHT, Role.OUTPUT)
     operands.sort(key=lambda each: order.index(each.role))
     name = shape["name"].text("problem")
-    return Workload(name, dims, tuple(operands)), top.ignored_fields()
+    return Workload(name, tuple(extents.items()), tuple(operands)), top.ignored_fields()
 
 
 @dataclass(frozen=True, slots=True)

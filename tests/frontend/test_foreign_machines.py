@@ -292,6 +292,25 @@ def test_an_unknown_level_does_not_hide_what_else_is_wrong_with_a_mapping() -> N
     ]
 
 
+@pytest.mark.parametrize(
+    ("change", "line", "messages"),
+    [
+        (("[[[C]], [[M]]", "[[[]], [[M]]"), 8, ["the projection names []"]),
+        (("[[[C]], [[M]]", "[[[C, Wstride, C]], [[M]]"), 8, ["the projection names ['C', 'Wstride', 'C']"]),
+        (("[C, M, P, R]", "[C, M, P, R, C]"), 5, ["the dimension 'C' is given twice"]),
+        (
+            ("[{name: Wstride, default: 1}]", "[{name: Wstride}, {default: 1}]"),
+            6,
+            ["'problem.shape.coefficients[1].name' is missing"],
+        ),
+    ],
+)
+def test_what_a_problem_does_not_say_or_says_twice(change: tuple[str, str], line: int, messages: list[str]) -> None:
+    with pytest.raises(CompileError) as caught:
+        read_problem(PROBLEM.replace(*change), "p.yaml")
+    assert [(each.span.line, each.message) for each in caught.value.diagnostics] == [(line, each) for each in messages]
+
+
 def test_an_entry_of_a_mapping_that_says_nothing_is_told_once() -> None:
     """What is missing has no name that could be unknown, and what is no mapping has no keys to miss."""
     workload, _ = read_problem(PROBLEM, "problem.yaml")
