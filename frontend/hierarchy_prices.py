@@ -35,7 +35,7 @@ def with_prices(top: Fields, machine: Hierarchy, folder: Path | None) -> Hierarc
     the order of the levels. A user's table is looked for in `folder`; None where the description is in no file."""
     section = top.fields("components", required=False)
     asked = choice_of(section, folder) if section is not None else None
-    sound = not len(top.faults)
+    sound = not len(top.faults) and not top.faults.wrong  # keys that are missing are told at the end
     legal = actions(machine)
     elsewhere = ("host", *(level.name for level in machine.levels[:1]))
     placed = tuple(name for name in legal if name not in elsewhere) if machine.levels else ()

@@ -94,3 +94,11 @@ def test_rows_of_a_table_are_read_where_levels_are_whatever_else_is_wrong(tmp_pa
         ("t.yaml", "'area[0].area_um2' is '-1'; it must lie between 0 and 1e+15"),
         ("t.yaml", "unknown key 'foo'"),
     ]
+
+
+def test_without_levels_nothing_is_said_of_prices() -> None:
+    """That `levels` is misspelt is told once; which components there are is not known then."""
+    rows = "leakage: [{component: glb, leakage_mw: 1, source: me}]\narea: [{component: glb, area_um2: 1, source: me}]\n"
+    text = TEXT.replace("levels:", "level:", 1)
+    (fault,) = _faults(f"{text}components: {{technology_nm: 45, dram: lpddr4}}\n{rows}")
+    assert fault.endswith("unknown key 'level'; did you mean 'levels'?")
