@@ -49,19 +49,21 @@ def _expand(
     keyed: bool,
     coupled: bool,
     buffers: NDArray[np.int64],
+    entry: NDArray[np.int64],
 ) -> int:
-    """Pairs of a new and an old piece of one dimension, into buffers[0]; how many there are."""
+    """Pairs of a new and an old piece of one dimension, into buffers[0]; how many. `entry` is room for one."""
     advancing = code - count_blocks - 1 if code > count_blocks else -1
     for column in range(7):
         buffers[0, 0, column] = 0
     buffers[0, 0, 0] = buffers[0, 0, 1] = extent
     buffers[0, 0, 6] = 1
     found = 1
-    entry = np.empty(7, np.int64)
     merge = not placed
     before = extent
     for slot in range(len(sizes)):
         size, mode, block = sizes[slot], modes[slot], blocks[slot]
+        if size >= before:  # a loop of one iteration changes nothing
+            continue
         full = -(-before // size)
         before = size
         after = 0
@@ -147,11 +149,15 @@ def table(
     before = np.empty((dims, most), np.int64)
     last = np.empty((dims, most), np.int64)
     plain = np.empty((codes.shape[0], dims), np.int64)
+    trips = np.empty((dims, count_blocks + 1), np.bool_)
+    entry = np.empty(7, np.int64)
     for chain in range(chains.shape[0]):
+        for dim in range(dims):
+            _find_loops(extents[dim], chains[chain, dim], blocks, trips[dim])
         for number in range(codes.shape[0]):
             idle = False
             for dim in range(dims):
-                plain[number, dim] = _plain(extents[dim], chains[chain, dim], blocks, codes[number, dim], count_blocks)
+                plain[number, dim] = _plain(trips[dim], codes[number, dim], count_blocks)
                 idle = idle or plain[number, dim] < 0
             if idle:  # a loop that is not there never advances
                 new[chain, number] = kept[chain, number] = 0
@@ -170,7 +176,7 @@ def table(
             for dim in range(dims):
                 counts[dim] = _expand(
                     extents[dim], chains[chain, dim], modes, blocks, plain[number, dim], count_blocks,
-                    placed, keyed, axes > 0 and dims > 1, lists[dim],
+                    placed, keyed, axes > 0 and dims > 1, lists[dim], entry,
                 )  # fmt: skip
                 if keyed:
                     _link(lists[dim, 0], counts[dim], before[dim], last[dim])
@@ -217,17 +223,22 @@ def table(
 
 
 @compiled
-def _plain(extent: int, sizes: NDArray[np.int64], blocks: NDArray[np.int64], code: int, count_blocks: int) -> int:
-    """The code with loops of one iteration left out: the outermost that says the same, or -1 where nothing advances."""
-    trips = np.zeros(count_blocks + 1, np.int64)
+def _find_loops(extent: int, sizes: NDArray[np.int64], blocks: NDArray[np.int64], trips: NDArray[np.bool_]) -> None:
+    """Whether a chain has a loop in each block, into `trips`."""
+    trips[:] = False
     reach = extent
     for slot in range(len(sizes)):
         if blocks[slot] >= 0 and sizes[slot] < reach:
-            trips[blocks[slot]] = 1
+            trips[blocks[slot]] = True
         reach = sizes[slot]
+
+
+@compiled
+def _plain(trips: NDArray[np.bool_], code: int, count_blocks: int) -> int:
+    """The code with loops of one iteration left out: the outermost that says the same, or -1 where nothing advances."""
     if code > count_blocks:
         return code if trips[code - count_blocks - 1] else -1
-    while code > 0 and trips[code - 1] == 0:
+    while code > 0 and not trips[code - 1]:
         code -= 1
     return code
 
