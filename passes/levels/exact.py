@@ -29,6 +29,7 @@ class Exact:
     dims: list[str]
     arguments: tuple[Any, ...]
     declared: list[list[tuple[str, ...]]]  # orders by block
+    _orders: dict[tuple[int, frozenset[str]], list[tuple[str, ...]]] = field(default_factory=dict)
     _ranked: dict[Any, tuple[list[tuple[tuple[str, ...], ...]], Ints]] = field(default_factory=dict)
 
     def figures(self, chosen: Ints, ranks: Ints) -> Floats:
@@ -43,17 +44,23 @@ class Exact:
         innermost loop is of a `preferred` kind, where the mapping has such loops there."""
         looping: list[set[str]] = [set() for _ in self.declared]
         for candidates, place in zip(self.tables.groups, chosen, strict=True):
-            for number, dim in enumerate(candidates.dims):
-                for at in np.flatnonzero(candidates.loops[place, number]):
-                    looping[at].add(dim)
+            for number, at in np.argwhere(candidates.loops[place]).tolist():
+                looping[at].add(candidates.dims[number])
         choices = []
-        for block, (declared, there) in enumerate(zip(self.declared, looping, strict=True)):
-            found = list(dict.fromkeys(tuple(d for d in order if d in there) for order in declared))
+        for block, there in enumerate(looping):
+            found = self._orders_over(block, frozenset(there))
             if block < len(preferred):
                 liked = [order for order in found if order and self._kind[order[-1]] in preferred[block]]
                 found = liked or found
             choices.append(found)
         return list(product(*choices))
+
+    def _orders_over(self, block: int, there: frozenset[str]) -> list[tuple[str, ...]]:
+        """The different orders of a block in which there are these loops."""
+        if (block, there) not in self._orders:
+            orders = dict.fromkeys(tuple(dim for dim in order if dim in there) for order in self.declared[block])
+            self._orders[block, there] = list(orders)
+        return self._orders[block, there]
 
     @cached_property
     def _kind(self) -> dict[str, int]:
