@@ -4,23 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from math import log
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .choices import Class
 from .classes import Classes
+from .dual import Dual, Product
 from .fronts import front
 from .goal import Goal
-from .kernels import ENERGY, LATENCY
+from .kernels import ENERGY, LATENCY, worth
 from .linear import Linear
-from .movers import Mover
 from .tables import Floats
 from .variants import Groups, Key, Outline, Variants
 
 _MOST_BYTES = 1 << 28  # of the candidates of all classes that are kept for the next one: more seldom pays
+_WHOLE = "all candidates of a key"
 _ROUNDS = 3  # of leaving out what is beyond the limit, with what is left of the other groups: later ones find little
+
+
+@dataclass
+class _Compared:
+    """Variants with bounds of quantities from above [variant, quantity], and the `rest` that a front looks at [variant,
+    column]."""
+
+    variants: Variants
+    upper: Floats
+    rest: Floats
+
+    @property
+    def nbytes(self) -> int:
+        return self.variants.nbytes + self.upper.nbytes + self.rest.nbytes
+
+    @cached_property
+    def most(self) -> Floats:
+        """The most that quantities can be, and the least of what is taken off."""
+        return np.append(self.upper.max(axis=0), self.variants.less.min(axis=0))
 
 
 @dataclass
@@ -31,32 +52,39 @@ class ClassFronts:
     classes: Classes
     groups: Groups
     goal: Goal
+    dual: Dual | Product | None
     _made: dict[tuple[Any, ...], Any] = field(default_factory=dict)
     _loosened: dict[Key, frozenset[int]] = field(default_factory=dict)
     _made_bytes: int = 0
 
-    def of(self, chosen: Class, movers: Sequence[Mover], is_open: bool, limit: float) -> list[Variants]:
-        """The candidates of each group that may be in a mapping below `limit`; of a node with something open
-        (`is_open`) those that matter to its bound. None of any group, if one has none."""
-        keys = self.classes.keys(chosen, movers)
+    def within(self, keys: Sequence[Key], limit: float) -> list[Variants]:
+        """The candidates of each group, by its key, that may be in a mapping below `limit`. None of any group, if one
+        has none."""
         outlines = [self._outline(key) for key in keys]
-        within = self._within(outlines, limit) if all(map(len, outlines)) else None
-        if within is None:
+        if not all(map(len, outlines)):
             return []
+        within = self._scored(outlines, limit)
+        within = self._within(within, limit) if within else []
+        if not within:
+            return []
+        return [
+            self._whole(key, outline) if each is outline else self.groups.variants(key, each)
+            for key, each, outline in zip(keys, within, outlines, strict=True)
+        ]
+
+    def fronts(self, keys: Sequence[Key], within: Sequence[Variants], is_open: bool) -> list[Variants]:
+        """Those of them that matter; of a node with something open (`is_open`) those that matter to its bound."""
         loose = [frozenset[int]() if is_open else self.loose(key) for key in keys]
         shared = [frozenset[int]().union(*loose[:group], *loose[group + 1 :]) for group in range(len(keys))]
-        found = [
-            self._front(key, each, is_open, by_others, len(each) == len(outline))
-            for key, each, by_others, outline in zip(keys, within, shared, outlines, strict=True)
-        ]
-        lower, upper = np.array([each.least for each in found]), np.array([each.most for each in found])
+        found = [self._front(*each, is_open) for each in zip(keys, within, shared, strict=True)]
+        lower, upper = np.array([each.variants.least for each in found]), np.array([each.most for each in found])
         differs = lower != upper
         reduced = []
         for group, each in enumerate(found):
             others = [other for other in range(len(found)) if other != group]
             alone = ~differs[others].any(axis=0)
             if (alone & differs[group]).sum() < 2:
-                reduced.append(each)
+                reduced.append(each.variants)
                 continue
             factors = np.where(alone, self.linear.constants * lower[others].prod(axis=0), 0.0)
             reduced.append(self._summed(each, alone, factors))
@@ -76,6 +104,14 @@ class ClassFronts:
         found: Outline = self._made[at]
         return found
 
+    def _whole(self, key: Key, outline: Outline) -> Variants:
+        at = key, _WHOLE
+        if at not in self._made:
+            self._keep(at, made := self.groups.variants(key, outline), made.nbytes)
+            return made
+        found: Variants = self._made[at]
+        return found
+
     def _keep(self, at: tuple[Any, ...], made: Any, size: int) -> None:
         if self._made_bytes > _MOST_BYTES:
             self._made.clear()
@@ -83,54 +119,72 @@ class ClassFronts:
         self._made[at] = made
         self._made_bytes += size
 
-    def _within(self, outlines: Sequence[Outline], limit: float) -> list[Outline] | None:
-        """Candidates that stay below the limit with the least of the other groups; None if a group has none."""
+    def _within(self, outlines: Sequence[Outline], limit: float) -> list[Outline]:
+        """Candidates that stay below the limit with the least of the other groups; none of any, if a group has none."""
         linear, found = self.linear, list(outlines)
         if limit == float("inf"):
             return found
-        least = linear.constants * np.prod([each.least for each in found], axis=0)
-        if not self._below(least[None], limit).any():
-            return None
+        least = np.prod([each.least for each in found], axis=0)
+        if not self._below(least[None], linear.constants, limit)[0]:
+            return []
         for _ in range(_ROUNDS):
             before = [len(each) for each in found]
             for group, each in enumerate(found):
                 others = [other.least for number, other in enumerate(found) if number != group]
-                values = each.rows * (linear.constants * np.prod(others, axis=0) if others else linear.constants)
-                below = self._below(values, limit)
+                factors = linear.constants * np.prod(others, axis=0) if others else linear.constants
+                below = self._below(each.rows, factors, limit)
                 if not below.any():
-                    return None
+                    return []
                 if not below.all():
                     found[group] = each.only(below)
             if [len(each) for each in found] == before:
                 break
         return found
 
-    def _below(self, values: Floats, limit: float) -> NDArray[np.bool_]:
-        """Whether bounds of quantities [row, column] say that a mapping may be below the limit."""
-        return self.goal.of(self.linear.figures(values)) < limit
+    def _scored(self, outlines: Sequence[Outline], limit: float) -> list[Outline]:
+        """Candidates whose score with the least of the other groups says that they may be below the limit."""
+        if self.dual is None or limit == float("inf"):
+            return list(outlines)
+        scores = self.dual.scores(outlines)
+        least = np.array([each.min() for each in scores])
+        # As kernels.py compares scores with the limit.
+        spare = log(max(limit - self.dual.aside, 1e-300)) + 1e-9 - self.dual.constant - least.sum()
+        if spare < 0:
+            return []
+        kept = [each <= low + spare for each, low in zip(scores, least, strict=True)]
+        return [each if rows.all() else each.only(rows) for each, rows in zip(outlines, kept, strict=True)]
 
-    def _front(self, key: Key, outline: Outline, is_open: bool, shared: frozenset[int], is_whole: bool) -> Variants:
-        """`is_whole`: of all candidates, which other nodes may have, too."""
-        at = key, is_open, shared
+    def _below(self, rows: Floats, factors: Floats, limit: float) -> NDArray[np.bool_]:
+        """Whether rows of quantities times `factors` [row, column] say that a mapping may be below the limit."""
+        linear, goal, found = self.linear, self.goal, np.empty(len(rows), np.bool_)
+        compiled: Any = worth
+        compiled(
+            rows, factors, linear.floors, goal.mode, goal.terms, goal.most, linear.energy, linear.forms, linear.ramps,
+            limit, found,
+        )  # fmt: skip
+        return found
+
+    def _front(self, key: Key, variants: Variants, shared: frozenset[int], is_open: bool) -> _Compared:
+        at, is_whole = (key, is_open, shared), variants is self._made.get((key, _WHOLE))
         if is_whole and at in self._made:
-            kept: Variants = self._made[at]
+            kept: _Compared = self._made[at]
             return kept
+        places = variants.places
+        upper = variants.lower if is_open else self.groups.upper(key, places)
         # What the tiles of a group share matters where other groups have no more than bounds.
-        variants = self.groups.variants(key, outline, self.linear.scarce(key.group, outline.places), shared)
-        if is_open:
-            variants.upper = variants.lower
-        rest = [-variants.less, variants.rest]
-        lower = np.concatenate([variants.lower, *rest], axis=1)
-        upper = np.concatenate([variants.upper, *rest], axis=1)
-        found = variants.only(front(lower, upper))
+        rest = self.groups.rest(key, places, self.linear.scarce(key.group, places), shared)
+        alike = [-variants.less, rest]
+        rows = front(np.concatenate([variants.lower, *alike], axis=1), np.concatenate([upper, *alike], axis=1))
+        found = _Compared(variants.only(rows), upper[rows], rest[rows])
         if is_whole:
             self._keep(at, found, found.nbytes)
         return found
 
-    def _summed(self, variants: Variants, alone: Any, factors: Floats) -> Variants:
+    def _summed(self, compared: _Compared, alone: Any, factors: Floats) -> Variants:
         """The front where quantities that depend on this group `alone` are summed up; `factors` are what the others
         contribute."""
-        linear, wide, mode = self.linear, variants.lower.shape[1], self.goal.mode
+        linear, mode, variants = self.linear, self.goal.mode, compared.variants
+        wide = variants.lower.shape[1]
         # Energy is a row of the matrix, each form with ramps another.
         first = linear.matrix[:1] if mode != LATENCY else linear.matrix[:0]
         times = linear.forms + linear.ramps if mode != ENERGY else linear.matrix[:0]
@@ -138,10 +192,10 @@ class ClassFronts:
         weights = np.concatenate([first, times])[:, :-1].T
         # Nothing counts as less than it is at least: nodes are bounded so, too.
         floors = np.where(alone, np.append(linear.floors, np.full(len(alone) - wide, -np.inf)), 0.0)
-        lower = np.maximum(np.concatenate([variants.lower, variants.less], axis=1) * factors, floors) @ weights
-        upper = np.maximum(np.concatenate([variants.upper, variants.less], axis=1) * factors, floors) @ weights
-        upper = upper + rounding
         left, right = ~alone[:wide], ~alone[wide:]
-        lower = np.concatenate([lower, variants.lower[:, left], -variants.less[:, right], variants.rest], axis=1)
-        upper = np.concatenate([upper, variants.upper[:, left], -variants.less[:, right], variants.rest], axis=1)
-        return variants.only(front(lower, upper))
+
+        def summed(bounds: Floats, added: Floats | float) -> Floats:
+            sums = np.maximum(np.concatenate([bounds, variants.less], axis=1) * factors, floors) @ weights + added
+            return np.concatenate([sums, bounds[:, left], -variants.less[:, right], compared.rest], axis=1)
+
+        return variants.only(front(summed(variants.lower, 0.0), summed(compared.upper, rounding)))

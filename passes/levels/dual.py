@@ -13,15 +13,15 @@ give a bound (duality of geometric programs: Boyd, Kim, Vandenberghe, Hassibi, A
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from math import exp, inf
-from typing import Any
 
 import numpy as np
 
 from .kernels import ENERGY, LATENCY
 from .linear import Linear
 from .tables import Floats
-from .variants import Variants
+from .variants import Logged
 
 _STEPS = 80
 _PATIENCE = 20  # steps without a better bound
@@ -39,7 +39,7 @@ class Product:
     def constant(self) -> float:
         return sum(each.constant for each in self.factors)
 
-    def scores(self, variants: Sequence[Variants]) -> list[Floats]:
+    def scores(self, variants: Sequence[Logged]) -> list[Floats]:
         energy, cycles = (each.scores(variants) for each in self.factors)
         return [one + other for one, other in zip(energy, cycles, strict=True)]
 
@@ -48,15 +48,27 @@ class Product:
         weights: Floats = np.sum([each.weights() for each in self.factors], axis=0)
         return weights
 
-    def bound(self, variants: Sequence[Variants]) -> float:
+    def bound(self, variants: Sequence[Logged]) -> float:
         total = self.constant + sum(float(score.min()) for score in self.scores(variants))
         return exp(min(total, 700.0)) if total > -inf else 0.0
 
-    def improve(self, variants: Sequence[Variants], enough: float = inf) -> float:
+    def improve(self, variants: Sequence[Logged], enough: float = inf) -> float:
         """The bound after steps along subgradients of the product."""
         if not all(each.holds for each in self.factors):
             return 0.0
         return _improved(self.factors, variants, lambda total: exp(min(total, 700.0)), enough)
+
+
+@dataclass(frozen=True)
+class Prices:
+    """Weights of the terms of each sum, of the sums (`means`), and prices of lanes and of capacities, with the weights
+    of the latter's tiles [capacity, tile]."""
+
+    shares: tuple[Floats, ...]
+    means: Floats
+    lanes: Floats
+    rooms: Floats
+    room_shares: Floats
 
 
 class Dual:
@@ -75,21 +87,31 @@ class Dual:
             row[-1] -= self.aside
         self.sums: list[Floats] = [row for row in rows if row[-1] >= 0 and (row > 0).any()]
         self.holds = bool(self.sums)
-        self.shares = [np.where(row > 0, 1.0, 0.0) / max(1, int((row > 0).sum())) for row in self.sums]
         self._started = False
-        self.means = np.full(len(self.sums), 1 / max(1, len(self.sums)))
-        self.lane_prices = np.zeros(len(linear.limits))
-        self.room_prices = np.zeros(len(linear.rooms))
-        weights = linear.room_weights
-        self.room_shares = np.where(weights > 0, 1.0, 0.0) / np.maximum(1, (weights > 0).sum(axis=1))[:, None]
+        rooms = linear.room_weights
+        self.prices = Prices(
+            shares=tuple(np.where(row > 0, 1.0, 0.0) / max(1, int((row > 0).sum())) for row in self.sums),
+            means=np.full(len(self.sums), 1 / max(1, len(self.sums))),
+            lanes=np.zeros(len(linear.limits)),
+            rooms=np.zeros(len(linear.rooms)),
+            room_shares=np.where(rooms > 0, 1.0, 0.0) / np.maximum(1, (rooms > 0).sum(axis=1))[:, None],
+        )
 
     @property
-    def constant(self) -> float:
+    def prices(self) -> Prices:
+        return self._prices
+
+    @prices.setter
+    def prices(self, prices: Prices) -> None:
+        self._prices = prices
+        self.constant, self._weights = self._constant(), self._exponents()
+
+    def _constant(self) -> float:
         """What the bound's logarithm has beside the scores."""
         if not self.holds:
             return -inf
-        total = 0.0
-        for row, share, mean in zip(self.sums, self.shares, self.means, strict=True):
+        prices, total = self.prices, 0.0
+        for row, share, mean in zip(self.sums, prices.shares, prices.means, strict=True):
             there = share > 0
             if mean > 0:
                 total += mean * float((share[there] * np.log(row[there] / share[there])).sum())
@@ -97,47 +119,47 @@ class Dual:
                 if (constants <= 0).any():
                     return -inf
                 total += mean * float((share[:-1][there[:-1]] * np.log(constants)).sum())
-        total -= float(self.lane_prices @ np.log(self.linear.limits))
-        for room, price in enumerate(self.room_prices):
-            weights, share = self.linear.room_weights[room], self.room_shares[room]
+        total -= float(prices.lanes @ np.log(self.linear.limits))
+        for room, price in enumerate(prices.rooms):
+            weights, share = self.linear.room_weights[room], prices.room_shares[room]
             there = share > 0
             if price > 0:
                 total += price * float((share[there] * np.log(weights[there] / share[there])).sum())
                 total -= price * float(np.log(max(self.linear.rooms[room], 1e-9)))
         return total
 
-    def _exponents(self) -> tuple[Floats, Floats]:
-        """Of quantities, and of tiles."""
-        of_quantities = np.zeros(self.linear.wanted)
-        for share, mean in zip(self.shares, self.means, strict=True):
+    def _exponents(self) -> Floats:
+        """Of quantities, of tiles and of lanes."""
+        prices, of_quantities = self.prices, np.zeros(self.linear.wanted)
+        for share, mean in zip(prices.shares, prices.means, strict=True):
             of_quantities += mean * share[:-1]
-        return of_quantities, self.room_prices @ self.room_shares if len(self.room_prices) else np.zeros(0)
+        of_tiles = prices.rooms @ prices.room_shares if len(prices.rooms) else np.zeros(0)
+        return np.concatenate([of_quantities, of_tiles, prices.lanes])
 
-    def scores(self, variants: Sequence[Variants]) -> list[Floats]:
+    def scores(self, variants: Sequence[Logged]) -> list[Floats]:
         """What each variant of each group adds to the bound's logarithm."""
         weights = self.weights()
         return [self.logs(group, each) @ weights for group, each in enumerate(variants)]
 
     def weights(self) -> Floats:
         """Of the logarithms of quantities, of tiles and of lanes."""
-        of_quantities, of_tiles = self._exponents()
-        return np.concatenate([of_quantities, of_tiles, self.lane_prices])
+        return self._weights
 
-    def logs(self, group: int, variants: Variants) -> Floats:
+    def logs(self, group: int, variants: Logged) -> Floats:
         return variants.logs_with(self.linear.logs[group])
 
     def _log_bound(self, logs: Sequence[Floats]) -> float:
         weights = self.weights()
         return self.constant + sum(float((each @ weights).min()) for each in logs)
 
-    def bound(self, variants: Sequence[Variants]) -> float:
+    def bound(self, variants: Sequence[Logged]) -> float:
         """What the objective is at least, in a class."""
         return self._above(self._log_bound([self.logs(group, each) for group, each in enumerate(variants)]))
 
     def _above(self, total: float) -> float:
         return exp(min(total, 700.0)) + self.aside if total > -inf else 0.0
 
-    def improve(self, variants: Sequence[Variants], enough: float = inf) -> float:
+    def improve(self, variants: Sequence[Logged], enough: float = inf) -> float:
         """The bound after steps along subgradients, until it is `enough`."""
         if not self.holds:
             return 0.0
@@ -147,66 +169,60 @@ class Dual:
         """The first time, from waiting for one thing alone, with prices or without, if that is better."""
         if self._started:
             return
-        best, self._started, kept = self._log_bound(logs), True, self.state()
-        wide = len(self.constants)
+        best, self._started, kept = self._log_bound(logs), True, self.prices
+        first, wide = kept, len(self.constants)
         least = np.log(np.maximum(self.constants, 1e-300)) + sum(each[:, :wide].min(axis=0) for each in logs)
         for number in range(len(self.sums)) if self.mode == LATENCY else (0,):
-            self.restore(kept)
-            self.means[:] = [float(other == number) for other in range(len(self.sums))]
-            self.shares[number], _ = _terms(self.sums[number], least)
-            for prices in (0.0, 1.0):
-                self.lane_prices[:] = prices
-                if not prices:
-                    self.room_prices[:] = 0.0
+            shares = list(first.shares)
+            shares[number], _ = _terms(self.sums[number], least)
+            means = np.array([float(other == number) for other in range(len(self.sums))])
+            for price in (0.0, 1.0):
+                self.prices = replace(
+                    first, shares=tuple(shares), means=means, lanes=np.full(len(first.lanes), price),
+                    rooms=np.zeros(len(first.rooms)) if not price else first.rooms,
+                )  # fmt: skip
                 if (total := self._log_bound(logs)) > best:
-                    best, kept = total, self.state()
-        self.restore(kept)
+                    best, kept = total, self.prices
+        self.prices = kept
 
     def step(self, x: Floats, step: int) -> None:
         """Towards the shares of what costs least at these prices (`x`: logarithms, as `weights` weighs them), and
         prices of what that exceeds."""
-        wide, count = len(self.constants), len(self.constants) + self.linear.room_weights.shape[1]
+        prices, rooms = self.prices, self.linear.room_weights
+        wide, count = len(self.constants), len(self.constants) + rooms.shape[1]
         x, held, used = np.log(np.maximum(self.constants, 1e-300)) + x[:wide], x[wide:count], x[count:]
         rate, price_rate = 0.1 / (1 + step / 20), 0.02 / (1 + step / 20)
-        logs = np.empty(len(self.sums))
-        for number, row in enumerate(self.sums):
-            ideal, logs[number] = _terms(row, x)
-            self.shares[number] = _toward(self.shares[number], ideal, rate)
+        ideals, logs = zip(*(_terms(row, x) for row in self.sums), strict=True)
+        means = prices.means
         if len(logs) > 1:
-            means = self.means * np.exp(rate * (logs - logs.max()))
+            means = means * np.exp(rate * (np.array(logs) - max(logs)))
             means = np.maximum(means, 1e-3 * means.max())
-            self.means = means / means.sum()
+            means = means / means.sum()
         over = np.clip(used - np.log(self.linear.limits), -1, 1)
-        self.lane_prices = np.maximum(0.0, self.lane_prices + price_rate * over)
-        for room in range(len(self.room_prices)):
-            weights = self.linear.room_weights[room]
+        room_prices, room_shares = prices.rooms.copy(), prices.room_shares.copy()
+        for room, weights in enumerate(rooms):
             words = np.where(weights > 0, weights * np.exp(held), 0.0)
-            self.room_shares[room] = _toward(self.room_shares[room], words / words.sum(), rate)
+            room_shares[room] = _toward(room_shares[room], words / words.sum(), rate)
             excess = float(np.log(words.sum() / max(self.linear.rooms[room], 1e-9)))
-            self.room_prices[room] = max(0.0, self.room_prices[room] + price_rate * min(1.0, max(-1.0, excess)))
-
-    def state(self) -> tuple[Any, ...]:
-        return (
-            [share.copy() for share in self.shares], self.means.copy(), self.lane_prices.copy(),
-            self.room_prices.copy(), self.room_shares.copy(),
-        )  # fmt: skip
-
-    def restore(self, state: tuple[Any, ...]) -> None:
-        shares, means, lane_prices, room_prices, room_shares = state
-        self.shares = [share.copy() for share in shares]
-        self.means, self.lane_prices = means.copy(), lane_prices.copy()
-        self.room_prices, self.room_shares = room_prices.copy(), room_shares.copy()
+            room_prices[room] = max(0.0, room_prices[room] + price_rate * min(1.0, max(-1.0, excess)))
+        self.prices = Prices(
+            shares=tuple(_toward(share, ideal, rate) for share, ideal in zip(prices.shares, ideals, strict=True)),
+            means=means,
+            lanes=np.maximum(0.0, prices.lanes + price_rate * over),
+            rooms=room_prices,
+            room_shares=room_shares,
+        )
 
 
 def _improved(
-    parts: Sequence[Dual], variants: Sequence[Variants], above: Callable[[float], float], enough: float
+    parts: Sequence[Dual], variants: Sequence[Logged], above: Callable[[float], float], enough: float
 ) -> float:
     """The bound of the product of all `parts` after steps along its subgradients, until it is `enough`; the best
     weights and prices are kept. `above` makes a bound of its logarithm."""
     logs = [parts[0].logs(group, each) for group, each in enumerate(variants)]
     for part in parts:
         part.start(logs)
-    best, kept, since = -inf, [part.state() for part in parts], 0
+    best, kept, since = -inf, [part.prices for part in parts], 0
     for step in range(_STEPS):
         weights = sum(part.weights() for part in parts)
         x, total = np.zeros(logs[0].shape[1]), sum(part.constant for part in parts)
@@ -217,13 +233,13 @@ def _improved(
             x += each[place]
         since = 0 if total > best + 1e-4 else since + 1
         if total > best:
-            best, kept = total, [part.state() for part in parts]
+            best, kept = total, [part.prices for part in parts]
         if since > _PATIENCE or above(best) >= enough:
             break
         for part in parts:
             part.step(x, step)
-    for part, state in zip(parts, kept, strict=True):
-        part.restore(state)
+    for part, prices in zip(parts, kept, strict=True):
+        part.prices = prices
     return above(best)
 
 

@@ -58,6 +58,23 @@ def _bound(
 
 
 @compiled
+def worth(
+    rows: NDArray[np.float64], factors: NDArray[np.float64], floors: NDArray[np.float64], mode: int,
+    terms: NDArray[np.float64], most: NDArray[np.float64], weights: NDArray[np.float64], forms: NDArray[np.float64],
+    ramps: NDArray[np.float64], limit: float, found: NDArray[np.bool_],
+) -> None:  # fmt: skip
+    """Whether rows of quantities times `factors`, of which the first are no less than their `floors`, have bounds below
+    the limit, into `found`."""
+    values = np.empty(rows.shape[1], np.float64)
+    for row in range(len(rows)):
+        for place in range(len(values)):
+            values[place] = rows[row, place] * factors[place]
+        for place in range(len(floors)):
+            values[place] = max(values[place], floors[place])
+        found[row] = _bound(values, mode, terms, most, weights, forms, ramps) < limit
+
+
+@compiled
 def _rounded(
     values: NDArray[np.float64], mode: int, terms: NDArray[np.float64], most: NDArray[np.float64],
     items: NDArray[np.int64], prices: NDArray[np.float64], rows: NDArray[np.float64],

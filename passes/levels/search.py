@@ -37,6 +37,7 @@ from .variants import Groups, Variants
 _MOST_LEAVES = 1 << 12  # that are found at a time
 _AT_A_TIME = 64  # of these, before the next ones are compared with the best
 _BUDGET = 1 << 24  # bounds between two looks at the clock
+_GLIMPSE = 1 << 13  # bounds that are spent on the least of a node before superfluous candidates are left out
 _LOOK = 1 << 15  # bounds that are spent on the least of a node before better scores are looked for
 _GLANCE = 1 << 23  # bounds that are spent on the least of a node before it is split
 _MOST_POINTS = 20000
@@ -92,9 +93,11 @@ class Search:
             self._note(chosen, orders, self.exact.figures(chosen, ranks), best)
             return
         root, number, begun = Node((), ()), 0, best.bounds
-        fronts = self._fronts_of(root, best)
-        if not fronts:
+        keys = self.classes.keys(*root)
+        candidates = self.fronts.within(keys, self.below(best.limit))
+        if not candidates:
             return
+        fronts = self.fronts.fronts(keys, candidates, self._parted(root) is not None)
         bound = max(self._at_least(fronts), self._bound(fronts))
         if bound >= self.below(best.limit):
             return
@@ -139,28 +142,27 @@ class Search:
             return [Node((*chosen, choice), movers) for choice in self.classes.choices[len(chosen)]]
         return None
 
-    def _fronts_of(self, node: Node, best: Best) -> list[Variants]:
-        """The candidates of each group that may be in a mapping better than the best; none, if a group has none."""
-        return self.fronts.of(*node, self._parted(node) is not None, self.below(best.limit))
-
     def _least(self, node: Node, best: Best, floor: float) -> float:
         """The least bound of a node's joined candidates, if it is below the best; else infinity, where nothing is left.
         What is known to be no less than `floor` is not looked at below that."""
-        fronts = self._fronts_of(node, best)
-        if not fronts:
+        keys, enough = self.classes.keys(*node), self.below(best.limit)
+        candidates = self.fronts.within(keys, enough)
+        if not candidates:
             return float("inf")
-        enough = self.below(best.limit)
-        least = max(floor, self._at_least(fronts), self._bound(fronts))
+        least = max(floor, self._at_least(candidates), self._bound(candidates))
         if least >= enough:
             return float("inf")
-        found, bound, is_whole = self._least_of(fronts, best, least, _LOOK)
+        found, bound, is_whole = self._least_of(candidates, best, least, _GLIMPSE)
         if not is_whole:
-            least = max(least, self._improve(fronts, enough))
+            candidates = self.fronts.fronts(keys, candidates, self._parted(node) is not None)
+            found, bound, is_whole = self._least_of(candidates, best, least, _LOOK)
+        if not is_whole:
+            least = max(least, self._improve(candidates, enough))
             if least >= enough:
                 return float("inf")
-            found, bound, is_whole = self._least_of(fronts, best, least, _GLANCE)
-            if not is_whole:
-                return least
+            found, bound, is_whole = self._least_of(candidates, best, least, _GLANCE)
+        if not is_whole:
+            return least
         return bound if found else float("inf")
 
     def _at_least(self, fronts: Sequence[Variants]) -> float:
@@ -170,9 +172,11 @@ class Search:
 
     def _search(self, node: Node, best: Best, deadline: float) -> bool:
         """Evaluate all of a class that may be better than the best; whether that ended before the deadline."""
-        fronts = self._fronts_of(node, best)
-        if not fronts:
+        keys = self.classes.keys(*node)
+        candidates = self.fronts.within(keys, self.below(best.limit))
+        if not candidates:
             return True
+        fronts = self.fronts.fronts(keys, candidates, is_open=False)
         together, leaves = self._join(fronts), self._leaves
         found, _, is_whole = together.least(leaves, self.below(best.limit), 0.0, _GLANCE)
         if found:
@@ -251,5 +255,5 @@ def searches_of(frame: Frame, figures: Figures, objective: Objective) -> Iterato
         dual = Product(linear) if goal.mode == EDP else Dual(linear, goal.mode)
     exact = exact_of(tables)
     classes, sieve = Classes(columns), Sieve(exact, linear, columns, goal)
-    fronts = ClassFronts(linear, classes, Groups(columns), goal)
+    fronts = ClassFronts(linear, classes, Groups(columns), goal, dual)
     yield Search(tables, exact, linear, classes, fronts, goal, dual, sieve)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,14 @@ class Key(NamedTuple):
     movers: tuple[Own, ...]
 
 
+class Logged(Protocol):
+    """Candidates of a group that scores are made of."""
+
+    def logs_with(self, scarce: Floats) -> Floats:
+        """Logarithms of the bounds from below, and those of what groups share [candidate of the group, column]."""
+        ...
+
+
 @dataclass
 class Outline:
     """Candidates of a group in a class: their places, and bounds of quantities from below [candidate, quantity], of
@@ -36,38 +44,51 @@ class Outline:
     places: Ints
     rows: Floats
     wide: int
+    logs: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.places)
 
     @property
     def nbytes(self) -> int:
-        return self.places.nbytes + self.rows.nbytes
+        """With the logarithms that may come to it."""
+        return self.places.nbytes + 2 * self.rows.nbytes
 
     def only(self, rows: NDArray[np.bool_]) -> Outline:
         """Some of them."""
-        return Outline(self.places[rows], self.rows[rows], self.wide)
+        logs = None if self.logs is None else self.logs[rows]
+        return Outline(self.places[rows], self.rows[rows], self.wide, logs)
+
+    @property
+    def lower(self) -> Floats:
+        return self.rows[:, : self.wide]
+
+    @property
+    def less(self) -> Floats:
+        return self.rows[:, self.wide :]
+
+    def logs_with(self, scarce: Floats) -> Floats:
+        if self.logs is None:
+            self.logs = _logs_of(self.lower, scarce[self.places])
+        return self.logs
 
     @cached_property
     def least(self) -> Floats:
         """The least that quantities can be, and the most of what is taken off."""
-        return np.append(self.rows[:, : self.wide].min(axis=0), self.rows[:, self.wide :].max(axis=0))
+        return np.append(self.lower.min(axis=0), self.less.max(axis=0))
 
 
 @dataclass
 class Variants:
-    """Candidates of a group in a class: their places, bounds of quantities from below and above [variant, quantity],
-    values of the quantities that are taken off [variant, quantity], and of those that are split (columns.py) bounds of
-    tiles from below, and of the shares of them that old ones had from above [variant, quantity]; and the `rest` that a
-    front looks at [variant, column]."""
+    """Candidates of a group in a class: their places, bounds of quantities from below [variant, quantity], values of
+    those that are taken off [variant, quantity], and of those that are split (columns.py) bounds of tiles from below,
+    and of the shares of them that old ones had from above [variant, quantity]."""
 
     places: Ints
     lower: Floats
-    upper: Floats
     less: Floats
     tiles: Floats
     shares: Floats
-    rest: Floats
     tree: Tree | None = None
     _logs: Floats | None = None
 
@@ -76,32 +97,31 @@ class Variants:
 
     def only(self, rows: Ints) -> Variants:
         """Some of them."""
-        return Variants(*(each[rows] for each in self.arrays))
+        places, lower, less, tiles, shares = (each[rows] for each in self._arrays)
+        return Variants(places, lower, less, tiles, shares, None, None if self._logs is None else self._logs[rows])
 
     @property
-    def arrays(self) -> tuple[Any, ...]:
-        return self.places, self.lower, self.upper, self.less, self.tiles, self.shares, self.rest
+    def _arrays(self) -> tuple[Any, ...]:
+        return self.places, self.lower, self.less, self.tiles, self.shares
 
     @property
     def nbytes(self) -> int:
         """With the tree and the logarithms that may come to it."""
-        return 2 * sum(int(array.nbytes) for array in self.arrays)
+        return 3 * sum(int(array.nbytes) for array in self._arrays)
 
     @cached_property
     def least(self) -> Floats:
         """The least that quantities can be, and the most of what is taken off."""
         return np.append(self.lower.min(axis=0), self.less.max(axis=0))
 
-    @cached_property
-    def most(self) -> Floats:
-        """The most that quantities can be, and the least of what is taken off."""
-        return np.append(self.upper.max(axis=0), self.less.min(axis=0))
-
     def logs_with(self, scarce: Floats) -> Floats:
-        """Logarithms of the bounds from below, and those of what groups share [candidate of the group, column]."""
         if self._logs is None:
-            self._logs = np.concatenate([np.log(np.maximum(self.lower, 1e-300)), scarce[self.places]], axis=1)
+            self._logs = _logs_of(self.lower, scarce[self.places])
         return self._logs
+
+
+def _logs_of(lower: Floats, scarce: Floats) -> Floats:
+    return np.concatenate([np.log(np.maximum(lower, 1e-300)), scarce], axis=1)
 
 
 @dataclass
@@ -125,19 +145,29 @@ class Groups:
             rows[:, wide + column] = self.columns.column(group, q, NOTHING, None)[1][places]
         return Outline(places, rows, wide)
 
-    def variants(self, key: Key, outline: Outline, scarce: Floats, shared: frozenset[int]) -> Variants:
-        """Some candidates of a group in a class, with all that is known of them; `scarce` is what each takes of what
-        groups share [variant, column], and `shared` are quantities of which other groups have no more than bounds."""
-        group, places, wide = key.group, outline.places, outline.wide
-        upper = np.empty((len(places), wide))
-        tiles, shares = np.ones((2, len(places), len(self.columns.split)))
-        for column, (q, told, own) in enumerate(self._told(key)):
-            upper[:, column] = self.columns.bounds(group, q, told, own)[1][places]
-            if q in self.columns.split:
-                at = self.columns.split.index(q)
+    def variants(self, key: Key, outline: Outline) -> Variants:
+        """Some candidates of a group in a class, with all that bounds of combinations need."""
+        group, places, split = key.group, outline.places, self.columns.split
+        tiles, shares = np.ones((2, len(places), len(split)))
+        for q, told, _ in self._told(key) if split else ():
+            if q in split:
+                at = split.index(q)
                 tiles[:, at], shares[:, at] = (each[places] for each in self.columns.shares(group, q, told))
-        rest = np.concatenate([scarce, self._lanes_told(group)[places], self.in_common(key, places, shared)], axis=1)
-        return Variants(places, outline.rows[:, :wide], upper, outline.rows[:, wide:], tiles, shares, rest)
+        return Variants(places, outline.lower, outline.less, tiles, shares, None, outline.logs)
+
+    def upper(self, key: Key, places: Ints) -> Floats:
+        """Bounds of the wanted quantities from above [candidate, quantity]."""
+        found = np.empty((len(places), len(self.columns.wanted)))
+        for column, (q, told, own) in enumerate(self._told(key)):
+            found[:, column] = self.columns.bounds(key.group, q, told, own)[1][places]
+        return found
+
+    def rest(self, key: Key, places: Ints, scarce: Floats, shared: frozenset[int]) -> Floats:
+        """What else of candidates matters to other groups [candidate, column]: `scarce` is what each takes of what
+        groups share, and `shared` are quantities of which other groups have no more than bounds."""
+        return np.concatenate(
+            [scarce, self._lanes_told(key.group)[places], self.in_common(key, places, shared)], axis=1
+        )
 
     def _lanes_told(self, group: int) -> Floats:
         if group not in self._lanes:

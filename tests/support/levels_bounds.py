@@ -92,7 +92,7 @@ def _holds(search: Search, node: Node, chosen: list[int], exact: Floats) -> bool
         row = np.flatnonzero(outline.places == each)
         if not len(row):
             return False
-        one = groups.variants(key, outline.only(outline.places == each), np.empty((1, 0)), frozenset())
+        one = groups.variants(key, outline.only(outline.places == each))
         values = values * outline.rows[row[0]]
         tiles, shares = tiles * one.tiles[0], shares * one.shares[0]
     wanted = linear.wanted

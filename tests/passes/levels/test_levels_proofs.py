@@ -12,7 +12,7 @@ from dnnc.ir.arch import EnergyRow
 from dnnc.ir.hierarchy import OPERAND_ROLES, FanOut, Hierarchy, Store
 from dnnc.ir.loop_tree import Workload
 from dnnc.ir.nest import Role
-from dnnc.passes.levels import sieve
+from dnnc.passes.levels import search, sieve
 from dnnc.passes.levels.mapper import map_levels, objective_of
 from dnnc.passes.levels.search import Best, Search
 from support.levels_bounds import unbounded
@@ -66,12 +66,16 @@ def _machine(seed: int) -> tuple[Workload, Hierarchy]:
 
 @pytest.mark.parametrize("problem", [_padded, _machine, small_problem])
 @pytest.mark.parametrize("seed", range(6))
-def test_the_best_is_found_unaided(problem: object, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    def nothing(search: Search, best: Best) -> None:
-        search._next_start = inf
+@pytest.mark.parametrize("glimpse", [1, 1 << 13])
+def test_the_best_is_found_unaided(problem: object, seed: int, glimpse: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With superfluous candidates left out in each node (`glimpse` of one bound), and in classes alone."""
+
+    def nothing(each: Search, best: Best) -> None:
+        each._next_start = inf
 
     monkeypatch.setattr(Search, "_start", nothing)
     monkeypatch.setattr(sieve, "_MOST_TRIED", 3)  # several pieces
+    monkeypatch.setattr(search, "_GLIMPSE", glimpse)
     assert callable(problem)
     workload, machine = problem(seed)
     listed = costs_of_all(workload, machine, _MOST)
