@@ -72,7 +72,7 @@ class ClassFronts:
             for key, each, outline in zip(keys, within, outlines, strict=True)
         ]
 
-    def fronts(self, keys: Sequence[Key], within: Sequence[Variants], is_open: bool) -> list[Variants]:
+    def of(self, keys: Sequence[Key], within: Sequence[Variants], is_open: bool) -> list[Variants]:
         """Those of them that matter; of a node with something open (`is_open`) those that matter to its bound."""
         loose = [frozenset[int]() if is_open else self.loose(key) for key in keys]
         shared = [frozenset[int]().union(*loose[:group], *loose[group + 1 :]) for group in range(len(keys))]

@@ -83,12 +83,12 @@ class Joined:
         return int(found), not counts[1]
 
 
-def joined(linear: Linear, goal: Goal, dual: Dual | Product | None, fronts: Sequence[Variants]) -> Joined:
+def joined(linear: Linear, goal: Goal, dual: Dual | Product | None, variants: Sequence[Variants]) -> Joined:
     """Candidates [group] in trees, those that cost least by the scores of `dual` first."""
-    scores = dual.scores(fronts) if dual is not None else [np.zeros(len(each)) for each in fronts]
+    scores = dual.scores(variants) if dual is not None else [np.zeros(len(each)) for each in variants]
     weights = _weights(linear, dual)
     roots, skips, spreads, least, places = [0], [], [], [], []
-    for group, each in enumerate(fronts):
+    for group, each in enumerate(variants):
         tree = _tree(linear, group, each, weights, scores[group])
         least.append(np.concatenate([tree.least, least_of(tree.rows, tree.after, scores[group][:, None])], axis=1))
         spreads.append(tree.spreads)
@@ -97,7 +97,7 @@ def joined(linear: Linear, goal: Goal, dual: Dual | Product | None, fronts: Sequ
         roots.append(roots[-1] + len(tree.rows))
     together = np.concatenate(least)
     splits = len(linear.split)
-    ends = np.cumsum([linear.wanted, fronts[0].less.shape[1], splits, splits, linear.tiles[0].shape[1]])
+    ends = np.cumsum([linear.wanted, variants[0].less.shape[1], splits, splits, linear.tiles[0].shape[1]])
     together[:, ends[0] : ends[1]] *= -1
     together[:, ends[2] : ends[3]] *= -1
     columns, of_split, shares, tiles, lanes = (
@@ -108,7 +108,7 @@ def joined(linear: Linear, goal: Goal, dual: Dual | Product | None, fronts: Sequ
         np.concatenate(skips), np.concatenate(spreads), columns, of_split, shares, tiles, lanes.astype(np.int64),
         together[:, -1].copy(), linear.constants, linear.split, linear.floors, constant, aside,
     )  # fmt: skip
-    state = np.empty((_DEEP, len(fronts)), np.int64), np.empty(_DEEP), np.zeros(2, np.int64)
+    state = np.empty((_DEEP, len(variants)), np.int64), np.empty(_DEEP), np.zeros(2, np.int64)
     made = Joined(linear, goal, np.array(roots[:-1]), np.concatenate(places), arrays, state)
     made.restart()
     return made

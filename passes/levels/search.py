@@ -97,7 +97,7 @@ class Search:
         candidates = self.fronts.within(keys, self.below(best.limit))
         if not candidates:
             return
-        fronts = self.fronts.fronts(keys, candidates, self._parted(root) is not None)
+        fronts = self.fronts.of(keys, candidates, self._parted(root) is not None)
         bound = max(self._at_least(fronts), self._bound(fronts))
         if bound >= self.below(best.limit):
             return
@@ -154,7 +154,7 @@ class Search:
             return float("inf")
         found, bound, is_whole = self._least_of(candidates, best, least, _GLIMPSE)
         if not is_whole:
-            candidates = self.fronts.fronts(keys, candidates, self._parted(node) is not None)
+            candidates = self.fronts.of(keys, candidates, self._parted(node) is not None)
             found, bound, is_whole = self._least_of(candidates, best, least, _LOOK)
         if not is_whole:
             least = max(least, self._improve(candidates, enough))
@@ -165,9 +165,9 @@ class Search:
             return least
         return bound if found else float("inf")
 
-    def _at_least(self, fronts: Sequence[Variants]) -> float:
+    def _at_least(self, variants: Sequence[Variants]) -> float:
         """What the products of the least of each group say."""
-        values = self.linear.constants * np.prod([each.least for each in fronts], axis=0)
+        values = self.linear.constants * np.prod([each.least for each in variants], axis=0)
         return float(self.goal.of(self.linear.figures(values[None]))[0])
 
     def _search(self, node: Node, best: Best, deadline: float) -> bool:
@@ -176,7 +176,7 @@ class Search:
         candidates = self.fronts.within(keys, self.below(best.limit))
         if not candidates:
             return True
-        fronts = self.fronts.fronts(keys, candidates, is_open=False)
+        fronts = self.fronts.of(keys, candidates, is_open=False)
         together, leaves = self._join(fronts), self._leaves
         found, _, is_whole = together.least(leaves, self.below(best.limit), 0.0, _GLANCE)
         if found:
@@ -191,20 +191,22 @@ class Search:
         best.bounds += together.bounds
         return is_whole
 
-    def _bound(self, fronts: Sequence[Variants]) -> float:
+    def _bound(self, variants: Sequence[Variants]) -> float:
         """The bound of the scores."""
-        return self.dual.bound(fronts) if self.dual is not None else 0.0
+        return self.dual.bound(variants) if self.dual is not None else 0.0
 
-    def _improve(self, fronts: Sequence[Variants], enough: float) -> float:
+    def _improve(self, variants: Sequence[Variants], enough: float) -> float:
         """The bound of the scores after they are improved, until it is `enough`."""
-        return self.dual.improve(fronts, enough) if self.dual is not None else 0.0
+        return self.dual.improve(variants, enough) if self.dual is not None else 0.0
 
-    def _join(self, fronts: Sequence[Variants]) -> Joined:
-        return joined(self.linear, self.goal, self.dual, fronts)
+    def _join(self, variants: Sequence[Variants]) -> Joined:
+        return joined(self.linear, self.goal, self.dual, variants)
 
-    def _least_of(self, fronts: Sequence[Variants], best: Best, floor: float, budget: int) -> tuple[bool, float, bool]:
+    def _least_of(
+        self, variants: Sequence[Variants], best: Best, floor: float, budget: int
+    ) -> tuple[bool, float, bool]:
         """As Joined.least says, of what is below the best."""
-        together = self._join(fronts)
+        together = self._join(variants)
         found = together.least(self._leaves, self.below(best.limit), floor, budget)
         best.bounds += together.bounds
         return found
