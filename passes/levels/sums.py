@@ -62,7 +62,8 @@ def _expand(
     before = extent
     for slot in range(len(sizes)):
         size, mode, block = sizes[slot], modes[slot], blocks[slot]
-        if size >= before:  # a loop of one iteration changes nothing
+        # A loop of one iteration changes nothing, but that lanes are compared slot by slot (`_earlier`).
+        if size >= before and not (keyed and mode == SHARED):
             continue
         full = -(-before // size)
         before = size

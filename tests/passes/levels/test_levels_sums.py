@@ -1,0 +1,43 @@
+"""Figures of the search are the cost model's where lanes of two dimensions along two axes take the same tile."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from dnnc.backends.cost.levels.cost import cost
+from dnnc.ir.affine import Affine
+from dnnc.ir.arch import EnergyRow
+from dnnc.ir.hierarchy import OPERAND_ROLES, FanOut, Hierarchy, Store
+from dnnc.ir.nest import Role
+from dnnc.passes.levels.exact import exact_of
+from dnnc.passes.levels.figures import figures_of
+from dnnc.passes.levels.space import Pin, frames
+from dnnc.passes.levels.tables import tables_of
+from support.random_levels import plain, workload
+
+
+def test_of_lanes_with_the_same_tile_the_first_one_counts() -> None:
+    """With r along rows and p along columns lane (row 0, column 1) comes before (row 1, column 0), which takes the same
+    tile, but where pieces are short had another one before: the order decides what is kept."""
+    extents = {"p": 5, "r": 3}
+    window = Affine.of({"p": 1, "r": 1}), 7
+    work = workload("column", extents, [window], [plain("r", extents)], [plain("p", extents)])
+    lanes = FanOut("lanes", 3, 2, multicast=(Role.INPUT, Role.WEIGHT), reduce=True)
+    register = Store("register", (Role.INPUT,), 8, keeps=(Role.INPUT,))
+    levels = (Store("dram", OPERAND_ROLES, 8, keeps=OPERAND_ROLES), lanes, register)
+    rows = (EnergyRow("dram", "read_word", 7.0, "made up"), EnergyRow("register", "write_word", 1.0, "made up"))
+    machine = Hierarchy("lanes", 10**9, levels, tuple((role, 8) for role in OPERAND_ROLES), rows)
+    (frame,) = frames(work, machine, Pin())
+    tables = tables_of(frame, figures_of(frame))
+    assert tables is not None
+    exact, checked = exact_of(tables), 0
+    for candidate in range(len(tables.groups[0])):
+        chosen = np.array([candidate], np.int64)
+        orders = exact.orders_of(chosen)
+        figures = exact.figures(np.repeat(chosen[None], len(orders), axis=0), exact.ranks(orders))
+        for order, (energy, cycles) in zip(orders, figures, strict=True):
+            counted = cost(work, machine, exact.tree(chosen, order))
+            assert cycles == counted.cycles.total
+            assert energy == pytest.approx(counted.total_energy_pj, rel=1e-12)
+            checked += 1
+    assert checked > 100
