@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..backends.cost.levels.cost import carried_bits
-from ..backends.cost.levels.layers import reported_pj
+from ..backends.cost.levels.layers import LayerFigures, reported_pj
 from ..ir.arch import AreaRow
 from ..ir.hierarchy import ASSUMED_HOST, Hierarchy, Store
 from ..ir.loop_tree import Keep, LoopTree, Spatial, Workload
@@ -81,7 +81,7 @@ def _layer(layer: Layer, machine: Hierarchy) -> Json:
         "overflows": 0,
         "mapping": None
         if layer.mapping is None or layer.workload is None
-        else _mapping(layer.mapping, layer.workload, machine),
+        else _mapping(layer, layer.mapping, layer.workload, machine),
     }
 
 
@@ -102,7 +102,7 @@ def _busy(mapping: LevelMapping) -> Json:
     return {"mac": cycles.steps} | {name: busy for name, busy in cycles.busy if busy}
 
 
-def _mapping(mapping: LevelMapping, workload: Workload, machine: Hierarchy) -> Json:
+def _mapping(layer: Layer, mapping: LevelMapping, workload: Workload, machine: Hierarchy) -> Json:
     return {
         "optimal": mapping.optimal,
         "objective": mapping.objective,
@@ -110,15 +110,23 @@ def _mapping(mapping: LevelMapping, workload: Workload, machine: Hierarchy) -> J
         "evaluated": mapping.evaluated,
         "bounds": mapping.bounds,
         "nest": tree_json(mapping.tree, workload, machine, mapping),
-        "points": _points(mapping),
+        "points": _points(layer.figures, mapping, machine),
     }
 
 
-def _points(mapping: LevelMapping) -> list[list[float]]:
-    """Cycles and energy of evaluated mappings, each pair once; of very many some, at equal distances in the order in
-    which they were found."""
-    different = list(dict.fromkeys(mapping.points))
-    return [[cycles, energy_pj] for energy_pj, cycles in different[:: -(-len(different) // _MOST_POINTS) or 1]]
+def _points(figures: LayerFigures, mapping: LevelMapping, machine: Hierarchy) -> list[list[float]]:
+    """Cycles and energy of the layer as evaluated mappings would have it, each pair once; of very many some, at equal
+    distances in the order in which they were found.
+
+    The search counts products alone. What the post chain reads costs every mapping the same, none is faster than the
+    unit that finishes its outputs, and all leak alike."""
+    counted_pj = sum(figures.energy_pj.values())
+    beside_pj = counted_pj - mapping.cost.total_energy_pj
+    leaking_pj = (sum(reported_pj(figures, machine).values()) - counted_pj) / figures.cycles
+    least = figures.cycles if figures.bound == "vector" else 0
+    different = list(dict.fromkeys(mapping.points))[:: -(-len(set(mapping.points)) // _MOST_POINTS) or 1]
+    taken = [(max(cycles, least), energy_pj) for energy_pj, cycles in different]
+    return [[cycles, energy_pj + beside_pj + leaking_pj * cycles] for cycles, energy_pj in taken]
 
 
 def tree_json(tree: LoopTree, workload: Workload, machine: Hierarchy, mapping: LevelMapping) -> Json:

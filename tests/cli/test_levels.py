@@ -402,6 +402,23 @@ def test_weighted_and_limited_objectives(folder: Path, tmp_path: Path, capsys: p
     assert f"the least is {least} cycles, 1 too much" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("machine", [MACHINE, MACHINE.replace("dram: lpddr4", "dram: lpddr4, leakage: true")])
+def test_no_point_beats_the_layer_whose_mapping_is_optimal(tmp_path: Path, machine: str) -> None:
+    """Points are of the layer, as its row is: biases are read whatever the mapping, and time leaks."""
+    weights = {"w": np.ones((6, 1, 3, 3), np.float32), "b": np.ones(6, np.float32)}
+    node = helper.make_node("Conv", ["x", "w", "b"], ["y"])
+    save_model(tmp_path / "c.onnx", [node], [("x", FLOAT, [1, 1, 6, 6])], [("y", FLOAT, [1, 6, 4, 4])], weights)
+    (tmp_path / "small.yaml").write_text(machine)
+    out = tmp_path / "s.json"
+    words = ["cost", str(tmp_path / "c.onnx"), "--arch", str(tmp_path / "small.yaml"), "--objective", "latency"]
+    assert main([*words, "--json", str(out)]) == 0
+    (layer,) = json.loads(out.read_text())["layers"]
+    assert layer["traffic"]["dram"]["bias"]["read_bytes"] > 0
+    own = (layer["cycles"], pytest.approx(sum(layer["energy_pj"].values())))
+    assert own in [tuple(point) for point in layer["mapping"]["points"]]
+    assert min(cycles for cycles, _ in layer["mapping"]["points"]) == layer["cycles"]
+
+
 def test_proven_mappings_are_kept(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second run says the same, without a search; what is damaged is searched for again."""
     monkeypatch.setenv("DNNC_CACHE_DIR", str(tmp_path / "cache"))
