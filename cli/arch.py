@@ -38,7 +38,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     importing = "a description of another tool as one of ours; what it says beyond that is named"
     for name, text in (("show", "print a machine"), ("check", "check a description"), ("import", importing)):
         action = actions.add_parser(name, help=text)
-        action.add_argument("arch", metavar="A" if name == "show" else "FILE", help="a bundled name or a file")
+        what = "a file of the other tool" if name == "import" else "a bundled name or a file"
+        action.add_argument("arch", metavar="A" if name == "show" else "FILE", help=what)
         if name == "show":
             action.add_argument(
                 "--resolved",

@@ -79,8 +79,8 @@ def add_decisions(parser: argparse.ArgumentParser) -> None:
         "--time-limit",
         type=seconds,
         metavar="S",
-        help="seconds for the search of mappings, which then keeps the best so far (default: none), and for"
-        " calibration, which then fails (default: 300)",
+        help="seconds for the search of mappings, which then keeps the best so far (default: none; 60 for each layer of"
+        " a machine with levels inside the array), and for calibration, which then fails (default: 300)",
     )
     parser.add_argument("--passes", metavar='"A,B"', help="run only these passes; dnnc opt --help lists them")
     parser.add_argument("--dump-ir", metavar="DIR", help="write the module as text after each pass")

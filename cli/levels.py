@@ -71,7 +71,7 @@ def cost_levels(
 def cost_lowered(model: Lowered, machine: Hierarchy, options: Options, report: Report, warn: Report) -> Costed:
     """`cost_levels` of a model that is lowered already."""
     module, stand_in = model.module, model.stand_in
-    objective = parse_objective(options.objective or "latency")
+    objective = parse_objective("latency" if options.objective is None else options.objective)
     if objective.needs_energy and not machine.energy:
         message = f"{machine.name} has no prices, so that no mapping has an energy"
         raise CompileError(Diagnostic(message, help="a section `components` or `energy` in its description"))

@@ -30,9 +30,12 @@ KINDS = {
     "cycles": "a bar a layer, with what array and main memory alone would take",
     "traffic": "bytes by operand: of all memories, or with --memory a bar a layer",
     "mapping": "the loop nest of a layer, from main memory inwards",
-    "scatter": "the mappings of a layer that the mapper evaluated, by cycles and energy",
+    "scatter": "the mappings of a layer that the mapper evaluated, by cycles and energy (machines with levels inside)",
 }
-_OF_ONE_LAYER = ("mapping", "scatter")
+_WHERE = {
+    "mapping": "those of `dnnc cost` have one for each layer of the accelerator",
+    "scatter": "those of `dnnc cost` on a machine with levels inside the array have them, of products",
+}
 MOST_DOCUMENTS = 8
 
 
@@ -106,12 +109,12 @@ def _chosen(arguments: argparse.Namespace, documents: Sequence[Document]) -> lis
             if name not in names
         ]
         places = [number for number, name in enumerate(names) if not wanted or name in wanted]
-        if arguments.kind in _OF_ONE_LAYER:
+        if arguments.kind in _WHERE:
             drawable = [number for number in places if _has(document, number, arguments.kind)]
             if not drawable and places:
                 what = "mapping" if arguments.kind == "mapping" else "points of the search"
                 whose = f"layer {names[places[0]]!r} has" if wanted else "these statistics have"
-                help = "those of `dnnc cost` have one for each layer of the accelerator"
+                help = _WHERE[arguments.kind]
                 faults.append(Diagnostic(f"{whose} no {what} to draw", Span(path), help))
             elif len(drawable) > 1:
                 message = f"--kind {arguments.kind} draws one layer, and there are {len(drawable)}"

@@ -51,3 +51,8 @@ def test_energy_that_is_not_known_is_no_zero(words: list[str], capsys: pytest.Ca
     assert lines[1].endswith("energy uJ")
     assert row.split()[-1] == "-"
     assert "energy        not known" in lines
+
+
+def test_an_empty_objective_is_none(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cost", *words, "--objective", ""]) == 2
+    assert "objective ''" in capsys.readouterr().err

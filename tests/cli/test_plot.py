@@ -122,7 +122,10 @@ def test_standard_output_is_svg(stats: str, capsys: pytest.CaptureFixture[str]) 
             ["--kind", "mapping"],
             "--kind mapping draws one layer, and there are 2\nhelp: --layer NAME; legal: conv1, conv2",
         ),
-        (["--kind", "scatter", "--layer", "conv2"], "layer 'conv2' has no points of the search to draw"),
+        (
+            ["--kind", "scatter", "--layer", "conv2"],
+            "layer 'conv2' has no points of the search to draw\nhelp: those of `dnnc cost` on a machine with levels",
+        ),
         (["--memory", "spat"], "no bytes move at a memory 'spat'\nhelp: did you mean 'spad'?"),
         (["--kind", "energy", "--memory", "spad"], "--memory has no effect on --kind energy"),
         (["-o", "p.pdf"], "p.pdf: error: the picture's name ends neither in .svg nor in .png\nhelp: for example p.svg"),
