@@ -63,7 +63,8 @@ def read_arch(text: str, file: str) -> Imported:
     )
     limits = limit_of_main(machine, [part.store for part in stores if part.store is not None])
     main = min(stores, key=lambda part: part.instances)
-    section = components(root, main.attributes, machine)
+    words = {part.store.name: row_words(part.attributes) for part in stores if part.store is not None}
+    section = components(root, main.attributes, machine, words)
     return Imported(machine, (*limits, *misspelt(root), *top.ignored_fields()), section)
 
 
@@ -106,17 +107,27 @@ def _read_part(part: Foreign, instances: int, across: int, parts: list[_Part], w
     parts.append(_Part(store, instances, mesh, attributes))
 
 
+def _first(attributes: Foreign, *keys: str) -> Foreign:
+    """The attribute under the first of `keys` that is given: names differ from version to version."""
+    return next((attributes[key] for key in keys if attributes[key].present), attributes[keys[0]])
+
+
+def _word_bits(attributes: Foreign) -> int:
+    return _first(attributes, "word-bits", "word_bits", "datawidth", "width").integer(16, 1, 1 << 16)
+
+
+def row_words(attributes: Foreign) -> int:
+    """How many words of `word-bits` a row of a memory holds, all of which one access brings (a block)."""
+    bits = _word_bits(attributes)
+    width = _first(attributes, "memory_width", "width").integer(bits, 1, 1 << 20)
+    return _first(attributes, "block-size", "block_size").integer(max(1, width // bits), 1, 1 << 20)
+
+
 def read_store(name: str, attributes: Foreign) -> Store:
-    """The store that a component's attributes describe; their names differ from version to version. Rates are words of
-    `word-bits` a cycle, and blocks of such words are what a row of the memory holds."""
-
-    def first(*keys: str) -> Foreign:
-        return next((attributes[key] for key in keys if attributes[key].present), attributes[keys[0]])
-
-    bits = first("word-bits", "word_bits", "datawidth", "width").integer(16, 1, 1 << 16)
-    width = first("memory_width", "width").integer(bits, 1, 1 << 20)
-    block = first("block-size", "block_size").integer(max(1, width // bits), 1, 1 << 20)
-    depth = first("memory_depth", "depth").integer(0, 0, 1 << 50)
+    """The store that a component's attributes describe. Rates are words of `word-bits` a cycle, and blocks of such
+    words are what a row of the memory holds."""
+    bits, block = _word_bits(attributes), row_words(attributes)
+    depth = _first(attributes, "memory_depth", "depth").integer(0, 0, 1 << 50)
     entries = attributes["entries"].integer(0, 0, 1 << 50)
     size_kb = attributes["sizeKB"].integer(0, 0, 1 << 40)
 
@@ -133,8 +144,8 @@ def read_store(name: str, attributes: Foreign) -> Store:
         read_words_per_cycle=rate("read_bandwidth"),
         write_words_per_cycle=rate("write_bandwidth"),
         shared_words_per_cycle=rate("shared_bandwidth"),
-        banks=first("n_banks", "banks").integer(1, 1, 1 << 20),
-        ports=first("n_ports", "n_rdwr_ports").integer(1, 1, 1 << 10),
+        banks=_first(attributes, "n_banks", "banks").integer(1, 1, 1 << 20),
+        ports=_first(attributes, "n_ports", "n_rdwr_ports").integer(1, 1, 1 << 10),
     )
 
 

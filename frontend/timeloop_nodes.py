@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ..ir.hierarchy import OPERAND_ROLES, FanOut, Hierarchy, Store
 from .foreign_yaml import Foreign, Imported, level_name
-from .timeloop_arch import COMPUTE, limit_of_main, read_store
+from .timeloop_arch import COMPUTE, limit_of_main, read_store, row_words
 from .timeloop_constraints import constrained, kept, spread
 from .timeloop_prices import components, misspelt
 from .yaml_reader import Faults, read_yaml
@@ -27,6 +27,7 @@ def read_nodes(text: str, file: str) -> Imported:
     root = top["architecture"]
     root["version"].skip()
     levels: list[Store | FanOut] = []
+    words: dict[str, int] = {}
     operand_bits = 8
     main = Foreign(None, faults)
     computes = 0
@@ -51,6 +52,7 @@ def read_nodes(text: str, file: str) -> Imported:
             continue
         store = read_store(name, attributes)
         store = replace(store, constraint=constrained(store.constraint, node["constraints"]["temporal"]))
+        words[store.name] = row_words(attributes)
         main = main if levels else attributes
         levels.append(kept(store, node["constraints"]["dataspace"], is_main=not levels))
     stores = [level for level in levels if isinstance(level, Store)]
@@ -70,5 +72,5 @@ def read_nodes(text: str, file: str) -> Imported:
         levels=tuple(levels),
         bits=tuple((role, operand_bits) for role in OPERAND_ROLES),
     )
-    section = components(root, main, machine)
+    section = components(root, main, machine, words)
     return Imported(machine, (*limit_of_main(machine, stores), *misspelt(root), *top.ignored_fields()), section)

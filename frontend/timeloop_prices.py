@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterator, Mapping
 
 from ..ir.diagnostics import close_match
 from ..ir.hierarchy import Hierarchy
+from .components_memory import local_memory
 from .components_scaling import LARGEST_NM, SMALLEST_NM
 from .components_tables import built_in
 from .foreign_yaml import Foreign
@@ -18,10 +21,10 @@ _CLASSES = (
 )  # fmt: skip
 
 
-def components(root: Foreign, main: Foreign, machine: Hierarchy) -> str:
+def components(root: Foreign, main: Foreign, machine: Hierarchy, row_words: Mapping[str, int]) -> str:
     """The section `components` for one technology and the type of main memory, whose attributes are `main`; empty where
     one of them is not given, has no prices here, or parts have technologies of their own, and where a memory inside has
-    no size, on which its price depends."""
+    no size, on which its price depends. Stores of several words a row (`row_words`) have prices in place."""
     nodes = list(root.all_of("technology"))
     found = {re.fullmatch(r"([0-9]{1,4})(?: *nm)?", each.peek().lower()) for each in nodes}
     sizes = {int(match[1]) if match else 0 for match in found}
@@ -32,7 +35,25 @@ def components(root: Foreign, main: Foreign, machine: Hierarchy) -> str:
         return ""
     for each in (*nodes, main["type"]):
         each.skip()
-    return f"components: {{technology_nm: {min(sizes)}, dram: {kind}}}"
+    section = f"components: {{technology_nm: {min(sizes)}, dram: {kind}}}"
+    return "\n".join([section, *_rows(machine, min(sizes), row_words)])
+
+
+def _rows(machine: Hierarchy, technology_nm: int, row_words: Mapping[str, int]) -> Iterator[str]:
+    """Prices of words that are read and written a row at a time: Timeloop divides the energy of an access by the words
+    of a row (its accesses are those of words over `block-size`), where a memory of single words would cost more."""
+    wide = [each for each in machine.stores[1:] if row_words.get(each.name, 1) > 1 and each.depth_words is not None]
+    if wide:
+        yield "energy:"
+    for store in wide:
+        words = row_words[store.name]
+        assert store.depth_words is not None
+        bits = store.word_bits * store.depth_words
+        price = local_memory(bits, store.word_bits * words, store.ports, store.banks, technology_nm)
+        source = json.dumps(f"a row of {words} words over {words}: {price.described}")
+        for action, row_pj in (("read_word", price.read_pj), ("write_word", price.write_pj)):
+            component = f"component: {store.name}, action: {action}"
+            yield f"  - {{{component}, energy_pj: {row_pj / words!r}, source: {source}}}"
 
 
 def misspelt(root: Foreign) -> tuple[str, ...]:

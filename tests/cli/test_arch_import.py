@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from dnnc.cli.levels_mapping import read_trees
 from dnnc.cli.main import main
+from dnnc.frontend.components_memory import local_memory
 from dnnc.frontend.hierarchy_yaml import load_hierarchy
 from dnnc.ir.loop_tree import Keep, Temporal
 from dnnc.ir.nest import Role
@@ -62,6 +63,41 @@ def test_technology_and_type_of_dram_become_prices(folder: Path, capsys: pytest.
     assert machine is not None
     prices = {(row.component, row.action): row.energy_pj for row in machine.energy}
     assert prices["dram", "read_word"] == 8 * 8.0  # 8 pJ a bit of LPDDR4
+
+
+NODES = """\
+architecture:
+  version: 0.4
+  nodes:
+  - !Component
+    name: DRAM
+    class: DRAM
+    attributes: {type: LPDDR4, technology: 45nm, datawidth: 8}
+  - !Component
+    name: Buffer
+    class: SRAM
+    attributes: {technology: 45nm, depth: 64, width: 64, datawidth: 8}
+  - !Component
+    name: mac
+    class: intmac
+    attributes: {technology: 45nm, datawidth: 8}
+"""
+WIDE = ARCH.replace("depth: 64, word-bits: 8", "memory_depth: 64, memory_width: 64, block-size: 8, word-bits: 8")
+
+
+@pytest.mark.parametrize("text", [WIDE.replace("name: system\n", "name: system\n      technology: 45nm\n"), NODES])
+def test_a_word_of_a_wide_row_has_its_share_of_the_row_s_energy(text: str, folder: Path) -> None:
+    """Timeloop's accesses are those of words over the words of a row; its energy is theirs times that of a row."""
+    (folder / "wide.yaml").write_text(text)
+    assert main(["arch", "import", str(folder / "wide.yaml"), "-o", str(folder / "ours.yaml")]) == 0
+    machine = load_hierarchy(str(folder / "ours.yaml"))
+    assert machine is not None
+    assert machine.stores[1].depth_words == 512
+    rows = {(row.component, row.action): row for row in machine.energy}
+    row = local_memory(64 * 64, 64)
+    assert rows["buffer", "read_word"].energy_pj == row.read_pj / 8 < local_memory(64 * 64, 8).read_pj
+    assert rows["buffer", "write_word"].energy_pj == row.write_pj / 8
+    assert rows["buffer", "read_word"].source.startswith("a row of 8 words over 8: CACTI 7")
 
 
 @pytest.mark.parametrize(
