@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 
 from ..ir.affine import Affine
@@ -86,7 +86,8 @@ class _Loops:
 
 
 def read_mapping(text: str, file: str, workload: Workload, machine: Hierarchy) -> tuple[LoopTree, tuple[str, ...]]:
-    """The loop tree of a mapping file, and the paths of what was ignored. Raises CompileError with every fault."""
+    """The loop tree of a mapping file, and what was ignored: paths, and factors that do not make up their dimension.
+    Raises CompileError with every fault."""
     faults = Faults(text, file)
     top = Foreign(read_yaml(text, faults), faults)
     stores = {store.name: store for store in machine.stores}
@@ -97,18 +98,29 @@ def read_mapping(text: str, file: str, workload: Workload, machine: Hierarchy) -
         target, kind = level_name(entry["target"].text()), entry["type"].text()
         if target not in stores and entry["target"].is_text:
             entry["target"].fault(f"the mapping names a level {target[:40]!r}", closest(target, stores))
-        if kind in ("datatype", "bypass"):
+        if kind in ("datatype", "dataspace", "bypass"):
             passed = [ROLES.get(name) for name in entry["bypass"].texts()]
             named = [ROLES.get(name) for name in entry["keep"].texts()]
             kept[target] = tuple(role for role in kept.get(target, ()) if role in named or role not in passed)
         elif kind in ("temporal", "spatial"):
             (temporal if kind == "temporal" else spatial)[target] = _read_loops(entry, workload)
         elif entry["type"].is_text:
-            kinds = ("datatype", "temporal", "spatial", "bypass")
+            kinds = ("datatype", "dataspace", "temporal", "spatial", "bypass")
             entry["type"].fault(f"the type of a mapping entry is {kind[:40]!r}", closest(kind, kinds))
     faults.raise_if_any()
     tree = _tree(workload, machine, kept, temporal, spatial)
-    return tree, top.ignored_fields()
+    unequal = _unequal(workload, (*temporal.values(), *spatial.values()))
+    return tree, (*unequal, *top.ignored_fields())
+
+
+def _unequal(workload: Workload, entries: Sequence[_Loops]) -> Iterator[str]:
+    """Dimensions that the factors of all levels do not make up; one of 0 stands for what is left."""
+    for dim, extent in workload.dims:
+        factors = [entry.factors.get(dim, 1) for entry in entries]
+        if 0 in factors or (covered := prod(factors)) == extent:
+            continue
+        what = "main memory loops over the others" if covered < extent else "the outermost loops are cut short"
+        yield f"that the factors of {dim} make {covered} points, of {extent}: {what}"
 
 
 def _read_loops(entry: Foreign, workload: Workload) -> _Loops:

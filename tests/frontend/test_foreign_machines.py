@@ -177,6 +177,24 @@ def test_a_mapping_becomes_a_loop_tree() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("M=2", "M=1"), ("that the factors of M make 3 points, of 6: main memory loops over the others",)),
+        (("P5", "P7"), ("that the factors of P make 7 points, of 5: the outermost loops are cut short",)),
+        (("M=2", "M=0"), ()),
+        (("type: bypass", "type: dataspace"), ()),
+    ],
+)
+def test_factors_that_do_not_make_up_a_dimension_are_told(change: tuple[str, str], told: tuple[str, ...]) -> None:
+    """Something else was probably meant; the tree is complete all the same."""
+    workload, _ = read_problem(PROBLEM, "problem.yaml")
+    machine = read_arch(NESTED, "arch.yaml").machine
+    tree, ignored = read_mapping(MAPPING.replace(*change), "map.yaml", workload, machine)
+    assert ignored == told
+    assert tree == read_mapping(MAPPING, "map.yaml", workload, machine)[0]
+
+
 def test_zigzag_memories_become_levels_from_the_outermost() -> None:
     machine = read_zigzag(ZIGZAG, "z.yaml").machine
     dram, outer, rf, inner = machine.levels
