@@ -8,7 +8,7 @@ from os import fspath
 from typing import TYPE_CHECKING
 
 from ..backends.cost.levels.cost import cost
-from ..backends.cost.levels.layers import LayerFigures, host_layer, product_layer, vector_layer
+from ..backends.cost.levels.layers import LayerFigures, beside_pj, host_layer, product_layer, vector_layer
 from ..backends.cost.module import cost_host
 from ..frontend.yaml_reader import Faults
 from ..ir.arch import MAIN_MEMORY
@@ -79,6 +79,7 @@ def cost_lowered(model: Lowered, machine: Hierarchy, options: Options, report: R
     if options.mapping is not None:
         pinned = _pinned(module, machine, objective, *read_trees(fspath(options.mapping)))
     found = _mapped(module, machine, objective, options.time_limit_s, report, set(pinned))
+    rows: list[Diagnostic] = []
     if stopped := [each for each in found.values() if each.stopped]:
         warn(
             f"the search stopped at the time limit: {len(stopped)} of {len(found)} different layers have a mapping that"
@@ -95,13 +96,34 @@ def cost_lowered(model: Lowered, machine: Hierarchy, options: Options, report: R
             figures = vector_layer(operation, machine)
             layers.append(Layer(operation.name, operation.label, "accelerator", figures))
         else:
-            mapping = pinned.get(operation.name) or found[replace(workload, name="")]
+            mapping = pinned.get(operation.name) or found[_key(operation, workload, machine, objective)]
             figures = product_layer(operation, machine, mapping.cost)
+            rows += [] if operation.name in pinned else _beyond(operation.name, figures, objective)
             layers.append(Layer(operation.name, operation.label, "accelerator", figures, workload, mapping))
+    if rows:
+        raise CompileError(rows)
     products = [(each.workload, each.mapping.tree) for each in layers if each.workload and each.mapping]
     for text in unread(machine, products):
         warn(text)
     return Costed(module.header.model, module.header.batch, machine, objective, tuple(layers))
+
+
+# A layer of products: its workload without a name, and the energy that no mapping of it changes, where that is limited.
+_Key = tuple[Workload, float]
+
+
+def _key(nest: Nest, workload: Workload, machine: Hierarchy, objective: Objective) -> _Key:
+    """What layers of one mapping have in common."""
+    is_limited = objective.most_energy_pj < float("inf")
+    return replace(workload, name=""), beside_pj(nest, machine) if is_limited else 0.0
+
+
+def _beyond(
+    name: str, figures: LayerFigures, objective: Objective, *, is_proven: bool = False
+) -> tuple[Diagnostic, ...]:
+    """The limit that the row of a layer does not keep."""
+    short = objective.short(sum(figures.energy_pj.values()), figures.cycles, is_proven=is_proven)
+    return () if short is None else (short.fault(name),)
 
 
 def _workload(nest: Nest, machine: Hierarchy) -> Workload | None:
@@ -142,47 +164,58 @@ def _mapped(
     time_limit_s: float | None,
     report: Report,
     pinned: Set[str],
-) -> Mapping[Workload, LevelMapping]:
-    """The best mapping of each different workload but of those that are `pinned`. Raises CompileError for every one
-    that does not fit."""
-    found: dict[Workload, LevelMapping] = {}
+) -> Mapping[_Key, LevelMapping]:
+    """The best mapping of each different layer of products but of those that are `pinned`. Raises CompileError for
+    every one that does not fit, and for layers without products that do not keep the limits."""
+    found: dict[_Key, LevelMapping] = {}
     faults: list[Diagnostic] = []
-    seen: set[Workload] = set()
-    wanted: list[Workload] = []
+    wanted: dict[_Key, Workload] = {}
     for operation in module.operations:
-        workload = _workload(operation, machine) if isinstance(operation, Nest) else None
-        if workload is None or operation.name in pinned or replace(workload, name="") in seen:
+        if not isinstance(operation, Nest) or operation.name in pinned:
             continue
-        seen.add(replace(workload, name=""))
+        workload = _workload(operation, machine)
+        if workload is None:
+            faults += _beyond(operation.name, vector_layer(operation, machine), objective, is_proven=True)
+            continue
+        key = _key(operation, workload, machine, objective)
+        if key in wanted:
+            continue
         if workload.points > MOST_POINTS:
             message = f"{workload.name}: {workload.points} products are more than counts are kept of"
             faults.append(Diagnostic(message, help=f"at most {MOST_POINTS}"))
             continue
-        wanted.append(workload)
+        wanted[key] = workload
     limit_s = SEARCH_LIMIT_S if time_limit_s is None else time_limit_s
-    for workload, mapping in zip(wanted, map_all(wanted, machine, objective, limit_s, report), strict=True):
-        if isinstance(mapping, CompileError):
-            faults += mapping.diagnostics
-        elif mapping is None and objective.is_limited:
-            faults.append(_short(workload, machine, objective, limit_s) or _miss(workload, machine))
-        elif mapping is None:
-            faults.append(_miss(workload, machine))
-        else:
-            found[replace(workload, name="")] = mapping
+    for beside in dict.fromkeys(beside for _, beside in wanted):
+        alike = {key: workload for key, workload in wanted.items() if key[1] == beside}
+        left = replace(objective, most_energy_pj=objective.most_energy_pj - beside)
+        mappings = map_all(list(alike.values()), machine, left, limit_s, report)
+        for (key, workload), mapping in zip(alike.items(), mappings, strict=True):
+            if isinstance(mapping, CompileError):
+                faults += mapping.diagnostics
+            elif mapping is None and objective.is_limited:
+                faults.append(_short(workload, machine, objective, beside, limit_s) or _miss(workload, machine))
+            elif mapping is None:
+                faults.append(_miss(workload, machine))
+            else:
+                found[key] = mapping
     if faults:
         raise CompileError(faults)
     return found
 
 
-def _short(workload: Workload, machine: Hierarchy, objective: Objective, limit_s: float) -> Diagnostic | None:
-    """Which limit of the objective a layer cannot keep, and by how much; None where it fits nowhere at all."""
+def _short(
+    workload: Workload, machine: Hierarchy, objective: Objective, beside: float, limit_s: float
+) -> Diagnostic | None:
+    """Which limit of the objective a layer cannot keep, and by how much; None where it fits nowhere at all. `beside` is
+    the energy in pJ that comes to that of any mapping."""
     least: dict[str, LevelMapping] = {}
     for name in NAMES[:2]:
         mapping = map_levels(workload, machine, name, time_limit_s=limit_s)
         if mapping is None:
             return None
         least[name] = mapping
-    cycles, energy_pj = least["latency"].cost.cycles.total, least["energy"].cost.total_energy_pj
+    cycles, energy_pj = least["latency"].cost.cycles.total, least["energy"].cost.total_energy_pj + beside
     if short := objective.short(energy_pj, cycles, is_proven=all(each.optimal for each in least.values())):
         return short.fault(workload.name)
     message = (

@@ -178,9 +178,20 @@ def test_machines_with_levels_have_their_answers_kept(
     assert len(searched) == 3 == len(list(folder.iterdir()))
 
 
-def test_given_mappings_are_read_each_time(folder: Path, model: Path, searched: list[str], tmp_path: Path) -> None:
+def test_given_mappings_are_read_each_time(
+    folder: Path, model: Path, searched: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    original = levels.read_trees
+
+    def read_trees(path: str) -> Any:
+        read.append(path)
+        return original(path)
+
+    monkeypatch.setattr(levels, "read_trees", read_trees)
     pins = tmp_path / "m.yaml"
     assert main(["cost", str(model), "--arch", "eyeriss_like", "--save-mapping", str(pins)]) == 0
     for _ in range(2):
         dnnc.cost(model, "eyeriss_like", dnnc.Options(mapping=str(pins)))
-    assert len(searched) == 3 and not folder.exists()
+    assert read == [str(pins)] * 2 and not folder.exists()
+    assert searched == ["eyeriss_like"], "where every layer is given, nothing is left to search"

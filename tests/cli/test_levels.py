@@ -402,17 +402,38 @@ def test_weighted_and_limited_objectives(folder: Path, tmp_path: Path, capsys: p
     assert f"the least is {least} cycles, 1 too much" in capsys.readouterr().err
 
 
+def _with_bias(folder: Path, machine: str) -> list[str]:
+    """A convolution with a bias, which every mapping reads beside its products, and a layer without products."""
+    weights = {"w": np.ones((6, 1, 3, 3), np.float32), "b": np.ones(6, np.float32)}
+    nodes = [helper.make_node("Conv", ["x", "w", "b"], ["a"]), helper.make_node("GlobalMaxPool", ["a"], ["y"])]
+    save_model(folder / "c.onnx", nodes, [("x", FLOAT, [1, 1, 6, 6])], [("y", FLOAT, [1, 6, 1, 1])], weights)
+    (folder / "small.yaml").write_text(machine)
+    return ["cost", str(folder / "c.onnx"), "--arch", str(folder / "small.yaml"), "--json", str(folder / "s.json")]
+
+
+def test_limits_are_of_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = _with_bias(tmp_path, MACHINE)
+    assert main([*words, "--objective", "energy"]) == 0
+    conv, pool = json.loads((tmp_path / "s.json").read_text())["layers"]
+    least = sum(conv["energy_pj"].values())
+    assert conv["mapping"]["objective"] < least * 0.999 and conv["mapping"]["optimal"]
+    for name in ("energy", "latency"):
+        assert main([*words, "--objective", f"{name}, energy_pj<={least * 1.001}"]) == 0
+        row = json.loads((tmp_path / "s.json").read_text())["layers"][0]
+        assert least * (1 - 1e-9) <= sum(row["energy_pj"].values()) <= least * 1.001
+        capsys.readouterr()
+        assert main([*words, "--objective", f"{name}, energy_pj<={least * 0.999}"]) == 2
+        assert f"no mapping keeps energy_pj<={least * 0.999}: the least is {least:.6g} pJ" in capsys.readouterr().err
+    assert pool["cycles"] == 24  # 96 values, four a cycle
+    assert main([*words, "--objective", "energy, cycles<=23"]) == 2
+    assert f"{pool['name']}: no mapping keeps cycles<=23: the least is 24 cycles, 1 too much" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("machine", [MACHINE, MACHINE.replace("dram: lpddr4", "dram: lpddr4, leakage: true")])
 def test_no_point_beats_the_layer_whose_mapping_is_optimal(tmp_path: Path, machine: str) -> None:
     """Points are of the layer, as its row is: biases are read whatever the mapping, and time leaks."""
-    weights = {"w": np.ones((6, 1, 3, 3), np.float32), "b": np.ones(6, np.float32)}
-    node = helper.make_node("Conv", ["x", "w", "b"], ["y"])
-    save_model(tmp_path / "c.onnx", [node], [("x", FLOAT, [1, 1, 6, 6])], [("y", FLOAT, [1, 6, 4, 4])], weights)
-    (tmp_path / "small.yaml").write_text(machine)
-    out = tmp_path / "s.json"
-    words = ["cost", str(tmp_path / "c.onnx"), "--arch", str(tmp_path / "small.yaml"), "--objective", "latency"]
-    assert main([*words, "--json", str(out)]) == 0
-    (layer,) = json.loads(out.read_text())["layers"]
+    assert main([*_with_bias(tmp_path, machine), "--objective", "latency"]) == 0
+    layer = json.loads((tmp_path / "s.json").read_text())["layers"][0]
     assert layer["traffic"]["dram"]["bias"]["read_bytes"] > 0
     own = (layer["cycles"], pytest.approx(sum(layer["energy_pj"].values())))
     assert own in [tuple(point) for point in layer["mapping"]["points"]]

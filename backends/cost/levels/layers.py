@@ -36,14 +36,11 @@ def product_layer(nest: Nest, machine: Hierarchy, found: LevelCost) -> LayerFigu
     reads (biases, scales, tables, residuals) passes main memory once, beside the operands.
     """
     main = machine.stores[0]
-    roles = (nest.body.a, nest.body.b, nest.write.operand)
-    extra = [access for access in nest.reads if access.operand not in roles]
     traffic = {
         each.store: {**_of(found, machine, each.store)} for each in found.words if each.read.total or each.write.total
     }
     words = 0
-    for access in extra:
-        count = _words(main, access, access.type.bits)
+    for access, count in _beside(nest, main):
         words += count
         _add(traffic.setdefault(main.name, {}), access.role.value, count * main.word_bits // 8, 0)
     outputs = prod(nest.write.shape)
@@ -59,6 +56,18 @@ def product_layer(nest: Nest, machine: Hierarchy, found: LevelCost) -> LayerFigu
     inside = next(each for each in found.counts.boundaries if each.role is Role.INPUT and each.inner is None)
     slots, energy = found.counts.steps * machine.lanes, priced(actions, machine)
     return LayerFigures(inside.each.total, slots, whole, bound, energy, traffic, actions)
+
+
+def beside_pj(nest: Nest, machine: Hierarchy) -> float:
+    """Energy of what the post chain of a layer of products reads, which costs every mapping the same."""
+    main = machine.stores[0]
+    return sum(priced({(main.name, "read_word"): sum(count for _, count in _beside(nest, main))}, machine).values())
+
+
+def _beside(nest: Nest, main: Store) -> list[tuple[Access, int]]:
+    """What a layer of products reads beside the operands of its products, each with its words of main memory."""
+    roles = (nest.body.a, nest.body.b, nest.write.operand)
+    return [(each, _words(main, each, each.type.bits)) for each in nest.reads if each.operand not in roles]
 
 
 def vector_layer(nest: Nest, machine: Hierarchy) -> LayerFigures:
