@@ -172,9 +172,9 @@ def _objective(sums: NDArray[np.float64], terms: NDArray[np.float64], most: NDAr
     cycles += sums[-1]
     if cycles > most[0] or sums[0] > most[1]:
         return np.inf
-    total = 0.0
+    total, energy = 0.0, max(sums[0], 0.0)
     for term in range(len(terms)):
-        total += terms[term, 0] * sums[0] ** terms[term, 1] * cycles ** terms[term, 2]
+        total += terms[term, 0] * energy ** terms[term, 1] * cycles ** terms[term, 2]
     return total
 
 

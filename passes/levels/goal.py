@@ -21,10 +21,11 @@ class Goal:
     most: Floats
 
     def of(self, figures: Floats) -> Floats:
-        """The objective of energies and cycles [mapping, 2]."""
+        """The objective of energies and cycles [mapping, 2], or of bounds of them, as kernels.py has it."""
         energy, cycles = figures[:, 0], figures[:, 1]
         if self.mode != OTHER:
             return {ENERGY: energy, LATENCY: cycles}.get(self.mode, energy * cycles)
+        energy = np.maximum(energy, 0.0)
         total = sum(weight * energy**by_energy * cycles**by_cycles for weight, by_energy, by_cycles in self.terms)
         return np.where((cycles <= self.most[0]) & (energy <= self.most[1]), total, np.inf)
 

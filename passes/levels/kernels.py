@@ -17,7 +17,8 @@ SHRUNK, EDGE = 1 - 1e-12, 1e-9
 @compiled
 def objective_of(mode: int, terms: NDArray[np.float64], most: NDArray[np.float64], energy: float, cycles: float) -> Any:
     """What is minimised, of figures or of bounds of them: `terms` are rows of a weight and the powers of energy and
-    cycles; infinite beyond the limits `most` of cycles and of energy."""
+    cycles; infinite beyond the limits `most` of cycles and of energy. A bound of energy that is negative says no more
+    than 0 does, of which powers grow with the energy."""
     if mode == ENERGY:
         return energy
     if mode == LATENCY:
@@ -26,7 +27,7 @@ def objective_of(mode: int, terms: NDArray[np.float64], most: NDArray[np.float64
         return energy * cycles
     if cycles > most[0] or energy > most[1]:
         return np.inf
-    total = 0.0
+    total, energy = 0.0, max(energy, 0.0)
     for term in range(len(terms)):
         total += terms[term, 0] * energy ** terms[term, 1] * cycles ** terms[term, 2]
     return total

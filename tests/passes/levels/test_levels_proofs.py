@@ -17,6 +17,7 @@ from dnnc.passes.levels.mapper import map_levels, objective_of
 from dnnc.passes.levels.search import Best, Search
 from support.levels_bounds import unbounded
 from support.levels_space import costs_of_all, small_machine, small_problem
+from support.random_levels import plain, workload
 
 _MOST = 3000
 
@@ -85,3 +86,20 @@ def test_the_best_is_found_unaided(problem: object, seed: int, glimpse: int, mon
             least = min(objective_of(each, objective) for each in listed)
             assert found.optimal
             assert found.objective == pytest.approx(least, rel=1e-9)
+
+
+@pytest.mark.parametrize("objective", ["energy^0.5*latency", "energy^0.5 + 100*energy"])
+def test_powers_of_an_energy_whose_bound_is_negative(objective: str) -> None:
+    """Lanes of c have outputs of their own: those that no lane has are taken off the least that is taken."""
+    extents = {"p": 3, "c": 4}
+    inputs, weights = [plain("p", extents), plain("c", extents)], [plain("c", extents)]
+    work = workload("sums", extents, inputs, weights, [plain("p", extents)])
+    only = (Role.OUTPUT,)
+    lanes, stores = FanOut("lanes", 1, 4), [Store(name, only, 8, keeps=only) for name in ("outer", "inner")]
+    levels = (Store("dram", OPERAND_ROLES, 8, keeps=OPERAND_ROLES), lanes, *stores)
+    prices = (EnergyRow("outer", "read_word", 20.0, "made up"), EnergyRow("dram", "write_word", 0.01, "made up"))
+    machine = Hierarchy("sums", 10**9, levels, tuple((role, 8) for role in OPERAND_ROLES), prices)
+    listed = costs_of_all(work, machine, _MOST)
+    found = map_levels(work, machine, objective)
+    assert found is not None and found.optimal
+    assert found.objective == pytest.approx(min(objective_of(each, objective) for each in listed), rel=1e-9)
