@@ -117,8 +117,12 @@ def _word_bits(attributes: Foreign) -> int:
 
 
 def row_words(attributes: Foreign) -> int:
-    """How many words of `word-bits` a row of a memory holds, all of which one access brings (a block)."""
-    bits = _word_bits(attributes)
+    """How many words of `word-bits` a row of a memory holds, all of which one access brings (a block), of attributes
+    that are sound: faults have been told where the store was read."""
+    return _block(attributes, _word_bits(attributes))
+
+
+def _block(attributes: Foreign, bits: int) -> int:
     width = _first(attributes, "memory_width", "width").integer(bits, 1, 1 << 20)
     return _first(attributes, "block-size", "block_size").integer(max(1, width // bits), 1, 1 << 20)
 
@@ -126,7 +130,8 @@ def row_words(attributes: Foreign) -> int:
 def read_store(name: str, attributes: Foreign) -> Store:
     """The store that a component's attributes describe. Rates are words of `word-bits` a cycle, and blocks of such
     words are what a row of the memory holds."""
-    bits, block = _word_bits(attributes), row_words(attributes)
+    bits = _word_bits(attributes)
+    block = _block(attributes, bits)
     depth = _first(attributes, "memory_depth", "depth").integer(0, 0, 1 << 50)
     entries = attributes["entries"].integer(0, 0, 1 << 50)
     size_kb = attributes["sizeKB"].integer(0, 0, 1 << 40)

@@ -27,7 +27,7 @@ def read_nodes(text: str, file: str) -> Imported:
     root = top["architecture"]
     root["version"].skip()
     levels: list[Store | FanOut] = []
-    words: dict[str, int] = {}
+    attributes_of: dict[str, Foreign] = {}
     operand_bits = 8
     main = Foreign(None, faults)
     computes = 0
@@ -52,7 +52,7 @@ def read_nodes(text: str, file: str) -> Imported:
             continue
         store = read_store(name, attributes)
         store = replace(store, constraint=constrained(store.constraint, node["constraints"]["temporal"]))
-        words[store.name] = row_words(attributes)
+        attributes_of[store.name] = attributes
         main = main if levels else attributes
         levels.append(kept(store, node["constraints"]["dataspace"], is_main=not levels))
     stores = [level for level in levels if isinstance(level, Store)]
@@ -72,5 +72,6 @@ def read_nodes(text: str, file: str) -> Imported:
         levels=tuple(levels),
         bits=tuple((role, operand_bits) for role in OPERAND_ROLES),
     )
+    words = {name: row_words(each) for name, each in attributes_of.items()}
     section = components(root, main, machine, words)
     return Imported(machine, (*limit_of_main(machine, stores), *misspelt(root), *top.ignored_fields()), section)

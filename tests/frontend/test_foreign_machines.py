@@ -294,6 +294,15 @@ def test_a_mapping_of_another_machine_is_refused() -> None:
         read_mapping(MAPPING, "map.yaml", workload, machine)
 
 
+@pytest.mark.parametrize(("text", "before"), [(NESTED, "block-size: 4, word-bits: 16"), (NODES, "type: LPDDR4")])
+def test_a_fault_of_an_attribute_is_told_once(text: str, before: str) -> None:
+    wrong = text.replace(before, "type: LPDDR4, word-bits: 0" if before.startswith("type") else "word-bits: 0")
+    assert wrong != text
+    with pytest.raises(CompileError) as caught:
+        read_arch(wrong, "arch.yaml")
+    assert [each.message.split(".")[-1] for each in caught.value.diagnostics] == ["word-bits' is 0"]
+
+
 def test_an_unknown_level_does_not_hide_what_else_is_wrong_with_a_mapping() -> None:
     workload, _ = read_problem(PROBLEM, "problem.yaml")
     machine = read_arch(NESTED, "arch.yaml").machine
