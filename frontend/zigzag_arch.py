@@ -43,9 +43,12 @@ def read_zigzag(text: str, file: str) -> Imported:
     if not dims or len(dims) != len(sizes):
         array.fault(f"{len(dims)} dimensions of the array have {len(sizes)} sizes", "as many sizes as dimensions")
         faults.raise_if_any()
+    precision = [each.integer(8, 1, 64) for each in array["input_precision"].items()] or [8, 8]
+    product_pj = array["unit_energy"].number(0.0)
+    name = top["name"].text("zigzag")
     section = top["memories"]
     _refuse_older(section)
-    memories = [_memory(name, section[name], dims) for name in section.names()]
+    memories = [_memory(each, section[each], dims) for each in section.names()]
     if not memories:
         section.fault("there are no memories", "`memories:` with one entry at least")
     faults.raise_if_any()
@@ -70,9 +73,8 @@ def read_zigzag(text: str, file: str) -> Imported:
         message = f"{memories[0].name!r}, the last memory, does not hold I1, I2 and O"
         memories[0].fields["operands"].fault(message, "main memory does")
     faults.raise_if_any()
-    precision = [each.integer(8, 1, 64) for each in array["input_precision"].items()] or [8, 8]
     bits = ((Role.INPUT, precision[0]), (Role.WEIGHT, precision[-1]), (Role.OUTPUT, 8))
-    energy = [EnergyRow("mac", "mac", array["unit_energy"].number(0.0), _SOURCE)]
+    energy = [EnergyRow("mac", "mac", product_pj, _SOURCE)]
     for memory in memories:
         energy.append(EnergyRow(memory.store.name, "read_word", memory.read_pj, _SOURCE))
         energy.append(EnergyRow(memory.store.name, "write_word", memory.write_pj, _SOURCE))
@@ -80,7 +82,7 @@ def read_zigzag(text: str, file: str) -> Imported:
         EnergyRow(level.name, "hop_bit", 0.0, f"{_SOURCE}: none") for level in levels if isinstance(level, FanOut)
     ]
     machine = Hierarchy(
-        name=level_name(top["name"].text("zigzag")),
+        name=level_name(name),
         clock_hz=10**9,
         levels=tuple(levels),
         bits=bits,

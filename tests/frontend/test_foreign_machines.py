@@ -424,6 +424,18 @@ def test_what_is_missing_is_told_where_it_should_stand() -> None:
     assert {fault.span.line for fault in caught.value.diagnostics} == {8}
 
 
+def test_every_fault_of_the_array_of_zigzag_is_told() -> None:
+    wrong = ZIGZAG.replace("[8, 4], unit_energy: 0.5", "[0, x], unit_energy: -1").replace("r_cost: 100", "r_cost: -2")
+    with pytest.raises(CompileError) as caught:
+        read_zigzag(wrong, "z.yaml")
+    assert sorted(each.message for each in caught.value.diagnostics) == [
+        "'memories.dram.r_cost' is -2",
+        "'operational_array.input_precision[0]' is 0",
+        "'operational_array.input_precision[1]' is 'x'",
+        "'operational_array.unit_energy' is -1",
+    ]
+
+
 def test_an_outermost_memory_with_a_limit_becomes_main_memory_and_that_is_told() -> None:
     """As ZigZag's gemm_l1, which describes what is on the chip alone."""
     found = read_zigzag(ZIGZAG.replace("  dram:", "  l1:"), "z.yaml")
