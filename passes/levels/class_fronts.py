@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from math import log
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,9 @@ class _Compared:
     def most(self) -> Floats:
         """The most that quantities can be, and the least of what is taken off."""
         return np.append(self.upper.max(axis=0), self.variants.less.min(axis=0))
+
+
+Made = TypeVar("Made", Outline, Variants, _Compared)
 
 
 @dataclass
@@ -97,27 +100,22 @@ class ClassFronts:
         return self._loosened[key]
 
     def _outline(self, key: Key) -> Outline:
-        at = (key,)
-        if at not in self._made:
-            self._keep(at, made := self.groups.outline(key), made.nbytes)
-            return made
-        found: Outline = self._made[at]
-        return found
+        return self._once((key,), lambda: self.groups.outline(key))
 
     def _whole(self, key: Key, outline: Outline) -> Variants:
-        at = key, _WHOLE
-        if at not in self._made:
-            self._keep(at, made := self.groups.variants(key, outline), made.nbytes)
-            return made
-        found: Variants = self._made[at]
-        return found
+        return self._once((key, _WHOLE), lambda: self.groups.variants(key, outline))
 
-    def _keep(self, at: tuple[Any, ...], made: Any, size: int) -> None:
+    def _once(self, at: tuple[Any, ...], make: Callable[[], Made]) -> Made:
+        """What `make` gave for `at`, made again where there was no room to keep it."""
+        if at in self._made:
+            found: Made = self._made[at]
+            return found
         if self._made_bytes > _MOST_BYTES:
             self._made.clear()
             self._made_bytes = 0
-        self._made[at] = made
-        self._made_bytes += size
+        made = self._made[at] = make()
+        self._made_bytes += made.nbytes
+        return made
 
     def _within(self, outlines: Sequence[Outline], limit: float) -> list[Outline]:
         """Candidates that stay below the limit with the least of the other groups; none of any, if a group has none."""
@@ -165,20 +163,19 @@ class ClassFronts:
         return found
 
     def _front(self, key: Key, variants: Variants, shared: frozenset[int], is_open: bool) -> _Compared:
-        at, is_whole = (key, is_open, shared), variants is self._made.get((key, _WHOLE))
-        if is_whole and at in self._made:
-            kept: _Compared = self._made[at]
-            return kept
+        """Kept where nothing was left out before, as for other limits that is another front."""
+        make = partial(self._compared, key, variants, shared, is_open)
+        is_whole = variants is self._made.get((key, _WHOLE))
+        return self._once((key, is_open, shared), make) if is_whole else make()
+
+    def _compared(self, key: Key, variants: Variants, shared: frozenset[int], is_open: bool) -> _Compared:
         places = variants.places
         upper = variants.lower if is_open else self.groups.upper(key, places)
         # What the tiles of a group share matters where other groups have no more than bounds.
         rest = self.groups.rest(key, places, self.linear.scarce(key.group, places), shared)
         alike = [-variants.less, rest]
         rows = front(np.concatenate([variants.lower, *alike], axis=1), np.concatenate([upper, *alike], axis=1))
-        found = _Compared(variants.only(rows), upper[rows], rest[rows])
-        if is_whole:
-            self._keep(at, found, found.nbytes)
-        return found
+        return _Compared(variants.only(rows), upper[rows], rest[rows])
 
     def _summed(self, compared: _Compared, alone: Any, factors: Floats) -> Variants:
         """The front where quantities that depend on this group `alone` are summed up; `factors` are what the others

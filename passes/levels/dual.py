@@ -59,7 +59,7 @@ class Product:
         return _improved(self.factors, variants, lambda total: exp(min(total, 700.0)), enough)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Prices:
     """Weights of the terms of each sum, of the sums (`means`), and prices of lanes and of capacities, with the weights
     of the latter's tiles [capacity, tile]."""
