@@ -37,5 +37,7 @@ def goal_of(objective: Objective) -> Goal:
     powers = tuple((each.energy_power, each.latency_power) for each in objective.terms)
     plain = objective.terms[0].weight == 1.0 and not objective.is_limited
     terms = np.array([(each.weight, each.energy_power, each.latency_power) for each in objective.terms], np.float64)
-    most = np.array([objective.most_cycles, objective.most_energy_pj * (1 + ROUNDING)])
+    # Cycles are whole, but sums that are bounds of them are rounded as floats are: half a cycle more excludes as much.
+    most_cycles = np.floor(objective.most_cycles) + 0.5
+    most = np.array([most_cycles, objective.most_energy_pj * (1 + ROUNDING)])
     return Goal(_MODES.get(powers, OTHER) if plain else OTHER, terms, most)

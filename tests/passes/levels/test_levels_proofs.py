@@ -103,3 +103,11 @@ def test_powers_of_an_energy_whose_bound_is_negative(objective: str) -> None:
     found = map_levels(work, machine, objective)
     assert found is not None and found.optimal
     assert found.objective == pytest.approx(min(objective_of(each, objective) for each in listed), rel=1e-9)
+
+
+def test_a_bound_of_cycles_that_floats_round_up_does_not_exceed_the_limit() -> None:
+    workload, machine = small_problem(5110)
+    least = min(each.cycles.total for each in costs_of_all(workload, machine, _MOST))
+    found = map_levels(workload, machine, f"edp, cycles<={least}")
+    assert found is not None and found.optimal
+    assert found.cost.cycles.total == least
