@@ -45,6 +45,8 @@ def _applied(machine: Hierarchy, entry: Foreign, unplaced: list[str]) -> Hierarc
     target, kind = level_name(entry["target"].text()), entry["type"].text()
     names = [store.name for store in machine.stores]
     if target not in names:
+        if not entry["target"].is_text:  # told already
+            return machine
         entry["target"].fault(f"the constraints name a level {target[:40]!r}", closest(target, names))
         return machine
     place = machine.index(target)

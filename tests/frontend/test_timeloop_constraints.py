@@ -138,3 +138,11 @@ def test_what_has_no_place_here_is_named() -> None:
     assert ignored == ("spatial constraints of spad (line 1): no fan-out is inside of it",)
     with pytest.raises(CompileError, match="there are no constraints"):
         read_constraints("mapper: {algorithm: random}\n", "c.yaml", _machine())
+
+
+def test_a_constraint_without_a_target_is_told_once() -> None:
+    text = "architecture_constraints:\n  targets:\n    - {type: temporal}\n"
+    with pytest.raises(CompileError) as caught:
+        read_constraints(text, "c.yaml", read_arch(ARCH, "arch.yaml").machine)
+    (fault,) = caught.value.diagnostics
+    assert fault.message == "'architecture_constraints.targets[0].target' is missing"
