@@ -82,7 +82,10 @@ def read_npz(path: Path) -> dict[str, Array]:
                     arrays[name] = _array(data)
                 except ValueError as error:
                     faults.append(Diagnostic(f"{name[:80]!r}: {error}", place))
-    except (zipfile.BadZipFile, zlib.error, OSError, NotImplementedError, RuntimeError, EOFError) as error:
+    # A UnicodeDecodeError is of a member's name.
+    except (
+        zipfile.BadZipFile, zlib.error, OSError, NotImplementedError, RuntimeError, EOFError, UnicodeDecodeError,
+    ) as error:  # fmt: skip
         faults.append(Diagnostic(f"not a readable .npz file: {error}", place, "numpy.savez writes one"))
     if faults:
         raise CompileError(faults)

@@ -159,6 +159,13 @@ def test_hostile_protos_are_refused(tmp_path: Path, proto: TensorProto | Sequenc
         read_values(tmp_path, {"x": "tensor(float)"})
 
 
+def test_a_members_name_that_is_no_text_is_told(tmp_path: Path) -> None:
+    path = archive(tmp_path / "x.npz", ("é.npy", npy(np.zeros(2))))
+    path.write_bytes(path.read_bytes().replace("é".encode(), b"\xc3."))
+    with pytest.raises(CompileError, match="not a readable"):
+        read_npz(path)
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_npz_files_end_in_arrays_or_diagnostics(tmp_path: Path, data: st.DataObject) -> None:
