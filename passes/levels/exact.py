@@ -62,6 +62,13 @@ class Exact:
             self._orders[block, there] = list(orders)
         return self._orders[block, there]
 
+    def whole_orders(self, orders: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+        """By block a declared order of all dimensions of which an order of some is what is left."""
+        return [
+            next(order for order in declared if tuple(dim for dim in order if dim in set(given)) == tuple(given))
+            for declared, given in zip(self.declared, orders, strict=True)
+        ]
+
     @cached_property
     def _kind(self) -> dict[str, int]:
         workload = self.tables.frame.workload

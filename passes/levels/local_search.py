@@ -5,7 +5,7 @@ It proves nothing: a good mapping early lets the search (search.py) leave out mo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
 from typing import Any
 
@@ -17,35 +17,48 @@ from .tables import Floats
 
 _MOST_TRIED = 1 << 12  # candidates of a group that a sweep tries
 _FEW = 16  # candidates of a group that a search after the first one begins with
+_BESIDE = 256  # candidates of a group of which one is beside a start
+
+Start = tuple[Ints, tuple[tuple[str, ...], ...]]  # candidates by group, orders by block
 
 
 def local_search(
-    exact: Exact, objective: Callable[[Floats], Floats], seed: int
+    exact: Exact, objective: Callable[[Floats], Floats], seed: int, start: Start | None = None
 ) -> Iterator[tuple[Ints, tuple[tuple[str, ...], ...], Floats, int]]:
     """Better and better legal mappings: candidates by group, orders by block, energy and cycles, and how many mappings
-    were evaluated since the last one; the last one comes twice."""
+    were evaluated since the last one; the last one comes twice. With a `start` they begin beside that, with one group
+    that has another candidate of those whose objective is finite."""
     rng = Random(seed)
     groups = exact.tables.groups
-    limits = np.array([slot.lanes if slot.axis else 1 for slot in exact.tables.frame.slots])
-    orders = [rng.choice(declared) for declared in exact.declared]
-    # To begin with everything is cut as far outside as it can be: that fits, if anything does.
-    chosen = np.array([_outermost(group.sizes) for group in groups], np.int64)
     best, figures, evaluated, sweep = (np.inf, np.inf), np.zeros(2), 0, 0
+    most_tried = _MOST_TRIED if start is None else _BESIDE
+    if start is None:
+        orders = [rng.choice(declared) for declared in exact.declared]
+        # To begin with everything is cut as far outside as it can be: that fits, if anything does.
+        chosen = np.array([_outermost(group.sizes) for group in groups], np.int64)
+    else:
+        chosen, orders = start[0].copy(), exact.whole_orders(start[1])
+        group = rng.randrange(len(groups))
+        legal = _legal(exact, chosen, group)
+        legal = np.array(rng.sample(legal.tolist(), min(_BESIDE, len(legal))), np.int64)
+        mappings, found = _with(exact, chosen, group, legal, orders)
+        evaluated += len(legal)
+        if not len(near := np.flatnonzero(np.isfinite(objective(found)))):
+            return
+        place = rng.choice(near.tolist())
+        chosen, figures = mappings[place].copy(), found[place]
+        best = _compared(objective(found)[place], figures)
     while True:
         before, sweep = best, sweep + 1
         for group in rng.sample(range(len(groups)), len(groups)):
-            others = [each.lanes[chosen[number]] for number, each in enumerate(groups) if number != group]
-            left = limits // np.prod(others, axis=0, dtype=np.int64) if others else limits
-            legal = np.flatnonzero((groups[group].lanes <= left).all(axis=1))
-            if seed and sweep == 1:  # so that searches differ
+            legal = _legal(exact, chosen, group)
+            if seed and sweep == 1 and start is None:  # so that searches differ
                 legal = np.array(rng.sample(legal.tolist(), min(_FEW, len(legal))), np.int64)
             if not len(legal):
                 continue
-            if len(legal) > _MOST_TRIED:
-                legal = np.array([chosen[group], *rng.sample(legal.tolist(), _MOST_TRIED)], np.int64)
-            mappings = np.repeat(chosen[None], len(legal), axis=0)
-            mappings[:, group] = legal
-            found = exact.figures(mappings, np.repeat(exact.ranks([tuple(orders)]), len(legal), axis=0))
+            if len(legal) > most_tried:
+                legal = np.array([chosen[group], *rng.sample(legal.tolist(), most_tried)], np.int64)
+            mappings, found = _with(exact, chosen, group, legal, orders)
             evaluated += len(legal)
             place = least_place(values := objective(found), found)
             if (value := _compared(values[place], found[place])) < best:
@@ -62,6 +75,24 @@ def local_search(
         if best >= before and sweep > 1:
             return
         evaluated = 0
+
+
+def _legal(exact: Exact, chosen: Ints, group: int) -> Ints:
+    """A group's candidates whose lanes fit beside those of the others."""
+    groups = exact.tables.groups
+    limits = np.array([slot.lanes if slot.axis else 1 for slot in exact.tables.frame.slots])
+    others = [each.lanes[chosen[number]] for number, each in enumerate(groups) if number != group]
+    left = limits // np.prod(others, axis=0, dtype=np.int64) if others else limits
+    return np.flatnonzero((groups[group].lanes <= left).all(axis=1))
+
+
+def _with(
+    exact: Exact, chosen: Ints, group: int, candidates: Ints, orders: Sequence[tuple[str, ...]]
+) -> tuple[Ints, Floats]:
+    """A mapping with each of these candidates of a group, and energies and cycles [mapping, 2]."""
+    mappings = np.repeat(chosen[None], len(candidates), axis=0)
+    mappings[:, group] = candidates
+    return mappings, exact.figures(mappings, np.repeat(exact.ranks([tuple(orders)]), len(candidates), axis=0))
 
 
 def least_place(values: Floats, figures: Floats) -> int:

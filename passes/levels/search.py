@@ -42,7 +42,16 @@ _LOOK = 1 << 15  # bounds that are spent on the least of a node before better sc
 _GLANCE = 1 << 23  # bounds that are spent on the least of a node before it is split
 _MOST_POINTS = 20000
 _PAYS = 1 << 21  # bounds after which another local search is worth its time
+_BESIDE_BEST = 4  # local searches for mappings that are as good as the best, and better otherwise
 _IN_VAIN = 1.25  # times as many where the last one was not
+
+
+class Found(NamedTuple):
+    """Where the best mapping was found: its candidates by group, its orders by block."""
+
+    search: Search
+    chosen: Ints
+    orders: tuple[tuple[str, ...], ...]
 
 
 @dataclass
@@ -55,6 +64,7 @@ class Best:
     bounds: int = 0
     evaluated: int = 0
     open: float = float("inf")  # the least bound of what was not searched
+    found: Found | None = None
     points: list[tuple[float, float]] = field(default_factory=list)  # energy in pJ and cycles of evaluated mappings
 
 
@@ -131,6 +141,18 @@ class Search:
             best.evaluated += evaluated - 1
         self._started += 1
         self._next_start = max(_PAYS, self._next_start) * (1 if best.limit < before else _IN_VAIN)
+
+    def settle(self, best: Best) -> None:
+        """Of mappings as good as the best take one of less energy, where local searches find one."""
+
+        def tied(figures: Floats) -> Floats:
+            return np.where(self.goal.of(figures) <= best.limit, figures.prod(axis=1), np.inf)
+
+        for seed in range(_BESIDE_BEST if self.tables.groups else 0):
+            start = best.found and best.found[1:]
+            for chosen, orders, figures, evaluated in local_search(self.exact, tied, seed, start):
+                self._note(chosen[None], [orders], figures[None], best)
+                best.evaluated += evaluated - 1
 
     def _parted(self, node: Node) -> list[Node] | None:
         """What is decided next, each way; None if nothing is left open."""
@@ -239,6 +261,7 @@ class Search:
         if is_better or (np.isfinite(value) and value <= best.limit and product < best.product * (1 - ROUNDING)):
             best.limit, best.product = value, product
             best.tree = self.exact.tree(chosen[number], orders[number])
+            best.found = Found(self, chosen[number].copy(), orders[number])
 
     def below(self, limit: float) -> float:
         """What a bound must be less than to say that something better may be there: cycles are whole."""

@@ -9,11 +9,14 @@ from random import Random
 import numpy as np
 import pytest
 from dnnc.backends.cost.levels.cost import cost
+from dnnc.benchmarks.levels_layers import conv
+from dnnc.benchmarks.levels_mapper import machine_named
 from dnnc.ir.arch import EnergyRow
 from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.hierarchy import Constraint, FanOut, Hierarchy, Store, Tiles
 from dnnc.ir.loop_tree_rules import loop_tree_faults
 from dnnc.ir.nest import Role
+from dnnc.passes.levels import search
 from dnnc.passes.levels.exact import exact_of
 from dnnc.passes.levels.figures import figures_of
 from dnnc.passes.levels.mapper import OBJECTIVES, map_levels, objective_of
@@ -244,3 +247,16 @@ def test_limits_and_mixtures(seed: int) -> None:
         if found is not None:
             assert found.optimal
             assert found.objective == pytest.approx(least, rel=1e-9)
+
+
+def test_of_mappings_with_equal_cycles_one_of_less_energy_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = machine_named("eyeriss_like")
+    layer = conv(64, 256, 56, 1)
+    settled = map_levels(layer, machine, "latency")
+    monkeypatch.setattr(search, "_BESIDE_BEST", 0)
+    first = map_levels(layer, machine, "latency")
+    least = map_levels(layer, machine, "energy")
+    assert settled and first and least
+    assert settled.optimal
+    assert settled.cost.cycles.total == first.cost.cycles.total < least.cost.cycles.total
+    assert least.cost.total_energy_pj <= settled.cost.total_energy_pj < 0.5 * first.cost.total_energy_pj
