@@ -128,6 +128,9 @@ class Search:
             while best.bounds - begun > self._next_start and time.monotonic() < deadline:
                 self._start(best)
             for child in children:
+                if time.monotonic() > deadline:
+                    best.open = min(best.open, bound)
+                    return
                 least = max(bound, self._least(child, best, bound))
                 if least < self.below(best.limit):
                     number += 1
