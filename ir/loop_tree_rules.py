@@ -79,7 +79,9 @@ class _Mapping:
     def fault(self, place: int, message: str, help: str = "") -> Diagnostic:
         """A fault of the node at `place`; -1 is the mapping as a whole."""
         span = self.places[place] if 0 <= place < len(self.places) else self.whole
-        head = f"`{print_node(self.tree.nodes[place])}`: " if place >= 0 else f"mapping of {self.workload.name!r}: "
+        head = f"`{print_node(self.tree.nodes[place])}`: " if place >= 0 else ""
+        if place < 0 and self.whole == NOWHERE:  # no place says which mapping it is
+            head = f"mapping of {self.workload.name!r}: "
         return Diagnostic(head + message, span, help)
 
     @cached_property
@@ -197,7 +199,8 @@ def every_point_is_reached(mapping: _Mapping) -> Iterator[Diagnostic]:
     for dim, left in mapping.pieces[-1].items():
         if left > 1:
             message = f"pieces of {left} points of {dim} are left inside of all loops"
-            yield mapping.fault(-1, message, f"a loop `temporal {dim} 1` runs over them")
+            instead = "" if mapping.whole == NOWHERE else "; to fix a part of a mapping give `levels:`, not `tree:`"
+            yield mapping.fault(-1, message, f"a loop `temporal {dim} 1` runs over them{instead}")
 
 
 # ---------------------------------------------------------------------------------------------- stores
@@ -298,11 +301,13 @@ def lanes_may_be_spread(mapping: _Mapping) -> Iterator[Diagnostic]:
 
 
 def constraints_hold(mapping: _Mapping) -> Iterator[Diagnostic]:
-    """The loops of each level are what its constraint leaves to the mapper."""
+    """The loops of each level are what its constraint leaves to the mapper; a store that keeps nothing has none."""
     end = 0  # behind the last loop or node of this level, or of the one outside of it that has some
     for level in mapping.machine.levels:
         owned = [place for place in mapping.owned[level.name] if mapping.count(place, _loop(mapping, place)) > 1]
         nodes = [place for place, node in mapping.keeps if node.store == level.name]
+        if isinstance(level, Store) and not nodes:
+            continue
         end = max([place + 1 for place in mapping.owned[level.name]] + nodes, default=end)
         yield from _dims_are_free(mapping, level, owned)
         yield from _factors_are_fixed(mapping, level, owned, mapping.pieces[end])

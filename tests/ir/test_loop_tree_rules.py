@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from dnnc.ir.affine import Affine
+from dnnc.ir.diagnostics import Span
 from dnnc.ir.hierarchy import OPERAND_ROLES, Buffering, Constraint, FanOut, Hierarchy, Store
 from dnnc.ir.loop_tree import LoopTree
 from dnnc.ir.loop_tree_rules import loop_tree_faults, tile_elements
@@ -279,3 +280,19 @@ def test_what_a_line_leaves_open_is_no_fault_of_the_others(line: str) -> None:
     for number in range(len(lines)):
         text = "\n".join([*lines[:number], line, *lines[number + 1 :]])
         assert [found for found, _ in partial_faults(text)] == [number + 1]
+
+
+def test_a_store_that_keeps_nothing_has_no_loops_that_could_be_fixed() -> None:
+    """GLB may be left out where the machine does not say that it must keep inputs; then its `loops` do not bind."""
+    free = replace(GLB, keeps=(), constraint=Constraint(dims=("c",), factors=(("m", 2), ("p", 0)), order=("c",)))
+    machine = replace(MACHINE, levels=(DRAM, free, PE, SPAD, LANES))
+    assert "'glb' has 1 iterations over m" in "\n".join(message for _, message, _ in faults_of(SOUND, machine))
+    assert faults_of(SOUND.replace("keep glb input output\n", ""), machine) == []
+
+
+def test_where_a_place_names_the_mapping_the_message_does_not() -> None:
+    tree, places = parse_with_places(SOUND.replace("temporal m 1\n", ""))
+    whole = Span("m.yaml", 3, 5)
+    (fault,) = loop_tree_faults(WORK, MACHINE, tree, places, whole)
+    assert (fault.message, fault.span) == ("pieces of 4 points of m are left inside of all loops", whole)
+    assert fault.help == "a loop `temporal m 1` runs over them; to fix a part of a mapping give `levels:`, not `tree:`"
