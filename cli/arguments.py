@@ -73,7 +73,10 @@ def add_decisions(parser: argparse.ArgumentParser) -> None:
         " whole values alone (default: auto)",
     )
     parser.add_argument(
-        "--mapping", metavar="FILE", help="decisions that are fixed, as `cost --save-mapping` writes them"
+        "--mapping",
+        metavar="FILE",
+        help="decisions that are fixed, all or some, as `cost --save-mapping`"
+        " writes them; on machines with levels `levels:` fixes a part of a layer's (specs/hierarchy.md)",
     )
     parser.add_argument(
         "--time-limit",

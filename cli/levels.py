@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from dataclasses import replace
 from os import fspath
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..backends.cost.levels.cost import cost
 from ..backends.cost.levels.layers import LayerFigures, beside_pj, host_layer, product_layer, vector_layer
 from ..backends.cost.module import cost_host
-from ..frontend.yaml_reader import Faults
+from ..frontend.level_pins import LevelsPin
 from ..ir.arch import MAIN_MEMORY
 from ..ir.diagnostics import CompileError, Diagnostic, closest
 from ..ir.frozen import dataclass
@@ -23,7 +23,7 @@ from ..passes.levels.kept import map_all
 from ..passes.levels.mapper import LevelMapping, map_levels, objective_of
 from ..passes.objective import NAMES, Objective, parse_objective
 from .decisions import Options
-from .levels_mapping import TreePin, read_trees
+from .levels_mapping import Given, read_given
 from .levels_model import Lowered, lowered
 from .levels_unread import unread
 from .session import Report, silent
@@ -37,7 +37,8 @@ MOST_POINTS = 10**18  # of a layer: the search's counts hold 2^63
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A layer with its figures; products have a workload and a mapping, what the host does has neither."""
+    """A layer with its figures; products have a workload and a mapping, what the host does has neither. `pinned` is
+    "whole" or "part" where a mapping file fixes that of the mapping."""
 
     name: str
     op: str
@@ -45,6 +46,7 @@ class Layer:
     figures: LayerFigures
     workload: Workload | None = None
     mapping: LevelMapping | None = None
+    pinned: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +77,10 @@ def cost_lowered(model: Lowered, machine: Hierarchy, options: Options, report: R
     if objective.needs_energy and not machine.energy:
         message = f"{machine.name} has no prices, so that no mapping has an energy"
         raise CompileError(Diagnostic(message, help="a section `components` or `energy` in its description"))
-    pinned = {}
+    pinned = _Pinned({}, {}, {})
     if options.mapping is not None:
-        pinned = _pinned(module, machine, objective, *read_trees(fspath(options.mapping)))
-    found = _mapped(module, machine, objective, options.time_limit_s, report, set(pinned))
+        pinned = _pinned(module, machine, objective, read_given(fspath(options.mapping)))
+    found = _mapped(module, machine, objective, options.time_limit_s, report, pinned)
     rows: list[Diagnostic] = []
     if stopped := [each for each in found.values() if each.stopped]:
         warn(
@@ -96,10 +98,12 @@ def cost_lowered(model: Lowered, machine: Hierarchy, options: Options, report: R
             figures = vector_layer(operation, machine)
             layers.append(Layer(operation.name, operation.label, "accelerator", figures))
         else:
-            mapping = pinned.get(operation.name) or found[_key(operation, workload, machine, objective)]
+            name, within = operation.name, pinned.machines.get(operation.name, machine)
+            mapping = pinned.whole.get(name) or found[_key(operation, workload, within, objective)]
             figures = product_layer(operation, machine, mapping.cost)
-            rows += [] if operation.name in pinned else _beyond(operation.name, figures, objective)
-            layers.append(Layer(operation.name, operation.label, "accelerator", figures, workload, mapping))
+            rows += [] if name in pinned.whole else _beyond(name, figures, objective)
+            kind = "whole" if name in pinned.whole else "part" if name in pinned.machines else ""
+            layers.append(Layer(name, operation.label, "accelerator", figures, workload, mapping, kind))
     if rows:
         raise CompileError(rows)
     products = [(each.workload, each.mapping.tree) for each in layers if each.workload and each.mapping]
@@ -108,14 +112,25 @@ def cost_lowered(model: Lowered, machine: Hierarchy, options: Options, report: R
     return Costed(module.header.model, module.header.batch, machine, objective, tuple(layers))
 
 
-# A layer of products: its workload without a name, and the energy that no mapping of it changes, where that is limited.
-_Key = tuple[Workload, float]
+@dataclass(frozen=True, slots=True)
+class _Pinned:
+    """What a mapping file fixes: mappings of layers, machines that leave less of others to the mapper, and where the
+    file says so."""
+
+    whole: Mapping[str, LevelMapping]
+    machines: Mapping[str, Hierarchy]
+    parts: Mapping[str, LevelsPin]
+
+
+# A layer of products: its workload without a name, the machine as far as it is left to the mapper, and the energy that
+# no mapping of it changes, where that is limited.
+_Key = tuple[Workload, Hierarchy, float]
 
 
 def _key(nest: Nest, workload: Workload, machine: Hierarchy, objective: Objective) -> _Key:
     """What layers of one mapping have in common."""
     is_limited = objective.most_energy_pj < float("inf")
-    return replace(workload, name=""), beside_pj(nest, machine) if is_limited else 0.0
+    return replace(workload, name=""), machine, beside_pj(nest, machine) if is_limited else 0.0
 
 
 def _beyond(
@@ -133,28 +148,33 @@ def _workload(nest: Nest, machine: Hierarchy) -> Workload | None:
     return workload_of(nest, dict(machine.bits))
 
 
-def _pinned(
-    module: Module, machine: Hierarchy, objective: Objective, pins: Mapping[str, TreePin], faults: Faults
-) -> dict[str, LevelMapping]:
-    """The mappings that were given, costed as they are. Raises CompileError with every fault of every one, and those of
-    the file."""
+def _pinned(module: Module, machine: Hierarchy, objective: Objective, given: Given) -> _Pinned:
+    """The mappings that were given, costed as they are, and what the others leave. Raises CompileError with every fault
+    of every one, and those of the file."""
     nests = {each.name: each for each in module.operations if isinstance(each, Nest)}
-    found: dict[str, LevelMapping] = {}
-    for name, pin in pins.items():
-        workload = _workload(nests[name], machine) if name in nests else None
-        if workload is None:
-            legal = [each.name for each in nests.values() if _workload(each, machine) is not None]
-            faults.add(f"there is no layer of products {name!r}", pin.span, closest(name, legal))
-        elif wrong := pin.faults(workload, machine):
-            for each in wrong:
-                faults.add(each.message, each.span, each.help)
-        elif pin.is_complete:
-            figures = cost(workload, machine, pin.tree)
+    workloads = {name: work for name, nest in nests.items() if (work := _workload(nest, machine)) is not None}
+    faults = given.faults
+    for name in dict.fromkeys((*given.trees, *given.parts)):
+        if name not in workloads:
+            span = (given.trees.get(name) or given.parts[name]).span
+            faults.add(f"there is no layer of products {name!r}", span, closest(name, workloads))
+    whole = {}
+    for name, pin in given.trees.items():
+        if name not in workloads:
+            continue
+        wrong = pin.faults(workloads[name], machine)
+        for each in wrong:
+            faults.add(each.message, each.span, each.help)
+        if not wrong and pin.is_complete:
+            figures = cost(workloads[name], machine, pin.tree)
             # Nothing was searched: no bound is known but that nothing is free.
-            value = objective_of(figures, objective)
-            found[name] = LevelMapping(pin.tree, figures, value, 0.0, 0, 1, False, ())
+            whole[name] = LevelMapping(pin.tree, figures, objective_of(figures, objective), 0.0, 0, 1, False, ())
+    machines = {
+        name: part.narrowed(machine, name, workloads[name].extents if name in workloads else None)
+        for name, part in given.parts.items()
+    }
     faults.raise_if_any()
-    return found
+    return _Pinned(whole, machines, given.parts)
 
 
 def _mapped(
@@ -163,21 +183,21 @@ def _mapped(
     objective: Objective,
     time_limit_s: float | None,
     report: Report,
-    pinned: Set[str],
+    pinned: _Pinned,
 ) -> Mapping[_Key, LevelMapping]:
-    """The best mapping of each different layer of products but of those that are `pinned`. Raises CompileError for
-    every one that does not fit, and for layers without products that do not keep the limits."""
+    """The best mapping of each different layer of products but of those that are `pinned` as a whole. Raises
+    CompileError for every one that does not fit, and for layers without products that do not keep the limits."""
     found: dict[_Key, LevelMapping] = {}
     faults: list[Diagnostic] = []
     wanted: dict[_Key, Workload] = {}
     for operation in module.operations:
-        if not isinstance(operation, Nest) or operation.name in pinned:
+        if not isinstance(operation, Nest) or operation.name in pinned.whole:
             continue
         workload = _workload(operation, machine)
         if workload is None:
             faults += _beyond(operation.name, vector_layer(operation, machine), objective, is_proven=True)
             continue
-        key = _key(operation, workload, machine, objective)
+        key = _key(operation, workload, pinned.machines.get(operation.name, machine), objective)
         if key in wanted:
             continue
         if workload.points > MOST_POINTS:
@@ -186,17 +206,19 @@ def _mapped(
             continue
         wanted[key] = workload
     limit_s = SEARCH_LIMIT_S if time_limit_s is None else time_limit_s
-    for beside in dict.fromkeys(beside for _, beside in wanted):
-        alike = {key: workload for key, workload in wanted.items() if key[1] == beside}
+    for within, beside in dict.fromkeys(key[1:] for key in wanted):
+        alike = {key: workload for key, workload in wanted.items() if key[1:] == (within, beside)}
         left = replace(objective, most_energy_pj=objective.most_energy_pj - beside)
-        mappings = map_all(list(alike.values()), machine, left, limit_s, report)
+        mappings = map_all(list(alike.values()), within, left, limit_s, report)
         for (key, workload), mapping in zip(alike.items(), mappings, strict=True):
             if isinstance(mapping, CompileError):
                 faults += mapping.diagnostics
-            elif mapping is None and objective.is_limited:
-                faults.append(_short(workload, machine, objective, beside, limit_s) or _miss(workload, machine))
             elif mapping is None:
-                faults.append(_miss(workload, machine))
+                short = _short(workload, within, objective, beside, limit_s) if objective.is_limited else None
+                part = pinned.parts.get(workload.name)
+                faults.append(
+                    short or (_miss(workload, machine) if part is None else _part_miss(workload, within, part))
+                )
             else:
                 found[key] = mapping
     if faults:
@@ -232,6 +254,15 @@ def _miss(workload: Workload, machine: Hierarchy) -> Diagnostic:
     miss = nearest_miss(workload, machine)
     place, line = place_of(machine, miss.level, miss.key)
     return Diagnostic(f"{workload.name}: no mapping fits {machine.name}: {miss.message}", place, miss.help, line)
+
+
+def _part_miss(workload: Workload, machine: Hierarchy, part: LevelsPin) -> Diagnostic:
+    """Why no mapping keeps what a mapping file says of a layer, with the place where it says so."""
+    from ..passes.levels_miss import nearest_miss
+
+    miss = nearest_miss(workload, machine)
+    message = f"{workload.name}: no mapping that keeps its `levels` fits {machine.name}: {miss.message}"
+    return part.fault(message, miss.level, miss.key, f"{miss.help}; or fix less of the layer")
 
 
 def _host_layer(region: HostRegion, module: Module, stand_in: Arch, machine: Hierarchy) -> Layer:

@@ -7,6 +7,9 @@
           - temporal m 16
           - keep glb input output
           - ...
+      conv2:
+        levels:                                  # a part alone, which the mapper completes (frontend/level_pins.py)
+          glb: {keeps: [input], loops: {factors: {m: 4}}}
 
 A layer that is not named is left to the mapper.
 """
@@ -18,6 +21,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from ..frontend.level_pins import LevelsPin
 from ..frontend.yaml_reader import LARGEST_BYTES, Faults, Fields, ListNode, MapNode, ScalarNode, read_yaml
 from ..ir.diagnostics import CompileError, Diagnostic, Span
 from ..ir.files import read_text_bounded
@@ -46,9 +50,18 @@ class TreePin:
         return [replace(each, message=f"{workload.name}: {each.message}") for each in found]
 
 
-def read_trees(path: str) -> tuple[Mapping[str, TreePin], Faults]:
-    """Loop trees by layer, and what is wrong with the text, to be raised with what is wrong with the trees. Raises
-    CompileError where there is nothing to read."""
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a mapping file says of layers: the whole loop tree, or a part of it; and what is wrong with the text, to be
+    raised with what is wrong with both."""
+
+    trees: Mapping[str, TreePin]
+    parts: Mapping[str, LevelsPin]
+    faults: Faults
+
+
+def read_given(path: str) -> Given:
+    """Raises CompileError where there is nothing to read."""
     text = read_text_bounded(path, LARGEST_BYTES, "`dnnc cost --save-mapping` writes a mapping")
     source = text.splitlines()
     faults = Faults(text, path)
@@ -57,18 +70,25 @@ def read_trees(path: str) -> tuple[Mapping[str, TreePin], Faults]:
         raise CompileError(Diagnostic("a mapping starts with `layers:`", root.span))
     top = Fields(root, faults)
     layers = top.fields("layers")
-    pins = {}
+    trees, parts = {}, {}
     for name in layers.node.entries if layers is not None else ():
         assert layers is not None
         if (layer := layers.fields(name)) is not None:
-            if (pin := _pin(layer, layers.node.key_spans[name], source)) is not None:
-                pins[name] = pin
+            span = layers.node.key_spans[name]
+            if layer.has("levels"):
+                if (fields := layer.fields("levels")) is not None:
+                    parts[name] = LevelsPin(fields, span)
+                if layer.has("tree"):
+                    message = f"{name}: `tree` is a whole mapping, and `levels` a part of one"
+                    faults.add(message, layer.node.key_spans["levels"], "one of them")
+            if (not layer.has("levels") or layer.has("tree")) and (pin := _tree(layer, span, source)) is not None:
+                trees[name] = pin
             layer.done()
     top.done()
-    return pins, faults
+    return Given(trees, parts, faults)
 
 
-def _pin(layer: Fields, span: Span, source: Sequence[str]) -> TreePin | None:
+def _tree(layer: Fields, span: Span, source: Sequence[str]) -> TreePin | None:
     node = layer.value("tree", "[keep dram input weight output, ...]")
     if node is None:
         return None

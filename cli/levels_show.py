@@ -36,6 +36,7 @@ def _certificate(layer: Layer, unit: str) -> str:
     if not mapping.bounds and not mapping.lower_bound:
         return f"as given: {found}"
     if mapping.optimal:
-        return f"optimal: {found}; {counts}"
+        return f"optimal{' of what its pins leave' if layer.pinned else ''}: {found}; {counts}"
     gap = 1 - mapping.lower_bound / mapping.objective if mapping.objective else 0.0
-    return f"not proven optimal: {found}, the lower bound is {gap:.2%} below; {counts}"
+    kind = "pinned in part, not proven" if layer.pinned else "not proven"
+    return f"{kind} optimal: {found}, the lower bound is {gap:.2%} below; {counts}"

@@ -109,6 +109,7 @@ def _mapping(layer: Layer, mapping: LevelMapping, workload: Workload, machine: H
         "lower_bound": mapping.lower_bound,
         "evaluated": mapping.evaluated,
         "bounds": mapping.bounds,
+        "pinned": layer.pinned or None,
         "nest": tree_json(mapping.tree, workload, machine, mapping),
         "points": _points(layer.figures, mapping, machine),
     }

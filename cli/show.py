@@ -108,6 +108,13 @@ def host_note(stats: Json) -> str:
     return HOST_RATE if HOST_RATE in stats["provenance"]["cycles.host"] else HOST_PRICE
 
 
+def pinned_note(stats: Json) -> str:
+    """Which layers' mappings were given in part, where a search found the rest."""
+    mappings = [(layer["name"], layer["mapping"]) for layer in stats["layers"]]
+    names = [name for name, mapping in mappings if mapping is not None and mapping.get("pinned") == "part"]
+    return f"pinned in part, and the best of the rest: {', '.join(names)}" if names else ""
+
+
 def title_of(stats: Json, arch_given: str | None) -> str:
     """The kind of the machine is told where no program can be made for it."""
     machine = machine_name(stats["arch"], arch_given)
@@ -121,5 +128,6 @@ def print_report(stats: Json, arch_given: str | None = None) -> None:
     print()
     for name, value in total_rows(stats):
         print(f"{name:14}{value}")
-    if note := host_note(stats):
-        print(note)
+    for note in (host_note(stats), pinned_note(stats)):
+        if note:
+            print(note)

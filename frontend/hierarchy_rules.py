@@ -33,7 +33,7 @@ def check_hierarchy(machine: Hierarchy, faults: Faults, spans: Sequence[Span]) -
         if any(name.startswith(f"levels[{number}].") for name in faults.wrong):
             continue  # what stands in for a wrong value says nothing of the level
         if isinstance(level, FanOut):
-            _check_lanes(level, faults, span)
+            check_lanes(level, faults, span)
             before = prod(each.instances for each in machine.levels[:number] if isinstance(each, FanOut))
             if before <= _MOST_LANES < before * level.instances:
                 message = f"with {level.name!r} there are {before * level.instances} instances"
@@ -50,7 +50,7 @@ def check_hierarchy(machine: Hierarchy, faults: Faults, spans: Sequence[Span]) -
             faults.add(message, span, "a deeper store, or fewer operands under `keeps`")
 
 
-def _check_lanes(fanout: FanOut, faults: Faults, span: Span) -> None:
+def check_lanes(fanout: FanOut, faults: Faults, span: Span) -> None:
     """Numbers of iterations that are fixed must fit the lanes."""
     for axis, size, other in (("rows", fanout.rows, fanout.col_dims), ("cols", fanout.cols, fanout.row_dims)):
         legal = fanout.row_dims if axis == "rows" else fanout.col_dims

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
@@ -138,13 +139,13 @@ def _store(fields: Fields, name: str) -> Store:
             message = f"{name!r} holds {capacity_bits} bits, which is no whole number of its words"
             fields.fault("capacity_bytes", message, f"words have {word_bits} bits")
         depth = max(1, capacity_bits // word_bits)
-    holds = _roles(fields, "holds", OPERAND_ROLES)
+    holds = read_roles(fields, "holds", OPERAND_ROLES)
     return Store(
         name=name,
         holds=holds,
         word_bits=word_bits,
         depth_words=depth,
-        keeps=_roles(fields, "keeps", ()),
+        keeps=read_roles(fields, "keeps", ()),
         packing=_word(fields, "packing", Packing, Packing.WHOLE),
         buffering=_word(fields, "buffering", Buffering, Buffering.BUFFET),
         read_words_per_cycle=_rate(fields, "read_words_per_cycle"),
@@ -154,7 +155,7 @@ def _store(fields: Fields, name: str) -> Store:
         banks=fields.integer("banks", 1, 1 << 16, 1),
         ports=fields.integer("ports", 1, 64, 1),
         tiles=_word(fields, "tiles", Tiles, Tiles.EVEN),
-        constraint=_constraint(fields),
+        constraint=read_loops(fields),
     )
 
 
@@ -163,13 +164,13 @@ def _fanout(fields: Fields, name: str) -> FanOut:
         name=name,
         rows=fields.integer("rows", 1, _LARGEST_SIDE, example="16"),
         cols=fields.integer("cols", 1, _LARGEST_SIDE, example="16"),
-        multicast=_roles(fields, "multicast", (Role.INPUT, Role.WEIGHT)),
+        multicast=read_roles(fields, "multicast", (Role.INPUT, Role.WEIGHT)),
         reduce=fields.boolean("reduce", True),
         link_bits=fields.integer("link_bits", 1, 1 << 16, 16),
         hop_mm=fields.number("hop_mm", 0, 1000) if fields.has("hop_mm") else 0.0,
-        row_dims=_dims(fields, "row_dims"),
-        col_dims=_dims(fields, "col_dims"),
-        constraint=_constraint(fields),
+        row_dims=read_dims(fields, "row_dims"),
+        col_dims=read_dims(fields, "col_dims"),
+        constraint=read_loops(fields),
         bus_bits=_buses(fields),
         chain=fields.choice("chain", AXES) if fields.has("chain") else "",
     )
@@ -189,7 +190,7 @@ def _buses(fields: Fields) -> tuple[tuple[Role, int], ...]:
     return found
 
 
-def _roles(fields: Fields, key: str, default: tuple[Role, ...]) -> tuple[Role, ...]:
+def read_roles(fields: Fields, key: str, default: tuple[Role, ...]) -> tuple[Role, ...]:
     """A list of roles in their fixed order; `[]` is none, where that is the default's meaning."""
     node = fields.node.entries.get(key)
     if isinstance(node, ListNode) and not node.items:
@@ -213,15 +214,16 @@ def _rate(fields: Fields, key: str) -> float | None:
     return fields.number(key, SLOWEST_RATE, FASTEST_RATE)
 
 
-def _constraint(fields: Fields) -> Constraint:
+def read_loops(fields: Fields, legal: Sequence[str] = DIMENSIONS) -> Constraint:
+    """What the key `loops` of a level says, if it is there; of `legal` dimensions."""
     section = fields.fields("loops", required=False)
     if section is None:
         return Constraint()
     constraint = Constraint(
-        dims=_dims(section, "dims"),
-        factors=_numbers(section, "factors"),
-        most=_numbers(section, "most"),
-        order=section.words("order", DIMENSIONS) if section.has("order") else (),
+        dims=read_dims(section, "dims", legal),
+        factors=_numbers(section, "factors", legal),
+        most=_numbers(section, "most", legal),
+        order=section.words("order", legal) if section.has("order") else (),
     )
     factors = dict(constraint.factors)
     for dim, most in constraint.most:
@@ -236,23 +238,23 @@ def _constraint(fields: Fields) -> Constraint:
     return constraint
 
 
-def _dims(fields: Fields, key: str) -> tuple[str, ...] | None:
+def read_dims(fields: Fields, key: str, legal: Sequence[str] = DIMENSIONS) -> tuple[str, ...] | None:
     """The dimensions that may have loops; `[]` for none, nothing for all."""
     if not fields.has(key):
         return None
     node = fields.node.entries[key]
-    return () if isinstance(node, ListNode) and not node.items else fields.words(key, DIMENSIONS)
+    return () if isinstance(node, ListNode) and not node.items else fields.words(key, legal)
 
 
-def _numbers(section: Fields, key: str) -> tuple[tuple[str, int], ...]:
+def _numbers(section: Fields, key: str, legal: Sequence[str]) -> tuple[tuple[str, int], ...]:
     """A mapping from dimensions to numbers of iterations."""
     inner = section.fields(key, required=False)
     if inner is None:
         return ()
     found = []
     for dim in inner.node.entries:
-        if dim not in DIMENSIONS:
-            inner.fault(dim, f"{section.name(key)!r} knows no dimension {dim[:40]!r}", closest(dim, DIMENSIONS))
+        if dim not in legal:
+            inner.fault(dim, f"{section.name(key)!r} knows no dimension {dim[:40]!r}", closest(dim, legal))
             inner.has(dim)
         else:
             found.append((dim, inner.integer(dim, 0 if key == "factors" else 1, 1 << 40)))

@@ -84,8 +84,12 @@ class Faults:
         if len(self._found) == MOST_FAULTS:
             self._found.append(Diagnostic("there are more faults, which are not listed", Span(self.file, span.line, 1)))
             self.raise_if_any()
+        self._found.append(self.fault(message, span, help))
+
+    def fault(self, message: str, span: Span, help: str) -> Diagnostic:
+        """A fault with its source line; it is not collected."""
         excerpt = self._lines[span.line - 1][:200] if 0 < span.line <= len(self._lines) else ""
-        self._found.append(Diagnostic(message, span, help, excerpt))
+        return Diagnostic(message, span, help, excerpt)
 
     def refuse(self, message: str, span: Span, help: str) -> NoReturn:
         """A fault beyond which nothing is read. Raises CompileError with all that have been found."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from dnnc.cli.levels_mapping import read_trees
+from dnnc.cli.levels_mapping import read_given
 from dnnc.cli.main import main
 from dnnc.frontend.components_memory import local_memory
 from dnnc.frontend.hierarchy_yaml import load_hierarchy
@@ -134,7 +134,7 @@ def test_a_misspelt_class_is_named(folder: Path, capsys: pytest.CaptureFixture[s
 def test_a_mapping(folder: Path) -> None:
     words = ["--problem", str(folder / "problem.yaml"), "--machine", str(folder / "arch.yaml")]
     assert main(["arch", "import", str(folder / "map.yaml"), *words, "-o", str(folder / "ours.yaml")]) == 0
-    tree = read_trees(str(folder / "ours.yaml"))[0]["layer"].tree
+    tree = read_given(str(folder / "ours.yaml")).trees["layer"].tree
     every = (Role.INPUT, Role.WEIGHT, Role.OUTPUT)
     assert tree.nodes == (
         Keep("dram", every),

@@ -182,13 +182,13 @@ def test_given_mappings_are_read_each_time(
     folder: Path, model: Path, searched: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
-    original = levels.read_trees
+    original = levels.read_given
 
-    def read_trees(path: str) -> Any:
+    def read_given(path: str) -> Any:
         read.append(path)
         return original(path)
 
-    monkeypatch.setattr(levels, "read_trees", read_trees)
+    monkeypatch.setattr(levels, "read_given", read_given)
     pins = tmp_path / "m.yaml"
     assert main(["cost", str(model), "--arch", "eyeriss_like", "--save-mapping", str(pins)]) == 0
     for _ in range(2):
