@@ -23,6 +23,7 @@ from .figures import DISTINCT, STEPS, TAKEN, TILE, Figures, Quantity
 from .space import Frame, Ints, chains, signature, too_many
 from .stock import Stock
 from .sums import EACH, FIRST, SHARED, table
+from .sums_one import table_of_one
 
 Floats = NDArray[np.float64]
 UNBOUNDED = 1 << 61
@@ -258,6 +259,13 @@ def _filled(
 
     def make() -> tuple[Floats, Floats]:
         new, kept = np.zeros((len(sizes), len(codes))), np.zeros((len(sizes), len(codes)))
+        if len(dims) == 1 and not clipped and not keyed:
+            one: Any = table_of_one
+            one(
+                extents[0], sizes[:, 0], np.array(modes, np.int64), np.array(places_of_blocks, np.int64), codes[:, 0],
+                blocks, coefficients, new, kept,
+            )  # fmt: skip
+            return new, kept
         compiled: Any = table
         compiled(
             np.array(extents, np.int64), sizes, np.array(modes, np.int64), np.array(places_of_blocks, np.int64), codes,
