@@ -106,7 +106,7 @@ def table_of_one(
     new: NDArray[np.float64],
     kept: NDArray[np.float64],
 ) -> None:
-    """Fill `new` and `kept` [chain, code]; `chains` [chain, slot] are sizes, `codes` [code], `coefficients` [axis, 1]."""
+    """Fill `new` and `kept` [chain, code] from `chains` [chain, slot], `codes` [code], `coefficients` [axis, 1]."""
     pairs = np.empty((2, extent + 72, 3), np.int64)
     loops = np.empty(count_blocks + 1, np.bool_)
     at = np.empty(2 * count_blocks + 1, np.int64)  # by code where its sums are
