@@ -73,7 +73,8 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         stats = prepared_stats(arguments)
     if arguments.explain:
-        from .explain import explain, gains, with_gains
+        from .explain import explain, gains
+        from .gains import with_gains
 
         given = arguments.mapping is not None or arguments.model.endswith(SUFFIX)
         with progress("map on machines with a doubled part"):

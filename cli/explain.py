@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import field, replace
+from dataclasses import replace
 
 from ..backends.cost.module import counted, nameless
 from ..ir.arch import Arch
@@ -18,20 +18,16 @@ from ..passes.map_cache import MapCache
 from ..passes.mapper import STOPPED, Mapper
 from ..passes.mapping import MappingOptions
 from .described import Json
-from .report import print_table
+from .gains import TIME_LIMIT_S, Gains, in_words, print_totals
 from .show import data_bytes
 from .stats import ridge
-
-TIME_LIMIT_S = 20.0  # for all variants of all layers, where the user sets none
-_LEAST = 0.005  # of the cycles: a gain that is worth a word
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
     """A machine of which one part is doubled; with `for_macs` that concerns layers with MACs alone."""
 
-    name: str
-    what: str
+    name: str  # of gains.PARTS
     change: Callable[[Arch], Arch]
     for_macs: bool = False
 
@@ -68,46 +64,12 @@ def _more_columns(arch: Arch) -> Arch:
 
 
 VARIANTS = (
-    Variant("rows", "rows of the array", _more_rows, True),
-    Variant("columns", "columns of the array", _more_columns, True),
-    Variant("lanes", "lanes of the vector and the post unit", _more_lanes),
-    Variant("bandwidth", "bus, bandwidth and requests of main memory", _wider_path),
-    Variant("capacity", "capacity of the local memories", _larger_memories),
+    Variant("rows", _more_rows, True),
+    Variant("columns", _more_columns, True),
+    Variant("lanes", _more_lanes),
+    Variant("bandwidth", _wider_path),
+    Variant("capacity", _larger_memories),
 )
-
-
-@dataclass
-class Gains:
-    """Cycles by layer and variant, of free mappings by the same options. `base` is of the machine as it is; None stands
-    for a mapping that there is not, or that the time did not suffice to find."""
-
-    base: dict[str, int] = field(default_factory=dict)
-    cycles: dict[str, dict[str, int | None]] = field(default_factory=dict)
-    left_out: list[str] = field(default_factory=list)
-    pinned: bool = False  # whether a mapping was given, which variants do not keep
-    alone: bool = False  # whether values stay in local memory, and layers are compared without
-
-    def add(self, layer: str, base: int, by_variant: dict[str, int | None]) -> None:
-        """The cycles of a layer, or of a stripe of one."""
-        self.base[layer] = self.base.get(layer, 0) + base
-        before = self.cycles.get(layer, dict.fromkeys(by_variant, 0))
-        self.cycles[layer] = {name: _plus(before[name], cycles) for name, cycles in by_variant.items()}
-
-    def drop(self, layers: Sequence[str]) -> None:
-        """Forget layers of which not all stripes were mapped."""
-        for layer in layers:
-            self.base.pop(layer, None)
-            self.cycles.pop(layer, None)
-        self.left_out = list(dict.fromkeys(layers))
-
-    def saved(self, layer: str, variant: str) -> float | None:
-        """The share of a layer's cycles that a variant saves; negative where it costs some."""
-        cycles, base = self.cycles.get(layer, {}).get(variant), self.base.get(layer, 0)
-        return None if cycles is None or not base else 1 - cycles / base
-
-
-def _plus(one: int | None, other: int | None) -> int | None:
-    return None if one is None or other is None else one + other
 
 
 def gains(module: Module, arch: Arch, time_limit_s: float | None, *, pinned: bool) -> Gains:
@@ -120,7 +82,7 @@ def gains(module: Module, arch: Arch, time_limit_s: float | None, *, pinned: boo
     cache = MapCache.of_user()
     machines = {each.name: each.change(arch) for each in VARIANTS}
     mappers = {name: Mapper(machine, options, cache, deadline) for name, machine in machines.items()}
-    found = Gains(pinned=pinned)
+    found = Gains(objective=options.objective, pinned=pinned)
     alike: dict[tuple[Nest, str], list[Nest]] = {}
     for nest in module.operations:
         if isinstance(nest, Nest) and nest.schedule is not None:
@@ -170,31 +132,6 @@ def _mapped_cycles(mapper: Mapper, nest: Nest, label: str) -> int | None:
         return None
 
 
-def with_gains(stats: Json, found: Gains) -> Json:
-    """The document with `explain` in each layer that was mapped anew: cycles as they are and by variant."""
-    layers = [
-        {**layer, "explain": {"base_cycles": found.base[layer["name"]], "cycles": found.cycles[layer["name"]]}}
-        if layer["name"] in found.base
-        else layer
-        for layer in stats["layers"]
-    ]
-    return {**stats, "layers": layers}
-
-
-def gain_rows(stats: Json) -> list[list[object]]:
-    """What `with_gains` added, as a table: a layer, and the share of its cycles that each variant saves."""
-    return [
-        [layer["name"], found["base_cycles"], *(_saved(found, each.name) for each in VARIANTS)]
-        for layer in stats["layers"]
-        if (found := layer.get("explain")) is not None
-    ]
-
-
-def _saved(found: Json, variant: str) -> float | None:
-    cycles = found["cycles"][variant]
-    return None if cycles is None or not found["base_cycles"] else 1 - cycles / found["base_cycles"]
-
-
 def explain(stats: Json, module: Module, arch: Arch, found: Gains) -> None:
     """Print why each layer is what it is: its place on the roofline, how far the units are from being the limit, its
     tiles, the reason of the pass that chose them, and what would help."""
@@ -217,8 +154,8 @@ def explain(stats: Json, module: Module, arch: Arch, found: Gains) -> None:
             print(f"  {_limits(layer)}")
         if name in nests:
             _print_mapping(nests[name], layer["mapping"])
-            print(f"  {_helps(layer, found)}")
-    _print_totals(stats, found)
+            print(f"  {in_words(layer, found)}")
+    print_totals(stats, found)
 
 
 def _print_mapping(nests: Sequence[Nest], mapping: Json) -> None:
@@ -263,58 +200,6 @@ def _limits(layer: Json) -> str:
     near = ", ".join(f"{unit} {busy / most:.2f}" for unit, busy in ordered)
     beyond = f"the layer takes {layer['cycles'] / most:.2f} x that, with start-up, fill, drain and waiting"
     return f"limits, of {most:.0f} cycles: {near}; {beyond}"
-
-
-def _helps(layer: Json, found: Gains) -> str:
-    name = layer["name"]
-    saved = {each: share for each in VARIANTS if (share := found.saved(name, each.name)) is not None}
-    if not saved:
-        return "what would help is not known: the time for that was up"
-    base, free = found.base[name], ""
-    of = "its cycles" if base == layer["cycles"] else "those"
-    if of == "those" and found.pinned:
-        free = f"without the given mapping it would take {base} cycles, in place of {layer['cycles']}; "
-    elif of == "those":
-        free = f"by itself (--fuse off) it takes {base} cycles; "
-    best = sorted((each for each in saved if saved[each] >= _LEAST), key=lambda each: -saved[each])
-    if not best:
-        return f"{free}no doubled part saves {_LEAST:.1%} of {of}"
-    first, *others = best
-    also = f" ({', '.join(f'{each.name} {saved[each]:.1%}' for each in others)})" if others else ""
-    return f"{free}twice the {first.what} would save {saved[first]:.1%} of {of}{also}"
-
-
-def _print_totals(stats: Json, found: Gains) -> None:
-    """What each variant would save of the whole model; layers that it does not concern stay as they are."""
-    others = sum(layer["cycles"] for layer in stats["layers"] if layer["name"] not in found.base)
-    base = others + sum(found.base.values())
-    if not found.base or not base:
-        return
-    rows: list[list[object]] = []
-    for each in VARIANTS:
-        cycles = others + sum(
-            found.base[name] if by_variant[each.name] is None else by_variant[each.name] or 0
-            for name, by_variant in found.cycles.items()
-        )
-        rows.append([f"{each.name}: {each.what}", cycles, f"{1 - cycles / base:.1%}"])
-    print()
-    print_table(["twice as many, mapped anew", "cycles", "saved"], rows, f"what would help, of {base} cycles")
-    given = sum(layer["cycles"] for layer in stats["layers"])
-    if found.pinned and base != given:
-        print(
-            f"the given mapping is kept by none of these: they are compared with the best mappings without it ({base}"
-            f" cycles), not with the {given} of the given one"
-        )
-    if found.alone:
-        print("layers between which values stay in local memory are compared by themselves (--fuse off)")
-    if found.left_out:
-        cycles = sum(layer["cycles"] for layer in stats["layers"] if layer["name"] in found.left_out)
-        counted_as = f"{cycles / base:.1%} of the cycles, which count as they are"
-        print(f"not mapped anew, as the time for that was up: {_listed(found.left_out)} ({counted_as})")
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
 def _certificate(mapping: Json) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ...ir.frozen import dataclass
 from ..described import Json
-from ..explain import VARIANTS, gain_rows
+from ..gains import PARTS, gain_table
 from ..show import has_instructions, host_note, layer_table, title_of
 from . import bars, charts, loops, palette, roofline, scatter, svg
 from .axes import joules, short, some
@@ -208,14 +208,14 @@ def _certificate(layer: Layer, memories: Sequence[str]) -> str:
 
 def _help(stats: Json) -> str:
     """What doubled parts of the machine would save, where `--explain` has found it out."""
-    rows = gain_rows(stats)
+    parts, rows = gain_table(stats)
     if not rows:
         return ""
-    listed = ", ".join(f"{each.what} ({each.name})" for each in VARIANTS)
+    listed = ", ".join(f"{PARTS[each]} ({each})" for each in parts)
     words = f"Shares of a layer's cycles that are saved where it is mapped anew with twice the {listed}."
     if left_out := sum(layer["where"] == "accelerator" for layer in stats["layers"]) - len(rows):
         words += f" The time did not suffice for {some(left_out, 'layer')}."
-    headers = ("layer", "cycles", *(each.name for each in VARIANTS))
+    headers = ("layer", "cycles", *parts)
     return f"<p>{escape(words)}</p>\n{table(headers, rows, 'Cycles saved by twice the part', kind='help', shares=True)}"
 
 
