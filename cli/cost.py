@@ -36,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="why each layer is what it is, and which part of the machine, doubled, would save how many of its cycles;"
         " maps each layer anew for that (20 s at most; --time-limit S sets another). On a machine with levels inside"
-        " the array: what bounds each layer, how long each part is held, and the loops",
+        " the array also how long each part is held, and the loops",
     )
     parser.add_argument("--masks", metavar="F", help="masks of pruned blocks (comes later)")
     parser.add_argument("--limit", action="append", default=[], metavar="cycles=N", help="or energy_pj=N")

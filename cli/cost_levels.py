@@ -17,7 +17,7 @@ _NOT_HERE = ("masks", "dump_ir", "passes")  # of the command line alone
 def run_levels(arguments: argparse.Namespace) -> int:
     """Cost `arguments.model` on the machine `arguments.arch`. Raises CompileError with every fault."""
     from ..backends.cost.accelergy_text import FILES
-    from .levels_model import levels_stats, refuse_unread
+    from .levels_model import levels_stats, lowered, refuse_unread
     from .show import print_report
     from .stats import exceeded, json_bytes
 
@@ -34,13 +34,21 @@ def run_levels(arguments: argparse.Namespace) -> int:
     costed = None
     with progress("import") as update:
         if arguments.explain or arguments.save_mapping or folder:
-            from .levels import cost_levels
+            from .levels import cost_lowered
             from .levels_stats import levels_document
 
-            costed = cost_levels(arguments.model, machine, taken, report=update, warn=warn)
+            model = lowered(arguments.model, machine, taken, update, warn)
+            costed = cost_lowered(model, machine, taken, update, warn)
             stats = levels_document(costed)
         else:
             stats = levels_stats(arguments.model, machine, taken, report=update, warn=warn)
+    if arguments.explain and costed is not None:
+        from .gains import with_gains
+        from .levels_gains import levels_gains
+
+        with progress("map on machines with a doubled part") as update:
+            found = levels_gains(model.module, costed, arguments.time_limit, update)
+        stats = with_gains(stats, found)
     written = []
     if arguments.json:
         written.append((arguments.json, json_bytes(stats)))
@@ -67,7 +75,7 @@ def run_levels(arguments: argparse.Namespace) -> int:
         if arguments.explain and costed is not None:
             from .levels_show import explain_levels
 
-            explain_levels(costed)
+            explain_levels(stats, costed, found)
         for text in beyond:
             print(text)
     return int(bool(beyond))

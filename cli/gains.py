@@ -11,11 +11,11 @@ from .report import print_table
 
 TIME_LIMIT_S = 20.0  # for all variants of all layers, where the user sets none
 PARTS = {
-    "rows": "rows of the array",
-    "columns": "columns of the array",
+    "rows": "rows of every array",
+    "columns": "columns of every array",
     "lanes": "lanes of the units beside the array",
-    "bandwidth": "bandwidth of main memory and of the way to it",
-    "local_bandwidth": "bandwidth of the local memories and of the buses to them",
+    "bandwidth": "bandwidth of main memory and of its bus",
+    "local_bandwidth": "bandwidth of the local memories and of their buses",
     "capacity": "capacity of the local memories",
 }
 _LEAST = 0.005  # of the cycles: a gain that is worth a word

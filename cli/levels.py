@@ -99,7 +99,7 @@ def cost_lowered(model: Lowered, machine: Hierarchy, options: Options, report: R
             layers.append(Layer(operation.name, operation.label, "accelerator", figures))
         else:
             name, within = operation.name, pinned.machines.get(operation.name, machine)
-            mapping = pinned.whole.get(name) or found[_key(operation, workload, within, objective)]
+            mapping = pinned.whole.get(name) or found[key_of(operation, workload, within, objective)]
             figures = product_layer(operation, machine, mapping.cost)
             rows += [] if name in pinned.whole else _beyond(name, figures, objective)
             kind = "whole" if name in pinned.whole else "part" if name in pinned.machines else ""
@@ -124,10 +124,10 @@ class _Pinned:
 
 # A layer of products: its workload without a name, the machine as far as it is left to the mapper, and the energy that
 # no mapping of it changes, where that is limited.
-_Key = tuple[Workload, Hierarchy, float]
+Key = tuple[Workload, Hierarchy, float]
 
 
-def _key(nest: Nest, workload: Workload, machine: Hierarchy, objective: Objective) -> _Key:
+def key_of(nest: Nest, workload: Workload, machine: Hierarchy, objective: Objective) -> Key:
     """What layers of one mapping have in common."""
     is_limited = objective.most_energy_pj < float("inf")
     return replace(workload, name=""), machine, beside_pj(nest, machine) if is_limited else 0.0
@@ -184,12 +184,12 @@ def _mapped(
     time_limit_s: float | None,
     report: Report,
     pinned: _Pinned,
-) -> Mapping[_Key, LevelMapping]:
+) -> Mapping[Key, LevelMapping]:
     """The best mapping of each different layer of products but of those that are `pinned` as a whole. Raises
     CompileError for every one that does not fit, and for layers without products that do not keep the limits."""
-    found: dict[_Key, LevelMapping] = {}
+    found: dict[Key, LevelMapping] = {}
     faults: list[Diagnostic] = []
-    wanted: dict[_Key, Workload] = {}
+    wanted: dict[Key, Workload] = {}
     for operation in module.operations:
         if not isinstance(operation, Nest) or operation.name in pinned.whole:
             continue
@@ -197,7 +197,7 @@ def _mapped(
         if workload is None:
             faults += _beyond(operation.name, vector_layer(operation, machine), objective, is_proven=True)
             continue
-        key = _key(operation, workload, pinned.machines.get(operation.name, machine), objective)
+        key = key_of(operation, workload, pinned.machines.get(operation.name, machine), objective)
         if key in wanted:
             continue
         if workload.points > MOST_POINTS:

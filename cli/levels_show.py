@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from ..ir.loop_tree_text import print_loop_tree
+from .described import Json
+from .gains import Gains, in_words, print_totals
 from .levels import Costed, Layer
 from .levels_stats import bound
 from .stats import LATENCY
 
 
-def explain_levels(costed: Costed) -> None:
-    """A paragraph a layer: what bounds it and by how much, its loop tree, and how sure that mapping is."""
-    for layer in costed.layers:
+def explain_levels(stats: Json, costed: Costed, found: Gains) -> None:
+    """A paragraph a layer: what bounds it and by how much, what would help, how sure its mapping is, and its loop tree;
+    then what would help the model. `stats` are those of `costed`."""
+    for layer, row in zip(costed.layers, stats["layers"], strict=True):
         by = "latency (the way in and out)" if bound(layer) == LATENCY else layer.figures.bound
         print(f"\n{layer.name}: bound by {by}, {layer.figures.cycles} cycles")
+        if layer.where == "host":
+            continue
         if layer.mapping is None or layer.workload is None:
+            print(f"  {in_words(row, found)}")
             continue
         cycles = layer.mapping.cost.cycles
         whole = cycles.total
@@ -24,8 +30,10 @@ def explain_levels(costed: Costed) -> None:
         print(
             f"  share of the time that each is held: {told}; way in and out {(cycles.fill + cycles.drain) / whole:.2f}"
         )
+        print(f"  {in_words(row, found)}")
         print(f"  {_certificate(layer, costed.objective.unit)}")
         print("\n".join(f"    {line}" for line in print_loop_tree(layer.mapping.tree).splitlines()))
+    print_totals(stats, found)
 
 
 def _certificate(layer: Layer, unit: str) -> str:

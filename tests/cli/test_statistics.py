@@ -114,7 +114,7 @@ def test_every_key_is_documented(tmp_path: Path) -> None:
     """Those of both kinds of machines, and what --explain adds; and no key is documented that nobody writes."""
     told = set(re.findall(r"`([a-z_0-9]+)`", (Path(dnnc.__file__).parent / "specs" / "statistics.md").read_text()))
     levels, explained = tmp_path / "levels.json", tmp_path / "explained.json"
-    assert main(["cost", DIGITS, "--arch", "eyeriss_like", "--json", str(levels)]) == 0
+    assert main(["cost", DIGITS, "--arch", "eyeriss_like", "--explain", "--json", str(levels)]) == 0
     assert main(["cost", DIGITS, "--arch", "edge8", "--explain", "--json", str(explained)]) == 0
     written = keys(SCHEMA) | keys(json.loads(levels.read_text())) | keys(json.loads(explained.read_text()))
     assert written - told == set()
