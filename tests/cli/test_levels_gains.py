@@ -284,3 +284,17 @@ def test_a_given_mapping_is_compared_with_free_ones(
     assert f"  without the given mapping it would take {free} cycles, in place of {given}; twice the " in text
     assert found["square"]["explain"] == explained["square"]["explain"]
     assert "the given mapping is kept by none of these" in text
+
+
+def test_a_mapping_given_in_part_is_compared_with_free_ones(
+    folder: Path, explained: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of two layers that are alike the one is left to the mapper: its mapping is the free one of the other."""
+    mapping = folder / "given.map.yaml"
+    mapping.write_text("layers: {square: {levels: {pe: {row_dims: [], col_dims: []}}}}\n")
+    found = cost(folder, MACHINE, "--explain", "--mapping", str(mapping))
+    text = capsys.readouterr().out
+    free, given = explained["square"]["cycles"], found["square"]["cycles"]
+    assert given > free == found["again"]["cycles"]
+    assert found["square"]["explain"] == found["again"]["explain"] == explained["square"]["explain"]
+    assert text.count(f"without the given mapping it would take {free} cycles, in place of {given}; twice the ") == 1
