@@ -115,7 +115,7 @@ def lower_binary(context: Context, node: Node) -> None:
             a, b = b, a
         qa, qb = context.tensor(a).quantization, context.tensor(b).quantization
         assert qa is not None and qb is not None and target.quantization is not None
-        scalars = qadd_scalars(qa, qb, target.quantization)
+        scalars = qadd_scalars(node.name, qa, qb, target.quantization)
         body = Body(BodyOp.QADD, "a", "b", attributes=tuple(scalars.items()))
         chain.step(PostOp.SATURATE, None, type=str(target.type))
         points = (0, 0)

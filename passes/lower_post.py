@@ -14,13 +14,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field
 from fractions import Fraction
-from math import inf, isnan
+from math import inf, isfinite, isnan
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..ir.affine import Affine
-from ..ir.diagnostics import ensure
+from ..ir.diagnostics import CompileError, Diagnostic, ensure
 from ..ir.frozen import dataclass
 from ..ir.graph import Attribute, Node, Stage, ValueType
 from ..ir.nest import VALUE, Post, PostOp, Role
@@ -176,7 +176,7 @@ class PostChain:
         else:
             other = self.context.tensor(stage.operand).quantization
             assert other is not None and self.running.quantization is not None and stage.result.quantization is not None
-            scalars = qadd_scalars(self.running.quantization, other, stage.result.quantization)
+            scalars = qadd_scalars(self.node.name, self.running.quantization, other, stage.result.quantization)
             operand = self.broadcast("residual", self.context.view(stage.operand), Role.AUX)
             self.step(PostOp.QADD, operand, **scalars, type=str(stage.result.type))
         self.running = stage.result
@@ -249,10 +249,19 @@ def quantized_scalar(real: float, quantization: Quantization, kind: ElementType)
     return kind.minimum if isnan(code) else int(min(max(code, kind.minimum), kind.maximum))
 
 
-def qadd_scalars(a: Quantization, b: Quantization, y: Quantization) -> dict[str, Attribute]:
-    """ra = sa / sy, rb = sb / sy, base = zy - fma(za, ra, rb * zb), in float32 (specs/arithmetic.md, QLinearAdd)."""
-    ra, rb = F32(a.scale[0]) / F32(y.scale[0]), F32(b.scale[0]) / F32(y.scale[0])
-    product = F32(rb * F32(b.zero_point[0]))
+def qadd_scalars(name: str, a: Quantization, b: Quantization, y: Quantization) -> dict[str, Attribute]:
+    """ra = sa / sy, rb = sb / sy, base = zy - fma(za, ra, rb * zb), in float32 (specs/arithmetic.md, QLinearAdd).
+
+    Raises CompileError where that exceeds float32, which names the addition.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        ra, rb = F32(a.scale[0]) / F32(y.scale[0]), F32(b.scale[0]) / F32(y.scale[0])
+        product = F32(rb * F32(b.zero_point[0]))
+        total = F32(ra * F32(a.zero_point[0])) + product
+    if not all(map(isfinite, (ra, rb, total))):
+        scales = f"{a.scale[0]:.6g} and {b.scale[0]:.6g} to {y.scale[0]:.6g}"
+        message = f"the addition {name!r} takes scales of {scales}, whose ratios times zero points exceed float32"
+        raise CompileError(Diagnostic(message, help="scales, or data to calibrate with, of like magnitudes"))
     fused = rounded_to_float32(Fraction(a.zero_point[0]) * Fraction(float(ra)) + Fraction(float(product)))
     return {"ra": float(ra), "rb": float(rb), "base": float(F32(F32(y.zero_point[0]) - fused))}
 

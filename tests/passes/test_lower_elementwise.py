@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.graph import Stage, ValueType
 from dnnc.ir.nest import BodyOp, PostOp
 from dnnc.ir.types import ElementType as T
@@ -149,8 +150,14 @@ def test_dequantising_channels_with_zero_points() -> None:
 )
 def test_scalars_of_quantised_additions(a: float, b: float, y: float, za: int, zb: int, zy: int) -> None:
     want = arithmetic.qadd_scalars(arithmetic.Scale(a, za), arithmetic.Scale(b, zb), arithmetic.Scale(y, zy))
-    have = qadd_scalars(q(a, za), q(b, zb), q(y, zy))
+    have = qadd_scalars("sum", q(a, za), q(b, zb), q(y, zy))
     assert [np.float32(each) for each in have.values()] == list(want)
+
+
+@pytest.mark.parametrize(("a", "b", "y"), [(1.0, 1e37, 1e-1), (1e37, 1.0, 1e-1), (2e36, 2e36, 1.0), (1.0, 1e30, 1e-30)])
+def test_scales_whose_ratios_are_no_floats_are_told(a: float, b: float, y: float) -> None:
+    with pytest.raises(CompileError, match="the addition 'sum' takes scales of"):
+        qadd_scalars("sum", q(a, 100), q(b, 100), q(y, 0))
 
 
 def test_the_order_of_quantised_addition_is_the_references() -> None:
