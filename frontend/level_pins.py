@@ -107,6 +107,10 @@ class _Narrowing:
             col_dims=self._lanes(level.name, "col_dims", level.col_dims),
             constraint=self._constraint(level, level.constraint),
         )
+        if narrowed.constraint.order != level.constraint.order:
+            self._fault(
+                "loops.order", f"the loops of {level.name!r} have no order", "its lanes work at once: leave it out"
+            )
         factors = [(dim, min(factor, self.points.get(dim, 1))) for dim, factor in narrowed.constraint.factors]
         fixed = replace(narrowed, constraint=Constraint(factors=tuple(factors)))
         check_lanes(fixed, self.section.faults, inner(self.section.node, "loops.factors").span)

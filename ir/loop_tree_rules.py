@@ -311,7 +311,8 @@ def constraints_hold(mapping: _Mapping) -> Iterator[Diagnostic]:
         end = max([place + 1 for place in mapping.owned[level.name]] + nodes, default=end)
         yield from _dims_are_free(mapping, level, owned)
         yield from _factors_are_fixed(mapping, level, owned, mapping.pieces[end])
-        for first, last in pairwise([-1, *nodes, len(mapping.tree.nodes)]):
+        # Lanes work at once: they have no order.
+        for first, last in pairwise([-1, *nodes, len(mapping.tree.nodes)] if isinstance(level, Store) else []):
             yield from _order_is_kept(mapping, level, [place for place in owned if first < place < last])
 
 
@@ -344,7 +345,7 @@ def _factors_are_fixed(
         if not factor and left[dim] > 1:
             message = f"{level.name!r} leaves pieces of {left[dim]} points of {dim}"
             yield mapping.fault(at, message, "the machine has all that is left of it there")
-        elif factor and iterations != min(factor, mapping.workload.extents[dim]):
+        elif factor and min(iterations, points := mapping.workload.extents[dim]) != min(factor, points):
             message = f"{level.name!r} has {iterations} iterations over {dim}"
             yield mapping.fault(at, message, f"the machine fixes {factor}")
     for dim, most in level.constraint.most:

@@ -39,6 +39,11 @@ class Slot:
         return min([UNLIMITED, *[each.pieces for each in self.bounds if not each.exact]])
 
     @property
+    def together(self) -> int:
+        """Of a fan-out with two axes, along both."""
+        return min([UNLIMITED, *[each.pieces for each in self.bounds if each.key.startswith("loops.most")]])
+
+    @property
     def factor(self) -> int | None:
         return next((each.pieces for each in self.bounds if each.exact), None)
 
@@ -107,7 +112,7 @@ def _sizes(slots: tuple[Slot, ...], extent: int) -> Sizes:
     for slot in slots:
         steps: dict[_State, list[_State]] = {}
         for state in reached:
-            for after in _after(state, slot):
+            for after in _after(state, slot, extent):
                 steps.setdefault(after, []).append(state)
         before.append(steps)
         reached = set(steps)
@@ -122,17 +127,15 @@ def _sizes(slots: tuple[Slot, ...], extent: int) -> Sizes:
     return Sizes(tuple(reversed(outside)), tuple(reversed(lanes)), left)
 
 
-def _after(state: _State, slot: Slot) -> Iterator[_State]:
+def _after(state: _State, slot: Slot, extent: int) -> Iterator[_State]:
     reach, split, start = state
     start = reach if slot.opens_pair or not slot.closes_pair else start
-    for size in pieces(reach, slot.most, evenly=split and not slot.axis and slot.factor is None):
-        if slot.factor is not None and not slot.opens_pair and not _exactly(start, size, slot.factor):
-            continue
-        yield size, split or (not slot.axis and size < reach), start if slot.opens_pair else 0
-
-
-def _exactly(points: int, size: int, factor: int) -> bool:
-    return size == 1 if factor == 0 else -(-points // size) == factor
+    factor, together = slot.factor, slot.together
+    for size in pieces(reach, slot.most, evenly=split and not slot.axis and factor is None):
+        made = -(-start // reach) * -(-reach // size)
+        fixed = factor is None or (size == 1 if factor == 0 else min(made, extent) == factor)
+        if slot.opens_pair or (fixed and made <= together):
+            yield size, split or (not slot.axis and size < reach), start if slot.opens_pair else 0
 
 
 def different(slots: Iterable[Slot]) -> list[Bound]:

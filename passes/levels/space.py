@@ -182,16 +182,18 @@ def pieces(reach: int, most: int, evenly: bool = False) -> list[int]:
 @dataclass(frozen=True, slots=True)
 class _Rule:
     """How many pieces of a dimension a slot may make: at most `most`, exactly `factor`, or (0) as many as points. Those
-    of all slots of its store are judged together if it is `one_of_several`."""
+    of all slots of its store are judged together if it is `one_of_several`; those of both axes of a fan-out are at most
+    `together`."""
 
     most: int
     factor: int | None
     one_of_several: bool = False
+    together: int = UNLIMITED
 
 
 def _rule(frame: Frame, slot: Slot, dim: str) -> _Rule:
     level = frame.level(slot)
-    most, factor = (slot.lanes, None) if slot.axis else (UNLIMITED, None)
+    most, factor, together = slot.lanes if slot.axis else UNLIMITED, None, UNLIMITED
     if isinstance(level, FanOut):
         legal = level.row_dims if slot.axis == "rows" else level.col_dims
         if legal is not None and dim not in legal:
@@ -199,14 +201,15 @@ def _rule(frame: Frame, slot: Slot, dim: str) -> _Rule:
     for each in frame.pin.of(level):
         if each.dims is not None and dim not in each.dims:
             most = 1
-        most = min(most, dict(each.most).get(dim, most))
+        together = min(together, dict(each.most).get(dim, together))
         factor = dict(each.factors).get(dim, factor)
+    most = min(most, together)
     if factor is not None:
         factor = min(factor, frame.workload.extents[dim])  # a layer with fewer points has them all there
     if factor == 1:
         most, factor = 1, None
     several = isinstance(level, Store) and sum(each.level == slot.level for each in frame.slots) > 1
-    return _Rule(min(most, factor) if several and factor else most, factor, several)
+    return _Rule(min(most, factor) if several and factor else most, factor, several, together)
 
 
 _CHAINS = Stock(1 << 25)
@@ -264,10 +267,9 @@ def _chains(extent: int, slots: tuple[Slot, ...], rules: list[_Rule]) -> Ints | 
                     continue
                 key = size, split or (not slot.axis and size < reach)
                 after.setdefault(key, []).extend((*each, size) for each in found)
-        if rule.factor is not None and both and slot.axis == "cols":
-            for (size, split), found in after.items():
-                legal = [each for each in found if _exactly(_before(each, place, extent), size, rule.factor)]
-                after[size, split] = legal
+        if both and slot.axis == "cols" and (rule.factor is not None or rule.together < UNLIMITED):
+            for key, found in after.items():
+                after[key] = [each for each in found if _fits_both(each, place, extent, rule)]
         table = after
         if sum(map(len, table.values())) > MOST_CHAINS:
             return None
@@ -302,8 +304,14 @@ def _both_axes(slots: tuple[Slot, ...], place: int) -> bool:
     return bool(slot.axis) and sum(each.level == slot.level for each in slots) == 2
 
 
-def _before(chain: tuple[int, ...], place: int, extent: int) -> int:
-    return chain[place - 2] if place >= 2 else extent
+def _fits_both(chain: tuple[int, ...], place: int, extent: int, rule: _Rule) -> bool:
+    """Whether the pieces along both axes of a fan-out, of which the second is at `place`, are as many as they may be;
+    where all points lie there lanes may stay idle."""
+    before = chain[place - 2] if place >= 2 else extent
+    pieces = -(-before // chain[place - 1]) * -(-chain[place - 1] // chain[place])
+    if rule.factor is not None and (chain[place] > 1 if rule.factor == 0 else min(pieces, extent) != rule.factor):
+        return False
+    return pieces <= rule.together
 
 
 def orders(frame: Frame, slot: Slot) -> list[tuple[str, ...]]:

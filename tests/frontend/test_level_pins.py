@@ -89,6 +89,7 @@ def test_what_says_nothing_changes_nothing() -> None:
         ("{pe: {loops: {factors: {m: 4}}}}", 36, "'pe' is to have 4 iterations over m", "the machine fixes 2"),
         ("{pe: {loops: {factors: {c: 3}}}}", 32, "the factors of 'pe' along rows need 3 lanes; it has 2", "at most 2"),
         ("{pe: {row_dims: [c], col_dims: []}}", 14, "(m: 2) fit its lanes in no way", "2 in all, and along cols, 4"),
+        ("{pe: {loops: {order: [m]}}}", 30, "the loops of 'pe' have no order", "its lanes work at once: leave it out"),
         ("{glb: {row_dims: [m]}}", 16, "unknown key 'row_dims' in 'levels.glb'", "legal: holds, keeps, loops"),
         ("{pe: {keeps: [input]}}", 15, "unknown key 'keeps' in 'levels.pe'", "legal: col_dims, loops, row_dims"),
         ("{pe: {loops: {factors: {m: two}}}}", 36, "must be a number, found 'two'", "`m: 0`"),

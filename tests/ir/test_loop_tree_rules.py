@@ -296,3 +296,20 @@ def test_where_a_place_names_the_mapping_the_message_does_not() -> None:
     (fault,) = loop_tree_faults(WORK, MACHINE, tree, places, whole)
     assert (fault.message, fault.span) == ("pieces of 4 points of m are left inside of all loops", whole)
     assert fault.help == "a loop `temporal m 1` runs over them; to fix a part of a mapping give `levels:`, not `tree:`"
+
+
+def test_lanes_along_both_axes_count_together_and_have_no_order() -> None:
+    """Two rows times two columns are four iterations over m; loops of a fan-out may stand in any order."""
+    text = (
+        SOUND.replace("temporal m 1\n", "").replace("spatial c 1", "spatial m 2").replace("spatial p 1", "spatial m 1")
+    )
+    text = f"{text}temporal p 1\ntemporal c 1\n"
+
+    def told(constraint: Constraint) -> list[str]:
+        machine = replace(MACHINE, levels=(DRAM, GLB, replace(PE, row_dims=None, constraint=constraint), SPAD, LANES))
+        return [message.rpartition(": ")[2] for _, message, _ in faults_of(text, machine)]
+
+    assert told(Constraint(most=(("m", 4),), factors=(("m", 4),))) == []
+    assert told(Constraint(most=(("m", 3),))) == told(Constraint(factors=(("m", 6),)))
+    assert told(Constraint(most=(("m", 3),))) == ["'pe' has 4 iterations over m"]
+    assert told(Constraint(order=("p", "m"))) == []

@@ -13,7 +13,7 @@ from dnnc.benchmarks.levels_layers import conv
 from dnnc.benchmarks.levels_mapper import machine_named
 from dnnc.ir.arch import EnergyRow
 from dnnc.ir.diagnostics import CompileError
-from dnnc.ir.hierarchy import Constraint, FanOut, Hierarchy, Store, Tiles
+from dnnc.ir.hierarchy import OPERAND_ROLES, Constraint, FanOut, Hierarchy, Store, Tiles
 from dnnc.ir.loop_tree_rules import loop_tree_faults
 from dnnc.ir.nest import Role
 from dnnc.passes.levels import search
@@ -260,3 +260,28 @@ def test_of_mappings_with_equal_cycles_one_of_less_energy_is_taken(monkeypatch: 
     assert settled.optimal
     assert settled.cost.cycles.total == first.cost.cycles.total < least.cost.cycles.total
     assert least.cost.total_energy_pj <= settled.cost.total_energy_pj < 0.5 * first.cost.total_energy_pj
+
+
+@pytest.mark.parametrize(
+    "constraint",
+    [
+        Constraint(most=(("m", 3),)),
+        Constraint(most=(("m", 3), ("k", 1))),
+        Constraint(factors=(("m", 4),)),
+        Constraint(factors=(("m", 5),)),
+        Constraint(factors=(("m", 6), ("k", 1))),
+        Constraint(factors=(("m", 0),)),
+    ],
+)
+def test_what_both_axes_of_a_fan_out_do_together(constraint: Constraint) -> None:
+    """Five points of m over 2 x 3 lanes: `factors` and `most` are of rows times columns; all there, a lane is idle."""
+    e = {"m": 5, "k": 2}
+    work = workload("product", e, [plain("k", e)], [plain("m", e), plain("k", e)], [plain("m", e)])
+    levels = (Store("dram", OPERAND_ROLES, 8, shared_words_per_cycle=1.0), FanOut("pe", 2, 3, constraint=constraint))
+    rows = tuple(EnergyRow("dram", action, 5.0, "made up") for action in ("read_word", "write_word"))
+    machine = Hierarchy("lanes", 10**9, levels, tuple((role, 8) for role in OPERAND_ROLES), rows)
+    costs = costs_of_all(work, machine, MOST_TREES)
+    found = map_levels(work, machine, "latency")
+    assert costs and found is not None and found.optimal
+    assert not list(loop_tree_faults(work, machine, found.tree))
+    assert found.objective == min(each.cycles.total for each in costs)
