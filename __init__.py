@@ -61,10 +61,13 @@ def cost(
     model: str | PathLike[str],
     arch: str | PathLike[str] | Arch,
     options: Options = _DEFAULTS,
+    *,
+    points: bool = False,
 ) -> dict[str, Any]:
     """What a model costs on a machine, in the schema `dnnc.stats/1`, without a program; arguments as for `compile`.
 
-    `arch` may be a machine with levels inside the array as well (specs/hierarchy.md).
+    `arch` may be a machine with levels inside the array as well (specs/hierarchy.md); on others, `points` asks for what
+    the mapper evaluated, as `--json` has it, which is looked for once more.
     """
     if isinstance(arch, str | PathLike):
         from .frontend.hierarchy_yaml import load_hierarchy
@@ -73,7 +76,7 @@ def cost(
             return _cost_levels(model, machine, options)
     from .cli.request import costed_model
 
-    return _asked(costed_model, model, arch, options)
+    return _asked(partial(costed_model, pictured=points), model, arch, options)
 
 
 def _cost_levels(model: str | PathLike[str], machine: Hierarchy, options: Options) -> dict[str, Any]:

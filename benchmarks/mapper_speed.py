@@ -17,8 +17,9 @@ from dnnc.passes import map_search
 from dnnc.passes.dataflow import dataflows_for
 from dnnc.passes.map_bound import bound_box
 from dnnc.passes.map_box import Scratch, note_box, note_others
-from dnnc.passes.map_branch import Roots, widest
+from dnnc.passes.map_branch import widest
 from dnnc.passes.map_goal import Goal
+from dnnc.passes.map_orders import Roots
 from dnnc.passes.map_problem import Ints, Problem
 from dnnc.passes.map_queue import ROOT, Queue, left_over
 from dnnc.passes.map_search import Found

@@ -41,8 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
     from ..ir.dump import write_dump
     from ..passes.pipeline import PIPELINE
     from .report import words_beside
-    from .request import prepare
-    from .session import cost_document, with_program
+    from .request import pictured_stats, prepare
+    from .session import with_program
     from .show import machine_name
     from .stats import host_price, json_bytes
 
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     module, arch, report = prepare(arguments)
     # What can be refused comes before the first file is written.
     if arguments.emit == "ir":
-        files = [(arguments.json, json_bytes(cost_document(module, arch)))] if arguments.json else []
+        files = [(arguments.json, json_bytes(pictured_stats(arguments, module, arch)))] if arguments.json else []
         dump = write_dump(module, output.parent, output.name.removesuffix(suffix))
         write_files(files)
         with words_beside(arguments.json):
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
         main: bytes | Iterable[bytes] = disassemble(program).encode()
     else:
         main = program_parts(program)
-    stats = [(arguments.json, json_bytes(cost_document(module, arch)))] if arguments.json else []
+    stats = [(arguments.json, json_bytes(pictured_stats(arguments, module, arch)))] if arguments.json else []
     write_files([(output, main), *stats])
     on_host = sum(region.where == "host" for region in program.regions)
     machine = machine_name(arch.name, arguments.arch)

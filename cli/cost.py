@@ -28,7 +28,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     add_options(parser)
     add_json(parser)
-    parser.add_argument("--html", metavar="F", help="the report as a page of its own")
+    parser.add_argument(
+        "--html",
+        metavar="F",
+        help="the report as a page of its own. For its scatters, as for those of --json, what the mapper evaluated is"
+        " looked for once more",
+    )
     parser.add_argument("--save-mapping", metavar="F", help="all decisions, for --mapping")
     parser.add_argument("--accelergy", metavar="DIR", help="the machine, its counts and prices in Accelergy's files")
     parser.add_argument(
@@ -54,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..ir.stats import by_layer
     from .mapping_file import mapping_text
     from .report import progress, words_beside
-    from .request import prepare, prepared_stats
+    from .request import pictured_stats, prepare, prepared_stats
     from .session import cost_document
     from .show import print_report
     from .stats import exceeded, json_bytes
@@ -67,11 +72,12 @@ def run(arguments: argparse.Namespace) -> int:
     if folder is not None:
         refuse_file(folder)
     refuse_outputs([*outputs, *(folder / name for name in FILES if folder.exists())] if folder else outputs, arguments)
+    pictured = bool(arguments.json or arguments.html)
     if arguments.explain or arguments.save_mapping or folder or arguments.dump_ir:
         module, arch, _ = prepare(arguments)
-        stats = cost_document(module, arch)
+        stats = pictured_stats(arguments, module, arch) if pictured else cost_document(module, arch)
     else:
-        stats = prepared_stats(arguments)
+        stats = prepared_stats(arguments, pictured)
     if arguments.explain:
         from .explain import explain, gains
         from .gains import with_gains

@@ -8,11 +8,11 @@ that is there says what would be computed again. It is taken on trust: nothing e
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -67,6 +67,30 @@ class KeptStats(ContentCache):
         """Keep statistics, with what a user was warned of."""
         self.write(key, {"stats": stats, "warnings": list(warnings)})
         self.close()
+
+    def read_points(self, key: str) -> dict[str, Any] | None:
+        """What the searches of the layers evaluated (passes/map_points.py), by layer, if it is known: for pictures, in
+        an entry of its own, which no other command reads."""
+        match self.read(_beside(key)):
+            case {"points": dict(points)} if all(map(_are_points, points.values())):
+                return points
+        return None
+
+    def write_points(self, key: str, points: Mapping[str, Sequence[tuple[int, float]]]) -> None:
+        """Keep them."""
+        self.write(_beside(key), {"points": dict(points)})
+        self.close()
+
+
+def _are_points(value: object) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(each, list) and len(each) == 2 and all(isinstance(figure, int | float) for figure in each)
+        for each in value
+    )
+
+
+def _beside(key: str) -> str:
+    return hashlib.sha256(f"points of {key}".encode()).hexdigest()
 
 
 def _key(module: Module, *others: object) -> str:

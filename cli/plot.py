@@ -30,11 +30,11 @@ KINDS = {
     "cycles": "a bar a layer, with what array and main memory alone would take",
     "traffic": "bytes by operand: of all memories, or with --memory a bar a layer",
     "mapping": "the loop nest of a layer, from main memory inwards",
-    "scatter": "the mappings of a layer that the mapper evaluated, by cycles and energy (machines with levels inside)",
+    "scatter": "the mappings of a layer that the mapper evaluated, by cycles and energy",
 }
 _WHERE = {
     "mapping": "those of `dnnc cost` have one for each layer of the accelerator",
-    "scatter": "those of `dnnc cost` on a machine with levels inside the array have them, of products",
+    "scatter": "those of `dnnc cost` have them, of layers that the mapper searched for by themselves",
 }
 MOST_DOCUMENTS = 8
 

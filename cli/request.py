@@ -17,7 +17,7 @@ from ..ir.dump import SUFFIX
 from ..ir.frozen import dataclass
 from ..ir.module import Header, Module
 from ..ir.nest import Nest
-from ..passes.mapping import Pin
+from ..passes.mapping import MappingOptions, Pin
 from ..passes.pipeline import Options as PassOptions
 from ..passes.pipeline import Pass, named, remaining
 from . import arguments as command_line
@@ -28,6 +28,7 @@ from .kept_stats import KeptStats
 from .options import pass_options
 from .report import progress, warn
 from .session import ORDER, ModelInputs, Report, cost_document, dump_name, loaded, silent, transform
+from .stats import with_points
 
 MOST_NAMED = 4  # layers, in a warning
 
@@ -63,23 +64,43 @@ def costed_model(
     passes: Sequence[Pass] | None = None,
     report: Report = silent,
     warn: Report = silent,
+    pictured: bool = False,
 ) -> Json:
-    """The statistics of an `.onnx` file or of a dump, as `scheduled_model` and `cost_document` make them; what has not
-    changed since an earlier command is not made again (kept_stats.py)."""
+    """The statistics of an `.onnx` file or of a dump, as `scheduled_model` and `cost_document` make them, with points
+    for pictures if it is `pictured`; what has not changed since an earlier command is not made again (kept_stats.py).
+    """
     asked = _asked(model, arch, options, passes, None, report, warn)
     kept = KeptStats.of_user()
     key = kept.key(asked.module, asked.arch, asked.options, asked.passes)
     known = kept.read_stats(key)
+    points = kept.read_points(key) if pictured else None
+    if known is None or (pictured and points is None):
+        module = transform(asked.module, asked.arch, asked.options, asked.passes, report=report)
     if known is None:
         warnings: list[str] = []
-        module = transform(asked.module, asked.arch, asked.options, asked.passes, report=report)
         warn_of_layers(module, asked.arch, options, asked.options.mapping.pins, warnings.append)
         known = cost_document(module, asked.arch), warnings
         if not any(_stopped(module)):
             kept.write_stats(key, *known)
     for text in known[1]:
         warn(text)
-    return known[0]
+    if not pictured:
+        return known[0]
+    if points is None:
+        points = evaluated_points(module, asked.arch, asked.options.mapping, report)
+        if asked.options.mapping.time_limit_s is None:
+            kept.write_points(key, points)
+    return with_points(known[0], points, asked.arch)
+
+
+def evaluated_points(
+    module: Module, arch: Arch, options: MappingOptions, report: Report = silent
+) -> dict[str, list[tuple[int, float]]]:
+    """What the searches of a module's layers evaluated, as cycles and pJ."""
+    from ..passes.map_points import points_by_layer  # compiled code, which what is kept does without
+
+    report("search again, for the pictures of what was evaluated")
+    return points_by_layer(module, arch, options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,11 +236,19 @@ def prepare(arguments: argparse.Namespace) -> tuple[Module, Arch, Report]:
     return module, arch, _show
 
 
-def prepared_stats(arguments: argparse.Namespace) -> Json:
-    """The statistics that a command line asks for."""
+def prepared_stats(arguments: argparse.Namespace, pictured: bool) -> Json:
+    """The statistics that a command line asks for, with points for pictures if they are `pictured`."""
     with progress("import") as update:
         words = (arguments.model, arguments.arch, command_line.options(arguments))
-        return costed_model(*words, passes=_passes(arguments), report=_reporter(update), warn=warn)
+        return costed_model(*words, passes=_passes(arguments), report=_reporter(update), warn=warn, pictured=pictured)
+
+
+def pictured_stats(arguments: argparse.Namespace, module: Module, arch: Arch) -> Json:
+    """The statistics of a module that `prepare` made, with points for pictures."""
+    stats = cost_document(module, arch)
+    with progress("") as update:
+        mapping = pass_options(command_line.options(arguments), module.header, arguments.model).mapping
+        return with_points(stats, evaluated_points(module, arch, mapping, _reporter(update)), arch)
 
 
 def _passes(arguments: argparse.Namespace) -> Sequence[Pass] | None:

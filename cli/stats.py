@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from math import isclose
 
-from ..backends.cost.price import LEAKAGE, area_um2
+from ..backends.cost.price import LEAKAGE, area_um2, leakage_pj
 from ..ir.arch import MAIN_MEMORY, Arch, Host, LeakageRow
 from ..ir.nest import Nest, Role
 from ..ir.stats import LayerCounts
@@ -111,7 +112,23 @@ def _mapping(
         "evaluated": sum(each.evaluated for each in schedules),
         "stripes": len(nests),
         "nest": nest_json(nests[len(nests) // 2], arch),
+        "points": None,
     }
+
+
+def with_points(stats: Json, points: Mapping[str, Sequence[tuple[int, float]]], arch: Arch) -> Json:
+    """The document with what the searches of its layers evaluated, as cycles and pJ without leakage by layer, each
+    beside the layer's own figures, which stand last; layers of which nothing is known have an empty list."""
+    layers = []
+    for row in stats["layers"]:
+        mapping = row["mapping"]
+        if mapping is not None:
+            own = row["cycles"], sum(row["energy_pj"].values())
+            found = [(cycles, pj + leakage_pj(cycles, arch)) for cycles, pj in points.get(row["name"], ())]
+            others = [each for each in found if each[0] != own[0] or not isclose(each[1], own[1])]
+            mapping = {**mapping, "points": [[*each] for each in (*others, own)] if found else []}
+        layers.append({**row, "mapping": mapping})
+    return {**stats, "layers": layers}
 
 
 def _total(arch: Arch, batch: int, layers: Sequence[LayerCounts], energies_pj: Sequence[Mapping[str, float]]) -> Json:

@@ -15,6 +15,7 @@ from ..ir.compiled import compiled, compiled_entry, inlined
 from .map_bound import UNDECIDED, bound_box, fits, with_copies
 from .map_box import MAY_BE_TWICE, PINNED, Scratch, is_legal, is_settled, note_box, note_others
 from .map_goal import Goal, enough_cycles, value_of
+from .map_orders import LOOPS_HERE, ORDER, SIZES, Roots, is_repeated, loops_of, permutation
 from .map_plan import UNKNOWN, Walk
 from .map_problem import Floats, Ints, Problem
 from .map_queue import (
@@ -43,7 +44,8 @@ from .map_queue import (
     offer,
     take,
 )
-from .map_tables import FEWEST, LEFT, LO, Tables
+from .map_seen import Seen, is_kept, keep_seen, seen_of
+from .map_tables import LEFT, LO, Tables
 from .map_transfers import MISFIT
 from .map_walk import walk_cycles
 from .objective import ROUNDING
@@ -51,26 +53,12 @@ from .objective import ROUNDING
 DONE, PAUSED, FULL, ASKED = range(4)
 PLUNGE_BOUNDS = 500  # the most of a plunge
 BELOW, OF_BEST = 0, 1  # of the values of the best
-# Rows of `work`: loops of two mappings, sizes, loops as they are walked.
-LOOPS_HERE, LOOPS_THERE, SIZES, ORDER = range(4)
-
-
-class Roots(NamedTuple):
-    """Where the search begins: a dataflow and a class of orders of main-memory loops each, with its `loop_bits`.
-    `signatures`, a number for each dimension: neighbouring loops of equal number may be exchanged and move the same.
-    `ordered`: sums have an order."""
-
-    dataflows: Ints
-    orders: Any
-    bits: Ints
-    signatures: Ints
-    ordered: bool
 
 
 class Best(NamedTuple):
     """The best mapping: its `value`, after what better ones must be below; sizes, loop order (-1 where there are fewer
     loops), then dataflow, copies and cycles. By dataflow: the best of it that was walked, and the least bound of what
-    was left out."""
+    was left out. `seen` are mappings of which the objective was counted exactly."""
 
     value: Floats
     sizes: Ints
@@ -78,15 +66,17 @@ class Best(NamedTuple):
     choice: Ints
     walked: Floats
     left_out: Floats
+    seen: Seen
 
 
-def best_of(dims: int, limit: float) -> Best:
+def best_of(dims: int, limit: float, most_seen: int = 0) -> Best:
     """Nothing yet; only what is below `limit` is looked for."""
     never: Any = np.full(4, np.inf)
     none: Any = np.full(3, -1, np.int64)
     return Best(
-        np.array([limit, limit]), np.ones(dims, np.int64), np.full(dims, -1, np.int64), none, never, never.copy()
-    )
+        np.array([limit, limit]), np.ones(dims, np.int64), np.full(dims, -1, np.int64), none, never, never.copy(),
+        seen_of(dims, most_seen),
+    )  # fmt: skip
 
 
 @inlined
@@ -97,59 +87,6 @@ def widest(tables: Tables, at: Ints) -> int:
         if tables.widths[at[dim]] > most:
             found, most = dim, tables.widths[at[dim]]
     return found
-
-
-@inlined
-def loops_of(tables: Tables, roots: Roots, root: int, at: Ints, loops: Ints) -> int:
-    """The loops of more than one tile, equals in the order of the domain; how many there are."""
-    count = 0
-    for position in range(at.size):
-        dim = roots.orders[root, position]
-        if tables.nodes[at[dim], FEWEST] > 1:
-            place = count
-            while place > 0 and roots.signatures[loops[place - 1]] == roots.signatures[dim] and loops[place - 1] > dim:
-                loops[place] = loops[place - 1]
-                place -= 1
-            loops[place] = dim
-            count += 1
-    return count
-
-
-@inlined
-def is_repeated(tables: Tables, roots: Roots, root: int, at: Ints, work: Ints) -> bool:
-    """Whether an earlier root of the same dataflow has the same loops, where it is known which are tiled."""
-    here, there = work[LOOPS_HERE], work[LOOPS_THERE]
-    count = loops_of(tables, roots, root, at, here)
-    for other in range(root):
-        if roots.dataflows[other] == roots.dataflows[root] and loops_of(tables, roots, other, at, there) == count:
-            same = True
-            for place in range(count):
-                same = same and here[place] == there[place]
-            if same:
-                return True
-    return False
-
-
-@compiled
-def permutation(roots: Roots, loops: Ints, count: int, number: int, order: Ints) -> bool:
-    """Order `number` of the loops in which equals are exchanged; False where there are no more."""
-    place = 0
-    while place < count:
-        end = place + 1
-        while end < count and roots.signatures[loops[end]] == roots.signatures[loops[place]]:
-            end += 1
-        for each in range(place, end):
-            order[each] = loops[each]
-        for each in range(place, end):
-            left = end - each
-            chosen = each + number % left
-            number //= left
-            dim = order[chosen]
-            for moved in range(chosen, each, -1):
-                order[moved] = order[moved - 1]
-            order[each] = dim
-        place = end
-    return number == 0
 
 
 @inlined
@@ -185,6 +122,12 @@ def evaluate(
                 counters[ASKED_ORDER] = number
                 return False
         counters[EVALUATED] += 1
+        if is_kept(best.seen):
+            exact, steps = cycles, walk.loops[0, 0]
+            if not goal.timed or cycles >= enough:  # otherwise it was walked to its end
+                exact = walk_cycles(problem, walk, dataflow, sizes, order, copies, np.inf)
+                walk.loops[0, 0] = steps
+            keep_seen(best.seen, exact, queue.energies[place], dataflow, copies, sizes, order)
         value = value_of(goal, cycles, queue.energies[place])
         best.walked[dataflow] = min(best.walked[dataflow], value)
         if value < best.value[BELOW]:
@@ -233,6 +176,31 @@ def offer_copies(
     if least >= 0 and value_of(goal, least, energy) < best.value[BELOW]:
         child = note(queue, value_of(goal, least, energy), least, energy, at, root, chosen | forced, SETTLED)
         offer(queue, child, base)
+
+
+@compiled
+def see_single(
+    problem: Problem, tables: Tables, roots: Roots, best: Best, scratch: Scratch, walk: Walk, root: int, energy: float,
+    work: Ints,
+) -> None:  # fmt: skip
+    """Keep single sizes that are bounded, with one order of their class and as many copies as all fit, or else those
+    that there must be. Only to be asked for where cycles decide nothing: then energy is all of the objective."""
+    at, sizes, order, steps = scratch.at, work[SIZES], work[ORDER], walk.loops[0, 0]
+    copies = scratch.bounded[MAY_BE_TWICE]
+    if not fits(problem, scratch, copies):
+        copies = 0
+    for operand in range(problem.operands.shape[0]):
+        if scratch.moved[operand, PINNED] == 2:
+            copies |= 1 << operand
+    for dim in range(at.size):
+        sizes[dim] = tables.nodes[at[dim], LO]
+    count = loops_of(tables, roots, root, at, work[LOOPS_HERE])
+    for place in range(at.size):
+        order[place] = work[LOOPS_HERE, place] if place < count else -1
+    dataflow = roots.dataflows[root]
+    cycles = walk_cycles(problem, walk, dataflow, sizes, order, copies, np.inf)
+    walk.loops[0, 0] = steps
+    keep_seen(best.seen, cycles, energy, dataflow, copies, sizes, order)
 
 
 @compiled
@@ -303,6 +271,8 @@ def search_on(
             if by_copies:
                 offer_copies(problem, scratch, queue, best, goal, worst, dataflow, at, root, cycles, energy)
                 continue
+            if not goal.timed and widest(tables, at) < 0 and is_kept(best.seen):
+                see_single(problem, tables, roots, best, scratch, walk, root, energy, work)
             value = value_of(goal, cycles, energy)
             if value < worst:
                 child = note(queue, value, cycles, energy, at, root, BOX, SETTLED if settled else OPEN)

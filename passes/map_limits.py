@@ -31,11 +31,15 @@ def search_within(
     im2col: str,
     limit: float = float("inf"),
     deadline: float = float("inf"),
+    most_points: int = 0,
 ) -> Found | Short | None:
-    """As `passes.map_search.search`, for an objective with limits; or what is short of them."""
+    """As `passes.map_search.search`, for an objective with limits; or what is short of them. With `most_points` of each
+    search."""
 
     def best_of(sought: Objective, below: float) -> Found | None:
-        return map_search.search(nest, arch, dataflows, pin, sought, im2col, below, deadline=deadline)
+        return map_search.search(
+            nest, arch, dataflows, pin, sought, im2col, below, deadline=deadline, most_points=most_points
+        )
 
     known: Found | None = None
     energy = float("inf")
@@ -78,4 +82,9 @@ def _with_work(found: Found | None, before: Found | None) -> Found | None:
     """What was found, else what was found before, with the work of both."""
     if found is None or before is None:
         return found or before
-    return replace(found, bounds=found.bounds + before.bounds, evaluated=found.evaluated + before.evaluated)
+    return replace(
+        found,
+        bounds=found.bounds + before.bounds,
+        evaluated=found.evaluated + before.evaluated,
+        points=before.points + found.points,
+    )

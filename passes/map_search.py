@@ -9,7 +9,7 @@ keeps the best. Where the space was thinned, the bound is that of what was left 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +19,7 @@ from ..ir.arch import Arch
 from ..ir.diagnostics import CompileError, ensure
 from ..ir.frozen import dataclass
 from ..ir.nest import Dataflow, Nest, Schedule, sum_has_an_order
+from . import map_seen
 from .map_box import loop_bits, scratch_of
 from .map_branch import (
     ASKED,
@@ -26,17 +27,15 @@ from .map_branch import (
     DONE,
     FULL,
     OF_BEST,
-    ORDER,
     PAUSED,
-    SIZES,
     Best,
-    Roots,
     advance,
     best_of,
 )
 from .map_goal import goal_of
 from .map_objective import objective_floor, objective_of
-from .map_plan import room
+from .map_orders import ORDER, SIZES, Roots
+from .map_plan import UNKNOWN, room
 from .map_problem import DATAFLOWS, Problem, problem_of
 from .map_queue import (
     ANSWER,
@@ -71,7 +70,9 @@ class Found:
     declared space, how many bounds were computed and how many mappings were walked, and for each dataflow the best that
     is known of it: its objective, or (False) a bound over what was looked at.
     `stopped` says that the time limit ended the search before its proof, `exhausted` that the budget did. `listed` of
-    `declared` choices of tile sizes and loop orders were looked at.
+    `declared` choices of tile sizes and loop orders were looked at. `points` are pJ and cycles of mappings
+    of which the objective was counted exactly, as many as were asked for: of those that were walked or, where cycles
+    decide nothing, came down to single sizes.
     """
 
     schedule: Schedule
@@ -84,6 +85,7 @@ class Found:
     exhausted: bool
     listed: int
     declared: int
+    points: tuple[tuple[float, int], ...] = ()
 
     @property
     def optimal(self) -> bool:
@@ -100,15 +102,17 @@ def search(
     limit: float = float("inf"),
     most_bounds: int = MOST_BOUNDS,
     deadline: float = float("inf"),
+    most_points: int = 0,
 ) -> Found | None:
-    """The best mapping of a nest that is not empty; None where nothing fits, or where nothing is below `limit`.
+    """The best mapping of a nest that is not empty; None where nothing fits, or where nothing is below `limit`. With
+    `most_points`, an even number, the same in all but that some of what it evaluates is told.
 
     After the `deadline` (of time.monotonic) the search ends once there is a mapping, or where there is a `limit`.
     """
     found = space(nest, arch, pin)
     if not all(len(sizes) for sizes in found.sizes):
         return None
-    here = _Search(nest, arch, dataflows, pin, objective, im2col, found, limit)
+    here = _Search(nest, arch, dataflows, pin, objective, im2col, found, limit, most_points)
     stopped = here.run(most_bounds, deadline)
     if here.best.choice[0] < 0:
         return None
@@ -131,6 +135,7 @@ def search(
         exhausted=stopped == "budget",
         listed=found.listed,
         declared=found.declared,
+        points=tuple((energy, cycles) for _, energy, cycles in here.seen()),
     )
 
 
@@ -147,15 +152,18 @@ class _Search:
         im2col: str,
         found: MapSpace,
         limit: float,
+        most_points: int = 0,
     ) -> None:
         self.nest, self.arch, self.dataflows, self.pin, self.im2col = nest, arch, dataflows, pin, im2col
         self.goal = goal_of(objective)
+        if most_points:
+            self.goal = self.goal._replace(priced=True)
         self.names = [dim.name for dim in nest.domain]
         self.operands = [access.operand for access in (*nest.reads, nest.write)]
         self.problem: Problem = problem_of(nest, arch, pin.copies)
         self.tables = make_tables(self.problem, list(found.sizes))
         self.roots = _roots(self.names, dataflows, found, sum_has_an_order(nest), self.problem)
-        self.best: Best = best_of(len(self.names), limit)
+        self.best: Best = best_of(len(self.names), limit, most_points)
         self.scratch, self.walk = scratch_of(self.problem, self.tables), room(self.problem)
         self.work = np.zeros((4, len(self.names)), np.int64)
         self.queue: Queue = self._empty_queue()
@@ -222,6 +230,18 @@ class _Search:
         tiles = [*self.pin.tiles, *((dim, size) for dim, size in chosen if dim not in pinned)]
         named = {operand: 1 + (copies >> number & 1) for number, operand in enumerate(self.operands)}
         return make_schedule(self.nest, self.arch, DATAFLOWS[dataflow], tiles, named, self.im2col)
+
+    def seen(self) -> Iterator[tuple[Schedule, float, int]]:
+        """Mappings that were evaluated, each once, with pJ and cycles; what the cost model refuses to count is none."""
+        seen, dims = self.best.seen, len(self.names)
+        kept = int(seen.state[map_seen.KEPT])
+        rows = zip(seen.rows[:kept].tolist(), seen.energy_pj[:kept].tolist(), strict=True)
+        for row, energy in {tuple(row): energy for row, energy in rows}.items():
+            sizes, order = np.array(row[map_seen.SIZES :]).reshape(2, dims)
+            schedule = self.schedule(sizes, order, row[map_seen.DATAFLOW], row[map_seen.COPIES])
+            cycles = self._cycles(schedule) if row[map_seen.CYCLES] == UNKNOWN else row[map_seen.CYCLES]
+            if cycles < REFUSED:
+                yield schedule, energy, cycles
 
     def least_left(self) -> dict[Dataflow, float]:
         """By dataflow the least bound of what is left in the queue, where something is."""

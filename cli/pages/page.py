@@ -189,7 +189,10 @@ def _mappings(document: Document, pictures: _Pictures) -> str:
             f"<br><code>{escape(words)}</code></summary>\n{drawn}</details>\n"
         )
     layers = some(sum(map(len, found.values())), "layer")
-    return f"<p>{some(len(parts), 'mapping')} of {layers}, each drawn once.</p>\n" + "".join(parts)
+    words = f"{some(len(parts), 'mapping')} of {layers}, each drawn once."
+    if any(len(search.points) > 1 for layer in document.layers if (search := layer.search) is not None):
+        words += " What the mapper evaluated is of each layer by itself."
+    return f"<p>{words}</p>\n" + "".join(parts)
 
 
 def _certificate(layer: Layer, memories: Sequence[str]) -> str:

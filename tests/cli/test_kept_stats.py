@@ -62,7 +62,7 @@ def test_answers_are_the_same(
     assert said[0] == said[1] == said[2]
     assert said[0].out
     assert written[0] == written[1] == written[2]
-    assert dnnc.cost(model, "gemmini16") == json.loads(written[0])
+    assert dnnc.cost(model, "gemmini16", points=True) == json.loads(written[0])
     assert len(runs) == 2
 
 
@@ -128,6 +128,20 @@ def test_what_is_no_entry_is_written_again(folder: Path, model: Path, runs: list
     assert dnnc.cost(model, "gemmini16") == first
     assert len(runs) == 2
     assert KeptStats.of_user().read_stats(path.name) == (first, [])
+
+
+@pytest.mark.parametrize("entry", [[], {}, {"points": []}, {"points": {"a": 1}}, {"points": {"a": [[1]]}}], ids=str)
+def test_what_are_no_points_is_searched_for_again(folder: Path, model: Path, runs: list[str], entry: Any) -> None:
+    plain = dnnc.cost(model, "gemmini16")
+    (path,) = folder.iterdir()
+    first = dnnc.cost(model, "gemmini16", points=True)
+    (beside,) = set(folder.iterdir()) - {path}
+    assert first != plain
+    ContentCache(folder, 8, 1 << 20, 1 << 20).write(beside.name, entry)
+    assert KeptStats.of_user().read_points(path.name) is None
+    assert dnnc.cost(model, "gemmini16", points=True) == first
+    assert len(runs) == 3
+    assert KeptStats.of_user().read_points(path.name) is not None
 
 
 def test_what_needs_the_module_has_it(folder: Path, model: Path, runs: list[str], tmp_path: Path) -> None:

@@ -310,7 +310,7 @@ def test_python_has_the_options_of_the_command_line(dumps: Path, tmp_path: Path)
     )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = dnnc.cost(DIGITS, "edge8", options)
+        found = dnnc.cost(DIGITS, "edge8", options, points=True)
     words = ["--calibrate", str(dumps / "samples.npz"), "--mapping", str(dumps / "m.yaml")]
     assert main(["cost", DIGITS, "--arch", "edge8", *words, "--json", str(tmp_path / "c.json")]) == 0
     assert json.loads((tmp_path / "c.json").read_text()) == found

@@ -31,7 +31,7 @@ def errors(words: list[str], capsys: pytest.CaptureFixture[str], status: int = 2
 def test_every_kind_of_a_real_document(kind: str, tmp_path: Path, stats: str) -> None:
     real = tmp_path / "real.json"
     assert main(["cost", DIGITS, "--arch", "gemmini16", "--json", str(real)]) == 0
-    words = [stats if kind == "scatter" else str(real), "--kind", kind, "-o", str(tmp_path / "p.svg")]
+    words = [str(real), "--kind", kind, "-o", str(tmp_path / "p.svg")]
     words += ["--layer", "conv1"] if kind in ("mapping", "scatter") else []
     assert main(["plot", *words]) == 0
     root = ElementTree.parse(tmp_path / "p.svg").getroot()
@@ -124,7 +124,7 @@ def test_standard_output_is_svg(stats: str, capsys: pytest.CaptureFixture[str]) 
         ),
         (
             ["--kind", "scatter", "--layer", "conv2"],
-            "layer 'conv2' has no points of the search to draw\nhelp: those of `dnnc cost` on a machine with levels",
+            "layer 'conv2' has no points of the search to draw\nhelp: those of `dnnc cost` have them, of layers",
         ),
         (["--memory", "spat"], "no bytes move at a memory 'spat'\nhelp: did you mean 'spad'?"),
         (["--kind", "energy", "--memory", "spad"], "--memory has no effect on --kind energy"),

@@ -79,6 +79,7 @@ SCHEMA: dict[str, Any] = {
                 "evaluated": INT,
                 "stripes": INT,
                 "nest": NEST,
+                "points": [[REAL]],
             },
         }
     ],
@@ -89,7 +90,7 @@ ROLES = {"input", "weight", "output", "partial", "bias", "aux", "instruction"}
 
 def differences(value: object, form: object, place: str = "$") -> list[str]:
     """Where a document is not of a form."""
-    if place.endswith(".mapping") and value is None:
+    if place.endswith((".mapping", ".points")) and value is None:
         return []
     if isinstance(form, dict):
         if not isinstance(value, dict):

@@ -1,0 +1,75 @@
+"""Mappings that the search of a layer evaluated, by cycles and energy, for pictures.
+
+A mapping itself, in a module or in the cache, does not hold them. So the search is made again, which finds the same in
+the same order, with what it evaluates kept (passes/map_seen.py). It is known again by its counts of bounds and of
+evaluated mappings: a layer whose certificate comes of another search has no points.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from ..backends.cost.module import nameless
+from ..ir.arch import Arch
+from ..ir.diagnostics import NOWHERE
+from ..ir.module import Module
+from ..ir.nest import Nest
+from .dataflow import dataflows_for
+from .map_limits import search_within
+from .map_search import Found
+from .mapper import MOST_WORKERS
+from .mapping import MappingOptions, Pin
+from .objective import parse_objective
+
+MOST_POINTS = 500  # of a search
+Point = tuple[int, float]
+
+
+def points_by_layer(module: Module, arch: Arch, options: MappingOptions) -> dict[str, list[Point]]:
+    """Cycles and pJ (without leakage) of what the search of each layer evaluated, at most MOST_POINTS of each search;
+    where values stay in local memory, those are the mappings of the layer by itself, before that was decided.
+
+    `options` are those that the module was mapped with. Layers that run in stripes, and those of which no search is
+    known again or whose search takes longer than the time limit, are not there.
+    """
+    pins = dict(options.pins)
+    deadline = float("inf") if options.time_limit_s is None else time.monotonic() + options.time_limit_s
+    searches: dict[tuple[Nest, Pin, str], list[Nest]] = {}
+    for nest in module.operations:
+        if isinstance(nest, Nest) and nest.stripe is None and nest.schedule is not None and nest.schedule.evaluated:
+            pin = replace(pins.get(nest.name, Pin()), span=NOWHERE, places=())
+            bare = nameless(replace(nest, schedule=None))
+            searches.setdefault((bare, pin, nest.schedule.im2col), []).append(nest)
+
+    def again(key: tuple[Nest, Pin, str]) -> Found | None:
+        nest, pin, label = key
+        flows, _ = dataflows_for(nest, arch, pin.dataflow or options.dataflow, pinned=pin.dataflow is not None)
+        goal = parse_objective(options.objective)
+        if not flows:
+            return None
+        found = search_within(nest, arch, flows, pin, goal, label, deadline=deadline, most_points=MOST_POINTS)
+        return found if isinstance(found, Found) and not found.stopped else None
+
+    points: dict[str, list[Point]] = {}
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_WORKERS)) as pool:
+        for found, nests in zip(pool.map(again, searches), searches.values(), strict=True):
+            if found is not None:
+                different = [(cycles, energy_pj) for energy_pj, cycles in dict.fromkeys(found.points)]
+                points |= {nest.layer: different for nest in nests if _is_same(found, nest)}
+    return points
+
+
+def _is_same(found: Found, nest: Nest) -> bool:
+    """Whether the search is the one that the schedule of `nest` is from, or from which that was made: to stay, or with
+    others tried for want of room beside what stays (passes/keep_plan.py)."""
+    schedule = nest.schedule
+    assert schedule is not None
+    if found.bounds != schedule.bounds or found.evaluated > schedule.evaluated:
+        return False
+    stays = schedule.target is not None or any(buffer.is_whole for buffer in schedule.buffers)
+    if stays or found.evaluated < schedule.evaluated:
+        return True
+    return nameless(replace(nest, schedule=found.schedule)) == nameless(nest)
