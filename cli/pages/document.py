@@ -69,7 +69,7 @@ class LoopNest:
 @dataclass(frozen=True, slots=True)
 class Search:
     """What the mapper found. `points` are (cycles, pJ) of mappings that it evaluated, where the document has them; of a
-    layer that runs in `stripes`, `nest` is the one in the middle."""
+    layer that runs in `stripes`, `nest` is the one in the middle. `pinned` says how much of it was given, if any."""
 
     optimal: bool
     objective: float
@@ -78,6 +78,7 @@ class Search:
     nest: LoopNest | None
     points: tuple[tuple[float, float], ...]
     stripes: int = 1
+    pinned: str = ""
 
 
 @dataclass(frozen=True, slots=True)

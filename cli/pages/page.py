@@ -203,6 +203,8 @@ def _certificate(layer: Layer, memories: Sequence[str]) -> str:
     if search.stripes > 1:
         kind += f"; {loops.in_stripes(layer, memories)}, stripe {loops.drawn_stripe(layer)} is drawn"
     costed = f"{some(search.evaluated, 'mapping')} costed"
+    if search.pinned == "part":
+        kind += "; pinned in part"
     if search.optimal:
         return f"({kind}; optimal, {costed})"
     gap = f", the bound is {1 - search.lower_bound / search.objective:.1%} below" if search.objective else ""

@@ -201,6 +201,7 @@ def _search(reader: _Reader, value: Table, place: str) -> Search:
         nest=None if nest is None else _nest(reader, nest, f"{place}.nest"),
         points=tuple(points),
         stripes=reader.whole(value, "stripes", place) if "stripes" in value else 1,
+        pinned=reader.choice(value, "pinned", place, ("whole", "part")) if value.get("pinned") is not None else "",
     )
 
 

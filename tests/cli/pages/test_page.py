@@ -96,9 +96,9 @@ def test_equal_mappings_are_drawn_once() -> None:
 
 def test_a_mapping_without_proof_says_how_far_the_bound_lies() -> None:
     one = layer("a")
-    one["mapping"] |= {"optimal": False, "lower_bound": 750.0}
+    one["mapping"] |= {"optimal": False, "lower_bound": 750.0, "pinned": "part"}
     text = html_page(document([one]))
-    assert "not proven optimal, the bound is 25.0% below, 7 mappings costed" in text
+    assert "; pinned in part; not proven optimal, the bound is 25.0% below, 7 mappings costed" in text
 
 
 def test_a_layer_in_stripes_has_the_figures_of_all_of_them() -> None:
