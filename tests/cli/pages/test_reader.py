@@ -60,7 +60,7 @@ WRONG = [
         [1],
         "$.layers[0].mapping.nest.loops[2].dims is no list of names",
     ),
-    (["layers", 0, "mapping", "pinned"], "half", "$.layers[0].mapping.pinned is 'half'"),
+    (["layers", 0, "mapping", "pinned"], "half", "$.layers[0].mapping.pinned is 'half'; legal: part, whole"),
     (["layers", 0, "mapping", "optimal"], 1, "$.layers[0].mapping.optimal is no truth value"),
     (
         ["machine", "memories", 0, "bytes_per_cycle"],
