@@ -123,10 +123,7 @@ def evaluate(
                 return False
         counters[EVALUATED] += 1
         if is_kept(best.seen):
-            exact, steps = cycles, walk.loops[0, 0]
-            if not goal.timed or cycles >= enough:  # otherwise it was walked to its end
-                exact = walk_cycles(problem, walk, dataflow, sizes, order, copies, np.inf)
-                walk.loops[0, 0] = steps
+            exact = cycles if goal.timed and cycles < enough else UNKNOWN  # not walked to its end
             keep_seen(best.seen, exact, queue.energies[place], dataflow, copies, sizes, order)
         value = value_of(goal, cycles, queue.energies[place])
         best.walked[dataflow] = min(best.walked[dataflow], value)
@@ -180,12 +177,11 @@ def offer_copies(
 
 @compiled
 def see_single(
-    problem: Problem, tables: Tables, roots: Roots, best: Best, scratch: Scratch, walk: Walk, root: int, energy: float,
-    work: Ints,
+    problem: Problem, tables: Tables, roots: Roots, best: Best, scratch: Scratch, root: int, energy: float, work: Ints
 ) -> None:  # fmt: skip
     """Keep single sizes that are bounded, with one order of their class and as many copies as all fit, or else those
     that there must be. Only to be asked for where cycles decide nothing: then energy is all of the objective."""
-    at, sizes, order, steps = scratch.at, work[SIZES], work[ORDER], walk.loops[0, 0]
+    at, sizes, order = scratch.at, work[SIZES], work[ORDER]
     copies = scratch.bounded[MAY_BE_TWICE]
     if not fits(problem, scratch, copies):
         copies = 0
@@ -197,10 +193,7 @@ def see_single(
     count = loops_of(tables, roots, root, at, work[LOOPS_HERE])
     for place in range(at.size):
         order[place] = work[LOOPS_HERE, place] if place < count else -1
-    dataflow = roots.dataflows[root]
-    cycles = walk_cycles(problem, walk, dataflow, sizes, order, copies, np.inf)
-    walk.loops[0, 0] = steps
-    keep_seen(best.seen, cycles, energy, dataflow, copies, sizes, order)
+    keep_seen(best.seen, UNKNOWN, energy, roots.dataflows[root], copies, sizes, order)
 
 
 @compiled
@@ -272,7 +265,7 @@ def search_on(
                 offer_copies(problem, scratch, queue, best, goal, worst, dataflow, at, root, cycles, energy)
                 continue
             if not goal.timed and widest(tables, at) < 0 and is_kept(best.seen):
-                see_single(problem, tables, roots, best, scratch, walk, root, energy, work)
+                see_single(problem, tables, roots, best, scratch, root, energy, work)
             value = value_of(goal, cycles, energy)
             if value < worst:
                 child = note(queue, value, cycles, energy, at, root, BOX, SETTLED if settled else OPEN)

@@ -52,6 +52,7 @@ from .map_queue import (
 )
 from .map_space import MapSpace, space
 from .map_tables import make_tables
+from .map_walk import cycles_of
 from .mapping import Pin
 from .objective import ROUNDING, Objective
 from .schedule import make_schedule
@@ -239,7 +240,11 @@ class _Search:
         for row, energy in {tuple(row): energy for row, energy in rows}.items():
             sizes, order = np.array(row[map_seen.SIZES :]).reshape(2, dims)
             schedule = self.schedule(sizes, order, row[map_seen.DATAFLOW], row[map_seen.COPIES])
-            cycles = self._cycles(schedule) if row[map_seen.CYCLES] == UNKNOWN else row[map_seen.CYCLES]
+            cycles = row[map_seen.CYCLES]
+            if cycles == UNKNOWN:
+                walked = np.array([row[map_seen.COPIES]])
+                cycles_of(self.problem, self.walk, row[map_seen.DATAFLOW], sizes, order, walked, np.inf)
+                cycles = self._cycles(schedule) if walked[0] == UNKNOWN else int(walked[0])
             if cycles < REFUSED:
                 yield schedule, energy, cycles
 

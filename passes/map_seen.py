@@ -11,7 +11,8 @@ import numpy as np
 from ..ir.compiled import compiled, inlined
 from .map_problem import Floats, Ints
 
-# Columns of `rows`: cycles, dataflow, copies as bits; then sizes, and the loop order (-1 where there are fewer loops).
+# Columns of `rows`: cycles (UNKNOWN: it was not walked to its end), dataflow, copies as bits; then sizes, and the loop
+# order (-1 where there are fewer loops).
 CYCLES, DATAFLOW, COPIES, SIZES = range(4)
 # Of `state`: how many rows are filled, of how many mappings one is kept, and how many are left out until the next.
 KEPT, STRIDE, DUE = range(3)
