@@ -59,6 +59,10 @@ def program_inputs(path: str | Path, program: Program) -> dict[str, Any]:
     return values
 
 
+# What zipfile raises for damaged archives; the last is of a member's name.
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, OSError, NotImplementedError, RuntimeError, EOFError, UnicodeDecodeError)
+
+
 def read_npz(path: Path) -> dict[str, Array]:
     """Arrays of a `.npz` file. Raises CompileError for anything that is not plain numbers, or too large."""
     faults: list[Diagnostic] = []
@@ -82,10 +86,7 @@ def read_npz(path: Path) -> dict[str, Array]:
                     arrays[name] = _array(data)
                 except ValueError as error:
                     faults.append(Diagnostic(f"{name[:80]!r}: {error}", place))
-    # A UnicodeDecodeError is of a member's name.
-    except (
-        zipfile.BadZipFile, zlib.error, OSError, NotImplementedError, RuntimeError, EOFError, UnicodeDecodeError,
-    ) as error:  # fmt: skip
+    except _UNREADABLE as error:
         faults.append(Diagnostic(f"not a readable .npz file: {error}", place, "numpy.savez writes one"))
     if faults:
         raise CompileError(faults)
