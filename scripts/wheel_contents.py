@@ -10,11 +10,12 @@ import sys
 import zipfile
 
 SHIPPED = ("backends/", "cli/", "frontend/", "ir/", "passes/", "runtime/", "specs/", "validate/")
+ROOT_FILES = ("__init__.py", "__main__.py", "py.typed")
 
 
 def main(wheel: str) -> int:
     tracked = subprocess.run(["git", "ls-files"], check=True, capture_output=True, text=True).stdout.split()
-    wanted = {f"dnnc/{name}" for name in tracked if name.startswith(SHIPPED) or name in ("__init__.py", "py.typed")}
+    wanted = {f"dnnc/{name}" for name in tracked if name.startswith(SHIPPED) or name in ROOT_FILES}
     with zipfile.ZipFile(wheel) as archive:
         found = {name for name in archive.namelist() if not name.partition("/")[0].endswith(".dist-info")}
     for name in sorted(wanted - found):

@@ -23,6 +23,15 @@ def test_help_teaches_by_examples(capsys: pytest.CaptureFixture[str]) -> None:
     assert "list, show, check or import architecture descriptions" in text
 
 
+def test_the_package_is_the_command() -> None:
+    """Help, standard output and the exit status of `python -m dnnc` are those of `dnnc`."""
+    words = [sys.executable, "-m", "dnnc"]
+    helped = subprocess.run([*words, "--help"], capture_output=True, text=True, check=False)
+    assert helped.returncode == 0 and "usage: dnnc COMMAND" in helped.stdout
+    misspelt = subprocess.run([*words, "cmpile"], capture_output=True, text=True, check=False)
+    assert misspelt.returncode == 2 and "did you mean 'compile'?" in misspelt.stderr
+
+
 @pytest.mark.parametrize("command", [name for name, (module, _) in COMMANDS.items() if module != "later"])
 def test_every_command_has_help_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
