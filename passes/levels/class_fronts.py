@@ -6,16 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from math import log
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .classes import Classes
 from .dual import Dual, Product
 from .fronts import front
 from .goal import Goal
-from .kernels import ENERGY, LATENCY, worth
+from .kernels import ENERGY, LATENCY, keep_within
 from .linear import Linear
 from .tables import Floats
 from .variants import Groups, Key, Outline, Variants
@@ -119,25 +118,19 @@ class ClassFronts:
 
     def _within(self, outlines: Sequence[Outline], limit: float) -> list[Outline]:
         """Candidates that stay below the limit with the least of the other groups; none of any, if a group has none."""
-        linear, found = self.linear, list(outlines)
         if limit == float("inf"):
-            return found
-        least = np.prod([each.least for each in found], axis=0)
-        if not self._below(least[None], linear.constants, limit)[0]:
+            return list(outlines)
+        linear, goal = self.linear, self.goal
+        rows = np.concatenate([each.rows for each in outlines])
+        ends = np.cumsum([len(each) for each in outlines])
+        kept, compiled = np.empty(len(rows), np.bool_), cast(Any, keep_within)
+        if not compiled(
+            rows, ends, linear.constants, linear.floors, goal.mode, goal.terms, goal.most, linear.energy, linear.forms,
+            linear.ramps, limit, _ROUNDS, kept,
+        ):  # fmt: skip
             return []
-        for _ in range(_ROUNDS):
-            before = [len(each) for each in found]
-            for group, each in enumerate(found):
-                others = [other.least for number, other in enumerate(found) if number != group]
-                factors = linear.constants * np.prod(others, axis=0) if others else linear.constants
-                below = self._below(each.rows, factors, limit)
-                if not below.any():
-                    return []
-                if not below.all():
-                    found[group] = each.only(below)
-            if [len(each) for each in found] == before:
-                break
-        return found
+        of_groups = np.split(kept, ends[:-1])
+        return [each if own.all() else each.only(own) for each, own in zip(outlines, of_groups, strict=True)]
 
     def _scored(self, outlines: Sequence[Outline], limit: float) -> list[Outline]:
         """Candidates whose score with the least of the other groups says that they may be below the limit."""
@@ -151,16 +144,6 @@ class ClassFronts:
             return []
         kept = [each <= low + spare for each, low in zip(scores, least, strict=True)]
         return [each if rows.all() else each.only(rows) for each, rows in zip(outlines, kept, strict=True)]
-
-    def _below(self, rows: Floats, factors: Floats, limit: float) -> NDArray[np.bool_]:
-        """Whether rows of quantities times `factors` [row, column] say that a mapping may be below the limit."""
-        linear, goal, found = self.linear, self.goal, np.empty(len(rows), np.bool_)
-        compiled: Any = worth
-        compiled(
-            rows, factors, linear.floors, goal.mode, goal.terms, goal.most, linear.energy, linear.forms, linear.ramps,
-            limit, found,
-        )  # fmt: skip
-        return found
 
     def _front(self, key: Key, variants: Variants, shared: frozenset[int], is_open: bool) -> _Compared:
         """Kept where nothing was left out before, as for other limits that is another front."""

@@ -80,7 +80,7 @@ class Classes:
         of those that `sliding` says."""
         count = len(self.columns.tables.signatures)
         selectors = [self._selector(role, blocks, chosen) for role, blocks in self.columns.places]
-        found = []
+        sliding, found = self.sliding(chosen), []
         for group, (own, parts) in enumerate(zip(self._own_kinds, self._parts, strict=True)):
             banned = 0
             for number, choice in enumerate(chosen):
@@ -101,10 +101,7 @@ class Classes:
                     block, open = (selector.block, selector.open) if moves else (NO_BLOCK, DECIDED)
                     told.append(Selector(block, *outside, open, codes))
             dims = self.columns.tables.groups[group].dims
-            owned = [
-                own_of(mover, role, block, dims)
-                for mover, (role, block) in zip(movers, self.sliding(chosen), strict=False)
-            ]
+            owned = [own_of(mover, *place, dims) for mover, place in zip(movers, sliding, strict=False)]
             found.append(Key(group, banned, tuple(told), tuple(owned)))
         return tuple(found)
 

@@ -30,6 +30,8 @@ class Exact:
     arguments: tuple[Any, ...]
     declared: list[list[tuple[str, ...]]]  # orders by block
     _orders: dict[tuple[int, frozenset[str]], list[tuple[str, ...]]] = field(default_factory=dict)
+    _loops_of: dict[tuple[int, int], list[tuple[str, int]]] = field(default_factory=dict)
+    _ranks_of: dict[tuple[str, ...], tuple[int, ...]] = field(default_factory=dict)
     _ranked: dict[Any, tuple[list[tuple[tuple[str, ...], ...]], Ints]] = field(default_factory=dict)
 
     def figures(self, chosen: Ints, ranks: Ints) -> Floats:
@@ -43,9 +45,9 @@ class Exact:
         """The declared orders of one mapping, by block, without loops of one iteration. Of the first blocks those whose
         innermost loop is of a `preferred` kind, where the mapping has such loops there."""
         looping: list[set[str]] = [set() for _ in self.declared]
-        for candidates, place in zip(self.tables.groups, chosen, strict=True):
-            for number, at in np.argwhere(candidates.loops[place]).tolist():
-                looping[at].add(candidates.dims[number])
+        for group, place in enumerate(chosen.tolist()):
+            for dim, block in self._loops(group, place):
+                looping[block].add(dim)
         choices = []
         for block, there in enumerate(looping):
             found = self._orders_over(block, frozenset(there))
@@ -54,6 +56,15 @@ class Exact:
                 found = liked or found
             choices.append(found)
         return list(product(*choices))
+
+    def _loops(self, group: int, place: int) -> list[tuple[str, int]]:
+        """Dimensions of which a candidate has loops, each with the block."""
+        at = group, int(self.alike[group][place])
+        if at not in self._loops_of:
+            candidates = self.tables.groups[group]
+            there = np.argwhere(candidates.loops[place]).tolist()
+            self._loops_of[at] = [(candidates.dims[number], block) for number, block in there]
+        return self._loops_of[at]
 
     def _orders_over(self, block: int, there: frozenset[str]) -> list[tuple[str, ...]]:
         """The different orders of a block in which there are these loops."""
@@ -95,12 +106,14 @@ class Exact:
 
     def ranks(self, found: list[tuple[tuple[str, ...], ...]]) -> Ints:
         """Ranks [order, block, dimension] of orders."""
-        ranks = np.zeros((len(found), len(self.declared), len(self.dims)), np.int64)
-        for number, order in enumerate(found):
-            for block, dims in enumerate(order):
-                for rank, dim in enumerate(dims):
-                    ranks[number, block, self.dims.index(dim)] = rank + 1
-        return ranks
+        ranks = [[self._ranks_in(dims) for dims in order] for order in found]
+        return np.array(ranks, np.int64).reshape(len(found), len(self.declared), len(self.dims))
+
+    def _ranks_in(self, order: tuple[str, ...]) -> tuple[int, ...]:
+        """By dimension its rank in the order of a block, from 1 on; 0 where it has no loop there."""
+        if order not in self._ranks_of:
+            self._ranks_of[order] = tuple(order.index(dim) + 1 if dim in order else 0 for dim in self.dims)
+        return self._ranks_of[order]
 
     def tree(self, chosen: Ints, order: tuple[tuple[str, ...], ...]) -> Any:
         sizes = {

@@ -59,20 +59,85 @@ def _bound(
 
 
 @compiled
-def worth(
-    rows: NDArray[np.float64], factors: NDArray[np.float64], floors: NDArray[np.float64], mode: int,
+def keep_within(
+    rows: NDArray[np.float64], ends: NDArray[np.int64], constants: NDArray[np.float64], floors: NDArray[np.float64],
+    mode: int, terms: NDArray[np.float64], most: NDArray[np.float64], weights: NDArray[np.float64],
+    forms: NDArray[np.float64], ramps: NDArray[np.float64], limit: float, rounds: int, kept: NDArray[np.bool_],
+) -> bool:  # fmt: skip
+    """Which rows of quantities may be in a mapping below the limit, into `kept`; whether each group has such ones. The
+    rows of a group stand before its place in `ends`. Each is judged with the least of what is kept of the other groups,
+    in so many rounds. The first columns, no less than their `floors`, are bounds from below, the others from above."""
+    groups, columns = len(ends), rows.shape[1]
+    least, factors, values = np.empty((groups, columns)), np.empty(columns), np.empty(columns)
+    kept[:] = True
+    for group in range(groups):
+        _least_kept(rows, kept, ends[group - 1] if group else 0, ends[group], len(floors), least[group])
+    _multiply_others(least, -1, constants, factors)
+    if not _is_below(np.ones(columns), factors, floors, mode, terms, most, weights, forms, ramps, limit, values):
+        return False
+    for _ in range(rounds):
+        is_whole = True
+        for group in range(groups):
+            begin, left, lost = (ends[group - 1] if group else 0), 0, 0
+            _multiply_others(least, group, constants, factors)
+            for row in range(begin, ends[group]):
+                if not kept[row]:
+                    continue
+                if _is_below(rows[row], factors, floors, mode, terms, most, weights, forms, ramps, limit, values):
+                    left += 1
+                else:
+                    kept[row] = False
+                    lost += 1
+            if not left:
+                return False
+            if lost:
+                _least_kept(rows, kept, begin, ends[group], len(floors), least[group])
+                is_whole = False
+        if is_whole:
+            break
+    return True
+
+
+@compiled
+def _least_kept(
+    rows: NDArray[np.float64], kept: NDArray[np.bool_], begin: int, end: int, wide: int, least: NDArray[np.float64]
+) -> None:
+    """The least of the first `wide` columns of kept rows and the most of the others, into `least`."""
+    least[:wide], least[wide:] = np.inf, -np.inf
+    for row in range(begin, end):
+        if kept[row]:
+            for place in range(wide):
+                least[place] = min(least[place], rows[row, place])
+            for place in range(wide, len(least)):
+                least[place] = max(least[place], rows[row, place])
+
+
+@compiled
+def _multiply_others(
+    least: NDArray[np.float64], group: int, constants: NDArray[np.float64], factors: NDArray[np.float64]
+) -> None:
+    """The least of all groups but one, multiplied, into `factors`."""
+    for place in range(len(factors)):
+        factor = 1.0
+        for other in range(len(least)):
+            if other != group:
+                factor *= least[other, place]
+        factors[place] = constants[place] * factor
+
+
+@compiled
+def _is_below(
+    row: NDArray[np.float64], factors: NDArray[np.float64], floors: NDArray[np.float64], mode: int,
     terms: NDArray[np.float64], most: NDArray[np.float64], weights: NDArray[np.float64], forms: NDArray[np.float64],
-    ramps: NDArray[np.float64], limit: float, found: NDArray[np.bool_],
-) -> None:  # fmt: skip
-    """Whether rows of quantities times `factors`, of which the first are no less than their `floors`, have bounds below
-    the limit, into `found`."""
-    values = np.empty(rows.shape[1], np.float64)
-    for row in range(len(rows)):
-        for place in range(len(values)):
-            values[place] = rows[row, place] * factors[place]
-        for place in range(len(floors)):
-            values[place] = max(values[place], floors[place])
-        found[row] = _bound(values, mode, terms, most, weights, forms, ramps) < limit
+    ramps: NDArray[np.float64], limit: float, values: NDArray[np.float64],
+) -> bool:  # fmt: skip
+    """Whether a row of quantities times `factors` has a bound below the limit; `values` is room for it."""
+    for place in range(len(values)):
+        values[place] = row[place] * factors[place]
+    for place in range(len(floors)):
+        values[place] = max(values[place], floors[place])
+    is_below: bool = _bound(values, mode, terms, most, weights, forms, ramps) < limit
+    return is_below
 
 
 @compiled

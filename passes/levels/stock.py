@@ -24,9 +24,10 @@ class Stock:
     def of(self, key: Hashable, make: Callable[[], Arrays]) -> Arrays:
         """What `make` gave for `key`, which must tell everything that decides it."""
         with self._lock:
-            if key in self._arrays:
+            known = self._arrays.get(key)
+            if known is not None:
                 self._arrays.move_to_end(key)
-                return self._arrays[key]
+                return known
         made = make()
         for each in made:
             each.flags.writeable = False

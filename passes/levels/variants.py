@@ -132,18 +132,26 @@ class Groups:
     _parted_by: dict[tuple[int, int, int, str], NDArray[np.bool_]] = field(default_factory=dict)
     _last_told: tuple[Key | None, list[tuple[int, Selector, Own | None]]] = (None, [])
     _lanes: dict[int, Floats] = field(default_factory=dict)
+    _untold_of: dict[int, Floats] = field(default_factory=dict)
     _keeping: dict[tuple[int, int, int, str], NDArray[np.bool_]] = field(default_factory=dict)
 
     def outline(self, key: Key) -> Outline:
         """The candidates of a group in a class, with their bounds from below; there may be none."""
         group, places = key.group, self._places_of(key)
-        wide = len(self.columns.wanted)
-        rows = np.empty((len(places), wide + len(self.columns.less)))
+        rows = self._untold(group)[places]
         for column, (q, told, own) in enumerate(self._told(key)):
-            rows[:, column] = self.columns.bounds(group, q, told, own)[0][places]
-        for column, q in enumerate(self.columns.less):
-            rows[:, wide + column] = self.columns.column(group, q, NOTHING, None)[1][places]
-        return Outline(places, rows, wide)
+            if told is not NOTHING:
+                rows[:, column] = self.columns.bounds(group, q, told, own)[0][places]
+        return Outline(places, rows, len(self.columns.wanted))
+
+    def _untold(self, group: int) -> Floats:
+        """The rows of all candidates of a group in an outline where no key says anything."""
+        if group not in self._untold_of:
+            lower = [self.columns.bounds(group, q, NOTHING, None)[0] for q in self.columns.wanted]
+            upper = [self.columns.column(group, q, NOTHING, None)[1] for q in self.columns.less]
+            rows = len(self.columns.tables.groups[group])
+            self._untold_of[group] = np.reshape([*lower, *upper], (len(lower) + len(upper), rows)).T.copy()
+        return self._untold_of[group]
 
     def variants(self, key: Key, outline: Outline) -> Variants:
         """Some candidates of a group in a class, with all that bounds of combinations need."""
