@@ -11,22 +11,19 @@ import hashlib
 from dataclasses import replace
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ...ir.arch import Arch
 from ...ir.content_cache import ContentCache, folder_of_user, sources_digest
+from ...ir.kept_figures import as_json, of_json
 from ...ir.nest import Nest
-from ...ir.stats import LayerCounts, Transfer
+from ...ir.stats import LayerCounts
 
-FORMAT = 1
+FORMAT = 2
 MOST_ENTRIES = 16384
 MOST_BYTES = 32 << 20
 LARGEST_ENTRY_BYTES = 1 << 13
-_NAMES = ("op", "where", "dataflow", "im2col")
-_FIGURES = ("macs", "macs_issued", "macs_skipped", "cycles", "overflows")
-_TABLES = ("instructions", "actions")
 
 
 class KeptCounts(ContentCache):
@@ -48,50 +45,11 @@ class KeptCounts(ContentCache):
 
     def read_counts(self, key: str) -> LayerCounts | None:
         """The counts under a key, if they are known."""
-        entry = self.read(key)
-        return _counts(entry) if isinstance(entry, dict) else None
+        return of_json(LayerCounts, self.read(key))
 
     def write_counts(self, key: str, counts: LayerCounts) -> None:
         """Keep the counts of a nest without its names."""
-        moved = {
-            memory: {role: [each.read_bytes, each.write_bytes] for role, each in roles.items()}
-            for memory, roles in counts.traffic.items()
-        }
-        plain = {name: getattr(counts, name) for name in (*_NAMES, *_FIGURES)}
-        self.write(key, {**plain, **{name: dict(getattr(counts, name)) for name in _TABLES}, "traffic": moved})
-
-
-def _counts(entry: dict[str, Any]) -> LayerCounts | None:
-    """The counts that an entry tells of; None where it makes no sense."""
-    match entry:
-        case {
-            "op": str(),
-            "where": str(),
-            "dataflow": str() | None,
-            "im2col": str() | None,
-            "instructions": dict(instructions),
-            "actions": dict(actions),
-            "traffic": dict(traffic),
-        } if set(entry) == {*_NAMES, *_FIGURES, *_TABLES, "traffic"}:
-            pass
-        case _:
-            return None
-    figures = [entry[name] for name in _FIGURES]
-    moved: dict[str, dict[str, Transfer]] = {}
-    for memory, roles in traffic.items():
-        if not isinstance(roles, dict):
-            return None
-        moved[memory] = {}
-        for role, both in roles.items():
-            match both:
-                case [int(read), int(written)]:
-                    moved[memory][role] = Transfer(read, written)
-                    figures += both
-                case _:
-                    return None
-    if not all(type(each) is int and each >= 0 for each in (*figures, *instructions.values(), *actions.values())):
-        return None
-    return LayerCounts("", **{**entry, "traffic": moved})
+        self.write(key, as_json(counts))
 
 
 @lru_cache(maxsize=4)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from dnnc.backends.cost.nest import cost_nest
 from dnnc.ir.arch import EnergyRow
 from dnnc.ir.module import Header, Module
 from dnnc.ir.nest import Nest
+from dnnc.ir.stats import LayerCounts
 from support.machines import machine
 from support.nests import conv_nest, matmul_nest, max_pool_nest
 
@@ -92,14 +93,14 @@ FORGERIES: list[dict[str, Any]] = [
     {"overflows": None},
     {"op": 3},
     {"dataflow": ["ws"]},
-    {"instructions": []},
-    {"instructions": {"load": -2}},
-    {"actions": {"array.mac": "many"}},
-    {"traffic": {"dram": 1}},
-    {"traffic": {"dram": {"input": [1]}}},
-    {"traffic": {"dram": {"input": [1, -1]}}},
-    {"traffic": {"dram": {"input": [1, False]}}},
-    {"name": "layer"},
+    {"instructions": {}},
+    {"instructions": [["load", -2]]},
+    {"instructions": [["load", 1], ["load", 1]]},
+    {"actions": [["array.mac", "many"]]},
+    {"traffic": [["dram", 1]]},
+    {"traffic": [["dram", [["input", [1]]]]]},
+    {"traffic": [["dram", [["input", [1, -1]]]]]},
+    {"traffic": [["dram", [["input", [1, False]]]]]},
 ]
 
 
@@ -111,7 +112,9 @@ def test_entries_that_are_no_counts_are_written_again(
     (path,) = folder.iterdir()
     whole = path.read_bytes()
     kept = KeptCounts.of_user()
-    kept.write(path.name, {**kept.read(path.name), **forged})
+    names = [each.name for each in fields(LayerCounts)]
+    sound = dict(zip(names, kept.read(path.name), strict=True))
+    kept.write(path.name, list({**sound, **forged}.values()))
     assert path.read_bytes() != whole
     forget()
     assert settled(NESTS[0], ARCH) == first
