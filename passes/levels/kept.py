@@ -2,8 +2,9 @@
 
 A key is the SHA-256 of everything that decides a mapping: the workload without its name, the machine without what is
 told about it, the objective, and the sources that search and count. Only what no time limit stopped is kept. An entry
-is checked: one whose tree is not legal, or has other figures than it claims, is ignored and searched for anew; the
-bound is taken on trust, as from a folder that nobody else writes to (ir/content_cache.py).
+is checked: one whose tree is not legal, whose counts are not of such a tree, or whose figures have another objective
+than it claims, is ignored and searched for anew; counts that may be the tree's, and the bound, are taken on trust, as
+from a folder that nobody else writes to (ir/content_cache.py).
 """
 
 from __future__ import annotations
@@ -11,31 +12,48 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
-from math import isclose, isfinite
+from math import isclose
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ...backends.cost.levels.cost import cost
+from ...backends.cost.levels.buses import BusLoad, timed_fanouts
+from ...backends.cost.levels.cost import costed
+from ...backends.cost.levels.counts import LevelCounts
 from ...ir.content_cache import ContentCache, folder_of_user, sources_digest
 from ...ir.diagnostics import CompileError
+from ...ir.frozen import dataclass
 from ...ir.hierarchy import Hierarchy
-from ...ir.loop_tree import Workload
+from ...ir.kept_figures import as_json, of_json
+from ...ir.loop_tree import LoopTree, Workload
 from ...ir.loop_tree_rules import loop_tree_faults
 from ...ir.loop_tree_text import parse_loop_tree, print_loop_tree
 from ..objective import Objective
 from .mapper import LevelMapping, map_levels
 
-FORMAT = 1
+FORMAT = 2
 MOST_ENTRIES = 4096
 MOST_BYTES = 64 << 20
 LARGEST_ENTRY_BYTES = 1 << 16
 MOST_POINTS = 500  # of an entry
 MOST_WORKERS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A LevelMapping as far as it does not follow from the rest; `tree` is its text."""
+
+    tree: str
+    counts: LevelCounts
+    loads: tuple[BusLoad, ...]
+    objective: float
+    lower_bound: float
+    bounds: int
+    evaluated: int
+    points: tuple[tuple[float, float], ...]
 
 
 def map_all(
@@ -49,30 +67,37 @@ def map_all(
     """What map_levels gives for each workload, or its error. Those that `kept` (the user's) does not know are searched
     for on all cores: compiled code leaves the interpreter to one another."""
     kept = of_user() if kept is None else kept
+    keys = _keys(workloads, machine, objective) if kept.folder is not None else [""] * len(workloads)
+    found: list[LevelMapping | CompileError | None] = [
+        _restored(workload, machine, objective, kept.read(key)) for workload, key in zip(workloads, keys, strict=True)
+    ]
 
-    def one(workload: Workload) -> LevelMapping | CompileError | None:
-        key = _key(workload, machine, objective) if kept.folder is not None else ""
-        known = _restored(workload, machine, objective, kept.read(key))
-        if known is not None:
-            return known
-        report(f"map {workload.name}")
+    def search(place: int) -> LevelMapping | CompileError | None:
+        report(f"map {workloads[place].name}")
         try:
-            found = map_levels(workload, machine, objective, time_limit_s=time_limit_s)
+            best = map_levels(workloads[place], machine, objective, time_limit_s=time_limit_s)
         except CompileError as error:
             return error
-        if found is not None and not found.stopped:
-            found = replace(found, points=_some(found.points))
-            kept.write(key, _entry(found))
-        return found
+        if best is not None and not best.stopped:
+            best = replace(best, points=_some(best.points))
+            kept.write(keys[place], _entry(best))
+        return best
 
-    workers = min(len(workloads), os.cpu_count() or 1, MOST_WORKERS)
+    unknown = [place for place, each in enumerate(found) if each is None]
+    workers = min(len(unknown), os.cpu_count() or 1, MOST_WORKERS)
     try:
         if workers < 2:
-            return [one(each) for each in workloads]
-        with ThreadPoolExecutor(workers) as pool:
-            return list(pool.map(one, workloads))
+            searched = list(map(search, unknown))
+        else:
+            from concurrent.futures import ThreadPoolExecutor  # what the cache has does without
+
+            with ThreadPoolExecutor(workers) as pool:
+                searched = list(pool.map(search, unknown))
     finally:
         kept.close()
+    for place, each in zip(unknown, searched, strict=True):
+        found[place] = each
+    return found
 
 
 def of_user() -> ContentCache:
@@ -82,10 +107,16 @@ def of_user() -> ContentCache:
     )
 
 
-def _key(workload: Workload, machine: Hierarchy, objective: Objective) -> str:
+def _keys(workloads: Sequence[Workload], machine: Hierarchy, objective: Objective) -> list[str]:
     bare = replace(machine, name="", text="", digest="", sources=(), file="")
-    text = "\n".join(map(str, [FORMAT, np.__version__, _sources_digest(), replace(workload, name=""), bare, objective]))
-    return hashlib.sha256(text.encode()).hexdigest()
+    setting = "\n".join(map(str, [FORMAT, np.__version__, _sources_digest(), bare, objective]))
+    digest = hashlib.sha256(setting.encode())
+    keys = []
+    for workload in workloads:
+        own = digest.copy()
+        own.update(f"\n{replace(workload, name='')}".encode())
+        keys.append(own.hexdigest())
+    return keys
 
 
 @cache
@@ -100,47 +131,47 @@ def _some(points: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float],
     return different[:: -(-len(different) // MOST_POINTS) or 1]
 
 
-def _entry(found: LevelMapping) -> dict[str, Any]:
-    return {
-        "tree": print_loop_tree(found.tree),
-        "objective": found.objective,
-        "lower_bound": found.lower_bound,
-        "bounds": found.bounds,
-        "evaluated": found.evaluated,
-        "points": [list(each) for each in found.points],
-    }
+def _entry(found: LevelMapping) -> Any:
+    figures = found.cost
+    rest = (found.objective, found.lower_bound, found.bounds, found.evaluated, found.points)
+    return as_json(_Entry(print_loop_tree(found.tree), figures.counts, figures.loads, *rest))
 
 
-def _restored(workload: Workload, machine: Hierarchy, objective: Objective, entry: Any) -> LevelMapping | None:
-    match entry:
-        case {
-            "tree": str(text),
-            "objective": float(value),
-            "lower_bound": float(bound),
-            "bounds": int(bounds),
-            "evaluated": int(evaluated),
-            "points": list(points),
-        }:
-            pass
-        case _:
-            return None
+def _restored(workload: Workload, machine: Hierarchy, objective: Objective, read: Any) -> LevelMapping | None:
+    entry = of_json(_Entry, read)
+    if entry is None:
+        return None
     try:
-        tree = parse_loop_tree(text)
+        tree = parse_loop_tree(entry.tree)
     except CompileError:
         return None
     if next(iter(loop_tree_faults(workload, machine, tree)), None) is not None:
         return None
-    figures = cost(workload, machine, tree)
-    own = objective.of(figures.total_energy_pj, figures.cycles.total)
-    if not isclose(own, value, rel_tol=1e-9) or not bound <= value or not all(map(_is_point, points)):
+    if not _may_be_counts(entry, workload, machine, tree):
         return None
-    pairs = tuple((float(energy_pj), float(cycles)) for energy_pj, cycles in points)
-    return LevelMapping(tree, figures, value, bound, bounds, evaluated, False, pairs)
+    figures = costed(workload, machine, entry.counts, entry.loads)
+    value = objective.of(figures.total_energy_pj, figures.cycles.total)
+    if not isclose(value, entry.objective, rel_tol=1e-9) or not entry.lower_bound <= entry.objective:
+        return None
+    rest = (entry.objective, entry.lower_bound, entry.bounds, entry.evaluated, False, entry.points)
+    return LevelMapping(tree, figures, *rest)
 
 
-def _is_point(point: Any) -> bool:
+def _may_be_counts(entry: _Entry, workload: Workload, machine: Hierarchy, tree: LoopTree) -> bool:
+    """Whether an entry counts this workload, at the boundaries of a legal tree, and on buses that there are."""
+    stores = {each.role: [name for _, name in tree.keeps(each.role)] for each in workload.operands}
+    tiles = [(store, role) for role, names in stores.items() for store in names]
+    boundaries = [
+        (role, outer, inner, machine.fanouts_between(outer, inner))
+        for role, names in stores.items()
+        for outer, inner in zip(names, [*names[1:], None], strict=True)
+    ]
+    counts = entry.counts
+    crossed = [(each.role, each.outer, each.inner, [name for name, _ in each.network]) for each in counts.boundaries]
     return (
-        isinstance(point, list)
-        and len(point) == 2
-        and all(isinstance(each, int | float) and isfinite(each) for each in point)
+        counts.points == workload.points
+        and counts.steps > 0
+        and [(store, role) for store, role, _ in counts.tiles] == tiles
+        and crossed == boundaries
+        and {each.fanout for each in entry.loads} <= timed_fanouts(machine).keys()
     )

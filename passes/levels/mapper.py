@@ -95,7 +95,7 @@ def map_levels(
         tree=best.tree,
         cost=figures,
         objective=value,
-        lower_bound=min(open, searched),
+        lower_bound=min(open, searched, value),
         bounds=best.bounds,
         evaluated=best.evaluated,
         stopped=open < searched * (1 - 2 * ROUNDING),

@@ -107,7 +107,7 @@ def test_counts_of_layers() -> None:
     assert of_json(LayerCounts, as_json(counts)) == counts
 
 
-@pytest.mark.parametrize("value", [[1], {1}, b"a", (1, object())], ids=str)
+@pytest.mark.parametrize("value", [[1], {1}, b"a", (1, object())])
 def test_other_values_are_not_kept(value: object) -> None:
     with pytest.raises(TypeError, match="is not kept"):
         as_json(value)

@@ -274,3 +274,14 @@ def _constraint(rng: Random, dims: list[str]) -> Constraint:
         Constraint(most=tuple((dim, rng.choice((1, 2, 3))) for dim in some)),
         Constraint(order=some[:2]),
     ))  # fmt: skip
+
+
+def with_buses(machine: Hierarchy) -> Hierarchy:
+    """The machine with 8-bit buses for each operand in all its fan-outs, chained along their rows."""
+
+    def timed(level: Store | FanOut) -> Store | FanOut:
+        if not isinstance(level, FanOut):
+            return level
+        return replace(level, bus_bits=tuple((role, 8) for role in OPERAND_ROLES), chain="rows")
+
+    return replace(machine, levels=tuple(map(timed, machine.levels)))

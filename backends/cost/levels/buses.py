@@ -35,13 +35,18 @@ class BusLoad:
 
 def bus_loads(workload: Workload, machine: Hierarchy, tree: LoopTree) -> tuple[BusLoad, ...]:
     """The loads of all buses and chains; none where the machine has neither."""
-    timed = {each.name: each for each in machine.fanouts if each.bus_bits or each.chain}
+    timed = timed_fanouts(machine)
     if not timed:
         return ()
     exchanging = _exchanging(workload, machine, tree)
     return tuple(
         load for operand in workload.operands for load in _loads(workload, machine, tree, operand, timed, exchanging)
     )
+
+
+def timed_fanouts(machine: Hierarchy) -> dict[str, FanOut]:
+    """By name, those that have buses or chains."""
+    return {each.name: each for each in machine.fanouts if each.bus_bits or each.chain}
 
 
 def _exchanging(workload: Workload, machine: Hierarchy, tree: LoopTree) -> int:

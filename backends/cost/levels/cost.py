@@ -49,9 +49,11 @@ class Cycles:
 @dataclass(frozen=True, slots=True)
 class LevelCost:
     """A mapping's figures; `actions` are counted by component and action, `energy_pj` is their price by component.
-    `lanes` are the machine's multipliers."""
+    `lanes` are the machine's multipliers. All follows from `counts` and `loads`, whose counting takes nearly all the
+    time."""
 
     counts: LevelCounts
+    loads: tuple[BusLoad, ...]
     accesses: tuple[Accesses, ...]
     words: tuple[WordCounts, ...]
     cycles: Cycles
@@ -72,14 +74,26 @@ class LevelCost:
 def cost(workload: Workload, machine: Hierarchy, tree: LoopTree, convention: Convention = NATIVE) -> LevelCost:
     """The figures of a legal mapping."""
     counts = count(workload, machine, tree, by_hull=convention.by_hull, slides=convention.slides)
+    return costed(workload, machine, counts, bus_loads(workload, machine, tree), convention)
+
+
+def costed(
+    workload: Workload,
+    machine: Hierarchy,
+    counts: LevelCounts,
+    loads: tuple[BusLoad, ...],
+    convention: Convention = NATIVE,
+) -> LevelCost:
+    """The figures of a legal mapping that is counted already."""
     touched = accesses(counts, convention)
     words = tuple(_words(workload, machine, each) for each in touched)
     actions = {key: times for key, times in _actions(workload, machine, counts, words).items() if times}
     return LevelCost(
         counts=counts,
+        loads=loads,
         accesses=touched,
         words=words,
-        cycles=_cycles(workload, machine, counts, words, bus_loads(workload, machine, tree), convention),
+        cycles=_cycles(workload, machine, counts, words, loads, convention),
         actions=actions,
         energy_pj=priced(actions, machine),
         lanes=machine.lanes,

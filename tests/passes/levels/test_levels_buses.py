@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from dnnc.backends.cost.levels.cost import cost
-from dnnc.ir.hierarchy import OPERAND_ROLES, FanOut, Hierarchy, Store
 from dnnc.passes.levels.mapper import OBJECTIVES, map_levels, objective_of
-from support.levels_space import costs_of_all, small_problem
+from support.levels_space import costs_of_all, small_problem, with_buses
 
 MOST_TREES = 600  # of a problem: more take too long to list
-
-
-def _with_buses(machine: Hierarchy) -> Hierarchy:
-    def timed(level: Store | FanOut) -> Store | FanOut:
-        if not isinstance(level, FanOut):
-            return level
-        return replace(level, bus_bits=tuple((role, 8) for role in OPERAND_ROLES), chain="rows")
-
-    return replace(machine, levels=tuple(map(timed, machine.levels)))
 
 
 @pytest.mark.parametrize("seed", range(25))
 def test_the_bound_is_below_every_mapping(seed: int) -> None:
     workload, machine = small_problem(seed)
-    machine = _with_buses(machine)
+    machine = with_buses(machine)
     costs = costs_of_all(workload, machine, MOST_TREES)
     for objective in OBJECTIVES:
         found = map_levels(workload, machine, objective)
@@ -45,7 +33,7 @@ def test_the_bound_is_below_every_mapping(seed: int) -> None:
 def test_buses_cost_time_and_no_energy() -> None:
     """Of the same problem energy is as it was, cycles are more; and the least cycles are not proved any more."""
     workload, machine = small_problem(6)
-    timed = _with_buses(machine)
+    timed = with_buses(machine)
     before, after = map_levels(workload, machine, "energy"), map_levels(workload, timed, "energy")
     assert before is not None and after is not None
     assert after.objective == pytest.approx(before.objective)
