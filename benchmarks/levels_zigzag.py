@@ -260,7 +260,7 @@ def main() -> int:
     text = machine_text(arguments.zigzag)
     machine = machine_of(text)
     layers = [layer(*sizes) for sizes in LAYERS][: arguments.layers]
-    warm = layer(16, 16, 10, 3, 1)
+    warm = layer(48, 24, 45, 5, 2)  # strides, overlaps and short pieces: what the layers need is loaded after it
     good = True
     with tempfile.TemporaryDirectory() as folder:
         peer = Peer(arguments.zigzag, Path(folder), text, arguments.lpf)

@@ -112,11 +112,23 @@ def evaluate(
             total_lanes[slot] = 1
             for group in range(chosen.shape[1]):
                 total_lanes[slot] *= lanes[lanes_of[group] + chosen[mapping, group], slot]
-        legal = True
+        for number in range(len(heads)):  # what depends on no order, by which mappings are found not to fit
+            if heads[number, 3] == 0:
+                values[number] = quantity(
+                    number, chosen[mapping], orders[mapping], heads, constants, parts, rows, lookups, new, kept, starts
+                )
+        room[:] = 0
+        for number in range(len(items)):
+            if items[number, 0] == 4:
+                room[items[number, 1]] += _words(values, items[number, 3:])
+        if (room > capacities).any():
+            found[mapping, 0] = found[mapping, 1] = np.inf
+            continue
         for number in range(len(heads)):
-            values[number] = quantity(
-                number, chosen[mapping], orders[mapping], heads, constants, parts, rows, lookups, new, kept, starts
-            )
+            if heads[number, 3] != 0:
+                values[number] = quantity(
+                    number, chosen[mapping], orders[mapping], heads, constants, parts, rows, lookups, new, kept, starts
+                )
         for place in range(len(whole)):
             outside = 1
             for slot in range(whole[place, 2]):
@@ -126,16 +138,15 @@ def evaluate(
         energy = scalars[0]
         alternating, ramps = 0.0, scalars[1]
         busy[:] = 0
-        room[:] = 0
         for number in range(len(items)):
             item = items[number]
+            if item[0] == 4:
+                continue
             words = _words(values, item[3:])
             if item[0] == 0:
                 energy += words * prices[number]
             elif item[0] == 1:
                 busy[item[1], item[2]] += words
-            elif item[0] == 4:
-                room[item[1]] += words
             else:
                 time = 0.0
                 own, shared = prices[number], rates[item[1], 2]
@@ -147,11 +158,6 @@ def evaluate(
                     alternating += time
                 else:
                     ramps += time
-        for place in range(len(capacities)):
-            legal = legal and room[place] <= capacities[place]
-        if not legal:
-            found[mapping, 0] = found[mapping, 1] = np.inf
-            continue
         longest = values[steps] + alternating
         for store in range(stores):
             for action in range(2):
