@@ -32,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--html",
         metavar="F",
         help="the report as a page of its own. For its scatters, as for those of --json, what the mapper evaluated is"
-        " looked for once more",
+        " looked for once more, and kept for later commands",
     )
     parser.add_argument("--save-mapping", metavar="F", help="all decisions, for --mapping")
     parser.add_argument("--accelergy", metavar="DIR", help="the machine, its counts and prices in Accelergy's files")

@@ -97,10 +97,9 @@ def evaluated_points(
     module: Module, arch: Arch, options: MappingOptions, report: Report = silent
 ) -> dict[str, list[tuple[int, float]]]:
     """What the searches of a module's layers evaluated, as cycles and pJ."""
-    from ..passes.map_points import points_by_layer  # compiled code, which what is kept does without
+    from ..passes.map_points import points_by_layer  # what statistics that are kept do without
 
-    report("search again, for the pictures of what was evaluated")
-    return points_by_layer(module, arch, options)
+    return points_by_layer(module, arch, options, report)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +156,26 @@ def test_what_needs_the_module_has_it(folder: Path, model: Path, runs: list[str]
     assert len(runs) == 4
     assert mapping.exists()
     assert len(list(dumps.glob("*.dnnir"))) > 5
+
+
+@pytest.mark.parametrize("arch", ["gemmini16", "eyeriss_like"])
+def test_known_mappings_need_no_compiled_code(folder: Path, model: Path, tmp_path: Path, arch: str) -> None:
+    """A process that finds mappings, counts and points in the cache, but no statistics, imports no compiler."""
+    out = tmp_path / "out.json"
+    words = ["cost", str(model), "--arch", arch, "--json", str(out)]
+    assert main(words) == 0
+    first = out.read_bytes()
+    for path in folder.iterdir():
+        path.unlink()
+    script = (
+        "import sys\n"
+        "from dnnc.cli.main import main\n"
+        f"assert main({words!r}) == 0\n"
+        "print([name for name in ('numba', 'islpy') if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines()[-1] == "[]"
+    assert out.read_bytes() == first
 
 
 @pytest.fixture

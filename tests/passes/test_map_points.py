@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +18,9 @@ from dnnc.ir.module import Header, Module
 from dnnc.ir.nest import Nest
 from dnnc.ir.schedule_rules import schedule_faults
 from dnnc.ir.types import Tensor
-from dnnc.passes import map_points, map_search, map_seen
+from dnnc.passes import kept_points, map_limits, map_points, map_search, map_seen
 from dnnc.passes.choose_schedules import choose_schedules
+from dnnc.passes.kept_points import KeptPoints
 from dnnc.passes.map_points import points_by_layer
 from dnnc.passes.map_queue import EVALUATED
 from dnnc.passes.map_search import search
@@ -134,3 +137,123 @@ def test_points_are_of_the_search_that_found_the_mapping_or_there_are_none() -> 
     assert list(points_by_layer(mapped, GEMMINI, MappingOptions())) == ["layer0", "layer1"], "the pin is not known"
     assert points_by_layer(mapped, GEMMINI, MappingOptions(objective="energy")) == {}
     assert points_by_layer(mapped, GEMMINI, replace(options, time_limit_s=0.0)) == {}, "there was no time to search"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DNNC_CACHE_DIR", str(tmp_path))
+    return tmp_path / "points"
+
+
+@pytest.fixture
+def searches(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the nests whose search is made, which are without."""
+    seen: list[str] = []
+
+    def search_within(nest: Nest, *rest: Any, **named: Any) -> Any:
+        seen.append(nest.name)
+        return original(nest, *rest, **named)
+
+    original = map_limits.search_within
+    monkeypatch.setattr(map_limits, "search_within", search_within)
+    return seen
+
+
+def test_later_commands_know_them(folder: Path, searches: list[str]) -> None:
+    """Nests of other names, too; and what is told says whether there is a search."""
+    options = MappingOptions(objective="edp", pins=(("layer2", Pin(dataflow="is")),))
+    mapped = choose_schedules(model(), GEMMINI, options)
+    searches.clear()
+    told: list[str] = []
+    first = points_by_layer(mapped, GEMMINI, options, told.append)
+    assert len(searches) == 2 == len(list(folder.iterdir())) and len(told) == 1
+    other = replace(GEMMINI, name="other", text="other", digest="other", sources=())
+    assert points_by_layer(mapped, GEMMINI, options, told.append) == first
+    named = tuple(replace(each, name=f"{each.name}.2", reason="") for each in mapped.operations)
+    pins = (("layer2.2", Pin(dataflow="is")),)
+    renamed = points_by_layer(replace(mapped, operations=named), GEMMINI, replace(options, pins=pins), told.append)
+    assert renamed == {f"{name}.2": points for name, points in first.items()}
+    assert points_by_layer(mapped, replace(other, name=GEMMINI.name), options, told.append) == first
+    assert len(searches) == 2 and len(told) == 1
+    assert points_by_layer(mapped, GEMMINI, replace(options, time_limit_s=0.0)) == first, "there is nothing to search"
+
+
+def test_what_decides_a_search_is_in_the_key(
+    folder: Path, searches: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = MappingOptions(pins=(("layer2", Pin(dataflow="is")),))
+    mapped = choose_schedules(model(), GEMMINI, options)
+    searches.clear()
+    first = points_by_layer(mapped, GEMMINI, options)
+    dearer = replace(GEMMINI, energy=tuple(replace(row, energy_pj=2 * row.energy_pj) for row in GEMMINI.energy))
+    assert points_by_layer(mapped, dearer, options) != first
+    assert len(searches) == 4
+    points_by_layer(mapped, GEMMINI, MappingOptions())
+    assert len(searches) == 5, "without its pin the one layer is another search"
+    points_by_layer(mapped, GEMMINI, replace(options, objective="energy"))
+    points_by_layer(mapped, GEMMINI, replace(options, dataflow="ws"))
+    assert len(searches) == 9
+    monkeypatch.setattr(kept_points, "_sources_digest", lambda: "of another version")
+    assert points_by_layer(mapped, GEMMINI, options) == first
+    assert len(searches) == 11
+
+
+# Fields of an entry, in its order.
+BOUNDS, FOUND, MAPPING, POINTS = range(4)
+FORGED: list[Any] = [None, {}, [], "points", (BOUNDS, -1), (FOUND, 1.5), (MAPPING, None), (POINTS, None)]
+FORGED += [(POINTS, [[1]]), (POINTS, [[1.5, 2.0]]), (POINTS, [[1, "2"]]), (POINTS, [[-1, 2.0]]), (POINTS, [1])]
+
+
+@pytest.mark.parametrize("forged", FORGED, ids=str)
+def test_what_is_no_search_is_made_again(folder: Path, searches: list[str], forged: Any) -> None:
+    mapped = choose_schedules(model(), GEMMINI, MappingOptions())
+    first = points_by_layer(mapped, GEMMINI, MappingOptions())
+    path = min(folder.iterdir())
+    whole, kept = path.read_bytes(), KeptPoints.of_user()
+    entry = kept.read(path.name)
+    if isinstance(forged, tuple):
+        place, value = forged
+        forged = [*entry[:place], value, *entry[place + 1 :]]
+    kept.write(path.name, forged)
+    searches.clear()
+    assert points_by_layer(mapped, GEMMINI, MappingOptions()) == first
+    assert len(searches) == 1
+    assert path.read_bytes() == whole
+    path.write_bytes(whole[:-1])
+    assert points_by_layer(mapped, GEMMINI, MappingOptions()) == first
+    assert len(searches) == 2
+
+
+def test_what_the_time_limit_ended_is_not_kept(folder: Path) -> None:
+    mapped = choose_schedules(model(), GEMMINI, MappingOptions())
+    assert points_by_layer(mapped, GEMMINI, MappingOptions(time_limit_s=0.0)) == {}
+    assert not folder.exists()
+    assert list(points_by_layer(mapped, GEMMINI, MappingOptions())) == ["layer0", "layer1", "layer2"]
+
+
+def test_a_search_that_is_known_may_be_of_another_mapping(folder: Path) -> None:
+    """A layer whose certificate is of another search has no points, whether they are kept or not."""
+    mapped = choose_schedules(model(), GEMMINI, MappingOptions())
+    nest = mapped.operations[2]
+    assert isinstance(nest, Nest) and nest.schedule is not None
+    schedule = replace(nest.schedule, bounds=nest.schedule.bounds + 1)
+    changed = replace(mapped, operations=(*mapped.operations[:2], replace(nest, schedule=schedule)))
+    for _ in range(2):
+        assert list(points_by_layer(changed, GEMMINI, MappingOptions())) == ["layer0", "layer1"]
+    copies = tuple(replace(each, copies=3 - each.copies) for each in nest.schedule.buffers)
+    changed = replace(
+        mapped, operations=(*mapped.operations[:2], replace(nest, schedule=replace(nest.schedule, buffers=copies)))
+    )
+    for _ in range(2):
+        assert list(points_by_layer(changed, GEMMINI, MappingOptions())) == ["layer0", "layer1"]
+
+
+def test_writers_at_once_know_the_same(folder: Path) -> None:
+    mapped = choose_schedules(model(), GEMMINI, MappingOptions())
+    expected = points_by_layer(mapped, GEMMINI, MappingOptions())
+    for path in folder.iterdir():
+        path.unlink()
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: points_by_layer(mapped, GEMMINI, MappingOptions()), range(8)))
+    assert found == [expected] * 8
+    assert len(list(folder.iterdir())) == 2
