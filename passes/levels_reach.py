@@ -1,6 +1,6 @@
 """Which sizes the pieces of one dimension can have, slot by slot, and what in the machine's description bounds them.
 
-The same space as levels/space.py declares, as sets of sizes instead of lists of chains: small whatever the extent.
+The same space as levels/chains.py lists, as sets of sizes instead of chains: small whatever the extent.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from functools import lru_cache
 
 from ..ir.frozen import dataclass
 from ..ir.hierarchy import FanOut, Store
-from .levels.space import UNLIMITED, Frame, pieces
+from .levels.chains import UNLIMITED, pieces
+from .levels.space import Frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,8 @@ class Slot:
         return min([UNLIMITED, *[each.pieces for each in self.bounds if not each.exact]])
 
     @property
-    def together(self) -> int:
-        """Of a fan-out with two axes, along both."""
+    def most_of_both(self) -> int:
+        """Of a fan-out with two axes, the most along both."""
         return min([UNLIMITED, *[each.pieces for each in self.bounds if each.key.startswith("loops.most")]])
 
     @property
@@ -130,11 +131,11 @@ def _sizes(slots: tuple[Slot, ...], extent: int) -> Sizes:
 def _after(state: _State, slot: Slot, extent: int) -> Iterator[_State]:
     reach, split, start = state
     start = reach if slot.opens_pair or not slot.closes_pair else start
-    factor, together = slot.factor, slot.together
+    factor, most_of_both = slot.factor, slot.most_of_both
     for size in pieces(reach, slot.most, evenly=split and not slot.axis and factor is None):
         made = -(-start // reach) * -(-reach // size)
         fixed = factor is None or (size == 1 if factor == 0 else min(made, extent) == factor)
-        if slot.opens_pair or (fixed and made <= together):
+        if slot.opens_pair or (fixed and made <= most_of_both):
             yield size, split or (not slot.axis and size < reach), start if slot.opens_pair else 0
 
 

@@ -1,7 +1,7 @@
-"""The declared map space of a workload on a hierarchy (specs/hierarchy.md, Map space): slots, chains of sizes, orders.
+"""The declared map space of a workload on a hierarchy (specs/hierarchy.md, Map space): what is kept where, the slots
+that this leaves, and orders of loops; chains of sizes are in chains.py.
 
-A *slot* is a place for one loop over each dimension: the temporal block of a store, or an axis of a fan-out. A *chain*
-is what one dimension does in all slots, from the outermost inwards: the size of its pieces after each.
+A *slot* is a place for one loop over each dimension: the temporal block of a store, or an axis of a fan-out.
 """
 
 from __future__ import annotations
@@ -13,16 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...ir.diagnostics import CompileError, Diagnostic
 from ...ir.frozen import dataclass
 from ...ir.hierarchy import OPERAND_ROLES, Constraint, FanOut, Hierarchy, Store, Tiles
 from ...ir.loop_tree import Keep, LoopNode, LoopTree, Spatial, Temporal, Workload
 from ...ir.nest import Role
-from .stock import Stock
 
 Ints = NDArray[np.int64]
-UNLIMITED = 1 << 62
-MOST_CHAINS = 1 << 18  # of a dimension
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,155 +159,6 @@ def _stays_outside(machine: Hierarchy, outer: Entry, inner: Entry) -> bool:
     if not outer[0] or any(isinstance(level, FanOut) for level in levels) or not uneven:
         return True
     return bool(set(outer[1]) & set(inner[1]))
-
-
-def pieces(reach: int, most: int, evenly: bool = False) -> list[int]:
-    """Sizes of pieces of `reach` points, for 1 .. `most` pieces: the smallest for each number of them; only those
-    without a short last piece if `evenly`."""
-    if evenly:
-        return [reach // count for count in range(1, min(reach, most) + 1) if reach % count == 0]
-    sizes = []
-    count = 1
-    while count <= min(reach, most):
-        size = -(-reach // count)
-        sizes.append(size)
-        count = -(-reach // (size - 1)) if size > 1 else reach + 1
-    return sizes
-
-
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    """How many pieces of a dimension a slot may make: at most `most`, exactly `factor`, or (0) as many as points. Those
-    of all slots of its store are judged together if it is `one_of_several`; those of both axes of a fan-out are at most
-    `together`."""
-
-    most: int
-    factor: int | None
-    one_of_several: bool = False
-    together: int = UNLIMITED
-
-
-def _rule(frame: Frame, slot: Slot, dim: str) -> _Rule:
-    level = frame.level(slot)
-    most, factor, together = slot.lanes if slot.axis else UNLIMITED, None, UNLIMITED
-    if isinstance(level, FanOut):
-        legal = level.row_dims if slot.axis == "rows" else level.col_dims
-        if legal is not None and dim not in legal:
-            most = 1
-    for each in frame.pin.of(level):
-        if each.dims is not None and dim not in each.dims:
-            most = 1
-        together = min(together, dict(each.most).get(dim, together))
-        factor = dict(each.factors).get(dim, factor)
-    most = min(most, together)
-    if factor is not None:
-        factor = min(factor, frame.workload.extents[dim])  # a layer with fewer points has them all there
-    if factor == 1:
-        most, factor = 1, None
-    several = isinstance(level, Store) and sum(each.level == slot.level for each in frame.slots) > 1
-    return _Rule(min(most, factor) if several and factor else most, factor, several, together)
-
-
-_CHAINS = Stock(1 << 25)
-
-
-def chains(frame: Frame, dim: str) -> Ints:
-    """All chains of a dimension, a row each: sizes after every slot; the last is 1."""
-    extent = frame.workload.extents[dim]
-    rules = [_rule(frame, slot, dim) for slot in frame.slots]
-    for place, rule in enumerate(rules):
-        if dim in frame.still(place):
-            rules[place] = _Rule(1, rule.factor, rule.one_of_several)
-
-    def make() -> tuple[Ints]:
-        made = _chains(extent, frame.slots, rules)
-        if made is None:
-            raise too_many(frame, (dim,))
-        return (made,)
-
-    (found,) = _CHAINS.of((extent, frame.slots, tuple(rules)), make)
-    return found
-
-
-def too_many(frame: Frame, dims: tuple[str, ...]) -> CompileError:
-    """What is told where the ways to cut some dimensions are more than can be looked at."""
-    named = " and ".join(f"{dim} ({frame.workload.extents[dim]} points)" for dim in dims)
-    return CompileError(
-        Diagnostic(
-            f"{frame.workload.name or 'the layer'}: there are too many ways to cut {named} over the"
-            f" {len(frame.slots)} places for loops of {frame.machine.name!r}",
-            help="leave less to the mapper: `loops` of stores (`dims`, `factors`, `most`), `row_dims` and `col_dims`",
-        )
-    )
-
-
-def _chains(extent: int, slots: tuple[Slot, ...], rules: list[_Rule]) -> Ints | None:
-    """None where there are more than MOST_CHAINS."""
-    # A fixed number of lanes may be spread over both axes of a fan-out: it is judged after the second.
-    reducible = [1] * (len(rules) + 1)
-    for place in range(len(rules) - 1, -1, -1):
-        rule = rules[place]
-        by = reducible[place + 1] * (UNLIMITED if rule.factor == 0 and not slots[place].axis else rule.most)
-        reducible[place] = min(UNLIMITED, by)
-    table: dict[tuple[int, bool], list[tuple[int, ...]]] = {(extent, False): [()]}
-    for place, (slot, rule) in enumerate(zip(slots, rules, strict=True)):
-        both = _both_axes(slots, place)
-        after: dict[tuple[int, bool], list[tuple[int, ...]]] = {}
-        for (reach, split), found in table.items():
-            fixed = rule.factor is not None and not (rule.one_of_several and rule.factor == 0)
-            for size in pieces(reach, rule.most, evenly=split and not slot.axis and not fixed):
-                if size > reducible[place + 1]:
-                    continue
-                judged = not both and not rule.one_of_several
-                if judged and rule.factor is not None and not _exactly(reach, size, rule.factor):
-                    continue
-                key = size, split or (not slot.axis and size < reach)
-                after.setdefault(key, []).extend((*each, size) for each in found)
-        if both and slot.axis == "cols" and (rule.factor is not None or rule.together < UNLIMITED):
-            for key, found in after.items():
-                after[key] = [each for each in found if _fits_both(each, place, extent, rule)]
-        table = after
-        if sum(map(len, table.values())) > MOST_CHAINS:
-            return None
-    done = [*table.get((1, False), []), *table.get((1, True), [])]
-    rows: Ints = np.array(done, np.int64).reshape(len(done), len(rules))
-    kept: Ints = rows[_judged_together(slots, rules, rows, extent)]
-    return kept
-
-
-def _judged_together(slots: tuple[Slot, ...], rules: list[_Rule], found: Ints, extent: int) -> NDArray[np.bool_]:
-    """Which chains keep what a store with several slots says of the iterations of all of them."""
-    legal = np.ones(len(found), bool)
-    before = np.concatenate([np.full((len(found), 1), extent), found], axis=1)
-    for level in {slot.level for slot, rule in zip(slots, rules, strict=True) if rule.one_of_several}:
-        places = [place for place, slot in enumerate(slots) if slot.level == level]
-        rule = rules[places[-1]]  # that of the store: the others may leave out dimensions
-        iterations = np.prod([-(-before[:, place] // found[:, place]) for place in places], axis=0, dtype=np.int64)
-        if rule.factor == 0:
-            legal &= found[:, places[-1]] == 1
-        elif rule.factor is not None:
-            legal &= iterations == rule.factor
-        legal &= iterations <= rule.most
-    return legal
-
-
-def _exactly(reach: int, size: int, factor: int) -> bool:
-    return size == 1 if factor == 0 else -(-reach // size) == factor
-
-
-def _both_axes(slots: tuple[Slot, ...], place: int) -> bool:
-    slot = slots[place]
-    return bool(slot.axis) and sum(each.level == slot.level for each in slots) == 2
-
-
-def _fits_both(chain: tuple[int, ...], place: int, extent: int, rule: _Rule) -> bool:
-    """Whether the pieces along both axes of a fan-out, of which the second is at `place`, are as many as they may be;
-    where all points lie there lanes may stay idle."""
-    before = chain[place - 2] if place >= 2 else extent
-    pieces = -(-before // chain[place - 1]) * -(-chain[place - 1] // chain[place])
-    if rule.factor is not None and (chain[place] > 1 if rule.factor == 0 else min(pieces, extent) != rule.factor):
-        return False
-    return pieces <= rule.together
 
 
 def orders(frame: Frame, slot: Slot) -> list[tuple[str, ...]]:

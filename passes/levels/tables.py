@@ -19,8 +19,9 @@ from ...backends.cost.levels.moves import Group as Component
 from ...backends.cost.levels.moves import groups_of
 from ...ir.diagnostics import CompileError, Diagnostic
 from ...ir.nest import Role
+from .chains import chains, too_many
 from .figures import DISTINCT, STEPS, TAKEN, TILE, Figures, Quantity
-from .space import Frame, Ints, chains, signature, too_many
+from .space import Frame, Ints, signature
 from .stock import Stock
 from .sums import EACH, FIRST, SHARED, table
 from .sums_one import table_of_one

@@ -10,8 +10,9 @@ import pytest
 from dnnc.ir.hierarchy import OPERAND_ROLES, Buffering, Constraint, FanOut, Hierarchy, Store
 from dnnc.ir.loop_tree import Workload
 from dnnc.ir.nest import Role
+from dnnc.passes.levels.chains import chains
 from dnnc.passes.levels.mapper import map_levels
-from dnnc.passes.levels.space import Pin, chains, frames
+from dnnc.passes.levels.space import Pin, frames
 from dnnc.passes.levels_miss import nearest_miss
 from dnnc.passes.levels_reach import sizes_of
 from support.levels_space import small_problem
