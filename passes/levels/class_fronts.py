@@ -20,14 +20,15 @@ from .tables import Floats
 from .variants import Groups, Key, Outline, Variants
 
 _MOST_BYTES = 1 << 28  # of the candidates of all classes that are kept for the next one: more seldom pays
-_WHOLE = "all candidates of a key"
-_ROUNDS = 3  # of leaving out what is beyond the limit, with what is left of the other groups: later ones find little
+_MOST_SWEEPS = (
+    3  # over all groups, to leave out what is beyond the limit with what is left of the others: more find little
+)
 
 
 @dataclass
-class _Compared:
-    """Variants with bounds of quantities from above [variant, quantity], and the `rest` that a front looks at [variant,
-    column]."""
+class _Front:
+    """Candidates that none beats in all that is compared: with bounds of quantities from above [variant, quantity], and
+    the `rest` that is compared beside them [variant, column]."""
 
     variants: Variants
     upper: Floats
@@ -43,7 +44,7 @@ class _Compared:
         return np.append(self.upper.max(axis=0), self.variants.less.min(axis=0))
 
 
-Made = TypeVar("Made", Outline, Variants, _Compared)
+Cached = TypeVar("Cached", Outline, Variants, _Front)
 
 
 @dataclass
@@ -55,9 +56,9 @@ class ClassFronts:
     groups: Groups
     goal: Goal
     dual: Dual | Product | None
-    _made: dict[tuple[Any, ...], Any] = field(default_factory=dict)
+    _cache: dict[tuple[Any, ...], Any] = field(default_factory=dict)
     _loosened: dict[Key, frozenset[int]] = field(default_factory=dict)
-    _made_bytes: int = 0
+    _cache_bytes: int = 0
 
     def within(self, keys: Sequence[Key], limit: float) -> list[Variants]:
         """The candidates of each group, by its key, that may be in a mapping below `limit`. None of any group, if one
@@ -65,12 +66,12 @@ class ClassFronts:
         outlines = [self._outline(key) for key in keys]
         if not all(map(len, outlines)):
             return []
-        within = self._scored(outlines, limit)
-        within = self._within(within, limit) if within else []
+        within = self._within_by_scores(outlines, limit)
+        within = self._within_by_quantities(within, limit) if within else []
         if not within:
             return []
         return [
-            self._whole(key, outline) if each is outline else self.groups.variants(key, each)
+            self._all_variants(key, outline) if each is outline else self.groups.variants(key, each)
             for key, each, outline in zip(keys, within, outlines, strict=True)
         ]
 
@@ -99,24 +100,24 @@ class ClassFronts:
         return self._loosened[key]
 
     def _outline(self, key: Key) -> Outline:
-        return self._once((key,), lambda: self.groups.outline(key))
+        return self._cached(("outline", key), lambda: self.groups.outline(key))
 
-    def _whole(self, key: Key, outline: Outline) -> Variants:
-        return self._once((key, _WHOLE), lambda: self.groups.variants(key, outline))
+    def _all_variants(self, key: Key, outline: Outline) -> Variants:
+        return self._cached(("variants", key), lambda: self.groups.variants(key, outline))
 
-    def _once(self, at: tuple[Any, ...], make: Callable[[], Made]) -> Made:
+    def _cached(self, at: tuple[Any, ...], make: Callable[[], Cached]) -> Cached:
         """What `make` gave for `at`, made again where there was no room to keep it."""
-        if at in self._made:
-            found: Made = self._made[at]
+        if at in self._cache:
+            found: Cached = self._cache[at]
             return found
-        if self._made_bytes > _MOST_BYTES:
-            self._made.clear()
-            self._made_bytes = 0
-        made = self._made[at] = make()
-        self._made_bytes += made.nbytes
+        if self._cache_bytes > _MOST_BYTES:
+            self._cache.clear()
+            self._cache_bytes = 0
+        made = self._cache[at] = make()
+        self._cache_bytes += made.nbytes
         return made
 
-    def _within(self, outlines: Sequence[Outline], limit: float) -> list[Outline]:
+    def _within_by_quantities(self, outlines: Sequence[Outline], limit: float) -> list[Outline]:
         """Candidates that stay below the limit with the least of the other groups; none of any, if a group has none."""
         if limit == float("inf"):
             return list(outlines)
@@ -126,13 +127,13 @@ class ClassFronts:
         kept, compiled = np.empty(len(rows), np.bool_), cast(Any, keep_within)
         if not compiled(
             rows, ends, linear.constants, linear.floors, goal.mode, goal.terms, goal.most, linear.energy, linear.forms,
-            linear.ramps, limit, _ROUNDS, kept,
+            linear.ramps, limit, _MOST_SWEEPS, kept,
         ):  # fmt: skip
             return []
         of_groups = np.split(kept, ends[:-1])
         return [each if own.all() else each.only(own) for each, own in zip(outlines, of_groups, strict=True)]
 
-    def _scored(self, outlines: Sequence[Outline], limit: float) -> list[Outline]:
+    def _within_by_scores(self, outlines: Sequence[Outline], limit: float) -> list[Outline]:
         """Candidates whose score with the least of the other groups says that they may be below the limit."""
         if self.dual is None or limit == float("inf"):
             return list(outlines)
@@ -145,25 +146,25 @@ class ClassFronts:
         kept = [each <= low + spare for each, low in zip(scores, least, strict=True)]
         return [each if rows.all() else each.only(rows) for each, rows in zip(outlines, kept, strict=True)]
 
-    def _front(self, key: Key, variants: Variants, shared: frozenset[int], is_open: bool) -> _Compared:
+    def _front(self, key: Key, variants: Variants, shared: frozenset[int], is_open: bool) -> _Front:
         """Kept where nothing was left out before, as for other limits that is another front."""
-        make = partial(self._compared, key, variants, shared, is_open)
-        is_whole = variants is self._made.get((key, _WHOLE))
-        return self._once((key, is_open, shared), make) if is_whole else make()
+        make = partial(self._make_front, key, variants, shared, is_open)
+        is_whole = variants is self._cache.get(("variants", key))
+        return self._cached(("front", key, is_open, shared), make) if is_whole else make()
 
-    def _compared(self, key: Key, variants: Variants, shared: frozenset[int], is_open: bool) -> _Compared:
+    def _make_front(self, key: Key, variants: Variants, shared: frozenset[int], is_open: bool) -> _Front:
         places = variants.places
         upper = variants.lower if is_open else self.groups.upper(key, places)
         # What the tiles of a group share matters where other groups have no more than bounds.
         rest = self.groups.rest(key, places, self.linear.scarce(key.group, places), shared)
         alike = [-variants.less, rest]
         rows = front(np.concatenate([variants.lower, *alike], axis=1), np.concatenate([upper, *alike], axis=1))
-        return _Compared(variants.only(rows), upper[rows], rest[rows])
+        return _Front(variants.only(rows), upper[rows], rest[rows])
 
-    def _summed(self, compared: _Compared, alone: Any, factors: Floats) -> Variants:
+    def _summed(self, whole: _Front, alone: Any, factors: Floats) -> Variants:
         """The front where quantities that depend on this group `alone` are summed up; `factors` are what the others
         contribute."""
-        linear, mode, variants = self.linear, self.goal.mode, compared.variants
+        linear, mode, variants = self.linear, self.goal.mode, whole.variants
         wide = variants.lower.shape[1]
         # Energy is a row of the matrix, each form with ramps another.
         first = linear.matrix[:1] if mode != LATENCY else linear.matrix[:0]
@@ -176,6 +177,6 @@ class ClassFronts:
 
         def summed(bounds: Floats, added: Floats | float) -> Floats:
             sums = np.maximum(np.concatenate([bounds, variants.less], axis=1) * factors, floors) @ weights + added
-            return np.concatenate([sums, bounds[:, left], -variants.less[:, right], compared.rest], axis=1)
+            return np.concatenate([sums, bounds[:, left], -variants.less[:, right], whole.rest], axis=1)
 
-        return variants.only(front(summed(variants.lower, 0.0), summed(compared.upper, rounding)))
+        return variants.only(front(summed(variants.lower, 0.0), summed(whole.upper, rounding)))

@@ -21,7 +21,7 @@ import numpy as np
 from .kernels import ENERGY, LATENCY
 from .linear import Linear
 from .tables import Floats
-from .variants import Logged
+from .variants import Outline
 
 _STEPS = 80
 _PATIENCE = 20  # steps without a better bound
@@ -39,7 +39,7 @@ class Product:
     def constant(self) -> float:
         return sum(each.constant for each in self.factors)
 
-    def scores(self, variants: Sequence[Logged]) -> list[Floats]:
+    def scores(self, variants: Sequence[Outline]) -> list[Floats]:
         energy, cycles = (each.scores(variants) for each in self.factors)
         return [one + other for one, other in zip(energy, cycles, strict=True)]
 
@@ -48,11 +48,11 @@ class Product:
         weights: Floats = np.sum([each.weights() for each in self.factors], axis=0)
         return weights
 
-    def bound(self, variants: Sequence[Logged]) -> float:
+    def bound(self, variants: Sequence[Outline]) -> float:
         total = self.constant + sum(float(score.min()) for score in self.scores(variants))
         return exp(min(total, 700.0)) if total > -inf else 0.0
 
-    def improve(self, variants: Sequence[Logged], enough: float = inf) -> float:
+    def improve(self, variants: Sequence[Outline], enough: float = inf) -> float:
         """The bound after steps along subgradients of the product."""
         if not all(each.holds for each in self.factors):
             return 0.0
@@ -136,7 +136,7 @@ class Dual:
         of_tiles = prices.rooms @ prices.room_shares if len(prices.rooms) else np.zeros(0)
         return np.concatenate([of_quantities, of_tiles, prices.lanes])
 
-    def scores(self, variants: Sequence[Logged]) -> list[Floats]:
+    def scores(self, variants: Sequence[Outline]) -> list[Floats]:
         """What each variant of each group adds to the bound's logarithm."""
         weights = self.weights()
         return [self.logs(group, each) @ weights for group, each in enumerate(variants)]
@@ -145,21 +145,21 @@ class Dual:
         """Of the logarithms of quantities, of tiles and of lanes."""
         return self._weights
 
-    def logs(self, group: int, variants: Logged) -> Floats:
+    def logs(self, group: int, variants: Outline) -> Floats:
         return variants.logs_with(self.linear.logs[group])
 
     def _log_bound(self, logs: Sequence[Floats]) -> float:
         weights = self.weights()
         return self.constant + sum(float((each @ weights).min()) for each in logs)
 
-    def bound(self, variants: Sequence[Logged]) -> float:
+    def bound(self, variants: Sequence[Outline]) -> float:
         """What the objective is at least, in a class."""
         return self._above(self._log_bound([self.logs(group, each) for group, each in enumerate(variants)]))
 
     def _above(self, total: float) -> float:
         return exp(min(total, 700.0)) + self.aside if total > -inf else 0.0
 
-    def improve(self, variants: Sequence[Logged], enough: float = inf) -> float:
+    def improve(self, variants: Sequence[Outline], enough: float = inf) -> float:
         """The bound after steps along subgradients, until it is `enough`."""
         if not self.holds:
             return 0.0
@@ -215,7 +215,7 @@ class Dual:
 
 
 def _improved(
-    parts: Sequence[Dual], variants: Sequence[Logged], above: Callable[[float], float], enough: float
+    parts: Sequence[Dual], variants: Sequence[Outline], above: Callable[[float], float], enough: float
 ) -> float:
     """The bound of the product of all `parts` after steps along its subgradients, until it is `enough`; the best
     weights and prices are kept. `above` makes a bound of its logarithm."""

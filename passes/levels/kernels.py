@@ -62,11 +62,12 @@ def _bound(
 def keep_within(
     rows: NDArray[np.float64], ends: NDArray[np.int64], constants: NDArray[np.float64], floors: NDArray[np.float64],
     mode: int, terms: NDArray[np.float64], most: NDArray[np.float64], weights: NDArray[np.float64],
-    forms: NDArray[np.float64], ramps: NDArray[np.float64], limit: float, rounds: int, kept: NDArray[np.bool_],
+    forms: NDArray[np.float64], ramps: NDArray[np.float64], limit: float, most_sweeps: int, kept: NDArray[np.bool_],
 ) -> bool:  # fmt: skip
     """Which rows of quantities may be in a mapping below the limit, into `kept`; whether each group has such ones. The
     rows of a group stand before its place in `ends`. Each is judged with the least of what is kept of the other groups,
-    in so many rounds. The first columns, no less than their `floors`, are bounds from below, the others from above."""
+    in so many sweeps at most. The first columns, no less than their `floors`, are bounds from below, the others from
+    above."""
     groups, columns = len(ends), rows.shape[1]
     least, factors, values = np.empty((groups, columns)), np.empty(columns), np.empty(columns)
     kept[:] = True
@@ -75,7 +76,7 @@ def keep_within(
     _multiply_others(least, -1, constants, factors)
     if not _is_below(np.ones(columns), factors, floors, mode, terms, most, weights, forms, ramps, limit, values):
         return False
-    for _ in range(rounds):
+    for _ in range(most_sweeps):
         is_whole = True
         for group in range(groups):
             begin, left, lost = (ends[group - 1] if group else 0), 0, 0

@@ -6,6 +6,8 @@ It proves nothing: a good mapping early lets the search (search.py) leave out mo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import inf
 from random import Random
 from typing import Any
 
@@ -15,9 +17,10 @@ from .exact import Exact
 from .space import Ints
 from .tables import Floats
 
-_MOST_TRIED = 1 << 12  # candidates of a group that a sweep tries
-_FEW = 16  # candidates of a group that a search after the first one begins with
-_BESIDE = 256  # candidates of a group of which one is beside a start
+# Candidates of a group that a sweep tries.
+_MOST_CANDIDATES = 1 << 12  # of a search from anywhere
+_MOST_AT_FIRST = 16  # of the first sweep of all such searches but one, so that they differ
+_MOST_NEARBY = 256  # of a search from a mapping that is known
 
 Start = tuple[Ints, tuple[tuple[str, ...], ...]]  # candidates by group, orders by block
 
@@ -25,56 +28,99 @@ Start = tuple[Ints, tuple[tuple[str, ...], ...]]  # candidates by group, orders 
 def local_search(
     exact: Exact, objective: Callable[[Floats], Floats], seed: int, start: Start | None = None
 ) -> Iterator[tuple[Ints, tuple[tuple[str, ...], ...], Floats, int]]:
-    """Better and better legal mappings: candidates by group, orders by block, energy and cycles, and how many mappings
-    were evaluated since the last one; the last one comes twice. With a `start` they begin beside that, with one group
-    that has another candidate of those whose objective is finite."""
+    """Better and better legal mappings: candidates by group, orders by block, energy in pJ and cycles, and how many
+    mappings were evaluated since the last one; the last one comes twice. With a `start` they begin beside that, with
+    one group that has another candidate of those whose objective is finite."""
     rng = Random(seed)
-    groups = exact.tables.groups
-    best, figures, evaluated, sweep = (np.inf, np.inf), np.zeros(2), 0, 0
-    most_tried = _MOST_TRIED if start is None else _BESIDE
-    if start is None:
-        orders = [rng.choice(declared) for declared in exact.declared]
-        # To begin with everything is cut as far outside as it can be: that fits, if anything does.
-        chosen = np.array([_outermost(group.sizes) for group in groups], np.int64)
-    else:
-        chosen, orders = start[0].copy(), exact.whole_orders(start[1])
-        group = rng.randrange(len(groups))
-        legal = _legal(exact, chosen, group)
-        legal = np.array(rng.sample(legal.tolist(), min(_BESIDE, len(legal))), np.int64)
-        mappings, found = _with(exact, chosen, group, legal, orders)
-        evaluated += len(legal)
-        if not len(near := np.flatnonzero(np.isfinite(objective(found)))):
-            return
-        place = rng.choice(near.tolist())
-        chosen, figures = mappings[place].copy(), found[place]
-        best = _compared(objective(found)[place], figures)
+    groups = range(len(exact.tables.groups))
+    walk = _from_anywhere(exact, objective, rng) if start is None else _from_beside(exact, objective, rng, start)
+    if walk is None:
+        return
+    most, sweep = _MOST_CANDIDATES if start is None else _MOST_NEARBY, 0
     while True:
-        before, sweep = best, sweep + 1
-        for group in rng.sample(range(len(groups)), len(groups)):
-            legal = _legal(exact, chosen, group)
-            if seed and sweep == 1 and start is None:  # so that searches differ
-                legal = np.array(rng.sample(legal.tolist(), min(_FEW, len(legal))), np.int64)
-            if not len(legal):
-                continue
-            if len(legal) > most_tried:
-                legal = np.array([chosen[group], *rng.sample(legal.tolist(), most_tried)], np.int64)
-            mappings, found = _with(exact, chosen, group, legal, orders)
-            evaluated += len(legal)
-            place = least_place(values := objective(found), found)
-            if (value := _compared(values[place], found[place])) < best:
-                best, figures, chosen = value, found[place], mappings[place].copy()
-        for block, declared in enumerate(exact.declared if best[0] < np.inf else ()):
-            tried_orders = [(*orders[:block], order, *orders[block + 1 :]) for order in declared]
-            found = exact.figures(np.repeat(chosen[None], len(declared), axis=0), exact.ranks(tried_orders))
-            evaluated += len(declared)
-            place = least_place(values := objective(found), found)
-            if (value := _compared(values[place], found[place])) < best:
-                best, figures, orders[block] = value, found[place], declared[place]
-        if best[0] < np.inf:
-            yield chosen, tuple(orders), figures, evaluated
-        if best >= before and sweep > 1:
+        before, sweep = walk.value, sweep + 1
+        for group in rng.sample(groups, len(groups)):
+            legal = _legal(exact, walk.chosen, group)
+            if seed and sweep == 1 and start is None:
+                legal = _some(legal, _MOST_AT_FIRST, rng)
+            if len(legal) > most:
+                legal = np.append(walk.chosen[group], _some(legal, most, rng))
+            if len(legal):
+                walk.try_candidates(group, legal)
+        for block in range(len(exact.declared) if walk.is_legal else 0):
+            walk.try_orders(block)
+        if walk.is_legal:
+            yield walk.chosen, tuple(walk.orders), walk.figures, walk.evaluated
+        if walk.value >= before and sweep > 1:
             return
-        evaluated = 0
+        walk.evaluated = 0
+
+
+@dataclass
+class _Walk:
+    """The best mapping of a local search so far, and how many were evaluated. Of equal values of the objective that
+    with the least product of energy and cycles is the best."""
+
+    exact: Exact
+    objective: Callable[[Floats], Floats]
+    chosen: Ints  # by group
+    orders: list[tuple[str, ...]]  # by block
+    figures: Floats  # energy in pJ and cycles
+    value: tuple[float, float] = (inf, inf)
+    evaluated: int = 0
+
+    @property
+    def is_legal(self) -> bool:
+        return self.value[0] < inf
+
+    def try_candidates(self, group: int, candidates: Ints) -> None:
+        """Take the best of these candidates of a group, if it is better."""
+        mappings, figures = _with(self.exact, self.chosen, group, candidates, self.orders)
+        if (place := self._better(figures)) is not None:
+            self.chosen = mappings[place].copy()
+
+    def try_orders(self, block: int) -> None:
+        """Take the best of the declared orders of a block, if it is better."""
+        declared = self.exact.declared[block]
+        orders = [(*self.orders[:block], each, *self.orders[block + 1 :]) for each in declared]
+        mappings = np.repeat(self.chosen[None], len(declared), axis=0)
+        if (place := self._better(self.exact.figures(mappings, self.exact.ranks(orders)))) is not None:
+            self.orders[block] = declared[place]
+
+    def _better(self, figures: Floats) -> int | None:
+        """The place of the best of some mappings if it is better than what is known, which is noted."""
+        self.evaluated += len(figures)
+        place = least_place(values := self.objective(figures), figures)
+        if (value := _compared(values[place], figures[place])) >= self.value:
+            return None
+        self.value, self.figures = value, figures[place]
+        return place
+
+
+def _from_anywhere(exact: Exact, objective: Callable[[Floats], Floats], rng: Random) -> _Walk:
+    """To begin with everything is cut as far outside as it can be: that fits, if anything does."""
+    orders = [rng.choice(declared) for declared in exact.declared]
+    chosen = np.array([_outermost(group.sizes) for group in exact.tables.groups], np.int64)
+    return _Walk(exact, objective, chosen, orders, np.zeros(2))
+
+
+def _from_beside(exact: Exact, objective: Callable[[Floats], Floats], rng: Random, start: Start) -> _Walk | None:
+    """None where no candidate that is tried has a finite objective."""
+    chosen, orders = start[0], exact.whole_orders(start[1])
+    group = rng.randrange(len(chosen))
+    mappings, figures = _with(exact, chosen, group, _some(_legal(exact, chosen, group), _MOST_NEARBY, rng), orders)
+    values = objective(figures)
+    finite = np.flatnonzero(np.isfinite(values)).tolist()
+    if not finite:
+        return None
+    place = rng.choice(finite)
+    value = _compared(values[place], figures[place])
+    return _Walk(exact, objective, mappings[place].copy(), orders, figures[place], value, len(mappings))
+
+
+def _some(candidates: Ints, most: int, rng: Random) -> Ints:
+    """So many candidates, if there are, in a random order."""
+    return np.array(rng.sample(candidates.tolist(), min(most, len(candidates))), np.int64)
 
 
 def _legal(exact: Exact, chosen: Ints, group: int) -> Ints:

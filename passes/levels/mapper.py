@@ -75,7 +75,7 @@ def map_levels(
             search.run(best, deadline)
     by_cycles = machine.energy and not any(term.energy_power for term in wanted.terms)  # of which many are equal
     if by_cycles and best.found is not None and time.monotonic() < deadline:
-        best.found.search.settle(best)
+        best.found.search.break_ties(best)
     if best.tree is None and best.open < float("inf"):
         message = (
             f"{workload.name or 'the layer'}: no mapping was found in {time_limit_s:g} s, and none is known not to fit"

@@ -35,15 +35,17 @@ from .tables import Floats, Tables, tables_of
 from .variants import Groups, Variants
 
 _MOST_LEAVES = 1 << 12  # that are found at a time
-_AT_A_TIME = 64  # of these, before the next ones are compared with the best
-_BUDGET = 1 << 24  # bounds between two looks at the clock
-_GLIMPSE = 1 << 13  # bounds that are spent on the least of a node before superfluous candidates are left out
-_LOOK = 1 << 15  # bounds that are spent on the least of a node before better scores are looked for
-_GLANCE = 1 << 23  # bounds that are spent on the least of a node before it is split
-_MOST_POINTS = 20000
-_PAYS = 1 << 21  # bounds after which another local search is worth its time
-_BESIDE_BEST = 4  # local searches for mappings that are as good as the best, and better otherwise
-_IN_VAIN = 1.25  # times as many where the last one was not
+_FIRST_LEAVES = 64  # of these, the least, are evaluated before the next ones are compared with the best
+_MOST_POINTS = 20000  # of evaluated mappings that are kept
+# What the least bound of a node may take, in bounds: with all candidates, without superfluous ones, with better scores.
+# Where that is not enough the node is parted.
+_BOUNDS_OF_ALL = 1 << 13
+_BOUNDS_OF_FRONTS = 1 << 15
+_BOUNDS_OF_NODE = 1 << 23
+_BOUNDS_PER_CLOCK_CHECK = 1 << 24
+_BOUNDS_PER_LOCAL_SEARCH = 1 << 21  # after which another one is worth its time
+_GROWTH_IN_VAIN = 1.25  # of these bounds, where the last one found nothing
+_TIE_BREAKING_SEARCHES = 4  # local ones, for a mapping that is as good as the best and takes less energy
 
 
 class Found(NamedTuple):
@@ -87,8 +89,8 @@ class Search:
     goal: Goal
     dual: Dual | Product | None
     sieve: Sieve
-    _started: int = 0
-    _next_start: float = 0.0  # bounds before the next local search
+    _local_searches: int = 0  # that were made
+    _next_local_search: float = 0.0  # after so many bounds
     _leaves: Leaves = field(init=False)
 
     def __post_init__(self) -> None:
@@ -107,12 +109,14 @@ class Search:
         candidates = self.fronts.within(keys, self.below(best.limit))
         if not candidates:
             return
-        fronts = self.fronts.of(keys, candidates, self._parted(root) is not None)
-        bound = max(self._at_least(fronts), self._bound(fronts))
+        fronts = self.fronts.of(keys, candidates, self.children(root) is not None)
+        bound = max(self._product_bound(fronts), self._score_bound(fronts))
         if bound >= self.below(best.limit):
             return
-        heap: list[tuple[float, int, int, Node]] = [(max(bound, self._improve(fronts, float("inf"))), 0, 0, root)]
-        self._start(best)
+        heap: list[tuple[float, int, int, Node]] = [
+            (max(bound, self._improved_score_bound(fronts, float("inf"))), 0, 0, root)
+        ]
+        self._search_locally(best)
         while heap:
             bound, _, _, node = heappop(heap)
             if bound >= self.below(best.limit):
@@ -120,44 +124,45 @@ class Search:
             if time.monotonic() > deadline:
                 best.open = min(best.open, bound)
                 return
-            children = self._parted(node)
+            children = self.children(node)
             if children is None:
-                if not self._search(node, best, deadline):
+                if not self._search_class(node, best, deadline):
                     best.open = min(best.open, bound)
                 continue
-            while best.bounds - begun > self._next_start and time.monotonic() < deadline:
-                self._start(best)
+            while best.bounds - begun > self._next_local_search and time.monotonic() < deadline:
+                self._search_locally(best)
             for child in children:
                 if time.monotonic() > deadline:
                     best.open = min(best.open, bound)
                     return
-                least = max(bound, self._least(child, best, bound))
+                least = max(bound, self._node_bound(child, best, bound))
                 if least < self.below(best.limit):
                     number += 1
                     heappush(heap, (least, -len(child.chosen) - len(child.movers), number, child))
 
-    def _start(self, best: Best) -> None:
+    def _search_locally(self, best: Best) -> None:
         """A local search; the next one comes later if it was in vain."""
         before = best.limit
-        for chosen, orders, figures, evaluated in local_search(self.exact, self.goal.of, self._started):
+        for chosen, orders, figures, evaluated in local_search(self.exact, self.goal.of, self._local_searches):
             self._note(chosen[None], [orders], figures[None], best)
             best.evaluated += evaluated - 1
-        self._started += 1
-        self._next_start = max(_PAYS, self._next_start) * (1 if best.limit < before else _IN_VAIN)
+        self._local_searches += 1
+        growth = 1 if best.limit < before else _GROWTH_IN_VAIN
+        self._next_local_search = max(_BOUNDS_PER_LOCAL_SEARCH, self._next_local_search) * growth
 
-    def settle(self, best: Best) -> None:
+    def break_ties(self, best: Best) -> None:
         """Of mappings as good as the best take one of less energy, where local searches find one."""
 
         def tied(figures: Floats) -> Floats:
             return np.where(self.goal.of(figures) <= best.limit, figures.prod(axis=1), np.inf)
 
-        for seed in range(_BESIDE_BEST if self.tables.groups else 0):
+        for seed in range(_TIE_BREAKING_SEARCHES if self.tables.groups else 0):
             start = best.found and best.found[1:]
             for chosen, orders, figures, evaluated in local_search(self.exact, tied, seed, start):
                 self._note(chosen[None], [orders], figures[None], best)
                 best.evaluated += evaluated - 1
 
-    def _parted(self, node: Node) -> list[Node] | None:
+    def children(self, node: Node) -> list[Node] | None:
         """What is decided next, each way; None if nothing is left open."""
         chosen, movers = node
         sliding = self.classes.sliding(chosen)
@@ -167,35 +172,35 @@ class Search:
             return [Node((*chosen, choice), movers) for choice in self.classes.choices[len(chosen)]]
         return None
 
-    def _least(self, node: Node, best: Best, floor: float) -> float:
+    def _node_bound(self, node: Node, best: Best, floor: float) -> float:
         """The least bound of a node's joined candidates, if it is below the best; else infinity, where nothing is left.
         What is known to be no less than `floor` is not looked at below that."""
         keys, enough = self.classes.keys(*node), self.below(best.limit)
         candidates = self.fronts.within(keys, enough)
         if not candidates:
             return float("inf")
-        least = max(floor, self._at_least(candidates), self._bound(candidates))
+        least = max(floor, self._product_bound(candidates), self._score_bound(candidates))
         if least >= enough:
             return float("inf")
-        found, bound, is_whole = self._least_of(candidates, best, least, _GLIMPSE)
+        found, bound, is_whole = self._least_of(candidates, best, least, _BOUNDS_OF_ALL)
         if not is_whole:
-            candidates = self.fronts.of(keys, candidates, self._parted(node) is not None)
-            found, bound, is_whole = self._least_of(candidates, best, least, _LOOK)
+            candidates = self.fronts.of(keys, candidates, self.children(node) is not None)
+            found, bound, is_whole = self._least_of(candidates, best, least, _BOUNDS_OF_FRONTS)
         if not is_whole:
-            least = max(least, self._improve(candidates, enough))
+            least = max(least, self._improved_score_bound(candidates, enough))
             if least >= enough:
                 return float("inf")
-            found, bound, is_whole = self._least_of(candidates, best, least, _GLANCE)
+            found, bound, is_whole = self._least_of(candidates, best, least, _BOUNDS_OF_NODE)
         if not is_whole:
             return least
         return bound if found else float("inf")
 
-    def _at_least(self, variants: Sequence[Variants]) -> float:
+    def _product_bound(self, variants: Sequence[Variants]) -> float:
         """What the products of the least of each group say."""
         values = self.linear.constants * np.prod([each.least for each in variants], axis=0)
         return float(self.goal.of(self.linear.figures(values[None]))[0])
 
-    def _search(self, node: Node, best: Best, deadline: float) -> bool:
+    def _search_class(self, node: Node, best: Best, deadline: float) -> bool:
         """Evaluate all of a class that may be better than the best; whether that ended before the deadline."""
         keys = self.classes.keys(*node)
         candidates = self.fronts.within(keys, self.below(best.limit))
@@ -203,24 +208,24 @@ class Search:
             return True
         fronts = self.fronts.of(keys, candidates, is_open=False)
         together, leaves = self._join(fronts), self._leaves
-        found, _, is_whole = together.least(leaves, self.below(best.limit), 0.0, _GLANCE)
+        found, _, is_whole = together.least(leaves, self.below(best.limit), 0.0, _BOUNDS_OF_NODE)
         if found:
             self._evaluate(node, together, 1, best)
             is_whole = False
             together.restart()
         while not is_whole:
-            count, is_whole = together.more(leaves, self.below(best.limit), _BUDGET)
+            count, is_whole = together.more(leaves, self.below(best.limit), _BOUNDS_PER_CLOCK_CHECK)
             self._evaluate(node, together, count, best)
             if time.monotonic() > deadline:
                 break
         best.bounds += together.bounds
         return is_whole
 
-    def _bound(self, variants: Sequence[Variants]) -> float:
+    def _score_bound(self, variants: Sequence[Variants]) -> float:
         """The bound of the scores."""
         return self.dual.bound(variants) if self.dual is not None else 0.0
 
-    def _improve(self, variants: Sequence[Variants], enough: float) -> float:
+    def _improved_score_bound(self, variants: Sequence[Variants], enough: float) -> float:
         """The bound of the scores after they are improved, until it is `enough`."""
         return self.dual.improve(variants, enough) if self.dual is not None else 0.0
 
@@ -241,7 +246,7 @@ class Search:
         rows, bounds = self._leaves.rows[:count], self._leaves.bounds[:count]
         preferred = tuple(choice.innermost for choice in node.chosen)
         loose = frozenset[int]().union(*map(self.fronts.loose, self.classes.keys(*node)))
-        by_bound, start, batch = np.argsort(bounds, kind="stable"), 0, _AT_A_TIME
+        by_bound, start, batch = np.argsort(bounds, kind="stable"), 0, _FIRST_LEAVES
         while start < count and bounds[by_bound[start]] < self.below(best.limit):
             leaves = rows[by_bound[start : start + batch]]
             least, limit = together.quantities(leaves), self.below(best.limit)

@@ -8,7 +8,7 @@ means that its own loop in block j is the one that advances.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,15 @@ from .compiling import compiled
 TEMPORAL, EACH, FIRST, SHARED = 0, 1, 2, 3
 LANE_BASE = 4096  # more than the lanes along an axis of a fan-out
 MOST_SHARED = 5  # slots whose lanes are compared
+
+
+class Slots(NamedTuple):
+    """What chains go through, from the outermost slot inwards: by slot how its pieces are counted (TEMPORAL, or how its
+    lanes are) and which of the temporal `blocks` it is, else -1."""
+
+    modes: NDArray[np.int64]
+    place: NDArray[np.int64]
+    blocks: int
 
 
 @compiled
@@ -41,10 +50,8 @@ def _add(entries: NDArray[np.int64], count: int, merge: bool, entry: NDArray[np.
 def _expand(
     extent: int,
     sizes: NDArray[np.int64],
-    modes: NDArray[np.int64],
-    blocks: NDArray[np.int64],
+    slots: Slots,
     code: int,
-    count_blocks: int,
     placed: bool,
     keyed: bool,
     coupled: bool,
@@ -52,7 +59,7 @@ def _expand(
     entry: NDArray[np.int64],
 ) -> int:
     """Pairs of a new and an old piece of one dimension, into buffers[0]; how many. `entry` is room for one."""
-    advancing = code - count_blocks - 1 if code > count_blocks else -1
+    advancing = code - slots.blocks - 1 if code > slots.blocks else -1
     for column in range(7):
         buffers[0, 0, column] = 0
     buffers[0, 0, 0] = buffers[0, 0, 1] = extent
@@ -61,7 +68,7 @@ def _expand(
     merge = not placed
     before = extent
     for slot in range(len(sizes)):
-        size, mode, block = sizes[slot], modes[slot], blocks[slot]
+        size, mode, block = sizes[slot], slots.modes[slot], slots.place[slot]
         # A loop of one iteration changes nothing, but that lanes are compared slot by slot (`_earlier`).
         if size >= before and not (keyed and mode == SHARED):
             continue
@@ -127,10 +134,8 @@ def _expand(
 def table(
     extents: NDArray[np.int64],
     chains: NDArray[np.int64],
-    modes: NDArray[np.int64],
-    blocks: NDArray[np.int64],
+    slots: Slots,
     codes: NDArray[np.int64],
-    count_blocks: int,
     coefficients: NDArray[np.int64],
     borders: NDArray[np.int64],
     placed: bool,
@@ -150,15 +155,15 @@ def table(
     before = np.empty((dims, most), np.int64)
     last = np.empty((dims, most), np.int64)
     plain = np.empty((codes.shape[0], dims), np.int64)
-    trips = np.empty((dims, count_blocks + 1), np.bool_)
+    trips = np.empty((dims, slots.blocks + 1), np.bool_)
     entry = np.empty(7, np.int64)
     for chain in range(chains.shape[0]):
         for dim in range(dims):
-            _find_loops(extents[dim], chains[chain, dim], blocks, trips[dim])
+            _find_loops(extents[dim], chains[chain, dim], slots, trips[dim])
         for number in range(codes.shape[0]):
             idle = False
             for dim in range(dims):
-                plain[number, dim] = _plain(trips[dim], codes[number, dim], count_blocks)
+                plain[number, dim] = _plain(trips[dim], codes[number, dim], slots.blocks)
                 idle = idle or plain[number, dim] < 0
             if idle:  # a loop that is not there never advances
                 new[chain, number] = kept[chain, number] = 0
@@ -176,8 +181,8 @@ def table(
                 continue
             for dim in range(dims):
                 counts[dim] = _expand(
-                    extents[dim], chains[chain, dim], modes, blocks, plain[number, dim], count_blocks,
-                    placed, keyed, axes > 0 and dims > 1, lists[dim], entry,
+                    extents[dim], chains[chain, dim], slots, plain[number, dim], placed, keyed,
+                    axes > 0 and dims > 1, lists[dim], entry,
                 )  # fmt: skip
                 if keyed:
                     _link(lists[dim, 0], counts[dim], before[dim], last[dim])
@@ -224,21 +229,21 @@ def table(
 
 
 @compiled
-def _find_loops(extent: int, sizes: NDArray[np.int64], blocks: NDArray[np.int64], trips: NDArray[np.bool_]) -> None:
+def _find_loops(extent: int, sizes: NDArray[np.int64], slots: Slots, trips: NDArray[np.bool_]) -> None:
     """Whether a chain has a loop in each block, into `trips`."""
     trips[:] = False
     reach = extent
     for slot in range(len(sizes)):
-        if blocks[slot] >= 0 and sizes[slot] < reach:
-            trips[blocks[slot]] = True
+        if slots.place[slot] >= 0 and sizes[slot] < reach:
+            trips[slots.place[slot]] = True
         reach = sizes[slot]
 
 
 @compiled
-def _plain(trips: NDArray[np.bool_], code: int, count_blocks: int) -> int:
+def _plain(trips: NDArray[np.bool_], code: int, blocks: int) -> int:
     """The code with loops of one iteration left out: the outermost that says the same, or -1 where nothing advances."""
-    if code > count_blocks:
-        return code if trips[code - count_blocks - 1] else -1
+    if code > blocks:
+        return code if trips[code - blocks - 1] else -1
     while code > 0 and not trips[code - 1]:
         code -= 1
     return code

@@ -1,5 +1,5 @@
 """Sums over the tiles of one dimension that is alone in its component, wherever its pieces lie: the most frequent case
-of sums.py, which has the words, in less time."""
+of sums.py, which has the words, in less time. What both do alike stands in both: compiling.py says why."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compiling import compiled
-from .sums import FIRST, TEMPORAL
+from .sums import FIRST, TEMPORAL, Slots
 
 
 @compiled
@@ -29,21 +29,19 @@ def _put(pairs: NDArray[np.int64], count: int, size: int, old: int, times: int) 
 def _expand(
     extent: int,
     sizes: NDArray[np.int64],
-    modes: NDArray[np.int64],
-    blocks: NDArray[np.int64],
+    slots: Slots,
     code: int,
-    count_blocks: int,
     moves: bool,
     pairs: NDArray[np.int64],
 ) -> int:
     """Pairs of a new and an old piece, which has no length where it has moved (`moves`), and times, into pairs[0]; how
     many."""
-    advancing = code - count_blocks - 1 if code > count_blocks else -1
+    advancing = code - slots.blocks - 1 if code > slots.blocks else -1
     pairs[0, 0, 0] = pairs[0, 0, 1] = extent
     pairs[0, 0, 2] = 1
     found, before, here = 1, extent, 0
     for slot in range(len(sizes)):
-        size, mode, block = sizes[slot], modes[slot], blocks[slot]
+        size, mode, block = sizes[slot], slots.modes[slot], slots.place[slot]
         if size >= before:  # a loop of one iteration changes nothing
             continue
         before = size
@@ -98,36 +96,35 @@ def _sum(pairs: NDArray[np.int64], count: int, coefficients: NDArray[np.int64]) 
 def table_of_one(
     extent: int,
     chains: NDArray[np.int64],
-    modes: NDArray[np.int64],
-    blocks: NDArray[np.int64],
+    slots: Slots,
     codes: NDArray[np.int64],
-    count_blocks: int,
     coefficients: NDArray[np.int64],
     new: NDArray[np.float64],
     kept: NDArray[np.float64],
 ) -> None:
     """Fill `new` and `kept` [chain, code] from `chains` [chain, slot], `codes` [code], `coefficients` [axis, 1]."""
     pairs = np.empty((2, extent + 72, 3), np.int64)
-    loops = np.empty(count_blocks + 1, np.bool_)
-    at = np.empty(2 * count_blocks + 1, np.int64)  # by code where its sums are
+    blocks = slots.blocks
+    loops = np.empty(blocks + 1, np.bool_)
+    at = np.empty(2 * blocks + 1, np.int64)  # by code where its sums are
     for chain in range(chains.shape[0]):
         sizes, before = chains[chain], extent
         loops[:] = False
         at[:] = -1
         for slot in range(len(sizes)):
-            if blocks[slot] >= 0 and sizes[slot] < before:
-                loops[blocks[slot]] = True
+            if slots.place[slot] >= 0 and sizes[slot] < before:
+                loops[slots.place[slot]] = True
             before = sizes[slot]
         for number in range(len(codes)):
             code = codes[number]
-            if code > count_blocks and not loops[code - count_blocks - 1]:
+            if code > blocks and not loops[code - blocks - 1]:
                 new[chain, number] = kept[chain, number] = 0  # a loop that is not there never advances
                 continue
-            while 0 < code <= count_blocks and not loops[code - 1]:
+            while 0 < code <= blocks and not loops[code - 1]:
                 code -= 1  # the outermost that says the same
             if at[code] >= 0:
                 new[chain, number], kept[chain, number] = new[chain, at[code]], kept[chain, at[code]]
                 continue
             at[code] = number
-            count = _expand(extent, sizes, modes, blocks, code, count_blocks, len(coefficients) > 0, pairs)
+            count = _expand(extent, sizes, slots, code, len(coefficients) > 0, pairs)
             new[chain, number], kept[chain, number] = _sum(pairs[0], count, coefficients)

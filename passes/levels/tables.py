@@ -23,7 +23,7 @@ from .chains import chains, too_many
 from .figures import DISTINCT, STEPS, TAKEN, TILE, Figures, Quantity
 from .space import Frame, Ints, signature
 from .stock import Stock
-from .sums import EACH, FIRST, SHARED, table
+from .sums import EACH, FIRST, SHARED, Slots, table
 from .sums_one import table_of_one
 
 Floats = NDArray[np.float64]
@@ -260,18 +260,15 @@ def _filled(
 
     def make() -> tuple[Floats, Floats]:
         new, kept = np.zeros((len(sizes), len(codes))), np.zeros((len(sizes), len(codes)))
+        slots = Slots(np.array(modes, np.int64), np.array(places_of_blocks, np.int64), blocks)
         if len(dims) == 1 and not clipped and not keyed:
             one: Any = table_of_one
-            one(
-                extents[0], sizes[:, 0], np.array(modes, np.int64), np.array(places_of_blocks, np.int64), codes[:, 0],
-                blocks, coefficients, new, kept,
-            )  # fmt: skip
+            one(extents[0], sizes[:, 0], slots, codes[:, 0], coefficients, new, kept)
             return new, kept
         compiled: Any = table
         compiled(
-            np.array(extents, np.int64), sizes, np.array(modes, np.int64), np.array(places_of_blocks, np.int64), codes,
-            blocks, coefficients, np.array(borders, np.int64).reshape(len(borders), 2), clipped or keyed, keyed, new,
-            kept,
+            np.array(extents, np.int64), sizes, slots, codes, coefficients,
+            np.array(borders, np.int64).reshape(len(borders), 2), clipped or keyed, keyed, new, kept,
         )  # fmt: skip
         return new, kept
 

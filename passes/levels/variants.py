@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,23 +28,15 @@ class Key(NamedTuple):
     movers: tuple[Own, ...]
 
 
-class Logged(Protocol):
-    """Candidates of a group that scores are made of."""
-
-    def logs_with(self, scarce: Floats) -> Floats:
-        """Logarithms of the bounds from below, and those of what groups share [candidate of the group, column]."""
-        ...
-
-
 @dataclass
 class Outline:
     """Candidates of a group in a class: their places, and bounds of quantities from below [candidate, quantity], of
-    which the first `wide` are wanted and the others are taken off, with their values."""
+    which the first `wanted` are asked for and the others are taken off, with their values."""
 
     places: Ints
     rows: Floats
-    wide: int
-    logs: Floats | None = None
+    wanted: int
+    logs: Floats | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.places)
@@ -54,74 +46,51 @@ class Outline:
         """With the logarithms that may come to it."""
         return self.places.nbytes + 2 * self.rows.nbytes
 
-    def only(self, rows: NDArray[np.bool_]) -> Outline:
+    def only(self, rows: Ints | NDArray[np.bool_]) -> Outline:
         """Some of them."""
-        logs = None if self.logs is None else self.logs[rows]
-        return Outline(self.places[rows], self.rows[rows], self.wide, logs)
+        return Outline(self.places[rows], self.rows[rows], self.wanted, logs=self._logs_of(rows))
 
     @property
     def lower(self) -> Floats:
-        return self.rows[:, : self.wide]
+        return self.rows[:, : self.wanted]
 
     @property
     def less(self) -> Floats:
-        return self.rows[:, self.wide :]
-
-    def logs_with(self, scarce: Floats) -> Floats:
-        if self.logs is None:
-            self.logs = _logs_of(self.lower, scarce[self.places])
-        return self.logs
+        return self.rows[:, self.wanted :]
 
     @cached_property
     def least(self) -> Floats:
         """The least that quantities can be, and the most of what is taken off."""
         return np.append(self.lower.min(axis=0), self.less.max(axis=0))
 
+    def logs_with(self, scarce: Floats) -> Floats:
+        """Logarithms of the bounds from below, and those of what groups share [candidate of the group, column]."""
+        if self.logs is None:
+            self.logs = np.concatenate([np.log(np.maximum(self.lower, 1e-300)), scarce[self.places]], axis=1)
+        return self.logs
+
+    def _logs_of(self, rows: Ints | NDArray[np.bool_]) -> Floats | None:
+        return None if self.logs is None else self.logs[rows]
+
 
 @dataclass
-class Variants:
-    """Candidates of a group in a class: their places, bounds of quantities from below [variant, quantity], values of
-    those that are taken off [variant, quantity], and of those that are split (columns.py) bounds of tiles from below,
-    and of the shares of them that old ones had from above [variant, quantity]."""
+class Variants(Outline):
+    """Candidates with all that bounds of combinations need: of the quantities that are split (columns.py) also bounds
+    of tiles from below, and of the shares of them that old ones had from above [candidate, quantity]."""
 
-    places: Ints
-    lower: Floats
-    less: Floats
     tiles: Floats
     shares: Floats
-    tree: Tree | None = None
-    _logs: Floats | None = None
+    tree: Tree | None = field(default=None, kw_only=True)
 
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def only(self, rows: Ints) -> Variants:
+    def only(self, rows: Ints | NDArray[np.bool_]) -> Variants:
         """Some of them."""
-        places, lower, less, tiles, shares = (each[rows] for each in self._arrays)
-        return Variants(places, lower, less, tiles, shares, None, None if self._logs is None else self._logs[rows])
-
-    @property
-    def _arrays(self) -> tuple[Any, ...]:
-        return self.places, self.lower, self.less, self.tiles, self.shares
+        each = self.places[rows], self.rows[rows], self.wanted, self.tiles[rows], self.shares[rows]
+        return Variants(*each, logs=self._logs_of(rows))
 
     @property
     def nbytes(self) -> int:
         """With the tree and the logarithms that may come to it."""
-        return 3 * sum(int(array.nbytes) for array in self._arrays)
-
-    @cached_property
-    def least(self) -> Floats:
-        """The least that quantities can be, and the most of what is taken off."""
-        return np.append(self.lower.min(axis=0), self.less.max(axis=0))
-
-    def logs_with(self, scarce: Floats) -> Floats:
-        if self._logs is None:
-            self._logs = _logs_of(self.lower, scarce[self.places])
-        return self._logs
-
-
-def _logs_of(lower: Floats, scarce: Floats) -> Floats:
-    return np.concatenate([np.log(np.maximum(lower, 1e-300)), scarce], axis=1)
+        return 3 * (self.places.nbytes + self.rows.nbytes + self.tiles.nbytes + self.shares.nbytes)
 
 
 @dataclass
@@ -161,7 +130,7 @@ class Groups:
             if q in split:
                 at = split.index(q)
                 tiles[:, at], shares[:, at] = (each[places] for each in self.columns.shares(group, q, told))
-        return Variants(places, outline.lower, outline.less, tiles, shares, None, outline.logs)
+        return Variants(places, outline.rows, outline.wanted, tiles, shares, logs=outline.logs)
 
     def upper(self, key: Key, places: Ints) -> Floats:
         """Bounds of the wanted quantities from above [candidate, quantity]."""

@@ -53,7 +53,7 @@ def _lost(search: Search, mappings: Sequence[Drawn]) -> list[Drawn]:
 
     def descend(node: Node, alive: set[int]) -> None:
         held = {each for each in alive & left if _holds(search, node, mappings[each][0], exact[each])}
-        parts = search._parted(node) if held else []
+        parts = search.children(node) if held else []
         if parts is None:
             preferred = tuple(choice.innermost for choice in node.chosen)
             for each in held:

@@ -253,7 +253,7 @@ def test_of_mappings_with_equal_cycles_one_of_less_energy_is_taken(monkeypatch: 
     machine = machine_named("eyeriss_like")
     layer = conv(64, 256, 56, 1)
     settled = map_levels(layer, machine, "latency")
-    monkeypatch.setattr(search, "_BESIDE_BEST", 0)
+    monkeypatch.setattr(search, "_TIE_BREAKING_SEARCHES", 0)
     first = map_levels(layer, machine, "latency")
     least = map_levels(layer, machine, "energy")
     assert settled and first and least

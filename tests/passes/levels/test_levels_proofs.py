@@ -67,16 +67,18 @@ def _machine(seed: int) -> tuple[Workload, Hierarchy]:
 
 @pytest.mark.parametrize("problem", [_padded, _machine, small_problem])
 @pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize("glimpse", [1, 1 << 13])
-def test_the_best_is_found_unaided(problem: object, seed: int, glimpse: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With superfluous candidates left out in each node (`glimpse` of one bound), and in classes alone."""
+@pytest.mark.parametrize("bounds_of_all", [1, 1 << 13])
+def test_the_best_is_found_unaided(
+    problem: object, seed: int, bounds_of_all: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With superfluous candidates left out in each node (after one bound of all), and in classes alone."""
 
     def nothing(each: Search, best: Best) -> None:
-        each._next_start = inf
+        each._next_local_search = inf
 
-    monkeypatch.setattr(Search, "_start", nothing)
+    monkeypatch.setattr(Search, "_search_locally", nothing)
     monkeypatch.setattr(sieve, "_MOST_TRIED", 3)  # several pieces
-    monkeypatch.setattr(search, "_GLIMPSE", glimpse)
+    monkeypatch.setattr(search, "_BOUNDS_OF_ALL", bounds_of_all)
     assert callable(problem)
     workload, machine = problem(seed)
     listed = costs_of_all(workload, machine, _MOST)

@@ -15,7 +15,7 @@ from dnnc.ir.nest import Role
 from dnnc.passes.levels.exact import exact_of
 from dnnc.passes.levels.figures import figures_of
 from dnnc.passes.levels.space import Pin, frames
-from dnnc.passes.levels.sums import EACH, FIRST, SHARED, TEMPORAL, table
+from dnnc.passes.levels.sums import EACH, FIRST, SHARED, TEMPORAL, Slots, table
 from dnnc.passes.levels.sums_one import table_of_one
 from dnnc.passes.levels.tables import UNBOUNDED, tables_of
 from support.random_levels import plain, workload
@@ -53,19 +53,19 @@ def test_sums_of_one_dimension_are_the_general_ones(seed: int) -> None:
     rng = Random(seed)
     extent, slots = rng.choice((1, 2, 3, 5, 7, 12, 13, 30, 64)), rng.randint(1, 7)
     modes = np.array([rng.choice((TEMPORAL, TEMPORAL, EACH, FIRST, SHARED)) for _ in range(slots)], np.int64)
-    blocks = np.where(modes == TEMPORAL, np.cumsum(modes == TEMPORAL) - 1, -1).astype(np.int64)
-    count = int((modes == TEMPORAL).sum())
+    place = np.where(modes == TEMPORAL, np.cumsum(modes == TEMPORAL) - 1, -1).astype(np.int64)
+    through = Slots(modes, place, int((modes == TEMPORAL).sum()))
     chains = np.empty((20, 1, slots), np.int64)
     for chain in chains[:, 0]:
         before = extent
         for slot in range(slots):
             before = rng.choice((before, before, rng.randint(1, before)))
             chain[slot] = before
-    codes = np.arange(2 * count + 1)[:, None]
+    codes = np.arange(2 * through.blocks + 1)[:, None]
     coefficients = np.array([[rng.randint(1, 3)] for _ in range(rng.choice((0, 1, 1, 2)))], np.int64).reshape(-1, 1)
     borders = np.array([(-UNBOUNDED, UNBOUNDED)] * len(coefficients), np.int64).reshape(-1, 2)
     general, one = np.zeros((2, 20, len(codes))), np.zeros((2, 20, len(codes)))
     extents = np.array([extent], np.int64)
-    table(extents, chains, modes, blocks, codes, count, coefficients, borders, False, False, *general)
-    table_of_one(extent, chains[:, 0], modes, blocks, codes[:, 0], count, coefficients, *one)
+    table(extents, chains, through, codes, coefficients, borders, False, False, *general)
+    table_of_one(extent, chains[:, 0], through, codes[:, 0], coefficients, *one)
     assert np.array_equal(general, one)
