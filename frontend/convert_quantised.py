@@ -11,21 +11,12 @@ from numpy.typing import NDArray
 
 from ..ir.frozen import dataclass
 from ..ir.types import ElementType, Quantization
-from .convert import (
-    FLOAT_TYPES,
-    Converter,
-    add_conv,
-    add_global_pool,
-    add_matmul,
-    add_pool,
-    element_type,
-    known_shape,
-    refuse_wide_bias,
-    single_output,
-)
-from .draft import Draft, Operand, Refused, quantization
+from .convert_pools import add_global_pool, add_pool
+from .convert_products import add_conv, add_matmul, refuse_wide_bias
+from .draft import Converter, Draft, Operand, Refused, quantization
 from .evaluate import create_session
 from .network import Network, OnnxNode, serialised, tensor_info
+from .operands import FLOAT_TYPES, element_type, known_shape, single_output
 
 EIGHT_BITS = frozenset({ElementType.I8, ElementType.U8})
 CODES = EIGHT_BITS | {ElementType.I4, ElementType.U4, ElementType.I16, ElementType.U16}

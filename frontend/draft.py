@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import ChainMap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, replace
 from typing import Any
 
@@ -185,3 +185,6 @@ def quantization(network: Network, scale: str, zero_point: str, axis: int | None
         tuple(np.broadcast_to(codes, count).tolist()),
         axis,
     )
+
+
+Converter = Callable[[Draft, OnnxNode], None]  # writes what an ONNX node becomes, or raises Refused

@@ -17,7 +17,8 @@ import numpy as np
 
 from ..ir.frozen import dataclass
 from ..ir.types import ElementType, Quantization
-from .convert import add_global_pool, add_pool, clip_bounds, element_type, known_shape, single_output
+from .convert import clip_bounds
+from .convert_pools import add_global_pool, add_pool
 from .convert_quantised import (
     EIGHT_BITS,
     UNIT,
@@ -33,6 +34,7 @@ from .convert_quantised import (
 )
 from .draft import Draft, Operand, Refused
 from .network import Network, OnnxNode, Shape
+from .operands import element_type, known_shape, single_output
 
 # Operators that map each element by itself: a table, when one operand comes from codes and the others are constants.
 _UNARY = frozenset(
