@@ -16,7 +16,7 @@ from ..ir.arch import Arch
 from ..ir.frozen import dataclass
 from ..ir.nest import Nest, Schedule, main_memory_loops
 from ..ir.stats import LayerCounts
-from .mapper import is_count
+from .map_entry import is_count
 from .mapping import Pin, pin_faults
 from .refit import Stay, remade, tile_room
 

@@ -11,22 +11,21 @@ from collections.abc import Sequence
 from dataclasses import field, replace
 from functools import cached_property
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..backends.cost.module import nameless
 from ..ir.arch import Arch
 from ..ir.diagnostics import NOWHERE, CompileError, Diagnostic
 from ..ir.frozen import dataclass
-from ..ir.nest import Dataflow, Nest, Schedule, main_memory_loops
-from ..ir.schedule_rules import schedule_faults
+from ..ir.nest import Dataflow, Nest, Schedule
 from .dataflow import dataflows_for
 from .im2col import Explicit, copy_name, explicit_alternative, explicit_refusal, im2col_kind
 from .map_cache import MapCache
+from .map_entry import entry_of, restored
 from .map_objective import figures_of, objective_floor
-from .map_space import space
 from .mapper_miss import misfit
 from .mapping import MappingOptions, Pin, pin_faults
-from .objective import ROUNDING, Objective, Short, parse_objective
+from .objective import Objective, Short, parse_objective
 from .schedule import make_schedule
 
 if TYPE_CHECKING:
@@ -70,11 +69,11 @@ class Mapper:
         key = self._key(nest, pin, label)
         if key not in self._known:
             entry = self._entry("mapping", key)
-            schedule = self._restored(nest, pin or Pin(), label, self.cache.read(entry))
+            schedule = restored(nest, self.arch, self.options, pin or Pin(), label, self.cache.read(entry))
             if schedule is None:
                 schedule = self._schedule(nest, pin or Pin(), label)
                 if not self._is_late():
-                    self.cache.write(entry, _decisions(schedule))
+                    self.cache.write(entry, entry_of(schedule))
             self._known[key] = schedule
         return replace(nest, schedule=self._known[key])
 
@@ -111,53 +110,6 @@ class Mapper:
             nest = self._seen[key[0]][1]
             self._entries[what, key] = self.cache.key(what, nest, *key[1:], self._setting)
         return self._entries[what, key]
-
-    def _restored(self, nest: Nest, pin: Pin, label: str, entry: dict[str, Any] | None) -> Schedule | None:
-        """The schedule that a cache's entry stands for, if it is one that the search may have found: legal, as pinned,
-        with the figures that it claims, and called optimal only where the search that wrote it had proven that and the
-        space is whole. The bound of such a search, its evaluations and its reason are taken on trust."""
-        if entry is None:
-            return None
-        match entry:
-            case {
-                "dataflow": str(name),
-                "tiles": list(tiles),
-                "copies": list(copies),
-                "reason": str(reason),
-                "objective": int() | float() as objective,
-                "lower_bound": int() | float() as bound,
-                "bounds": int(bounds),
-                "evaluated": int(evaluated),
-                "optimal": bool(optimal),
-            } if all(map(is_count, (*tiles, *copies, ["", bounds], ["", evaluated]))) and reason.isprintable():
-                tiled = tuple((dim, size) for dim, size in tiles)
-                copied: dict[str, int] = dict(copies)
-            case _:
-                return None
-        wanted = pin.dataflow or self.options.dataflow
-        allowed = {each.value: each for each in dataflows_for(nest, self.arch, wanted)[0]}
-        free = Pin(tiles=tiled, copies=tuple(copied.items()))
-        if name not in allowed or any(pin_faults(nest, free)) or nest.is_empty:
-            return None
-        schedule = make_schedule(nest, self.arch, allowed[name], tiled, copied, label, reason)
-        found = replace(nest, schedule=schedule)
-        as_pinned = tiled[: len(pin.tiles)] == pin.tiles and dict(pin.copies).items() <= copied.items()
-        if not as_pinned or (pin.complete and tiled != pin.tiles) or any(schedule_faults(found, self.arch)):
-            return None
-        figures = figures_of(found, self.arch, is_decided=True)
-        if not 0 <= bound <= objective == self.objective.of(*figures):
-            return None
-        if optimal != (bound >= objective * (1 - ROUNDING)) or not self._may_be_bound(nest, pin, wanted, bound):
-            return None
-        return replace(
-            schedule, objective=objective, lower_bound=bound, bounds=bounds, evaluated=evaluated, optimal=optimal
-        )
-
-    def _may_be_bound(self, nest: Nest, pin: Pin, dataflow: str, bound: float) -> bool:
-        """Whether a search can have found this lower bound: beyond the floor of any mapping only in a whole space."""
-        dataflows = dataflows_for(nest, self.arch, dataflow)[0]
-        floor = min(objective_floor(nest, self.arch, each, self.objective) for each in dataflows)
-        return bound <= floor or not space(nest, self.arch, pin).is_thinned
 
     def _key(self, nest: Nest, pin: Pin | None, label: str) -> _Key:
         """Nests that differ in names alone have one key."""
@@ -333,29 +285,6 @@ class Mapper:
                 return False
             left -= found.objective
         return True
-
-
-def _decisions(schedule: Schedule) -> dict[str, Any]:
-    """What the search decided about a schedule, for the cache."""
-    return {
-        "dataflow": schedule.dataflow.value,
-        "tiles": [[*loop.dims, loop.size] for loop in main_memory_loops(schedule)],
-        "copies": [[buffer.operand, buffer.copies] for buffer in schedule.buffers],
-        "reason": schedule.reason,
-        "objective": schedule.objective,
-        "lower_bound": schedule.lower_bound,
-        "bounds": schedule.bounds,
-        "evaluated": schedule.evaluated,
-        "optimal": schedule.optimal,
-    }
-
-
-def is_count(pair: object) -> bool:
-    """Whether it is a name with a whole number that is not negative."""
-    match pair:
-        case [str(), int(number)]:
-            return not isinstance(number, bool) and number >= 0
-    return False
 
 
 def together(nests: Sequence[Nest], arch: Arch, objective: Objective) -> float:
