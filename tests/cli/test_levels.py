@@ -7,50 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import dnnc
-import numpy as np
 import pytest
 import yaml
 from dnnc.cli.main import main
 from onnx import helper
 from support.commands import SPECS
+from support.levels_models import SMALL, save_small
 from support.onnx_models import FLOAT, save_model
-
-MACHINE = """\
-name: small
-clock_hz: 1 GHz
-bits: {input: 8, weight: 8, output: 8, partial: 24}
-vector_lanes: 4
-levels:
-  - {store: dram, word_bits: 64, shared_words_per_cycle: 1}
-  - {store: glb, word_bits: 64, depth_words: 64, holds: [input, output], keeps: [input, output]}
-  - {fanout: pe, rows: 2, cols: 2, row_dims: [c, k0, k], col_dims: [m]}
-  - {store: spad, word_bits: 8, depth_words: 8, holds: [weight], keeps: [weight], loops: {dims: [c, k0, k]}}
-components: {technology_nm: 45, dram: lpddr4}
-sources: {levels: "made up for this test"}
-"""
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model with a product, what follows it, a layer without products and one on the host."""
-    found = tmp_path_factory.mktemp("levels")
-    nodes = [
-        helper.make_node("MatMul", ["x", "w"], ["a"]),
-        helper.make_node("Relu", ["a"], ["b"]),
-        helper.make_node("Erf", ["b"], ["c"]),
-        helper.make_node("MatMul", ["c", "w"], ["d"]),
-        helper.make_node("GlobalMaxPool", ["i"], ["y2"]),
-        helper.make_node("Relu", ["d"], ["y"]),
-    ]
-    save_model(
-        found / "m.onnx",
-        nodes,
-        [("x", FLOAT, [4, 6]), ("i", FLOAT, [1, 2, 4, 4])],
-        [("y", FLOAT, [4, 6]), ("y2", FLOAT, [1, 2, 1, 1])],
-        {"w": np.eye(6, dtype=np.float32)},
-    )
-    (found / "small.yaml").write_text(MACHINE)
-    return found
+    return save_small(tmp_path_factory.mktemp("levels"))
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +34,7 @@ def test_waiting_is_a_bound_of_its_own(
 ) -> None:
     """Where the way in and out is longer than all that is held, more lanes or words a cycle would help little."""
     slow = tmp_path / "slow.yaml"
-    slow.write_text(MACHINE.replace("word_bits: 64, shared", "word_bits: 64, latency_cycles: 1000, shared"))
+    slow.write_text(SMALL.replace("word_bits: 64, shared", "word_bits: 64, latency_cycles: 1000, shared"))
     out = tmp_path / "s.json"
     assert main(["cost", str(folder / "m.onnx"), "--arch", str(slow), "--explain", "--json", str(out)]) == 0
     products = [layer for layer in json.loads(out.read_text())["layers"] if layer["op"] == "matmul"]
@@ -106,7 +74,7 @@ def test_the_host_is_priced_by_what_it_moves(folder: Path, document: dict[str, A
     assert layer["energy_pj"] == {"dram": pytest.approx(energy)}
     assert "assumed" in document["provenance"]["cycles.host"]
     own = tmp_path / "own.yaml"
-    own.write_text(f"{MACHINE}host: {{bytes_per_second: 2 GB/s, call_cycles: 7, operations_per_second: 1000000}}\n")
+    own.write_text(f"{SMALL}host: {{bytes_per_second: 2 GB/s, call_cycles: 7, operations_per_second: 1000000}}\n")
     assert main(["cost", str(folder / "m.onnx"), "--arch", str(own), "--json", str(tmp_path / "s.json")]) == 0
     described = json.loads((tmp_path / "s.json").read_text())
     (layer,) = [layer for layer in described["layers"] if layer["where"] == "host"]
@@ -191,9 +159,7 @@ def test_options_without_a_meaning_are_refused(
 
 
 def test_a_layer_that_fits_nowhere_is_named(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    narrow = MACHINE.replace("{dims: [c, k0, k]}", "{factors: {k0: 3, k: 3}}").replace(
-        "depth_words: 8", "depth_words: 2"
-    )
+    narrow = SMALL.replace("{dims: [c, k0, k]}", "{factors: {k0: 3, k: 3}}").replace("depth_words: 8", "depth_words: 2")
     (tmp_path / "narrow.yaml").write_text(narrow)
     assert main(["cost", str(folder / "m.onnx"), "--arch", str(tmp_path / "narrow.yaml")]) == 2
     said = capsys.readouterr().err
@@ -208,7 +174,7 @@ def test_layers_of_too_many_products_are_refused(tmp_path: Path, capsys: pytest.
     nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
     shape = [2 * 10**6, 2 * 10**6]
     save_model(tmp_path / "m.onnx", nodes, [("x", FLOAT, shape), ("w", FLOAT, shape)], [("y", FLOAT, shape)], {})
-    (tmp_path / "small.yaml").write_text(MACHINE)
+    (tmp_path / "small.yaml").write_text(SMALL)
     assert main(["cost", str(tmp_path / "m.onnx"), "--arch", str(tmp_path / "small.yaml")]) == 2
     assert f"{8 * 10**18} products are more than counts are kept of" in capsys.readouterr().err
 
@@ -217,9 +183,7 @@ def test_constraints_that_do_not_bind_are_told(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A store that keeps nothing has no loops; a list that names k says nothing of k0, a part of it."""
-    free = MACHINE.replace(
-        "keeps: [input, output]", "loops: {factors: {m: 7}}"
-    )  # of 16 points, or of 10, there are not
+    free = SMALL.replace("keeps: [input, output]", "loops: {factors: {m: 7}}")  # of 16 points, or of 10, there are not
     (tmp_path / "free.yaml").write_text(free.replace("row_dims: [c, k0, k]", "row_dims: [c, k]"))
     model = str(SPECS / "models" / "digits.onnx")
     assert main(["cost", model, "--arch", str(tmp_path / "free.yaml"), "--time-limit", "5"]) == 0
@@ -240,124 +204,11 @@ def test_other_commands_say_what_such_a_machine_is_for(
     assert "levels inside the array" in capsys.readouterr().err
 
 
-def test_saved_mappings_cost_the_same_again(folder: Path, tmp_path: Path, document: dict[str, Any]) -> None:
-    base = ["cost", str(folder / "m.onnx"), "--arch", str(folder / "small.yaml"), "--objective", "energy"]
-    saved, again = str(tmp_path / "m.yaml"), str(tmp_path / "again.yaml")
-    assert main([*base, "--save-mapping", saved]) == 0
-    assert main([*base, "--mapping", saved, "--save-mapping", again, "--json", str(tmp_path / "s.json")]) == 0
-    assert Path(saved).read_text() == Path(again).read_text()
-    stats = json.loads((tmp_path / "s.json").read_text())
-    assert stats["total"] == document["total"]
-    for layer in stats["layers"]:
-        assert layer["mapping"] is None or not layer["mapping"]["optimal"]  # nothing was searched
-
-
-GIVEN = """\
-layers:
-  MatMul_0:
-    tree:
-      - keep dram input weight output
-      - temporal p 2
-      - keep glb input output
-      - keep spad weight
-      - temporal m 1
-      - temporal k 1
-      - temporal p 1
-"""
-
-
-@pytest.mark.parametrize(
-    ("change", "message", "line"),
-    [
-        (("temporal p 2", "temporal p zwei"), "", 5),
-        (("keep glb", "keep gbl"), "gbl", 6),
-        (("keep spad weight", "keep spad input"), "", 7),
-        (("temporal m 1", "temporal m 2"), "", 8),
-        (("MatMul_0", "MatMul_9"), "there is no layer of products 'MatMul_9'", 2),
-        (("tree:", "baum:"), "'layers.MatMul_0' lacks the key 'tree'", 3),
-        (("tree:\n", "tree:\n      - [keep]\n"), "must be a list of nodes", 4),
-    ],
-)
-def test_a_wrong_tree_has_a_place(
-    change: tuple[str, str], message: str, line: int, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "given.yaml"
-    path.write_text(GIVEN.replace(*change, 1))
-    base = ["cost", str(folder / "m.onnx"), "--arch", str(folder / "small.yaml"), "--mapping", str(path)]
-    assert main(base) == 2
-    said = capsys.readouterr().err
-    assert message in said
-    assert f"given.yaml:{line}:" in said
-
-
-def test_every_fault_of_trees_comes_at_once_with_its_line(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Those of the text, of names, of sizes, and what no node is to blame for."""
-    path = tmp_path / "m.yaml"
-    lines = [
-        "layers:",
-        "  MatMul_0:",
-        "    tree: [keep drum input, temporal m 9, temporal z 1]",
-        "  MatMul_3:",
-        "    tree: [keep dram input weight output, keep glb input output, keep spad weight, temporal m 2]",
-        "  e: {tree: []}",
-        "  f:",
-        "    tree:",
-        "      - keep dram input weights",
-    ]
-    path.write_text("\n".join(lines) + "\n")
-    base = ["cost", str(folder / "m.onnx"), "--arch", str(folder / "small.yaml"), "--mapping", str(path)]
-    assert main(base) == 2
-    told = capsys.readouterr().err.split("\nhelp: ")
-    faults = [line for part in told for line in part.split("\n") if line.startswith(str(path))]
-    assert [fault[len(str(path)) + 1 :].split(": ")[0] for fault in faults] == [
-        "3:12",  # no such store
-        "3:29",  # more points than there are
-        "3:43",  # no such dimension
-        "4:3",  # points of k, m and p that are left
-        "4:3",
-        "4:3",
-        "5:66",  # no room for what is kept
-        "5:84",  # a loop that the store may not have
-        "6:3",  # no such layer
-        "6:13",  # an empty tree
-        "7:3",  # no such layer
-        "9:25",  # no such word
-    ]
-    assert told[-1].startswith("did you mean 'weight'?")
-
-
-def test_a_fault_of_a_node_has_its_column_however_the_node_is_written(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """With blanks to line it up, and in quotes; a key that is misspelt is told once."""
-    path = tmp_path / "m.yaml"
-    path.write_text(
-        "layers:\n"
-        "  MatMul_0:\n"
-        "    tree:\n"
-        "      - keep  dram   inptu\n"
-        "      - 'temporal m x'\n"
-        '      - " temporal  m y"\n'
-        "  MatMul_3: {tre: []}\n"
-    )
-    base = ["cost", str(folder / "m.onnx"), "--arch", str(folder / "small.yaml"), "--mapping", str(path)]
-    assert main(base) == 2
-    faults = [line for line in capsys.readouterr().err.split("\n") if line.startswith(str(path))]
-    assert [fault[len(str(path)) + 1 :].split(": error: ") for fault in faults] == [
-        ["4:22", "found 'inptu'"],
-        ["5:21", "found 'x'"],
-        ["6:23", "found 'y'"],
-        ["7:14", "unknown key 'tre' in 'layers.MatMul_3'"],
-    ]
-
-
 def test_levels_that_no_mapping_can_use_are_told(
     tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     machine = tmp_path / "idle.yaml"
-    text = MACHINE.replace("holds: [input, output], keeps: [input, output]", "holds: []")
+    text = SMALL.replace("holds: [input, output], keeps: [input, output]", "holds: []")
     machine.write_text(text.replace("row_dims: [c, k0, k], col_dims: [m]", "row_dims: [], col_dims: []"))
     assert main(["cost", str(folder / "m.onnx"), "--arch", str(machine)]) == 0
     told = capsys.readouterr().err
@@ -370,74 +221,6 @@ def test_partial_sums_take_their_own_width(document: dict[str, Any]) -> None:
     nest = next(layer for layer in document["layers"] if layer["mapping"])["mapping"]["nest"]
     (tile,) = [each for each in nest["buffers"] if each["memory"] == "dram" and each["operand"] == "output"]
     assert tile["bytes"] == 12 * 8  # 24 elements of 24 bits, two in a word of 64
-
-
-def test_an_energy_needs_prices(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "free.yaml").write_text(MACHINE.replace("components: {technology_nm: 45, dram: lpddr4}\n", ""))
-    base = ["cost", str(folder / "m.onnx"), "--arch", str(tmp_path / "free.yaml")]
-    assert main([*base, "--objective", "energy"]) == 2
-    assert "has no prices" in capsys.readouterr().err
-    assert main([*base, "--objective", "energy, cycles<=9"]) == 2
-    assert "has no prices" in capsys.readouterr().err
-    assert main(base) == 0
-
-
-def test_weighted_and_limited_objectives(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A limit between what the fastest and the thriftiest mapping take is kept, and paid for; one below all is told."""
-    base = ["cost", str(folder / "m.onnx"), "--arch", str(folder / "small.yaml")]
-    found = {}
-    for name in ("latency", "energy", "energy + 50*latency"):
-        assert main([*base, "--objective", name, "--json", str(tmp_path / "s.json")]) == 0
-        layers = json.loads((tmp_path / "s.json").read_text())["layers"]
-        found[name] = next(layer for layer in layers if layer["mapping"])
-    mixed = found["energy + 50*latency"]
-    assert mixed["mapping"]["optimal"]
-    least = found["latency"]["cycles"]
-    capsys.readouterr()
-    assert main([*base, "--objective", f"energy, cycles<={least}", "--json", str(tmp_path / "s.json")]) == 0
-    layers = json.loads((tmp_path / "s.json").read_text())["layers"]
-    assert next(layer for layer in layers if layer["mapping"])["cycles"] == least
-    capsys.readouterr()
-    assert main([*base, "--objective", f"energy, cycles<={least - 1}"]) == 2
-    assert f"the least is {least} cycles, 1 too much" in capsys.readouterr().err
-
-
-def _with_bias(folder: Path, machine: str) -> list[str]:
-    """A convolution with a bias, which every mapping reads beside its products, and a layer without products."""
-    weights = {"w": np.ones((6, 1, 3, 3), np.float32), "b": np.ones(6, np.float32)}
-    nodes = [helper.make_node("Conv", ["x", "w", "b"], ["a"]), helper.make_node("GlobalMaxPool", ["a"], ["y"])]
-    save_model(folder / "c.onnx", nodes, [("x", FLOAT, [1, 1, 6, 6])], [("y", FLOAT, [1, 6, 1, 1])], weights)
-    (folder / "small.yaml").write_text(machine)
-    return ["cost", str(folder / "c.onnx"), "--arch", str(folder / "small.yaml"), "--json", str(folder / "s.json")]
-
-
-def test_limits_are_of_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = _with_bias(tmp_path, MACHINE)
-    assert main([*words, "--objective", "energy"]) == 0
-    conv, pool = json.loads((tmp_path / "s.json").read_text())["layers"]
-    least = sum(conv["energy_pj"].values())
-    assert conv["mapping"]["objective"] < least * 0.999 and conv["mapping"]["optimal"]
-    for name in ("energy", "latency"):
-        assert main([*words, "--objective", f"{name}, energy_pj<={least * 1.001}"]) == 0
-        row = json.loads((tmp_path / "s.json").read_text())["layers"][0]
-        assert least * (1 - 1e-9) <= sum(row["energy_pj"].values()) <= least * 1.001
-        capsys.readouterr()
-        assert main([*words, "--objective", f"{name}, energy_pj<={least * 0.999}"]) == 2
-        assert f"no mapping keeps energy_pj<={least * 0.999}: the least is {least:.6g} pJ" in capsys.readouterr().err
-    assert pool["cycles"] == 24  # 96 values, four a cycle
-    assert main([*words, "--objective", "energy, cycles<=23"]) == 2
-    assert f"{pool['name']}: no mapping keeps cycles<=23: the least is 24 cycles, 1 too much" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("machine", [MACHINE, MACHINE.replace("dram: lpddr4", "dram: lpddr4, leakage: true")])
-def test_no_point_beats_the_layer_whose_mapping_is_optimal(tmp_path: Path, machine: str) -> None:
-    """Points are of the layer, as its row is: biases are read whatever the mapping, and time leaks."""
-    assert main([*_with_bias(tmp_path, machine), "--objective", "latency"]) == 0
-    layer = json.loads((tmp_path / "s.json").read_text())["layers"][0]
-    assert layer["traffic"]["dram"]["bias"]["read_bytes"] > 0
-    own = (layer["cycles"], pytest.approx(sum(layer["energy_pj"].values())))
-    assert own in [tuple(point) for point in layer["mapping"]["points"]]
-    assert min(cycles for cycles, _ in layer["mapping"]["points"]) == layer["cycles"]
 
 
 def test_proven_mappings_are_kept(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -470,7 +253,7 @@ def test_few_mappings_are_kept(folder: Path, tmp_path: Path, monkeypatch: pytest
 def test_leakage_and_accelergy_s_files(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Counts times prices of the files are the energy of the report, leakage included."""
     (tmp_path / "t.yaml").write_text("dram:\n  rows: [{type: own, energy_pj_per_bit: 5, source: bench}]\n")
-    (tmp_path / "leaky.yaml").write_text(MACHINE.replace("dram: lpddr4", "dram: own, table: t.yaml, leakage: true"))
+    (tmp_path / "leaky.yaml").write_text(SMALL.replace("dram: lpddr4", "dram: own, table: t.yaml, leakage: true"))
     base = ["cost", str(folder / "m.onnx"), "--arch", str(tmp_path / "leaky.yaml"), "--json", str(tmp_path / "s.json")]
     assert main([*base, "--accelergy", str(tmp_path / "acc")]) == 0
     stats = json.loads((tmp_path / "s.json").read_text())

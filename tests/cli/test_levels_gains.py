@@ -20,20 +20,14 @@ from dnnc.ir.hierarchy import Hierarchy
 from dnnc.passes.objective import parse_objective
 from onnx import helper
 from support.commands import printed
+from support.levels_models import described
 from support.onnx_models import FLOAT, save_model
 
-MACHINE = """\
-name: small
-clock_hz: 1 GHz
-bits: {input: 8, weight: 8, output: 8, partial: 24}
-vector_lanes: 4
-levels:
-  - {store: dram, word_bits: 8, shared_words_per_cycle: 1}
-  - {store: glb, word_bits: 8, depth_words: 1024, read_words_per_cycle: 32, write_words_per_cycle: 32}
-  - {fanout: pe, rows: 2, cols: 2, row_dims: [c, k0, k], col_dims: [m]}
-components: {technology_nm: 45, dram: lpddr4}
-sources: {levels: "made up for this test"}
-"""
+MACHINE = described(
+    "{store: dram, word_bits: 8, shared_words_per_cycle: 1}",
+    "{store: glb, word_bits: 8, depth_words: 1024, read_words_per_cycle: 32, write_words_per_cycle: 32}",
+    "{fanout: pe, rows: 2, cols: 2, row_dims: [c, k0, k], col_dims: [m]}",
+)
 # The lines of a description that a doubled part stands for.
 DOUBLED = {
     "rows": [("rows: 2", "rows: 4")],
