@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from os import fspath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..backends.cost.levels.cost import cost
-from ..backends.cost.levels.layers import LayerFigures, beside_pj, host_layer, product_layer, vector_layer
+from ..backends.cost.levels.layers import LayerFigures, host_layer, post_chain_pj, product_layer, vector_layer
 from ..backends.cost.module import cost_host
 from ..frontend.level_pins import LevelsPin
 from ..ir.arch import MAIN_MEMORY
@@ -122,15 +122,23 @@ class _Pinned:
     parts: Mapping[str, LevelsPin]
 
 
-# A layer of products: its workload without a name, the machine as far as it is left to the mapper, and the energy that
-# no mapping of it changes, where that is limited.
-Key = tuple[Workload, Hierarchy, float]
+class Key(NamedTuple):
+    """What layers of products have in common that have one mapping: the workload without a name, the machine as far as
+    it is left to the mapper, and what the post chain takes, where energy is limited."""
+
+    workload: Workload
+    machine: Hierarchy
+    post_chain_pj: float
+
+    def of_products(self, objective: Objective) -> Objective:
+        """The objective of a layer as one of its products alone: the limit of energy is what the post chain leaves."""
+        return replace(objective, most_energy_pj=objective.most_energy_pj - self.post_chain_pj)
 
 
 def key_of(nest: Nest, workload: Workload, machine: Hierarchy, objective: Objective) -> Key:
-    """What layers of one mapping have in common."""
+    """The key of a layer of products."""
     is_limited = objective.most_energy_pj < float("inf")
-    return replace(workload, name=""), machine, beside_pj(nest, machine) if is_limited else 0.0
+    return Key(replace(workload, name=""), machine, post_chain_pj(nest, machine) if is_limited else 0.0)
 
 
 def _beyond(
@@ -189,7 +197,32 @@ def _mapped(
     CompileError for every one that does not fit, and for layers without products that do not keep the limits."""
     found: dict[Key, LevelMapping] = {}
     faults: list[Diagnostic] = []
-    wanted: dict[Key, Workload] = {}
+    wanted = _different(module, machine, objective, pinned, faults)
+    limit_s = SEARCH_LIMIT_S if time_limit_s is None else time_limit_s
+    together: dict[tuple[Hierarchy, Objective], list[Key]] = {}
+    for key in wanted:
+        together.setdefault((key.machine, key.of_products(objective)), []).append(key)
+    for (within, goal), keys in together.items():
+        mappings = map_all([wanted[key] for key in keys], within, goal, limit_s, report)
+        for key, mapping in zip(keys, mappings, strict=True):
+            if isinstance(mapping, CompileError):
+                faults += mapping.diagnostics
+            elif mapping is None:
+                short = _short(wanted[key], key, objective, limit_s) if objective.is_limited else None
+                faults.append(short or _miss(wanted[key], within, pinned.parts.get(wanted[key].name)))
+            else:
+                found[key] = mapping
+    if faults:
+        raise CompileError(faults)
+    return found
+
+
+def _different(
+    module: Module, machine: Hierarchy, objective: Objective, pinned: _Pinned, faults: list[Diagnostic]
+) -> dict[Key, Workload]:
+    """The layers of products to search for, those that are alike once, by the name of the first. What no search mends
+    goes to `faults`."""
+    found: dict[Key, Workload] = {}
     for operation in module.operations:
         if not isinstance(operation, Nest) or operation.name in pinned.whole:
             continue
@@ -198,46 +231,23 @@ def _mapped(
             faults += _beyond(operation.name, vector_layer(operation, machine), objective, is_proven=True)
             continue
         key = key_of(operation, workload, pinned.machines.get(operation.name, machine), objective)
-        if key in wanted:
-            continue
-        if workload.points > MOST_POINTS:
+        if workload.points <= MOST_POINTS:
+            found.setdefault(key, workload)
+        else:
             message = f"{workload.name}: {workload.points} products are more than counts are kept of"
             faults.append(Diagnostic(message, help=f"at most {MOST_POINTS}"))
-            continue
-        wanted[key] = workload
-    limit_s = SEARCH_LIMIT_S if time_limit_s is None else time_limit_s
-    for within, beside in dict.fromkeys(key[1:] for key in wanted):
-        alike = {key: workload for key, workload in wanted.items() if key[1:] == (within, beside)}
-        left = replace(objective, most_energy_pj=objective.most_energy_pj - beside)
-        mappings = map_all(list(alike.values()), within, left, limit_s, report)
-        for (key, workload), mapping in zip(alike.items(), mappings, strict=True):
-            if isinstance(mapping, CompileError):
-                faults += mapping.diagnostics
-            elif mapping is None:
-                short = _short(workload, within, objective, beside, limit_s) if objective.is_limited else None
-                part = pinned.parts.get(workload.name)
-                faults.append(
-                    short or (_miss(workload, machine) if part is None else _part_miss(workload, within, part))
-                )
-            else:
-                found[key] = mapping
-    if faults:
-        raise CompileError(faults)
     return found
 
 
-def _short(
-    workload: Workload, machine: Hierarchy, objective: Objective, beside: float, limit_s: float
-) -> Diagnostic | None:
-    """Which limit of the objective a layer cannot keep, and by how much; None where it fits nowhere at all. `beside` is
-    the energy in pJ that comes to that of any mapping."""
+def _short(workload: Workload, key: Key, objective: Objective, limit_s: float) -> Diagnostic | None:
+    """Which limit of the objective a layer cannot keep, and by how much; None where it fits nowhere at all."""
     least: dict[str, LevelMapping] = {}
     for name in NAMES[:2]:
-        mapping = map_levels(workload, machine, name, time_limit_s=limit_s)
+        mapping = map_levels(workload, key.machine, name, time_limit_s=limit_s)
         if mapping is None:
             return None
         least[name] = mapping
-    cycles, energy_pj = least["latency"].cost.cycles.total, least["energy"].cost.total_energy_pj + beside
+    cycles, energy_pj = least["latency"].cost.cycles.total, least["energy"].cost.total_energy_pj + key.post_chain_pj
     if short := objective.short(energy_pj, cycles, is_proven=all(each.optimal for each in least.values())):
         return short.fault(workload.name)
     message = (
@@ -246,23 +256,18 @@ def _short(
     return Diagnostic(message, help="a higher limit")
 
 
-def _miss(workload: Workload, machine: Hierarchy) -> Diagnostic:
-    """Why no mapping fits, where the description says what hinders it, and the nearest that would do."""
+def _miss(workload: Workload, machine: Hierarchy, part: LevelsPin | None) -> Diagnostic:
+    """Why no mapping fits, and the nearest that would do; with the place where the description says what hinders it,
+    or where a mapping file does that fixes a `part` of the layer."""
     from ..frontend.hierarchy_places import place_of
     from ..passes.levels_miss import nearest_miss
 
     miss = nearest_miss(workload, machine)
+    if part is not None:
+        message = f"{workload.name}: no mapping that keeps its `levels` fits {machine.name}: {miss.message}"
+        return part.fault(message, miss.level, miss.key, f"{miss.help}; or fix less of the layer")
     place, line = place_of(machine, miss.level, miss.key)
     return Diagnostic(f"{workload.name}: no mapping fits {machine.name}: {miss.message}", place, miss.help, line)
-
-
-def _part_miss(workload: Workload, machine: Hierarchy, part: LevelsPin) -> Diagnostic:
-    """Why no mapping keeps what a mapping file says of a layer, with the place where it says so."""
-    from ..passes.levels_miss import nearest_miss
-
-    miss = nearest_miss(workload, machine)
-    message = f"{workload.name}: no mapping that keeps its `levels` fits {machine.name}: {miss.message}"
-    return part.fault(message, miss.level, miss.key, f"{miss.help}; or fix less of the layer")
 
 
 def _host_layer(region: HostRegion, module: Module, stand_in: Arch, machine: Hierarchy) -> Layer:

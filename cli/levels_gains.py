@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from ..backends.cost.levels.cost import LevelCost, cost
 from ..backends.cost.levels.layers import product_layer, vector_layer
+from ..ir.frozen import dataclass
 from ..ir.hierarchy import FanOut, Hierarchy, Store
 from ..ir.loop_tree import Workload
 from ..ir.module import Module
@@ -112,34 +113,17 @@ def levels_gains(module: Module, costed: Costed, time_limit_s: float | None, rep
         elif isinstance(nest, Nest):
             again = {part: vector_layer(nest, variant).cycles for part, variant in machines.items()}
             found.add(nest.name, layer.figures.cycles, again)
-
-    def mapped(job: tuple[Key, str]) -> LevelMapping | None:
-        """None where there is no mapping, or the search was stopped before it was done."""
-        key, part = job
-        left_s = deadline - time.monotonic()
-        if left_s <= 0:
-            return None
-        workload, _, beside_pj = key
-        named = replace(workload, name=alike[key][0][0].name)
-        goal = replace(objective, most_energy_pj=objective.most_energy_pj - beside_pj)
-        (mapping,) = map_all([named], machines.get(part, machine), goal, _SHARE * left_s, report)
-        return mapping if isinstance(mapping, LevelMapping) and not mapping.stopped else None
-
-    def place(key: Key) -> tuple[bool, int]:
-        """Last come those of which the best mapping is not even known on the machine as it is."""
-        stopped = any(layer.mapping is not None and layer.mapping.stopped for _, layer in alike[key])
-        return stopped, -sum(layer.figures.cycles for _, layer in alike[key])
-
     kept = ("lanes",) if objective.needs_latency else ("lanes", *_TIME_ALONE)  # there the best mapping stays the best
     searched = [part for part in machines if part not in kept]
     free = {key: layer.mapping for key, layers in alike.items() for _, layer in layers if not layer.pinned}
     jobs = [
-        (key, part)
-        for key in sorted(alike, key=place)
+        _Job(key, part, alike[key][0][0].name, machines.get(part, machine))
+        for key in sorted(alike, key=lambda key: _turn([layer for _, layer in alike[key]]))
         for part in (searched if key in free else [_AS_IT_IS, *searched])
     ]
     with ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_WORKERS)) as pool:
-        mappings = dict(zip(jobs, pool.map(mapped, jobs), strict=True))
+        made = pool.map(lambda job: _mapped(job, objective, deadline, report), jobs)
+        mappings = {(job.key, job.part): mapping for job, mapping in zip(jobs, made, strict=True)}
     for key, layers in alike.items():
         base = free[key] if key in free else mappings[key, _AS_IT_IS]
         by_search = {part: mappings[key, part] for part in searched}
@@ -147,7 +131,7 @@ def levels_gains(module: Module, costed: Costed, time_limit_s: float | None, rep
             found.left_out += [nest.name for nest, _ in layers]
             continue
         costs = {
-            part: [] if mapping is None else _as_good(key[0], variant, objective, base, mapping)
+            part: [] if mapping is None else _as_good(key.workload, variant, objective, base, mapping)
             for part, variant in machines.items()
             for mapping in [by_search.get(part, base)]
         }
@@ -158,6 +142,33 @@ def levels_gains(module: Module, costed: Costed, time_limit_s: float | None, rep
             }
             found.add(nest.name, product_layer(nest, machine, base.cost).cycles, by_part)
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """Products to map on a machine of which a `part` is doubled, under the `name` of a layer."""
+
+    key: Key
+    part: str
+    name: str
+    machine: Hierarchy
+
+
+def _turn(layers: Sequence[Layer]) -> tuple[bool, int]:
+    """When layers that are alike are mapped: those of most cycles first, and last those of which the best mapping is
+    not even known on the machine as it is."""
+    stopped = any(layer.mapping is not None and layer.mapping.stopped for layer in layers)
+    return stopped, -sum(layer.figures.cycles for layer in layers)
+
+
+def _mapped(job: _Job, objective: Objective, deadline: float, report: Report) -> LevelMapping | None:
+    """None where there is no mapping, or the search was stopped before it was done."""
+    left_s = deadline - time.monotonic()
+    if left_s <= 0:
+        return None
+    named = replace(job.key.workload, name=job.name)
+    (mapping,) = map_all([named], job.machine, job.key.of_products(objective), _SHARE * left_s, report)
+    return mapping if isinstance(mapping, LevelMapping) and not mapping.stopped else None
 
 
 def _as_good(

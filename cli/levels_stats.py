@@ -122,12 +122,13 @@ def _points(figures: LayerFigures, mapping: LevelMapping, machine: Hierarchy) ->
     The search counts products alone. What the post chain reads costs every mapping the same, none is faster than the
     unit that finishes its outputs, and all leak alike."""
     counted_pj = sum(figures.energy_pj.values())
-    beside_pj = counted_pj - mapping.cost.total_energy_pj
-    leaking_pj = (sum(reported_pj(figures, machine).values()) - counted_pj) / figures.cycles
+    post_chain_pj = counted_pj - mapping.cost.total_energy_pj
+    leaking_pj_per_cycle = (sum(reported_pj(figures, machine).values()) - counted_pj) / figures.cycles
     least = figures.cycles if figures.bound == "vector" else 0
-    different = list(dict.fromkeys(mapping.points))[:: -(-len(set(mapping.points)) // _MOST_POINTS) or 1]
-    taken = [(max(cycles, least), energy_pj) for energy_pj, cycles in different]
-    return [[cycles, energy_pj + beside_pj + leaking_pj * cycles] for cycles, energy_pj in taken]
+    different = list(dict.fromkeys(mapping.points))
+    some = different[:: -(-len(different) // _MOST_POINTS) or 1]
+    taken = [(max(cycles, least), energy_pj) for energy_pj, cycles in some]
+    return [[cycles, energy_pj + post_chain_pj + leaking_pj_per_cycle * cycles] for cycles, energy_pj in taken]
 
 
 def tree_json(tree: LoopTree, workload: Workload, machine: Hierarchy, mapping: LevelMapping) -> Json:

@@ -40,7 +40,7 @@ def product_layer(nest: Nest, machine: Hierarchy, found: LevelCost) -> LayerFigu
         each.store: {**_of(found, machine, each.store)} for each in found.words if each.read.total or each.write.total
     }
     words = 0
-    for access, count in _beside(nest, main):
+    for access, count in _post_chain_words(nest, main):
         words += count
         _add(traffic.setdefault(main.name, {}), access.role.value, count * main.word_bits // 8, 0)
     outputs = prod(nest.write.shape)
@@ -58,13 +58,15 @@ def product_layer(nest: Nest, machine: Hierarchy, found: LevelCost) -> LayerFigu
     return LayerFigures(inside.each.total, slots, whole, bound, energy, traffic, actions)
 
 
-def beside_pj(nest: Nest, machine: Hierarchy) -> float:
-    """Energy of what the post chain of a layer of products reads, which costs every mapping the same."""
+def post_chain_pj(nest: Nest, machine: Hierarchy) -> float:
+    """Energy in pJ of what the post chain of a layer of products reads, which costs every mapping the same."""
     main = machine.stores[0]
-    return sum(priced({(main.name, "read_word"): sum(count for _, count in _beside(nest, main))}, machine).values())
+    return sum(
+        priced({(main.name, "read_word"): sum(count for _, count in _post_chain_words(nest, main))}, machine).values()
+    )
 
 
-def _beside(nest: Nest, main: Store) -> list[tuple[Access, int]]:
+def _post_chain_words(nest: Nest, main: Store) -> list[tuple[Access, int]]:
     """What a layer of products reads beside the operands of its products, each with its words of main memory."""
     roles = (nest.body.a, nest.body.b, nest.write.operand)
     return [(each, _words(main, each, each.type.bits)) for each in nest.reads if each.operand not in roles]
