@@ -16,17 +16,18 @@ from numpy.typing import NDArray
 from .compiling import compiled
 
 TEMPORAL, EACH, FIRST, SHARED = 0, 1, 2, 3
-LANE_BASE = 4096  # more than the lanes along an axis of a fan-out
-MOST_SHARED = 5  # slots whose lanes are compared
+MOST_BITS = 62  # of a lane's numbers along all slots
 
 
 class Slots(NamedTuple):
     """What chains go through, from the outermost slot inwards: by slot how its pieces are counted (TEMPORAL, or how its
-    lanes are) and which of the temporal `blocks` it is, else -1."""
+    lanes are) and which of the temporal `blocks` it is, else -1. `widths` are bits of the numbers of lanes along it,
+    where they are compared, else 0."""
 
     modes: NDArray[np.int64]
     place: NDArray[np.int64]
     blocks: int
+    widths: NDArray[np.int64]
 
 
 @compiled
@@ -70,7 +71,7 @@ def _expand(
     for slot in range(len(sizes)):
         size, mode, block = sizes[slot], slots.modes[slot], slots.place[slot]
         # A loop of one iteration changes nothing, but that lanes are compared slot by slot (`_earlier`).
-        if size >= before and not (keyed and mode == SHARED):
+        if size >= before and slots.widths[slot] == 0:
             continue
         full = -(-before // size)
         before = size
@@ -103,7 +104,7 @@ def _expand(
                 entry[4] = key
                 entry[5] = lane
                 if keyed and mode == SHARED:
-                    entry[5] = lane * LANE_BASE + index
+                    entry[5] = (lane << slots.widths[slot]) + index
                 entry[6] = times * many
                 if kind == 0:
                     entry[1] = entry[0]
@@ -193,7 +194,7 @@ def table(
                 if counts[dim] == 0:
                     done = True
             while not done:
-                if not keyed or _is_first(lists, before, last, at, dims, axes, coefficients):
+                if not keyed or _is_first(lists, before, last, at, dims, axes, coefficients, slots.widths):
                     times, long, common = 1, 1, 1
                     for dim in range(dims):
                         times *= lists[dim, 0, at[dim], 6]
@@ -252,37 +253,34 @@ def _plain(trips: NDArray[np.bool_], code: int, blocks: int) -> int:
 @compiled
 def _link(entries: NDArray[np.int64], count: int, before: NDArray[np.int64], last: NDArray[np.int64]) -> None:
     """For each entry the one before it with its key, and the last of all with its key."""
-    for place in range(count):
-        before[place] = -1
-        for other in range(place - 1, -1, -1):
-            if entries[other, 4] == entries[place, 4]:
-                before[place] = other
-                break
-    for place in range(count - 1, -1, -1):
-        last[place] = place
-        for other in range(place + 1, count):
-            if before[other] == place:
-                last[place] = last[other]
-                break
+    order = np.argsort(entries[:count, 4], kind="mergesort")
+    for number in range(count - 1, -1, -1):
+        place = order[number]
+        is_last = number == count - 1 or entries[order[number + 1], 4] != entries[place, 4]
+        last[place] = place if is_last else last[order[number + 1]]
+        is_first = number == 0 or entries[order[number - 1], 4] != entries[place, 4]
+        before[place] = -1 if is_first else order[number - 1]
 
 
 @compiled
-def _earlier(lists: NDArray[np.int64], one: NDArray[np.int64], other: NDArray[np.int64], dims: int) -> Any:
-    base = LANE_BASE ** (MOST_SHARED - 1)
-    while base > 0:
+def _earlier(
+    lists: NDArray[np.int64], one: NDArray[np.int64], other: NDArray[np.int64], dims: int, widths: NDArray[np.int64]
+) -> Any:
+    shift = widths.sum()
+    for width in widths:
+        shift -= width
         for dim in range(dims):
-            first = lists[dim, 0, one[dim], 5] // base % LANE_BASE
-            second = lists[dim, 0, other[dim], 5] // base % LANE_BASE
+            first = lists[dim, 0, one[dim], 5] >> shift & (1 << width) - 1
+            second = lists[dim, 0, other[dim], 5] >> shift & (1 << width) - 1
             if first != second:
                 return first < second
-        base //= LANE_BASE
     return False
 
 
 @compiled
 def _is_first(
     lists: NDArray[np.int64], before: NDArray[np.int64], last: NDArray[np.int64], at: NDArray[np.int64],
-    dims: int, axes: int, coefficients: NDArray[np.int64],
+    dims: int, axes: int, coefficients: NDArray[np.int64], widths: NDArray[np.int64],
 ) -> bool:  # fmt: skip
     """Whether no lane before this one takes the same tile. Pairs with equal keys are lanes at the same moment; they are
     ordered by their index along the outermost shared slot, there by dimensions, and so on inwards."""
@@ -290,21 +288,20 @@ def _is_first(
     for dim in range(dims):
         other[dim] = last[dim, at[dim]]
     while other[0] >= 0:
-        if _earlier(lists, other, at, dims):
-            equal = True
-            for axis in range(axes):
-                begin, end, other_begin, other_end = 0, 1, 0, 1
-                for dim in range(dims):
-                    c = coefficients[axis, dim]
-                    begin += c * lists[dim, 0, at[dim], 2]
-                    end += c * (lists[dim, 0, at[dim], 2] + lists[dim, 0, at[dim], 0] - 1)
-                    other_begin += c * lists[dim, 0, other[dim], 2]
-                    other_end += c * (lists[dim, 0, other[dim], 2] + lists[dim, 0, other[dim], 0] - 1)
-                if begin != other_begin or end != other_end:
-                    equal = False
-                    break
-            if equal:
-                return False
+        equal = True
+        for axis in range(axes):
+            begin, end, other_begin, other_end = 0, 1, 0, 1
+            for dim in range(dims):
+                c = coefficients[axis, dim]
+                begin += c * lists[dim, 0, at[dim], 2]
+                end += c * (lists[dim, 0, at[dim], 2] + lists[dim, 0, at[dim], 0] - 1)
+                other_begin += c * lists[dim, 0, other[dim], 2]
+                other_end += c * (lists[dim, 0, other[dim], 2] + lists[dim, 0, other[dim], 0] - 1)
+            if begin != other_begin or end != other_end:
+                equal = False
+                break
+        if equal and _earlier(lists, other, at, dims, widths):
+            return False
         place = dims - 1
         while place > 0:
             other[place] = before[place, other[place]]

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from ...backends.cost.levels.moves import Group as Component
 from ...backends.cost.levels.moves import groups_of
-from ...ir.diagnostics import CompileError, Diagnostic
+from ...ir.diagnostics import CompileError, Diagnostic, ensure
 from ...ir.nest import Role
 from .chains import chains, too_many
 from .figures import DISTINCT, STEPS, TAKEN, TILE, Figures, Quantity
 from .space import Frame, Ints, signature
 from .stock import Stock
-from .sums import EACH, FIRST, SHARED, Slots, table
+from .sums import EACH, FIRST, MOST_BITS, SHARED, Slots, table
 from .sums_one import table_of_one
 
 Floats = NDArray[np.float64]
@@ -256,11 +256,15 @@ def _filled(
     before = np.concatenate([whole, sizes], axis=2)
     lanes = ((before[:, :, :-1] > sizes) & np.array(shared, bool)).any(axis=(0, 2))
     keyed = bool(component.axes) and int(lanes.sum()) > 1
+    counts = np.where(shared, -(-before[:, :, :-1] // sizes), 1).max(axis=(0, 1)).tolist() if keyed else [1] * until
+    widths = [(count - 1).bit_length() for count in counts]
+    ensure(sum(widths) <= MOST_BITS, "lanes along all axes have numbers")
     borders = tuple((axis.low, axis.high) if clipped else (-UNBOUNDED, UNBOUNDED) for axis in component.axes)
 
     def make() -> tuple[Floats, Floats]:
         new, kept = np.zeros((len(sizes), len(codes))), np.zeros((len(sizes), len(codes)))
-        slots = Slots(np.array(modes, np.int64), np.array(places_of_blocks, np.int64), blocks)
+        modes_by_slot, place, bits = (np.array(each, np.int64) for each in (modes, places_of_blocks, widths))
+        slots = Slots(modes_by_slot, place, blocks, bits)
         if len(dims) == 1 and not clipped and not keyed:
             one: Any = table_of_one
             one(extents[0], sizes[:, 0], slots, codes[:, 0], coefficients, new, kept)

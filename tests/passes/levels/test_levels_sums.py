@@ -48,13 +48,38 @@ def test_of_lanes_with_the_same_tile_the_first_one_counts() -> None:
     assert checked > 100
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_lanes_along_many_axes_are_compared_along_each(seed: int) -> None:
+    """Six axes and more, of three fan-outs in a row: which lane is the first one is told by all of them."""
+    rng = Random(seed)
+    e = {"p": rng.randint(3, 9), "r": rng.randint(2, 6)}
+    stride, before = rng.choice((1, 1, 2)), rng.choice((0, 1))
+    inputs = Affine.of({"p": stride, "r": 1}, -before), stride * (e["p"] - 1) + e["r"] - before
+    work = workload("window", e, [inputs], [plain("r", e)], [plain("p", e)])
+    levels: list[Store | FanOut] = [Store("dram", OPERAND_ROLES, 8, shared_words_per_cycle=1.0)]
+    levels += [FanOut(f"f{number}", *rng.choice(((2, 2), (3, 2), (2, 3)))) for number in range(rng.choice((3, 4)))]
+    levels.append(Store("spad", OPERAND_ROLES, 8, keeps=OPERAND_ROLES))
+    rows = [EnergyRow("dram", action, 10.0, "made up") for action in ("read_word", "write_word")]
+    machine = Hierarchy("m", 10**9, tuple(levels), tuple((role, 8) for role in OPERAND_ROLES), tuple(rows))
+    frame = next(frames(work, machine, Pin()))
+    tables = tables_of(frame, figures_of(frame))
+    assert tables is not None and len(tables.groups) == 1
+    exact = exact_of(tables)
+    for place in rng.sample(range(len(tables.groups[0])), min(150, len(tables.groups[0]))):
+        chosen = np.array([place])
+        order = rng.choice(exact.orders_of(chosen))
+        ((energy, cycles),) = exact.figures(chosen[None], exact.ranks([order]))
+        counted = cost(work, machine, exact.tree(chosen, order))
+        assert (energy, cycles) == pytest.approx((counted.total_energy_pj, counted.cycles.total), rel=1e-12)
+
+
 @pytest.mark.parametrize("seed", range(300))
 def test_sums_of_one_dimension_are_the_general_ones(seed: int) -> None:
     rng = Random(seed)
     extent, slots = rng.choice((1, 2, 3, 5, 7, 12, 13, 30, 64)), rng.randint(1, 7)
     modes = np.array([rng.choice((TEMPORAL, TEMPORAL, EACH, FIRST, SHARED)) for _ in range(slots)], np.int64)
     place = np.where(modes == TEMPORAL, np.cumsum(modes == TEMPORAL) - 1, -1).astype(np.int64)
-    through = Slots(modes, place, int((modes == TEMPORAL).sum()))
+    through = Slots(modes, place, int((modes == TEMPORAL).sum()), np.zeros(slots, np.int64))
     chains = np.empty((20, 1, slots), np.int64)
     for chain in chains[:, 0]:
         before = extent
