@@ -5,6 +5,10 @@ A *chain* is what one dimension does in all slots, from the outermost inwards: t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import lru_cache
+from math import isqrt
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,21 +20,30 @@ from .stock import Stock
 
 UNLIMITED = 1 << 62
 _MOST_CHAINS = 1 << 18  # of a dimension
+_MOST_TRIED = 1 << 24  # ways to cut a dimension that are looked at in one slot
+_LARGEST = 1 << 44  # points of a dimension of which divisors are looked for
 _CHAINS = Stock(1 << 25)
 
 
-def pieces(reach: int, most: int, evenly: bool = False) -> list[int]:
+def pieces(reach: int, most: int, evenly: bool = False, largest: int = UNLIMITED) -> Iterator[int]:
     """Sizes of pieces of `reach` points, for 1 .. `most` pieces: the smallest for each number of them; only those
-    without a short last piece if `evenly`."""
+    without a short last piece if `evenly`, and none above the `largest`."""
     if evenly:
-        return [reach // count for count in range(1, min(reach, most) + 1) if reach % count == 0]
-    sizes = []
-    count = 1
+        yield from (reach // count for count in _divisors(reach) if count <= most and reach // count <= largest)
+        return
+    count = -(-reach // min(reach, largest))
     while count <= min(reach, most):
         size = -(-reach // count)
-        sizes.append(size)
+        yield size
         count = -(-reach // (size - 1)) if size > 1 else reach + 1
-    return sizes
+
+
+@lru_cache(maxsize=1 << 10)
+def _divisors(number: int) -> tuple[int, ...]:
+    """In ascending order, in time of the root of the number."""
+    small = np.arange(1, isqrt(number) + 1)
+    found = [int(each) for each in small[number % small == 0]]
+    return tuple(dict.fromkeys([*found, *(number // each for each in reversed(found))]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +110,9 @@ def too_many(frame: Frame, dims: tuple[str, ...]) -> CompileError:
 
 
 def _chains(extent: int, slots: tuple[Slot, ...], rules: list[_Rule]) -> Ints | None:
-    """None where there are more than _MOST_CHAINS."""
+    """None where there are more than _MOST_CHAINS, or more to look at than time for."""
+    if extent > _LARGEST and sum(not slot.axis for slot in slots) > 1:
+        return None
     # A fixed number of lanes may be spread over both axes of a fan-out: it is judged after the second.
     reducible = [1] * (len(rules) + 1)
     for place in range(len(rules) - 1, -1, -1):
@@ -107,27 +122,37 @@ def _chains(extent: int, slots: tuple[Slot, ...], rules: list[_Rule]) -> Ints | 
     table: dict[tuple[int, bool], list[tuple[int, ...]]] = {(extent, False): [()]}
     for place, (slot, rule) in enumerate(zip(slots, rules, strict=True)):
         both = _both_axes(slots, place)
+        is_judged = both and slot.axis == "cols" and (rule.factor is not None or rule.most_of_both < UNLIMITED)
         after: dict[tuple[int, bool], list[tuple[int, ...]]] = {}
+        made = tried = 0
         for (reach, split), found in table.items():
-            fixed = rule.factor is not None and not (rule.one_of_several and rule.factor == 0)
-            for size in pieces(reach, rule.most, evenly=split and not slot.axis and not fixed):
-                if size > reducible[place + 1]:
-                    continue
-                judged = not both and not rule.one_of_several
-                if judged and rule.factor is not None and not _exactly(reach, size, rule.factor):
-                    continue
-                key = size, split or (not slot.axis and size < reach)
-                after.setdefault(key, []).extend((*each, size) for each in found)
-        if both and slot.axis == "cols" and (rule.factor is not None or rule.most_of_both < UNLIMITED):
-            for key, found in after.items():
-                after[key] = [each for each in found if _fits_both(each, place, extent, rule)]
+            for size in _sizes(reach, split and not slot.axis, rule, reducible[place + 1], both):
+                fitting = [(*each, size) for each in found]
+                if is_judged:
+                    fitting = [each for each in fitting if _fits_both(each, place, extent, rule)]
+                after.setdefault((size, split or (not slot.axis and size < reach)), []).extend(fitting)
+                made, tried = made + len(fitting), tried + len(found)
+                if made > _MOST_CHAINS or tried > _MOST_TRIED:
+                    return None
         table = after
-        if sum(map(len, table.values())) > _MOST_CHAINS:
-            return None
     done = [*table.get((1, False), []), *table.get((1, True), [])]
     rows: Ints = np.array(done, np.int64).reshape(len(done), len(rules))
     kept: Ints = rows[_judged_together(slots, rules, rows, extent)]
     return kept
+
+
+def _sizes(reach: int, split: bool, rule: _Rule, largest: int, both: bool) -> Iterator[int]:
+    """What a slot may leave of a piece of `reach` points: `largest` at most, which the others can take apart; `split`
+    says that it may have no short piece. Numbers of several slots together are not looked at yet (`both`: of the axes
+    of a fan-out)."""
+    evenly = split and (rule.factor is None or (rule.one_of_several and rule.factor == 0))
+    if rule.factor is None or both or rule.one_of_several:
+        yield from pieces(reach, rule.most, evenly, largest)
+        return
+    size = 1 if rule.factor == 0 else -(-reach // rule.factor)
+    count = -(-reach // size)
+    if size <= largest and count <= rule.most and rule.factor in (0, count):
+        yield size
 
 
 def _judged_together(slots: tuple[Slot, ...], rules: list[_Rule], found: Ints, extent: int) -> NDArray[np.bool_]:
@@ -144,10 +169,6 @@ def _judged_together(slots: tuple[Slot, ...], rules: list[_Rule], found: Ints, e
             legal &= iterations == rule.factor
         legal &= iterations <= rule.most
     return legal
-
-
-def _exactly(reach: int, size: int, factor: int) -> bool:
-    return size == 1 if factor == 0 else -(-reach // size) == factor
 
 
 def _both_axes(slots: tuple[Slot, ...], place: int) -> bool:

@@ -1,0 +1,60 @@
+"""Ways to cut one dimension: the time to list them, or to tell that they are too many, is bounded."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from dnnc.ir.diagnostics import CompileError
+from dnnc.ir.hierarchy import OPERAND_ROLES, Constraint, FanOut, Hierarchy, Store
+from dnnc.passes.levels.chains import chains, pieces
+from dnnc.passes.levels.space import Pin, frames
+from support.random_levels import plain, workload
+
+DRAM = Store("dram", OPERAND_ROLES, 8)
+GLB, SPAD = (Store(name, OPERAND_ROLES, 8, keeps=OPERAND_ROLES) for name in ("glb", "spad"))
+SECONDS = 20.0
+
+
+def chains_of(points: int, *levels: Store | FanOut) -> list[list[int]]:
+    e = {"k": points}
+    work = workload("sum", e, [plain("k", e)], [plain("k", e)], [])
+    machine = Hierarchy("m", 10**9, levels, tuple((role, 8) for role in OPERAND_ROLES))
+    return chains(next(frames(work, machine, Pin())), "k").tolist()
+
+
+@pytest.mark.parametrize(
+    ("points", "levels"),
+    [
+        (720_720_000, (DRAM, GLB, SPAD)),
+        (10**9, (DRAM, FanOut("pe", 4096, 4096))),
+        (10**12, (DRAM, GLB)),
+        (10**18, (Store("dram", OPERAND_ROLES, 8, constraint=Constraint(most=(("k", 2),))), GLB)),
+    ],
+)
+def test_too_many_ways_are_told_in_time(points: int, levels: tuple[Store | FanOut, ...]) -> None:
+    start = time.monotonic()
+    with pytest.raises(CompileError, match=rf"too many ways to cut k \({points} points\)"):
+        chains_of(points, *levels)
+    assert time.monotonic() - start < SECONDS
+
+
+def test_few_ways_of_many_points_are_found_in_time() -> None:
+    start = time.monotonic()
+    assert chains_of(10**18, DRAM) == [[1]]
+    prime = 99_999_989
+    assert [prime, 1] in (found := chains_of(prime, Store("dram", OPERAND_ROLES, 8), GLB)) and len(found) > 10_000
+    dram = Store("dram", OPERAND_ROLES, 8, constraint=Constraint(factors=(("k", 10**6),)))
+    assert chains_of(10**12, dram, GLB) == [[10**6, 1]]
+    assert time.monotonic() - start < SECONDS
+
+
+@pytest.mark.parametrize("reach", [1, 2, 7, 12, 13, 60, 97])
+def test_sizes_of_pieces(reach: int) -> None:
+    for most in (1, 2, 3, 5, 10**6):
+        for largest in (1, 3, 10, 10**6):
+            counts = range(1, min(most, reach) + 1)
+            sizes = {-(-reach // count) for count in counts}
+            assert set(pieces(reach, most, largest=largest)) == {size for size in sizes if size <= largest}
+            even = {reach // count for count in counts if reach % count == 0}
+            assert set(pieces(reach, most, evenly=True, largest=largest)) == {size for size in even if size <= largest}
