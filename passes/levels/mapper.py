@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .space import Pin
 
 OBJECTIVES = ("energy", "latency", "edp")
+_GRACE_S = 3.0  # beyond the time limit, for what the first search needs to find any mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ def map_levels(
     from .figures import figures_of
     from .search import Best, searches_of
     from .space import Pin, frames
+    from .tables import OutOfTimeError
 
     wanted = parse_objective(objective) if isinstance(objective, str) else objective
     deadline = time.monotonic() + time_limit_s
@@ -71,8 +73,13 @@ def map_levels(
         if begun and time.monotonic() > deadline:
             best.open = 0.0  # no more is known of the mappings that are left than of any
             break
-        for search in searches_of(frame, figures_of(frame), wanted):
-            search.run(best, deadline)
+        ready = deadline if begun else deadline + _GRACE_S
+        try:
+            for search in searches_of(frame, figures_of(frame), wanted, ready):
+                search.run(best, deadline)
+        except OutOfTimeError:
+            best.open = 0.0
+            break
     by_cycles = machine.energy and not any(term.energy_power for term in wanted.terms)  # of which many are equal
     if by_cycles and best.found is not None and time.monotonic() < deadline:
         best.found.search.break_ties(best)

@@ -276,9 +276,12 @@ class Search:
         return limit - 0.5 if self.goal.mode == LATENCY else limit * (1 - ROUNDING)
 
 
-def searches_of(frame: Frame, figures: Figures, objective: Objective) -> Iterator[Search]:
-    """The search of a frame; there is none where nothing fits."""
-    tables = tables_of(frame, figures)
+def searches_of(
+    frame: Frame, figures: Figures, objective: Objective, deadline: float = float("inf")
+) -> Iterator[Search]:
+    """The search of a frame; there is none where nothing fits. Raises OutOfTimeError where it could not be made by the
+    `deadline` (of time.monotonic)."""
+    tables = tables_of(frame, figures, deadline)
     if tables is None:
         return
     goal = goal_of(objective)

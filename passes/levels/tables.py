@@ -6,10 +6,12 @@ is a product over components (dimensions that share an axis of its own operand),
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import product
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,8 @@ from .sums_one import table_of_one
 Floats = NDArray[np.float64]
 UNBOUNDED = 1 << 61
 _MOST_CANDIDATES = 1 << 22  # of a group, before lanes are looked at
+_AT_A_TIME = 1 << 20  # pairs of pieces, or comparisons of lanes, between two looks at the clock
+_MOST_COMPARED = 1 << 32  # comparisons of the lanes of one chain
 MOST_KINDS = 62  # bits of `Tables.kinds`
 _FILLED = Stock(1 << 27)
 
@@ -93,18 +97,25 @@ class _Begins:
     digest: bytes
 
 
+class OutOfTimeError(Exception):
+    """The tables of a frame could not be made in time."""
+
+
 @dataclass(frozen=True)
 class _Done:
-    """Parts, and beginnings by dimensions and number of slots, that were made for other quantities."""
+    """Parts, and beginnings by dimensions and number of slots, that were made for other quantities; and when (of
+    time.monotonic) all must be."""
 
+    deadline: float
     parts: dict[tuple[Any, ...], Part] = field(default_factory=dict)
     begins: dict[tuple[tuple[str, ...], int], _Begins] = field(default_factory=dict)
 
 
-def tables_of(frame: Frame, figures: Figures) -> Tables | None:
+def tables_of(frame: Frame, figures: Figures, deadline: float = float("inf")) -> Tables | None:
     """None where a dimension has no chain, or no tile fits.
 
-    Raises CompileError where there are more blocks and kinds of dimensions than `kinds` has bits for.
+    Raises CompileError where there are more blocks and kinds of dimensions than `kinds` has bits for, and
+    OutOfTimeError after the `deadline` (of time.monotonic).
     """
     workload = frame.workload
     signatures = list(dict.fromkeys(signature(workload, dim) for dim, extent in workload.dims if extent > 1))
@@ -126,7 +137,7 @@ def tables_of(frame: Frame, figures: Figures) -> Tables | None:
             return None
         groups.append(candidates)
     made = Tables(frame, figures, groups, [], [], signatures, [])
-    done = _Done()
+    done = _Done(deadline)
     for quantity in figures.quantities:
         parts, constant = [], 1.0
         for component in _components(frame, quantity, components):
@@ -212,7 +223,7 @@ def _part(made: Tables, quantity: Quantity, component: Component, done: _Done) -
     clipped = quantity.clips and any(border is not None for border in component.borders.values())
     key = (quantity.kind, dims, component.axes if component.axes else (), modes, until, clipped)
     if key not in done.parts:
-        new, kept, codes = _filled(made, quantity, component, dims, begins, modes, clipped)
+        new, kept, codes = _filled(made, quantity, component, dims, begins, modes, clipped, done.deadline)
         done.parts[key] = Part(group, dims, bool(component.axes), begins.rows, codes, new, kept)
     return done.parts[key]
 
@@ -234,6 +245,7 @@ def _filled(
     begins: _Begins,
     modes: tuple[int, ...],
     clipped: bool,
+    deadline: float,
 ) -> tuple[Floats, Floats, Ints]:
     """`new` and `kept` of a part, and its codes."""
     extents = [made.frame.workload.extents[dim] for dim in dims]
@@ -269,11 +281,22 @@ def _filled(
             one: Any = table_of_one
             one(extents[0], sizes[:, 0], slots, codes[:, 0], coefficients, new, kept)
             return new, kept
+        # Pieces that have places are looked at one by one, and compared with those of the lanes at the same moment.
+        points = prod(extents) if clipped or keyed else 1
+        at_once = prod(slot.lanes for slot, is_shared in zip(made.frame.slots, shared, strict=False) if is_shared)
+        work = points * (min(points, at_once) if keyed else 1)
+        if work > _MOST_COMPARED:
+            raise too_many(made.frame, dims)
         compiled: Any = table
-        compiled(
-            np.array(extents, np.int64), sizes, slots, codes, coefficients,
-            np.array(borders, np.int64).reshape(len(borders), 2), clipped or keyed, keyed, new, kept,
-        )  # fmt: skip
+        step = max(1, _AT_A_TIME // (work * len(codes)))
+        for start in range(0, len(sizes), step):
+            if time.monotonic() > deadline:
+                raise OutOfTimeError("tables of tiles")
+            some = slice(start, start + step)
+            compiled(
+                np.array(extents, np.int64), sizes[some], slots, codes, coefficients,
+                np.array(borders, np.int64).reshape(len(borders), 2), clipped or keyed, keyed, new[some], kept[some],
+            )  # fmt: skip
         return new, kept
 
     rows = tuple(map(tuple, coefficients.tolist()))

@@ -1,13 +1,17 @@
-"""Ways to cut one dimension: the time to list them, or to tell that they are too many, is bounded."""
+"""Ways to cut dimensions, and what their tiles take: the time for both, or to tell that there is none, is bounded."""
 
 from __future__ import annotations
 
 import time
 
 import pytest
+from dnnc.ir.affine import Affine
 from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.hierarchy import OPERAND_ROLES, Constraint, FanOut, Hierarchy, Store
+from dnnc.ir.loop_tree import Workload
+from dnnc.passes.levels import mapper
 from dnnc.passes.levels.chains import chains, pieces
+from dnnc.passes.levels.mapper import map_levels
 from dnnc.passes.levels.space import Pin, frames
 from support.random_levels import plain, workload
 
@@ -58,3 +62,22 @@ def test_sizes_of_pieces(reach: int) -> None:
             assert set(pieces(reach, most, largest=largest)) == {size for size in sizes if size <= largest}
             even = {reach // count for count in counts if reach % count == 0}
             assert set(pieces(reach, most, evenly=True, largest=largest)) == {size for size in even if size <= largest}
+
+
+def _sliding(points: int, lanes: int) -> tuple[Workload, Hierarchy]:
+    """A window of three points on a machine that leaves all of its lanes to the mapper."""
+    e = {"p": points, "r": 3}
+    inputs = Affine.of({"p": 1, "r": 1}, -1), points
+    work = workload("window", e, [inputs], [plain("r", e)], [plain("p", e)])
+    levels = (DRAM, FanOut("pe", lanes, lanes))
+    return work, Hierarchy("wide", 10**9, levels, tuple((role, 8) for role in OPERAND_ROLES))
+
+
+def test_lanes_are_compared_within_the_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mapper, "_GRACE_S", 0.0)
+    start = time.monotonic()
+    with pytest.raises(CompileError, match=r"window: no mapping was found in 0\.5 s, and none is known not to fit"):
+        map_levels(*_sliding(4000, 64), "latency", time_limit_s=0.5)
+    with pytest.raises(CompileError, match=r"too many ways to cut p \(100000 points\) and r \(3 points\)"):
+        map_levels(*_sliding(100_000, 4096), "latency", time_limit_s=0.5)
+    assert time.monotonic() - start < SECONDS
