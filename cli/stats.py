@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from math import isclose
 
@@ -12,6 +11,7 @@ from ..ir.nest import Nest, Role
 from ..ir.stats import LayerCounts
 from ..passes.objective import Objective, parse_objective
 from .described import Json, machine_json, nest_json
+from .json_text import json_text
 
 SCHEMA = "dnnc.stats/1"
 LATENCY = "latency"  # the bound of what waits for longer than anything of it is busy
@@ -236,7 +236,7 @@ def leakage_text(row: LeakageRow) -> str:
 
 def json_bytes(stats: Json) -> bytes:
     """The document as text: the same for the same figures."""
-    return (json.dumps(stats, indent=1, allow_nan=False) + "\n").encode()
+    return f"{json_text(stats)}\n".encode()
 
 
 def exceeded(stats: Json, bounds: Mapping[str, float]) -> list[str]:

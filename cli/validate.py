@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..ir.diagnostics import CompileError, Diagnostic, Span, closest
+from .json_text import json_text
 from .report import print_table, progress, words_beside
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def _amount(row: Row, error: float, signed: bool = False) -> str:
 
 def _document(rows: Sequence[Row]) -> bytes:
     document = {"schema": SCHEMA, "rows": [_as_json(row) for row in rows]}
-    return (json.dumps(document, indent=1, allow_nan=False) + "\n").encode()
+    return f"{json_text(document)}\n".encode()
 
 
 def _as_json(row: Row) -> dict[str, Any]:
