@@ -54,14 +54,16 @@ def lowered(model: str, machine: Hierarchy, options: Options, report: Report, wa
     if not model.endswith(".onnx"):
         message = f"{Path(model).name} is no ONNX file"
         raise CompileError(Diagnostic(message, help="machines with levels inside the array cost models alone"))
-    from ..frontend.quantised import is_quantised
+    from ..frontend.importer import ImportOptions, prepare
+    from ..frontend.quantised import network_is_quantised
 
-    kind = "quantised" if is_quantised(Path(model)) else "float"
+    network = prepare(Path(model), ImportOptions(options.batch_size, options.shapes))
+    kind = "quantised" if network_is_quantised(network) else "float"
     names = [each.name for each in PIPELINE]
     passes = PIPELINE[: names.index("lower") + 1]
     kept = replace(options, objective=None, mapping=None, time_limit_s=None)
     stand_in = replace(load_arch(_STAND_IN[kind]), clock_hz=machine.clock_hz, host=machine.host)
-    module, stand_in = scheduled_model(model, stand_in, kept, passes=passes, report=report, warn=warn)
+    module, stand_in = scheduled_model(model, stand_in, kept, passes=passes, report=report, warn=warn, network=network)
     return Lowered(module, stand_in)
 
 

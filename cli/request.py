@@ -35,6 +35,8 @@ MOST_NAMED = 4  # layers, in a warning
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ..frontend.network import Network
+
 
 def scheduled_model(
     model: str,
@@ -45,12 +47,14 @@ def scheduled_model(
     dump_dir: str | None = None,
     report: Report = silent,
     warn: Report = silent,
+    network: Network | None = None,
 ) -> tuple[Module, Arch]:
-    """The module of an `.onnx` file or of a dump after `passes` (all that are left, if None), and its machine.
+    """The module of an `.onnx` file or of a dump after `passes` (all that are left, if None), and its machine. The
+    `network` is that file, where it is prepared already.
 
     Raises CompileError with every fault; options that nothing reads are among them.
     """
-    asked = _asked(model, arch, options, passes, dump_dir, report, warn)
+    asked = _asked(model, arch, options, passes, dump_dir, report, warn, network)
     module = transform(asked.module, asked.arch, asked.options, asked.passes, dump_dir=dump_dir, report=report)
     warn_of_layers(module, asked.arch, options, asked.options.mapping.pins, warn)
     return module, asked.arch
@@ -120,6 +124,7 @@ def _asked(
     dump_dir: str | None,
     report: Report,
     warn: Report,
+    network: Network | None = None,
 ) -> _Asked:
     # A dump takes no samples any more; that is told before they are looked for.
     data, data_file = (None, "") if model.endswith(SUFFIX) else samples(options.calibrate)
@@ -132,6 +137,7 @@ def _asked(
         bias_correction=options.bias_correction,
         seed=options.seed,
         time_limit_s=options.time_limit_s,
+        network=network,
     )
 
     def decide(header: Header) -> PassOptions:

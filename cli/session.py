@@ -32,6 +32,7 @@ from .options import spelled
 from .stats import document
 
 if TYPE_CHECKING:
+    from ..frontend.network import Network
     from ..runtime.machine import RunOptions, RunResult
 
 Report = Callable[[str], object]
@@ -50,7 +51,8 @@ class ModelInputs:
     """What is known about a model beside its file: bound axes, and data to calibrate a float model by.
 
     `calibration` holds samples by input name, which lie in `calibration_file` if it is named; without samples a float
-    model is calibrated by synthetic data from `seed`. None stands for the default.
+    model is calibrated by synthetic data from `seed`. None stands for the default. `network` is the file
+    itself, where it is prepared already (frontend/importer.py), with the same axes bound.
     """
 
     batch_size: int | None = None
@@ -61,6 +63,7 @@ class ModelInputs:
     bias_correction: str | None = None
     seed: int | None = None
     time_limit_s: float | None = None
+    network: Network | None = None
 
 
 def arch_of(header: Header, given: str | None) -> Arch:
@@ -106,7 +109,7 @@ def load_model(
 
     time_limit_s = CALIBRATION_LIMIT_S if given.time_limit_s is None else given.time_limit_s
     settings = ImportOptions(given.batch_size, given.shapes, time_limit_s)
-    network = prepare(Path(path), settings)
+    network = given.network or prepare(Path(path), settings)
     if options.precision == "auto" and network_is_quantised(network):
         options = replace(options, precision=RESOLVED)
     judge, blobs = acceptance(arch, options.precision), Blobs()
