@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 
 from ..ir.diagnostics import Span
@@ -50,8 +50,9 @@ def check_hierarchy(machine: Hierarchy, faults: Faults, spans: Sequence[Span]) -
             faults.add(message, span, "a deeper store, or fewer operands under `keeps`")
 
 
-def check_lanes(fanout: FanOut, faults: Faults, span: Span) -> None:
-    """Numbers of iterations that are fixed must fit the lanes."""
+def check_lanes(fanout: FanOut, faults: Faults, span: Span, points: Mapping[str, int] | None = None) -> None:
+    """Numbers of iterations that are fixed must fit the lanes. Where all `points` of a dimension of a layer are to lie
+    there, some of the lanes may stay idle."""
     for axis, size, other in (("rows", fanout.rows, fanout.col_dims), ("cols", fanout.cols, fanout.row_dims)):
         legal = fanout.row_dims if axis == "rows" else fanout.col_dims
         needed = 1
@@ -63,21 +64,24 @@ def check_lanes(fanout: FanOut, faults: Faults, span: Span) -> None:
             faults.add(message, span, f"at most {size}")
             return
     fixed = [(dim, factor) for dim, factor in fanout.constraint.factors if factor > 1]
-    if not _can_lie(fanout, fixed):
+    if not _can_lie(fanout, fixed, points or {}):
         listed = ", ".join(f"{dim}: {factor}" for dim, factor in fixed)
         message = f"the factors of {fanout.name!r} ({listed}) fit its lanes in no way"
         help = f"each is a product of what lies along rows, {fanout.rows} in all, and along cols, {fanout.cols} in all"
         faults.add(message, span, help)
 
 
-def _can_lie(fanout: FanOut, fixed: Sequence[tuple[str, int]]) -> bool:
-    """Whether each number of iterations is a product of lanes along rows and lanes along cols, which suffice."""
+def _can_lie(fanout: FanOut, fixed: Sequence[tuple[str, int]], points: Mapping[str, int]) -> bool:
+    """Whether each number of iterations is a product of lanes along rows and lanes along cols, which suffice; of all
+    points no less than that."""
     if prod(factor for _, factor in fixed) > fanout.instances:
         return False
     fewest = {1: 1}  # lanes along rows, and the fewest along cols beside them
     for dim, factor in fixed:
         up = range(1, fanout.rows + 1) if fanout.row_dims is None or dim in fanout.row_dims else (1,)
         split = [(rows, factor // rows) for rows in up if factor % rows == 0]
+        if points.get(dim) == factor:
+            split = [(-(-factor // cols), cols) for cols in {-(-factor // rows) for rows in up}]
         if fanout.col_dims is not None and dim not in fanout.col_dims:
             split = [each for each in split if each[1] == 1]
         found: dict[int, int] = {}

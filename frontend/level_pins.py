@@ -113,7 +113,7 @@ class _Narrowing:
             )
         factors = [(dim, min(factor, self.points.get(dim, 1))) for dim, factor in narrowed.constraint.factors]
         fixed = replace(narrowed, constraint=Constraint(factors=tuple(factors)))
-        check_lanes(fixed, self.section.faults, inner(self.section.node, "loops.factors").span)
+        check_lanes(fixed, self.section.faults, inner(self.section.node, "loops.factors").span, self.points)
         return narrowed
 
     def _lanes(self, level: str, key: str, theirs: tuple[str, ...] | None) -> tuple[str, ...] | None:

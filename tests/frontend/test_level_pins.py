@@ -104,6 +104,17 @@ def test_a_contradiction_is_told_with_its_place(levels: str, column: int, messag
     assert fault.span == Span("m.yaml", 1, column), fault
 
 
+def test_all_points_may_leave_lanes_idle() -> None:
+    """Eight points over 3 x 3 lanes are three times three, of which one is idle; seven of them are no product."""
+    text = MACHINE.replace("rows: 2, cols: 4", "rows: 3, cols: 3").replace(", loops: {factors: {m: 2}}}", "}")
+    assert isinstance(pe := narrowed("{pe: {loops: {factors: {m: 8}}}}", text).levels[2], FanOut)
+    assert pe.constraint.factors == (("m", 8),)
+    with pytest.raises(CompileError, match="'pe' \\(m: 7\\) fit its lanes in no way"):
+        narrowed("{pe: {loops: {factors: {m: 7}}}}", text)
+    with pytest.raises(CompileError, match="'pe' \\(m: 8, c: 2\\) fit its lanes in no way"):
+        narrowed("{pe: {loops: {factors: {m: 8, c: 2}}}}", text)
+
+
 def test_lanes_that_no_axis_takes() -> None:
     text = MACHINE.replace("col_dims: [m, p]", "col_dims: [m]")
     with pytest.raises(CompileError, match="'pe' is to have 2 iterations over p") as raised:
