@@ -8,10 +8,12 @@ from math import ceil, prod
 
 from ....ir.frozen import dataclass
 from ....ir.hierarchy import Hierarchy, Store, cycles_at
-from ....ir.nest import Access, Nest, Role
+from ....ir.nest import Access, Nest, PostOp, Role
 from ....ir.stats import Transfer
 from ..price import LEAKAGE, leakage_pj
 from .cost import LevelCost, priced
+
+_COMBINING = (PostOp.QADD, PostOp.ADD, PostOp.MUL)  # steps whose operand is a value like the layer's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ def product_layer(nest: Nest, machine: Hierarchy, found: LevelCost) -> LayerFigu
         each.store: {**_of(found, machine, each.store)} for each in found.words if each.read.total or each.write.total
     }
     words = 0
-    for access, count in _post_chain_words(nest, main):
+    for access, count in _post_chain_words(nest, machine):
         words += count
         _add(traffic.setdefault(main.name, {}), access.role.value, count * main.word_bits // 8, 0)
     outputs = prod(nest.write.shape)
@@ -62,28 +64,29 @@ def post_chain_pj(nest: Nest, machine: Hierarchy) -> float:
     """Energy in pJ of what the post chain of a layer of products reads, which costs every mapping the same."""
     main = machine.stores[0]
     return sum(
-        priced({(main.name, "read_word"): sum(count for _, count in _post_chain_words(nest, main))}, machine).values()
+        priced(
+            {(main.name, "read_word"): sum(count for _, count in _post_chain_words(nest, machine))}, machine
+        ).values()
     )
 
 
-def _post_chain_words(nest: Nest, main: Store) -> list[tuple[Access, int]]:
+def _post_chain_words(nest: Nest, machine: Hierarchy) -> list[tuple[Access, int]]:
     """What a layer of products reads beside the operands of its products, each with its words of main memory."""
     roles = (nest.body.a, nest.body.b, nest.write.operand)
-    return [(each, _words(main, each, each.type.bits)) for each in nest.reads if each.operand not in roles]
+    return [(each, _words(nest, machine, each)) for each in nest.reads if each.operand not in roles]
 
 
 def vector_layer(nest: Nest, machine: Hierarchy) -> LayerFigures:
     """A layer without products: every operand passes main memory once, the unit beside the array does `vector_lanes`
     points a cycle."""
     main = machine.stores[0]
-    bits = dict(machine.bits)
     own: dict[str, Transfer] = {}
     read = 0
     for access in nest.reads:
-        words = _words(main, access, bits.get(access.role, access.type.bits))
+        words = _words(nest, machine, access)
         read += words
         _add(own, access.role.value, words * main.word_bits // 8, 0)
-    written = _words(main, nest.write, bits[Role.OUTPUT])
+    written = _words(nest, machine, nest.write)
     _add(own, Role.OUTPUT.value, 0, written * main.word_bits // 8)
     busy = ceil(prod(dim.extent for dim in nest.domain) / machine.vector_lanes)
     moving = _time(main, read, written)
@@ -131,8 +134,12 @@ def _add(traffic: dict[str, Transfer], role: str, read_bytes: int, write_bytes: 
     traffic[role] = Transfer(before.read_bytes + read_bytes, before.write_bytes + write_bytes)
 
 
-def _words(main: Store, access: Access, bits: int) -> int:
-    return main.words(prod(access.shape), bits)
+def _words(nest: Nest, machine: Hierarchy, access: Access) -> int:
+    """Words of main memory. What a step of the post chain combines with the layer's values, such as a residual, has the
+    width of inputs, as it has where a layer of its own does that."""
+    combined = any(step.operand == access.operand and step.op in _COMBINING for step in nest.post)
+    role = Role.INPUT if combined else access.role
+    return machine.stores[0].words(prod(access.shape), dict(machine.bits).get(role, access.type.bits))
 
 
 def _time(store: Store, read: int, written: int) -> int:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from dnnc.backends.cost.levels.cost import cost
-from dnnc.backends.cost.levels.layers import host_layer, product_layer, vector_layer
+from dnnc.backends.cost.levels.layers import host_layer, post_chain_pj, product_layer, vector_layer
 from dnnc.ir.affine import Affine
 from dnnc.ir.arch import EnergyRow
 from dnnc.ir.hierarchy import OPERAND_ROLES, Hierarchy, Store
@@ -59,6 +60,18 @@ def test_a_product_takes_its_bias_from_main_memory() -> None:
     }
     assert layer.energy_pj == {"mac": 24.0, "dram": (3 + 3 + 2 + 2) * 10.0 + 3 * 20.0}
     assert layer.bound == "mac"
+
+
+@pytest.mark.parametrize("step", [PostOp.ADD, PostOp.MUL, PostOp.QADD])
+def test_a_residual_has_the_width_of_inputs_folded_or_not(step: PostOp) -> None:
+    """8 elements of 8 bits are a word, whatever type the model has for them; the same in a layer of its own."""
+    residual = Access("r", "r", Role.AUX, ElementType.F32, (2, 4), (A({"p": 1}), A({"m": 1})))
+    nest = replace(PRODUCT, reads=(X, W, residual), post=(Post(step, "r"),))
+    layer = product_layer(nest, MACHINE, cost(workload_of(nest, dict(MACHINE.bits)), MACHINE, TREE))
+    assert layer.traffic["dram"]["aux"] == Transfer(8, 0)
+    assert post_chain_pj(nest, MACHINE) == 10.0
+    pooled = replace(nest, reads=(X, residual), body=Body(BodyOp.SUM, "x"))
+    assert vector_layer(pooled, MACHINE).traffic["dram"]["aux"] == Transfer(8, 0)
 
 
 def test_the_unit_beside_the_array_may_be_the_slowest() -> None:
