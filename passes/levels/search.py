@@ -43,6 +43,8 @@ _BOUNDS_OF_ALL = 1 << 13
 _BOUNDS_OF_FRONTS = 1 << 15
 _BOUNDS_OF_NODE = 1 << 23
 _BOUNDS_PER_CLOCK_CHECK = 1 << 24
+_FIRST_SEARCHES = 8  # local ones at the most before the first bounds, while the best is farther from the bound than
+_FAR = 1.5  # times: where bounds take long, what the time limit ends has little more than these
 _BOUNDS_PER_LOCAL_SEARCH = 1 << 21  # after which another one is worth its time
 _GROWTH_IN_VAIN = 1.25  # of these bounds, where the last one found nothing
 _TIE_BREAKING_SEARCHES = 4  # local ones, for a mapping that is as good as the best and takes less energy
@@ -116,7 +118,10 @@ class Search:
         heap: list[tuple[float, int, int, Node]] = [
             (max(bound, self._improved_score_bound(fronts, float("inf"))), 0, 0, root)
         ]
-        self._search_locally(best)
+        for _ in range(_FIRST_SEARCHES):
+            self._search_locally(best)
+            if best.limit <= _FAR * heap[0][0] or time.monotonic() > deadline:
+                break
         while heap:
             bound, _, _, node = heappop(heap)
             if bound >= self.below(best.limit):

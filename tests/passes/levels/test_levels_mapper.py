@@ -285,3 +285,15 @@ def test_what_both_axes_of_a_fan_out_do_together(constraint: Constraint) -> None
     assert costs and found is not None and found.optimal
     assert not list(loop_tree_faults(work, machine, found.tree))
     assert found.objective == min(each.cycles.total for each in costs)
+
+
+def test_what_a_time_limit_leaves_is_no_chance_find(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first local search of this layer ends at 1500 times the bound, with one of 256 multipliers at work; others
+    come near it before the search begins, which may take longer than there is time."""
+    monkeypatch.setattr(search.Search, "children", lambda *_: None)
+    monkeypatch.setattr(search.Search, "_search_class", lambda *_: False)  # as if the time were up
+    dims = {"m": 96, "p": 112 * 112, "c": 16}
+    layer = workload("pointwise", dims, *([plain(dim, dims) for dim in operand] for operand in ("pc", "cm", "pm")))
+    found = map_levels(layer, machine_named("simba_like"), "edp")
+    assert found is not None and found.stopped
+    assert found.objective < 1.25 * found.lower_bound
