@@ -11,7 +11,7 @@ from ..ir.hierarchy import OPERAND_ROLES, Buffering, Constraint, FanOut, Hierarc
 from ..ir.nest import Role
 from .foreign_yaml import Imported, level_name
 
-_PRESETS = "architecture_presets"
+_PRESETS, _RUN, _INTERFACE = "architecture_presets", "run_presets", "interfacebandwidth"
 _STATIONARY = {"ws": Role.WEIGHT, "os": Role.OUTPUT, "is": Role.INPUT}
 # Dimensions along rows and columns of the array, and in time while an element is stationary (SCALE-Sim's mapping of a
 # convolution: what is summed in a filter, the filters, the pixels of the result).
@@ -65,7 +65,12 @@ def read_scalesim(text: str, file: str) -> Imported:
     used.add("dataflow")
     if dataflow not in _STATIONARY:
         faults.append(Diagnostic(f"the dataflow is {dataflow[:40]!r}", place("dataflow"), "ws, os or is"))
-    bandwidth = float(number("bandwidth")) if "bandwidth" in presets else None
+    # `CALC` finds the bandwidth that never stalls the array, and does not read the one that is given.
+    interface = parser.get(_RUN, _INTERFACE, fallback="USER").strip().upper()
+    if interface not in ("USER", "CALC"):
+        message = f"the interface's bandwidth is {interface[:40]!r}"
+        faults.append(Diagnostic(message, place(_INTERFACE), "USER, which is `Bandwidth`, or CALC, which is no limit"))
+    bandwidth = float(number("bandwidth")) if "bandwidth" in presets and interface != "CALC" else None
     levels: list[Store | FanOut] = [
         Store("dram", OPERAND_ROLES, 8, keeps=OPERAND_ROLES, shared_words_per_cycle=bandwidth)
     ]
@@ -83,7 +88,14 @@ def read_scalesim(text: str, file: str) -> Imported:
     levels.append(FanOut("array", rows, cols, row_dims=along_rows, col_dims=along_cols))
     levels.append(Store("registers", stationary, 8, 1, keeps=stationary, constraint=Constraint(dims=in_time)))
     ignored = [f"{_PRESETS}.{key}" for key in presets if key not in used]
-    ignored += [f"{name}.{key}" for name in parser.sections() if name != _PRESETS for key in parser[name]]
+    read = ((_RUN, _INTERFACE), ("general", "run_name"))
+    ignored += [
+        f"{name}.{key}"
+        for name in parser.sections()
+        if name != _PRESETS
+        for key in parser[name]
+        if (name, key) not in read
+    ]
     machine = Hierarchy(
         name=level_name(parser.get("general", "run_name", fallback="scalesim").strip("\"' ")),
         clock_hz=10**9,

@@ -226,6 +226,16 @@ def test_scalesim_has_three_memories_and_a_stationary_register() -> None:
     assert machine.lanes == 32
 
 
+@pytest.mark.parametrize(("interface", "words"), [("USER", 10), ("CALC", None)])
+def test_scalesim_reads_its_bandwidth_where_the_run_does(interface: str, words: int | None) -> None:
+    """With CALC it looks for the bandwidth that never stalls the array: what is given plays no part."""
+    assert read_scalesim(SCALESIM, "s.cfg").machine.stores[0].shared_words_per_cycle == 10
+    imported = read_scalesim(f"{SCALESIM}[run_presets]\nInterfaceBandwidth: {interface}\n", "s.cfg")
+    assert imported.machine.stores[0].shared_words_per_cycle == words
+    passed_by = {"architecture_presets.bandwidth"} if words is None else set()
+    assert set(imported.ignored) == {"architecture_presets.ifmapoffset"} | passed_by
+
+
 @pytest.mark.parametrize(
     ("dataflow", "rows", "cols", "in_time"),
     [("ws", "k", "m", "p"), ("os", "p", "m", "k"), ("is", "k", "p", "m")],
@@ -274,6 +284,7 @@ def test_the_dataflow_of_scalesim_says_what_lies_along_the_array(
         (read_scalesim, SCALESIM, ("ArrayWidth : 4", "ArrayWidth : " + "9" * 5000), "'arraywidth' is '999"),
         (read_scalesim, SCALESIM, ("Dataflow : os", "Dataflow : rs"), "the dataflow is 'rs'"),
         (read_scalesim, SCALESIM, ("[architecture_presets]", "[presets]"), "no section [architecture_presets]"),
+        (read_scalesim, SCALESIM, ("[general]", "[run_presets]\nInterfaceBandwidth: x\n[general]"), "bandwidth is 'X'"),
     ],
 )
 def test_faults_have_places(
