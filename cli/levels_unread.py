@@ -12,6 +12,8 @@ from ..ir.loop_tree import Keep, LoopTree, Workload
 _MOST_NAMED = 4  # layers
 # Dimensions of layers whose sum, or batch, has been split, and the one that they are parts of (specs/mapping.md).
 _PARTS = {"k0": "k", "k1": "k", "g1": "g", "g2": "g"}
+_COUNTS = ("loops.factors", "loops.most", "loops.order")  # what is not named is free there, and barred elsewhere
+_SUMS = ("k", "k0")  # what matrix products sum over, where convolutions have c
 
 
 def unread(machine: Hierarchy, layers: Sequence[tuple[Workload, LoopTree]]) -> Iterator[str]:
@@ -29,13 +31,23 @@ def unread(machine: Hierarchy, layers: Sequence[tuple[Workload, LoopTree]]) -> I
     for level in machine.levels:
         for key, names in _lists(level):
             for part, whole in _PARTS.items():
-                if whole not in names or part in names:
-                    continue
-                having = [work.name for work, _ in layers if work.extents.get(part, 1) > 1]
-                if having:
-                    verb = "has" if len(having) == 1 else "have"
-                    says = f"`{key}` of {level.name!r} names {whole}, and not {part}"
-                    yield f"{says}, the part of it that {_listed(having)} {verb}: it does not hold there"
+                if whole in names and part not in names and (having := _having(part, layers)):
+                    yield _unheld(key, level.name, whole, part, f"the part of it that {having}")
+            if "c" in names and not set(_SUMS) & set(names):
+                for dim in _SUMS:
+                    if having := _having(dim, layers):
+                        yield _unheld(key, level.name, "c", dim, f"which {having} in its place")
+
+
+def _having(dim: str, layers: Sequence[tuple[Workload, LoopTree]]) -> str:
+    """The layers that have a dimension, as `conv1 has`; empty where none has."""
+    names = [work.name for work, _ in layers if work.extents.get(dim, 1) > 1]
+    return f"{_listed(names)} {'has' if len(names) == 1 else 'have'}" if names else ""
+
+
+def _unheld(key: str, level: str, named: str, dim: str, which: str) -> str:
+    effect = "it does not hold there" if key in _COUNTS else f"no loop over {dim} may lie there"
+    return f"`{key}` of {level!r} names {named}, and not {dim}, {which}: {effect}"
 
 
 def _idle(machine: Hierarchy) -> Iterator[str]:

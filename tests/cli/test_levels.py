@@ -182,7 +182,8 @@ def test_layers_of_too_many_products_are_refused(tmp_path: Path, capsys: pytest.
 def test_constraints_that_do_not_bind_are_told(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A store that keeps nothing has no loops; a list that names k says nothing of k0, a part of it."""
+    """A store that keeps nothing has no loops; a list that names k says nothing of k0, a part of it, and one that names
+    c says nothing of either."""
     free = SMALL.replace("keeps: [input, output]", "loops: {factors: {m: 7}}")  # of 16 points, or of 10, there are not
     (tmp_path / "free.yaml").write_text(free.replace("row_dims: [c, k0, k]", "row_dims: [c, k]"))
     model = str(SPECS / "models" / "digits.onnx")
@@ -190,7 +191,15 @@ def test_constraints_that_do_not_bind_are_told(
     said = capsys.readouterr().err
     message = "warning: 'glb' keeps nothing of conv1, dense: it has no loops there, and its `loops` do not bind"
     assert message in said
-    message = "`row_dims` of 'pe' names k, and not k0, the part of it that dense has: it does not hold there"
+    message = "`row_dims` of 'pe' names k, and not k0, the part of it that dense has: no loop over k0 may lie there"
+    assert message in said
+    counted = SMALL.replace("row_dims: [c, k0, k]", "loops: {factors: {c: 1}}, row_dims: [c]")
+    (tmp_path / "free.yaml").write_text(counted)
+    assert main(["cost", model, "--arch", str(tmp_path / "free.yaml")]) == 0
+    said = capsys.readouterr().err
+    message = "`row_dims` of 'pe' names c, and not k0, which dense has in its place: no loop over k0 may lie there"
+    assert message in said
+    message = "`loops.factors` of 'pe' names c, and not k0, which dense has in its place: it does not hold there"
     assert message in said
     assert main(["cost", model, "--arch", str(folder / "small.yaml"), "--time-limit", "5"]) == 0
     assert "warning: `" not in capsys.readouterr().err

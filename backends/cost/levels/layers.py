@@ -62,12 +62,8 @@ def product_layer(nest: Nest, machine: Hierarchy, found: LevelCost) -> LayerFigu
 
 def post_chain_pj(nest: Nest, machine: Hierarchy) -> float:
     """Energy in pJ of what the post chain of a layer of products reads, which costs every mapping the same."""
-    main = machine.stores[0]
-    return sum(
-        priced(
-            {(main.name, "read_word"): sum(count for _, count in _post_chain_words(nest, machine))}, machine
-        ).values()
-    )
+    words = sum(count for _, count in _post_chain_words(nest, machine))
+    return sum(priced({(machine.stores[0].name, "read_word"): words}, machine).values())
 
 
 def _post_chain_words(nest: Nest, machine: Hierarchy) -> list[tuple[Access, int]]:
