@@ -21,7 +21,7 @@ def place_of(machine: Hierarchy, level: str, key: str) -> tuple[Span, str]:
     node: YamlNode | None = levels if levels is not None else root
     for each in levels.items if isinstance(levels, ListNode) else ():
         if isinstance(each, MapNode) and level in (_text(each, "store"), _text(each, "fanout")):
-            node = inner(each, key)
+            node = node_at(each, key)
     assert node is not None
     lines = machine.text.splitlines()
     return node.span, lines[node.span.line - 1][:200] if 0 < node.span.line <= len(lines) else ""
@@ -32,7 +32,7 @@ def _text(node: MapNode, key: str) -> str:
     return value.text if isinstance(value, ScalarNode) else ""
 
 
-def inner(node: YamlNode, key: str) -> YamlNode:
+def node_at(node: YamlNode, key: str) -> YamlNode:
     """The value that a dotted key leads to, as far as it does."""
     for word in key.split("."):
         if not isinstance(node, MapNode):

@@ -19,7 +19,7 @@ from ..ir.diagnostics import Diagnostic, Span, closest
 from ..ir.frozen import dataclass
 from ..ir.hierarchy import OPERAND_ROLES, Constraint, FanOut, Hierarchy, Store
 from ..ir.nest import Role
-from .hierarchy_places import inner
+from .hierarchy_places import node_at
 from .hierarchy_rules import check_lanes
 from .hierarchy_yaml import DIMENSIONS, read_dims, read_loops, read_roles
 from .yaml_reader import Fields
@@ -63,7 +63,7 @@ class LevelsPin:
     def fault(self, message: str, level: str, key: str, help: str) -> Diagnostic:
         """A fault of what it says of a key of a level, as `loops.most.k`; else of what that would stand in."""
         node = self.fields.node.entries.get(level)
-        span = self.fields.node.span if node is None else inner(node, key).span
+        span = self.fields.node.span if node is None else node_at(node, key).span
         return self.fields.faults.fault(message, span, help)
 
 
@@ -113,7 +113,7 @@ class _Narrowing:
             )
         factors = [(dim, min(factor, self.points.get(dim, 1))) for dim, factor in narrowed.constraint.factors]
         fixed = replace(narrowed, constraint=Constraint(factors=tuple(factors)))
-        check_lanes(fixed, self.section.faults, inner(self.section.node, "loops.factors").span, self.points)
+        check_lanes(fixed, self.section.faults, node_at(self.section.node, "loops.factors").span, self.points)
         return narrowed
 
     def _lanes(self, level: str, key: str, theirs: tuple[str, ...] | None) -> tuple[str, ...] | None:
@@ -182,7 +182,7 @@ class _Narrowing:
 
     def _fault(self, key: str, message: str, help: str) -> None:
         if self.section.name(key) not in self.section.faults.wrong:  # else what it says is not known
-            self.section.faults.add(f"{self.layer}: {message}", inner(self.section.node, key).span, help)
+            self.section.faults.add(f"{self.layer}: {message}", node_at(self.section.node, key).span, help)
 
 
 def _legal(level: Store | FanOut, dim: str) -> Sequence[str] | None:
