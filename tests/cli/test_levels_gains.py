@@ -24,9 +24,9 @@ from support.levels_models import described
 from support.onnx_models import FLOAT, save_model
 
 MACHINE = described(
-    "{store: dram, word_bits: 8, shared_words_per_cycle: 1}",
-    "{store: glb, word_bits: 8, depth_words: 1024, read_words_per_cycle: 32, write_words_per_cycle: 32}",
-    "{fanout: pe, rows: 2, cols: 2, row_dims: [c, k0, k], col_dims: [m]}",
+    "store: dram, word_bits: 8, shared_words_per_cycle: 1",
+    "store: glb, word_bits: 8, depth_words: 1024, read_words_per_cycle: 32, write_words_per_cycle: 32",
+    "fanout: pe, rows: 2, cols: 2, row_dims: [c, k0, k], col_dims: [m]",
 )
 # The lines of a description that a doubled part stands for.
 DOUBLED = {

@@ -10,16 +10,10 @@ import pytest
 from dnnc.cli.main import main
 from dnnc.ir.diagnostics import CompileError
 from onnx import helper
+from support.descriptions import levels_text
 from support.onnx_models import FLOAT, save_model
 
-MACHINE = """\
-name: unpriced
-clock_hz: 1 GHz
-bits: {input: 8, weight: 8, output: 8}
-levels:
-  - {store: dram, word_bits: 8}
-  - {store: glb, word_bits: 8, depth_words: 64}
-"""
+UNPRICED = levels_text("store: dram, word_bits: 8", "store: glb, word_bits: 8, depth_words: 64")
 
 
 @pytest.fixture
@@ -27,7 +21,7 @@ def words(tmp_path: Path) -> list[str]:
     node = helper.make_node("MatMul", ["x", "w"], ["y"])
     weights = {"w": np.eye(3, dtype=np.float32)}
     save_model(tmp_path / "m.onnx", [node], [("x", FLOAT, [2, 3])], [("y", FLOAT, [2, 3])], weights)
-    (tmp_path / "unpriced.yaml").write_text(MACHINE)
+    (tmp_path / "unpriced.yaml").write_text(UNPRICED)
     return [str(tmp_path / "m.onnx"), "--arch", str(tmp_path / "unpriced.yaml")]
 
 

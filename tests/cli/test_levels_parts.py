@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -87,9 +88,9 @@ Levels = dict[str, list[tuple[str, int]]]  # by level its loops from the outermo
 def listed() -> list[tuple[Levels, dict[str, set[str]], float]]:
     """Every mapping of the product: its loops, the roles that stores keep, and its energy."""
     operands = [[plain(dim, EXTENTS) for dim in dims] for dims in ("pk", "km", "pm")]
-    work = workload("one", EXTENTS, *operands)
+    found = workload("one", EXTENTS, *operands)
+    work = replace(found, operands=tuple(replace(each, bits=8) for each in found.operands))
     machine = parse_hierarchy(MACHINE, "tiny.yaml")
-    work = type(work)(work.name, work.dims, tuple(type(each)(each.role, each.axes, 8) for each in work.operands))
     return [(*_summary(tree), cost(work, machine, tree).total_energy_pj) for tree in all_trees(work, machine)]
 
 

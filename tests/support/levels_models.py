@@ -7,28 +7,21 @@ from pathlib import Path
 import numpy as np
 from onnx import helper
 
+from .descriptions import levels_text
 from .onnx_models import FLOAT, save_model
 
 
 def described(*levels: str) -> str:
-    """A priced machine; its levels stand in lines 6 and following."""
-    listed = "".join(f"  - {level}\n" for level in levels)
-    return (
-        "name: small\n"
-        "clock_hz: 1 GHz\n"
-        "bits: {input: 8, weight: 8, output: 8, partial: 24}\n"
-        "vector_lanes: 4\n"
-        f"levels:\n{listed}"
-        "components: {technology_nm: 45, dram: lpddr4}\n"
-        'sources: {levels: "made up for this test"}\n'
-    )
+    """A priced machine of levels, each the inside of its braces; they stand in lines 6 and following."""
+    text = levels_text(*levels, bits="input: 8, weight: 8, output: 8, partial: 24", head="vector_lanes: 4\n")
+    return f'{text}components: {{technology_nm: 45, dram: lpddr4}}\nsources: {{levels: "made up for this test"}}\n'
 
 
 SMALL = described(
-    "{store: dram, word_bits: 64, shared_words_per_cycle: 1}",
-    "{store: glb, word_bits: 64, depth_words: 64, holds: [input, output], keeps: [input, output]}",
-    "{fanout: pe, rows: 2, cols: 2, row_dims: [c, k0, k], col_dims: [m]}",
-    "{store: spad, word_bits: 8, depth_words: 8, holds: [weight], keeps: [weight], loops: {dims: [c, k0, k]}}",
+    "store: dram, word_bits: 64, shared_words_per_cycle: 1",
+    "store: glb, word_bits: 64, depth_words: 64, holds: [input, output], keeps: [input, output]",
+    "fanout: pe, rows: 2, cols: 2, row_dims: [c, k0, k], col_dims: [m]",
+    "store: spad, word_bits: 8, depth_words: 8, holds: [weight], keeps: [weight], loops: {dims: [c, k0, k]}",
 )
 
 
