@@ -1,4 +1,4 @@
-"""The one way in which functions are compiled: numba, cached, without the interpreter lock, exact floats.
+"""How functions are compiled (but those of passes/levels): numba, cached, without the interpreter lock, exact floats.
 
 numba keeps what it compiled per source file and does not see when a function that is called, in another file, changes.
 So the cache lies in a folder named after the digest of all sources that compiled code of a package may depend on:

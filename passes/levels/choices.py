@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import combinations
+
+from ...ir.frozen import dataclass
 
 PASSES, REUSES, MOVES = range(3)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property, partial
 from math import log
 from typing import Any, TypeVar, cast
 
 import numpy as np
 
+from ...ir.frozen import dataclass
 from .classes import Classes
 from .dual import Dual, Product
 from .fronts import front

@@ -10,11 +10,12 @@ form a tree: the first blocks are decided, the others open; what is open is boun
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 
 import numpy as np
 
+from ...ir.frozen import dataclass
 from ...ir.nest import Role
 from .choices import MOVES, PASSES, Choice, Class, choices_of
 from .columns import DECIDED, NO_BLOCK, Codes, Columns, Selector

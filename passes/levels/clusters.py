@@ -6,12 +6,12 @@ each, a cluster before what is in it, so that compiled code (kernels.py) goes on
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...ir.frozen import dataclass
 from .compiling import compiled
 from .space import Ints
 from .tables import Floats

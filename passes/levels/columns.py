@@ -21,13 +21,14 @@ anything.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...ir.frozen import dataclass
 from ...ir.nest import Role
 from .figures import TAKEN, Quantity
 from .movers import Own

@@ -13,11 +13,12 @@ give a bound (duality of geometric programs: Boyd, Kim, Vandenberghe, Hassibi, A
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import exp, inf
 
 import numpy as np
 
+from ...ir.frozen import dataclass
 from .kernels import ENERGY, LATENCY
 from .linear import Linear
 from .tables import Floats

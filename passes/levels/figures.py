@@ -7,10 +7,11 @@ longest of several such sums, and ramps.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import ceil
 
 from ...backends.cost.levels.cost import carried_bits
+from ...ir.frozen import dataclass
 from ...ir.hierarchy import Buffering, FanOut, Packing, Store
 from ...ir.nest import Role
 from .space import Frame

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from ...ir.frozen import dataclass
 from ..objective import ROUNDING, Objective
 from .kernels import EDP, ENERGY, LATENCY, OTHER
 from .tables import Floats

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ...ir.frozen import dataclass
 from .clusters import Tree, clusters, least_of, spread_of
 from .dual import Dual, Product
 from .goal import Goal

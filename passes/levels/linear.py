@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from ...ir.frozen import dataclass
 from ...ir.hierarchy import Store
 from .columns import NO_BLOCK, NOTHING, Columns, Selector
 from .compulsory import compulsory

@@ -6,13 +6,13 @@ It proves nothing: a good mapping early lets the search (search.py) leave out mo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from math import inf
 from random import Random
 from typing import Any
 
 import numpy as np
 
+from ...ir.frozen import dataclass
 from .exact import Exact
 from .space import Ints
 from .tables import Floats

@@ -80,8 +80,8 @@ def map_levels(
         except OutOfTimeError:
             best.open = 0.0
             break
-    by_cycles = machine.energy and not any(term.energy_power for term in wanted.terms)  # of which many are equal
-    if by_cycles and best.found is not None and time.monotonic() < deadline:
+    has_ties = machine.energy and not any(term.energy_power for term in wanted.terms)  # many mappings of equal cycles
+    if has_ties and best.found is not None and time.monotonic() < deadline:
         best.found.search.break_ties(best)
     if best.tree is None and best.open < float("inf"):
         message = (

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from heapq import heappop, heappush
 from typing import NamedTuple
 
 import numpy as np
 
+from ...ir.frozen import dataclass
 from ...ir.loop_tree import LoopTree
 from ..objective import ROUNDING, Objective
 from .choices import Class

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
 
+from ...ir.frozen import dataclass
 from .columns import Columns
 from .exact import Exact
 from .exact_kernels import sift

@@ -187,46 +187,9 @@ def table(
                 )  # fmt: skip
                 if keyed:
                     _link(lists[dim, 0], counts[dim], before[dim], last[dim])
-            total_new, total_kept = 0, 0
-            at[:] = 0
-            done = False
-            for dim in range(dims):
-                if counts[dim] == 0:
-                    done = True
-            while not done:
-                if not keyed or _is_first(lists, before, last, at, dims, axes, coefficients, slots.widths):
-                    times, long, common = 1, 1, 1
-                    for dim in range(dims):
-                        times *= lists[dim, 0, at[dim], 6]
-                        if lists[dim, 0, at[dim], 1] == 0:
-                            common = 0
-                        if axes == 0 and lists[dim, 0, at[dim], 0] == 0:
-                            long = 0
-                    for axis in range(axes):
-                        begin, end, old_begin, old_end = 0, 1, 0, 1
-                        for dim in range(dims):
-                            c = coefficients[axis, dim]
-                            size, old = lists[dim, 0, at[dim], 0], lists[dim, 0, at[dim], 1]
-                            start, shift = lists[dim, 0, at[dim], 2], lists[dim, 0, at[dim], 3]
-                            begin += c * start
-                            end += c * (start + size - 1)
-                            old_begin += c * (start - shift)
-                            old_end += c * (start - shift + old - 1)
-                        begin, end = max(begin, borders[axis, 0]), min(end, borders[axis, 1])
-                        long *= max(0, end - begin)
-                        common *= max(0, min(end, old_end) - max(begin, old_begin))
-                    total_new += times * long
-                    total_kept += times * common
-                place = dims - 1
-                while place >= 0:
-                    at[place] += 1
-                    if at[place] < counts[place]:
-                        break
-                    at[place] = 0
-                    place -= 1
-                done = place < 0
-            new[chain, number] = total_new
-            kept[chain, number] = total_kept
+            new[chain, number], kept[chain, number] = _sum(
+                lists, counts, before, last, at, coefficients, borders, keyed, slots.widths
+            )
 
 
 @compiled
@@ -260,6 +223,56 @@ def _link(entries: NDArray[np.int64], count: int, before: NDArray[np.int64], las
         last[place] = place if is_last else last[order[number + 1]]
         is_first = number == 0 or entries[order[number - 1], 4] != entries[place, 4]
         before[place] = -1 if is_first else order[number - 1]
+
+
+@compiled
+def _sum(
+    lists: NDArray[np.int64], counts: NDArray[np.int64], before: NDArray[np.int64], last: NDArray[np.int64],
+    at: NDArray[np.int64], coefficients: NDArray[np.int64], borders: NDArray[np.int64], keyed: bool,
+    widths: NDArray[np.int64],
+) -> Any:  # fmt: skip
+    """Lengths of new pieces of all dimensions together, and what old ones had of them, summed up over combinations of
+    pairs; `at` is room for one."""
+    dims, axes = len(counts), len(coefficients)
+    total_new, total_kept = 0, 0
+    at[:] = 0
+    done = False
+    for dim in range(dims):
+        if counts[dim] == 0:
+            done = True
+    while not done:
+        if not keyed or _is_first(lists, before, last, at, dims, axes, coefficients, widths):
+            times, long, common = 1, 1, 1
+            for dim in range(dims):
+                times *= lists[dim, 0, at[dim], 6]
+                if lists[dim, 0, at[dim], 1] == 0:
+                    common = 0
+                if axes == 0 and lists[dim, 0, at[dim], 0] == 0:
+                    long = 0
+            for axis in range(axes):
+                begin, end, old_begin, old_end = 0, 1, 0, 1
+                for dim in range(dims):
+                    c = coefficients[axis, dim]
+                    size, old = lists[dim, 0, at[dim], 0], lists[dim, 0, at[dim], 1]
+                    start, shift = lists[dim, 0, at[dim], 2], lists[dim, 0, at[dim], 3]
+                    begin += c * start
+                    end += c * (start + size - 1)
+                    old_begin += c * (start - shift)
+                    old_end += c * (start - shift + old - 1)
+                begin, end = max(begin, borders[axis, 0]), min(end, borders[axis, 1])
+                long *= max(0, end - begin)
+                common *= max(0, min(end, old_end) - max(begin, old_begin))
+            total_new += times * long
+            total_kept += times * common
+        place = dims - 1
+        while place >= 0:
+            at[place] += 1
+            if at[place] < counts[place]:
+                break
+            at[place] = 0
+            place -= 1
+        done = place < 0
+    return total_new, total_kept
 
 
 @compiled

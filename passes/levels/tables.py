@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from hashlib import blake2b
 from itertools import product
 from math import prod
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ...backends.cost.levels.moves import Group as Component
 from ...backends.cost.levels.moves import groups_of
 from ...ir.diagnostics import CompileError, Diagnostic, ensure
+from ...ir.frozen import dataclass
 from ...ir.nest import Role
 from .chains import chains, too_many
 from .figures import DISTINCT, STEPS, TAKEN, TILE, Figures, Quantity

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...ir.frozen import dataclass
 from .clusters import Tree
 from .columns import NO_BLOCK, NOTHING, Columns, Selector, at_rows
 from .figures import TAKEN
