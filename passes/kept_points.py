@@ -41,8 +41,8 @@ class Searched:
 
 
 def mapping_digest(nest: Nest) -> str:
-    """Of a scheduled nest without its names."""
-    return hashlib.sha256(repr(nest).encode()).hexdigest()
+    """Of the schedule of a nest without its names."""
+    return hashlib.sha256(repr(nest.schedule).encode()).hexdigest()
 
 
 class KeptPoints(ContentCache):

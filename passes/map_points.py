@@ -39,12 +39,13 @@ def points_by_layer(
     known without a search.
     """
     pins = dict(options.pins)
-    searches: dict[_Search, list[Nest]] = {}
+    searches: dict[_Search, list[tuple[Nest, Nest]]] = {}  # with their nests, and those without names
     for nest in module.operations:
         if isinstance(nest, Nest) and nest.stripe is None and nest.schedule is not None and nest.schedule.evaluated:
             pin = replace(pins.get(nest.name, Pin()), span=NOWHERE, places=())
-            bare = nameless(replace(nest, schedule=None))
-            searches.setdefault((bare, pin, nest.schedule.im2col), []).append(nest)
+            bare = nameless(nest)
+            search = replace(bare, schedule=None), pin, nest.schedule.im2col
+            searches.setdefault(search, []).append((nest, bare))
     kept = KeptPoints.of_user()
     setting = kept.setting(arch, options)
     keys = {each: kept.key(setting, *each) for each in searches}
@@ -60,7 +61,7 @@ def points_by_layer(
     points: dict[str, list[Point]] = {}
     for each, nests in searches.items():
         if (found := known[each]) is not None:
-            points |= {nest.layer: list(found.points) for nest in nests if _is_same(found, nest)}
+            points |= {nest.layer: list(found.points) for nest, bare in nests if _is_same(found, nest, bare)}
     return points
 
 
@@ -90,9 +91,9 @@ def _searched(searches: list[_Search], arch: Arch, options: MappingOptions) -> l
         return list(pool.map(again, searches))
 
 
-def _is_same(found: Searched, nest: Nest) -> bool:
-    """Whether the search is the one that the schedule of `nest` is from, or from which that was made: to stay, or with
-    others tried for want of room beside what stays (passes/keep_plan.py)."""
+def _is_same(found: Searched, nest: Nest, bare: Nest) -> bool:
+    """Whether the search is the one that the schedule of `nest` (`bare` without its names) is from, or from which that
+    was made: to stay, or with others tried for want of room beside what stays (passes/keep_plan.py)."""
     schedule = nest.schedule
     assert schedule is not None
     if found.bounds != schedule.bounds or found.evaluated > schedule.evaluated:
@@ -100,4 +101,4 @@ def _is_same(found: Searched, nest: Nest) -> bool:
     stays = schedule.target is not None or any(buffer.is_whole for buffer in schedule.buffers)
     if stays or found.evaluated < schedule.evaluated:
         return True
-    return found.mapping == mapping_digest(nameless(nest))
+    return found.mapping == mapping_digest(bare)
