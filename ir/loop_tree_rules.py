@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from itertools import pairwise
 from math import gcd, prod
 
 from .diagnostics import NOWHERE, Diagnostic, Span, any_of, closest
-from .frozen import dataclass
-from .hierarchy import AXES, Buffering, FanOut, Hierarchy, Store
+from .hierarchy import AXES, Buffering, Hierarchy
 from .loop_tree import Keep, LoopTree, Operand, Spatial, Temporal, Workload
+from .loop_tree_constraints import constraints_hold
+from .loop_tree_facts import TreeMapping
 from .loop_tree_text import NODE_LIMIT, print_node
 from .nest import Role
 
@@ -35,7 +35,7 @@ def loop_tree_faults(
     Where nodes name what there is not, or are not there because they cannot be read (`is_complete` False), of the
     others is told what no further node could mend.
     """
-    mapping = _Mapping(workload, machine, tree, tuple(places), whole)
+    mapping = TreeMapping(workload, machine, tree, tuple(places), whole)
     if (yield from any_of(outputs_are_written_once(mapping))):
         return
     if (yield from any_of(size_is_bounded(mapping))):
@@ -66,73 +66,10 @@ def loop_tree_faults(
     yield from tiles_fit(mapping)
 
 
-@dataclass(frozen=True)
-class _Mapping:
-    """A mapping with what several rules ask of it."""
-
-    workload: Workload
-    machine: Hierarchy
-    tree: LoopTree
-    places: tuple[Span, ...]
-    whole: Span
-
-    def fault(self, place: int, message: str, help: str = "") -> Diagnostic:
-        """A fault of the node at `place`; -1 is the mapping as a whole."""
-        span = self.places[place] if 0 <= place < len(self.places) else self.whole
-        head = f"`{print_node(self.tree.nodes[place])}`: " if place >= 0 else ""
-        if place < 0 and self.whole == NOWHERE:  # no place says which mapping it is
-            head = f"mapping of {self.workload.name!r}: "
-        return Diagnostic(head + message, span, help)
-
-    @cached_property
-    def keeps(self) -> list[tuple[int, Keep]]:
-        return [(place, node) for place, node in enumerate(self.tree.nodes) if isinstance(node, Keep)]
-
-    @cached_property
-    def loops(self) -> list[tuple[int, Temporal | Spatial]]:
-        return [(place, node) for place, node in enumerate(self.tree.nodes) if not isinstance(node, Keep)]
-
-    @cached_property
-    def spatial(self) -> list[tuple[int, Spatial]]:
-        return [(place, node) for place, node in self.loops if isinstance(node, Spatial)]
-
-    @cached_property
-    def index(self) -> dict[str, int]:
-        """Places of levels in the machine."""
-        return {level.name: number for number, level in enumerate(self.machine.levels)}
-
-    @cached_property
-    def pieces(self) -> list[dict[str, int]]:
-        """Points of each dimension that reach the node at each place; at the end, those that no loop splits."""
-        left = self.workload.extents
-        found = [dict(left)]
-        for node in self.tree.nodes:
-            if not isinstance(node, Keep) and node.dim in left:
-                left[node.dim] = min(left[node.dim], node.size)
-            found.append(dict(left))
-        return found
-
-    def count(self, place: int, node: Temporal | Spatial) -> int:
-        """Iterations of a loop over a full piece."""
-        return -(-self.pieces[place][node.dim] // node.size)
-
-    @cached_property
-    def owned(self) -> dict[str, list[int]]:
-        """Places of the loops of each level: spatial ones of their fan-out, temporal ones of the store kept last."""
-        found: dict[str, list[int]] = {level.name: [] for level in self.machine.levels}
-        store = self.machine.levels[0].name
-        for place, node in enumerate(self.tree.nodes):
-            if isinstance(node, Keep):
-                store = node.store
-            else:
-                found[node.fanout if isinstance(node, Spatial) else store].append(place)
-        return found
-
-
 # ---------------------------------------------------------------------------------------------- the tree by itself
 
 
-def outputs_are_written_once(mapping: _Mapping) -> Iterator[Diagnostic]:
+def outputs_are_written_once(mapping: TreeMapping) -> Iterator[Diagnostic]:
     """No two dimensions share an axis of the output: which outputs a tile has is else not told by its box."""
     extents = mapping.workload.extents
     for operand in mapping.workload.operands:
@@ -143,19 +80,19 @@ def outputs_are_written_once(mapping: _Mapping) -> Iterator[Diagnostic]:
                 yield mapping.fault(-1, message, "one dimension along each axis of the output")
 
 
-def size_is_bounded(mapping: _Mapping) -> Iterator[Diagnostic]:
+def size_is_bounded(mapping: TreeMapping) -> Iterator[Diagnostic]:
     """No more nodes than a mapping can have use for."""
     if len(mapping.tree.nodes) > NODE_LIMIT:
         yield mapping.fault(-1, f"{len(mapping.tree.nodes)} nodes", f"at most {NODE_LIMIT}")
 
 
-def names_exist(mapping: _Mapping) -> Iterator[Diagnostic]:
+def names_exist(mapping: TreeMapping) -> Iterator[Diagnostic]:
     """Loops are over dimensions of the workload, and stores, fan-outs and operands are those that there are."""
     for place in range(len(mapping.tree.nodes)):
         yield from _unknown_names(mapping, place)
 
 
-def _unknown_names(mapping: _Mapping, place: int) -> Iterator[Diagnostic]:
+def _unknown_names(mapping: TreeMapping, place: int) -> Iterator[Diagnostic]:
     machine, extents = mapping.machine, mapping.workload.extents
     stores = [level.name for level in machine.stores]
     fanouts = [level.name for level in machine.fanouts]
@@ -184,7 +121,7 @@ def _unknown_names(mapping: _Mapping, place: int) -> Iterator[Diagnostic]:
             yield mapping.fault(place, f"there is no axis {node.axis!r}", closest(node.axis, AXES))
 
 
-def sizes_shrink(mapping: _Mapping) -> Iterator[Diagnostic]:
+def sizes_shrink(mapping: TreeMapping) -> Iterator[Diagnostic]:
     """Pieces have a point at least, and no more than there are; of dimensions that there are."""
     for place, node in mapping.loops:
         if node.dim not in mapping.workload.extents:
@@ -194,7 +131,7 @@ def sizes_shrink(mapping: _Mapping) -> Iterator[Diagnostic]:
             yield mapping.fault(place, f"{reaching} points of {node.dim} reach it", f"pieces of 1 to {reaching} points")
 
 
-def every_point_is_reached(mapping: _Mapping) -> Iterator[Diagnostic]:
+def every_point_is_reached(mapping: TreeMapping) -> Iterator[Diagnostic]:
     """What is inside of all loops is one point."""
     for dim, left in mapping.pieces[-1].items():
         if left > 1:
@@ -206,7 +143,7 @@ def every_point_is_reached(mapping: _Mapping) -> Iterator[Diagnostic]:
 # ---------------------------------------------------------------------------------------------- stores
 
 
-def main_memory_keeps_everything(mapping: _Mapping) -> Iterator[Diagnostic]:
+def main_memory_keeps_everything(mapping: TreeMapping) -> Iterator[Diagnostic]:
     """The outermost store keeps every operand before the first loop."""
     outermost = mapping.machine.levels[0].name
     first_loop = mapping.loops[0][0] if mapping.loops else len(mapping.tree.nodes)
@@ -219,7 +156,7 @@ def main_memory_keeps_everything(mapping: _Mapping) -> Iterator[Diagnostic]:
         yield mapping.fault(-1, message, f"it begins with `{print_node(Keep(outermost, tuple(roles)))}`")
 
 
-def stores_hold_what_they_may(mapping: _Mapping) -> Iterator[Diagnostic]:
+def stores_hold_what_they_may(mapping: TreeMapping) -> Iterator[Diagnostic]:
     """A store keeps operands that it may hold, each once."""
     stores = {level.name: level for level in mapping.machine.stores}
     kept: dict[str, list[Role]] = {name: [] for name in stores}
@@ -233,7 +170,7 @@ def stores_hold_what_they_may(mapping: _Mapping) -> Iterator[Diagnostic]:
             kept[node.store].append(role)
 
 
-def stores_keep_what_they_must(mapping: _Mapping) -> Iterator[Diagnostic]:
+def stores_keep_what_they_must(mapping: TreeMapping) -> Iterator[Diagnostic]:
     """A store keeps all operands of the workload that the machine says it keeps."""
     kept = {(node.store, role) for _, node in mapping.keeps for role in node.roles}
     roles = [operand.role for operand in mapping.workload.operands]
@@ -242,7 +179,7 @@ def stores_keep_what_they_must(mapping: _Mapping) -> Iterator[Diagnostic]:
             yield mapping.fault(-1, f"{store.name!r} does not keep {_listed(missing)}", "the machine says that it must")
 
 
-def stores_are_in_order(mapping: _Mapping) -> Iterator[Diagnostic]:
+def stores_are_in_order(mapping: TreeMapping) -> Iterator[Diagnostic]:
     """The stores of an operand follow one another as they do in the machine."""
     for operand in mapping.workload.operands:
         chain = [(place, node.store) for place, node in mapping.keeps if operand.role in node.roles]
@@ -255,7 +192,7 @@ def stores_are_in_order(mapping: _Mapping) -> Iterator[Diagnostic]:
 # ---------------------------------------------------------------------------------------------- fan-outs
 
 
-def fanouts_are_in_order(mapping: _Mapping) -> Iterator[Diagnostic]:
+def fanouts_are_in_order(mapping: TreeMapping) -> Iterator[Diagnostic]:
     """Loops of a fan-out lie inside of the stores and loops of fan-outs outside of it, outside of those inside."""
     seen: list[str] = []
     for place, node in enumerate(mapping.tree.nodes):
@@ -272,7 +209,7 @@ def fanouts_are_in_order(mapping: _Mapping) -> Iterator[Diagnostic]:
         seen.append(name)
 
 
-def lanes_fit(mapping: _Mapping) -> Iterator[Diagnostic]:
+def lanes_fit(mapping: TreeMapping) -> Iterator[Diagnostic]:
     """The pieces along each axis of a fan-out are as many as it has lanes, or fewer."""
     for fanout in mapping.machine.fanouts:
         for axis, lanes in zip(AXES, (fanout.rows, fanout.cols), strict=True):
@@ -286,7 +223,7 @@ def lanes_fit(mapping: _Mapping) -> Iterator[Diagnostic]:
                 yield mapping.fault(along[-1][0], message, f"{fanout.name!r} has {lanes}")
 
 
-def lanes_may_be_spread(mapping: _Mapping) -> Iterator[Diagnostic]:
+def lanes_may_be_spread(mapping: TreeMapping) -> Iterator[Diagnostic]:
     """Along an axis of a fan-out lie dimensions that may be unrolled there."""
     fanouts = {level.name: level for level in mapping.machine.fanouts}
     for place, node in mapping.spatial:
@@ -297,82 +234,10 @@ def lanes_may_be_spread(mapping: _Mapping) -> Iterator[Diagnostic]:
             yield mapping.fault(place, message, f"only {', '.join(legal) or 'nothing'} may")
 
 
-# ---------------------------------------------------------------------------------------------- what is left free
-
-
-def constraints_hold(mapping: _Mapping) -> Iterator[Diagnostic]:
-    """The loops of each level are what its constraint leaves to the mapper; a store that keeps nothing has none."""
-    end = 0  # behind the last loop or node of this level, or of the one outside of it that has some
-    for level in mapping.machine.levels:
-        owned = [place for place in mapping.owned[level.name] if mapping.count(place, _loop(mapping, place)) > 1]
-        nodes = [place for place, node in mapping.keeps if node.store == level.name]
-        if isinstance(level, Store) and not nodes:
-            continue
-        end = max([place + 1 for place in mapping.owned[level.name]] + nodes, default=end)
-        yield from _dims_are_free(mapping, level, owned)
-        yield from _factors_are_fixed(mapping, level, owned, mapping.pieces[end])
-        # Lanes work at once: they have no order.
-        for first, last in pairwise([-1, *nodes, len(mapping.tree.nodes)] if isinstance(level, Store) else []):
-            yield from _order_is_kept(mapping, level, [place for place in owned if first < place < last])
-
-
-def _loop(mapping: _Mapping, place: int) -> Temporal | Spatial:
-    node = mapping.tree.nodes[place]
-    assert not isinstance(node, Keep)
-    return node
-
-
-def _dims_are_free(mapping: _Mapping, level: Store | FanOut, owned: Sequence[int]) -> Iterator[Diagnostic]:
-    legal = level.constraint.dims
-    for place in owned:
-        if legal is not None and _loop(mapping, place).dim not in legal:
-            message = f"{level.name!r} has no loops over {_loop(mapping, place).dim}"
-            yield mapping.fault(place, message, f"the machine leaves it {', '.join(legal) or 'no loops'}")
-
-
-def _factors_are_fixed(
-    mapping: _Mapping, level: Store | FanOut, owned: Sequence[int], left: Mapping[str, int]
-) -> Iterator[Diagnostic]:
-    def own(dim: str) -> tuple[int, int]:
-        """The last loop of the level over `dim`, and the iterations of all of them."""
-        places = [place for place in owned if _loop(mapping, place).dim == dim]
-        return max(places, default=-1), prod(mapping.count(place, _loop(mapping, place)) for place in places)
-
-    for dim, factor in level.constraint.factors:
-        if dim not in left:
-            continue
-        at, iterations = own(dim)
-        if not factor and left[dim] > 1:
-            message = f"{level.name!r} leaves pieces of {left[dim]} points of {dim}"
-            yield mapping.fault(at, message, "the machine has all that is left of it there")
-        elif factor and min(iterations, points := mapping.workload.extents[dim]) != min(factor, points):
-            message = f"{level.name!r} has {iterations} iterations over {dim}"
-            yield mapping.fault(at, message, f"the machine fixes {factor}")
-    for dim, most in level.constraint.most:
-        at, iterations = own(dim)
-        if iterations > most:
-            message = f"{level.name!r} has {iterations} iterations over {dim}"
-            yield mapping.fault(at, message, f"the machine allows {most}")
-
-
-def _order_is_kept(mapping: _Mapping, level: Store | FanOut, owned: Sequence[int]) -> Iterator[Diagnostic]:
-    order = level.constraint.order
-    # From the innermost: places in the order; what it does not name comes last.
-    ranks = [
-        (order.index(dim) if dim in order else len(order), place, dim)
-        for place in reversed(owned)
-        for dim in [_loop(mapping, place).dim]
-    ]
-    for (inner, _, dim), (outer, place, other) in pairwise(ranks):
-        if outer < inner:
-            message = f"at {level.name!r} the loop over {other} is outside of the one over {dim}"
-            yield mapping.fault(place, message, f"the innermost ones are, from the innermost: {', '.join(order)}")
-
-
 # ---------------------------------------------------------------------------------------------- capacities
 
 
-def tiles_fit(mapping: _Mapping) -> Iterator[Diagnostic]:
+def tiles_fit(mapping: TreeMapping) -> Iterator[Diagnostic]:
     """Each store has room for the tiles that it keeps, twice if it is double buffered."""
     for store in mapping.machine.stores:
         if store.depth_words is None:
@@ -402,7 +267,7 @@ def tile_elements(workload: Workload, operand: Operand, pieces: Mapping[str, int
     return total
 
 
-def _bits(mapping: _Mapping, operand: Operand) -> int:
+def _bits(mapping: TreeMapping, operand: Operand) -> int:
     """Outputs lie in stores as partial sums."""
     partial = mapping.machine.partial_bits
     return partial if operand.role is Role.OUTPUT and partial is not None else operand.bits
