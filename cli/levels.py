@@ -81,7 +81,7 @@ def cost_lowered(model: Lowered, machine: Hierarchy, options: Options, report: R
     if options.mapping is not None:
         pinned = _pinned(module, machine, objective, read_given(fspath(options.mapping)))
     found = _mapped(module, machine, objective, options.time_limit_s, report, pinned)
-    rows: list[Diagnostic] = []
+    beyond: list[Diagnostic] = []
     if stopped := [each for each in found.values() if each.stopped]:
         warn(
             f"the search stopped at the time limit: {len(stopped)} of {len(found)} different layers have a mapping that"
@@ -101,11 +101,11 @@ def cost_lowered(model: Lowered, machine: Hierarchy, options: Options, report: R
             name, within = operation.name, pinned.machines.get(operation.name, machine)
             mapping = pinned.whole.get(name) or found[key_of(operation, workload, within, objective)]
             figures = product_layer(operation, machine, mapping.cost)
-            rows += [] if name in pinned.whole else _beyond(name, figures, objective)
-            kind = "whole" if name in pinned.whole else "part" if name in pinned.machines else ""
-            layers.append(Layer(name, operation.label, "accelerator", figures, workload, mapping, kind))
-    if rows:
-        raise CompileError(rows)
+            beyond += [] if name in pinned.whole else _beyond(name, figures, objective)
+            how_much = "whole" if name in pinned.whole else "part" if name in pinned.machines else ""
+            layers.append(Layer(name, operation.label, "accelerator", figures, workload, mapping, how_much))
+    if beyond:
+        raise CompileError(beyond)
     products = [(each.workload, each.mapping.tree) for each in layers if each.workload and each.mapping]
     for text in unread(machine, products):
         warn(text)

@@ -176,7 +176,7 @@ def offer_copies(
 
 
 @compiled
-def see_single(
+def keep_single_sizes(
     problem: Problem, tables: Tables, roots: Roots, best: Best, scratch: Scratch, root: int, energy: float, work: Ints
 ) -> None:  # fmt: skip
     """Keep single sizes that are bounded, with one order of their class and as many copies as all fit, or else those
@@ -265,7 +265,7 @@ def search_on(
                 offer_copies(problem, scratch, queue, best, goal, worst, dataflow, at, root, cycles, energy)
                 continue
             if not goal.timed and widest(tables, at) < 0 and is_kept(best.seen):
-                see_single(problem, tables, roots, best, scratch, root, energy, work)
+                keep_single_sizes(problem, tables, roots, best, scratch, root, energy, work)
             value = value_of(goal, cycles, energy)
             if value < worst:
                 child = note(queue, value, cycles, energy, at, root, BOX, SETTLED if settled else OPEN)
