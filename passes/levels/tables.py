@@ -7,7 +7,8 @@ is a product over components (dimensions that share an axis of its own operand),
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import field
 from hashlib import blake2b
 from itertools import product
@@ -102,14 +103,23 @@ class OutOfTimeError(Exception):
     """The tables of a frame could not be made in time."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Done:
     """Parts, and beginnings by dimensions and number of slots, that were made for other quantities; and when (of
-    time.monotonic) all must be."""
+    time.monotonic) all must be: later by the time that compiling takes where dnnc is new on a machine."""
 
     deadline: float
     parts: dict[tuple[Any, ...], Part] = field(default_factory=dict)
     begins: dict[tuple[tuple[str, ...], int], _Begins] = field(default_factory=dict)
+
+
+@contextmanager
+def _compiling(kernel: Any, done: _Done) -> Iterator[None]:
+    """The first call of a kernel, which compiles it, is no part of the time limit."""
+    begun, is_first = time.monotonic(), not kernel.signatures
+    yield
+    if is_first:
+        done.deadline += time.monotonic() - begun
 
 
 def tables_of(frame: Frame, figures: Figures, deadline: float = float("inf")) -> Tables | None:
@@ -224,7 +234,7 @@ def _part(made: Tables, quantity: Quantity, component: Component, done: _Done) -
     clipped = quantity.clips and any(border is not None for border in component.borders.values())
     key = (quantity.kind, dims, component.axes if component.axes else (), modes, until, clipped)
     if key not in done.parts:
-        new, kept, codes = _filled(made, quantity, component, dims, begins, modes, clipped, done.deadline)
+        new, kept, codes = _filled(made, quantity, component, dims, begins, modes, clipped, done)
         done.parts[key] = Part(group, dims, bool(component.axes), begins.rows, codes, new, kept)
     return done.parts[key]
 
@@ -246,7 +256,7 @@ def _filled(
     begins: _Begins,
     modes: tuple[int, ...],
     clipped: bool,
-    deadline: float,
+    done: _Done,
 ) -> tuple[Floats, Floats, Ints]:
     """`new` and `kept` of a part, and its codes."""
     extents = [made.frame.workload.extents[dim] for dim in dims]
@@ -279,8 +289,9 @@ def _filled(
         modes_by_slot, place, bits = (np.array(each, np.int64) for each in (modes, places_of_blocks, widths))
         slots = Slots(modes_by_slot, place, blocks, bits)
         if len(dims) == 1 and not clipped and not keyed:
-            one: Any = table_of_one
-            one(extents[0], sizes[:, 0], slots, codes[:, 0], coefficients, new, kept)
+            with _compiling(table_of_one, done):
+                one: Any = table_of_one
+                one(extents[0], sizes[:, 0], slots, codes[:, 0], coefficients, new, kept)
             return new, kept
         # Pieces that have places are looked at one by one, and compared with those of the lanes at the same moment.
         points = prod(extents) if clipped or keyed else 1
@@ -291,13 +302,15 @@ def _filled(
         compiled: Any = table
         step = max(1, _AT_A_TIME // (work * len(codes)))
         for start in range(0, len(sizes), step):
-            if time.monotonic() > deadline:
+            if time.monotonic() > done.deadline:
                 raise OutOfTimeError("tables of tiles")
             some = slice(start, start + step)
-            compiled(
-                np.array(extents, np.int64), sizes[some], slots, codes, coefficients,
-                np.array(borders, np.int64).reshape(len(borders), 2), clipped or keyed, keyed, new[some], kept[some],
-            )  # fmt: skip
+            with _compiling(table, done):
+                compiled(
+                    np.array(extents, np.int64), sizes[some], slots, codes, coefficients,
+                    np.array(borders, np.int64).reshape(len(borders), 2), clipped or keyed, keyed,
+                    new[some], kept[some],
+                )  # fmt: skip
         return new, kept
 
     rows = tuple(map(tuple, coefficients.tolist()))

@@ -9,7 +9,7 @@ from dnnc.ir.affine import Affine
 from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.hierarchy import OPERAND_ROLES, Constraint, FanOut, Hierarchy, Store
 from dnnc.ir.loop_tree import Workload
-from dnnc.passes.levels import mapper
+from dnnc.passes.levels import mapper, tables
 from dnnc.passes.levels.chains import chains, pieces
 from dnnc.passes.levels.mapper import map_levels
 from dnnc.passes.levels.space import Pin, frames
@@ -81,3 +81,21 @@ def test_lanes_are_compared_within_the_time_limit(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(CompileError, match=r"too many ways to cut p \(100000 points\) and r \(3 points\)"):
         map_levels(*_sliding(100_000, 4096), "latency", time_limit_s=0.5)
     assert time.monotonic() - start < SECONDS
+
+
+def test_compiling_is_no_part_of_the_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine where dnnc is new, that takes longer than a short limit."""
+
+    class Slow:
+        signatures: tuple[str, ...] = ()
+
+        def __call__(self, *arguments: object) -> None:
+            if not self.signatures:
+                time.sleep(0.7)
+                self.signatures = ("compiled",)
+            filled(*arguments)
+
+    filled = tables.table
+    monkeypatch.setattr(mapper, "_GRACE_S", 0.0)
+    monkeypatch.setattr(tables, "table", Slow())
+    assert map_levels(*_sliding(6, 2), "latency", time_limit_s=0.5) is not None
