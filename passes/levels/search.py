@@ -46,6 +46,7 @@ _BOUNDS_OF_NODE = 1 << 23
 _BOUNDS_PER_CLOCK_CHECK = 1 << 24
 _FIRST_SEARCHES = 8  # local ones at the most before the first bounds, while the best is farther from the bound than
 _FAR = 1.5  # times: where bounds take long, what the time limit ends has little more than these
+_LEAST_SEARCHES = 3  # of these whatever the time limit: they take part of a second, and one may end anywhere
 _BOUNDS_PER_LOCAL_SEARCH = 1 << 21  # after which another one is worth its time
 _GROWTH_IN_VAIN = 1.25  # of these bounds, where the last one found nothing
 _TIE_BREAKING_SEARCHES = 4  # local ones, for a mapping that is as good as the best and takes less energy
@@ -119,9 +120,9 @@ class Search:
         heap: list[tuple[float, int, int, Node]] = [
             (max(bound, self._improved_score_bound(fronts, float("inf"))), 0, 0, root)
         ]
-        for _ in range(_FIRST_SEARCHES):
+        for number in range(1, 1 + _FIRST_SEARCHES):
             self._search_locally(best)
-            if best.limit <= _FAR * heap[0][0] or time.monotonic() > deadline:
+            if best.limit <= _FAR * heap[0][0] or (number >= _LEAST_SEARCHES and time.monotonic() > deadline):
                 break
         while heap:
             bound, _, _, node = heappop(heap)
