@@ -3,12 +3,12 @@ one part is doubled."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ..backends.cost.module import counted, nameless
 from ..ir.arch import Arch
+from ..ir.clock import clock_s
 from ..ir.diagnostics import CompileError
 from ..ir.frozen import dataclass
 from ..ir.graph import HostRegion
@@ -76,7 +76,7 @@ def gains(module: Module, arch: Arch, time_limit_s: float | None, *, pinned: boo
     """What each variant would save. Layers that differ in names alone are mapped once, the longest first; mappings are
     kept in the user's cache. `pinned`: a mapping was given, so that layers are mapped freely on the machine as it is,
     too; so are those between which values stay in local memory."""
-    deadline = time.monotonic() + (TIME_LIMIT_S if time_limit_s is None else time_limit_s)
+    deadline = clock_s() + (TIME_LIMIT_S if time_limit_s is None else time_limit_s)
     recorded = dict(module.header.options)
     options = MappingOptions(recorded.get("dataflow", "auto"), objective=recorded.get("objective", "latency"))
     cache = MapCache.of_user()
@@ -93,7 +93,7 @@ def gains(module: Module, arch: Arch, time_limit_s: float | None, *, pinned: boo
 
     for (_, label), nests in sorted(alike.items(), key=lambda pair: -len(pair[1]) * cycles(pair[1][0])):
         names = [nest.layer for nest in nests]
-        if time.monotonic() >= deadline:
+        if clock_s() >= deadline:
             found.left_out += names
             continue
         bare = replace(nests[0], schedule=None)

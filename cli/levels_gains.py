@@ -4,13 +4,13 @@ on machines of which one part is doubled, at the same prices of actions; all els
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from ..backends.cost.levels.cost import LevelCost, cost
 from ..backends.cost.levels.layers import product_layer, vector_layer
+from ..ir.clock import clock_s
 from ..ir.frozen import dataclass
 from ..ir.hierarchy import FanOut, Hierarchy, Store
 from ..ir.loop_tree import Workload
@@ -102,7 +102,7 @@ def levels_gains(module: Module, costed: Costed, time_limit_s: float | None, rep
     """What each variant would save of the layers of `module`, which are `costed`. Products that are alike are mapped
     once, those that take longest first; mappings are kept in the user's cache. Layers of which a mapping was given are
     mapped freely on the machine as it is, too."""
-    deadline = time.monotonic() + (TIME_LIMIT_S if time_limit_s is None else time_limit_s)
+    deadline = clock_s() + (TIME_LIMIT_S if time_limit_s is None else time_limit_s)
     machine, objective = costed.machine, costed.objective
     machines = variants(machine)
     found = Gains(objective=str(objective), pinned=any(layer.pinned for layer in costed.layers))
@@ -163,7 +163,7 @@ def _turn(layers: Sequence[Layer]) -> tuple[bool, int]:
 
 def _mapped(job: _Job, objective: Objective, deadline: float, report: Report) -> LevelMapping | None:
     """None where there is no mapping, or the search was stopped before it was done."""
-    left_s = deadline - time.monotonic()
+    left_s = deadline - clock_s()
     if left_s <= 0:
         return None
     named = replace(job.key.workload, name=job.name)

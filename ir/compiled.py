@@ -33,6 +33,7 @@ from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.np import arrayobj
 
+from .clock import stand_while_compiling
 from .files import only_ours
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -222,3 +223,4 @@ def _drop_old_versions(parent: Path) -> None:
 
 _register: Any = event.register
 _register("numba:compile", _WhileCompiling())
+stand_while_compiling()

@@ -11,12 +11,12 @@ Ensures:  every schedule fits the machine; what a user pinned is as pinned. Nest
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from itertools import islice
 
 from ..ir.arch import Arch
+from ..ir.clock import clock_s
 from ..ir.diagnostics import CompileError, Diagnostic
 from ..ir.module import Module, Operation
 from ..ir.nest import Nest
@@ -33,7 +33,7 @@ def choose_schedules(module: Module, arch: Arch, options: MappingOptions) -> Mod
     for tensors that main memory does not hold: the search grows with extents, and only those are bounded."""
     if oversized := list(larger_than_main_memory(module, arch)):
         raise CompileError(oversized)
-    deadline = float("inf") if options.time_limit_s is None else time.monotonic() + options.time_limit_s
+    deadline = float("inf") if options.time_limit_s is None else clock_s() + options.time_limit_s
     mapper = Mapper(arch, options, MapCache.of_user(), deadline)
     pins = dict(options.pins)
     layers = {each.name: each for each in module.operations if isinstance(each, Nest)}

@@ -17,11 +17,11 @@ Ensures:  values are those of before, to the last bit: sums are added in the sam
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import field, replace
 
 from ..ir.arch import Arch
+from ..ir.clock import clock_s
 from ..ir.diagnostics import CompileError, Diagnostic
 from ..ir.frozen import dataclass
 from ..ir.module import Module, Operation
@@ -52,7 +52,7 @@ def depth_first(scheduled: Module, arch: Arch, options: MappingOptions, given: C
     if arch.kind != "executable":
         refuse_groups_of(arch, options)
         return scheduled
-    began = time.monotonic()
+    began = clock_s()
     work = _Work(scheduled, arch, options, given)
     without = replace(work, options=without_stays(options)).plan([]) if options.groups else work.plan([])
     pinned = pinned_groups(scheduled, options)

@@ -9,7 +9,6 @@ counted, and few candidates are. Of stripes as few as fit are tried, then more o
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import astuple, field, replace
 from itertools import islice
@@ -18,6 +17,7 @@ from typing import Any
 from ..backends.cost.module import counted
 from ..backends.cost.price import energy_pj
 from ..ir.arch import MAIN_MEMORY, Arch
+from ..ir.clock import clock_s
 from ..ir.frozen import dataclass
 from ..ir.module import Module
 from ..ir.nest import Nest
@@ -76,7 +76,7 @@ class GroupSearch:
     cache: MapCache
     fixed: Collection[str]
     pinned: Sequence[Group] = ()
-    until: float = float("inf")  # by time.monotonic(): then candidates are left uncounted
+    until: float = float("inf")  # by clock_s: then candidates are left uncounted
     trials: int = 0
     stopped: set[str] = field(default_factory=set)  # layers that might be in groups, had there been more time
     _known: dict[object, Figures | None] = field(default_factory=dict)
@@ -140,7 +140,7 @@ class GroupSearch:
         return groups
 
     def _is_late(self) -> bool:
-        return time.monotonic() >= self.until
+        return clock_s() >= self.until
 
     def _stop(self, groups: Iterable[Group]) -> None:
         """Note that there was no time for these."""

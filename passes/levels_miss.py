@@ -8,12 +8,12 @@ store made larger, and the search says whether a mapping fits.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from math import prod
 
+from ..ir.clock import clock_s
 from ..ir.diagnostics import CompileError
 from ..ir.frozen import dataclass
 from ..ir.hierarchy import Buffering, Constraint, FanOut, Hierarchy, Store, Tiles
@@ -46,7 +46,7 @@ class Miss:
 @dataclass(frozen=True, slots=True)
 class _Problem:
     """What is short, and how far: needed over what there is. `explain` finds what would do, and the place, until a
-    moment of time.monotonic."""
+    moment of clock_s."""
 
     message: str
     far: float
@@ -67,7 +67,7 @@ def nearest_miss(workload: Workload, machine: Hierarchy) -> Miss:
         return _by_trial(workload, machine)
     first = max(best, key=lambda each: each.far)
     others = "".join(f"; besides, {each.message}" for each in best if each is not first)
-    return Miss(f"{first.message}{others}", *first.explain(time.monotonic() + _NUMBERS_S))
+    return Miss(f"{first.message}{others}", *first.explain(clock_s() + _NUMBERS_S))
 
 
 def _frames(workload: Workload, machine: Hierarchy) -> Iterator[Frame]:
@@ -114,7 +114,7 @@ def _dimension(frame: Frame, dim: str, sizes: Sizes) -> _Problem:
         def fits(changes: Changes) -> bool:
             return sizes_of(frame, dim, changes).legal
 
-        alone = [each for each in bounds if time.monotonic() < deadline and fits({(each.level, each.key): None})]
+        alone = [each for each in bounds if clock_s() < deadline and fits({(each.level, each.key): None})]
         if alone:
             helps = [_spelled(each, _nearest(each, extent, fits, deadline)) for each in alone]
             return "; or ".join(helps), alone[0].level, alone[0].key
@@ -132,13 +132,13 @@ def _nearest(bound: Bound, extent: int, fits: Callable[[Changes], bool], deadlin
     numbers = range(1, min(extent, _MOST_TRIED) + 1)
     if bound.exact:
         by_distance = sorted(numbers, key=lambda number: (abs(number - bound.pieces), -number))
-        tried = (each for each in islice(by_distance, 64) if time.monotonic() < deadline)
+        tried = (each for each in islice(by_distance, 64) if clock_s() < deadline)
         return next((each for each in tried if fits({(bound.level, bound.key): each})), None)
     low, high = bound.pieces, max(extent, bound.pieces)
     if not fits({(bound.level, bound.key): high}):
         return None
     while high - low > 1:  # more pieces are never worse
-        if time.monotonic() > deadline:
+        if clock_s() > deadline:
             return None
         middle = (low + high) // 2
         low, high = (low, middle) if fits({(bound.level, bound.key): middle}) else (middle, high)
@@ -224,7 +224,7 @@ def _smaller(
             return found.legal and sum(_words(frame, store, role, points) for role in roles) <= depth
 
         for bound in different(slots_of(frame, dim)):
-            if time.monotonic() < deadline and fits({(bound.level, bound.key): None}):
+            if clock_s() < deadline and fits({(bound.level, bound.key): None}):
                 nearest = _nearest(bound, frame.workload.extents[dim], fits, deadline)
                 yield f"tiles have {least[dim]} points of {dim} by {_spelled(bound, nearest)}"
 
@@ -238,7 +238,7 @@ def _left_out(
     bounds = {dim: different(slots_of(frame, dim)) for dim in dims}
     keys = [(each.level, each.key) for dim in dims for each in bounds[dim] if each.key in _LISTS]
     for level, key in dict.fromkeys(keys):
-        if time.monotonic() > deadline:
+        if clock_s() > deadline:
             return
         left_out = [dim for dim in dims if any((each.level, each.key) == (level, key) for each in bounds[dim])]
         found = {dim: sizes_of(frame, dim, {(level, key): None}) for dim in left_out}
@@ -281,10 +281,10 @@ def _told(help: str, level: str, key: str) -> Callable[[float], tuple[str, str, 
 
 def _by_trial(workload: Workload, machine: Hierarchy) -> Miss:
     """What of the machine, changed alone, lets the search find a mapping."""
-    deadline = time.monotonic() + _TRIALS_S
+    deadline = clock_s() + _TRIALS_S
     for place, level in enumerate(machine.levels):
         for changed, help, key in _eased(level):
-            if time.monotonic() > deadline:
+            if clock_s() > deadline:
                 break
             levels = (*machine.levels[:place], changed, *machine.levels[place + 1 :])
             if _fits(workload, replace(machine, levels=levels)):

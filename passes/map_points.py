@@ -9,12 +9,12 @@ points.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from dataclasses import replace
 
 from ..backends.cost.module import nameless
 from ..ir.arch import Arch
+from ..ir.clock import clock_s
 from ..ir.diagnostics import NOWHERE
 from ..ir.module import Module
 from ..ir.nest import Nest
@@ -72,7 +72,7 @@ def _searched(searches: list[_Search], arch: Arch, options: MappingOptions) -> l
     from .map_limits import search_within  # compiled code, which what is kept does without
     from .map_search import Found
 
-    deadline = float("inf") if options.time_limit_s is None else time.monotonic() + options.time_limit_s
+    deadline = float("inf") if options.time_limit_s is None else clock_s() + options.time_limit_s
 
     def again(key: _Search) -> Searched | None:
         nest, pin, label = key

@@ -8,7 +8,6 @@ keeps the best. Where the space was thinned, the bound is that of what was left 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -16,6 +15,7 @@ import numpy as np
 
 from ..backends.cost.module import counted
 from ..ir.arch import Arch
+from ..ir.clock import clock_s
 from ..ir.diagnostics import CompileError, ensure
 from ..ir.frozen import dataclass
 from ..ir.nest import Dataflow, Nest, Schedule, sum_has_an_order
@@ -108,7 +108,7 @@ def search(
     """The best mapping of a nest that is not empty; None where nothing fits, or where nothing is below `limit`. With
     `most_points`, an even number, the same in all but that some of what it evaluates is told.
 
-    After the `deadline` (of time.monotonic) the search ends once there is a mapping, or where there is a `limit`.
+    After the `deadline` (of clock_s) the search ends once there is a mapping, or where there is a `limit`.
     """
     found = space(nest, arch, pin)
     if not all(len(sizes) for sizes in found.sizes):
@@ -180,7 +180,7 @@ class _Search:
             if status != ASKED:  # what was asked for is still to be evaluated
                 if self.queue.counters[BOUNDS] >= most_bounds or self.walk.loops[0, 0] >= MOST_STEPS:
                     return "budget"
-                if time.monotonic() >= deadline and self.best.value[BELOW] < np.inf:
+                if clock_s() >= deadline and self.best.value[BELOW] < np.inf:
                     return "time"
             more = 0 if status == ASKED else BETWEEN_LOOKS  # an answer takes as long as many a bound
             status = self._advance(min(most_bounds, int(self.queue.counters[BOUNDS]) + more))

@@ -6,7 +6,6 @@ names alone, with the reason and a certificate. What earlier compilations found 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import field, replace
 from functools import cached_property
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..backends.cost.module import nameless
 from ..ir.arch import Arch
+from ..ir.clock import clock_s
 from ..ir.diagnostics import NOWHERE, CompileError, Diagnostic
 from ..ir.frozen import dataclass
 from ..ir.nest import Dataflow, Nest, Schedule
@@ -48,7 +48,7 @@ def map_nest(nest: Nest, arch: Arch, options: MappingOptions, pin: Pin | None = 
 @dataclass
 class Mapper:
     """Mappings for one machine and one set of options; remembers what it has mapped, and keeps it in `cache`, but for
-    what the `deadline` (of time.monotonic) may have cut short."""
+    what the `deadline` (of clock_s) may have cut short."""
 
     arch: Arch
     options: MappingOptions
@@ -97,7 +97,7 @@ class Mapper:
         return self.cache.has(self._entry("mapping", self._key(nest, pin, im2col_kind(nest))))
 
     def _is_late(self) -> bool:
-        return time.monotonic() >= self.deadline
+        return clock_s() >= self.deadline
 
     @cached_property
     def _setting(self) -> str:

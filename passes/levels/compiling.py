@@ -10,7 +10,10 @@ from typing import Any, TypeVar
 
 import numba
 
+from ...ir.clock import stand_while_compiling
+
 Function = TypeVar("Function", bound=Callable[..., Any])
+stand_while_compiling()
 
 
 def compiled(function: Function) -> Function:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from ...backends.cost.levels.cost import LevelCost, cost
+from ...ir.clock import clock_s
 from ...ir.diagnostics import CompileError, Diagnostic, ensure
 from ...ir.frozen import dataclass
 from ...ir.hierarchy import Hierarchy
@@ -67,10 +67,10 @@ def map_levels(
     from .tables import OutOfTimeError
 
     wanted = parse_objective(objective) if isinstance(objective, str) else objective
-    deadline = time.monotonic() + time_limit_s
+    deadline = clock_s() + time_limit_s
     best = Best()
     for begun, frame in enumerate(frames(workload, machine, pin or Pin())):
-        if begun and time.monotonic() > deadline:
+        if begun and clock_s() > deadline:
             best.open = 0.0  # no more is known of the mappings that are left than of any
             break
         ready = deadline if begun else deadline + _GRACE_S
@@ -81,7 +81,7 @@ def map_levels(
             best.open = 0.0
             break
     has_ties = machine.energy and not any(term.energy_power for term in wanted.terms)  # many mappings of equal cycles
-    if has_ties and best.found is not None and time.monotonic() < deadline:
+    if has_ties and best.found is not None and clock_s() < deadline:
         best.found.search.break_ties(best)
     if best.tree is None and best.open < float("inf"):
         message = (

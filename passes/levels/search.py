@@ -7,7 +7,6 @@ of candidates whose bound is below the best are sifted (sieve.py), and what is l
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import field
 from heapq import heappop, heappush
@@ -15,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...ir.clock import clock_s
 from ...ir.frozen import dataclass
 from ...ir.loop_tree import LoopTree
 from ..objective import ROUNDING, Objective
@@ -102,7 +102,7 @@ class Search:
         self._leaves = Leaves(rows, np.empty(_MOST_LEAVES))
 
     def run(self, best: Best, deadline: float) -> None:
-        """Improve `best`; what is left open at the `deadline` (of time.monotonic) is in `best.open`."""
+        """Improve `best`; what is left open at the `deadline` (of clock_s) is in `best.open`."""
         if not self.tables.groups:
             chosen = np.zeros((1, 0), np.int64)
             orders, ranks = self.exact.ranked(chosen[0])
@@ -122,13 +122,13 @@ class Search:
         ]
         for number in range(1, 1 + _FIRST_SEARCHES):
             self._search_locally(best)
-            if best.limit <= _FAR * heap[0][0] or (number >= _LEAST_SEARCHES and time.monotonic() > deadline):
+            if best.limit <= _FAR * heap[0][0] or (number >= _LEAST_SEARCHES and clock_s() > deadline):
                 break
         while heap:
             bound, _, _, node = heappop(heap)
             if bound >= self.below(best.limit):
                 return
-            if time.monotonic() > deadline:
+            if clock_s() > deadline:
                 best.open = min(best.open, bound)
                 return
             children = self.children(node)
@@ -136,10 +136,10 @@ class Search:
                 if not self._search_class(node, best, deadline):
                     best.open = min(best.open, bound)
                 continue
-            while best.bounds - begun > self._next_local_search and time.monotonic() < deadline:
+            while best.bounds - begun > self._next_local_search and clock_s() < deadline:
                 self._search_locally(best)
             for child in children:
-                if time.monotonic() > deadline:
+                if clock_s() > deadline:
                     best.open = min(best.open, bound)
                     return
                 least = max(bound, self._node_bound(child, best, bound))
@@ -223,7 +223,7 @@ class Search:
         while not is_whole:
             count, is_whole = together.more(leaves, self.below(best.limit), _BOUNDS_PER_CLOCK_CHECK)
             self._evaluate(node, together, count, best)
-            if time.monotonic() > deadline:
+            if clock_s() > deadline:
                 break
         best.bounds += together.bounds
         return is_whole
@@ -287,7 +287,7 @@ def searches_of(
     frame: Frame, figures: Figures, objective: Objective, deadline: float = float("inf")
 ) -> Iterator[Search]:
     """The search of a frame; there is none where nothing fits. Raises OutOfTimeError where it could not be made by the
-    `deadline` (of time.monotonic)."""
+    `deadline` (of clock_s)."""
     tables = tables_of(frame, figures, deadline)
     if tables is None:
         return

@@ -6,9 +6,7 @@ is a product over components (dimensions that share an axis of its own operand),
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import field
 from hashlib import blake2b
 from itertools import product
@@ -20,6 +18,7 @@ from numpy.typing import NDArray
 
 from ...backends.cost.levels.moves import Group as Component
 from ...backends.cost.levels.moves import groups_of
+from ...ir.clock import clock_s
 from ...ir.diagnostics import CompileError, Diagnostic, ensure
 from ...ir.frozen import dataclass
 from ...ir.nest import Role
@@ -106,27 +105,18 @@ class OutOfTimeError(Exception):
 @dataclass
 class _Done:
     """Parts, and beginnings by dimensions and number of slots, that were made for other quantities; and when (of
-    time.monotonic) all must be: later by the time that compiling takes where dnnc is new on a machine."""
+    clock_s) all must be."""
 
     deadline: float
     parts: dict[tuple[Any, ...], Part] = field(default_factory=dict)
     begins: dict[tuple[tuple[str, ...], int], _Begins] = field(default_factory=dict)
 
 
-@contextmanager
-def _compiling(kernel: Any, done: _Done) -> Iterator[None]:
-    """The first call of a kernel, which compiles it, is no part of the time limit."""
-    begun, is_first = time.monotonic(), not kernel.signatures
-    yield
-    if is_first:
-        done.deadline += time.monotonic() - begun
-
-
 def tables_of(frame: Frame, figures: Figures, deadline: float = float("inf")) -> Tables | None:
     """None where a dimension has no chain, or no tile fits.
 
     Raises CompileError where there are more blocks and kinds of dimensions than `kinds` has bits for, and
-    OutOfTimeError after the `deadline` (of time.monotonic).
+    OutOfTimeError after the `deadline` (of clock_s).
     """
     workload = frame.workload
     signatures = list(dict.fromkeys(signature(workload, dim) for dim, extent in workload.dims if extent > 1))
@@ -289,9 +279,8 @@ def _filled(
         modes_by_slot, place, bits = (np.array(each, np.int64) for each in (modes, places_of_blocks, widths))
         slots = Slots(modes_by_slot, place, blocks, bits)
         if len(dims) == 1 and not clipped and not keyed:
-            with _compiling(table_of_one, done):
-                one: Any = table_of_one
-                one(extents[0], sizes[:, 0], slots, codes[:, 0], coefficients, new, kept)
+            one: Any = table_of_one
+            one(extents[0], sizes[:, 0], slots, codes[:, 0], coefficients, new, kept)
             return new, kept
         # Pieces that have places are looked at one by one, and compared with those of the lanes at the same moment.
         points = prod(extents) if clipped or keyed else 1
@@ -302,15 +291,14 @@ def _filled(
         compiled: Any = table
         step = max(1, _AT_A_TIME // (work * len(codes)))
         for start in range(0, len(sizes), step):
-            if time.monotonic() > done.deadline:
+            if clock_s() > done.deadline:
                 raise OutOfTimeError("tables of tiles")
             some = slice(start, start + step)
-            with _compiling(table, done):
-                compiled(
-                    np.array(extents, np.int64), sizes[some], slots, codes, coefficients,
-                    np.array(borders, np.int64).reshape(len(borders), 2), clipped or keyed, keyed,
-                    new[some], kept[some],
-                )  # fmt: skip
+            compiled(
+                np.array(extents, np.int64), sizes[some], slots, codes, coefficients,
+                np.array(borders, np.int64).reshape(len(borders), 2), clipped or keyed, keyed,
+                new[some], kept[some],
+            )  # fmt: skip
         return new, kept
 
     rows = tuple(map(tuple, coefficients.tolist()))

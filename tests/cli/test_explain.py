@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -115,7 +114,7 @@ def test_totals_tell_what_they_leave_as_it_is(
 ) -> None:
     """Layers are mapped from the longest on: here the time is up after the first of them."""
     times = iter([0.0, 0.0])
-    monkeypatch.setattr(explain, "time", SimpleNamespace(monotonic=lambda: next(times, 1e9)))
+    monkeypatch.setattr(explain, "clock_s", lambda: next(times, 1e9))
     monkeypatch.setattr(explain, "_mapped_cycles", lambda mapper, nest, label: 1)
     path = tmp_path / "c.json"
     words = ["cost", DIGITS, "--arch", "f32_8", "--fuse", "off", "--explain"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -229,7 +228,7 @@ def test_layers_that_are_alike_are_searched_once(
 def test_what_the_time_does_not_suffice_for_is_named(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(levels_gains, "time", SimpleNamespace(monotonic=iter([0.0, *[1e9] * 99]).__next__))
+    monkeypatch.setattr(levels_gains, "clock_s", iter([0.0, *[1e9] * 99]).__next__)
     words = ["cost", str(folder / "m.onnx"), "--arch", str(folder / "small.yaml"), "--explain", "--json"]
     text = printed([*words, str(folder / "t.json")], capsys)
     layers = json.loads((folder / "t.json").read_text())["layers"]
