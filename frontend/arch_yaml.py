@@ -284,14 +284,16 @@ def _check(arch: Arch, top: Fields) -> None:
     if sum(memory.capacity_bytes for memory in arch.local) > _LOCAL_BYTES:
         message = f"local memories together exceed {_LOCAL_BYTES} bytes, the reach of a local address"
         top.faults.add(message, top.span("memories"), "all memories but the first are local")
-    for role in ROLES if all(_sound(top, number) for number in range(len(names))) else ():
+    _check_words(arch, top, spans)
+    if len(set(names)) != len(names) or not all(_sound(top, number) for number in range(len(names))):
+        return  # what each of them holds says nothing yet
+    for role in ROLES:
         holders = [memory.name for memory in arch.local if role in memory.holds]
         if len(holders) != 1:
             found = f"{' and '.join(map(repr, holders))} hold" if holders else "no local memory holds"
             help = "exactly one local memory must list it in 'holds'"
             span = _holds(nodes, names.index(holders[1])) if holders else top.span("memories")
             top.faults.add(f"{found} operands of role {role!r}", span, help)
-    _check_words(arch, top, spans)
 
 
 def _holds(memories: YamlNode | None, number: int) -> Span:

@@ -131,6 +131,11 @@ def test_all_faults_at_once_with_their_places() -> None:
         ("name: dram", "name: main", "12:5 the first memory is 'main'; it must be main memory, named 'dram'"),
         ("name: acc", "name: array", "14:12 a memory cannot be named 'array'"),
         ("bias, aux]", "bias]", "12:3 no local memory holds operands of role 'aux'"),
+        (
+            "holds: [output]}",
+            "holds: [output]}\n  - {name: dram, capacity_bytes: 1 KiB, word_bytes: 4}",
+            "15:5 there are two memories 'dram'",
+        ),
         ("[output]", "[output, bias]", "14:62 'spad' and 'acc' hold operands of role 'bias'"),
         ("word_bytes: 24", "word_bytes: 3", "14:5 words of 'acc' (3 bytes) do not hold whole elements of 4 bytes"),
         ("word_bytes: 4,", "word_bytes: 2,", "13:5 words of 'spad' (2 bytes) do not hold whole elements of 4 bytes"),
