@@ -2,14 +2,16 @@
 
 Boxes of tile sizes have lower bounds of the objective (passes/map_bound.py). What has the lowest is cut in two, until
 it is a single mapping, which is walked exactly (passes/map_walk.py), until no bound is below the best mapping: then
-that is optimal in its space. After MOST_BOUNDS bounds, or MOST_STEPS steps of walks, the search gives up the proof and
-keeps the best. Where the space was thinned, the bound is that of what was left out as well.
+that is optimal in its space. After MOST_BOUNDS bounds, MOST_STEPS steps of walks, or MOST_ASKED iterations of mappings
+that the cost model was asked about, the search gives up the proof and keeps the best. Where the space was thinned, the
+bound is that of what was left out as well.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 
@@ -59,6 +61,7 @@ from .schedule import make_schedule
 
 MOST_BOUNDS = 4_000_000
 MOST_STEPS = 100_000_000
+MOST_ASKED = 10_000_000  # iterations of mappings that walks could not tell of, which the cost model counts one by one
 DIVE_BOUNDS = 1000  # of the first mapping, whatever the most
 BETWEEN_LOOKS = 100_000  # bounds, between looks at the clock: some 20 ms
 PLACES, PROBE_PLACES = 1 << 14, 1 << 12  # of the queue, at first, and of that for plunges
@@ -167,6 +170,7 @@ class _Search:
         self.best: Best = best_of(len(self.names), limit, most_points)
         self.scratch, self.walk = scratch_of(self.problem, self.tables), room(self.problem)
         self.work = np.zeros((4, len(self.names)), np.int64)
+        self.asked_iterations = 0  # of the mappings that the cost model was asked about
         self.queue: Queue = self._empty_queue()
         self.probe: Queue = self._empty_queue(newest_first=True)
 
@@ -180,8 +184,11 @@ class _Search:
             if status != ASKED:  # what was asked for is still to be evaluated
                 if self.queue.counters[BOUNDS] >= most_bounds or self.walk.loops[0, 0] >= MOST_STEPS:
                     return "budget"
-                if clock_s() >= deadline and self.best.value[BELOW] < np.inf:
-                    return "time"
+                if self.best.value[BELOW] < np.inf:
+                    if self.asked_iterations >= MOST_ASKED:
+                        return "budget"
+                    if clock_s() >= deadline:
+                        return "time"
             more = 0 if status == ASKED else BETWEEN_LOOKS  # an answer takes as long as many a bound
             status = self._advance(min(most_bounds, int(self.queue.counters[BOUNDS]) + more))
         return ""
@@ -216,6 +223,8 @@ class _Search:
             copies = self.queue.tags[place, COPIES]
             schedule = self.schedule(self.work[SIZES], self.work[ORDER], int(dataflow), int(copies))
             self.queue.counters[ANSWER] = self._cycles(schedule)
+            sizes = self.work[SIZES].tolist()
+            self.asked_iterations += prod(-(-d.extent // size) for d, size in zip(self.nest.domain, sizes, strict=True))
         return status
 
     def _cycles(self, schedule: Schedule) -> int:

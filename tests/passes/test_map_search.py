@@ -236,6 +236,21 @@ def test_a_search_that_is_cut_short_tells_its_gap() -> None:
         assert list(schedule_faults(replace(nest, schedule=cut.schedule), arch)) == []
 
 
+def test_mappings_of_too_many_commands_end_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiles of one element: walks cannot tell of them, and the cost model takes long for each."""
+    asked = []
+    counted = map_search._Search._cycles
+    monkeypatch.setattr(map_search._Search, "_cycles", lambda self, made: asked.append(made) or counted(self, made))
+    monkeypatch.setattr(map_search, "MOST_ASKED", 1_000_000)
+    arch = machine(spad_bytes=32, acc_bytes=64)
+    nest = replace(conv_nest(arch, m=32, p=32, q=32, c=16), schedule=None)
+    found = search(nest, arch, (Dataflow.WS,), Pin(), LATENCY, "none")
+    assert found is not None
+    assert found.exhausted and not found.optimal
+    assert found.schedule in asked
+    assert found.lower_bound < found.objective == cost_nest(replace(nest, schedule=found.schedule), arch).cycles
+
+
 @pytest.mark.parametrize("objective", ["latency", "edp"])
 def test_plunges_do_not_decide(objective: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A search finds what it finds without them."""
