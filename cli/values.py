@@ -59,8 +59,8 @@ def program_inputs(path: str | Path, program: Program) -> dict[str, Any]:
     return values
 
 
-# What zipfile raises for damaged archives: NotImplementedError for an unknown compression, RuntimeError for an encrypted
-# member, UnicodeDecodeError for a member's name.
+# What zipfile raises for damaged archives: NotImplementedError for an unknown compression, RuntimeError for an
+# encrypted member, UnicodeDecodeError for a member's name.
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, OSError, NotImplementedError, RuntimeError, EOFError, UnicodeDecodeError)
 
 
