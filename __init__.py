@@ -15,7 +15,7 @@ from functools import partial
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .cli.decisions import Options
+from .driver.decisions import Options
 from .ir.diagnostics import CompileError
 from .ir.frozen import dataclass
 
@@ -48,8 +48,8 @@ def compile(
 
     `arch` is a bundled name, the path of a description, or an `Arch`; `options` are those of `dnnc compile`.
     """
-    from .cli import session
     from .cli.request import scheduled_model
+    from .driver import session
 
     module, machine = _asked(scheduled_model, model, arch, options)
     program = session.with_program(module, machine).program
@@ -81,7 +81,7 @@ def cost(
 
 def _cost_levels(model: str | PathLike[str], machine: Hierarchy, options: Options) -> dict[str, Any]:
     from .cli.files import model_file
-    from .cli.levels_model import levels_stats
+    from .driver.levels_model import levels_stats
 
     _check_model_and_options(model, options)
     return _with_warnings(partial(levels_stats, model_file(fspath(model)), machine, options))
@@ -99,10 +99,10 @@ def run(
     `inputs` are by the model's own names, or a path as `dnnc run --inputs` takes it: a .npz file, or a folder.
     `memory_limit_bytes` is for memories, values and host regions; None: 1.5 GiB and 16 times the program's size.
     """
-    from .cli import session
-    from .cli.decisions import MOST_SECONDS, WHOLE, is_seconds, is_whole
     from .cli.files import program_file
-    from .cli.values import program_inputs
+    from .driver import session
+    from .driver.decisions import MOST_SECONDS, WHOLE, is_seconds, is_whole
+    from .driver.values import program_inputs
     from .ir.container import read_program
     from .ir.program import Program as Compiled
     from .runtime.machine import RunOptions

@@ -19,9 +19,10 @@ from typing import Any
 import dnnc
 import numpy as np
 import onnxruntime
-from dnnc.cli.decisions import METHODS, SWITCH
+from dnnc.driver.decisions import SWITCH
 from dnnc.frontend.arch_yaml import load_arch
-from dnnc.passes.quantise import target_type
+from dnnc.ir.precision import METHODS
+from dnnc.passes.widths import target_type
 from numpy.typing import NDArray
 
 Array = NDArray[Any]

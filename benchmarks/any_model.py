@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 import onnx
 from dnnc.benchmarks.reference import InProcessHost, reference
-from dnnc.cli.session import ModelInputs, resolved_precision, run, scheduled, with_program
+from dnnc.driver.session import ModelInputs, resolved_precision, run, scheduled, with_program
 from dnnc.frontend.arch_yaml import bundled, load_arch
 from dnnc.frontend.importer import Finding, ImportOptions, classify
 from dnnc.ir.arch import Arch
@@ -42,7 +42,7 @@ from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.types import ElementType
 from dnnc.passes.partition import acceptance
 from dnnc.passes.pipeline import Options
-from dnnc.passes.quantise import target_type
+from dnnc.passes.widths import target_type
 from dnnc.runtime import machine
 from dnnc.runtime.machine import RunOptions
 

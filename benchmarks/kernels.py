@@ -64,7 +64,7 @@ def product_program(points: int, columns: int, reduces: int, kind: ElementType, 
             "stride": [columns, 1, 0] + [0] * 7,
         },
     ).tobytes()
-    b_address = -(-points * reduces * kind.bytes // 64) * 64
+    b_address = -(-points * reduces * kind.container_bytes // 64) * 64
     commands = max(1, MACS // (points * columns * reduces))
     compute = pack(
         Opcode.COMPUTE,

@@ -133,7 +133,7 @@ def _import(arguments: argparse.Namespace) -> int:
 def _float_models(arch: Arch) -> str:
     """Why no layer of a float model will run on the array, where that follows from the machine alone."""
     from ..ir.types import ElementType
-    from ..passes.quantise import target_type
+    from ..passes.widths import target_type
 
     array = arch.array
     if any(each.is_float for each in array.inputs):

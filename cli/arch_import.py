@@ -110,9 +110,9 @@ def _text(path: str) -> str:
 def _mapping(text: str, path: str, beside: Beside) -> Translated:
     """A mapping of Timeloop's as a mapping file: one layer with the name of the problem. Its dimensions become small
     letters, as those of dnnc's convolutions are."""
+    from ..driver.levels_mapping import trees_text
     from ..frontend.timeloop_arch import read_arch
     from ..frontend.timeloop_problem import read_mapping, read_problem
-    from .levels_mapping import trees_text
 
     if beside.problem is None or beside.machine is None:
         help = "--problem prob.yaml --machine arch.yaml, the files that Timeloop was given with it"

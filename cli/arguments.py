@@ -6,8 +6,9 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
+from ..driver.decisions import LEGAL, SWITCH, WHOLE, Options, is_seconds
 from ..ir.diagnostics import CompileError, Diagnostic
-from .decisions import LEGAL, METHODS, SWITCH, WHOLE, Options, is_seconds
+from ..ir.precision import METHODS
 from .files import model_file
 
 
@@ -40,6 +41,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="take the mean error of rounded weights, over the samples of --calibrate, off the biases (default: on)",
     )
     parser.add_argument(
+        "--weight-equalisation",
+        choices=SWITCH,
+        help="give layers that follow one another weights of like ranges, channel by channel, before they are rounded:"
+        " for few bits, and one scale a layer (default: off)",
+    )
+    parser.add_argument(
         "--seed",
         type=_seed,
         metavar="N",
@@ -52,11 +59,17 @@ def add_decisions(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--arch", metavar="A", help="a bundled architecture (dnnc arch list) or a file")
     parser.add_argument(
         "--precision",
-        choices=LEGAL["precision"],
-        default=None,
-        help="auto: the array's own type; keep: narrow nothing, the host computes the rest (default: auto)",
+        metavar="SPEC",
+        help="auto: the array's own type; keep: narrow nothing, the host computes the rest; int8; w4a8: a float model"
+        " in weights of 4 bits and activations of 8, or a .yaml file that says so layer by layer (specs/precision.md);"
+        " (default: auto)",
     )
-    parser.add_argument("--prune", metavar="SPEC", help="block pruning (comes later)")
+    parser.add_argument(
+        "--prune",
+        metavar="SPEC",
+        help="make blocks of activations zero that measure little: of all layers alike, CRITERION:THRESHOLD[@ROWSxCOLS]"
+        "[:MEANING] as in sum:0.05@8x8, or by a file with entries for layers, and for weights (specs/pruning.md)",
+    )
     parser.add_argument("--dataflow", choices=LEGAL["dataflow"], default=None, help="default: auto")
     parser.add_argument("--im2col", choices=LEGAL["im2col"], default=None, help="default: auto")
     parser.add_argument(
@@ -99,12 +112,11 @@ def options(arguments: argparse.Namespace) -> Options:
     def given(name: str) -> Any:
         return getattr(arguments, name, None)
 
-    if given("prune"):
-        raise CompileError(Diagnostic("`--prune` comes later: block pruning is not built yet"))
     return Options(
         calibrate=given("calibrate"),
         calibration=given("calibration"),
         bias_correction=given("bias_correction"),
+        weight_equalisation=given("weight_equalisation"),
         batch_size=given("batch_size"),
         shapes=shapes(arguments) if given("shape") else {},
         precision=given("precision"),
@@ -113,6 +125,7 @@ def options(arguments: argparse.Namespace) -> Options:
         objective=given("objective"),
         fuse=given("fuse"),
         mapping=given("mapping"),
+        prune=given("prune"),
         seed=given("seed"),
         time_limit_s=given("time_limit"),
     )
@@ -154,14 +167,14 @@ def limits(texts: Sequence[str]) -> dict[str, float]:
 
 
 def _positive(text: str) -> int:
-    return _whole(text, *WHOLE["batch_size"])
+    return whole(text, *WHOLE["batch_size"])
 
 
 def _seed(text: str) -> int:
-    return _whole(text, *WHOLE["seed"])
+    return whole(text, *WHOLE["seed"])
 
 
-def _whole(text: str, least: int, most: int, kind: str = "whole number") -> int:
+def whole(text: str, least: int, most: int, kind: str = "whole number") -> int:
     try:
         value = int(text)
     except ValueError:
@@ -183,4 +196,4 @@ def seconds(text: str) -> float:
 
 def mebibytes(text: str) -> int:
     """A number of MiB, as bytes."""
-    return _whole(text, 1, WHOLE["memory_limit_bytes"][1] >> 20, "whole number of MiB") << 20
+    return whole(text, 1, WHOLE["memory_limit_bytes"][1] >> 20, "whole number of MiB") << 20

@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..driver.decisions import LEGAL, agrees
 from ..ir.diagnostics import CompileError, Diagnostic, Span
 from ..ir.dump import SUFFIX
 from .arguments import add_model, shapes
-from .decisions import LEGAL, agrees
 
 if TYPE_CHECKING:
     from ..ir.module import Module, Operation
@@ -19,7 +19,7 @@ _DEFAULT_ARCH = "gemmini16"
 _EXAMPLES = """\
 examples:
   dnnc check model.onnx --arch edge8
-  dnnc check dumps/05-schedule.dnnir                            what the passes have decided
+  dnnc check dumps/06-schedule.dnnir                            what the passes have decided
   dnnc check model.onnx --precision keep --arch gemmini16       as it is, without quantisation
 """
 
@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--arch", metavar="A", help=f"default: {_DEFAULT_ARCH}, or the machine that a dump was made for"
     )
-    parser.add_argument("--precision", choices=LEGAL["precision"], help="default: auto")
+    parser.add_argument("--precision", metavar="SPEC", help="as of `compile` (default: auto)")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -38,20 +38,32 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check_model(arguments: argparse.Namespace) -> int:
+    from ..driver.precision_file import precision_of
+    from ..driver.session import already_quantised, resolved_precision
     from ..frontend.arch_yaml import load_arch
+    from ..frontend.draft import plain_name
     from ..frontend.importer import ImportOptions, classify
+    from ..frontend.quantised import is_quantised
+    from ..ir.precision import PrecisionSpec
     from ..ir.types import Blobs
     from ..passes.partition import acceptance
+    from ..passes.precision_rules import PRODUCT_OPERATORS, spec_faults
     from .report import print_table, progress
-    from .session import resolved_precision
     from .show import machine_name
 
     arch = load_arch(arguments.arch or _DEFAULT_ARCH)
-    precision = resolved_precision(arguments.model, arguments.precision or "auto")
+    precision = resolved_precision(arguments.model, precision_of(arguments.precision or "auto"))
+    if isinstance(precision, PrecisionSpec) and is_quantised(Path(arguments.model)):
+        raise CompileError(already_quantised(arguments.model))
     options = ImportOptions(arguments.batch_size, shapes(arguments))
     with progress("import"):
         judge, blobs = acceptance(arch, precision), Blobs()
         findings = classify(Path(arguments.model), lambda node, tensors: judge(node, tensors, blobs), options, blobs)
+    if isinstance(precision, PrecisionSpec):
+        products = [each.node for each in findings if each.op in PRODUCT_OPERATORS and each.where == "accelerator"]
+        layers = {name: label for label in products for name in (label, plain_name(label))}
+        if faults := spec_faults(precision, layers, arch, {each.node: each.op for each in findings}):
+            raise CompileError(faults)
     print_table(
         ["node", "operator", "where", "MACs", "why"],
         [[each.node, each.op, each.where, each.macs, each.reason] for each in findings],
@@ -80,8 +92,8 @@ def _print_shares(noun: str, counted: list[tuple[str, int | None]]) -> None:
 
 def _check_dump(arguments: argparse.Namespace) -> int:
     """Of a dump the decisions have been taken: what runs where, and the reasons that the passes wrote down."""
+    from ..driver.session import read_module
     from .report import print_table
-    from .session import read_module
     from .show import machine_name
 
     path = arguments.model

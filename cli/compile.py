@@ -17,7 +17,7 @@ examples:
   dnnc compile model.onnx --arch gemmini16                       writes model.dnnx here
   dnnc compile model.onnx --arch gemmini16 --calibrate data.npz -o out/model.dnnx
   dnnc compile model.onnx --arch my_machine.yaml --dump-ir dumps the module as text after each pass
-  dnnc compile dumps/04-lower.dnnir -o model.dnnx                continues after that pass
+  dnnc compile dumps/05-lower.dnnir -o model.dnnx                continues after that pass
   dnnc compile model.onnx --arch edge8 --emit asm -o model.s
 """
 
@@ -37,14 +37,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from ..driver.session import with_program
+    from ..driver.stats import host_price, json_bytes
     from ..ir.container import program_parts
     from ..ir.dump import write_dump
     from ..passes.pipeline import PIPELINE
     from .report import words_beside
     from .request import pictured_stats, prepare
-    from .session import with_program
     from .show import machine_name
-    from .stats import host_price, json_bytes
 
     suffix = _SUFFIXES[arguments.emit]
     output = Path(arguments.output or Path(arguments.model).stem + suffix)

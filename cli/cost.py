@@ -20,6 +20,7 @@ examples:
   dnnc cost model.onnx --arch gemmini16 --accelergy folder  counts and prices in Accelergy's files
   dnnc cost model.onnx --arch eyeriss_like --objective energy --explain   a machine with levels inside the array
   dnnc cost model.onnx --arch gemmini16 --limit cycles=1e6  exit status 1 if it takes more
+  dnnc cost model.onnx --arch sparse_blox16 --prune sum:0.05@8x8 --masks masks.npz   with the blocks that a run kept
 """
 
 
@@ -43,7 +44,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         " maps each layer anew for that (20 s at most; --time-limit S sets another). On a machine with levels inside"
         " the array also how long each part is held, and the loops",
     )
-    parser.add_argument("--masks", metavar="F", help="masks of pruned blocks (comes later)")
+    parser.add_argument(
+        "--masks", metavar="F", help="which blocks a run kept (`dnnc run --save-masks F`), to count with"
+    )
     parser.add_argument("--limit", action="append", default=[], metavar="cycles=N", help="or energy_pj=N")
 
 
@@ -56,16 +59,18 @@ def run(arguments: argparse.Namespace) -> int:
 
             return run_levels(arguments)
     from ..backends.cost.accelergy_text import FILES
+    from ..driver.mapping_file import mapping_text
+    from ..driver.session import cost_document
+    from ..driver.stats import exceeded, json_bytes
+    from ..driver.values import block_masks
     from ..ir.stats import by_layer
-    from .mapping_file import mapping_text
     from .report import progress, words_beside
     from .request import pictured_stats, prepare, prepared_stats
-    from .session import cost_document
     from .show import print_report
-    from .stats import exceeded, json_bytes
 
-    if arguments.masks:
-        raise CompileError(Diagnostic("`--masks` comes later: block pruning is not built yet"))
+    if arguments.masks and arguments.explain:
+        message = "--explain does not count with --masks: what would help is looked for with every block kept"
+        raise CompileError(Diagnostic(message, help="leave one of them out"))
     bounds = limits(arguments.limit)
     outputs = [arguments.json, arguments.html, arguments.save_mapping]
     folder = Path(arguments.accelergy) if arguments.accelergy else None
@@ -73,9 +78,11 @@ def run(arguments: argparse.Namespace) -> int:
         refuse_file(folder)
     refuse_outputs([*outputs, *(folder / name for name in FILES if folder.exists())] if folder else outputs, arguments)
     pictured = bool(arguments.json or arguments.html)
-    if arguments.explain or arguments.save_mapping or folder or arguments.dump_ir:
+    masks = None
+    if arguments.explain or arguments.save_mapping or folder or arguments.dump_ir or arguments.masks:
         module, arch, _ = prepare(arguments)
-        stats = pictured_stats(arguments, module, arch) if pictured else cost_document(module, arch)
+        masks = block_masks(arguments.masks, module) if arguments.masks else None
+        stats = pictured_stats(arguments, module, arch, masks) if pictured else cost_document(module, arch, masks)
     else:
         stats = prepared_stats(arguments, pictured)
     if arguments.explain:
@@ -100,7 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
         from ..backends.cost.module import cost_module
 
         make_folder(folder)
-        texts = accelergy_files(by_layer(cost_module(module, arch)), arch)
+        texts = accelergy_files(by_layer(cost_module(module, arch, masks)), arch)
         written += [(str(folder / name), text.encode()) for name, text in texts.items()]
     write_files(written)
     beyond = exceeded(stats, bounds)

@@ -17,9 +17,9 @@ _NOT_HERE = ("masks", "dump_ir", "passes")  # of the command line alone
 def run_levels(arguments: argparse.Namespace) -> int:
     """Cost `arguments.model` on the machine `arguments.arch`. Raises CompileError with every fault."""
     from ..backends.cost.accelergy_text import FILES
-    from .levels_model import levels_stats, lowered, refuse_unread
+    from ..driver.levels_model import levels_stats, lowered, refuse_unread
+    from ..driver.stats import exceeded, json_bytes
     from .show import print_report
-    from .stats import exceeded, json_bytes
 
     machine = load_hierarchy(arguments.arch)
     assert machine is not None
@@ -34,8 +34,8 @@ def run_levels(arguments: argparse.Namespace) -> int:
     costed = None
     with progress("import") as update:
         if arguments.explain or arguments.save_mapping or folder:
-            from .levels import cost_lowered
-            from .levels_stats import levels_document
+            from ..driver.levels import cost_lowered
+            from ..driver.levels_stats import levels_document
 
             model = lowered(arguments.model, machine, taken, update, warn)
             costed = cost_lowered(model, machine, taken, update, warn)
@@ -57,7 +57,7 @@ def run_levels(arguments: argparse.Namespace) -> int:
 
         written.append((arguments.html, html_page(stats, arguments.arch).encode()))
     if arguments.save_mapping and costed is not None:
-        from .levels_mapping import trees_text
+        from ..driver.levels_mapping import trees_text
 
         trees = {layer.name: layer.mapping.tree for layer in costed.layers if layer.mapping is not None}
         written.append((arguments.save_mapping, trees_text(trees).encode()))

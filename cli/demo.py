@@ -26,18 +26,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     import numpy as np
 
+    from ..driver import session
+    from ..driver.values import read_npz, write_values
     from ..frontend.arch_yaml import load_arch
     from ..ir.container import program_parts, read_program
     from ..ir.files import make_folder, save_whole
     from ..passes.pipeline import Options
-    from ..passes.quantise import target_type
+    from ..passes.widths import target_type
     from ..runtime.machine import RunOptions
-    from . import session
     from .compare import check_outputs, parse_tolerance, print_checks
     from .reference import reference_outputs
     from .report import progress
     from .show import print_report
-    from .values import read_npz, write_values
 
     folder = Path(arguments.output)
     arch = load_arch(arguments.arch)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ..backends.cost.module import counted, nameless
+from ..driver.described import Json
+from ..driver.stats import ridge
 from ..ir.arch import Arch
 from ..ir.clock import clock_s
 from ..ir.diagnostics import CompileError
@@ -17,10 +19,8 @@ from ..ir.nest import Nest, main_memory_loops
 from ..passes.map_cache import MapCache
 from ..passes.mapper import STOPPED, Mapper
 from ..passes.mapping import MappingOptions
-from .described import Json
 from .gains import TIME_LIMIT_S, Gains, in_words, print_totals
 from .show import data_bytes
-from .stats import ridge
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +150,8 @@ def explain(stats: Json, module: Module, arch: Arch, found: Gains) -> None:
         print(f"{name}: {layer['bound']}-bound, {of_ridge}")
         if name in hosted:
             print(f"  on the host: {hosted[name].reason}")
+        for reason in dict.fromkeys(nest.reason for nest in nests.get(name, ()) if nest.reason):
+            print(f"  {reason}")
         if layer["busy_cycles"]:
             print(f"  {_limits(layer)}")
         if name in nests:

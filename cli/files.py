@@ -22,7 +22,7 @@ _KINDS = {
     ".dnnx": ("a program", "dnnc run, disasm"),
     ".s": ("assembly text", "dnnc asm"),
     ".npz": ("an archive of arrays", "--inputs of dnnc run, --calibrate of dnnc compile and cost"),
-    ".yaml": ("a description or a mapping", "--arch, --mapping; dnnc arch check"),
+    ".yaml": ("a description, a mapping or a specification", "--arch, --mapping, --prune; dnnc arch check"),
     ".json": ("statistics", "dnnc plot"),
 }
 
@@ -97,6 +97,9 @@ _INPUTS = (
     "arch",
     "calibrate",
     "mapping",
+    "prune",
+    "masks",
+    "precision",
     "inputs",
     "check",
     "statistics",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 
+from ..driver.described import Json
 from ..ir.frozen import dataclass
-from .described import Json
 from .report import print_table
 
 TIME_LIMIT_S = 20.0  # for all variants of all layers, where the user sets none

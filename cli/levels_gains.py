@@ -10,6 +10,8 @@ from dataclasses import replace
 
 from ..backends.cost.levels.cost import LevelCost, cost
 from ..backends.cost.levels.layers import product_layer, vector_layer
+from ..driver.levels import Costed, Key, Layer, key_of
+from ..driver.session import Report, silent
 from ..ir.clock import clock_s
 from ..ir.frozen import dataclass
 from ..ir.hierarchy import FanOut, Hierarchy, Store
@@ -20,8 +22,6 @@ from ..passes.levels.kept import MOST_WORKERS, map_all
 from ..passes.levels.mapper import LevelMapping
 from ..passes.objective import ROUNDING, Objective
 from .gains import TIME_LIMIT_S, Gains
-from .levels import Costed, Key, Layer, key_of
-from .session import Report, silent
 
 _TIME_ALONE = ("bandwidth", "local_bandwidth")  # parts that decide how long a mapping takes, and not what it moves
 _AS_IT_IS = ""  # in the place of a part: the machine of which nothing is doubled

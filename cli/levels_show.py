@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from ..driver.described import Json
+from ..driver.levels import Costed, Layer
+from ..driver.levels_stats import bound
+from ..driver.stats import LATENCY
 from ..ir.loop_tree_text import print_loop_tree
-from .described import Json
 from .gains import Gains, in_words, print_totals
-from .levels import Costed, Layer
-from .levels_stats import bound
-from .stats import LATENCY
 
 
 def explain_levels(stats: Json, costed: Costed, found: Gains) -> None:

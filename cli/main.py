@@ -40,7 +40,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "arch": ("arch", "list, show, check or import architecture descriptions"),
     "validate": ("validate", "published truths rerun: ours, theirs, error and source"),
     "plot": ("plot", "pictures of statistics, as SVG or PNG"),
-    "explore": ("later", "design-space exploration (comes later)"),
+    "explore": ("explore", "search machines and decisions for the best trade-offs; execute the front"),
+    "finetune": ("finetune", "train the weights of a float model for few bits, with PyTorch"),
 }
 
 _USAGE = """\

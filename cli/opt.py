@@ -10,7 +10,7 @@ from .files import refuse_dump_name, refuse_other_kind, refuse_overwriting
 
 _EXAMPLES = """\
 examples:
-  dnnc opt dumps/04-lower.dnnir --passes schedule,allocate -o scheduled.dnnir
+  dnnc opt dumps/05-lower.dnnir --passes schedule,hold,allocate -o scheduled.dnnir
   dnnc opt module.dnnir                          verify only
 
 The machine is the one that the module's header names, or --arch. The module goes to standard output without -o.
@@ -30,13 +30,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
+    from ..driver.session import read_module, transform, with_options
     from ..ir.dump import SUFFIX, write_dump
     from ..ir.printer import print_module
     from ..passes.pipeline import named
     from . import arguments as command_line
     from .report import warn
     from .request import resolved, warn_of_layers
-    from .session import read_module, transform, with_options
 
     refuse_other_kind(arguments.module, (SUFFIX,))
     if arguments.output:

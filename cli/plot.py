@@ -12,6 +12,7 @@ from .files import STANDARD_OUTPUT, refuse_other_kind, refuse_outputs, write_fil
 
 if TYPE_CHECKING:
     from .pages.document import Document
+    from .pages.scene import Scene
 
 _EXAMPLES = """\
 examples:
@@ -21,6 +22,10 @@ examples:
   dnnc plot a.json b.json --kind cycles -o both.svg        side by side, on the same scales
   dnnc plot a.json --kind mapping --layer conv1 -o conv1.svg
   dnnc plot a.json --kind traffic --memory spad -o spad.svg
+  dnnc plot study-explored/study.json -o front.svg          of what `dnnc explore` found: its front
+  dnnc plot a/study.json b/study.json -o both.svg           fronts of several studies, and the front of all of them
+  dnnc plot study.json --kind heatmap --x dim --y spad --figure energy_pj -o map.svg
+  dnnc plot study.json --kind stacked -o energy.svg
 
 SVG needs nothing; PNG needs matplotlib: pip install 'dnnc[plots]'.
 """
@@ -32,31 +37,46 @@ KINDS = {
     "mapping": "the loop nest of a layer, from main memory inwards",
     "scatter": "the mappings of a layer that the mapper evaluated, by cycles and energy",
 }
+STUDY_KINDS = {
+    "front": "points of studies by two objectives (--x, --y: or figures), with their fronts; also as a table",
+    "heatmap": "a figure (--figure) over two variables (--x, --y)",
+    "stacked": "energy of the points of the front, by component",
+}
 _WHERE = {
     "mapping": "those of `dnnc cost` have one for each layer of the accelerator",
     "scatter": "those of `dnnc cost` have them, of layers that the mapper searched for by themselves",
 }
 MOST_DOCUMENTS = 8
+STUDIES = "dnnc.explore/1"  # the schema of what `dnnc explore` writes
+_HELP = "`dnnc cost MODEL --arch A --json F` writes statistics, `dnnc explore` study.json"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    kinds = "\n".join(f"  {name:9} {words}" for name, words in KINDS.items())
-    parser.epilog = f"kinds:\n{kinds}\n\n{_EXAMPLES}"
-    parser.add_argument(
-        "statistics", nargs="+", type=_statistics_file, metavar="STATS.json", help="as --json of cost and run writes"
+    kinds, of_studies = (
+        "\n".join(f"  {name:9} {words}" for name, words in each.items()) for each in (KINDS, STUDY_KINDS)
     )
-    parser.add_argument("--kind", choices=KINDS, default="roofline", help="default: roofline")
+    parser.epilog = f"kinds, of statistics:\n{kinds}\nof studies:\n{of_studies}\n\n{_EXAMPLES}"
+    parser.add_argument(
+        "statistics",
+        nargs="+",
+        type=_statistics_file,
+        metavar="STATS.json",
+        help="as --json of cost and run writes; or study.json, as explore does",
+    )
+    parser.add_argument("--kind", choices=[*KINDS, *STUDY_KINDS], help="default: roofline; of studies: front")
     parser.add_argument(
         "--layer", action="append", default=[], metavar="NAME", help="this layer alone; may be repeated"
     )
     parser.add_argument("--memory", metavar="NAME", help="of --kind roofline or traffic (default: main memory; all)")
+    parser.add_argument("--x", metavar="NAME", help="of studies: the axis across")
+    parser.add_argument("--y", metavar="NAME", help="of studies: the axis upwards")
+    parser.add_argument("--figure", metavar="NAME", help="of --kind heatmap (default: what the first objective names)")
     parser.add_argument("-o", "--output", required=True, metavar="F.svg|F.png", help="- is standard output, as SVG")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from .pages.kinds import picture
+    from .pages.json_reader import read_json, schema_of
     from .pages.raster import png, refuse_without_matplotlib
-    from .pages.reader import read_document
     from .pages.svg import standalone
 
     output = arguments.output
@@ -64,20 +84,43 @@ def run(arguments: argparse.Namespace) -> int:
     if kind not in (".svg", ".png"):
         help = f"for example {Path(output).with_suffix('.svg')}" if Path(output).name else "F.svg or F.png"
         raise CompileError(Diagnostic("the picture's name ends neither in .svg nor in .png", Span(output), help))
-    if arguments.memory is not None and arguments.kind not in ("roofline", "traffic"):
-        message = f"--memory has no effect on --kind {arguments.kind}"
-        raise CompileError(Diagnostic(message, help="leave it out, or --kind roofline or traffic"))
     if len(arguments.statistics) > MOST_DOCUMENTS:
         message = f"{len(arguments.statistics)} documents are too many for one picture"
         raise CompileError(Diagnostic(message, help=f"at most {MOST_DOCUMENTS}"))
     if kind == ".png":
         refuse_without_matplotlib(output)
     refuse_outputs([output], arguments)
-    documents = [read_document(path) for path in arguments.statistics]
-    chosen = _chosen(arguments, documents)
-    scene = picture(arguments.kind, documents, chosen, arguments.memory)
+    values = [(read_json(path, _HELP), path) for path in arguments.statistics]
+    if any(schema_of(value) == STUDIES for value, _ in values):
+        from .plot_studies import study_scene
+
+        scene = study_scene(arguments, values)
+    else:
+        scene = _scene(arguments, values)
     write_files([(output, png(scene, output) if kind == ".png" else standalone(scene).encode())])
     return 0
+
+
+def _scene(arguments: argparse.Namespace, values: Sequence[tuple[object, str]]) -> Scene:
+    """The picture of statistics."""
+    from .pages.kinds import picture
+    from .pages.reader import document_of
+
+    kind = arguments.kind or "roofline"
+    faults = []
+    if kind in STUDY_KINDS:
+        faults.append(Diagnostic(f"--kind {kind} is for studies", help="`dnnc explore STUDY.yaml` writes study.json"))
+    if arguments.memory is not None and kind not in ("roofline", "traffic"):
+        help = "leave it out, or --kind roofline or traffic"
+        faults.append(Diagnostic(f"--memory has no effect on --kind {kind}", help=help))
+    for option in ("x", "y", "figure"):
+        if getattr(arguments, option) is not None:
+            faults.append(Diagnostic(f"--{option} has no effect on --kind {kind}", help="it is for studies"))
+    if faults:
+        raise CompileError(faults)
+    documents = [document_of(value, path) for value, path in values]
+    arguments.kind = kind
+    return picture(kind, documents, _chosen(arguments, documents), arguments.memory)
 
 
 def _statistics_file(path: str) -> str:

@@ -11,6 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..driver.decisions import LEGAL, Options, refuse_unread
+from ..driver.described import Json
+from ..driver.kept_stats import KeptStats
+from ..driver.options import pass_options
+from ..driver.session import ORDER, Report, cost_document, dump_name, loaded, model_inputs, silent, transform
+from ..driver.stats import with_points
 from ..ir.arch import Arch
 from ..ir.diagnostics import CompileError, Diagnostic
 from ..ir.dump import SUFFIX
@@ -21,20 +27,15 @@ from ..passes.mapping import MappingOptions, Pin
 from ..passes.pipeline import Options as PassOptions
 from ..passes.pipeline import Pass, named, remaining
 from . import arguments as command_line
-from .decisions import LEGAL, Options, refuse_unread
-from .described import Json
 from .files import refuse_overwriting
-from .kept_stats import KeptStats
-from .options import pass_options
 from .report import progress, warn
-from .session import ORDER, ModelInputs, Report, cost_document, dump_name, loaded, silent, transform
-from .stats import with_points
 
 MOST_NAMED = 4  # layers, in a warning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ..backends.cost.blocks_held import Masks
     from ..frontend.network import Network
 
 
@@ -128,17 +129,7 @@ def _asked(
 ) -> _Asked:
     # A dump takes no samples any more; that is told before they are looked for.
     data, data_file = (None, "") if model.endswith(SUFFIX) else samples(options.calibrate)
-    given = ModelInputs(
-        batch_size=options.batch_size,
-        shapes=options.shapes,
-        calibration=data,
-        calibration_file=data_file,
-        method=options.calibration,
-        bias_correction=options.bias_correction,
-        seed=options.seed,
-        time_limit_s=options.time_limit_s,
-        network=network,
-    )
+    given = model_inputs(options, data, data_file, network)
 
     def decide(header: Header) -> PassOptions:
         return resolved(options, header, model, passes, dump_dir)
@@ -170,6 +161,23 @@ def warn_of_layers(module: Module, arch: Arch, options: Options, pins: Sequence[
         more = ", ..." if len(refused) > MOST_NAMED else ""
         if refused:
             warn(f"im2col stays implicit in {len(refused)} layers: {names}{more}")
+    if options.prune is not None:
+        _warn_of_pruning(nests, warn)
+
+
+def _warn_of_pruning(nests: Sequence[Nest], warn: Report) -> None:
+    """Which layers were meant by all and are not pruned, and where sums do not mean what they do behind a ReLU."""
+    from ..passes.block_prune import NOT_PRUNED, SIGNED
+
+    left_out = [(each.name, each.reason.partition(NOT_PRUNED)[2]) for each in nests if NOT_PRUNED in each.reason]
+    signed = [each.name for each in nests if each.prune is not None and SIGNED in each.reason]
+    for names, told in (
+        ([f"{name} ({why})" for name, why in left_out], "--prune leaves out"),
+        (signed, f"{SIGNED}, where --prune tests them, in"),
+    ):
+        if names:
+            listed = f"{', '.join(names[:MOST_NAMED])}{', ...' if len(names) > MOST_NAMED else ''}"
+            warn(f"{told} {len(names)} layer{'s' * (len(names) > 1)}: {listed}")
 
 
 def _warn_of_time(module: Module, time_limit_s: float, count: int, warn: Report) -> None:
@@ -225,7 +233,7 @@ def samples(given: str | PathLike[str] | Mapping[str, Any] | None) -> tuple[Mapp
         return None, ""
     if not isinstance(given, str | PathLike):
         return {name: np.asarray(values) for name, values in given.items()}, ""
-    from .values import read_npz
+    from ..driver.values import read_npz
 
     return read_npz(Path(given)), fspath(given)
 
@@ -248,9 +256,9 @@ def prepared_stats(arguments: argparse.Namespace, pictured: bool) -> Json:
         return costed_model(*words, passes=_passes(arguments), report=_reporter(update), warn=warn, pictured=pictured)
 
 
-def pictured_stats(arguments: argparse.Namespace, module: Module, arch: Arch) -> Json:
+def pictured_stats(arguments: argparse.Namespace, module: Module, arch: Arch, masks: Masks | None = None) -> Json:
     """The statistics of a module that `prepare` made, with points for pictures."""
-    stats = cost_document(module, arch)
+    stats = cost_document(module, arch, masks)
     with progress("") as update:
         mapping = pass_options(command_line.options(arguments), module.header, arguments.model).mapping
         return with_points(stats, evaluated_points(module, arch, mapping, _reporter(update)), arch)

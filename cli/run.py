@@ -14,6 +14,7 @@ examples:
   dnnc run model.dnnx --inputs inputs.npz --outputs outputs.npz
   dnnc run model.dnnx --inputs inputs.npz --check model.onnx               against onnxruntime, on the same inputs
   dnnc run model.dnnx --inputs folder --check model.onnx --tolerance range:0.01
+  dnnc run model.dnnx --inputs inputs.npz --save-masks masks.npz           which blocks were pruned, for `dnnc cost`
   dnnc run model.dnnx --inputs inputs.npz --trace trace.json               open it in https://ui.perfetto.dev
 """
 
@@ -37,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="exact, absolute:X, relative:X or range:X; default: the program's own. A range is the greatest less the"
         " least value of the reference output, or the magnitude of that value where all are equal",
     )
-    parser.add_argument("--save-masks", metavar="F", help="masks of zero blocks (comes later)")
+    parser.add_argument("--save-masks", metavar="F", help="which blocks each layer kept, for `dnnc cost --masks F`")
     parser.add_argument("--time-limit", type=seconds, metavar="S", default=600.0, help="default: 600")
     parser.add_argument(
         "--memory-limit",
@@ -50,18 +51,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from ..driver import session
+    from ..driver.stats import json_bytes
+    from ..driver.values import npz_parts, program_inputs, refuse_npz, write_values
     from ..ir.container import read_program
+    from ..ir.program import NO_TOLERANCE
     from ..runtime.machine import RunOptions
-    from . import session
     from .compare import check_outputs, parse_tolerance, print_checks
     from .reference import reference_outputs
     from .report import progress, words_beside
     from .show import print_report
-    from .stats import json_bytes
-    from .values import npz_parts, program_inputs, refuse_npz, write_values
 
-    if arguments.save_masks:
-        raise CompileError(Diagnostic("`--save-masks` comes later: block pruning is not built yet"))
     if arguments.tolerance and not arguments.check:
         raise CompileError(
             Diagnostic("--tolerance is not used without --check", help="name the model: --check MODEL.onnx")
@@ -70,11 +70,14 @@ def run(arguments: argparse.Namespace) -> int:
         help = "onnxruntime runs the model itself: give the .onnx file that this program was compiled from"
         refuse_other_kind(arguments.check, (".onnx",), help)
     archive = arguments.outputs if (arguments.outputs or "").endswith(".npz") else None
-    refuse_outputs([arguments.json, arguments.trace, archive], arguments)
+    refuse_outputs([arguments.json, arguments.trace, archive, arguments.save_masks], arguments)
     if arguments.outputs and not archive:
         refuse_overwriting([arguments.outputs], arguments)
     program = read_program(arguments.program)
-    tolerance = parse_tolerance(arguments.tolerance or program.tolerance)
+    if arguments.check and not arguments.tolerance and program.tolerance == NO_TOLERANCE:
+        message = "the program was compiled at fewer than 8 bits, for which no tolerance is claimed"
+        raise CompileError(Diagnostic(message, help="say what it is held to: --tolerance range:0.2, for example"))
+    tolerance = parse_tolerance(arguments.tolerance or (program.tolerance if arguments.check else "exact"))
     inputs = program_inputs(arguments.inputs, program)
     options = RunOptions(
         time_limit_s=arguments.time_limit,
@@ -84,6 +87,9 @@ def run(arguments: argparse.Namespace) -> int:
     )
     with progress(f"run {program.instruction_count} instructions"):
         result, stats = session.run(program, inputs, options)
+    if arguments.save_masks and not result.masks:
+        message = "--save-masks has nothing to write: the program prunes no blocks"
+        raise CompileError(Diagnostic(message, help="compile it with --prune, or leave the option out"))
     checks = None
     if arguments.check:
         with progress("onnxruntime"):
@@ -101,8 +107,10 @@ def run(arguments: argparse.Namespace) -> int:
         files.append((archive, npz_parts(result.outputs)))
     elif arguments.outputs:
         write_values(arguments.outputs, result.outputs)
+    if arguments.save_masks:
+        files.append((arguments.save_masks, npz_parts(result.masks)))
     write_files(files)
-    with words_beside(arguments.json, arguments.trace):
+    with words_beside(arguments.json, arguments.trace, arguments.save_masks):
         if arguments.json != STANDARD_OUTPUT:
             print_report(stats)
         if arguments.races:

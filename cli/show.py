@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from ..driver.described import Json
+from ..driver.stats import HOST_PRICE, HOST_RATE
 from ..ir.arch import MAIN_MEMORY
-from .described import Json
 from .report import print_table
-from .stats import HOST_PRICE, HOST_RATE
 
 LAYER_COLUMNS = (
     "layer",
@@ -53,6 +53,37 @@ def _layer_rows(stats: Json) -> list[list[object]]:
         ]
         for layer in stats["layers"]
     ]
+
+
+BLOCK_COLUMNS = (
+    "layer",
+    "blocks",
+    "already zero",
+    "made zero",
+    "held",
+    "MACs skipped",
+    "bytes saved",
+    "cycles saved",
+    "energy saved uJ",
+)
+
+
+def block_rows(stats: Json) -> list[list[object]]:
+    """Layers that test blocks or leave any out. What it saves is known of a cost with masks: against the same layer
+    with every block kept, on the same machine."""
+    rows: list[list[object]] = []
+    for layer in stats["layers"]:
+        blocks, other = layer.get("blocks"), layer.get("unskipped")
+        saved: list[object] = [None, None, None]
+        if other is not None:
+            energy = other["energy_pj"]
+            saved = [other["bus_bytes"] - data_bytes(layer), other["cycles"] - layer["cycles"]]
+            saved.append(None if energy is None else (energy - sum(layer["energy_pj"].values())) / 1e6)
+        if blocks is None and not layer["macs_skipped"] and not saved[0]:
+            continue
+        counted = [None] * 4 if blocks is None else [blocks[key] for key in ("seen", "already_zero", "created", "held")]
+        rows.append([layer["name"], *counted, layer["macs_skipped"], *saved])
+    return rows
 
 
 def dram_bytes(layer: Json) -> int:
@@ -126,6 +157,9 @@ def print_report(stats: Json, arch_given: str | None = None) -> None:
     """Layers, then totals. `arch_given` is the machine as it was asked for: a bundled name or a file."""
     print_table(*layer_table(stats), title_of(stats, arch_given))
     print()
+    if rows := block_rows(stats):
+        print_table(BLOCK_COLUMNS, rows, f"Blocks, {stats['provenance']['blocks']}")
+        print()
     for name, value in total_rows(stats):
         print(f"{name:14}{value}")
     for note in (host_note(stats), pinned_note(stats)):

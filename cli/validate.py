@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..driver.json_text import json_text
 from ..ir.diagnostics import CompileError, Diagnostic, Span, closest
-from .json_text import json_text
 from .report import print_table, progress, words_beside
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from ..ir.arch import Arch, AreaRow, EnergyRow, LeakageRow
+from ..ir.arch import BLOCK_CACHE, BLOCK_UNIT, Arch, AreaRow, EnergyRow, LeakageRow
 from ..ir.diagnostics import CompileError
 from ..ir.files import read_text_bounded
 from . import components
@@ -17,7 +17,7 @@ from .price_rows import area_rows, energy_rows, leakage_rows, own_rows, renamed
 from .yaml_reader import LARGEST_BYTES, Fields
 
 _NODES = ("memory_technology_nm", "logic_technology_nm")
-_NAME_OF_COMPONENT = re.compile(r"memories(\[\d+\](\.name)?)?|vector|host")
+_NAME_OF_COMPONENT = re.compile(r"memories(\[\d+\](\.name)?)?|vector|block_unit|host")
 
 
 def _priced(arch: Arch) -> dict[str, tuple[str, ...]]:
@@ -30,6 +30,11 @@ def _priced(arch: Arch) -> dict[str, tuple[str, ...]]:
     }
     if arch.vector is not None:
         actions["vector"] = ("op",)
+    if arch.block_unit is not None:
+        actions[BLOCK_UNIT] = ("element", "block")
+        actions[BLOCK_CACHE] = ("read_entry", "write_entry")
+    if arch.converter is not None:
+        actions["converter"] = ("element",)
     for number, memory in enumerate(arch.memories):
         actions[memory.name] = ("read_word", "write_word") if number else ("read_bit", "write_bit")
     return actions
@@ -130,7 +135,7 @@ def _own_rows(tables: Tables, arch: Arch, section: Fields) -> list[components.Fi
 
 def _can_price(top: Fields) -> bool:
     """Whether everything is sound whose prices follow from tables, or must be given."""
-    units = ("array", "memories", "components", "vector")
+    units = ("array", "memories", "components", "vector", "block_unit")
     return not any(name.partition(".")[0].partition("[")[0] in units for name in top.faults.wrong | top.faults.unsound)
 
 

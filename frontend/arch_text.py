@@ -42,7 +42,7 @@ def hierarchy_source(name_or_path: str) -> tuple[str, str] | None:
 def normalised_text(arch: Arch) -> str:
     """The one spelling of a machine: keys in schema order, base units, rows resolved."""
     lines = [f"name: {arch.name}", f"kind: {arch.kind}", f"clock_hz: {arch.clock_hz}"]
-    for key in ("array", "dma", "queues", "vector", "post", "host"):
+    for key in ("array", "dma", "queues", "vector", "post", "block_unit", "converter", "host"):
         if (unit := getattr(arch, key)) is not None:
             lines += [f"{key}:", *(f"  {line}" for line in _spelled(unit) if not line.endswith(": null"))]
     for section in ("memories", "energy", "area", "leakage"):

@@ -13,7 +13,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from ..ir.arch import MAIN_MEMORY, Arch, Array, Dma, Host, Memory, Place, PostUnit, Queues, VectorUnit
+from ..ir.arch import (
+    BLOCK_CACHE,
+    BLOCK_UNIT,
+    MAIN_MEMORY,
+    Arch,
+    Array,
+    BlockUnit,
+    Converter,
+    Dma,
+    Host,
+    Memory,
+    Place,
+    PostUnit,
+    Queues,
+    VectorUnit,
+)
+from ..ir.blocks import CRITERIA
 from ..ir.diagnostics import CompileError, Diagnostic, Span, closest
 from ..ir.files import read_text_bounded
 from ..ir.program import BODY_CODES, POST_CODES
@@ -32,7 +48,10 @@ _LOCAL_BYTES = 1 << 32
 _MAIN_BYTES = 1 << 47
 _LARGEST_SIDE = 4096
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
-_RESERVED = ("array", "vector", "post", "host", "control", "dma", "leakage")
+_RESERVED = (
+    *("array", "vector", "post", "converter", "host", "control", "dma", "leakage"),
+    *(BLOCK_UNIT, BLOCK_CACHE),
+)
 _T = TypeVar("_T")
 _TYPE_RANGE = re.compile(r"([iu])(\d{1,2})\.\.([iu])(\d{1,2})")
 
@@ -144,10 +163,12 @@ def _read(top: Fields) -> Arch:
         ),
         host=_section(top, "host", read_host, Host(1)),
         vector=_section(top, "vector", _vector, None) if top.has("vector") else None,
+        converter=_section(top, "converter", _converter, None) if top.has("converter") else None,
         energy=(),
         area=(),
         text="",
         digest="",
+        block_unit=_section(top, "block_unit", _block_unit, None) if top.has("block_unit") else None,
     )
 
 
@@ -259,11 +280,39 @@ def _vector(fields: Fields) -> VectorUnit:
     )
 
 
+def _block_unit(fields: Fields) -> BlockUnit:
+    return BlockUnit(
+        _lanes(fields),
+        fields.words("criteria", CRITERIA, CRITERIA),
+        fields.integer("entries", 1, 1 << 24, example="8192"),
+        fields.integer("entry_bits", 1, 64, example="16"),
+        fields.integer("tables", 1, 256, 1),
+    )
+
+
+def _converter(fields: Fields) -> Converter:
+    least = fields.integer("least_bits", 2, 16, 2)
+    most = fields.integer("most_bits", 2, 16, 16)
+    if least > most:
+        fields.fault("least_bits", f"widths from {least} to {most} bits", "at most `most_bits`")
+    return Converter(
+        _lanes(fields),
+        least,
+        most,
+        fields.integer("latency_cycles", 0, 10**6, 0),
+        fields.integer("switch_cycles", 0, 10**6, 0),
+    )
+
+
 def _check(arch: Arch, top: Fields) -> None:
     """What must hold between values: a machine that no program can use is refused here, with the reason. Sections in
     which a value alone is wrong have stand-ins and are left out."""
     _check_array(arch, top)
     _check_dma(arch, top)
+    _check_block_unit(arch, top)
+    if arch.converter is not None and "array" not in top.faults.unsound and arch.array.accumulator.is_integer:
+        help = "`array: {accumulator: f32}`, or no converter: integers need none"
+        top.fault("converter", f"a number converter in front of sums in {arch.array.accumulator}", help)
     names = [memory.name for memory in arch.memories]
     nodes = top.node.entries.get("memories")
     spans = [item.span for item in nodes.items] if isinstance(nodes, ListNode) else []
@@ -321,6 +370,22 @@ def _check_dma(arch: Arch, top: Fields) -> None:
         )
 
 
+def _check_block_unit(arch: Arch, top: Fields) -> None:
+    unit = arch.block_unit
+    section = top.node.entries.get("block_unit")
+    if unit is None or not isinstance(section, MapNode) or {"array", "block_unit"} & top.faults.unsound:
+        return
+    fields = Fields(section, top.faults, "block_unit")
+    if all(each.is_float for each in (*arch.array.inputs, *arch.array.weights)):
+        fields.faults.add(
+            "the array takes floats alone, and blocks are cut from codes", section.span, "no `block_unit`"
+        )
+    if unit.tables > unit.entries:
+        fields.fault(
+            "tables", f"{unit.entries} entries are no {unit.tables} tables", f"at most {unit.entries}, one entry each"
+        )
+
+
 def _sound(top: Fields, number: int) -> bool:
     return f"memories[{number}]" not in top.faults.unsound
 
@@ -357,12 +422,12 @@ def _check_words(arch: Arch, top: Fields, spans: list[Span]) -> None:
         widest = 1
         if {"input", "weight"} & set(memory.holds):
             read = (*arch.array.inputs, *arch.array.weights, *(arch.vector.inputs if arch.vector else ()))
-            widest = max((each.bytes for each in read), default=1)
+            widest = max((each.container_bytes for each in read), default=1)
         if {"bias", "aux"} & set(memory.holds):
             widest = max(widest, 4)
         if "output" in memory.holds:
-            widest = max(widest, arch.array.accumulator.bytes)
-            needed = arch.array.cols * arch.array.accumulator.bytes
+            widest = max(widest, arch.array.accumulator.container_bytes)
+            needed = arch.array.cols * arch.array.accumulator.container_bytes
             if memory.capacity_bytes < needed:
                 top.faults.add(
                     f"{memory.name!r} has {memory.capacity_bytes} bytes; one row of results takes {needed}",

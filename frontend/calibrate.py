@@ -11,8 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import field, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -23,22 +23,14 @@ from onnx import TensorProto
 
 from ..ir.diagnostics import CompileError, ensure, wants_memory
 from ..ir.frozen import dataclass
+from ..ir.histogram import Histogram, Range
+from ..ir.precision import METHODS
 from .evaluate import Session, create_session, onnxruntime_message
-from .histogram import Histogram, Range
 from .importer import ImportOptions, prepare
 from .macs import node_macs
 from .network import SPELLINGS, Network, serialised
 from .samples import Array, Feed, check_samples, feeds, fits, row_wise
 
-# How ranges follow from what was seen; `percentile` alone is percentile:99.99.
-METHODS: dict[str, Callable[[Histogram], Range]] = {
-    "minmax": Histogram.extremes,
-    "percentile": lambda seen: seen.percentile(99.99),
-    "percentile:99.9": lambda seen: seen.percentile(99.9),
-    "percentile:99.99": lambda seen: seen.percentile(99.99),
-    "entropy": Histogram.entropy,
-    "mse": Histogram.mean_square,
-}
 # Samples that run together where the batch axis is symbolic.
 LARGEST_BATCH = 16
 # Made-up samples take at most this much room, all inputs together, as they are drawn (8 bytes an element).
@@ -53,14 +45,29 @@ CHILD_BYTES = 3 << 29
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """Of every float32 value by name its range; of those that were asked for also the mean over the leading axis and
-    all samples, where the shape of the rest stays the same. (Where samples are no rows of a value, the runs of a last
-    batch that earlier samples fill up are left out of its mean.) Of a value that is not finite everywhere,
-    the range is that of the rest, there is no mean, and `left_out` says how often it is not."""
+    """Of every float32 value by name what was seen, from which `method` makes a range for any width; of those that were
+    asked for also the mean over the leading axis and all samples, where the shape of the rest stays the same. (Where
+    samples are no rows of a value, the runs of a last batch that earlier samples fill up are left out of its mean.) Of
+    a value that is not finite everywhere, the range is that of the rest, there is no mean, and `left_out` says how
+    often it is not."""
 
-    ranges: dict[str, Range]
+    histograms: Mapping[str, Histogram]
     means: dict[str, Array]
     left_out: dict[str, int]
+    method: str
+    _known: dict[tuple[str, int, bool], Range] = field(default_factory=dict, compare=False, repr=False)
+
+    def range_for(self, name: str, bits: int, symmetric: bool) -> Range | None:
+        """The range of a value for codes of so many bits; None of a value that was not seen."""
+        key = (name, bits, symmetric)
+        if key not in self._known and name in self.histograms:
+            self._known[key] = self.histograms[name].range_for(self.method, bits, symmetric)
+        return self._known.get(key)
+
+    @property
+    def ranges(self) -> dict[str, Range]:
+        """Those of all values for 8 bits with a zero point."""
+        return {name: seen.range_for(self.method, 8) for name, seen in self.histograms.items()}
 
 
 def calibrate(
@@ -71,8 +78,10 @@ def calibrate(
     averaged: Collection[str] = (),
     source: str = "",
     network: Network | None = None,
+    divided: Mapping[str, Array] | None = None,
 ) -> Observed:
-    """Ranges of every float32 value of the model, and means of those in `averaged`, over all samples of `data`.
+    """What every float32 value of the model was, and means of those in `averaged`, over all samples of `data`. Those in
+    `divided` are taken divided by what is there, which broadcasts to them.
 
     `data` has an array per input; its first axis counts samples, whose shape is the input's without its leading axis,
     or the input's whole shape. `method` is one of METHODS: minmax (what was seen), percentile (less the outermost
@@ -86,12 +95,17 @@ def calibrate(
     network = network or prepare(path, options)
     check_samples(network, data, source)
     if not _bounded(network):
-        return _calibrate_in_child(network, data, method, options, averaged)
-    return calibrate_here(network, data, method, options, averaged)
+        return _calibrate_in_child(network, data, method, options, averaged, divided or {})
+    return calibrate_here(network, data, method, options, averaged, divided or {})
 
 
 def calibrate_here(
-    network: Network, data: Mapping[str, Array], method: str, options: ImportOptions, averaged: Collection[str]
+    network: Network,
+    data: Mapping[str, Array],
+    method: str,
+    options: ImportOptions,
+    averaged: Collection[str],
+    divided: Mapping[str, Array],
 ) -> Observed:
     """`calibrate` in this process, whatever the model; `options` are those that it was prepared with.
 
@@ -103,12 +117,11 @@ def calibrate_here(
         wide = _widened(network.path, options, larger)
         if wide is not None and all(fits(wide, name, data[name]) for name in wide.inputs):
             network = wide
-    histograms, means = _observe(network, data, method != "minmax", frozenset(averaged), deadline)
+    histograms, means = _observe(network, data, method != "minmax", frozenset(averaged), divided, deadline)
     left_out = {name: seen.non_finite for name, seen in histograms.items() if seen.non_finite}
     _refuse_no_range(network, [name for name in left_out if histograms[name].empty])
-    ranges = {name: METHODS[method](seen) for name, seen in histograms.items()}
     kept = {name: mean.value() for name, mean in means.items() if mean.rows and name not in left_out}
-    return Observed(ranges, kept, left_out)
+    return Observed(histograms, kept, left_out, method)
 
 
 def _refuse_no_range(network: Network, names: Sequence[str]) -> None:
@@ -174,7 +187,12 @@ class _Mean:
 
 
 def _observe(
-    network: Network, data: Mapping[str, Array], bins: bool, averaged: Collection[str], deadline: float
+    network: Network,
+    data: Mapping[str, Array],
+    bins: bool,
+    averaged: Collection[str],
+    divided: Mapping[str, Array],
+    deadline: float,
 ) -> tuple[dict[str, Histogram], dict[str, _Mean]]:
     """A histogram of every float value and the mean of those in `averaged`; the values are asked for in groups that
     fit into memory."""
@@ -190,6 +208,8 @@ def _observe(
 
     def see(feed: Feed, name: str, values: Array) -> None:
         unseen = feed.unseen(values)
+        if name in divided:
+            unseen = unseen / divided[name]
         histograms[name].add(unseen, bins=bins)
         # Where samples are no rows, those that fill up the last batch would weigh twice.
         if name in means and (len(unseen) == feed.new or not feed.is_filled_up):
@@ -257,6 +277,7 @@ class Job:
     path: str
     method: str
     averaged: list[str]
+    divided: list[str]
     batch_size: int | None
     shapes: dict[str, list[int]]
     time_limit_s: float
@@ -264,13 +285,19 @@ class Job:
 
 
 def _calibrate_in_child(
-    network: Network, data: Mapping[str, Array], method: str, options: ImportOptions, averaged: Collection[str]
+    network: Network,
+    data: Mapping[str, Array],
+    method: str,
+    options: ImportOptions,
+    averaged: Collection[str],
+    divided: Mapping[str, Array],
 ) -> Observed:
     model_bytes = sum(value.array.nbytes for value in network.constants.values())
     job = Job(
         path=str(network.path.resolve()),
         method=method,
         averaged=list(averaged),
+        divided=list(divided),
         batch_size=options.batch_size,
         shapes={name: list(shape) for name, shape in options.shapes.items()},
         time_limit_s=options.time_limit_s,
@@ -280,6 +307,7 @@ def _calibrate_in_child(
         place = Path(folder)
         (place / "job.json").write_text(json.dumps({name: getattr(job, name) for name in Job.__slots__}))
         arrays: dict[str, Any] = {f"input{index}": data[name] for index, name in enumerate(network.inputs)}
+        arrays |= {f"divided{index}": array for index, array in enumerate(divided.values())}
         np.savez(place / "data.npz", **arrays)
         (place / "names.json").write_text(json.dumps(network.inputs))
         # -P: modules are never taken from the folder that dnnc happens to be called in.
@@ -303,10 +331,13 @@ def _calibrate_in_child(
         result = json.loads(answer.read_text())
         if "faults" in result:
             raise CompileError([network.fault(message, help) for message, help in result["faults"]])
-        with np.load(place / "means.npz", allow_pickle=False) as stored:
+        with np.load(place / "seen.npz", allow_pickle=False) as stored:
             means = {name: stored[f"mean{index}"] for index, name in enumerate(result["averaged"])}
-    ranges = {name: (low, high) for name, (low, high) in result["ranges"].items()}
-    return Observed(ranges, means, result["left_out"])
+            histograms = {
+                name: Histogram(*ends, *stored.get(f"bins{index}", ()))
+                for index, (name, ends) in enumerate(result["seen"].items())
+            }
+    return Observed(histograms, means, result["left_out"], method)
 
 
 # -- data that nobody gave --------------------------------------------------------------------------------------

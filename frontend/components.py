@@ -6,11 +6,25 @@ lanes) are those of the machine itself. The actions are those of specs/counts.md
 
 from __future__ import annotations
 
-from ..ir.arch import Arch, AreaRow, Array, EnergyRow, LeakageRow, Memory, PostUnit, VectorUnit
+from ..ir.arch import (
+    BLOCK_CACHE,
+    BLOCK_UNIT,
+    Arch,
+    AreaRow,
+    Array,
+    BlockUnit,
+    Converter,
+    EnergyRow,
+    LeakageRow,
+    Memory,
+    PostUnit,
+    VectorUnit,
+)
+from ..ir.blocks import BLOCK_LIMIT, THRESHOLD_LIMIT
 from ..ir.frozen import dataclass
 from ..ir.program import INSTRUCTION_BYTES
 from ..ir.types import ElementType
-from .components_logic import adder, float_mac, float_multiply, mac, part, register
+from .components_logic import adder, comparator, float_mac, float_multiply, mac, part, register
 from .components_memory import dram_bit, local_memory
 from .components_price import Price, total
 from .components_tables import Tables
@@ -40,6 +54,10 @@ def figures(arch: Arch, choice: Choice) -> list[Figures]:
     found = [array(arch.array, choice), post(arch.post, choice), host(choice), control(choice)]
     if arch.vector is not None:
         found.append(vector(arch.vector, choice))
+    if arch.block_unit is not None:
+        found += block_unit(arch.block_unit, arch.array, choice)
+    if arch.converter is not None:
+        found.append(converter(arch.converter, choice))
     found.append(dram(arch.main, choice))
     return found + [memory(each, choice) for each in arch.local]
 
@@ -96,6 +114,59 @@ def post(unit: PostUnit, choice: Choice) -> Figures:
     return _unit(
         "post", "element", total(adder(32, *where), float_multiply("f32", *where), adder(32, *where)), unit.lanes
     )
+
+
+def block_unit(unit: BlockUnit, array: Array, choice: Choice) -> list[Figures]:
+    """The unit that prunes blocks, and its cache of positions.
+
+    An element takes the subtraction of its zero point, an adder of the tree that is wide enough for the greatest block,
+    and a comparison (for `max_abs`). A block takes the comparison with a threshold; there are two of these, so that
+    the next layer's is written while this one's holds. An entry of the cache is read or written as a whole.
+    """
+    where = (choice.logic_nm, choice.tables)
+    bits = 1 + max(each.bits for each in (*array.inputs, *array.weights) if each.is_integer)
+    threshold_bits = THRESHOLD_LIMIT.bit_length()
+    lane = total(adder(bits, *where), adder(bits + BLOCK_LIMIT.bit_length() - 1, *where), comparator(bits, *where))
+    decision, threshold = comparator(threshold_bits, *where), register(threshold_bits, *where)
+    element = _unit(BLOCK_UNIT, "element", lane, unit.lanes)
+    block = _unit(BLOCK_UNIT, "block", total(decision, threshold), 1)
+    registers = _unit(BLOCK_UNIT, "threshold", threshold, 1)
+    cache = local_memory(unit.entries * unit.entry_bits, unit.entry_bits, 1, 1, choice.memory_nm, choice.tables)
+    accesses = (("read_entry", cache.read_pj), ("write_entry", cache.write_pj))
+    return [
+        Figures((*element.energy, *block.energy), *_together(element, block, registers)),
+        Figures(
+            tuple(EnergyRow(BLOCK_CACHE, action, _rounded(energy), cache.described) for action, energy in accesses),
+            AreaRow(BLOCK_CACHE, _known(cache.area_um2), cache.described),
+            LeakageRow(BLOCK_CACHE, _known(cache.leakage_mw), cache.described),
+        ),
+    ]
+
+
+def _together(*parts: Figures) -> tuple[AreaRow, LeakageRow]:
+    """Area and leakage of parts of one component. What is not known of a part is not of the whole."""
+    areas = [each.area for each in parts if each.area is not None]
+    leakages = [each.leakage for each in parts if each.leakage is not None]
+    um2, mw = [each.area_um2 for each in areas], [each.leakage_mw for each in leakages]
+    return (
+        AreaRow(
+            areas[0].component,
+            None if None in um2 else _rounded(sum(each for each in um2 if each is not None)),
+            "; ".join(each.source for each in areas),
+        ),
+        LeakageRow(
+            leakages[0].component,
+            None if None in mw else _rounded(sum(each for each in mw if each is not None)),
+            "; ".join(each.source for each in leakages),
+        ),
+    )
+
+
+def converter(unit: Converter, choice: Choice) -> Figures:
+    """One element in one direction: a float32 multiplication by its scale and an addition of its zero point, in lanes
+    of both directions (assumed: shifters and the buffers that pack and unpack come on top)."""
+    where = (choice.logic_nm, choice.tables)
+    return _unit("converter", "element", total(float_multiply("f32", *where), adder(32, *where)), 2 * unit.lanes)
 
 
 def host(choice: Choice) -> Figures:

@@ -43,13 +43,18 @@ class Graph:
 
     def node_name(self, wanted: str) -> str:
         """A unique name for a layer: the first part of a fused name, without characters that need quoting."""
-        plain = re.sub(r"[^A-Za-z0-9_./:-]+", "_", wanted.split(";", maxsplit=1)[0]).strip("_/:.-")[:80] or "node"
+        plain = plain_name(wanted)
         name, count = plain, 1
         while name in self.node_names:
             count += 1
             name = f"{plain}.{count}"
         self.node_names.add(name)
         return name
+
+
+def plain_name(wanted: str) -> str:
+    """The name that a layer has after an ONNX node, where no other has it."""
+    return re.sub(r"[^A-Za-z0-9_./:-]+", "_", wanted.split(";", maxsplit=1)[0]).strip("_/:.-")[:80] or "node"
 
 
 class Draft:

@@ -27,15 +27,20 @@ def main(folder: Path) -> int:
     names = json.loads((folder / "names.json").read_text())
     with np.load(folder / "data.npz", allow_pickle=False) as stored:
         data = {name: stored[f"input{index}"] for index, name in enumerate(names)}
+        divided = {name: stored[f"divided{index}"] for index, name in enumerate(job["divided"])}
     options = ImportOptions(
         job["batch_size"], {name: tuple(shape) for name, shape in job["shapes"].items()}, job["time_limit_s"]
     )
     try:
         network = prepare(Path(job["path"]), options)
-        observed = calibrate_here(network, data, job["method"], options, job["averaged"])
-        means: dict[str, Any] = {f"mean{index}": mean for index, mean in enumerate(observed.means.values())}
-        np.savez(folder / "means.npz", **means)
-        found = {"ranges": observed.ranges, "averaged": list(observed.means), "left_out": observed.left_out}
+        observed = calibrate_here(network, data, job["method"], options, job["averaged"], divided)
+        arrays: dict[str, Any] = {f"mean{index}": mean for index, mean in enumerate(observed.means.values())}
+        for index, seen in enumerate(observed.histograms.values()):
+            if seen.span:  # of extremes alone there are no bins
+                arrays[f"bins{index}"] = np.stack([seen.negative, seen.positive])
+        np.savez_compressed(folder / "seen.npz", **arrays)
+        ends = {name: seen.ends for name, seen in observed.histograms.items()}
+        found = {"seen": ends, "averaged": list(observed.means), "left_out": observed.left_out}
         answer = json.dumps(found)
     except CompileError as error:
         answer = json.dumps({"faults": [(each.message, each.help) for each in error.diagnostics]})

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from ..ir.diagnostics import CompileError, Diagnostic, Span, close_match, closest, near
 from ..ir.frozen import dataclass
+from ..ir.quantities import UNITS
 from .yaml_events import Event, KeptYaml, events_of
 
 LARGEST_BYTES = 256 * 1024
@@ -26,18 +27,6 @@ Scalar = int | float | bool | str | None
 _INTEGER = re.compile(r"[-+]?[0-9][0-9_]*|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?([0-9][0-9_]*\.[0-9]*|\.[0-9]+|[0-9][0-9_]*)([eE][-+]?[0-9]+)?")
 _QUANTITY = re.compile(r"([0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,2})?)\s*([A-Za-z/0-9]+)")
-
-_BYTES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12} | {
-    f"{prefix}iB": 1 << (10 * power) for power, prefix in enumerate("KMGT", 1)
-}
-# The ending of a key says its unit; these are the spellings that its value may carry instead of a bare number.
-UNITS: dict[str, dict[str, Fraction]] = {
-    "_bytes_per_second": {f"{unit}/s": Fraction(factor) for unit, factor in _BYTES.items()},
-    "_bytes": {unit: Fraction(factor) for unit, factor in _BYTES.items()},
-    "_hz": {"Hz": Fraction(1), "kHz": Fraction(10**3), "MHz": Fraction(10**6), "GHz": Fraction(10**9)},
-    "_pj": {"fJ": Fraction(1, 1000), "pJ": Fraction(1), "nJ": Fraction(1000)},
-    "_um2": {"um2": Fraction(1), "mm2": Fraction(10**6)},
-}
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from .frozen import dataclass
 from .types import ElementType
 
 MAIN_MEMORY = "dram"  # the name of the outermost memory of every machine
+BLOCK_UNIT, BLOCK_CACHE = "block_unit", "block_cache"  # components: what tests blocks, and its cache of positions
 
 
 class Place(NamedTuple):
@@ -99,6 +100,32 @@ class PostUnit:
 
 
 @dataclass(frozen=True, slots=True)
+class BlockUnit:
+    """The unit in the store path that prunes blocks: its adder tree takes `lanes` elements a cycle, its cache holds
+    `entries` positions of pruned blocks, of `entry_bits` each, of at most `tables` tensors at once; `criteria` are the
+    measures that it has (ir/blocks.py)."""
+
+    lanes: int
+    criteria: tuple[str, ...]
+    entries: int
+    entry_bits: int
+    tables: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Converter:
+    """The number converter between main memory and the rest: integers of `least_bits` to `most_bits` bits there become
+    floats on their way in, and floats become integers on their way out, `lanes` elements a cycle in each direction,
+    `latency_cycles` later. Making ready for other widths and scales takes `switch_cycles`."""
+
+    lanes: int
+    least_bits: int
+    most_bits: int
+    latency_cycles: int = 0
+    switch_cycles: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Host:
     """What a host call costs: a fixed time, a rate over the bytes of its inputs and outputs, and one over its
     operations (`HostRegion.operations`); None: they take no time of their own."""
@@ -159,6 +186,8 @@ class Arch:
     digest: str
     sources: tuple[tuple[str, str], ...] = ()
     leakage: tuple[LeakageRow, ...] = ()
+    block_unit: BlockUnit | None = None
+    converter: Converter | None = None
     # By dotted name (`memories.acc.capacity_bytes`), where the text that was read says so: for faults that show later.
     places: tuple[tuple[str, Place], ...] = field(default=(), compare=False, repr=False)
 

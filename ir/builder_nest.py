@@ -9,10 +9,29 @@ from typing import Any
 from lark import Token, v_args
 
 from .affine import Affine
+from .blocks import CRITERIA, BlockTest
 from .builder_words import SharedRules
 from .frozen import dataclass
 from .graph import Attribute
-from .nest import Access, Body, BodyOp, Buffer, Dataflow, Dim, Loop, Nest, Post, PostOp, Role, Schedule, Stripe, Target
+from .nest import (
+    Access,
+    Body,
+    BodyOp,
+    Buffer,
+    Dataflow,
+    Decode,
+    Dim,
+    Loop,
+    Nest,
+    Post,
+    PostOp,
+    Prune,
+    Role,
+    Schedule,
+    Skip,
+    Stripe,
+    Target,
+)
 from .printer import DATAFLOW_WORDS, IM2COL_WORDS, TileCounter, implied_roles, overlap_words
 from .program import COUNTERS, FORM_CODES
 from .text import read_number, symbol
@@ -51,7 +70,7 @@ class NestRules(SharedRules):
     def nest(
         self, name: Token, operator: Token | None, stripe: Stripe | None, domain: tuple[Dim, ...], *rest: Any
     ) -> Nest:
-        *raw_reads, (keyword, raw_write, accumulator), body, posts, raw_schedule, source, reason = rest
+        *raw_reads, (keyword, raw_write, accumulator), body, posts, prune, raw_schedule, source, reason = rest
         post = posts or ()
         implied = implied_roles(body, post)
         reads = tuple(replace(read, role=role or implied.get(read.operand, Role.INPUT)) for read, role in raw_reads)
@@ -78,6 +97,7 @@ class NestRules(SharedRules):
             "" if operator is None else self._word(operator),
             reason or "",
             stripe,
+            prune,
             span=self.span(name),
         )
 
@@ -103,9 +123,11 @@ class NestRules(SharedRules):
         type_: Token,
         shape: Token,
         index: tuple[Affine, ...],
+        decode: Decode | None,
         pad: Token | None,
         zero: Token | None,
         role: Token | None,
+        skip: Skip | None,
     ) -> _RawAccess:
         access = Access(
             self._symbol(operand),
@@ -116,9 +138,17 @@ class NestRules(SharedRules):
             index,
             None if pad is None else self._number(pad),
             0 if zero is None else self._whole(zero),
+            decode,
+            skip,
         )
         roles = {each.value: each for each in Role}
         return access, None if role is None else self._choose(role, "role", roles, Role.INPUT)
+
+    def skip(self, table: Token, last: Token | None) -> Skip:
+        return Skip(self._whole(table), last is not None)
+
+    def decode(self, type_: Token, scale: Token, zero: Token) -> Decode:
+        return Decode(self._type(type_), self._real(scale), self._whole(zero))
 
     def index(self, *axes: Affine | None) -> tuple[Affine, ...]:
         return tuple(axis for axis in axes if axis is not None)
@@ -171,6 +201,29 @@ class NestRules(SharedRules):
     def step(self, op: Token, operand: Token | None, attributes: tuple[tuple[str, Attribute], ...] | None) -> Post:
         kind = self._choose(op, "post step", {each.value: each for each in PostOp}, PostOp.BIAS)
         return Post(kind, None if operand is None else self._symbol(operand), attributes or ())
+
+    def prune(
+        self,
+        criterion: Token,
+        block: Token,
+        _of: Token,
+        matrix: Token,
+        threshold: Token,
+        zero_point: Token,
+        table: Token | None,
+    ) -> Prune:
+        name = self._choose(criterion, "criterion", {each: each for each in CRITERIA}, CRITERIA[0])
+        rows, cols = self._pair(block)
+        test = BlockTest(name, self._whole(threshold), rows, cols)
+        held = None if table is None else self._whole(table)
+        return Prune(test, *self._pair(matrix), self._whole(zero_point), held)
+
+    def _pair(self, token: Token) -> tuple[int, int]:
+        values = self._shape(token)
+        if len(values) == 2:
+            return values[0], values[1]
+        self.fault(token, f"{token} is no number of rows and columns", "such as [8, 8]")
+        return 1, 1
 
     # ---- schedules
 

@@ -45,6 +45,7 @@ _MAPPER = ("map_*.py", "objective.py")
 _SOURCES = {
     "runtime": ("*.py", *_LANGUAGE),
     "passes": (*_MAPPER, *_LANGUAGE),
+    "accuracy": ("kernels.py", "tile.py", "../../runtime/fma.py", *(f"../{each}" for each in _LANGUAGE)),
     "benchmarks": ("mapper_speed.py", *(f"../passes/{each}" for each in _MAPPER), *_LANGUAGE),
 }
 _KEPT_VERSIONS = 4  # folders of older sources that may still be in use by other processes

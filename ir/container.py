@@ -28,7 +28,7 @@ from .program import Program
 from .program_rules import check_program, limited
 
 MAGIC = b"\x89dnnx\r\n\x1a"
-VERSION = 1
+VERSION = 2
 ALIGNMENT_BYTES = 64
 MAX_INDEX_BYTES = 1 << 25
 MAX_FILE_BYTES = 9 << 30

@@ -19,6 +19,7 @@ from .program import (
     BODY_CODES,
     CLASS_CODES,
     COUNTERS,
+    CRITERION_CODES,
     DATAFLOW_CODES,
     FIELDS,
     FORM_CODES,
@@ -27,6 +28,7 @@ from .program import (
     MULTIPLIER_CODES,
     NO_COUNTER,
     NO_SLOT,
+    OUTWARDS,
     POST_CODES,
     POST_STEPS,
     ROLE_CODES,
@@ -53,17 +55,19 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "counter_class": CLASS_CODES,
     "role": ROLE_CODES,
     "target": TARGET_CODES,
+    "criterion": CRITERION_CODES,
     "op": POST_CODES,
 }
 # Fields whose values are numbers of something that the machine has a fixed number of.
 NUMBERS: dict[str, Collection[int]] = {
     "stream": range(STREAMS),
+    "of": (*range(STREAMS), OUTWARDS),
     "step": range(POST_STEPS),
     "post_steps": range(POST_STEPS + 1),
     "slot": (*range(AUX_SLOTS), NO_SLOT),
     "row_counter": (*range(COUNTERS), NO_COUNTER),
     "col_counter": (*range(COUNTERS), NO_COUNTER),
-    "element_bytes": (1, 2, 4, 8),
+    "element_bits": (*range(2, 17), 32, 64),
 }
 
 

@@ -62,8 +62,15 @@ OPERATORS: dict[str, OperatorSpec] = {
     "transpose": OperatorSpec(("x",), (("permutation", tuple),)),
     "im2col": OperatorSpec(
         ("x",),
-        (("kernel", tuple), *_WINDOW, ("group", int)),
-        "[N,C,spatial] to [N, group, output points, kernel * C/group]",
+        (("kernel", tuple), *_WINDOW),
+        "x [N,C,spatial] to the windows of each output point, [N, kernel * C, spatial]: along axis 1 the taps "
+        "row-major, and of each tap the channels; padding holds the zero point, or 0 of floats",
+    ),
+    "prune": OperatorSpec(
+        ("x",),
+        (("criterion", str), ("threshold", int), ("rows", int), ("cols", int)),
+        "x with the zero point in every block of rows x cols stored elements whose measure is at most the threshold, "
+        "which counts in 1/256 of the scale (ir/blocks.py)",
     ),
 }
 

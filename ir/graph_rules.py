@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from math import prod
 
+from .blocks import CODE_BITS, BlockTest, faults_of
 from .diagnostics import Diagnostic, any_of, close_match
 from .graph import OPERATORS, Attribute, Node
 from .module import Module
@@ -25,7 +26,7 @@ _STAGES: dict[str, tuple[bool, tuple[str, ...]]] = {  # whether it has an operan
     "dequantize": (False, ()),
 }
 _POOLS = ("max", "average", "global_average")
-_SAME_BYTES = ("reshape", "transpose", "im2col")  # operators that move values and do not change them
+_SAME_KIND = ("reshape", "transpose", "im2col", "prune")  # the result is of the operand's type and quantisation
 
 
 def node_faults(module: Module, node: Node) -> Iterator[Diagnostic]:
@@ -226,9 +227,7 @@ def _im2col(node: Node, shapes: Sequence[Shape]) -> Shape:
     (x,) = shapes
     _need(len(x) >= 3, f"rank {len(x)}; it is 2 + the spatial axes")
     kernel = _wholes(node, "kernel", len(x) - 2)
-    group = _whole(node, "group")
-    _need(group >= 1 and x[1] % group == 0, f"{x[1]} channels are not a multiple of {group} groups")
-    return (x[0], group, prod(_points(node, x[2:], kernel)), prod(kernel) * (x[1] // group))
+    return (x[0], prod(kernel) * x[1], *_points(node, x[2:], kernel))
 
 
 def _transpose(node: Node, shapes: Sequence[Shape]) -> Shape:
@@ -255,6 +254,7 @@ _SHAPES: dict[str, Callable[[Node, Sequence[Shape]], Shape]] = {
     "transpose": _transpose,
     "table": _first,
     "reshape": _first,
+    "prune": _first,
 }
 
 
@@ -279,10 +279,32 @@ def types_agree(module: Module, node: Node) -> Iterator[Diagnostic]:
         yield _fault(node, f"from {types[0]} to {own}", "from a float to a type with a scale, or to a narrower float")
     if node.op == "dequantize" and not own.is_float:
         yield _fault(node, f"to {own}", "to a float")
-    if node.op in _SAME_BYTES and (types[0], tensors[0].quantization) != (result.type, result.quantization):
-        yield _fault(node, "the result has another type or quantisation than the operand", "it moves values only")
+    if node.op in _SAME_KIND and (types[0], tensors[0].quantization) != (result.type, result.quantization):
+        yield _fault(node, "the result has another type or quantisation than the operand", "it converts no value")
+    if node.op == "prune":
+        yield from _prune_faults(node, tensors[0], result)
     if node.op == "table":
         yield from _table_faults(node, types[0], tensors[1], own)
+
+
+def _prune_faults(node: Node, x: Tensor, result: Tensor) -> Iterator[Diagnostic]:
+    """Blocks are cut from codes of one scale, as they are stored."""
+    criterion, threshold, rows, cols = (node.attribute(name) for name in ("criterion", "threshold", "rows", "cols"))
+    assert isinstance(criterion, str) and isinstance(threshold, int) and isinstance(rows, int) and isinstance(cols, int)
+    for message, help in faults_of(BlockTest(criterion, threshold, rows, cols)):
+        yield _fault(node, message, help)
+    kind = x.type
+    if not isinstance(kind, ElementType) or kind.is_float or kind.bits > CODE_BITS:
+        yield _fault(node, f"blocks of {kind}", f"of integers of at most {CODE_BITS} bits")
+    if x.quantization is None or not x.quantization.per_tensor:
+        yield _fault(node, f"{symbol(x.name)} has no scale, or several", "one scale for the whole tensor")
+    if len(_shape(x)) < 2:
+        yield _fault(node, f"{symbol(x.name)} has shape {list(_shape(x))}", "at least two axes: samples and columns")
+    if x.order is None or x.order != result.order:
+        help = "blocks lie in the tensor as it is stored: the operand has an order, the result the same"
+        yield _fault(node, "the storage orders do not agree", help)
+    if node.post:
+        yield _fault(node, "it has a post chain", "it has none: blocks are cut from what is stored")
 
 
 def _is_float(type_: object) -> bool:

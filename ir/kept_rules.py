@@ -98,7 +98,7 @@ def target_fits_its_memory(nest: Nest, schedule: Schedule, arch: Arch) -> Iterat
         yield fault(nest, f"{arch.name} has no local memory {target.memory!r} for {what}", help)
         return
     memory, base = local[target.memory], arch.base_address(target.memory)
-    size = whole_bytes(target.shape, target.margins, nest.write.type.bytes, memory.word_bytes)
+    size = whole_bytes(target.shape, target.margins, nest.write.type.bits, memory.word_bytes)
     start = base if target.address is None else target.address
     if start < base or start + size > base + memory.capacity_bytes:
         message = f"{what} lies at {start} to {start + size}"
@@ -196,7 +196,7 @@ def kept_values_stay_whole(module: Module, arch: Arch | None) -> Iterator[Diagno
         place = said[0][1]
         if place.memory in memories and place.address is not None:
             word = memories[place.memory].word_bytes
-            size = whole_bytes(place.shape, place.margins, place.element.bytes, word)
+            size = whole_bytes(place.shape, place.margins, place.element.bits, word)
             span = (place.address, place.address + size, symbol(name))
             begin[said[0][0]].append(span)
             end[said[-1][0]].append(span)

@@ -12,6 +12,7 @@ from enum import Enum
 
 from .affine import Affine
 from .arch import MAIN_MEMORY
+from .blocks import BlockTest
 from .diagnostics import NOWHERE, Span
 from .frozen import dataclass
 from .graph import Attribute
@@ -43,11 +44,31 @@ class Dim:
 
 
 @dataclass(frozen=True, slots=True)
+class Decode:
+    """What the number converter makes of stored codes on their way into local memory: the float of `type` nearest to
+    float32(code - zero_point) * scale."""
+
+    type: ElementType
+    scale: float
+    zero_point: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """The operand's tensor has a table of the block unit's cache: blocks whose positions are there are not read. With
+    `last` nobody reads the tensor later, and the table is emptied."""
+
+    table: int
+    last: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Access:
     """How an operand is indexed: an affine expression per axis of `shape`, the operand's storage view, outermost first.
 
     The view covers the bytes of `tensor` exactly, row-major. A point outside the view reads `pad`; where `pad` is None
-    no point may lie outside. `type` is the stored type. `zero_point` is subtracted by a `mac subtract` body.
+    no point may lie outside. `type` is the stored type. `zero_point` is subtracted by a `mac subtract` body. With
+    `decode`, local memory holds floats, of which `pad` is one.
     """
 
     operand: str
@@ -58,6 +79,13 @@ class Access:
     index: tuple[Affine, ...]
     pad: int | float | None = None
     zero_point: int = 0
+    decode: Decode | None = None
+    skip: Skip | None = None
+
+    @property
+    def local_type(self) -> ElementType:
+        """The type in which local memory holds the operand, and in which bodies and post chains read it."""
+        return self.type if self.decode is None else self.decode.type
 
     @property
     def dims(self) -> frozenset[str]:
@@ -250,11 +278,31 @@ class Stripe:
 
 
 @dataclass(frozen=True, slots=True)
+class Prune:
+    """Blocks of the output that the store makes zero: once a tile's sums are complete and its post chain has run, each
+    of its blocks is tested, and every element of one that passes becomes `zero_point`. The output is, as stored,
+    samples of `points` rows of `columns` elements (ir/blocks.py). The block unit's cache keeps positions of what is
+    pruned in `table`; None: it keeps none, and zeros are written."""
+
+    test: BlockTest
+    points: int
+    columns: int
+    zero_point: int
+    table: int | None = None
+
+    def blocks(self, elements: int) -> int:
+        """How many blocks an output of so many elements is cut into."""
+        samples = elements // (self.points * self.columns) if elements else 0
+        return samples * -(-self.points // self.test.rows) * -(-self.columns // self.test.cols)
+
+
+@dataclass(frozen=True, slots=True)
 class Nest:
     """One compute operator, or a stripe of one. `reads` are in the order in which their tiles are loaded; `write` is
     the output.
 
-    `accumulator` is the type in which the body's result is held until the post chain runs.
+    `accumulator` is the type in which the body's result is held until the post chain runs. With `prune`, blocks of what
+    the post chain made become zero.
     """
 
     name: str
@@ -269,6 +317,7 @@ class Nest:
     operator: str = ""
     reason: str = ""
     stripe: Stripe | None = None
+    prune: Prune | None = None
     span: Span = field(default=NOWHERE, compare=False, repr=False, kw_only=True)
 
     @property
@@ -304,6 +353,17 @@ class Nest:
             if each.operand == operand:
                 return each
         raise KeyError(f"nest {self.name!r} has no operand {operand!r}")
+
+
+def encodes(nest: Nest) -> bool:
+    """Whether the last thing that happens to an output is that a float becomes a code. On a machine with a number
+    converter that is the converter's work."""
+    return bool(nest.post) and nest.post[-1].op is PostOp.QUANTIZE
+
+
+def decoded(nest: Nest) -> tuple[int, ...]:
+    """The reads, by position, that the number converter makes floats of."""
+    return tuple(number for number, access in enumerate(nest.reads) if access.decode is not None)
 
 
 class CounterClass(Enum):

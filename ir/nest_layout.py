@@ -163,21 +163,22 @@ def reach_outside(access: Access, extents: Mapping[str, int]) -> tuple[tuple[int
     return tuple(found)
 
 
-def whole_bytes(shape: tuple[int, ...], margins: tuple[int, ...], element_bytes: int, word_bytes: int) -> int:
+def whole_bytes(shape: tuple[int, ...], margins: tuple[int, ...], element_bits: int, word_bytes: int) -> int:
     """Bytes of a whole tensor with its margins, in whole words."""
-    return -(-whole_layout(shape, margins).elements * element_bytes // word_bytes) * word_bytes
+    return -(-whole_layout(shape, margins).elements * element_bits // (8 * word_bytes)) * word_bytes
 
 
 def local_layout(nest: Nest, operand: str, word_bytes: int, sizes: Mapping[str, int] | None = None) -> LocalLayout:
-    """Row-major over the buffer's element order, the innermost axis padded to whole words of the memory.
+    """Row-major over the buffer's element order, the innermost axis padded to whole words of the memory (and on to the
+    next element, where a word holds no whole number of them).
 
-    The output's tile is held in the accumulator type, every other operand in its stored type. Of an operand that is
+    The output's tile is held in the accumulator type, every other operand in its local type. Of an operand that is
     there whole, `counts` are those of a tile all the same, `tile_bytes` is what all of it takes. `sizes` are those of
     `tile_sizes`, for a caller who has them.
     """
     assert nest.schedule is not None
     access = nest.access(operand)
-    element = nest.accumulator.bytes if operand == nest.write.operand else access.type.bytes
+    bits = nest.accumulator.bits if operand == nest.write.operand else access.local_type.bits
     extents = {dim.name: dim.extent for dim in nest.domain}
     sizes = tile_sizes(nest) if sizes is None else sizes
     counts = tuple(
@@ -188,7 +189,7 @@ def local_layout(nest: Nest, operand: str, word_bytes: int, sizes: Mapping[str, 
         whole = whole_layout(access.shape, buffer.margins)
         steps = [axis_step(axis, extents) for axis in access.index]
         strides = [stride * step for stride, step in zip(whole.strides, steps, strict=True)]
-        size = whole_bytes(access.shape, buffer.margins, element, word_bytes)
+        size = whole_bytes(access.shape, buffer.margins, bits, word_bytes)
         return LocalLayout(counts, tuple(strides), size)
     order = buffer.order or tuple(range(len(counts)))
     strides = [0] * len(counts)
@@ -197,9 +198,9 @@ def local_layout(nest: Nest, operand: str, word_bytes: int, sizes: Mapping[str, 
         strides[axis_number] = pitch
         pitch *= counts[axis_number]
         if position == 0:
-            words = -(-pitch * element // word_bytes)
-            pitch = -(-words * word_bytes // element)
-    words = -(-pitch * element // word_bytes)
+            words = -(-pitch * bits // (8 * word_bytes))
+            pitch = -(-words * 8 * word_bytes // bits)
+    words = -(-pitch * bits // (8 * word_bytes))
     return LocalLayout(counts, tuple(strides), words * word_bytes)
 
 

@@ -9,6 +9,8 @@ from math import isfinite, prod
 import numpy as np
 
 from .affine import Affine
+from .block_rules import prune_faults
+from .converter_rules import decodes_are_legal
 from .diagnostics import Diagnostic, any_of, close_match
 from .isl_questions import IslQuestions
 from .module import Module
@@ -36,12 +38,14 @@ def nest_faults(module: Module, nest: Nest, questions: IslQuestions) -> Iterator
     yield from every_read_is_used(nest)
     yield from views_cover_their_tensors(module, nest)
     yield from points_stay_inside(nest)
+    yield from (fault(nest, *each) for each in decodes_are_legal(nest))
     yield from body_is_legal(nest)
     yield from post_chain_is_legal(nest)
     yield from post_operands_follow_the_output(nest)
     yield from write_is_injective(nest, questions)
     yield from every_output_is_computed(nest)
     yield from accumulator_holds_the_sum(module, nest)
+    yield from prune_faults(nest)
 
 
 def fault(nest: Nest, message: str, help: str = "") -> Diagnostic:
@@ -160,11 +164,11 @@ def views_cover_their_tensors(module: Module, nest: Nest) -> Iterator[Diagnostic
             message = f"the view {list(access.shape)} of {who} has {prod(access.shape)} elements"
             yield fault(nest, message, f"{symbol(access.tensor)} has {tensor.elements}")
         for what, value in (("pad", access.pad), ("zero point", access.zero_point)):
-            if value is None or not access.type.is_integer:
+            if value is None or not access.local_type.is_integer:
                 continue
             if not isinstance(value, int) or not access.type.minimum <= value <= access.type.maximum:
                 yield fault(nest, f"the {what} of {who} is {value}", f"a value of {access.type}")
-        if access.type.is_float and access.zero_point:
+        if access.local_type.is_float and access.zero_point:
             yield fault(nest, f"the zero point of {who} is {access.zero_point}", "floats have none")
 
 
@@ -215,7 +219,7 @@ def body_is_legal(nest: Nest) -> Iterator[Diagnostic]:
         for dim in nest.domain:
             if dim.extent > 1 and dim.name not in nest.write.dims:
                 yield fault(nest, f"body {op.value} overwrites, but the output does not depend on {dim.name!r}")
-    types = [nest.access(name).type for name in (body.a, body.b) if name is not None]
+    types = [nest.access(name).local_type for name in (body.a, body.b) if name is not None]
     floats = {each.is_float for each in types}
     if len(floats) > 1:
         yield fault(nest, f"body {op.value} of {types[0]} and {types[1]}", "both are integers, or both are floats")
@@ -295,7 +299,7 @@ def _running_faults(nest: Nest, step: Post, is_float: bool) -> Iterator[tuple[st
                 yield f"attribute {name!r} is {value!r}", f"the running value is {running}"
     if step.operand is None:
         return
-    kind = nest.access(step.operand).type
+    kind = nest.access(step.operand).local_type
     wanted: bool | None = step.op in (PostOp.REQUANTIZE, PostOp.SCALE, PostOp.DIVIDE, PostOp.ADD, PostOp.MUL)
     if step.op is PostOp.BIAS:
         wanted = is_float
@@ -406,7 +410,7 @@ def sum_bound(module: Module, nest: Nest) -> int | None:
     values of a constant operand is computed only where the bound from the types is too wide."""
     body = nest.body
     operands = [nest.access(name) for name in (body.a, body.b) if name is not None]
-    if body.op not in (BodyOp.MAC, BodyOp.SUM, BodyOp.MUL) or any(each.type.is_float for each in operands):
+    if body.op not in (BodyOp.MAC, BodyOp.SUM, BodyOp.MUL) or any(each.local_type.is_float for each in operands):
         return None
     extents = extents_of(nest)
     terms = prod(extents[dim.name] for dim in nest.domain if dim.name not in nest.write.dims)

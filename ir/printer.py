@@ -242,6 +242,11 @@ def _nest(nest: Nest) -> list[str]:
     ]
     if nest.post:
         lines.append(f"  post   {', '.join(map(_step, nest.post))}")
+    if (prune := nest.prune) is not None:
+        test, matrix = prune.test, _shape((prune.points, prune.columns))
+        blocks = f"{word(test.criterion)} {_shape((test.rows, test.cols))} of {matrix}"
+        held = "" if prune.table is None else f" held {prune.table}"
+        lines.append(f"  prune  {blocks} threshold {test.threshold} zero {prune.zero_point}{held}")
     lines = list(map(_wrapped, lines))
     if nest.schedule is not None:
         lines += _schedule(nest, nest.schedule)
@@ -252,11 +257,17 @@ def _access(access: Access, implied: Role) -> str:
     tensor = "" if access.tensor == access.operand else f" = {symbol(access.tensor)}"
     index = ", ".join(map(_affine, access.index))
     text = f"{symbol(access.operand)}{tensor} : {access.type.value}{_shape(access.shape)} at ({index})"
+    if (made := access.decode) is not None:
+        text += f" decode {made.type.value} scale {number(made.scale)} zero {made.zero_point}"
     if access.pad is not None:
         text += f" pad {number(access.pad)}"
     if access.zero_point:
         text += f" zero {access.zero_point}"
-    return text if access.role is implied else f"{text} role {access.role.value}"
+    if access.role is not implied:
+        text += f" role {access.role.value}"
+    if access.skip is not None:
+        text += f" skip {access.skip.table}{' last' if access.skip.last else ''}"
+    return text
 
 
 def _affine(affine: Affine) -> str:

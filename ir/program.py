@@ -34,6 +34,9 @@ class Opcode(IntEnum):
     STORE = 11
     HOST = 12
     FENCE = 13
+    CONFIGURE_CONVERT = 14
+    CONFIGURE_PRUNE = 15
+    CONFIGURE_SKIP = 16
 
 
 class Engine(IntEnum):
@@ -63,7 +66,7 @@ FIELDS: dict[Opcode, tuple[Field, ...]] = {
         *_COMMON,
         Field("stream", 4),
         Field("role", 4),
-        Field("element_bytes", 4),
+        Field("element_bits", 7),
         Field("fill", 32, "x"),
         Field("main_stride", 40, "i", BOX_AXES),
         Field("local_stride", 32, "u", BOX_AXES),
@@ -118,12 +121,37 @@ FIELDS: dict[Opcode, tuple[Field, ...]] = {
         Field("low", 32, "i"),
         Field("high", 32, "i"),
     ),
+    Opcode.CONFIGURE_CONVERT: (
+        *_COMMON,
+        Field("of", 4),
+        Field("type", 6, "t"),
+        Field("made", 6, "t"),
+        Field("zero_point", 20, "i"),
+        Field("scale", 32, "f"),
+    ),
+    Opcode.CONFIGURE_PRUNE: (
+        *_COMMON,
+        Field("table", 8),
+        Field("cached", 1),
+        Field("criterion", 4),
+        Field("threshold", 40),
+        Field("rows", 17),
+        Field("cols", 17),
+        Field("main", 48, "i"),
+        Field("samples", 32),
+        Field("points", 40),
+        Field("columns", 32),
+        Field("zero_point", 20, "i"),
+    ),
+    Opcode.CONFIGURE_SKIP: (*_COMMON, Field("stream", 4), Field("table", 8), Field("last", 1)),
     Opcode.LOAD: (
         *_COMMON,
         *_WAITS,
         Field("stream", 4),
         Field("main", 48, "i"),
+        Field("main_bit", 3),
         Field("local", 32),
+        Field("local_bit", 3),
         Field("extent", 16, "u", BOX_AXES),
         Field("before", 16, "u", BOX_AXES),
         Field("after", 16, "u", BOX_AXES),
@@ -133,7 +161,9 @@ FIELDS: dict[Opcode, tuple[Field, ...]] = {
         *_WAITS,
         Field("accumulate", 1),
         Field("a", 32),
+        Field("a_bit", 3),
         Field("b", 32),
+        Field("b_bit", 3),
         Field("c", 32),
         Field("extent", 16, "u", COUNTERS),
     ),
@@ -142,7 +172,9 @@ FIELDS: dict[Opcode, tuple[Field, ...]] = {
         *_WAITS,
         Field("accumulate", 1),
         Field("a", 32),
+        Field("a_bit", 3),
         Field("b", 32),
+        Field("b_bit", 3),
         Field("c", 32),
         Field("extent", 16, "u", COUNTERS),
     ),
@@ -150,15 +182,19 @@ FIELDS: dict[Opcode, tuple[Field, ...]] = {
         *_COMMON,
         *_WAITS,
         Field("main", 48, "i"),
+        Field("main_bit", 3),
         Field("local", 32),
         Field("extent", 16, "u", BOX_AXES),
         Field("aux", 32, "u", AUX_SLOTS),
+        Field("aux_bit", 3, "u", AUX_SLOTS),
     ),
     Opcode.HOST: (*_COMMON, Field("region", 16)),
     Opcode.FENCE: _COMMON,
 }
 
 MNEMONICS: dict[Opcode, str] = {opcode: opcode.name.lower().replace("_", ".") for opcode in Opcode}
+
+NO_TOLERANCE = "none"  # what `Program.tolerance` says where nothing is claimed
 
 # Codes are positions in these tuples; append only, so that old programs keep their meaning.
 TYPE_CODES: tuple[ElementType, ...] = tuple(ElementType)
@@ -168,6 +204,7 @@ FORM_CODES = ("", "subtract", "raw")
 CLASS_CODES = ("batch", "point", "column", "reduce")
 ROLE_CODES = ("input", "weight", "output", "partial", "bias", "aux", "instruction")
 MULTIPLIER_CODES = ("exact",)
+CRITERION_CODES = ("sum", "mean", "abs_sum", "l1_mean", "max_abs")  # ir/blocks.py
 TARGET_CODES = ("main", "local")  # where stores go
 POST_CODES = (
     "bias",
@@ -184,6 +221,7 @@ POST_CODES = (
     "saturate",
     "divide",
 )
+OUTWARDS = 15  # in place of a stream: what a store writes
 NO_SLOT = 7  # a post step without an operand in memory
 NO_COUNTER = 15  # no counter is blocked by array rows, columns or lanes
 
@@ -249,7 +287,8 @@ class Program:
     """A compiled model. `code` is the encoded instructions, INSTRUCTION_BYTES each. It holds no counts.
 
     `inputs` and `outputs` are placements, in the model's order. `constants` says which bytes lie in main memory at the
-    start. `tolerance` is `exact` for integer programs, else the bound that `run --check` holds outputs to.
+    start. `tolerance` is `exact` for integer programs, else the bound that `run --check` holds outputs to; NO_TOLERANCE
+    where nothing is claimed.
     Inputs and outputs have the model's own names.
     """
 

@@ -109,7 +109,7 @@ def placement_bytes(placement: Placement) -> int:
     """Bytes in main memory; 0 for a value that only the host knows."""
     if isinstance(placement.type, HostType) or placement.shape is None:
         return 0
-    return prod(placement.shape) * placement.type.bytes
+    return -(-prod(placement.shape) * placement.type.bits // 8)
 
 
 def _placements_lie_in_main_memory(program: Program) -> Iterator[Diagnostic]:

@@ -11,6 +11,13 @@ from itertools import chain, pairwise
 from math import isfinite, prod
 
 from .arch import MAIN_MEMORY, Arch
+from .block_rules import (
+    machine_tests_the_blocks,
+    pruned_values_lie_in_main_memory,
+    tables_are_the_machines,
+    tiles_hold_whole_blocks,
+)
+from .converter_rules import machine_converts
 from .diagnostics import Diagnostic, any_of, close_match
 from .kept_rules import target_fits_its_memory, target_fits_the_output, whole_operands_are_legal
 from .nest import (
@@ -33,7 +40,7 @@ from .types import ElementType
 LOOP_LIMIT = 64  # of a schedule
 EXTENT_LIMIT = 65535  # of a counter and of an axis of a box
 STRIDE_LIMIT = (1 << 32) - 1  # of a local stride, in elements
-MAIN_STRIDE_LIMIT = (1 << 39) - 1  # of a stride in main memory, in bytes
+MAIN_STRIDE_LIMIT = (1 << 39) - 1  # of a stride in main memory, in elements
 IM2COLS = ("explicit", "implicit", "none")
 _AXES = {Dataflow.VECTOR: ("lanes",)}
 
@@ -64,7 +71,16 @@ def _kind(nest: Nest, schedule: Schedule, arch: Arch | None) -> tuple[object, ..
     """All that the rules look at but the certificate and addresses. Of names of tensors it matters which are equal."""
     numbers: dict[str, int] = {}
     accesses = [
-        (each.operand, numbers.setdefault(each.tensor, len(numbers)), each.role, each.type, each.shape, each.index)
+        (
+            each.operand,
+            numbers.setdefault(each.tensor, len(numbers)),
+            each.role,
+            each.type,
+            each.decode,
+            each.skip,
+            each.shape,
+            each.index,
+        )
         for each in (*nest.reads, nest.write)
     ]
     buffers = [(each.operand, each.memory, each.copies, each.order, each.margins) for each in schedule.buffers]
@@ -76,6 +92,7 @@ def _kind(nest: Nest, schedule: Schedule, arch: Arch | None) -> tuple[object, ..
         (body.op, body.a, body.b, body.form),
         *[step.op for step in nest.post],
         nest.accumulator,
+        nest.prune,
         (schedule.dataflow, schedule.im2col, schedule.loops),
         *buffers,
         None if target is None else (target.memory, target.shape, target.margins),
@@ -91,12 +108,17 @@ def _all_faults(nest: Nest, schedule: Schedule, arch: Arch | None) -> Iterator[D
     yield from ordered_sums_keep_their_order(nest, schedule)
     yield from spatial_loops_follow_the_dataflow(nest, schedule)
     yield from output_tiles_have_no_gaps(nest, schedule)
+    yield from tiles_hold_whole_blocks(nest, schedule)
+    yield from pruned_values_lie_in_main_memory(nest, schedule)
     if (yield from any_of(chain(whole_operands_are_legal(nest, schedule), target_fits_the_output(nest, schedule)))):
         return
     yield from commands_fit_their_fields(nest)
     if arch is None:
         return
     yield from machine_runs_the_dataflow(nest, schedule, arch)
+    yield from machine_tests_the_blocks(nest, arch)
+    yield from tables_are_the_machines(nest, arch)
+    yield from (fault(nest, *each) for each in machine_converts(nest, schedule, arch))
     yield from spatial_loops_fit_the_machine(nest, schedule, arch)
     if (yield from any_of(memories_hold_the_roles(nest, schedule, arch))):
         return
@@ -310,9 +332,9 @@ def commands_fit_their_fields(nest: Nest) -> Iterator[Diagnostic]:
                 yield fault(nest, message, f"at most {EXTENT_LIMIT}")
         if max(layout.strides, default=0) > STRIDE_LIMIT:
             yield fault(nest, f"the tile of {symbol(access.operand)} has {layout.tile_bytes} B", "it is too large")
-        if prod(access.shape) * access.type.bytes > MAIN_STRIDE_LIMIT:
+        if prod(access.shape) > MAIN_STRIDE_LIMIT:
             yield fault(
-                nest, f"{symbol(access.operand)} is too large to be addressed", f"at most {MAIN_STRIDE_LIMIT} B"
+                nest, f"{symbol(access.operand)} is too large to be addressed", f"at most {MAIN_STRIDE_LIMIT} elements"
             )
 
 
@@ -335,8 +357,8 @@ def machine_runs_the_dataflow(nest: Nest, schedule: Schedule, arch: Arch) -> Ite
             help = f"it runs {', '.join(arch.vector.ops)}"
             yield fault(nest, f"the vector unit of {arch.name} does not run {body.op.value}", help)
         for access in (a, b):
-            if access is not None and access.type not in arch.vector.inputs:
-                message = f"the vector unit of {arch.name} does not read {access.type} ({symbol(access.operand)})"
+            if access is not None and access.local_type not in arch.vector.inputs:
+                message = f"the vector unit of {arch.name} does not read {access.local_type} ({symbol(access.operand)})"
                 yield fault(nest, message, f"it reads {_spelled(arch.vector.inputs)}")
         return
     array = arch.array
@@ -347,11 +369,11 @@ def machine_runs_the_dataflow(nest: Nest, schedule: Schedule, arch: Arch) -> Ite
         yield fault(
             nest, f"dataflow {schedule.dataflow.value} turns operands, {arch.name} has no transposer", "ws does not"
         )
-    if a.type.is_integer and body.form and body.form not in array.mac_forms:
+    if a.local_type.is_integer and body.form and body.form not in array.mac_forms:
         yield fault(nest, f"the array of {arch.name} has no form {body.form!r}", f"it has {', '.join(array.mac_forms)}")
     for access, types, what in ((a, array.inputs, "inputs"), (b, array.weights, "weights")):
-        if access is not None and access.type not in types:
-            message = f"the array of {arch.name} takes no {what} of type {access.type} ({symbol(access.operand)})"
+        if access is not None and access.local_type not in types:
+            message = f"the array of {arch.name} takes no {what} of type {access.local_type} ({symbol(access.operand)})"
             yield fault(nest, message, f"it takes {_spelled(types)}")
     if nest.accumulator is not array.accumulator:
         yield fault(nest, f"sums are held in {nest.accumulator}", f"the array of {arch.name} has {array.accumulator}")
@@ -411,7 +433,7 @@ def buffers_fit_their_memories(nest: Nest, schedule: Schedule, arch: Arch) -> It
                 name = f"all of {nest.access(buffer.operand).tensor}" if buffer.is_whole else symbol(buffer.operand)
                 sizes[name] = held[buffer.operand]
         if (target := schedule.target) is not None and target.memory == memory.name:
-            size = whole_bytes(target.shape, target.margins, nest.write.type.bytes, memory.word_bytes)
+            size = whole_bytes(target.shape, target.margins, nest.write.type.bits, memory.word_bytes)
             sizes[f"all of {nest.write.tensor}"] = size
         needed = sum(sizes.values())
         if needed > memory.capacity_bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from itertools import chain, zip_longest
 
@@ -12,17 +12,42 @@ from .frozen import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """Bytes that were read from and written to one memory for one role."""
+    """Bits that were read from and written to one memory for one role. Elements of narrow types are no whole bytes:
+    energy is that of bits, reports say bytes, rounded up."""
 
-    read_bytes: int = 0
-    write_bytes: int = 0
+    read_bits: int = 0
+    write_bits: int = 0
+
+    @staticmethod
+    def of_bytes(read_bytes: int, write_bytes: int) -> Transfer:
+        return Transfer(8 * read_bytes, 8 * write_bytes)
+
+    @property
+    def read_bytes(self) -> int:
+        return -(-self.read_bits // 8)
+
+    @property
+    def write_bytes(self) -> int:
+        return -(-self.write_bits // 8)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockCounts:
+    """Blocks of what a layer stores that the block unit tested: all, those that were zero before the test, those that
+    it made zero, and those of both whose positions the cache holds, which are not stored."""
+
+    seen: int
+    already_zero: int = 0
+    created: int = 0
+    held: int = 0
 
 
 @dataclass(frozen=True)
 class LayerCounts:
     """Counts of one layer, or of a stripe of it, as `specs/counts.md` defines them. `traffic` is by memory, then by
     role; only pairs that moved something are present. `instructions` is by mnemonic. `actions` holds further countable
-    events that are priced, such as vector operations (see specs/counts.md)."""
+    events that are priced, such as vector operations (see specs/counts.md). `blocks` are those that were tested; None:
+    the layer's stores are not."""
 
     name: str
     op: str
@@ -37,6 +62,7 @@ class LayerCounts:
     traffic: Mapping[str, Mapping[str, Transfer]] = field(default_factory=dict)
     actions: Mapping[str, int] = field(default_factory=dict)
     overflows: int = 0
+    blocks: BlockCounts | None = None
 
 
 def by_layer(counts: Sequence[LayerCounts]) -> list[LayerCounts]:
@@ -53,7 +79,7 @@ def _sum(one: LayerCounts, other: LayerCounts) -> LayerCounts:
         held = traffic.setdefault(memory, {})
         for role, moved in roles.items():
             before = held.get(role, Transfer())
-            held[role] = Transfer(before.read_bytes + moved.read_bytes, before.write_bytes + moved.write_bytes)
+            held[role] = Transfer(before.read_bits + moved.read_bits, before.write_bits + moved.write_bits)
     return replace(
         one,
         macs=one.macs + other.macs,
@@ -64,11 +90,36 @@ def _sum(one: LayerCounts, other: LayerCounts) -> LayerCounts:
         traffic=traffic,
         actions=dict(Counter(one.actions) + Counter(other.actions)),
         overflows=one.overflows + other.overflows,
+        blocks=sum_of_blocks([one.blocks, other.blocks]),
+    )
+
+
+def sum_of_blocks(counts: Iterable[BlockCounts | None]) -> BlockCounts | None:
+    """Of several layers or stripes; None where none of them tests any."""
+    tested = [each for each in counts if each is not None]
+    if not tested:
+        return None
+    return BlockCounts(
+        sum(each.seen for each in tested),
+        sum(each.already_zero for each in tested),
+        sum(each.created for each in tested),
+        sum(each.held for each in tested),
     )
 
 
 # What `cost` and `run` must agree on, layer by layer.
-COMPARED = ("name", "where", "macs", "macs_issued", "macs_skipped", "cycles", "instructions", "traffic", "actions")
+COMPARED = (
+    "name",
+    "where",
+    "macs",
+    "macs_issued",
+    "macs_skipped",
+    "cycles",
+    "instructions",
+    "traffic",
+    "actions",
+    "blocks",
+)
 
 
 def differences(expected: Sequence[LayerCounts], found: Sequence[LayerCounts]) -> list[str]:

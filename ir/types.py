@@ -17,7 +17,8 @@ from .frozen import dataclass
 class ElementType(Enum):
     """The closed set of types that an accelerator computes on and stores.
 
-    An integer of n bits is stored in the smallest container of 1, 2, 4 or 8 bytes that holds it.
+    In the machine's memories and in programs elements are packed, `bits` each (ir/packing.py). In arrays and in the
+    blobs of a module an integer of n bits takes a container of 1, 2, 4 or 8 bytes, the smallest that holds it.
     """
 
     F32 = "f32"
@@ -70,12 +71,12 @@ class ElementType(Enum):
 
     @cached_property
     def bits(self) -> int:
-        """Significant bits of an element."""
+        """Bits of an element."""
         return int(self.value.lstrip("biuf"))
 
     @cached_property
-    def bytes(self) -> int:
-        """Bytes of the container that stores one element."""
+    def container_bytes(self) -> int:
+        """Bytes of the container that holds one element in arrays and dumps."""
         return next(size for size in (1, 2, 4, 8) if 8 * size >= self.bits)
 
     @cached_property
@@ -95,7 +96,7 @@ class ElementType(Enum):
             return np.dtype(np.uint16)
         if self.is_float:
             return np.dtype(f"float{self.bits}")
-        return np.dtype(f"{'int' if self.is_signed else 'uint'}{8 * self.bytes}")
+        return np.dtype(f"{'int' if self.is_signed else 'uint'}{8 * self.container_bytes}")
 
     def __str__(self) -> str:
         return self.value
@@ -219,9 +220,15 @@ class Tensor:
 
     @cached_property
     def bytes(self) -> int:
-        """Bytes that the tensor takes in main memory."""
+        """Bytes that the tensor takes in main memory, packed."""
         assert isinstance(self.type, ElementType)
-        return self.elements * self.type.bytes
+        return -(-self.elements * self.type.bits // 8)
+
+    @cached_property
+    def container_bytes(self) -> int:
+        """Bytes that its value takes as an array of containers."""
+        assert isinstance(self.type, ElementType)
+        return self.elements * self.type.container_bytes
 
     @cached_property
     def storage_order(self) -> tuple[int, ...]:

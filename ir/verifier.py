@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arch import Arch
+from .block_rules import tables_follow_their_tensors
 from .cover_rules import nests_cover_the_value
 from .diagnostics import FAULT_LIMIT, NOWHERE, Diagnostic, Span, any_of, close_match
 from .graph import HostRegion, Node
@@ -159,7 +160,8 @@ def _are_scales(scales: tuple[float, ...]) -> NDArray[np.bool_]:
 
 
 def constants_are_there(module: Module, arch: Arch | None) -> Iterator[Diagnostic]:
-    """The blob of every constant and host region is in the store; those of accelerator types have the right size."""
+    """The blob of every constant and host region is in the store; those of accelerator types have the right size, and
+    codes that the type has."""
     for tensor in module.tensors:
         if tensor.constant is None:
             continue
@@ -167,9 +169,15 @@ def constants_are_there(module: Module, arch: Arch | None) -> Iterator[Diagnosti
             yield Diagnostic(f"the value of constant {symbol(tensor.name)} is missing", help=str(tensor.constant))
         elif isinstance(tensor.type, ElementType):
             size = module.blobs.size(tensor.constant)
-            if tensor.shape is None or tensor.bytes != size:
-                wanted = "a constant of known shape" if tensor.shape is None else f"{tensor.bytes} B"
+            if tensor.shape is None or tensor.container_bytes != size:
+                wanted = "a constant of known shape" if tensor.shape is None else f"{tensor.container_bytes} B"
                 yield Diagnostic(f"the value of constant {symbol(tensor.name)} has {size} B", help=wanted)
+            elif size and tensor.type.bits != 8 * tensor.type.container_bytes:
+                codes = np.frombuffer(module.blobs[tensor.constant], tensor.type.container)
+                low, high = int(codes.min()), int(codes.max())
+                if low < tensor.type.minimum or high > tensor.type.maximum:
+                    wanted = f"{tensor.type} has {tensor.type.minimum} to {tensor.type.maximum}"
+                    yield Diagnostic(f"constant {symbol(tensor.name)} has values from {low} to {high}", help=wanted)
     for operation in module.operations:
         if isinstance(operation, HostRegion) and operation.model not in module.blobs:
             yield Diagnostic(f"the model of {operation.name!r} is missing", operation.span, str(operation.model))
@@ -309,4 +317,8 @@ MEANING: tuple[Rule, ...] = (
     addresses_are_legal,
     program_is_legal,
 )
-TOGETHER: tuple[Rule, ...] = (kept_values_agree, kept_values_stay_whole)  # of nests that are sound by themselves
+TOGETHER: tuple[Rule, ...] = (  # of nests that are sound by themselves
+    kept_values_agree,
+    kept_values_stay_whole,
+    tables_follow_their_tensors,
+)

@@ -125,7 +125,7 @@ def kept_bytes(nest: Nest, arch: Arch) -> Iterator[tuple[str, str, int]]:
             yield nest.access(buffer.operand).tensor, buffer.memory, layout.tile_bytes
     if (target := schedule.target) is not None:
         word = arch.memory(target.memory).word_bytes
-        size = whole_bytes(target.shape, target.margins, nest.write.type.bytes, word)
+        size = whole_bytes(target.shape, target.margins, nest.write.type.bits, word)
         yield nest.write.tensor, target.memory, size
 
 

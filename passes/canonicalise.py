@@ -26,12 +26,13 @@ _ACTIVATIONS = ("relu", "clip", "leaky_relu", "table")
 _HAS_POST_CHAIN = (*PRODUCTS, "pool", "add", "sub", "mul")
 
 
-def canonicalise(module: Module) -> Module:
-    """The module with constant scales and shifts folded into weights, and activations into post chains."""
+def canonicalise(module: Module, *, to_codes: bool = False) -> Module:
+    """The module with constant scales and shifts folded into weights, and activations into post chains; `to_codes` says
+    that floats become codes later."""
     module = _without_idle_reshapes(module)
     # Scales and shifts first: an activation that is folded into a shift would keep the shift from its product.
     for merge in (_merge_factors, _merge_activation):
-        while (folded := _fold_once(module, merge)) is not module:
+        while (folded := _fold_once(module, merge, to_codes)) is not module:
             module = folded
     return module
 
@@ -77,21 +78,23 @@ def _renamed(operation: Operation, names: dict[str, str]) -> Operation:
 
 @dataclass
 class _Sweep:
-    """One pass over a module: the constants that merging makes, and the names that are taken."""
+    """One pass over a module: the constants that merging makes, the names that are taken, and whether floats become
+    codes."""
 
     module: Module
     taken: set[str]
+    to_codes: bool
     tensors: list[Tensor] = field(default_factory=list)
 
 
 _Merge = Callable[[_Sweep, Node, Node, str], Node | None]
 
 
-def _fold_once(module: Module, merge: _Merge) -> Module:
+def _fold_once(module: Module, merge: _Merge, to_codes: bool) -> Module:
     """One sweep of `merge` over neighbours of which the first has no other reader; `module` itself if none merged."""
     read_by, written_by = readers(module), writers(module)
     replaced: dict[str, Node | None] = {}
-    sweep = _Sweep(module, set(module.tensor_by_name))
+    sweep = _Sweep(module, set(module.tensor_by_name), to_codes)
     for node in module.operations:
         if not isinstance(node, Node) or node.post:
             continue
@@ -131,8 +134,8 @@ def _merge_activation(sweep: _Sweep, producer: Node, node: Node, value: str) -> 
     assert isinstance(result.type, ElementType) and isinstance(middle.type, ElementType)
     if node.op != "table" and (middle.type, middle.quantization) != (result.type, result.quantization):
         return None  # the activation requantises: that is a point of its own
-    if node.op == "leaky_relu" and producer.op in ("add", "sub", "mul") and middle.minimum is not None:
-        return None  # it has a range to be quantised by, and sums of codes are no floats for the activation to take
+    if node.op == "leaky_relu" and producer.op in ("add", "sub", "mul") and middle.type.is_float and sweep.to_codes:
+        return None  # its operand will be quantised, and sums of codes are no floats for the activation to take
     table = node.inputs[1] if node.op == "table" else None
     stage = Stage(node.op, ValueType(result.type, result.quantization), table, node.attributes)
     own = producer.value or ValueType(middle.type, middle.quantization)

@@ -8,10 +8,11 @@ channel over all positions, padding included. (Nagel et al., Data-free quantizat
 correction, ICCV 2019, section 4.2, with means from data; Banner et al., Post training 4-bit quantization of
 convolutional networks for rapid-deployment, NeurIPS 2019.)
 
-Requires: float products, before `quantise`. The means are data, which no module holds: it is a part of calibration.
+Requires: float products, before `quantise`, with all factors that `canonicalise` folds into their weights, which change
+          how weights are rounded that share a scale. The means are data, which no module holds: it is a part of
+          calibration.
 Ensures:  where operands come without an error of their own, each output channel of the quantised product has the mean
-          of the float product over the calibration data. Rounding per channel commutes with scaling a channel, so that
-          factors that `canonicalise` folds into the weights do not change it.
+          of the float product over the calibration data, whatever the width and the form of its weights.
 """
 
 from __future__ import annotations
@@ -27,10 +28,13 @@ from numpy.typing import NDArray
 
 from ..ir.graph import Node
 from ..ir.module import Module, Operation
+from ..ir.precision import LayerPrecision, PrecisionSpec
 from ..ir.types import ElementType, Tensor, constant_array
+from .codes import dequantised
 from .partition import Acceptance
-from .quantise import dequantised, rounded_weights
 from .rewrite import PRODUCTS, fresh_name, integers, rebuilt
+from .weights import rounded_weights
+from .widths import layer_of, weight_type
 
 Array = NDArray[Any]
 
@@ -40,31 +44,53 @@ def product_inputs(module: Module) -> set[str]:
     return {node.inputs[0] for node in module.operations if isinstance(node, Node) and _has_weights(module, node)}
 
 
-def with_corrected_biases(module: Module, means: Mapping[str, Array], judge: Acceptance) -> Module:
+Corrections = dict[tuple[str, LayerPrecision], "NDArray[np.float32] | None"]
+"""Biases that were computed before, by layer and form of its weights; None where there is none."""
+
+
+def with_corrected_biases(
+    module: Module,
+    means: Mapping[str, Array],
+    judge: Acceptance,
+    spec: PrecisionSpec | None = None,
+    known: Corrections | None = None,
+) -> Module:
     """`module` with the biases of all float products with constant weights corrected, where `means` has their operand:
     by name its mean over the leading axis and all calibration data. Products stay as they are that the machine does
-    not run with such a bias: it may add none."""
-    known = dict(module.tensor_by_name)
-    taken = set(known)
+    not run with such a bias: it may add none. `spec` says how weights are rounded (else to int8); `known` keeps biases
+    for the next call with the same module and means."""
+    found: Corrections = {} if known is None else known
+    tensors_of = dict(module.tensor_by_name)
+    taken = set(tensors_of)
     tensors: list[Tensor] = []
     operations: list[Operation] = []
     for operation in module.operations:
         operations.append(operation)
-        if isinstance(operation, Node) and _has_weights(module, operation) and operation.inputs[0] in means:
-            bias = _corrected(module, operation, np.asarray(means[operation.inputs[0]], np.float64))
-            if bias is not None:
-                name = fresh_name(taken, f"{operation.name}.corrected_bias")
-                tensor = Tensor(name, ElementType.F32, bias.shape, constant=module.blobs.add_array(bias))
-                changed = replace(operation, inputs=(*operation.inputs[:2], name))
-                if not judge(changed, ChainMap({name: tensor}, known), module.blobs):
-                    tensors.append(tensor)
-                    operations[-1] = changed
+        if isinstance(operation, Node) and operation.inputs[0] in means and _has_weights(module, operation):
+            layer = layer_of(spec or PrecisionSpec(), operation.name)
+            layer = replace(layer, activations=ElementType.I8.bits, symmetric_activations=False)
+            key = (operation.name, layer)
+            is_new = key not in found
+            if is_new:
+                mean = np.asarray(means[operation.inputs[0]], np.float64)
+                found[key] = _corrected(module, operation, mean, layer, weight_type(judge.arch, layer))
+            bias = found[key]
+            if bias is None:
+                continue
+            name = fresh_name(taken, f"{operation.name}.corrected_bias")
+            tensor = Tensor(name, ElementType.F32, bias.shape, constant=module.blobs.add_array(bias))
+            changed = replace(operation, inputs=(*operation.inputs[:2], name))
+            if is_new and judge(changed, ChainMap({name: tensor}, tensors_of), module.blobs):
+                found[key] = None
+                continue
+            tensors.append(tensor)
+            operations[-1] = changed
     return rebuilt(module, operations, tensors)
 
 
 def _has_weights(module: Module, node: Node) -> bool:
     """Computes on floats, has constant weights that are rounded per output channel, and a constant bias or none."""
-    if node.op not in PRODUCTS or node.post:
+    if node.op not in PRODUCTS:
         return False
     data, weights = (module.tensor(name) for name in node.inputs[:2])
     shaped = node.op != "conv_transpose" or node.attribute("group") == 1
@@ -75,16 +101,18 @@ def _has_weights(module: Module, node: Node) -> bool:
     return floats and constant and shaped and len(data.shape or ()) >= 2
 
 
-def _corrected(module: Module, node: Node, mean: Array) -> NDArray[np.float32] | None:
-    """The corrected bias; None where nothing is computed, or not on finite numbers."""
+def _corrected(
+    module: Module, node: Node, mean: Array, layer: LayerPrecision, type: ElementType | None
+) -> NDArray[np.float32] | None:
+    """The corrected bias; None where nothing is computed, or not on finite numbers, or the array takes no such type."""
     data, weights, result = (module.tensor(name) for name in (*node.inputs[:2], *node.outputs))
     assert data.shape is not None and result.shape is not None
-    if mean.shape != data.shape[1:] or not mean.size or not result.elements:
+    if mean.shape != data.shape[1:] or not mean.size or not result.elements or type is None:
         return None
     kernel = constant_array(weights, module.blobs).astype(np.float32)
     if not (np.isfinite(mean).all() and np.isfinite(kernel).all()):
         return None
-    error = dequantised(*rounded_weights(node, kernel)) - kernel
+    error = dequantised(*rounded_weights(node, kernel, layer, type)) - kernel
     shift = _mean_product(node, mean, error, result.shape)
     bias = np.zeros(1, np.float32)
     if len(node.inputs) > 2:

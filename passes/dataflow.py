@@ -21,11 +21,11 @@ def dataflow_refusal(nest: Nest, arch: Arch, dataflow: Dataflow) -> str:
     if dataflow is not Dataflow.WS and not array.transposer:
         return f"dataflow {dataflow.value} turns operands, {arch.name} has no transposer"
     a, b = nest.access(body.a), nest.access(body.b)
-    if a.type.is_integer and body.form not in array.mac_forms:
+    if a.local_type.is_integer and body.form not in array.mac_forms:
         return f"the array of {arch.name} has no form {body.form!r}, only {', '.join(array.mac_forms)}"
     for access, types in ((a, array.inputs), (b, array.weights)):
-        if access.type not in types:
-            return f"the array of {arch.name} does not take {access.operand} of type {access.type}"
+        if access.local_type not in types:
+            return f"the array of {arch.name} does not take {access.operand} of type {access.local_type}"
     if nest.accumulator is not array.accumulator:
         return f"sums are held in {nest.accumulator}, the array of {arch.name} has {array.accumulator}"
     return ""
@@ -38,8 +38,9 @@ def _vector_refusal(nest: Nest, arch: Arch) -> str:
     if body.op.value not in unit.ops:
         return f"the vector unit of {arch.name} does not run {body.op.value}"
     for operand in (body.a, body.b):
-        if operand is not None and nest.access(operand).type not in unit.inputs:
-            return f"the vector unit of {arch.name} does not read {operand} of type {nest.access(operand).type}"
+        if operand is not None and nest.access(operand).local_type not in unit.inputs:
+            kind = nest.access(operand).local_type
+            return f"the vector unit of {arch.name} does not read {operand} of type {kind}"
     return ""
 
 

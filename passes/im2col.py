@@ -8,8 +8,8 @@ Neighbouring taps of a row of pixels are neighbours in memory, so tap and channe
 the dilation is 1). The matrix holds the padding too: the product counts MACs that the implicit form does not.
 
 Requires: an unscheduled nest; `explicit_refusal` says why one has no explicit form (a vector unit makes the copy).
-Ensures:  copy and product together write what the nest wrote, from the same operands; only that product reads the
-          matrix. A nest that is not chosen, or has no explicit form, stays as it is.
+Ensures:  copy and product together write what the nest wrote, from the same operands, blocks pruned by the product;
+          only that product reads the matrix. A nest that is not chosen, or has no explicit form, stays as it is.
 """
 
 from __future__ import annotations
@@ -129,6 +129,7 @@ def _copy_and_product(nest: Nest, name: str) -> tuple[Nest, Nest]:
         accumulator=accumulator_of(image.type),
         post=(),
         operator="im2col",
+        prune=None,
     )
     seen = Access(image.operand, name, image.role, image.type, shape, index, None, image.zero_point)
     reads = tuple(seen if each.operand == image.operand else each for each in nest.reads)

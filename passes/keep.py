@@ -69,6 +69,8 @@ def _candidate(module: Module, arch: Arch, name: str, uses: _Uses) -> Candidate 
     """The candidate that a value is, or why it is none."""
     reads = [(number, access) for number, access, writes in uses if not writes]
     writes = [access for _, access, writes in uses if writes]
+    if any(_prunes(module.operations[number]) for number, _, is_write in uses if is_write):
+        return "its blocks are pruned on the way to main memory"
     holders = sorted({arch.holder(access.role.value).name for _, access in reads})
     if len(holders) != 1:
         return f"its readers need it in {' and in '.join(holders)}"
@@ -87,11 +89,15 @@ def _candidate(module: Module, arch: Arch, name: str, uses: _Uses) -> Candidate 
         views = f"written as {list(writes[0].shape)}, padded as {list(shape)}"
         return f"it lies otherwise than its readers need it: {views}"
     memory = arch.memory(holders[0])
-    size = whole_bytes(shape, margins, writes[0].type.bytes, memory.word_bytes)
+    size = whole_bytes(shape, margins, writes[0].type.bits, memory.word_bytes)
     if size >= memory.capacity_bytes:
         return f"it takes {size} B, and {memory.name} has {memory.capacity_bytes} B"
     users = tuple(sorted({number for number, _, _ in uses}))
     return Candidate(name, memory.name, size, shape, margins, users)
+
+
+def _prunes(operation: object) -> bool:
+    return isinstance(operation, Nest) and operation.prune is not None
 
 
 def _finds_rows(operation: object, access: Access, target: tuple[int, ...]) -> bool:

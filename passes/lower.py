@@ -16,11 +16,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+import numpy as np
+
 from ..ir.arch import Arch
 from ..ir.graph import HostRegion, Node, Stage
 from ..ir.module import Module, Operation
-from ..ir.nest import Nest
-from ..ir.types import Tensor
+from ..ir.nest import Decode, Nest
+from ..ir.types import ElementType, Tensor
+from .converted_storage import is_decoding
 from .lower_build import Unwalkable
 from .lower_context import Context
 from .lower_conv import lower_conv, lower_conv_transpose
@@ -29,6 +32,8 @@ from .lower_layout import MOVES, kept_values, redirected, with_storage_orders
 from .lower_matmul import lower_matmul
 from .lower_pool import lower_pool
 from .lower_post import first_inexpressible
+from .lower_prune import folded_prunes, is_whole, lower_prune, prune_outputs, pruning_of
+from .lower_view import View
 from .rewrite import fresh_name, integers, rebuilt
 
 _RULES: Mapping[str, Callable[[Context, Node], None]] = {
@@ -47,6 +52,7 @@ _RULES: Mapping[str, Callable[[Context, Node], None]] = {
     "dequantize": lower_unary,
     "requantize": lower_requantize,
     "im2col": lower_im2col,
+    "prune": lower_prune,
 }
 
 
@@ -54,12 +60,20 @@ def lower(module: Module, arch: Arch) -> Module:
     """The module with every graph node as one or several nests, without schedules."""
     module = with_storage_orders(_with_short_chains(module, arch))
     context = Context(module, arch)
-    kept = kept_values(module)
+    kept = kept_values(module) | prune_outputs(module)
     context.redirected = redirected(module, kept)
     context.views.update(context.redirected)
+    folded = folded_prunes(module)
+    done: set[str] = set()
     for operation in module.operations:
+        if operation.name in done:
+            continue
         if not isinstance(operation, Node):
             context.operations.append(operation)
+        elif is_decoding(operation, module, arch):
+            context.views[operation.outputs[0]] = _decoded(context, operation)
+        elif operation.name in folded and _lower_with_prune(context, operation, folded[operation.name]):
+            done.add(folded[operation.name].name)
         elif operation.op in MOVES:
             _move(context, operation, kept)
         else:
@@ -68,6 +82,14 @@ def lower(module: Module, arch: Arch) -> Module:
     operations = _with_own_names(context.operations)
     lowered = replace(module, tensors=tuple(context.tensors.values()))
     return rebuilt(lowered, operations)
+
+
+def _decoded(context: Context, node: Node) -> View:
+    """The floats that the number converter makes of codes, seen in their bytes."""
+    source, result = context.tensor(node.inputs[0]), context.tensor(node.outputs[0])
+    assert source.quantization is not None and isinstance(result.type, ElementType)
+    made = Decode(result.type, float(np.float32(source.quantization.scale[0])), source.quantization.zero_point[0])
+    return replace(context.view(source.name), value=result.name, decode=made)
 
 
 def _lower_node(context: Context, node: Node) -> None:
@@ -81,6 +103,21 @@ def _lower_node(context: Context, node: Node) -> None:
             context.materialise(obstacle.value)
         else:
             return
+
+
+def _lower_with_prune(context: Context, node: Node, prune: Node) -> bool:
+    """Append the nests of a node whose result a prune alone reads, the last of which prunes it; False, and nothing
+    appended, where no nest writes all of it."""
+    mark = len(context.operations)
+    context.pruning = pruning_of(context, prune)
+    reason = "; ".join(filter(None, (node.reason, prune.reason)))
+    _lower_node(context, replace(node, outputs=prune.outputs, reason=reason))
+    context.pruning = None
+    made = [each for each in context.operations[mark:] if isinstance(each, Nest)]
+    if is_whole(made, prune.outputs[0]):
+        return True
+    del context.operations[mark:]
+    return False
 
 
 def _move(context: Context, node: Node, kept: frozenset[str]) -> None:

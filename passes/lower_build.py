@@ -18,7 +18,7 @@ from ..ir.affine import Affine
 from ..ir.diagnostics import ensure
 from ..ir.frozen import dataclass
 from ..ir.graph import Node
-from ..ir.nest import Access, Body, BodyOp, CounterClass, Dim, Nest, Post, Role, counter_class
+from ..ir.nest import Access, Body, BodyOp, CounterClass, Dim, Nest, Post, Prune, Role, counter_class
 from ..ir.program import BOX_AXES, COUNTERS
 from ..ir.types import ElementType
 from .lower_view import View
@@ -52,6 +52,7 @@ class Plan:
     body: Body
     accumulator: ElementType
     post: tuple[Post, ...] = ()
+    prune: Prune | None = None
 
 
 class Unwalkable(Exception):
@@ -139,6 +140,7 @@ def build(plan: Plan, repack: Repack) -> Nest:
         plan.node.source,
         plan.node.op,
         plan.node.reason,
+        prune=plan.prune,
         span=plan.node.span,
     )
     if plan.body.op is BodyOp.MAC:
@@ -180,6 +182,7 @@ def _access(operand: Operand) -> Access:
         tuple([*extra, *index] or [Affine()]),
         operand.pad,
         operand.zero_point,
+        view.decode,
     )
 
 

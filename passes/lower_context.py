@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from ..ir.affine import Affine
 from ..ir.arch import Arch
 from ..ir.diagnostics import ensure
+from ..ir.frozen import dataclass
 from ..ir.graph import Node, ValueType
 from ..ir.module import Module, Operation
-from ..ir.nest import Access, Body, BodyOp, Dim, Role
+from ..ir.nest import Access, Body, BodyOp, Dim, Prune, Role
 from ..ir.types import BlobRef, ElementType, Tensor, constant_array
 from .kept_repacks import KeptRepacks
 from .lower_build import Operand, Plan, Unwalkable, build
@@ -30,6 +31,14 @@ def accumulator_of(element: ElementType) -> ElementType:
     return ElementType.I64 if element is ElementType.I64 else ElementType.I32
 
 
+@dataclass(frozen=True, slots=True)
+class Pruning:
+    """Blocks of `tensor` are pruned by the nest that writes it, while that is lowered."""
+
+    tensor: str
+    prune: Prune
+
+
 class Context:
     """The state of one lowering. `views` says where the value of each tensor lies; a tensor without bytes of its own is
     a view of another's until something needs the bytes (`materialise`)."""
@@ -42,6 +51,7 @@ class Context:
         self.redirected: Mapping[str, View] = {}
         self.aliases: dict[str, Node] = {}
         self.operations: list[Operation] = []
+        self.pruning: Pruning | None = None
         self._taken = set(self.tensors)
         self._repacked: dict[tuple[str, tuple[int, ...], tuple[int, ...]], str] = {}
 
@@ -108,6 +118,8 @@ class Context:
 
     def emit(self, plan: Plan) -> None:
         """Append the nest of `plan`. Raises Unwalkable for a value that must be materialised first."""
+        if self.pruning is not None and plan.write.view.tensor == self.pruning.tensor:
+            plan = replace(plan, prune=self.pruning.prune)
         self.operations.append(build(plan, self._repack))
 
     def copy(self, node: Node, source: View, target: View) -> None:
@@ -124,7 +136,7 @@ class Context:
                 (Operand("x", source, index, Role.INPUT),),
                 Operand("y", target, index, Role.OUTPUT),
                 Body(BodyOp.COPY, "x"),
-                accumulator_of(source.type),
+                accumulator_of(source.local_type),
             )
         )
 

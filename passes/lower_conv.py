@@ -106,7 +106,8 @@ class _PhaseWeights:
     input position: the kernel's own order turned around."""
 
     def __init__(self, context: Context, node: Node, view: View, zero_point: int, group: int) -> None:
-        self.context, self.node, self.zero_point = context, node, zero_point
+        self.context, self.node, self.view = context, node, view
+        self.zero = zero_point if view.decode is None else view.decode.zero_point
         c, per_group, *self.kernel = view.logical_shape
         self.shape = (group, per_group, c // group, *self.kernel)
         self.flipped: View | None = None
@@ -122,22 +123,19 @@ class _PhaseWeights:
             part = self.codes
             for i, chosen in enumerate(taps):
                 part = np.take(part, chosen, axis=3 + i)
-            name = f"{self.node.inputs[1]}{suffix or '.flipped'}"
-            view = self.context.constant(name, part, self.context.element(self.node.inputs[1]))
-            return view, (0,) * len(taps), (1,) * len(taps)
+            return self._constant(part, suffix), (0,) * len(taps), (1,) * len(taps)
         starts = tuple(extent - 1 - chosen[0] for extent, chosen in zip(self.kernel, taps, strict=True))
         return self.flipped, starts, tuple(chosen[0] - chosen[1] if len(chosen) > 1 else 1 for chosen in taps)
 
     def zeros(self, suffix: str) -> tuple[View, tuple[int, ...], tuple[int, ...]]:
         """One tap of zeros of one channel."""
-        element = self.context.element(self.node.inputs[1])
         ones = (1,) * len(self.kernel)
-        codes = np.full((*self.shape[:2], 1, *ones), self.zero_point, element.container)
-        return (
-            self.context.constant(f"{self.node.inputs[1]}{suffix or '.flipped'}", codes, element),
-            (0,) * len(ones),
-            ones,
-        )
+        codes = np.full((*self.shape[:2], 1, *ones), self.zero, self.view.type.container)
+        return self._constant(codes, suffix), (0,) * len(ones), ones
+
+    def _constant(self, codes: NDArray[np.generic], suffix: str) -> View:
+        name = f"{self.node.inputs[1]}{suffix or '.flipped'}"
+        return replace(self.context.constant(name, codes, self.view.type), decode=self.view.decode)
 
     def _turned_around(self, view: View) -> View:
         """Computed weights with their taps in the opposite order: one copy a tap, since a box runs forwards."""
@@ -160,7 +158,7 @@ class _PhaseWeights:
                     (Operand("x", grouped, (g, c, m, *map(_constant, place)), Role.INPUT),),
                     Operand("y", flipped, (g, m, c, *there), Role.OUTPUT),
                     Body(BodyOp.COPY, "x"),
-                    accumulator_of(view.type),
+                    accumulator_of(view.local_type),
                 )
             )
         return flipped

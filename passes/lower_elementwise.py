@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 
@@ -50,7 +51,9 @@ def _emit(
     dims = tuple(Dim(f"d{axis}", extent) for axis, extent in enumerate(extents)) or (Dim("d0", 1),)
     write = Operand("y", result.view, result.index, Role.OUTPUT)
     accumulator = (
-        ElementType.F32 if any(each.view.type.is_float for each in reads) else accumulator_of(reads[0].view.type)
+        ElementType.F32
+        if any(each.view.local_type.is_float for each in reads)
+        else accumulator_of(reads[0].view.local_type)
     )
     context.emit(Plan(name, node, dims, (*reads, *chain.operands), write, body, accumulator, tuple(chain.steps)))
 
@@ -133,36 +136,42 @@ def lower_binary(context: Context, node: Node) -> None:
 
 
 def lower_im2col(context: Context, node: Node) -> None:
-    """The im2col form of a tensor as a tensor: [N, group, output points, kernel * C/group]."""
-    x = context.view(node.inputs[0])
-    tensor = context.tensor(node.inputs[0])
+    """The windows of a tensor as a tensor: [N, kernel * C, output points]. Where neighbouring taps of a row are
+    neighbours in memory (channels innermost, dilation 1), tap and channel are one dimension:
+
+    before:  x [N, H, W, C] at (n, p + r, 2q + s, c)       y at (n, p, q, r, s, c)
+    after:   x [N, H, W*C]  at (n, p + r, 2C*q + k)        y at (n, p, q, r, k),     k = s*C + c
+    """
+    tensor, x = context.tensor(node.inputs[0]), context.view(node.inputs[0])
     kernel, strides, dilations, pads = (integers(node, key) for key in ("kernel", "strides", "dilations", "pads"))
-    group = node.attribute("group")
-    assert isinstance(group, int) and isinstance(tensor.type, ElementType)
-    n, channels, *image = context.shape(node.inputs[0])
-    spans = [
-        size + pads[i] + pads[i + len(kernel)] - dilations[i] * (kernel[i] - 1) - 1 for i, size in enumerate(image)
-    ]
-    outputs = [span // stride + 1 for span, stride in zip(spans, strides, strict=True)]
-    positions, taps = POSITIONS[len(kernel)], TAPS[len(kernel)]
-    names = ("n", "g", *positions, *taps, "c")
-    extents = (n, group, *outputs, *kernel, channels // group)
-    y = context.view(node.outputs[0]).reshaped(extents)
-    split = x.with_axis(1, (group, channels // group))
-    assert y is not None and split is not None
+    n, channels, *outputs = context.shape(node.outputs[0])
+    spatial = len(kernel)
+    channels //= prod(kernel)
+    positions, taps = POSITIONS[spatial], TAPS[spatial]
     of = Affine.of
-    seen = tuple(
+    seen = [
         of({p: strides[i], t: dilations[i]}, -pads[i]) for i, (p, t) in enumerate(zip(positions, taps, strict=True))
-    )
+    ]
+    index = (of({"n": 1}), of({"c": 1}), *seen)
+    inner = dict(zip((*taps, "c"), (*kernel, channels), strict=True))
+    if dilations[-1] == 1 and x.digits == ((0,), (spatial + 1,), *((1 + i,) for i in range(spatial))):
+        rows = tuple((i,) for i in range(spatial + 1))
+        x = replace(x, shape=(*x.shape[:-2], x.shape[-2] * channels), digits=rows)
+        last = of({positions[-1]: strides[-1] * channels, "k": 1}, -pads[spatial - 1] * channels)
+        index = (of({"n": 1}), *seen[:-1], last)
+        inner = dict(zip((*taps[:-1], "k"), (*kernel[:-1], kernel[-1] * channels), strict=True))
+    y = context.view(node.outputs[0]).with_axis(1, tuple(inner.values()))
+    assert y is not None, "an output has bytes of its own"
+    assert isinstance(tensor.type, ElementType)
+    extents = {"n": n} | dict(zip(positions, outputs, strict=True)) | inner
     pad = 0.0 if tensor.type.is_float else zero_points(tensor)[0]
-    index = (of({"n": 1}), of({"g": 1}), of({"c": 1}), *seen)
     context.emit(
         Plan(
             node.name,
             node,
-            tuple(Dim(name, extent) for name, extent in zip(names, extents, strict=True)),
-            (Operand("x", split, index, Role.INPUT, pad),),
-            Operand("y", y, tuple(of({name: 1}) for name in names), Role.OUTPUT),
+            tuple(Dim(name, extent) for name, extent in extents.items()),
+            (Operand("x", x, index, Role.INPUT, pad),),
+            Operand("y", y, tuple(of({name: 1}) for name in ("n", *inner, *positions)), Role.OUTPUT),
             Body(BodyOp.COPY, "x"),
             accumulator_of(tensor.type),
         )

@@ -24,7 +24,7 @@ from .lower_view import View
 from .rewrite import integers
 
 MOVES = ("reshape", "transpose")
-_IMAGES = ("conv", "conv_transpose", "pool")
+_IMAGES = ("conv", "conv_transpose", "pool", "im2col")
 _ELEMENTWISE = ("add", "sub", "mul", "relu", "clip", "leaky_relu", "table", "quantize", "dequantize", "requantize")
 
 

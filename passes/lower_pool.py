@@ -41,15 +41,16 @@ def lower_pool(context: Context, node: Node) -> None:
     tensor = context.tensor(node.inputs[0])
     target = context.value_type(node)
     result = _result(context, node)
-    if x.type.is_integer and kind != "max" and not (kind == "global_average" and target.quantization is not None):
+    if x.local_type.is_integer and kind != "max" and not (kind == "global_average" and target.quantization is not None):
         x = emit_dequantised(context, node, node.inputs[0])
-    chain = PostChain(context, node, result, ValueType(x.type, tensor.quantization if x.type.is_integer else None))
+    quantization = tensor.quantization if x.local_type.is_integer else None
+    chain = PostChain(context, node, result, ValueType(x.local_type, quantization))
     zero_point = 0
     pad: int | float = 0.0
     if kind == "max":
-        body, pad = Body(BodyOp.MAX, "x"), float(-inf) if x.type.is_float else x.type.minimum
+        body, pad = Body(BodyOp.MAX, "x"), float(-inf) if x.local_type.is_float else x.type.minimum
         chain.converted(target)
-    elif x.type.is_integer:
+    elif x.local_type.is_integer:
         body, pad = Body(BodyOp.SUM, "x"), zero_points(tensor)[0]
         zero_point = int(pad)
         _requantised_mean(context, node, chain)
@@ -74,7 +75,7 @@ def lower_pool(context: Context, node: Node) -> None:
             (Operand("x", x, (of({"n": 1}), of({"c": 1}), *seen), Role.INPUT, pad, zero_point), *chain.operands),
             Operand("y", result.view, result.index, Role.OUTPUT),
             body,
-            accumulator_of(x.type),
+            accumulator_of(x.local_type),
             tuple(chain.steps),
         )
     )

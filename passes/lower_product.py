@@ -5,7 +5,8 @@ after:   mac subtract (x - 3)(w - 0); bias %b; requantize sx*sw/sy              
          mac raw x*w; bias %b - 3 * sum(w); requantize sx*sw/sy                           where they multiply codes
 
 Requires: one zero point for the weights; 0 where the MACs multiply codes, and then constant weights or data with 0.
-Ensures:  the accumulator holds the exact sum of (x - zx)(w - zw) before the bias step, or after it, modulo 2^32.
+Ensures:  the accumulator holds the exact sum of (x - zx)(w - zw) before the bias step, or after it, modulo 2^32
+          (2^64 where the accumulator has 64 bits).
 """
 
 from __future__ import annotations
@@ -147,6 +148,8 @@ class Product:
             return
         # A constant of our own: with the correction of a raw product, or as floats for a float accumulator.
         kind = ElementType.I32 if self.accumulator.is_integer else ElementType.F32
+        if self.accumulator is ElementType.I64:
+            kind = self.accumulator
         total = np.zeros(1, np.int64) if name is None else context.array(name).astype(np.int64)
         if correction is not None:
             total = total + correction

@@ -17,6 +17,7 @@ from math import prod
 
 from ..ir.diagnostics import ensure
 from ..ir.frozen import dataclass
+from ..ir.nest import Decode
 from ..ir.types import ElementType, Tensor
 
 
@@ -27,6 +28,7 @@ class View:
 
     `digits[i]` lists the storage axes that logical axis i runs over, the most significant first: a [C,H,W] tensor that
     is stored as [H,W,C] and flattened has digits ((2, 0, 1),). A logical axis of extent 1 may have no digit.
+    `decode` is what the number converter makes of the bytes.
     """
 
     value: str
@@ -34,6 +36,12 @@ class View:
     type: ElementType
     shape: tuple[int, ...]
     digits: tuple[tuple[int, ...], ...]
+    decode: Decode | None = None
+
+    @property
+    def local_type(self) -> ElementType:
+        """The type of the value where it is computed with."""
+        return self.type if self.decode is None else self.decode.type
 
     @staticmethod
     def of(tensor: Tensor) -> View:

@@ -23,8 +23,8 @@ from .map_box import (
     KNOWN_LATEST,
     KNOWN_LONGEST,
     LATER,
-    LOCAL_BYTES,
-    MAIN_BYTES,
+    LOCAL_BITS,
+    MAIN_BITS,
     MAY_BE_TWICE,
     MAYBE_TILED,
     OUTPUT_ONCE,
@@ -48,13 +48,15 @@ from .map_problem import (
     COMMAND,
     CONFIGURES,
     DISPATCH_CYCLES,
-    LATENCY,
+    LOAD_LATENCY,
+    OF_BITS,
     OF_BODY,
-    OF_BYTES,
-    OF_LOCAL_BYTES,
+    OF_LANES,
+    OF_LOCAL_BITS,
     OF_MEMORY,
     OF_POSTS,
     OF_WORD,
+    PER_CONVERTED,
     PER_INSTRUCTION,
     PER_MAC,
     PER_MAIN_READ,
@@ -64,6 +66,9 @@ from .map_problem import (
     POST_LANES,
     REDUCE,
     REDUCES,
+    STORE_LATENCY,
+    SWITCH,
+    TESTING,
     VECTOR,
     Ints,
     Problem,
@@ -87,12 +92,16 @@ def energy_of(
     output, stores = problem.operands[operands - 1], scratch.moved[operands - 1]
     prices = problem.prices[1 if dataflow == VECTOR else 0]
     main_read, positions = 0, stores[ELEMENTS]
+    converted = positions if output[OF_LANES] else 0
     for operand in range(operands - 1):
-        main_read += scratch.moved[operand, MAIN_BYTES]
+        main_read += scratch.moved[operand, MAIN_BITS]
+        if problem.operands[operand, OF_LANES]:
+            converted += scratch.moved[operand, MAIN_BITS] // problem.operands[operand, OF_BITS]
     instructions = machine[CONFIGURES] + 1 + times + load_times + stores[TIMES]
     energy = problem.totals[ALL] * prices[PER_MAC] + positions * prices[PER_POST]
+    energy += converted * prices[PER_CONVERTED] + prices[TESTING]
     energy += instructions * (prices[PER_INSTRUCTION] + 8.0 * INSTRUCTION_BYTES * prices[PER_MAIN_READ])
-    energy += 8.0 * (main_read * prices[PER_MAIN_READ] + stores[MAIN_BYTES] * prices[PER_MAIN_WRITTEN])
+    energy += main_read * prices[PER_MAIN_READ] + stores[MAIN_BITS] * prices[PER_MAIN_WRITTEN]
     for operand in range(operands - 1):
         figures = problem.operands[operand]
         column = PER_MEMORY + 2 * figures[OF_MEMORY]
@@ -101,10 +110,12 @@ def energy_of(
             read += a
         if figures[OF_BODY] & 2:
             read += b
-        moved_pj = read * figures[OF_BYTES] * prices[column] + scratch.moved[operand, LOCAL_BYTES] * prices[column + 1]
+        moved_pj = (
+            read * figures[OF_LOCAL_BITS] * prices[column] + scratch.moved[operand, LOCAL_BITS] * prices[column + 1]
+        )
         energy += moved_pj / figures[OF_WORD]
     column = PER_MEMORY + 2 * output[OF_MEMORY]
-    read, element = stores[LOCAL_BYTES], output[OF_LOCAL_BYTES]
+    read, element = stores[LOCAL_BITS], output[OF_LOCAL_BITS]
     if dataflow != VECTOR or machine[REDUCES]:
         outputs = problem.totals[ALL] // problem.totals[REDUCE]
         read += (partial - outputs) * element
@@ -174,10 +185,10 @@ def bound_box(
     machine, here, operands = problem.machine, scratch.here, problem.operands.shape[0]
     times = here[TILES] * here[TILES + 1] * here[TILES + 2] * here[TILES + 3]
     work, tail, a, b, partial = work_of(problem, tables, here, at, dataflow, times)
-    latency, dispatch = machine[LATENCY], machine[DISPATCH_CYCLES]
-    ready = dispatch * (machine[CONFIGURES] + 1) + latency
+    latency, dispatch = machine[STORE_LATENCY], machine[DISPATCH_CYCLES]
+    ready = machine[SWITCH] + dispatch * (machine[CONFIGURES] + 1) + machine[LOAD_LATENCY]
     if any_copies and not goal.priced:  # is the work by itself enough?
-        alone = max(ready + work + tail + latency, dispatch * (machine[CONFIGURES] + times + 1))
+        alone = max(ready + work + tail + latency, machine[SWITCH] + dispatch * (machine[CONFIGURES] + times + 1))
         if alone >= enough_cycles(goal, value, 0.0):
             return alone, 0.0
     # Compute, its store, the loads of the next iteration but one, its compute: no two of these overlap. Where reduced
@@ -205,7 +216,7 @@ def bound_box(
     unit = start + work + finish
     others = max(
         ready + load_cycles + stored,
-        dispatch * (machine[CONFIGURES] + load_times + times + stores[TIMES] + 1),
+        machine[SWITCH] + dispatch * (machine[CONFIGURES] + load_times + times + stores[TIMES] + 1),
     )
     bounded[MAY_BE_TWICE], bounded[TWICE] = free, two
     if max(unit, others) >= enough:

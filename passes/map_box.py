@@ -16,15 +16,15 @@ from .map_problem import AXIS_STEP, COLUMN, LANE, OF_AXES, OF_COPIES, OF_FIRST_A
 from .map_tables import FEWEST, HI, LAST, LO, MOST, Tables
 
 # Columns of `moved`, by operand: how often it is moved, at least; cycles on the bus of all transfers but the first (of
-# stores: but the longest); bytes of a tile; elements and bytes in main memory and bytes locally; the copies that are
+# stores: but the longest); bits of a tile; elements and bits in main memory and bits locally; the copies that are
 # pinned, 0 for none.
-TIMES, LATER, TILE, ELEMENTS, MAIN_BYTES, LOCAL_BYTES, PINNED = range(7)
-# Columns of `known`, by operand and place: bytes of a tile; tiles, cycles without those of commands, elements and bytes
+TIMES, LATER, TILE, ELEMENTS, MAIN_BITS, LOCAL_BITS, PINNED = range(7)
+# Columns of `known`, by operand and place: bits of a tile; tiles, cycles without those of commands, elements and bits
 # of a round of all tiles, which loops over other dimensions repeat; cycles of the transfer that `LATER` leaves out, of
 # the first, of the last and the most of one (the last two of stores only).
 (
     KNOWN_TILE, KNOWN_TILES, ROUND_CYCLES, KNOWN_FIRST, KNOWN_EARLIEST, ROUND_ELEMENTS, KNOWN_LATEST, KNOWN_LONGEST,
-    ROUND_MAIN_BYTES, ROUND_LOCAL_BYTES,
+    ROUND_MAIN_BITS, ROUND_LOCAL_BITS,
 ) = range(10)  # fmt: skip
 PLACE_BITS = 12  # of places of figures that are known, for each operand
 PLACES = 1 << PLACE_BITS
@@ -33,7 +33,7 @@ NUMBER_BITS = 58  # of the number of a box; the others are for the axis that is 
 # those along columns and rows, or along lanes (ASIDE: of other dimensions); whether all sizes are single ones; the
 # loops of more than one tile, those that may have more than one, and those over reduced dimensions; the number.
 TILES, LASTS, ASIDE, BESIDE_COL, BESIDE_ROW, SINGLE, TILED, MAYBE_TILED, REDUCED, NUMBER = 0, 4, *range(8, 16)
-# Rows of `needed`, by memory: bytes with one copy where none are pinned, and with two of all that may have them.
+# Rows of `needed`, by memory: bits with one copy where none are pinned, and with two of all that may have them.
 WITH_ONE, WITH_TWO = 0, 1
 # Of `bounded`: operands that may have two copies or one, and those that have two or would not be faster with two, as
 # bits; when the execution unit ends without pauses for operands, and a pause; the bound of all else with two copies of
@@ -88,7 +88,7 @@ def scratch_of(problem: Problem, tables: Tables) -> Scratch:
         fewest=zeros(dims, np.int64),
         places=zeros(operands, np.int64),
         known_keys=zeros((operands, PLACES), np.int64),
-        known=np.empty((operands, PLACES, ROUND_LOCAL_BYTES + 1), np.int64),
+        known=np.empty((operands, PLACES, ROUND_LOCAL_BITS + 1), np.int64),
         shifts=shifts,
         masks=masks,
         bounded=zeros(OUTPUT_ONCE + 1, np.int64),

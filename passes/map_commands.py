@@ -10,6 +10,7 @@ from .map_problem import (
     AXIS_STRIDE,
     AXIS_VALUE,
     AXIS_VIEW,
+    BLOCK,
     BURST,
     BUS,
     COL,
@@ -21,8 +22,9 @@ from .map_problem import (
     LANES,
     LATENCY,
     OF_AXES,
-    OF_BYTES,
+    OF_BITS,
     OF_FIRST_AXIS,
+    OF_LANES,
     OS,
     POST_LANES,
     RATE_DENOMINATOR,
@@ -30,6 +32,7 @@ from .map_problem import (
     ROW,
     ROWS,
     STARTUP,
+    UNIT_LANES,
     VECTOR,
     WS,
     Ints,
@@ -57,11 +60,19 @@ def bus_cycles(machine: Ints, beats: int, requests: int) -> int:
 
 
 @compiled
+def converted_cycles(problem: Problem, operand: int, cycles: int, positions: int) -> int:
+    """The cycles of a transfer on the bus, or those that the number converter takes where they are more."""
+    lanes = problem.operands[operand, OF_LANES]
+    found: int = max(cycles, ceil_div(positions, lanes)) if lanes else cycles
+    return found
+
+
+@compiled
 def transfer_cycles(problem: Problem, operand: int, box: Ints, whole: bool) -> int:
     """Cycles on the bus of the operand's box at the starts and points in `box`; `whole`: of all of its positions."""
     machine = problem.machine
-    run = problem.operands[operand, OF_BYTES]
-    runs, positions = 1, 1
+    run = problem.operands[operand, OF_BITS]
+    runs, positions, all_inside = 1, 1, 1
     merging = True
     first = problem.operands[operand, OF_FIRST_AXIS]
     for axis in range(first + problem.operands[operand, OF_AXES] - 1, first - 1, -1):
@@ -82,6 +93,7 @@ def transfer_cycles(problem: Problem, operand: int, box: Ints, whole: bool) -> i
                 beyond = max(0, ceil_div(row[AXIS_VIEW] - start, step))
                 inside = max(before, min(count, beyond)) - before
         positions *= count
+        all_inside *= inside
         merging = merging and (run == row[AXIS_STRIDE] or inside == 1)
         if merging:
             run *= inside
@@ -91,9 +103,13 @@ def transfer_cycles(problem: Problem, operand: int, box: Ints, whole: bool) -> i
         beats, requests = 0, 0
     else:
         beats, requests = runs * ceil_div(run, machine[BUS]), runs * ceil_div(run, machine[BURST])
-    cycles: int = machine[COMMAND] + bus_cycles(machine, beats, requests)
+    cycles: int = converted_cycles(problem, operand, bus_cycles(machine, beats, requests), all_inside)
+    cycles += machine[COMMAND]
     if whole:
         cycles = max(cycles, machine[COMMAND] + ceil_div(positions, machine[POST_LANES]))
+        if machine[BLOCK]:
+            first = ceil_div(min(positions, machine[BLOCK]), machine[UNIT_LANES])
+            cycles = max(cycles, machine[COMMAND] + ceil_div(positions, machine[UNIT_LANES]) + first)
     return cycles
 
 

@@ -31,7 +31,7 @@ def objective_floor(nest: Nest, arch: Arch, dataflow: Dataflow, objective: Objec
     if on_vector:
         assert arch.vector is not None
         units = arch.vector.lanes
-    written = is_stored * prod(nest.extent(dim) for dim in nest.write.dims) * nest.write.type.bytes
+    written = is_stored * prod(nest.extent(dim) for dim in nest.write.dims) * nest.write.type.bits // 8
     cycles = max(points // units, written * arch.clock_hz // arch.dma.bandwidth_bytes_per_second)
     happened = {("vector", "op") if on_vector else ("array", "mac"): points, (arch.main.name, "write_bit"): 8 * written}
     energy = sum(price(happened, arch).values()) * (1 - ROUNDING)

@@ -15,11 +15,12 @@ from .map_problem import (
     AXIS_CONSTANT,
     AXIS_VIEW,
     DISPATCH_CYCLES,
-    LATENCY,
+    LOAD_LATENCY,
     OF_BODY,
     OF_FIRST_AXIS,
     OF_POSTS,
     QUEUES,
+    STORE_LATENCY,
     Ints,
     Problem,
 )
@@ -258,7 +259,10 @@ def is_countable(problem: Problem, walk: Walk, loops: int) -> bool:
     """Whether no time of a walk can come near the ends of 64 bits: if commands never overlapped, and each were the
     longest of its kind."""
     operands = problem.relevant.shape[0]
-    each = np.float64((operands + 1) * (problem.machine[LATENCY] + problem.machine[DISPATCH_CYCLES]))
+    each = np.float64(
+        (operands + 1)
+        * (problem.machine[LOAD_LATENCY] + problem.machine[STORE_LATENCY] + problem.machine[DISPATCH_CYCLES])
+    )
     for table in range(operands + 2):
         entries, longest = 1, 0
         for loop in range(1, loops + 1):
@@ -315,8 +319,8 @@ def prepare(problem: Problem, walk: Walk, dataflow: int, sizes: Ints, order: Int
     shortest = walk.tables[operands - 1, 0]
     for entry in range(stores):
         shortest = min(shortest, walk.tables[operands - 1, entry])
-    noted[STORED_FAR] = (FARTHEST - 2 - machine[QUEUES + 2]) * shortest >= machine[LATENCY]
-    noted[FINISH] = shortest + machine[LATENCY]
+    noted[STORED_FAR] = (FARTHEST - 2 - machine[QUEUES + 2]) * shortest >= machine[STORE_LATENCY]
+    noted[FINISH] = shortest + machine[STORE_LATENCY]
     noted[IS_COUNTABLE] = is_countable(problem, walk, loops)
     noted[ALL_WORK] = 0
     for entry in range(computes):

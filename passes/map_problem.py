@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..ir.arch import Arch
-from ..ir.nest import VALUE, BodyOp, CounterClass, Dataflow, Nest, counter_classes
+from ..ir.arch import BLOCK_UNIT, Arch
+from ..ir.nest import VALUE, BodyOp, CounterClass, Dataflow, Nest, counter_classes, decoded, encodes
 from ..ir.nest_layout import axis_step
 from ..ir.schedule_rules import EXTENT_LIMIT
 from .schedule import blocked_dims, buffer_order
@@ -22,23 +22,28 @@ from .schedule import blocked_dims, buffer_order
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-# What `machine` holds; QUEUES are the entries of three queues.
+# What `machine` holds, BUS and BURST in bits; SWITCH are cycles of dispatch that the number converter takes, LATENCY is
+# that of main memory alone, BLOCK the elements of a block that the store tests (0: none), UNIT_LANES of them a cycle;
+# QUEUES are the entries of three queues.
 (
     COMMAND, DISPATCH_CYCLES, LATENCY, BUS, BURST, INFLIGHT, RATE_NUMERATOR, RATE_DENOMINATOR, ROWS, COLS, DRAIN, LANES,
-    STARTUP, POST_LANES, CONFIGURES, REDUCES, LARGEST_EXTENT, QUEUES,
-) = range(18)  # fmt: skip
-# Columns of `operands`. OF_BODY: bit 0 for operand a, bit 1 for b. OF_INNERMOST and the three after it: the axis whose
-# elements are neighbours in local memory, by dataflow.
+    STARTUP, POST_LANES, CONFIGURES, REDUCES, LARGEST_EXTENT, SWITCH, LOAD_LATENCY, STORE_LATENCY, BLOCK, UNIT_LANES,
+    QUEUES,
+) = range(23)  # fmt: skip
+# Columns of `operands`: bits of an element in main memory and locally, and of a word. OF_BODY: bit 0 for operand a,
+# bit 1 for b. OF_LANES: elements a cycle that the number converter takes, 0 where it has no part. OF_INNERMOST and the
+# three after it: the axis whose elements are neighbours in local memory, by dataflow.
 (
-    OF_BYTES, OF_LOCAL_BYTES, OF_MEMORY, OF_WORD, OF_FIRST_AXIS, OF_AXES, OF_BODY, OF_POSTS, OF_COPIES, OF_INNERMOST,
-) = range(10)  # fmt: skip
-# Columns of `axes`. AXIS_STRIDE: bytes in main memory between neighbouring positions; AXIS_RUN: between neighbouring
+    OF_BITS, OF_LOCAL_BITS, OF_MEMORY, OF_WORD, OF_FIRST_AXIS, OF_AXES, OF_BODY, OF_POSTS, OF_COPIES, OF_LANES,
+    OF_INNERMOST,
+) = range(11)  # fmt: skip
+# Columns of `axes`. AXIS_STRIDE: bits in main memory between neighbouring positions; AXIS_RUN: between neighbouring
 # positions of the view.
 (
     AXIS_CONSTANT, AXIS_VIEW, AXIS_STEP, AXIS_VALUE, AXIS_CLIPPED, AXIS_RUN, AXIS_STRIDE,
 ) = range(7)  # fmt: skip
-# `prices` in pJ; PER_READ and PER_WRITTEN begin those of each local memory, a word.
-PER_MAC, PER_POST, PER_INSTRUCTION, PER_MAIN_READ, PER_MAIN_WRITTEN, PER_MEMORY = range(6)
+# `prices` in pJ; TESTING is that of all blocks of the output; from PER_MEMORY on those of each local memory, a word.
+PER_MAC, PER_POST, PER_CONVERTED, PER_INSTRUCTION, PER_MAIN_READ, PER_MAIN_WRITTEN, TESTING, PER_MEMORY = range(8)
 
 # `totals`: points of all dimensions of a kind, and of all.
 BATCH, POINT, COLUMN, REDUCE, ALL = range(5)
@@ -53,7 +58,8 @@ KINDS = (CounterClass.BATCH, CounterClass.POINT, CounterClass.COLUMN, CounterCla
 
 class Problem(NamedTuple):
     """`kinds` are positions in KINDS; `blocked` has a row for each dataflow; `relevant` says for each operand on which
-    dimensions it depends. `prices` has for the array and for the vector unit a row, of which the first column differs.
+    dimensions it depends. `capacities` are in bits. `prices` has for the array and for the vector unit a row, of which
+    the first column differs.
     """
 
     machine: Ints
@@ -80,8 +86,8 @@ def problem_of(nest: Nest, arch: Arch, copies: Sequence[tuple[str, int]] = ()) -
     coefficients: list[list[int]] = []
     for access in accesses:
         holder = arch.holder(access.role.value)
-        size = access.type.bytes
-        local = nest.accumulator.bytes if access is nest.write else size
+        size = access.type.bits
+        local = nest.accumulator.bits if access is nest.write else access.local_type.bits
         in_body = (access.operand == nest.body.a) + 2 * (access.operand == nest.body.b)
         posts = sum(step.operand == access.operand for step in nest.post)
         pinned = dict(copies).get(access.operand, 0)
@@ -89,8 +95,10 @@ def problem_of(nest: Nest, arch: Arch, copies: Sequence[tuple[str, int]] = ()) -
         for dataflow in DATAFLOWS:
             order = buffer_order(nest, access.operand, dataflow) or tuple(range(len(access.index)))
             inner.append(order[-1] if order else 0)
-        holding = [memories.index(holder.name), holder.word_bytes, len(axes), len(access.index)]
-        operands.append([size, local, *holding, in_body, posts, pinned, *inner])
+        holding = [memories.index(holder.name), 8 * holder.word_bytes, len(axes), len(access.index)]
+        converted = access.decode is not None or (access is nest.write and encodes(nest))
+        lanes = arch.converter.lanes if arch.converter is not None and converted else 0
+        operands.append([size, local, *holding, in_body, posts, pinned, lanes, *inner])
         run = size
         rows = []
         for axis, view in zip(reversed(access.index), reversed(access.shape), strict=True):
@@ -121,8 +129,8 @@ def problem_of(nest: Nest, arch: Arch, copies: Sequence[tuple[str, int]] = ()) -
         relevant=np.array([[dim in dims for dim in names] for dims in [access.dims for access in accesses]], np.int64),
         axes=np.array(axes, np.int64).reshape(len(axes), AXIS_STRIDE + 1),
         coefficients=np.array(coefficients, np.int64).reshape(len(axes), len(names)),
-        capacities=np.array([memory.capacity_bytes for memory in arch.local], np.int64),
-        prices=_prices(arch),
+        capacities=np.array([8 * memory.capacity_bytes for memory in arch.local], np.int64),
+        prices=_prices(nest, arch),
     )
 
 
@@ -135,34 +143,55 @@ def _blocked(nest: Nest, arch: Arch, dataflow: Dataflow, totals: Sequence[int]) 
     return [*dims, *others]
 
 
-def configures(nest: Nest) -> int:
+def configures(nest: Nest, arch: Arch) -> int:
     """Configuration commands in front of a nest (specs/isa.md, section 5)."""
     body = nest.body
-    return len(nest.reads) + 3 + (body.b is not None) + (body.op is BodyOp.QADD) + len(nest.post)
+    own = len(nest.reads) + 3 + (body.b is not None) + (body.op is BodyOp.QADD) + len(nest.post)
+    own += (nest.prune is not None) + sum(access.skip is not None for access in nest.reads)
+    return own + (0 if arch.converter is None else len(decoded(nest)) + encodes(nest))
 
 
 def _machine(nest: Nest, arch: Arch) -> Ints:
     dma, array, queues = arch.dma, arch.array, arch.queues
     numerator, denominator = dma.bus_bytes * arch.clock_hz, dma.bandwidth_bytes_per_second
     common = gcd(numerator, denominator)
+    switch, inwards, outwards = 0, 0, 0
+    if (unit := arch.converter) is not None:
+        inwards, outwards = unit.latency_cycles * bool(decoded(nest)), unit.latency_cycles * encodes(nest)
+        switch = unit.switch_cycles * (bool(decoded(nest)) or encodes(nest))
+    block = 0 if nest.prune is None else nest.prune.test.rows * nest.prune.test.cols
+    unit_lanes = 1 if arch.block_unit is None else arch.block_unit.lanes
     lanes, startup = (arch.vector.lanes, arch.vector.startup_cycles) if arch.vector else (1, 0)
     values = [
-        queues.command_cycles, queues.dispatch_cycles, dma.latency_cycles, dma.bus_bytes, dma.burst_bytes,
+        queues.command_cycles, queues.dispatch_cycles, dma.latency_cycles, 8 * dma.bus_bytes, 8 * dma.burst_bytes,
         dma.requests_in_flight, numerator // common, denominator // common, array.rows, array.cols,
-        array.drain_cycles - 1, lanes, startup, arch.post.lanes, configures(nest), nest.body.op.reduces, EXTENT_LIMIT,
+        array.drain_cycles - 1, lanes, startup, arch.post.lanes, configures(nest, arch), nest.body.op.reduces,
+        EXTENT_LIMIT, switch, dma.latency_cycles + inwards, dma.latency_cycles + outwards, block, unit_lanes,
         queues.load, queues.execute, queues.store,
     ]  # fmt: skip
     return np.array(values, np.int64)
 
 
-def _prices(arch: Arch) -> Floats:
+def _prices(nest: Nest, arch: Arch) -> Floats:
     """Two rows: on the array, on the vector unit."""
     rows: dict[tuple[str, str], float] = {}
     for row in arch.energy:
         rows[row.component, row.action] = rows.get((row.component, row.action), 0.0) + row.energy_pj
     main = arch.main.name
-    shared: list[Any] = [("post", "element"), ("control", "instruction"), (main, "read_bit"), (main, "write_bit")]
+    testing = 0.0
+    if nest.prune is not None:
+        elements = prod(nest.write.shape)
+        testing = elements * rows.get((BLOCK_UNIT, "element"), 0.0)
+        testing += nest.prune.blocks(elements) * rows.get((BLOCK_UNIT, "block"), 0.0)
+    shared: list[Any] = [
+        ("post", "element"),
+        ("converter", "element"),
+        ("control", "instruction"),
+        (main, "read_bit"),
+        (main, "write_bit"),
+    ]
     for memory in arch.local:
         shared += [(memory.name, "read_word"), (memory.name, "write_word")]
     units = (("array", "mac"), ("vector", "op"))
-    return np.array([[rows.get(each, 0.0) for each in (unit, *shared)] for unit in units], np.float64)
+    found = np.array([[rows.get(each, 0.0) for each in (unit, *shared)] for unit in units], np.float64)
+    return np.insert(found, TESTING, testing, axis=1)

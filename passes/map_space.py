@@ -1,6 +1,7 @@
 """The map space: every mapping that a pin can name (specs/mapping.md), for all dataflows together.
 
-* Tile sizes. Along each dimension: all from 1 to its extent, of which a tile fits by itself.
+* Tile sizes. Along each dimension: all from 1 to its extent, of which a tile fits by itself; where blocks are pruned,
+  those that hold whole blocks.
 * Loop order. Every order of the main-memory loops with those over reduced dimensions inside.
 * Copies. Every choice of one or two.
 
@@ -20,6 +21,7 @@ import numpy as np
 
 from ..ir.affine import Affine
 from ..ir.arch import Arch
+from ..ir.block_rules import block_steps
 from ..ir.frozen import dataclass
 from ..ir.nest import VALUE, Access, CounterClass, Nest, sum_has_an_order
 from ..ir.nest_layout import axis_count
@@ -85,22 +87,22 @@ def balanced_sizes(extent: int) -> list[int]:
 def _sizes(nest: Nest, arch: Arch, dim: str, pin: Pin, accesses: Sequence[Access]) -> Ints:
     """Sizes of a dimension that `accesses` depend on, ascending, of which a tile fits where all others are of one
     point."""
-    extent = nest.extent(dim)
+    extent, step = nest.extent(dim), block_steps(nest).get(dim, 1)
     pinned = dict(pin.tiles)
-    if dim in pinned:
-        return np.array([each for each in (min(pinned[dim], extent),) if each <= EXTENT_LIMIT], np.int64)
-    if pin.complete:
-        return np.array([each for each in (extent,) if each <= EXTENT_LIMIT], np.int64)
+    if dim in pinned or pin.complete:
+        size = min(pinned.get(dim, extent), extent)
+        is_legal = size <= EXTENT_LIMIT and (size == extent or size % step == 0)
+        return np.array([size] if is_legal else [], np.int64)
     least, most = -(-extent // TILES), min(extent, EXTENT_LIMIT)
     ones = {each.name: 1 for each in nest.domain}
     extents = {each.name: each.extent for each in nest.domain}
 
     def fits(size: int) -> bool:
         for access in accesses:
-            element = nest.accumulator.bytes if access is nest.write else access.type.bytes
+            element = nest.accumulator.bits if access is nest.write else access.local_type.bits
             axes = zip(access.index, access.shape, strict=True)
             positions = prod(axis_count(axis, view, extents, {**ones, dim: size}) for axis, view in axes)
-            if positions * element > arch.holder(access.role.value).capacity_bytes:
+            if positions * element > 8 * arch.holder(access.role.value).capacity_bytes:
                 return False
         return True
 
@@ -110,7 +112,8 @@ def _sizes(nest: Nest, arch: Arch, dim: str, pin: Pin, accesses: Sequence[Access
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if fits(middle) else (low, middle - 1)
-    return np.arange(least, low + 1, dtype=np.int64)
+    sizes = np.arange(least, low + 1, dtype=np.int64)
+    return sizes if step == 1 else sizes[(sizes % step == 0) | (sizes == extent)]
 
 
 def _box_rows(nest: Nest, sizes: dict[str, Ints]) -> dict[Affine, int]:

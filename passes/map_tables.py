@@ -188,7 +188,7 @@ def grow(problem: Problem, dim: int, nodes: Ints, root: int, sizes: Ints, stack:
 
 @compiled
 def pieces(inside: int, run: int, step: int, unit: int, split: bool) -> int:
-    """Beats (bursts) of `unit` bytes for that many positions inside; `split`: runs may go on outwards."""
+    """Beats (bursts) of `unit` bits for that many positions inside; `split`: runs may go on outwards."""
     if split:
         return inside * run // unit
     return ceil_div(inside * run, unit) if step == 1 else inside * ceil_div(run, unit)

@@ -19,8 +19,8 @@ from .map_box import (
     KNOWN_TILE,
     KNOWN_TILES,
     LATER,
-    LOCAL_BYTES,
-    MAIN_BYTES,
+    LOCAL_BITS,
+    MAIN_BITS,
     MAYBE_TILED,
     NUMBER,
     NUMBER_BITS,
@@ -29,8 +29,8 @@ from .map_box import (
     PLACES,
     ROUND_CYCLES,
     ROUND_ELEMENTS,
-    ROUND_LOCAL_BYTES,
-    ROUND_MAIN_BYTES,
+    ROUND_LOCAL_BITS,
+    ROUND_MAIN_BITS,
     TILE,
     TILED,
     TIMES,
@@ -38,7 +38,7 @@ from .map_box import (
     WITH_TWO,
     Scratch,
 )
-from .map_commands import bus_cycles, ceil_div
+from .map_commands import bus_cycles, ceil_div, converted_cycles
 from .map_problem import (
     AXIS_STEP,
     BURST,
@@ -46,11 +46,11 @@ from .map_problem import (
     COMMAND,
     LARGEST_EXTENT,
     OF_AXES,
+    OF_BITS,
     OF_BODY,
-    OF_BYTES,
     OF_FIRST_AXIS,
     OF_INNERMOST,
-    OF_LOCAL_BYTES,
+    OF_LOCAL_BITS,
     OF_MEMORY,
     OF_WORD,
     POST_LANES,
@@ -82,7 +82,7 @@ from .map_tables import (
 
 SPREAD = 0x1E3779B97F4A7C15  # odd: keys that are near one another are at different places
 MISFIT = -1  # in place of cycles: nothing fits
-TOO_LARGE = -1  # bytes of a tile that commands cannot name
+TOO_LARGE = -1  # bits of a tile that commands cannot name
 _trailing_zeros: Any = numbers.trailing_zeros
 
 
@@ -97,10 +97,10 @@ def box_entry(tables: Tables, at: Ints, axis: int) -> int:
 
 
 @inlined
-def tile_bytes(problem: Problem, tables: Tables, scratch: Scratch, at: Ints, operand: int, dataflow: int) -> int:
-    """Bytes of one copy of the smallest tile (ir.nest.local_layout), or TOO_LARGE; notes the rows of boxes."""
+def tile_bits(problem: Problem, tables: Tables, scratch: Scratch, at: Ints, operand: int, dataflow: int) -> int:
+    """Bits of one copy of the smallest tile (ir.nest.local_layout), or TOO_LARGE; notes the rows of boxes."""
     figures = problem.operands[operand]
-    element, word, first_axis = figures[OF_LOCAL_BYTES], figures[OF_WORD], figures[OF_FIRST_AXIS]
+    element, word, first_axis = figures[OF_LOCAL_BITS], figures[OF_WORD], figures[OF_FIRST_AXIS]
     innermost = first_axis + figures[OF_INNERMOST + dataflow]
     elements, others = 1, 1
     for axis in range(first_axis, first_axis + figures[OF_AXES]):
@@ -113,11 +113,11 @@ def tile_bytes(problem: Problem, tables: Tables, scratch: Scratch, at: Ints, ope
             elements = count
         else:
             others *= count
-    # A row of the innermost axis begins at a word; elements are no larger than words, or whole numbers of them.
-    row_bytes = ceil_div(elements * element, word) * word
+    # A row of the innermost axis begins at a word, or at the first element after that where none begins there.
+    row_bits = ceil_div(elements * element, word) * word
     if word % element and figures[OF_AXES]:
-        row_bytes = ceil_div(row_bytes, element) * element
-    found: int = row_bytes * others
+        row_bits = ceil_div(row_bits, element) * element
+    found: int = row_bits * others
     if word % element:
         found = ceil_div(found, word) * word
     return found
@@ -128,7 +128,7 @@ def note_operands(
     problem: Problem, tables: Tables, scratch: Scratch, bits: Ints, at: Ints, cut: int, dataflow: int, priced: bool,
     reduce_whole: bool,
 ) -> tuple[int, int, int, int, bool, int, int]:  # fmt: skip
-    """What is moved of the operands of a noted box, as columns of `moved` (bytes only where they are `priced`) and
+    """What is moved of the operands of a noted box, as columns of `moved` (bits only where they are `priced`) and
     rows of `needed`.
 
     Cycles of all loads on the bus, MISFIT where a tile exceeds the fields of commands or, with one copy of each, its
@@ -184,8 +184,8 @@ def note_operands(
         moved[TILE] = tile
         moved[LATER] = later
         if priced:
-            moved[MAIN_BYTES] = repeats * known[ROUND_MAIN_BYTES]
-            moved[LOCAL_BYTES] = repeats * known[ROUND_LOCAL_BYTES]
+            moved[MAIN_BITS] = repeats * known[ROUND_MAIN_BITS]
+            moved[LOCAL_BITS] = repeats * known[ROUND_LOCAL_BITS]
         if operand == operands - 1:
             moved[ELEMENTS] = repeats * known[ROUND_ELEMENTS]
             moved[LATER] = each_cycles
@@ -205,8 +205,8 @@ def learn(
 ) -> None:
     """The figures of an operand of a box that do not depend on the order of loops, as columns of `known`."""
     machine, figures = problem.machine, problem.operands[operand]
-    size, first_axis, axes = figures[OF_BYTES], figures[OF_FIRST_AXIS], figures[OF_AXES]
-    known[KNOWN_TILE] = tile_bytes(problem, tables, scratch, at, operand, dataflow)
+    size, first_axis, axes = figures[OF_BITS], figures[OF_FIRST_AXIS], figures[OF_AXES]
+    known[KNOWN_TILE] = tile_bits(problem, tables, scratch, at, operand, dataflow)
     if known[KNOWN_TILE] == TOO_LARGE:
         return
     tiles, tiled = 1, scratch.here[TILED] & bits[at.size + operand]
@@ -249,7 +249,7 @@ def learn(
     if axes == 0:
         beats = first_beats = final_beats = ceil_div(size, machine[BUS])
         requests = first_requests = final_requests = ceil_div(size, machine[BURST])
-    elif mixed:  # whatever the runs, bytes take their beats
+    elif mixed:  # whatever the runs, bits take their beats
         beats = ceil_div(inside * size, machine[BUS])
         first_beats = ceil_div(first_inside * size, machine[BUS])
         final_beats = ceil_div(final_inside * size, machine[BUS])
@@ -257,16 +257,18 @@ def learn(
         exact = False
     command = machine[COMMAND]
     known[KNOWN_TILES] = tiles
-    known[ROUND_CYCLES] = bus_cycles(machine, beats, requests)
-    known[KNOWN_EARLIEST] = command + bus_cycles(machine, first_beats, first_requests)
+    known[ROUND_CYCLES] = converted_cycles(problem, operand, bus_cycles(machine, beats, requests), inside)
+    first = bus_cycles(machine, first_beats, first_requests)
+    known[KNOWN_EARLIEST] = command + converted_cycles(problem, operand, first, first_inside)
     known[ROUND_ELEMENTS] = inside
-    known[ROUND_MAIN_BYTES] = inside * size
-    known[ROUND_LOCAL_BYTES] = counts * figures[OF_LOCAL_BYTES]
+    known[ROUND_MAIN_BITS] = inside * size
+    known[ROUND_LOCAL_BITS] = counts * figures[OF_LOCAL_BITS]
     known[KNOWN_FIRST] = known[KNOWN_EARLIEST]
     if is_output or not exact:
         known[KNOWN_LONGEST] = longest_cycles(problem, tables, scratch, operand)
         if is_output:
-            known[KNOWN_LATEST] = command + bus_cycles(machine, final_beats, final_requests)
+            final = bus_cycles(machine, final_beats, final_requests)
+            known[KNOWN_LATEST] = command + converted_cycles(problem, operand, final, final_inside)
             known[KNOWN_LONGEST] = max(known[KNOWN_LONGEST], command + ceil_div(largest, machine[POST_LANES]))
         known[KNOWN_FIRST] = known[KNOWN_LONGEST]
 
@@ -275,15 +277,16 @@ def learn(
 def longest_cycles(problem: Problem, tables: Tables, scratch: Scratch, operand: int) -> int:
     """Cycles that no transfer of an operand exceeds: those of a full box in which no axes merge."""
     machine, figures = problem.machine, problem.operands[operand]
-    size, first_axis = figures[OF_BYTES], figures[OF_FIRST_AXIS]
+    size, first_axis = figures[OF_BITS], figures[OF_FIRST_AXIS]
     last_axis = first_axis + figures[OF_AXES] - 1
-    run, runs = size, 1
+    run, runs, positions = size, 1, 1
     for axis in range(last_axis, first_axis - 1, -1):
         count = tables.boxes[scratch.entries[axis], LARGEST]
+        positions *= count
         if axis == last_axis and problem.axes[axis, AXIS_STEP] == 1:
             run *= count
         else:
             runs *= count
     beats, requests = runs * ceil_div(run, machine[BUS]), runs * ceil_div(run, machine[BURST])
-    cycles: int = machine[COMMAND] + bus_cycles(machine, beats, requests)
-    return cycles + 1  # the bandwidth's rounding
+    cycles = converted_cycles(problem, operand, bus_cycles(machine, beats, requests), positions)
+    return int(machine[COMMAND] + cycles + 1)  # the bandwidth's rounding

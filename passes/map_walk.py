@@ -48,7 +48,7 @@ from .map_plan import (
     plan_loads,
     prepare,
 )
-from .map_problem import CONFIGURES, DISPATCH_CYCLES, LATENCY, QUEUES, Ints, Problem
+from .map_problem import CONFIGURES, DISPATCH_CYCLES, LOAD_LATENCY, QUEUES, STORE_LATENCY, SWITCH, Ints, Problem
 
 
 @inlined
@@ -96,7 +96,7 @@ def issue_loads(problem: Problem, walk: Walk, loops: int, place: int, carry: int
             elif load[WAIT_STORE] == RECORDED:
                 ready = max(ready, state[WAITS + loops + 1 + depth])
         duration = entry_at(walk, operand, loops, AFTER)
-        issue(problem, walk, 0, BUS_FREE, ready, duration, problem.machine[LATENCY])
+        issue(problem, walk, 0, BUS_FREE, ready, duration, problem.machine[LOAD_LATENCY])
 
 
 @inlined
@@ -120,7 +120,7 @@ def step(problem: Problem, walk: Walk, loops: int, carry: int, output_depth: int
     if carry <= output_depth:
         state[STORED_BEFORE] = state[STORED]
         duration = entry_at(walk, operands - 1, loops, BEFORE)
-        issue(problem, walk, 2, BUS_FREE, state[COMPUTED], duration, problem.machine[LATENCY])
+        issue(problem, walk, 2, BUS_FREE, state[COMPUTED], duration, problem.machine[STORE_LATENCY])
         if carry:
             for loop in range(carry, loops + 1):
                 state[WAITS + loops + 1 + loop] = state[STORED]
@@ -173,7 +173,7 @@ def walk_cycles(
     walk.issued[LEFT_WORK] = walk.noted[ALL_WORK]
     state[BUS_FREE] = 0
     state[UNIT] = 0
-    state[DISPATCH] = machine[DISPATCH_CYCLES] * machine[CONFIGURES]
+    state[DISPATCH] = machine[SWITCH] + machine[DISPATCH_CYCLES] * machine[CONFIGURES]
     for loop in range(1, loops + 1):
         restart(walk, loop)
         note_changes(problem, walk, loops, loop, output_depth)

@@ -83,7 +83,7 @@ class Mapper:
         """
         different = {(self._key(nest, pin, ""), copy_pin): (nest, pin, copy_pin) for nest, pin, copy_pin in layers}
         unknown = [each for each in different.values() if not self._is_kept(each[0], each[1])]
-        workers = min(len(unknown), os.cpu_count() or 1, MOST_WORKERS)
+        workers = min(len(unknown), _threads(), MOST_WORKERS)
         if workers < 2:
             return
         unknown.sort(key=lambda each: -prod(dim.extent for dim in each[0].domain))  # the longest first
@@ -291,3 +291,9 @@ def together(nests: Sequence[Nest], arch: Arch, objective: Objective) -> float:
     """The objective of scheduled nests that run one after the other."""
     figures = [figures_of(nest, arch) for nest in nests]
     return objective.of(sum(energy for energy, _ in figures), sum(cycles for _, cycles in figures))
+
+
+def _threads() -> int:
+    """As many as there are cores, or OMP_NUM_THREADS: so processes that share cores are told how many are theirs."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdecimal() and 0 < len(given) < 6 else os.cpu_count() or 1

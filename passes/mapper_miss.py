@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ..ir.arch import Arch
+from ..ir.block_rules import block_steps
 from ..ir.diagnostics import Diagnostic, ensure
 from ..ir.frozen import dataclass
 from ..ir.nest import CounterClass, Dataflow, Nest
@@ -41,8 +42,8 @@ def misfit(nest: Nest, arch: Arch, dataflow: Dataflow, pin: Pin) -> Diagnostic:
     memory in the machine's description."""
     is_pinned = bool(pin.tiles or pin.copies or pin.complete)
     begin = f"{nest.name}: no mapping fits {arch.name}: {'as pinned, ' if is_pinned else ''}"
-    if too_long := _too_long(nest, arch, pin):
-        return Diagnostic(begin + too_long, pin.span, f"tiles of at most {EXTENT_LIMIT} points")
+    if none := _no_size(nest, arch, pin):
+        return Diagnostic(begin + none[0], pin.span, none[1])
     tiles, blocked = _smallest(nest, arch, pin)
     roomy = replace(arch, memories=(arch.main, *(replace(each, capacity_bytes=_ROOMY) for each in arch.local)))
     tiled = replace(nest, schedule=make_schedule(nest, roomy, dataflow, tiles, dict(pin.copies)))
@@ -62,20 +63,30 @@ def misfit(nest: Nest, arch: Arch, dataflow: Dataflow, pin: Pin) -> Diagnostic:
         larger.append(f"`capacity_bytes: {each.needed_bytes}` of {each.memory!r}{place and f' ({place})'}")
     help = " and ".join(larger)
     if not is_pinned:
+        help += "; or smaller blocks to prune" if nest.prune is not None else ""
         return Diagnostic(begin + message, first.span, help, first.line)
     would_do = ", or ".join(_less(nest, arch, dataflow, pin, blocked))
     help = f"{would_do} would do; or {help}" if would_do else f"smaller tiles, or {help}"
     return Diagnostic(begin + message, pin.span, help)
 
 
-def _too_long(nest: Nest, arch: Arch, pin: Pin) -> str:
-    """A dimension that has no legal size: commands cannot name its tiles."""
+def _no_size(nest: Nest, arch: Arch, pin: Pin) -> tuple[str, str] | None:
+    """A dimension that has no legal size, whatever the memories, and what would be one: commands cannot name its tiles,
+    or those that are pinned cut blocks."""
+    steps, pinned = block_steps(nest), dict(pin.tiles)
     for dim, sizes in zip(nest.domain, space(nest, arch, pin).sizes, strict=True):
-        if not len(sizes):
-            size = dict(pin.tiles).get(dim.name, dim.extent)
+        if len(sizes):
+            continue
+        step = steps.get(dim.name, dim.extent)
+        size = pinned.get(dim.name, dim.extent if pin.complete else min(step, dim.extent))
+        if size > EXTENT_LIMIT:
             more = f"{size - EXTENT_LIMIT} more than the {EXTENT_LIMIT} of a command"
-            return f"a tile has {size} points of {dim.name}, {more}"
-    return ""
+            return f"a tile has {size} points of {dim.name}, {more}", f"tiles of at most {EXTENT_LIMIT} points"
+        if nest.prune is not None and size < dim.extent and size % step:
+            block = f"{nest.prune.test.rows} x {nest.prune.test.cols}"
+            multiples = f"multiples of {step}, or all {dim.extent}" if step < dim.extent else f"all {dim.extent}"
+            return f"tiles of {size} points of {dim.name} cut blocks of {block}", multiples
+    return None
 
 
 def _smallest(nest: Nest, arch: Arch, pin: Pin) -> tuple[_Tiles, list[str]]:
@@ -83,7 +94,11 @@ def _smallest(nest: Nest, arch: Arch, pin: Pin) -> tuple[_Tiles, list[str]]:
     over a reduced one is pinned, and others are inside of it."""
     found = space(nest, arch, pin)
     pinned = {dim for dim, _ in pin.tiles}
-    smallest = {dim.name: int(sizes[0]) for dim, sizes in zip(nest.domain, found.sizes, strict=True)}
+    steps = block_steps(nest)  # where none fits, the smallest that is legal
+    smallest = {
+        dim.name: int(sizes[0]) if len(sizes) else min(steps.get(dim.name, 1), dim.extent)
+        for dim, sizes in zip(nest.domain, found.sizes, strict=True)
+    }
     reduced = dims_of(nest, CounterClass.REDUCE)
     is_inside = any(dim in reduced and size < nest.extent(dim) for dim, size in pin.tiles)
     blocked = [dim for dim in smallest if is_inside and dim not in reduced and dim not in pinned]

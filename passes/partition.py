@@ -15,6 +15,7 @@ from ..ir.diagnostics import Diagnostic
 from ..ir.frozen import dataclass
 from ..ir.graph import Node
 from ..ir.module import Module
+from ..ir.precision import Precision
 from ..ir.types import BlobRef, ElementType, Tensor
 from .partition_codes import CODE_RULES
 from .partition_question import Rule, question_of
@@ -27,13 +28,14 @@ RULES: tuple[Rule, ...] = (*UNIT_RULES, *CODE_RULES, *SUM_RULES)
 @dataclass(frozen=True, slots=True)
 class Acceptance:
     """A predicate on nodes: "" if the machine runs the node, else one line of reasons. `precision` is auto, keep or
-    int8.
+    int8, or what is asked of each layer: then a float product is judged with operands of at most 8 bits, for
+    `quantise` refuses what is too wide for the array.
 
     With `blobs` sums are bounded by the constants themselves, else by their types.
     """
 
     arch: Arch
-    precision: str
+    precision: Precision
 
     def __call__(self, node: Node, tensors: Mapping[str, Tensor], blobs: Mapping[BlobRef, bytes] | None = None) -> str:
         operands = [name for name in (*node.inputs, *node.outputs) if name]
@@ -46,12 +48,12 @@ class Acceptance:
         return "; ".join(dict.fromkeys(found))
 
 
-def acceptance(arch: Arch, precision: str) -> Acceptance:
+def acceptance(arch: Arch, precision: Precision) -> Acceptance:
     """What `arch` runs under a precision, for the frontend."""
     return Acceptance(arch, precision)
 
 
-def refusals(module: Module, arch: Arch, precision: str = "keep") -> list[Diagnostic]:
+def refusals(module: Module, arch: Arch, precision: Precision = "keep") -> list[Diagnostic]:
     """One diagnostic for each graph node of the module that the machine does not run as it is."""
     judge = acceptance(arch, precision)
     nodes = [each for each in module.operations if isinstance(each, Node)]

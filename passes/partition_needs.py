@@ -20,6 +20,7 @@ _COPIES = (
     "reshape",
     "transpose",
     "im2col",
+    "prune",
 )
 
 
@@ -103,7 +104,7 @@ def _own_steps(node: Node, tensors: Mapping[str, Tensor], float_accumulator: boo
             yield PostOp.SATURATE
     elif node.op == "requantize":
         yield PostOp.REQUANTIZE
-    elif node.op not in ("reshape", "transpose", "im2col"):
+    elif node.op not in ("reshape", "transpose", "im2col", "prune"):
         operand = tensors[node.inputs[1]] if node.op == "table" else None
         yield from _stage_steps(node.op, source, operand, value)
 

@@ -12,9 +12,10 @@ from dataclasses import replace
 from ..ir.arch import Arch
 from ..ir.frozen import dataclass
 from ..ir.graph import Node, ValueType
+from ..ir.precision import Precision, PrecisionSpec
 from ..ir.types import BlobRef, ElementType, Quantization, Tensor
-from .quantise import target_type
 from .rewrite import PRODUCTS
+from .widths import Form, activation_type, layer_of, nearest_to_eight, target_type
 
 MOVES = ("reshape", "transpose")
 _CONVERSIONS = ("quantize", "dequantize", "requantize", "table")
@@ -28,7 +29,7 @@ class Question:
     node: Node
     tensors: Mapping[str, Tensor]
     arch: Arch
-    precision: str
+    precision: Precision
     narrowed: ElementType | None
     blobs: Mapping[BlobRef, bytes] | None
 
@@ -66,11 +67,20 @@ def question_of(
     node: Node,
     tensors: Mapping[str, Tensor],
     arch: Arch,
-    precision: str,
+    precision: Precision,
     blobs: Mapping[BlobRef, bytes] | None,
 ) -> Question:
     """The question that `node` is; `tensors` are those that it names, `blobs` None where constants are not known."""
     target = target_type(arch, precision)
+    weight_kind = ElementType.I8
+    if isinstance(precision, PrecisionSpec) and target is not None and target.is_integer:
+        layer = precision.default
+        if node.op in PRODUCTS:
+            layer = layer_of(precision, node.name, node.source)
+            weight_kind = _at_most(layer.weights, arch.array.weights) or weight_kind
+            target = _at_most(layer.activations, arch.array.inputs) or target
+        else:
+            target = activation_type(arch, Form(layer.activations, layer.symmetric_activations), None) or target
     is_float = tensors[node.inputs[0]].type is ElementType.F32 and node.op not in _CONVERSIONS
     if target is None or not is_float:
         return Question(node, tensors, arch, precision, None, blobs)
@@ -83,7 +93,7 @@ def question_of(
         if target.is_integer and name == bias:
             kind, quantization = ElementType.I32, None
         elif target.is_integer and name == weights and tensor.constant is not None:
-            kind, quantization = ElementType.I8, Quantization((1.0,), (0,))
+            kind, quantization = weight_kind, Quantization((1.0,), (0,))
         elif name == bias:
             kind, quantization = ElementType.F32, None
         is_real = tensor.type is ElementType.F32
@@ -91,3 +101,9 @@ def question_of(
     value = None if node.value is None else ValueType(target, codes)
     post = tuple(replace(stage, result=ValueType(target, codes)) for stage in node.post)
     return Question(replace(node, value=value, post=post), narrow, arch, precision, target, None)
+
+
+def _at_most(bits: int, legal: tuple[ElementType, ...]) -> ElementType | None:
+    """The type that stands for a width before the widths of values are known: of so many bits, or of 8, or the nearest
+    narrower one."""
+    return nearest_to_eight(tuple(each for each in legal if each.bits <= bits) or legal)

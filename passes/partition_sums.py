@@ -38,8 +38,10 @@ def _sums_fit_the_accumulator(question: Question) -> Iterator[str]:
     raw = "subtract" not in question.arch.array.mac_forms
     magnitude = _magnitude(question.tensor(0), raw)
     largest = FLOAT32_EXACT - 1 if accumulator.is_float else accumulator.maximum
-    bias = _bias_magnitude(question) if accumulator.is_float else 0
-    if magnitude * _terms(question) * _magnitude(question.tensor(1), raw) + bias <= largest:
+    # Sums of narrow operands wrap at 32 bits when the bias is added, on the machine and in the graph alike.
+    is_wide = max(question.element(0).bits, question.element(1).bits) > ElementType.I8.bits
+    bias = _bias_magnitude(question) if accumulator.is_float or is_wide else 0
+    if magnitude * sum_terms(question) * _magnitude(question.tensor(1), raw) + bias <= largest:
         return  # whatever the weights are, and they need not be read
     bound = magnitude * _weight_sum(question, raw) + bias
     if bound <= largest:
@@ -60,7 +62,7 @@ def _magnitude(tensor: Tensor, raw: bool) -> int:
 def _weight_sum(question: Question, raw: bool) -> int:
     """The largest sum of weight magnitudes that one output element adds."""
     node, weights = question.node, question.tensor(1)
-    terms = _terms(question)
+    terms = sum_terms(question)
     worst = terms * _magnitude(weights, raw)
     if question.blobs is None or weights.constant is None or node.op == "conv_transpose":
         return worst
@@ -82,7 +84,7 @@ def _weight_sum(question: Question, raw: bool) -> int:
     return int(sums.max(initial=0))
 
 
-def _terms(question: Question) -> int:
+def sum_terms(question: Question) -> int:
     """How many products one output element adds."""
     node = question.node
     weights, data = question.tensor(1).shape or (), question.tensor(0).shape or ()

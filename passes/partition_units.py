@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 
 from ..ir.program import BOX_AXES
 from ..ir.types import ElementType
 from .lower_product import zero_points
 from .partition_needs import bodies_needed, post_steps_needed, types_read
 from .partition_question import Question, Rule
-from .quantise import target_type
 from .rewrite import PRODUCTS, integers
+from .widths import spelled, target_type
 
 
 def _something_is_there(question: Question) -> Iterator[str]:
@@ -40,9 +41,12 @@ def _axes_fit_a_box(question: Question) -> Iterator[str]:
 def _im2col_fits_a_box(question: Question) -> Iterator[str]:
     if question.node.op != "im2col":
         return
-    kernel, group = integers(question.node, "kernel"), question.node.attribute("group")
-    n, channels, *image = question.tensor(0).shape or ()
-    axes = sum(extent > 1 for extent in (n, group, channels, *image, *kernel) if isinstance(extent, int))
+    kernel, dilations = integers(question.node, "kernel"), integers(question.node, "dilations")
+    n, columns, *outputs = question.result.shape or ()
+    inner = (*kernel, columns // prod(kernel))
+    if dilations[-1] == 1:  # tap and channel are one dimension (passes/lower_elementwise.py)
+        inner = (*inner[:-2], inner[-2] * inner[-1])
+    axes = sum(extent > 1 for extent in (n, *outputs, *inner))
     if axes > BOX_AXES:
         yield f"its copy has {axes} axes, and a load or store moves boxes of {BOX_AXES}"
 
@@ -61,8 +65,10 @@ def _array_takes_operands(question: Question) -> Iterator[str]:
         yield f"a product of floats has a float result, not {question.value.type}"
     bias = question.bias
     if bias is not None and isinstance(bias.type, ElementType):
-        if a.is_integer and bias.type is not ElementType.I32:
-            yield f"its bias is {bias.type}; a product of integers takes i32"
+        takes_wide = arch.array.accumulator is ElementType.I64
+        legal = (ElementType.I32, ElementType.I64) if takes_wide else (ElementType.I32,)
+        if a.is_integer and bias.type not in legal:
+            yield f"its bias is {bias.type}; a product of integers takes {spelled(legal)}"
         if a.is_integer and bias.constant is None and _needs_bias_of_our_own(question):
             yield f"its bias is computed, and {arch.name} takes another one, which is derived from it"
         if a.is_float and not bias.type.is_float:
@@ -85,19 +91,6 @@ def _advice(question: Question, kind: ElementType) -> str:
     if kind is ElementType.F32 and question.precision == "keep" and target_type(question.arch, "int8") is not None:
         return "; with --precision int8 it would be quantised"
     return ""
-
-
-def spelled(types: tuple[ElementType, ...]) -> str:
-    """Types with runs of widths joined: "i2..i8, u2..u8, f32"."""
-    runs: list[list[ElementType]] = []
-    for kind in types:
-        last = runs[-1][-1] if runs else None
-        follows = last is not None and last.value[0] == kind.value[0] in ("i", "u") and kind.bits == last.bits + 1
-        if follows:
-            runs[-1].append(kind)
-        else:
-            runs.append([kind])
-    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}..{run[-1]}" for run in runs) or "(none)"
 
 
 def _vector_unit_runs_it(question: Question) -> Iterator[str]:

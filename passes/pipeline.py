@@ -9,8 +9,10 @@ from ..ir.arch import Arch
 from ..ir.diagnostics import BrokenPass, CompileError, Diagnostic, closest
 from ..ir.frozen import dataclass
 from ..ir.module import Module
+from ..ir.precision import Precision
 from ..ir.verifier import verify
 from .mapping import MappingOptions
+from .prune_spec import PruneSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,14 +21,16 @@ class Options:
 
     `precision` is `int8` (float operators are quantised), `keep` (nothing is narrowed), `exact` (nothing is narrowed,
     and float sums stay on the host, where they are added in the reference's order) or `auto`: the driver makes that
-    `exact` for a model that is quantised already; for a float model it means the array's own type. `fuse` is `auto`
+    `exact` for a model that is quantised already; for a float model it means the array's own type. Or it says what is
+    asked of each layer. `fuse` is `auto`
     (values stay in local memory between layers, whole or stripe by stripe, where that is better), `keep` (only whole)
-    or `off`.
+    or `off`. `prune` says which blocks of activations and weights become zero; None: none.
     """
 
-    precision: str = "auto"
+    precision: Precision = "auto"
     mapping: MappingOptions = field(default_factory=MappingOptions)
     fuse: str = "auto"
+    prune: PruneSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +44,9 @@ class Pass:
 
 def _canonicalise(module: Module, arch: Arch, options: Options) -> Module:
     from .canonicalise import canonicalise
+    from .widths import narrows_to_codes
 
-    return canonicalise(module)
+    return canonicalise(module, to_codes=narrows_to_codes(arch, options.precision))
 
 
 def _quantise(module: Module, arch: Arch, options: Options) -> Module:
@@ -55,6 +60,12 @@ def _fuse(module: Module, arch: Arch, options: Options) -> Module:
     from .fuse import fuse
 
     return fuse(module, arch)
+
+
+def _prune(module: Module, arch: Arch, options: Options) -> Module:
+    from .block_prune import block_prune
+
+    return block_prune(module, arch, options.prune)
 
 
 def _lower(module: Module, arch: Arch, options: Options) -> Module:
@@ -80,6 +91,12 @@ def _schedule(module: Module, arch: Arch, options: Options) -> Module:
     return depth_first(scheduled, arch, options.mapping, given_schedules(module))
 
 
+def _hold(module: Module, arch: Arch, options: Options) -> Module:
+    from .hold_blocks import hold_blocks
+
+    return hold_blocks(module, arch)
+
+
 def _allocate(module: Module, arch: Arch, options: Options) -> Module:
     from .allocate import allocate
 
@@ -90,8 +107,10 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("canonicalise", "fold constant scales, shifts and activations into the operator before", _canonicalise),
     Pass("quantise", "narrow a float graph to the array's type", _quantise),
     Pass("fuse", "fold residual additions into post chains", _fuse),
+    Pass("prune", "make blocks zero that measure little: of activations at run time, of weights now", _prune),
     Pass("lower", "graph operators to loop nests", _lower),
     Pass("schedule", "choose im2col, dataflow, tiles and buffers of every nest, and what stays on chip", _schedule),
+    Pass("hold", "tables of the block unit's cache for what is pruned, so that readers skip its blocks", _hold),
     Pass("allocate", "addresses in local and main memory", _allocate),
 )
 

@@ -1,19 +1,22 @@
-"""Narrow a float graph to what the array computes on: int8 with scales from calibration, or bfloat16.
+"""Narrow a float graph to what the array computes on: integers with scales from calibration, or bfloat16.
 
 before:  y: f32 = conv(x: f32, w: f32, b: f32) then relu
 after:   x.q: i8 = quantize(x); y.q: i8 = conv(x.q, w.q: i8 per channel, b.q: i32) then relu; y: f32 = dequantize(y.q)
 
-Requires: for int8, a calibrated range on every float activation (`Tensor.minimum`, `.maximum`).
+Requires: for integers, a calibrated range on every float activation (`Tensor.minimum`, `.maximum`).
 Ensures:  host regions and the module's own inputs and outputs keep their types. A product that only they read
-          leaves the accumulator as f32, without a rounding to int8, where the post unit scales. Operators that move or
+          leaves the accumulator as f32, without a rounding to codes, where the post unit scales. Operators that move or
           select values (reshape, transpose, max pool, relu, clip) keep the parameters of their operand.
 
-Activations are asymmetric over the calibrated range, widened to hold 0; weights are symmetric, per output channel;
-a bias is int32 in the scale of the product. (Jacob et al., CVPR 2018, sections 2.1 and 2.3; Wu et al. 2020, section 4.)
+Widths are 8 bits, or what a `PrecisionSpec` asks of each layer (widths.py). Activations are asymmetric over the
+calibrated range, widened to hold 0, unless they are asked to be symmetric; weights are symmetric, per output channel,
+unless they are asked not to be (weights.py); a bias is int32 in the scale of the product, int64 where only that holds
+it and the accumulator has 64 bits. (Jacob et al., CVPR 2018, sections 2.1 and 2.3; Wu et al. 2020, section 4.)
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import field, replace
 
 import numpy as np
@@ -24,105 +27,72 @@ from ..ir.diagnostics import CompileError, Diagnostic
 from ..ir.frozen import dataclass
 from ..ir.graph import Node, Stage, ValueType
 from ..ir.module import Module, Operation
-from ..ir.types import ElementType, Quantization, Tensor, constant_array
+from ..ir.precision import LayerPrecision, Precision, PrecisionSpec
+from ..ir.program import NO_TOLERANCE
+from ..ir.types import BlobRef, ElementType, Quantization, Tensor, constant_array
+from .codes import activation_parameters, bf16_pattern, codes_of, leaky_entries
+from .converted_storage import converted_storage
+from .precision_rules import layer_faults
 from .rewrite import PRODUCTS, fresh_name, readers, rebuilt
+from .weights import rounded_weights
+from .widths import (
+    Form,
+    activation_type,
+    forms_of,
+    integer,
+    keeps_parameters,
+    layer_of,
+    spec_of,
+    target_type,
+    weight_type,
+    width_refused,
+)
 
-# What `run --check` holds a model to that was quantised here: of the range of each output, an assumption that the
-# accuracy of a model (benchmarks/accuracy.py) must confirm.
+# What `run --check` holds a model to that was quantised here to 8 bits or more: of the range of each output, an
+# assumption that the accuracy of a model (benchmarks/accuracy.py) must confirm. Of fewer bits nothing is claimed.
 INT8_TOLERANCE = "range:0.1"
 
-_KEEPS_PARAMETERS = ("reshape", "transpose", "relu", "clip")
+# Sums of products of codes on the vector unit are held in so many bits (passes/lower_context.py).
+_PRODUCT_BITS = 31
+_TABLE_BITS = 8  # of what a table is looked up by, and of its entries
 
 
-def target_type(arch: Arch, precision: str) -> ElementType | None:
-    """What float activations become on this machine: i8 (or u8), bf16, f16, or None where they stay f32.
-
-    `precision` is auto, keep, exact or int8; see passes.pipeline.Options.
-    """
-    if precision in ("keep", "exact"):
-        return None
-    inputs = arch.array.inputs
-    if arch.array.accumulator.is_integer or precision == "int8":
-        return next((each for each in (ElementType.I8, ElementType.U8) if each in inputs), None)
-    if ElementType.F32 in inputs:
-        return None
-    return next((each for each in (ElementType.BF16, ElementType.F16) if each in inputs), None)
+Rounded = tuple[BlobRef, Quantization]
+"""A constant's codes, stored, and their parameters."""
+KnownWeights = dict[tuple[str, LayerPrecision], Rounded]
+"""Weights that were rounded before, by layer and form: of many precisions of one module most ask for the same."""
 
 
-def quantise(module: Module, arch: Arch, precision: str) -> Module:
-    """The module with every float node in the machine's type.
+def quantise(module: Module, arch: Arch, precision: Precision, known: KnownWeights | None = None) -> Module:
+    """The module with every float node in the machine's type. `known` keeps rounded weights for the next call with the
+    same constants.
 
     Raises CompileError naming every tensor without a range, where one is needed.
     """
+    if arch.converter is not None and isinstance(precision, PrecisionSpec):
+        return converted_storage(module, arch, precision)
     target = target_type(arch, precision)
     if target is None:
         return module
-    narrowed = _Narrowing(module, target, "scale" in arch.post.ops).run()
+    spec = spec_of(precision)
+    forms = forms_of(module, spec) if target.is_integer else {}
+    tells = isinstance(precision, PrecisionSpec) and target.is_integer
+    narrowing = _Narrowing(module, arch, target, spec, forms, tells, {} if known is None else known)
+    narrowed = narrowing.run()
+    if tells and (faults := layer_faults(narrowed, arch, spec, narrowing.narrowed)):
+        raise CompileError(faults)
     if target.is_integer and narrowed.operations != module.operations:
-        options = dict(narrowed.header.options) | {"tolerance": INT8_TOLERANCE}
+        tolerance = NO_TOLERANCE if spec.narrowest < ElementType.I8.bits else INT8_TOLERANCE
+        options = dict(narrowed.header.options) | {"tolerance": tolerance}
         narrowed = replace(narrowed, header=replace(narrowed.header, options=tuple(sorted(options.items()))))
     return narrowed
 
 
-def activation_parameters(minimum: float, maximum: float, type: ElementType) -> Quantization:
-    """Scale and zero point that map [minimum, maximum], widened to hold 0, onto all codes of `type`."""
-    low, high = min(minimum, 0.0), max(maximum, 0.0)
-    levels = type.maximum - type.minimum
-    scale = np.float32((high - low) / levels)
-    if not np.isfinite(scale) or scale < np.finfo(np.float32).tiny:
-        scale = np.float32(1.0)
-    zero_point = int(np.clip(np.rint(type.minimum - low / float(scale)), type.minimum, type.maximum))
-    return Quantization((float(scale),), (zero_point,))
-
-
-def weight_parameters(array: NDArray[np.float32], axis: int | None) -> Quantization:
-    """Symmetric 8-bit parameters: the largest magnitude, of the tensor or of each slice along `axis`, maps to 127."""
-    largest = (
-        np.abs(array).max(initial=0.0)
-        if axis is None
-        else np.abs(np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1)).max(axis=1, initial=0.0)
-    )
-    scale = np.atleast_1d(np.asarray(largest, np.float32) / np.float32(127))
-    scale = np.where(scale < np.finfo(np.float32).tiny, np.float32(1), scale).astype(np.float32)
-    return Quantization(tuple(float(each) for each in scale), (0,) * len(scale), axis)
-
-
-def _codes(array: NDArray[np.float32], quantization: Quantization, type: ElementType) -> NDArray[np.generic]:
-    scale = np.asarray(quantization.scale, np.float32)
-    zero_point = np.asarray(quantization.zero_point, np.float64)
-    if quantization.axis is not None:
-        shape = [1] * array.ndim
-        shape[quantization.axis] = -1
-        scale, zero_point = scale.reshape(shape), zero_point.reshape(shape)
-    rounded = np.rint(array / scale) + zero_point
-    codes: NDArray[np.generic] = np.clip(rounded, type.minimum, type.maximum).astype(type.container)
-    return codes.reshape(array.shape)  # a scalar has met a scale of shape [1]
-
-
-def rounded_weights(node: Node, array: NDArray[np.float32]) -> tuple[NDArray[np.generic], Quantization]:
-    """Codes and parameters of a product's weights: a scale for each output channel where weights have such an axis."""
-    axis: int | None = 0
-    if node.op == "matmul":
-        axis = None if array.ndim != 2 else 0 if node.attribute("transpose_b") else 1
-    elif node.op == "conv_transpose":
-        axis = 1 if node.attribute("group") == 1 else None
-    parameters = weight_parameters(array, axis)
-    return _codes(array, parameters, ElementType.I8), parameters
-
-
-def dequantised(codes: NDArray[np.generic], parameters: Quantization) -> NDArray[np.float32]:
-    """The real values of symmetric codes."""
-    shape = [1] * codes.ndim
-    if parameters.axis is not None:
-        shape[parameters.axis] = -1
-    return codes.astype(np.float32) * np.asarray(parameters.scale, np.float32).reshape(shape)
-
-
-def bf16_pattern(array: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """Bit patterns of the nearest bfloat16 values, ties to even; a NaN stays a NaN."""
-    bits = np.ascontiguousarray(array, np.float32).view(np.uint32).reshape(np.shape(array))  # scalars stay scalars
-    rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
-    return np.where(np.isnan(array), np.uint32(0x7FC0), rounded).astype(np.uint16)
+def _fits(array: NDArray[np.float32], parameters: Quantization, kind: ElementType) -> bool:
+    """Whether no code of a bias is cut."""
+    with np.errstate(over="ignore"):
+        codes = np.abs(np.asarray(array, np.float64) / np.asarray(parameters.scale))
+    return bool((codes <= kind.maximum).all())
 
 
 def _is_bias(reader: Operation, name: str) -> bool:
@@ -140,14 +110,19 @@ class _Narrowing:
     """The state of one run: twins by tensor name, what has been written so far, and the faults."""
 
     module: Module
-    target: ElementType
-    scales_sums: bool  # whether the post unit turns a sum into a float
+    arch: Arch
+    target: ElementType  # of floats; of integers, what stands for all widths
+    spec: PrecisionSpec
+    forms: Mapping[str, Form]
+    tells: bool  # whether nodes say which precision they have
+    known: KnownWeights
     twins: dict[str, Tensor] = field(default_factory=dict)
     tensors: list[Tensor] = field(default_factory=list)
     operations: list[Operation] = field(default_factory=list)
     faults: list[Diagnostic] = field(default_factory=list)
 
     def run(self) -> Module:
+        self.scales_sums = "scale" in self.arch.post.ops  # the post unit turns a sum into a float
         self.taken = set(self.module.tensor_by_name) | {each.name for each in self.module.operations}
         self.read_by = readers(self.module)
         self.narrowed = {
@@ -171,7 +146,20 @@ class _Narrowing:
 
     # -- activations ------------------------------------------------------------------------------------------------
 
-    def _parameters(self, tensor: Tensor) -> Quantization | None:
+    def _kind(self, tensor: Tensor, form: Form | None) -> ElementType:
+        """The type of a tensor's narrow form."""
+        if form is None:
+            return self.target
+        found = activation_type(self.arch, form, tensor.minimum)
+        if found is None:
+            self._fault_of_width(f"tensor {tensor.name!r}", form.bits, "inputs", form.widest)
+        return found or self.target
+
+    def _fault_of_width(self, who: str, bits: int, takes: str, layer: str) -> None:
+        legal = self.arch.array.inputs if takes == "inputs" else self.arch.array.weights
+        self.faults.append(width_refused(who, bits, self.arch.name, takes, legal, layer_of(self.spec, layer)))
+
+    def _parameters(self, tensor: Tensor, kind: ElementType) -> Quantization | None:
         if not self.target.is_integer:
             return None
         if tensor.minimum is None or tensor.maximum is None:
@@ -182,7 +170,7 @@ class _Narrowing:
                 )
             )
             return Quantization((1.0,), (0,))
-        return activation_parameters(tensor.minimum, tensor.maximum, self.target)
+        return activation_parameters(tensor.minimum, tensor.maximum, kind, self.forms[tensor.name].symmetric)
 
     def _twin(self, name: str) -> Tensor:
         """The narrow form of a tensor that a node reads, made with a `quantize` node where nothing has written it."""
@@ -191,26 +179,38 @@ class _Narrowing:
         tensor = self.module.tensor(name)
         if tensor.constant is not None:
             return self._constant_twin(tensor)
-        twin = self._new_twin(tensor, self._parameters(tensor))
+        twin = self._new_twin(tensor)
         node_name = fresh_name(self.taken, f"{name}.quantize")
         self.operations.append(Node(node_name, "quantize", (name,), (twin.name,)))
         return twin
 
-    def _new_twin(self, tensor: Tensor, parameters: Quantization | None) -> Tensor:
-        name = fresh_name(self.taken, f"{tensor.name}.{self.target}")
-        twin = replace(tensor, name=name, type=self.target, quantization=parameters, constant=None)
+    def _new_twin(self, tensor: Tensor, like: Tensor | None = None) -> Tensor:
+        """The narrow form of a computed value; `like` another that it moves or selects the codes of."""
+        kind = self._kind(tensor, self.forms.get(tensor.name)) if like is None else like.type
+        assert isinstance(kind, ElementType)
+        parameters = self._parameters(tensor, kind) if like is None else like.quantization
+        name = fresh_name(self.taken, f"{tensor.name}.{kind}")
+        twin = replace(tensor, name=name, type=kind, quantization=parameters, constant=None)
         self.twins[tensor.name] = twin
         self.tensors.append(twin)
         return twin
 
-    def _constant_twin(self, tensor: Tensor) -> Tensor:
+    def _constant_twin(self, tensor: Tensor, most_bits: int = _PRODUCT_BITS) -> Tensor:
         """A constant operand of an elementwise operator or of a product's data side: one scale for all of it."""
         array = self._reals(tensor)
-        if self.target.is_integer:
-            low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
-            parameters = activation_parameters(low, high, self.target)
-            return self._constant(tensor, _codes(array, parameters, self.target), self.target, parameters)
-        return self._constant(tensor, self._narrow_floats(array), self.target, None)
+        return self._narrow_constant(tensor, array, self.forms.get(tensor.name), most_bits)
+
+    def _narrow_constant(
+        self, tensor: Tensor, array: NDArray[np.float32], form: Form | None, most_bits: int = _PRODUCT_BITS
+    ) -> Tensor:
+        if form is None:
+            return self._constant(tensor, self._narrow_floats(array), self.target, None)
+        low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
+        kind = self._kind(replace(tensor, minimum=low), form)
+        if kind.bits > most_bits:  # the nearest that the sum of a product of codes holds
+            kind = integer(most_bits, kind.is_signed)
+        parameters = activation_parameters(low, high, kind, form.symmetric)
+        return self._constant(tensor, codes_of(array, parameters, kind), kind, parameters)
 
     def _narrow_floats(self, array: NDArray[np.float32]) -> NDArray[np.generic]:
         return bf16_pattern(array) if self.target is ElementType.BF16 else array.astype(np.float16)
@@ -219,6 +219,9 @@ class _Narrowing:
         self, like: Tensor, codes: NDArray[np.generic], type: ElementType, parameters: Quantization | None
     ) -> Tensor:
         reference = self.module.blobs.add_array(codes.transpose(like.storage_order))
+        return self._stored(like, reference, type, parameters)
+
+    def _stored(self, like: Tensor, reference: BlobRef, type: ElementType, parameters: Quantization | None) -> Tensor:
         name = fresh_name(self.taken, f"{like.name}.{type}")
         constant = replace(like, name=name, type=type, quantization=parameters, constant=reference)
         self.tensors.append(constant)
@@ -241,20 +244,29 @@ class _Narrowing:
         if node.op in PRODUCTS:
             self._narrow_product(node, result)
         elif node.op == "leaky_relu" and self.target.is_integer:
-            self._narrow_table(node, result)
+            self._narrow_leaky(node, result)
         elif node.op == "sub" and self.target.is_integer:
             self._narrow_difference(node, result)
         else:
-            keeps = node.op in _KEEPS_PARAMETERS or (node.op == "pool" and node.attribute("kind") == "max")
-            inputs = tuple(self._twin(name) for name in node.inputs)
-            parameters = inputs[0].quantization if keeps and not node.post else self._parameters(result)
-            twin = self._new_twin(result, parameters)
+            inputs = self._factors(node) if node.op == "mul" else tuple(self._twin(name) for name in node.inputs)
+            twin = self._new_twin(result, inputs[0] if keeps_parameters(node) else None)
             names = tuple(each.name for each in inputs)
             self._finish(replace(node, inputs=names, outputs=(twin.name,)), twin, result)
 
+    def _factors(self, node: Node) -> tuple[Tensor, ...]:
+        """The operands of a product of codes, of which the vector unit holds so many bits: a wide constant is cut."""
+        widths = [self.forms[name].bits if self.target.is_integer else 0 for name in node.inputs]
+        return tuple(
+            self._constant_twin(tensor, _PRODUCT_BITS - other)
+            if (tensor := self.module.tensor(name)).constant is not None and name not in self.twins
+            else self._twin(name)
+            for name, other in zip(node.inputs, reversed(widths), strict=True)
+        )
+
     def _finish(self, node: Node, twin: Tensor, result: Tensor) -> None:
         """Append a node whose post chain still speaks of floats, and the float form of its result where it is read."""
-        kind = ValueType(self.target, twin.quantization)
+        assert isinstance(twin.type, ElementType)
+        kind = ValueType(twin.type, twin.quantization)
         if node.post and self.target.is_integer and any(stage.op == "leaky_relu" for stage in node.post):
             floats = ValueType(ElementType.F32)
             stages = (*(replace(stage, result=floats) for stage in node.post), Stage("quantize", kind))
@@ -273,9 +285,9 @@ class _Narrowing:
         names = [data.name, weights.name]
         if len(node.inputs) > 2:
             names.append(self._bias(node, self.module.tensor(node.inputs[2]), data, weights))
-        node = replace(node, inputs=tuple(names))
+        node = replace(node, inputs=tuple(names), reason=self._reason(node, data) if self.tells else node.reason)
         if self._wanted_narrow(result.name) or (self.target.is_integer and not self.scales_sums):
-            twin = self._new_twin(result, self._parameters(result))
+            twin = self._new_twin(result)
             self._finish(replace(node, outputs=(twin.name,)), twin, result)
         else:  # the accumulator, scaled, is the float result
             self.operations.append(node)
@@ -289,12 +301,28 @@ class _Narrowing:
             return np.zeros_like(array)
         return array
 
+    def _reason(self, node: Node, data: Tensor) -> str:
+        """Which precision a layer has, and why its input has more bits than it asks for."""
+        layer, form = layer_of(self.spec, node.name), self.forms[node.inputs[0]]
+        told = str(layer)
+        if form.bits != layer.activations:
+            told += f", on {form.bits} bits of {node.inputs[0]!r}, which {form.widest!r} asks for"
+        return f"{node.reason}; {told}" if node.reason else told
+
     def _weights(self, node: Node, tensor: Tensor) -> Tensor:
-        array = self._reals(tensor)
         if not self.target.is_integer:
-            return self._constant(tensor, self._narrow_floats(array), self.target, None)
-        codes, parameters = rounded_weights(node, array)
-        return self._constant(tensor, codes, ElementType.I8, parameters)
+            return self._constant(tensor, self._narrow_floats(self._reals(tensor)), self.target, None)
+        layer = layer_of(self.spec, node.name)
+        kind = weight_type(self.arch, layer) if self.tells else ElementType.I8
+        if kind is None:
+            self._fault_of_width(f"layer {node.name!r}", layer.weights, "weights", node.name)
+            kind = integer(layer.weights, True)
+        key = (node.name, replace(layer, activations=ElementType.I8.bits, symmetric_activations=False))
+        if key not in self.known:
+            codes, parameters = rounded_weights(node, self._reals(tensor), layer, kind)
+            self.known[key] = self.module.blobs.add_array(codes.transpose(tensor.storage_order)), parameters
+        reference, parameters = self.known[key]
+        return self._stored(tensor, reference, kind, parameters)
 
     def _bias(self, node: Node, bias: Tensor, data: Tensor, weights: Tensor) -> str:
         """The bias in the scale of the product, one scale per channel or one for all."""
@@ -316,25 +344,31 @@ class _Narrowing:
             array = np.broadcast_to(array.reshape(-1)[:1], (len(scales),))
             axis, bias = 0, replace(bias, shape=(len(scales),), order=None)
         parameters = Quantization(tuple(float(each) for each in scales), (0,) * len(scales), axis)
-        return self._constant(bias, _codes(array, parameters, ElementType.I32), ElementType.I32, parameters).name
+        kind = ElementType.I32
+        if self.tells and not _fits(array, parameters, kind):
+            kind = self.arch.array.accumulator
+            if kind is not ElementType.I64:
+                layer = layer_of(self.spec, node.name)
+                message = f"layer {node.name!r} ({layer}): its bias takes more than 32 bits in the scale of its product"
+                self.faults.append(Diagnostic(message, layer.span, "fewer bits, or an accumulator of 64"))
+        return self._constant(bias, codes_of(array, parameters, kind), kind, parameters).name
 
-    def _narrow_table(self, node: Node, result: Tensor) -> None:
-        """leaky_relu on codes is a table of all codes."""
+    def _narrow_leaky(self, node: Node, result: Tensor) -> None:
+        """leaky_relu on codes: a table of all codes, or by way of the real numbers where these are too many."""
         source = self._twin(node.inputs[0])
-        twin = self._new_twin(result, self._parameters(result))
-        assert source.quantization is not None and twin.quantization is not None
-        codes = np.arange(self.target.minimum, self.target.maximum + 1)
-        reals = (codes - source.quantization.zero_point[0]).astype(np.float32) * np.float32(
-            source.quantization.scale[0]
-        )
+        twin = self._new_twin(result)
+        assert source.quantization is not None and isinstance(source.type, ElementType)
+        assert twin.quantization is not None and isinstance(twin.type, ElementType)
+        if max(source.type.bits, twin.type.bits) > _TABLE_BITS:
+            self._finish(replace(node, inputs=(source.name,), outputs=(twin.name,)), twin, result)
+            return
         alpha = node.attribute("alpha")
         assert isinstance(alpha, float)
-        mapped = np.where(reals >= 0, reals, reals * np.float32(alpha)).astype(np.float32)
-        entries = _codes(mapped, twin.quantization, self.target)
+        entries = leaky_entries(alpha, source.type, source.quantization, twin.type, twin.quantization)
         table = Tensor(
             fresh_name(self.taken, f"{node.name}.table"),
-            self.target,
-            (len(codes),),
+            twin.type,
+            (len(entries),),
             constant=self.module.blobs.add_array(entries),
         )
         self.tensors.append(table)
@@ -348,13 +382,9 @@ class _Narrowing:
         negated = -self._reals(constant)
         name = fresh_name(self.taken, f"{constant.name}.negated")
         reference = self.module.blobs.add_array(negated.transpose(constant.storage_order))
-        operand = self._constant_twin_of(replace(constant, name=name, constant=reference), negated)
+        form = self.forms[node.inputs[1]]
+        operand = self._narrow_constant(replace(constant, name=name, constant=reference), negated, form)
         source = self._twin(node.inputs[0])
-        twin = self._new_twin(result, self._parameters(result))
+        twin = self._new_twin(result)
         inputs = (source.name, operand.name)
         self._finish(replace(node, op="add", inputs=inputs, outputs=(twin.name,)), twin, result)
-
-    def _constant_twin_of(self, tensor: Tensor, array: NDArray[np.float32]) -> Tensor:
-        low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
-        parameters = activation_parameters(low, high, self.target)
-        return self._constant(tensor, _codes(array, parameters, self.target), self.target, parameters)

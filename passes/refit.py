@@ -16,8 +16,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from math import lcm
 
 from ..ir.arch import Arch
+from ..ir.block_rules import block_steps
 from ..ir.frozen import dataclass
 from ..ir.nest import VALUE, Access, CounterClass, Nest, Schedule, Target, main_memory_loops, tile_sizes
 from ..ir.nest_layout import axis_step, local_layout, split_axes
@@ -117,13 +119,15 @@ def _fits(nest: Nest, arch: Arch, room: Mapping[str, int]) -> bool:
 
 def _units(nest: Nest, arch: Arch, stay: Stay) -> dict[str, int]:
     """Points of each dimension that a tile holds a multiple of: rows of an axis that the target splits, columns of the
-    array."""
+    array, whole blocks where they are pruned."""
     units = dict.fromkeys(dims_of(nest, CounterClass.COLUMN), arch.array.cols)
     if stay.target is not None:
         splits = split_axes(nest.write.shape, stay.target.shape) or ()
         for axis, inner in zip(nest.write.index, splits, strict=True):
             if inner > 1 and axis.terms:
                 units[axis.terms[0][0]] = inner
+    for dim, step in block_steps(nest).items():
+        units[dim] = lcm(units.get(dim, 1), step)
     return units
 
 
@@ -174,7 +178,7 @@ class _Tile:
     operand: str
     dims: frozenset[str]
     memory: str
-    element_bytes: int
+    element_bits: int
     word_bytes: int
     axes: tuple[tuple[int, tuple[tuple[str, int], ...], int], ...]  # innermost first: positions at least, terms, step
 
@@ -189,17 +193,17 @@ class _Tile:
             axis, view = access.index[number], access.shape[number]
             is_table = VALUE in axis.dims
             axes.append((view if is_table else 1, () if is_table else axis.terms, axis_step(axis, extents)))
-        element = nest.accumulator.bytes if access is nest.write else access.type.bytes
+        element = nest.accumulator.bits if access is nest.write else access.local_type.bits
         return _Tile(access.operand, access.dims, memory.name, element, memory.word_bytes, tuple(axes))
 
     def bytes(self, sizes: Mapping[str, int]) -> int:
         """Of one copy, for tiles of `sizes`."""
-        elements, word = 1, self.word_bytes
+        elements, word_bits = 1, 8 * self.word_bytes
         for place, (least, terms, step) in enumerate(self.axes):
             elements *= least + sum(c * (sizes[dim] - 1) for dim, c in terms) // step
             if place == 0:
-                elements = -(-(-(-elements * self.element_bytes // word) * word) // self.element_bytes)
-        return -(-elements * self.element_bytes // word) * word
+                elements = -(-(-(-elements * self.element_bits // word_bits) * word_bits) // self.element_bits)
+        return -(-elements * self.element_bits // word_bits) * self.word_bytes
 
 
 def _fitting_copies(

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import pairwise
+from math import prod
 
 from ..ir.affine import Affine
 from ..ir.nest import VALUE, Access, BodyOp, CounterClass, Dim, Nest, counter_class
@@ -91,14 +93,31 @@ def _mergeable(nest: Nest) -> tuple[str, str] | None:
     """Two dimensions that are neighbouring whole axes of every access that has either."""
     extents = {dim.name: dim.extent for dim in nest.domain}
     accesses = (*nest.reads, nest.write)
+    apart = _kept_apart(nest)
     for first in accesses:
         for left, right in zip(first.index, first.index[1:], strict=False):
             outer, inner = pure_dim(left), pure_dim(right)
             if outer is None or inner is None or outer == inner or VALUE in (outer, inner):
                 continue
+            if (outer, inner) in apart:
+                continue
             if all(_neighbours(access, outer, inner, extents) for access in accesses):
                 return outer, inner
     return None
+
+
+def _kept_apart(nest: Nest) -> set[tuple[str, str]]:
+    """Neighbouring dimensions of an output with pruned blocks that lie in samples and rows, or in rows and columns."""
+    if nest.prune is None:
+        return set()
+    inside = (nest.prune.columns, nest.prune.columns * nest.prune.points)
+    index, shape = nest.write.index, nest.write.shape
+    dims = [pure_dim(axis) for axis in index]
+    return {
+        (outer, inner)
+        for at, (outer, inner) in enumerate(pairwise(dims), 1)
+        if outer is not None and inner is not None and prod(shape[at:]) in inside
+    }
 
 
 def _neighbours(access: Access, outer: str, inner: str, extents: dict[str, int]) -> bool:

@@ -212,6 +212,8 @@ def _nest(operation: Operation) -> Nest:
         raise NotAChain(f"{operation.name!r} computes nothing")
     if operation.stripe is not None:
         raise NotAChain(f"{operation.name!r} is a stripe already")
+    if operation.prune is not None:
+        raise NotAChain(f"{operation.name!r} prunes blocks, of which stripes hold parts")
     return operation
 
 

@@ -23,6 +23,10 @@ FAULT_CODE, FAULT_DETAILS, FAULT_INSTRUCTION, FAULT_FIELDS = 0, 1, 5, 6
     BOX_TOO_LARGE,
     OUTSIDE_MAIN,
     OUTSIDE_LOCAL,
+    BAD_DECODE,
+    BLOCK_OUTSIDE,
+    CUT_BLOCK,
+    NO_ZERO,
     MISALIGNED,
     TOO_MANY_POINTS,
     BAD_COUNTER,
@@ -34,7 +38,7 @@ FAULT_CODE, FAULT_DETAILS, FAULT_INSTRUCTION, FAULT_FIELDS = 0, 1, 5, 6
     TABLE_INDEX,
     TOO_LONG,
     NO_REGION,
-) = range(22)
+) = range(26)
 
 _WORDS = {
     NO_CORE: ("the machine has no core {0}", "cores are numbered from 0; this machine has one"),
@@ -48,7 +52,11 @@ _WORDS = {
     BOX_TOO_LARGE: ("the box has more positions than the memory has bytes ({0})", ""),
     OUTSIDE_MAIN: ("touches bytes {0}..{1} of main memory, which has {2}", ""),
     OUTSIDE_LOCAL: ("touches bytes {0}..{1}, which are not inside one local memory", "local memories end at byte {2}"),
-    MISALIGNED: ("local address {0} is no multiple of the element's {1} bytes", ""),
+    BAD_DECODE: ("the converter takes codes of {0} bits, the stream has elements of {1}", ""),
+    BLOCK_OUTSIDE: ("position {0} of the box lies outside the tensor whose blocks are tested", ""),
+    CUT_BLOCK: ("block {0} of the tensor is stored in parts, or twice", "a store holds whole blocks, each once"),
+    NO_ZERO: ("an element that the array skips is {0}, not {1}, the zero point of operand {2}", ""),
+    MISALIGNED: ("bit {1} of address {0} is no multiple of the element's {2} bits", ""),
     TOO_MANY_POINTS: ("has more than 2^44 points", "one command covers at most a local tile"),
     BAD_COUNTER: ("counter {0} cannot be the row or column counter of this dataflow", ""),
     BAD_CLASS: ("counter {0} moves operand {1} (0: a, 1: b, 2: c), which its class forbids", ""),

@@ -8,23 +8,24 @@ follows from its kind and from the types and quantisation of its operands and of
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from math import prod
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..ir.blocks import BlockTest, matrices
 from ..ir.diagnostics import ensure
 from ..ir.frozen import dataclass
 from ..ir.graph import HostRegion, Node, ValueType
 from ..ir.module import Module
 from ..ir.nest import Nest
 from ..ir.types import ElementType, Quantization, Tensor, constant_array
-from . import arithmetic
+from . import arithmetic, blocks
 from .arithmetic import F32, Scale, Window
 from .nest_interpreter import run_nest
 
 Array = NDArray[Any]
+_SUMS_OF_32 = 8  # products of operands of so many bits are added modulo 2^32, of wider ones modulo 2^64
 RunHost = Callable[[HostRegion, list[Any]], list[Any]]
 
 
@@ -175,7 +176,7 @@ def _conv(node: Node, operands: Sequence[_Value | None], own: ValueType, _result
     window = _window(node, w.array.shape[2:])
     total = arithmetic.conv_sum(x.centred, w.centred, window, cast(int, node.attribute("group")))
     channels = (1, -1) + (1,) * len(window.kernel)
-    return _sum_to_result(total, x, _weight_scale(w, 0, channels), bias, channels, own)
+    return _sum_to_result(total, x, w, _weight_scale(w, 0, channels), bias, channels, own)
 
 
 def _conv_transpose(node: Node, operands: Sequence[_Value | None], own: ValueType, _result: Tensor) -> Array:
@@ -186,7 +187,7 @@ def _conv_transpose(node: Node, operands: Sequence[_Value | None], own: ValueTyp
     channels = (1, -1) + (1,) * len(window.kernel)
     scale = _weight_scale(w, 1, channels)
     scale = np.tile(scale, (1, group) + (1,) * len(window.kernel)) if scale.size > 1 else scale
-    return _sum_to_result(total, x, scale, bias, channels, own)
+    return _sum_to_result(total, x, w, scale, bias, channels, own)
 
 
 def _matmul(node: Node, operands: Sequence[_Value | None], own: ValueType, _result: Tensor) -> Array:
@@ -198,7 +199,7 @@ def _matmul(node: Node, operands: Sequence[_Value | None], own: ValueType, _resu
     if node.attribute("transpose_b"):
         right, last = right.swapaxes(-1, -2), b.array.ndim - 2
     total = arithmetic.matmul_sum(left, right)
-    return _sum_to_result(total, a, _weight_scale(b, last, (-1,)), bias, None, own)
+    return _sum_to_result(total, a, b, _weight_scale(b, last, (-1,)), bias, None, own)
 
 
 def _three(operands: Sequence[_Value | None]) -> tuple[_Value, _Value, _Value | None]:
@@ -224,20 +225,26 @@ def _weight_scale(w: _Value, axis: int, shape: tuple[int, ...]) -> Array:
 
 
 def _sum_to_result(
-    total: Array, x: _Value, w_scale: Array, bias: _Value | None, channels: tuple[int, ...] | None, own: ValueType
+    total: Array,
+    x: _Value,
+    w: _Value,
+    w_scale: Array,
+    bias: _Value | None,
+    channels: tuple[int, ...] | None,
+    own: ValueType,
 ) -> Array:
     """Bias, then what the result's type asks for: the sum itself (floats, i32), its real value, or a requantisation."""
     if x.type.is_float:
         if bias is not None:
             total = total + (bias.real.reshape(channels) if channels else bias.real)
         return _as_result(total, own)
+    is_wide = max(x.type.bits, w.type.bits) > _SUMS_OF_32  # then the machine's accumulator has more than 32 bits
     if bias is not None:
         total = total + (bias.array.reshape(channels) if channels else bias.array)
-    accumulator = ElementType.I64 if own.type is ElementType.I64 else ElementType.I32
-    total = arithmetic.wrap(total, accumulator)[0]
+    if own.type in (ElementType.I32, ElementType.I64):
+        return arithmetic.wrap(total, own.type)[0].astype(own.type.container)
+    total = arithmetic.wrap(total, ElementType.I64 if is_wide else ElementType.I32)[0]
     x_scale = F32(x.per_tensor.scale)
-    if own.type is accumulator:
-        return total.astype(accumulator.container)
     if own.type.is_float:
         return arithmetic.to_container(total.astype(F32) * np.asarray(x_scale * w_scale, F32), own.type)
     y_scale, y_zero_point = parameters(own.quantization, total.ndim)
@@ -288,19 +295,24 @@ def _transpose(node: Node, operands: Sequence[_Value | None], _own: ValueType, _
 
 
 def _im2col(node: Node, operands: Sequence[_Value | None], _own: ValueType, _result: Tensor) -> Array:
-    """[N,C,spatial] to [N, group, points, taps * C/group]: the taps are the outer part of the last axis."""
+    """[N,C,spatial] to [N, taps * C, points]: the taps are the outer part of axis 1."""
     x = operands[0]
     assert x is not None
     window = _window(node, cast(tuple[int, ...], node.attribute("kernel")))
-    group = cast(int, node.attribute("group"))
-    n, c = x.array.shape[:2]
     outputs = window.outputs(x.array.shape[2:])
     image = arithmetic.padded(x.array, window.pads, x.per_tensor.zero_point if x.type.is_integer else 0)
-    columns = [
-        arithmetic.tap_values(image, tap, window, outputs).reshape(n, group, c // group, prod(outputs))
-        for tap in window.taps()
-    ]
-    return np.concatenate(columns, axis=2).swapaxes(2, 3)
+    return np.concatenate([arithmetic.tap_values(image, tap, window, outputs) for tap in window.taps()], axis=1)
+
+
+def _prune(node: Node, operands: Sequence[_Value | None], _own: ValueType, result: Tensor) -> Array:
+    """Blocks lie in the tensor as it is stored."""
+    x = operands[0]
+    assert x is not None
+    criterion = cast(str, node.attribute("criterion"))
+    threshold, rows, cols = (cast(int, node.attribute(name)) for name in ("threshold", "rows", "cols"))
+    stored = to_storage(result, x.array).reshape(matrices(result.storage_shape))
+    left = blocks.pruned(stored, x.per_tensor.zero_point, BlockTest(criterion, threshold, rows, cols))
+    return from_storage(result, left.reshape(-1))
 
 
 # --- Elementwise operators, as nodes and as stages of a post chain --------------------------------------------------
@@ -362,6 +374,7 @@ _OPERATORS: dict[str, Callable[[Node, Sequence[_Value | None], ValueType, Tensor
     "reshape": _reshape,
     "transpose": _transpose,
     "im2col": _im2col,
+    "prune": _prune,
     **dict.fromkeys(
         ("add", "sub", "mul", "relu", "clip", "leaky_relu", "table", "quantize", "dequantize", "requantize"),
         _elementwise_node,

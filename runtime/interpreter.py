@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..ir.compiled import compiled, compiled_entry
-from ..ir.program import INSTRUCTION_BYTES
+from ..ir.program import INSTRUCTION_BYTES, STREAMS
+from .block_unit import OWNER, TESTED, BlockUnit, begin_tests, empty
 from .elements import Blocks, Local
 from .faults import (
     AT_HOST,
@@ -29,9 +30,12 @@ from .faults import (
     fail,
 )
 from .layout import (
+    A_CONVERTER_LATENCY,
+    A_CONVERTER_SWITCH,
     A_LATENCY,
     A_ROWS,
     BODY_COPY,
+    BODY_MAC,
     BODY_MAX,
     BODY_QADD,
     C_BODY,
@@ -44,16 +48,23 @@ from .layout import (
     C_TYPE,
     COLUMN,
     COMPUTE_A,
+    COMPUTE_A_BIT,
     COMPUTE_B,
+    COMPUTE_B_BIT,
     COMPUTE_C,
     COMPUTE_EXTENT,
     CONFIG_A,
     CONFIG_B,
     CONFIG_C,
+    CONFIG_CONVERT,
+    CONFIG_ENCODE,
     CONFIG_POST,
+    CONFIG_ROWS,
     CONFIG_SCALARS,
+    CONFIG_SKIP,
     CONFIG_STORE,
     CONFIG_STREAMS,
+    CONVERT_OF,
     EXECUTE,
     FLOW_IS,
     FLOW_OS,
@@ -61,6 +72,7 @@ from .layout import (
     HISTORY,
     K_BF16,
     K_F16,
+    K_PACKED_U,
     K_U8,
     K_U16,
     LOAD,
@@ -71,9 +83,12 @@ from .layout import (
     OP_CONFIGURE_A,
     OP_CONFIGURE_B,
     OP_CONFIGURE_C,
+    OP_CONFIGURE_CONVERT,
     OP_CONFIGURE_LOAD,
     OP_CONFIGURE_POST,
+    OP_CONFIGURE_PRUNE,
     OP_CONFIGURE_SCALARS,
+    OP_CONFIGURE_SKIP,
     OP_CONFIGURE_STORE,
     OP_FENCE,
     OP_HOST,
@@ -86,10 +101,14 @@ from .layout import (
     PLAN_MEMORY_A,
     PLAN_MEMORY_B,
     PLAN_POSITIONS,
+    PLAN_SKIPS,
     POST_NUMBER,
     READ,
     REDUCE,
     ROLE_INSTRUCTION,
+    SKIP_LAST,
+    SKIP_STREAM,
+    SKIP_TABLE,
     STORE,
     STORE_TARGET,
     STREAM_NUMBER,
@@ -99,12 +118,13 @@ from .layout import (
     T_POST,
     T_REGION_START,
     T_SINCE_FENCE,
-    TYPE_BYTES,
+    TYPE_BITS,
     TYPE_FLOAT,
     TYPE_KIND,
     TYPES,
     Integers,
 )
+from .left_out import Room, any_tag, left_out
 from .post import check_store, run_store
 from .product import (
     COUNTERS,
@@ -133,7 +153,7 @@ class State(NamedTuple):
 
     table[instruction] is decoded (see `layout`), region[instruction] the layer that it counts for. `config` holds the
     last configure instruction of each kind. `started` and `completed` remember times per engine, `issued` how many
-    commands it took. traffic[layer, memory, role, read or write] is in bytes. `events` receives the times of the first
+    commands it took. traffic[layer, memory, role, read or write] is in bits. `events` receives the times of the first
     commands, event_count[0] says how many. Setting stop[0] ends the run at the next block.
     `plan` is what the checks of one command found out about it (see `layout`, PLAN_...).
     """
@@ -158,14 +178,22 @@ class State(NamedTuple):
     stop: NDArray[np.uint8]
     plan: Integers
     blocks: Blocks
+    unit: BlockUnit
+    room: Room
 
 
 @compiled
 def keep_configuration(config: Integers, row: Integers) -> None:
-    """Carry out a configure instruction."""
+    """Carry out a configure instruction but that of the block unit's tests, which has a state of its own."""
     opcode = row[0]
+    if opcode == OP_CONFIGURE_PRUNE:
+        return
     if opcode == OP_CONFIGURE_LOAD:
         place = CONFIG_STREAMS + row[STREAM_NUMBER]
+    elif opcode == OP_CONFIGURE_CONVERT:
+        place = CONFIG_CONVERT + row[CONVERT_OF] if row[CONVERT_OF] < STREAMS else CONFIG_ENCODE
+    elif opcode == OP_CONFIGURE_SKIP:
+        place = CONFIG_SKIP + row[SKIP_STREAM]
     elif opcode == OP_CONFIGURE_A:
         place = CONFIG_A
     elif opcode == OP_CONFIGURE_B:
@@ -180,6 +208,26 @@ def keep_configuration(config: Integers, row: Integers) -> None:
         place = CONFIG_POST + row[POST_NUMBER]
     for field in range(len(row)):
         config[place, field] = row[field]
+
+
+@compiled
+def _end_layer(config: Integers, unit: BlockUnit) -> None:
+    """A fence ends what the number converter and the block unit were made ready for."""
+    for place in range(CONFIG_SKIP, CONFIG_ROWS):
+        if config[place, 0] and config[place, SKIP_LAST]:
+            empty(unit, config[place, SKIP_TABLE])
+    for place in range(CONFIG_CONVERT, CONFIG_ROWS):
+        config[place, 0] = 0
+    unit.state[TESTED] = -1
+
+
+@compiled
+def _decodes(config: Integers) -> bool:
+    """Whether the number converter is made ready for a stream."""
+    found = False
+    for place in range(CONFIG_CONVERT, CONFIG_ENCODE):
+        found = found or config[place, 0] != 0
+    return found
 
 
 @compiled
@@ -215,7 +263,7 @@ def _timed(state: State, number: int, engine: int, resource: int, ready: int, du
 def _check_types(fault: Integers, a_code: int, b_code: int, c_code: int) -> int:
     """Integers accumulate in signed integers, anything in float32."""
     kind = TYPES[c_code, TYPE_KIND]
-    unsigned = kind in (K_U8, K_U16)
+    unsigned = kind in (K_U8, K_U16, K_PACKED_U)
     mixed = TYPES[c_code, TYPE_FLOAT] == 0 and (TYPES[a_code, TYPE_FLOAT] != 0 or TYPES[b_code, TYPE_FLOAT] != 0)
     if unsigned or kind in (K_BF16, K_F16) or mixed:
         return fail(fault, BAD_TYPES, a_code, b_code, c_code, 0)
@@ -224,9 +272,9 @@ def _check_types(fault: Integers, a_code: int, b_code: int, c_code: int) -> int:
 
 @compiled
 def _operand_memory(local: Local, base: int, code: int, extents: Integers, strides: Integers, fault: Integers) -> int:
-    """Number of the memory that an operand of a command lies in, or -1 after a fault."""
-    size = TYPES[code, TYPE_BYTES]
-    return check_local(local, base, base + size * (span(extents, strides) + 1), size, fault)
+    """Number of the memory that an operand of a command lies in, from bit `base` on, or -1 after a fault."""
+    bits = TYPES[code, TYPE_BITS]
+    return check_local(local, base, base + bits * (span(extents, strides) + 1), bits, fault)
 
 
 @compiled
@@ -272,11 +320,15 @@ def _plan_execute(
         return fail(fault, BAD_COUNTER, config_c[C_ROW], 0, 0, 0)
     if on_array and flow != FLOW_IS and config_c[C_COL] < COUNTERS and classes[config_c[C_COL]] != COLUMN:
         return fail(fault, BAD_COUNTER, config_c[C_COL], 0, 0, 0)
-    plan[PLAN_MEMORY] = _operand_memory(local, row[COMPUTE_C], c_code, extents, c_strides, fault)
-    plan[PLAN_MEMORY_A] = _operand_memory(local, row[COMPUTE_A], a_code, extents, a_strides, fault)
+    plan[PLAN_MEMORY] = _operand_memory(local, 8 * row[COMPUTE_C], c_code, extents, c_strides, fault)
+    plan[PLAN_MEMORY_A] = _operand_memory(
+        local, 8 * row[COMPUTE_A] + row[COMPUTE_A_BIT], a_code, extents, a_strides, fault
+    )
     plan[PLAN_MEMORY_B] = 0
     if has_b:
-        plan[PLAN_MEMORY_B] = _operand_memory(local, row[COMPUTE_B], b_code, extents, b_strides, fault)
+        plan[PLAN_MEMORY_B] = _operand_memory(
+            local, 8 * row[COMPUTE_B] + row[COMPUTE_B_BIT], b_code, extents, b_strides, fault
+        )
     if min(plan[PLAN_MEMORY], plan[PLAN_MEMORY_A], plan[PLAN_MEMORY_B]) < 0:
         return int(fault[FAULT_CODE])
     return OK
@@ -289,11 +341,23 @@ def _operands(local: Local, config: Integers, row: Integers) -> tuple[Operand, O
     body = config_c[C_BODY]
     as_codes = config_c[C_FORM] == FORM_RAW or not _subtracts(body)
     extents = row[COMPUTE_EXTENT : COMPUTE_EXTENT + COUNTERS]
-    a = operand_of(local, config[CONFIG_A], row[COMPUTE_A], as_codes, extents)
+    a = operand_of(local, config[CONFIG_A], 8 * row[COMPUTE_A] + row[COMPUTE_A_BIT], as_codes, extents)
     b = a
     if uses_b(body):
-        b = operand_of(local, config[CONFIG_B], row[COMPUTE_B], as_codes, extents)
+        b = operand_of(local, config[CONFIG_B], 8 * row[COMPUTE_B] + row[COMPUTE_B_BIT], as_codes, extents)
     return a, b
+
+
+@compiled
+def _are_tagged(local: Local, config: Integers, row: Integers, a: Operand, b: Operand) -> bool:
+    """Whether a product has elements that were skipped when they were loaded."""
+    if len(local.tags) == 0 or config[CONFIG_C, C_BODY] != BODY_MAC:
+        return False
+    extents, found = row[COMPUTE_EXTENT : COMPUTE_EXTENT + COUNTERS], False
+    for operand in (a, b):
+        high = operand.base + operand.bits * (span(extents, operand.strides) + 1)
+        found = found or any_tag(local, operand.base >> 3, (high + 7) >> 3)
+    return found
 
 
 @compiled
@@ -324,8 +388,9 @@ def host_done(state: State, number: int, cycles: int) -> None:
 
 
 @compiled
-def _dispatched(state: State, row: Integers) -> int:
-    """Dispatch an instruction, and carry it out where that is all: OK, AT_HOST or a fault's code."""
+def _dispatched(state: State, row: Integers, before: int) -> int:
+    """Dispatch an instruction, and carry it out where that is all: OK, AT_HOST or a fault's code. `before` is the
+    opcode of the one before it."""
     opcode = row[0]
     if state.stop[0]:
         return fail(state.fault, STOPPED, 0, 0, 0, 0)
@@ -339,13 +404,18 @@ def _dispatched(state: State, row: Integers) -> int:
     elif opcode in (OP_COMPUTE, OP_VECTOR):
         engine = EXECUTE
     dispatch(state.arch, state.queues, state.clock, state.started, state.issued, engine)
-    if opcode <= OP_CONFIGURE_POST:
+    if opcode == OP_CONFIGURE_CONVERT and before != OP_CONFIGURE_CONVERT:
+        state.clock[T_DISPATCH] += state.arch[A_CONVERTER_SWITCH]
+    if opcode <= OP_CONFIGURE_POST or opcode >= OP_CONFIGURE_CONVERT:
         if state.clock[T_SINCE_FENCE]:
             return fail(state.fault, LATE_CONFIGURE, 0, 0, 0, 0)
+        if opcode == OP_CONFIGURE_PRUNE:
+            begin_tests(state.unit)
         keep_configuration(state.config, row)
     if opcode in (OP_FENCE, OP_HOST):
         state.clock[T_DISPATCH] = now(state.clock, state.completed, state.issued)
         state.clock[T_SINCE_FENCE] = 0
+        _end_layer(state.config, state.unit)
     return AT_HOST if opcode == OP_HOST else OK
 
 
@@ -363,26 +433,53 @@ def step(state: State, first: int, last: int) -> int:
         fault[FAULT_INSTRUCTION] = number
         traffic, counters = state.traffic[region], state.counters[region]
         state.instructions[region, opcode] += 1
-        traffic[MAIN_MEMORY, ROLE_INSTRUCTION, READ] += INSTRUCTION_BYTES
-        code = _dispatched(state, row)
+        traffic[MAIN_MEMORY, ROLE_INSTRUCTION, READ] += 8 * INSTRUCTION_BYTES
+        code = _dispatched(state, row, state.table[number - 1, 0] if number else 0)
         if code == OK and OP_LOAD <= opcode <= OP_STORE:
             engine, resource, duration, latency = EXECUTE, T_BUS, 0, arch[A_LATENCY]
             ready = ready_time(row, state.completed, state.issued, fault)
             if ready < 0:
                 code = int(fault[FAULT_CODE])
             elif opcode == OP_LOAD:
-                stream = config[CONFIG_STREAMS + row[LOAD_STREAM]]
-                code = load_box(state.main, state.local, stream, row, plan, state.blocks.counters, state.stop, fault)
+                stream, convert = config[CONFIG_STREAMS + row[LOAD_STREAM]], config[CONFIG_CONVERT + row[LOAD_STREAM]]
+                skip, slot = config[CONFIG_SKIP + row[LOAD_STREAM]], -1
+                if skip[0]:
+                    slot = state.unit.tables[skip[SKIP_TABLE], OWNER]
+                code = load_box(
+                    state.main, state.local, stream, convert, state.unit, slot, row, plan, state.blocks.counters,
+                    state.stop, fault,
+                )  # fmt: skip
                 if code == OK:
-                    engine, duration = LOAD, tally_load(stream, plan, arch, traffic)
+                    engine = LOAD
+                    duration = tally_load(
+                        stream, convert, state.unit, slot, state.blocks, row, plan, arch, traffic, counters
+                    )
+                    if _decodes(config):
+                        latency += arch[A_CONVERTER_LATENCY]
             elif opcode == OP_STORE:
                 code = check_store(len(state.main), state.local, config, row, plan, state.blocks.counters[0], fault)
                 if code == OK:
-                    code = run_store(state.main, state.local, state.blocks, config, row, plan, state.stop, fault)
+                    code = run_store(
+                        state.main,
+                        state.local,
+                        state.blocks,
+                        state.unit,
+                        config,
+                        row,
+                        plan,
+                        counters,
+                        state.stop,
+                        fault,
+                    )
                 if code == OK:
-                    engine, duration = STORE, tally_store(row, state.local, config, plan, arch, traffic, counters)
+                    engine = STORE
+                    duration = tally_store(
+                        row, state.local, state.unit, state.blocks, config, plan, arch, traffic, counters
+                    )
                     if config[CONFIG_STORE, STORE_TARGET]:
                         resource, latency = T_POST, 0
+                    if config[CONFIG_ENCODE, 0]:
+                        latency += arch[A_CONVERTER_LATENCY]
             else:
                 resource = T_EXECUTION
                 code = _plan_execute(state.local, config, row, plan, state.blocks.counters[0], fault)
@@ -403,6 +500,12 @@ def step(state: State, first: int, last: int) -> int:
                         )
                     else:
                         code = run_vector(state.local, state.blocks, config, a, b, row, plan, state.stop, fault)
+                    plan[PLAN_SKIPS] = 0
+                    if code == OK and _are_tagged(state.local, config, row, a, b):
+                        code = left_out(
+                            state.local, state.room, a, b, config[CONFIG_C], row, arch, opcode == OP_COMPUTE, plan,
+                            state.blocks.counters, state.blocks.offsets, fault,
+                        )  # fmt: skip
                 if code == OK:
                     duration, latency = tally_execute(row, config, plan, arch, traffic, counters)
             if code == OK:

@@ -14,6 +14,7 @@ from ..ir.program import (
     BODY_CODES,
     BOX_AXES,
     CLASS_CODES,
+    CRITERION_CODES,
     DATAFLOW_CODES,
     FIELDS,
     FORM_CODES,
@@ -70,6 +71,8 @@ OP_COMPUTE = int(Opcode.COMPUTE)
 OP_VECTOR = int(Opcode.VECTOR)
 OP_STORE = int(Opcode.STORE)
 OP_HOST = int(Opcode.HOST)
+OP_CONFIGURE_CONVERT = int(Opcode.CONFIGURE_CONVERT)
+OP_CONFIGURE_PRUNE, OP_CONFIGURE_SKIP = int(Opcode.CONFIGURE_PRUNE), int(Opcode.CONFIGURE_SKIP)
 OP_FENCE = int(Opcode.FENCE)
 OPCODES = max(Opcode) + 1
 
@@ -78,9 +81,10 @@ ENGINES = len(Engine)
 
 _CL, _CA, _CC = Opcode.CONFIGURE_LOAD, Opcode.CONFIGURE_A, Opcode.CONFIGURE_C
 _CS, _CP = Opcode.CONFIGURE_STORE, Opcode.CONFIGURE_POST
+_CN = Opcode.CONFIGURE_CONVERT
 WAITS = column(Opcode.LOAD, "wait_load")  # three in a row, at the same place in every command
 STREAM_NUMBER, STREAM_ROLE = column(_CL, "stream"), column(_CL, "role")
-STREAM_BYTES, STREAM_FILL = column(_CL, "element_bytes"), column(_CL, "fill")
+STREAM_BITS, STREAM_FILL = column(_CL, "element_bits"), column(_CL, "fill")
 STREAM_MAIN_STRIDE, STREAM_LOCAL_STRIDE = column(_CL, "main_stride"), column(_CL, "local_stride")
 OPERAND_ROLE, OPERAND_TYPE = column(_CA, "role"), column(_CA, "type")
 OPERAND_ZERO, OPERAND_STRIDE = column(_CA, "zero_point"), column(_CA, "stride")
@@ -95,14 +99,20 @@ POST_NUMBER, POST_OP, POST_TYPE = column(_CP, "step"), column(_CP, "op"), column
 POST_OPERAND_TYPE, POST_ROLE, POST_SLOT = column(_CP, "operand_type"), column(_CP, "role"), column(_CP, "slot")
 POST_STRIDE, POST_ZERO, POST_SCALAR = column(_CP, "stride"), column(_CP, "zero_point"), column(_CP, "scalar")
 POST_LOW, POST_HIGH = column(_CP, "low"), column(_CP, "high")
+CONVERT_OF, CONVERT_TYPE, CONVERT_MADE = column(_CN, "of"), column(_CN, "type"), column(_CN, "made")
+CONVERT_ZERO, CONVERT_SCALE = column(_CN, "zero_point"), column(_CN, "scale")
+SKIP_STREAM, SKIP_TABLE, SKIP_LAST = (column(Opcode.CONFIGURE_SKIP, each) for each in ("stream", "table", "last"))
 LOAD_STREAM = column(Opcode.LOAD, "stream")
 LOAD_MAIN, LOAD_LOCAL = column(Opcode.LOAD, "main"), column(Opcode.LOAD, "local")
+LOAD_MAIN_BIT, LOAD_LOCAL_BIT = column(Opcode.LOAD, "main_bit"), column(Opcode.LOAD, "local_bit")
 LOAD_EXTENT, LOAD_BEFORE = column(Opcode.LOAD, "extent"), column(Opcode.LOAD, "before")
 LOAD_AFTER = column(Opcode.LOAD, "after")
 COMPUTE_ACCUMULATE, COMPUTE_EXTENT = column(Opcode.COMPUTE, "accumulate"), column(Opcode.COMPUTE, "extent")
 COMPUTE_A, COMPUTE_B, COMPUTE_C = (column(Opcode.COMPUTE, each) for each in "abc")
+COMPUTE_A_BIT, COMPUTE_B_BIT = column(Opcode.COMPUTE, "a_bit"), column(Opcode.COMPUTE, "b_bit")
 STORE_MAIN, STORE_LOCAL = column(Opcode.STORE, "main"), column(Opcode.STORE, "local")
 STORE_EXTENT, STORE_AUX = column(Opcode.STORE, "extent"), column(Opcode.STORE, "aux")
+STORE_MAIN_BIT, STORE_AUX_BIT = column(Opcode.STORE, "main_bit"), column(Opcode.STORE, "aux_bit")
 HOST_REGION = column(Opcode.HOST, "region")
 
 # --- Codes --------------------------------------------------------------------------------------------------------
@@ -112,6 +122,7 @@ BODY_MAC, BODY_SUM, BODY_MAX, BODY_COPY, BODY_ADD, BODY_SUB, BODY_MUL, BODY_QADD
 )
 FORM_RAW = FORM_CODES.index("raw")
 FLOW_WS, FLOW_OS, FLOW_IS = (DATAFLOW_CODES.index(each) for each in ("ws", "os", "is"))
+SUM, MEAN, ABS_SUM, L1_MEAN, MAX_ABS = range(len(CRITERION_CODES))
 BATCH, POINT, COLUMN, REDUCE = (CLASS_CODES.index(each) for each in ("batch", "point", "column", "reduce"))
 ROLES = len(ROLE_CODES)
 ROLE_INPUT, ROLE_WEIGHT, ROLE_OUTPUT, ROLE_PARTIAL = (
@@ -132,20 +143,25 @@ CONFIG_STREAMS = 0
 CONFIG_A = STREAMS
 CONFIG_B, CONFIG_C, CONFIG_SCALARS, CONFIG_STORE = CONFIG_A + 1, CONFIG_A + 2, CONFIG_A + 3, CONFIG_A + 4
 CONFIG_POST = CONFIG_A + 5
-CONFIG_ROWS = CONFIG_POST + POST_STEPS
+CONFIG_CONVERT = CONFIG_POST + POST_STEPS  # a row for each stream, then one for what stores write
+CONFIG_ENCODE = CONFIG_CONVERT + STREAMS
+CONFIG_SKIP = CONFIG_ENCODE + 1  # a row for each stream
+CONFIG_ROWS = CONFIG_SKIP + STREAMS
 SLOTS = AUX_SLOTS
 
 # --- Element types: what compiled code must know of each ----------------------------------------------------------
 
-(K_U8, K_I8, K_U16, K_I16, K_I32, K_I64, K_F32, K_BF16, K_F16) = range(9)
-KIND_BYTES: Integers = np.array([1, 1, 2, 2, 4, 8, 4, 2, 2])
-TYPE_KIND, TYPE_BYTES, TYPE_BITS, TYPE_LOW, TYPE_HIGH, TYPE_FLOAT, TYPE_CODE_COLUMNS = range(7)
+# Packed integers, unsigned and signed, are those of other widths than 8, 16, 32 and 64 bits.
+(K_U8, K_I8, K_U16, K_I16, K_I32, K_I64, K_F32, K_BF16, K_F16, K_PACKED_U, K_PACKED_I) = range(11)
+TYPE_KIND, TYPE_BITS, TYPE_LOW, TYPE_HIGH, TYPE_FLOAT, TYPE_CODE_COLUMNS = range(6)
 
 
 def _kind(element: ElementType) -> int:
     floats = {ElementType.F32: K_F32, ElementType.BF16: K_BF16, ElementType.F16: K_F16}
     if element in floats:
         return floats[element]
+    if element.bits != 8 * element.container_bytes:
+        return K_PACKED_I if element.is_signed else K_PACKED_U
     return {"u1": K_U8, "i1": K_I8, "u2": K_U16, "i2": K_I16, "i4": K_I32, "i8": K_I64}[element.container.str[1:]]
 
 
@@ -154,7 +170,7 @@ def _type_table() -> Integers:
     for code, each in enumerate(TYPE_CODES):
         integer = each.is_integer
         low, high = (each.minimum, each.maximum) if integer else (0, 0)
-        table[code] = (_kind(each), each.bytes, each.bits, low, high, not integer)
+        table[code] = (_kind(each), each.bits, low, high, not integer)
     return table
 
 
@@ -177,8 +193,12 @@ TYPES: Integers = _type_table()
     A_REQUESTS,
     A_CLOCK,
     A_BANDWIDTH,
+    A_CONVERTER_LANES,
+    A_CONVERTER_LATENCY,
+    A_CONVERTER_SWITCH,
+    A_BLOCK_LANES,
     A_FIELDS,
-) = range(15)
+) = range(19)
 
 # --- Counters of a layer ------------------------------------------------------------------------------------------
 
@@ -192,10 +212,18 @@ TYPES: Integers = _type_table()
     N_POST_ELEMENTS,
     N_HOST_BYTES,
     N_HOST_OPERATIONS,
+    N_CONVERTED,
+    N_MACS_SKIPPED,
+    N_TESTED,
+    N_BLOCKS,
+    N_ZERO,
+    N_CREATED,
+    N_HELD,
+    N_LOOKUPS,
     N_COUNTERS,
-) = range(10)
+) = range(18)
 
-# Traffic of a layer: traffic[memory, role, READ or WRITE] in bytes; local memory n counts at 1 + n.
+# Traffic of a layer: traffic[memory, role, READ or WRITE] in bits; local memory n counts at 1 + n.
 MAIN_MEMORY = 0
 READ, WRITE = 0, 1
 
@@ -209,8 +237,17 @@ READ, WRITE = 0, 1
     PLAN_TARGET,
     PLAN_OVERFLOWS,
     PLAN_MACS,
+    PLAN_SKIPS,
+    PLAN_BUSY,
+    PLAN_MOVED,
+    PLAN_READS_A,
+    PLAN_READS_B,
+    PLAN_WRITES,
+    PLAN_READ_BACK,
+    PLAN_SKIPPED,
+    PLAN_LEFT_OUT,
     PLAN_INSIDE,
-) = range(8)
+) = range(17)
 PLAN_STEP_MEMORY = PLAN_INSIDE + BOX_AXES
 PLAN_FIELDS = PLAN_STEP_MEMORY + POST_STEPS
 

@@ -21,8 +21,9 @@ from ..ir.diagnostics import Diagnostic
 from ..ir.encoding import decode_columns
 from ..ir.frozen import dataclass
 from ..ir.program import MNEMONICS, ROLE_CODES, Opcode, Program
-from ..ir.stats import LayerCounts, Transfer
+from ..ir.stats import BlockCounts, LayerCounts, Transfer
 from . import layout
+from .block_setup import block_unit, masks_of, room_of
 from .elements import local_memory, work_blocks
 from .faults import (
     AT_HOST,
@@ -69,7 +70,8 @@ class RunResult:
     """What a run yields: outputs by name, counts per layer in program order, and the total time.
 
     `events` has a row per command (instruction, dispatched, started, resource free, completed), in program order, of
-    the first `trace_events` commands; `commands` is how many there were.
+    the first `trace_events` commands; `commands` is how many there were. `masks` says by the name of each layer that
+    tests blocks what became of them (`block_setup.masks_of`).
     """
 
     outputs: dict[str, Any]
@@ -77,6 +79,7 @@ class RunResult:
     cycles: int
     overflows: int
     races: tuple[Race, ...] = ()
+    masks: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
     events: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, EVENT_FIELDS), np.int64))
     commands: int = 0
 
@@ -93,7 +96,8 @@ def run_program(
     deadline = time.monotonic() + options.time_limit_s
     check_program(program, arch)
     columns = decode_columns(program.code)
-    check_units(arch, columns, layers_of_instructions(program))
+    names = layers_of_instructions(program)
+    check_units(arch, columns, names)
     values = check_inputs(program, inputs)
     memory = host_memory(program, arch, options.memory_limit_bytes)
     table = layout.instruction_table(columns)
@@ -108,7 +112,9 @@ def run_program(
     with HostRunner(program, deadline, memory) as host, _stopped_at(deadline, state):
         _run(program, arch, state, host, host_values, options)
     races = find_races(program, table, arch, deadline) if options.check_races else ()
-    layers = _layers(program, arch, state)
+    tested = [names[number] for number in np.flatnonzero(table[:, 0] == layout.OP_CONFIGURE_PRUNE)]
+    masks = masks_of(state.unit, tested)
+    layers = tuple(_with_blocks(each, masks.get(each.name)) for each in _layers(program, arch, state))
     overflowed = [layer for layer in layers if layer.overflows]
     if overflowed and not options.count_overflows:
         raise RunError(
@@ -132,9 +138,19 @@ def run_program(
         sum(layer.cycles or 0 for layer in layers),
         sum(layer.overflows for layer in layers),
         races,
+        masks,
         state.events[: min(len(state.events), int(state.event_count[0]))],
         int(state.event_count[0]),
     )
+
+
+def _with_blocks(layer: LayerCounts, mask: NDArray[np.uint8] | None) -> LayerCounts:
+    """The counts of a layer with those of the blocks that it tests."""
+    if mask is None:
+        return layer
+    entered = layer.actions.get("block_cache.write_entry", 0)
+    zero, created = np.count_nonzero(mask == 2), np.count_nonzero(mask == 1)
+    return replace(layer, blocks=BlockCounts(mask.size, int(zero), int(created), entered))
 
 
 # --- State --------------------------------------------------------------------------------------------------------
@@ -152,6 +168,11 @@ def arch_array(arch: Arch) -> layout.Integers:
     values[layout.A_COMMAND], values[layout.A_DISPATCH] = arch.queues.command_cycles, arch.queues.dispatch_cycles
     values[layout.A_BUS], values[layout.A_BURST] = arch.dma.bus_bytes, arch.dma.burst_bytes
     values[layout.A_LATENCY], values[layout.A_REQUESTS] = arch.dma.latency_cycles, arch.dma.requests_in_flight
+    if arch.converter is not None:
+        values[layout.A_CONVERTER_LANES] = arch.converter.lanes
+        values[layout.A_CONVERTER_LATENCY] = arch.converter.latency_cycles
+        values[layout.A_CONVERTER_SWITCH] = arch.converter.switch_cycles
+    values[layout.A_BLOCK_LANES] = arch.block_unit.lanes if arch.block_unit else 0
     values[layout.A_CLOCK] = arch.clock_hz // reduced
     values[layout.A_BANDWIDTH] = arch.dma.bandwidth_bytes_per_second // reduced
     return values
@@ -180,11 +201,14 @@ def _initial_state(program: Program, arch: Arch, table: layout.Integers, options
     # A queue longer than the program never fills.
     queues = np.minimum(queues, len(table) + 1)
     layers = len(program.regions) + 1
+    skips = bool((table[:, 0] == layout.OP_CONFIGURE_SKIP).any())
     return State(
         table=table,
         region=_region_of_instructions(program),
         main=main,
-        local=local_memory([each.capacity_bytes for each in arch.local], [each.word_bytes for each in arch.local]),
+        local=local_memory(
+            [each.capacity_bytes for each in arch.local], [each.word_bytes for each in arch.local], tagged=skips
+        ),
         arch=arch_array(arch),
         queues=queues,
         config=np.zeros((layout.CONFIG_ROWS, layout.WIDTH), np.int64),
@@ -201,6 +225,8 @@ def _initial_state(program: Program, arch: Arch, table: layout.Integers, options
         stop=np.zeros(1, np.uint8),
         plan=np.zeros(layout.PLAN_FIELDS, np.int64),
         blocks=work_blocks(),
+        unit=block_unit(program, arch, table),
+        room=room_of(table, skips),
     )
 
 
@@ -239,8 +265,8 @@ def _run(
             raise _fault(program, state, NO_REGION, options)
         read, written = _call_host(program, state, host, host_values, region)
         layer = state.region[number]
-        state.traffic[layer, layout.MAIN_MEMORY, layout.ROLE_INPUT, layout.READ] += read
-        state.traffic[layer, layout.MAIN_MEMORY, layout.ROLE_OUTPUT, layout.WRITE] += written
+        state.traffic[layer, layout.MAIN_MEMORY, layout.ROLE_INPUT, layout.READ] += 8 * read
+        state.traffic[layer, layout.MAIN_MEMORY, layout.ROLE_OUTPUT, layout.WRITE] += 8 * written
         state.counters[layer, layout.N_HOST_BYTES] += read + written
         moved = (read + written) * arch.clock_hz
         cycles = arch.host.call_cycles + -(-moved // arch.host.bytes_per_second)
@@ -352,6 +378,11 @@ def _layer_counts(state: State, number: int, memories: list[str]) -> LayerCounts
         "array.mac": counters[layout.N_ARRAY_MACS],
         "vector.op": counters[layout.N_VECTOR_POINTS],
         "post.element": counters[layout.N_POST_ELEMENTS],
+        "converter.element": counters[layout.N_CONVERTED],
+        "block_unit.element": counters[layout.N_TESTED],
+        "block_unit.block": counters[layout.N_BLOCKS],
+        "block_cache.read_entry": counters[layout.N_LOOKUPS],
+        "block_cache.write_entry": counters[layout.N_HELD],
         "host.byte": counters[layout.N_HOST_BYTES],
         "host.operation": counters[layout.N_HOST_OPERATIONS],
     }
@@ -362,6 +393,7 @@ def _layer_counts(state: State, number: int, memories: list[str]) -> LayerCounts
         where="accelerator",
         macs=counters[layout.N_MACS],
         macs_issued=counters[layout.N_MACS_ISSUED],
+        macs_skipped=counters[layout.N_MACS_SKIPPED],
         cycles=counters[layout.N_CYCLES],
         instructions={name: count for name, count in instructions.items() if count},
         traffic=traffic,

@@ -17,7 +17,8 @@ from .nest_interpreter import Tile, row_counter
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """What a load or store moves: per axis the positions, those inside main memory, and its stride there in bytes."""
+    """What a load or store moves: per axis the positions, those inside main memory, and its stride there in
+    elements."""
 
     extent: tuple[int, ...]
     inside: tuple[int, ...]
@@ -31,26 +32,23 @@ def box(nest: Nest, access: Access, tile: Tile) -> Box:
         axis_box(axis, extent, extents, tile.starts, tile.sizes)
         for axis, extent in zip(access.index, access.shape, strict=True)
     ]
-    strides = [
-        access.type.bytes * prod(access.shape[i + 1 :]) * axis_step(axis, extents)
-        for i, axis in enumerate(access.index)
-    ]
+    strides = [prod(access.shape[i + 1 :]) * axis_step(axis, extents) for i, axis in enumerate(access.index)]
     return Box(tuple(a.count for a in axes), tuple(a.inside for a in axes), tuple(strides))
 
 
-def bus_cycles(moved: tuple[int, ...], main_stride: tuple[int, ...], element_bytes: int, arch: Arch) -> int:
+def bus_cycles(moved: tuple[int, ...], main_stride: tuple[int, ...], element_bits: int, arch: Arch) -> int:
     """Cycles of the bus for `moved` positions per axis: the greatest of beats, bandwidth and requests."""
     if 0 in moved:
         return 0
     dma = arch.dma
-    run = element_bytes
+    run = 1
     axis = len(moved) - 1
     while axis >= 0 and (moved[axis] == 1 or main_stride[axis] == run):
         run *= moved[axis]
         axis -= 1
     runs = prod(moved[: axis + 1])
-    beats = runs * _ceil(run, dma.bus_bytes)
-    requests = runs * _ceil(run, dma.burst_bytes)
+    beats = runs * _ceil(run * element_bits, 8 * dma.bus_bytes)
+    requests = runs * _ceil(run * element_bits, 8 * dma.burst_bytes)
     return max(
         beats,
         _ceil(beats * dma.bus_bytes * arch.clock_hz, dma.bandwidth_bytes_per_second),
@@ -77,7 +75,7 @@ def word_cycles(nest: Nest, moved: tuple[int, ...], arch: Arch) -> int:
     while axes and (axes[-1][0] == 1 or axes[-1][1] == run):
         run *= axes.pop()[0]
     runs = prod(count for count, _ in axes)
-    return runs * _ceil(run * nest.write.type.bytes, arch.memory(target.memory).word_bytes)
+    return runs * _ceil(run * nest.write.type.bits, 8 * arch.memory(target.memory).word_bytes)
 
 
 def _ceil(a: int, b: int) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..ir.arch import Arch
 from ..ir.frozen import dataclass
-from ..ir.nest import Access, BodyOp, Dataflow, Nest, Role
+from ..ir.nest import Access, BodyOp, Dataflow, Nest, Role, decoded, encodes
 from ..ir.nest_layout import filled_boxes
 from ..ir.program import INSTRUCTION_BYTES, MNEMONICS, Engine, Opcode
 from ..ir.stats import LayerCounts, Transfer
@@ -102,6 +102,7 @@ class _Walk:
         self.nest, self.arch, self.schedule = nest, arch, nest.schedule
         self.clock = _Clock(arch)
         self.instructions: Counter[str] = Counter()
+        # In bits.
         self.read: Counter[tuple[str, str]] = Counter()
         self.written: Counter[tuple[str, str]] = Counter()
         self.actions: Counter[str] = Counter()
@@ -117,6 +118,10 @@ class _Walk:
         self.works: dict[tuple[tuple[int, ...], bool], Work] = {}
         # Positions of an iteration's loads in program order, by iteration: what its compute waits for.
         self.loads_of: dict[int, int] = {}
+        self.encodes = arch.converter is not None and encodes(nest)
+        pipeline = 0 if arch.converter is None else arch.converter.latency_cycles
+        self.load_latency = arch.dma.latency_cycles + (pipeline if decoded(nest) else 0)
+        self.store_latency = arch.dma.latency_cycles + (pipeline if self.encodes else 0)
 
     def counts(self) -> LayerCounts:
         if not self.nest.is_empty:
@@ -149,7 +154,7 @@ class _Walk:
 
     def _instruction(self, opcode: Opcode) -> None:
         self.instructions[MNEMONICS[opcode]] += 1
-        self.read[self.arch.main.name, Role.INSTRUCTION.value] += INSTRUCTION_BYTES
+        self.read[self.arch.main.name, Role.INSTRUCTION.value] += 8 * INSTRUCTION_BYTES
 
     def _configure(self) -> None:
         loaded = [each for each in self.nest.reads if not self._is_whole(each) or filled_boxes(self.nest, each.operand)]
@@ -161,9 +166,12 @@ class _Walk:
             opcodes.append(Opcode.CONFIGURE_SCALARS)
         opcodes.append(Opcode.CONFIGURE_STORE)
         opcodes += [Opcode.CONFIGURE_POST] * len(self.nest.post)
-        for opcode in opcodes:
+        converts = [Opcode.CONFIGURE_CONVERT] * (len(decoded(self.nest)) + self.encodes)
+        for opcode in (*opcodes, *(converts if self.arch.converter is not None else ())):
             self._instruction(opcode)
             self.clock.configure()
+        if self.arch.converter is not None and converts:
+            self.clock.dispatch += self.arch.converter.switch_cycles
 
     def _iterate(self, walked: list[Tile]) -> None:
         reads = [access for access in self.nest.reads if not self._is_whole(access)]
@@ -199,8 +207,8 @@ class _Walk:
         for extents, _ in filled_boxes(self.nest, access.operand):
             self.loads_of[0] = len(self.clock.starts[Engine.LOAD])
             self._instruction(Opcode.LOAD)
-            self.clock.command(Engine.LOAD, self._command_cycles, self.arch.dma.latency_cycles, {}, "bus")
-            self.written[self._memory(access), access.role.value] += prod(extents) * access.type.bytes
+            self.clock.command(Engine.LOAD, self._command_cycles, self.load_latency, {}, "bus")
+            self.written[self._memory(access), access.role.value] += prod(extents) * access.local_type.bits
 
     def _load_if_changed(self, access: Access, iteration: int, tile: Tile) -> None:
         operand = self.operands[access.operand]
@@ -217,12 +225,20 @@ class _Walk:
             if access.operand in self.in_post:
                 waits[Engine.STORE] = self._distance(Engine.STORE, operand.last_store.get(replaced))
         moved = box(self.nest, access, tile)
-        busy = bus_cycles(moved.inside, moved.main_stride, access.type.bytes, self.arch)
+        busy = bus_cycles(moved.inside, moved.main_stride, access.type.bits, self.arch)
+        if access.decode is not None:
+            busy = self._converted(busy, prod(moved.inside))
         self.loads_of[iteration] = len(self.clock.starts[Engine.LOAD])
         self._instruction(Opcode.LOAD)
-        self.clock.command(Engine.LOAD, self._command_cycles + busy, self.arch.dma.latency_cycles, waits, "bus")
-        self.read[self.arch.main.name, access.role.value] += prod(moved.inside) * access.type.bytes
-        self.written[self._memory(access), access.role.value] += prod(moved.extent) * access.type.bytes
+        self.clock.command(Engine.LOAD, self._command_cycles + busy, self.load_latency, waits, "bus")
+        self.read[self.arch.main.name, access.role.value] += prod(moved.inside) * access.type.bits
+        self.written[self._memory(access), access.role.value] += prod(moved.extent) * access.local_type.bits
+
+    def _converted(self, busy: int, elements: int) -> int:
+        """Cycles of a transfer whose elements pass the number converter."""
+        assert self.arch.converter is not None
+        self.actions["converter.element"] += elements
+        return max(busy, -(-elements // self.arch.converter.lanes))
 
     def _compute(self, iteration: int, tile: Tile) -> None:
         nest = self.nest
@@ -255,8 +271,8 @@ class _Walk:
         for name, elements in ((nest.body.a, work.a), (nest.body.b, work.b)):
             if name is not None:
                 access = nest.access(name)
-                self.read[self._memory(access), access.role.value] += elements * access.type.bytes
-        size, accumulators = nest.accumulator.bytes, self._memory(nest.write)
+                self.read[self._memory(access), access.role.value] += elements * access.local_type.bits
+        size, accumulators = nest.accumulator.bits, self._memory(nest.write)
         self.read[accumulators, Role.PARTIAL.value] += work.accumulator_reads * size
         self.written[accumulators, Role.PARTIAL.value] += work.accumulator_writes * size
 
@@ -267,12 +283,14 @@ class _Walk:
         positions = prod(moved.extent)
         target = self.schedule.target
         if target is None:
-            written, resource, latency = self.arch.main.name, "bus", self.arch.dma.latency_cycles
-            busy = bus_cycles(moved.extent, moved.main_stride, nest.write.type.bytes, self.arch)
+            written, resource, latency = self.arch.main.name, "bus", self.store_latency
+            busy = bus_cycles(moved.extent, moved.main_stride, nest.write.type.bits, self.arch)
         else:
             written, resource, latency = target.memory, "post", 0
             busy = word_cycles(nest, moved.extent, self.arch)
         busy = max(busy, -(-positions // self.arch.post.lanes))
+        if self.encodes:
+            busy = self._converted(busy, positions)
         number = len(self.clock.starts[Engine.STORE])
         out.last_store[out.version] = number
         for name in self.in_post:
@@ -280,12 +298,12 @@ class _Walk:
         self._instruction(Opcode.STORE)
         self.clock.command(Engine.STORE, self._command_cycles + busy, latency, {Engine.EXECUTE: 1}, resource)
         self.actions["post.element"] += positions
-        self.read[self._memory(nest.write), Role.OUTPUT.value] += positions * nest.accumulator.bytes
+        self.read[self._memory(nest.write), Role.OUTPUT.value] += positions * nest.accumulator.bits
         for step in nest.post:
             if step.operand is not None:
                 access = nest.access(step.operand)
-                self.read[self._memory(access), access.role.value] += positions * access.type.bytes
-        self.written[written, Role.OUTPUT.value] += positions * nest.write.type.bytes
+                self.read[self._memory(access), access.role.value] += positions * access.local_type.bits
+        self.written[written, Role.OUTPUT.value] += positions * nest.write.type.bits
 
     def _note_use(self, operand: _Operand, engine: Engine, access: Access, tile: Tile) -> None:
         """The next command of `engine` uses the tile of `access` at `tile`: the newest version, or the one before it

@@ -27,12 +27,13 @@ from ..ir.nest import (
     Nest,
     Post,
     PostOp,
+    Prune,
     counter_class,
     main_memory_loops,
     sum_has_an_order,
 )
 from ..ir.types import ElementType
-from . import arithmetic
+from . import arithmetic, blocks
 from .arithmetic import F32
 
 Array = NDArray[Any]
@@ -246,7 +247,7 @@ class _Region:
         """An operand of the body: integers less their zero point if `centred`, in the accumulator's arithmetic."""
         access = self.nest.access(name)
         values = self.read(access, point)
-        if access.type.is_integer:
+        if access.local_type.is_integer:
             stored = self.nest.body.form == "raw" or not access.zero_point
             ensure(centred or stored, f"{name}: codes stay as they are")
             values = values.astype(np.int64) - (access.zero_point if centred else 0)
@@ -266,6 +267,9 @@ class _Region:
             return np.full(inside.shape, access.pad)
         clipped = [np.clip(each, 0, extent - 1) for each, extent in zip(coordinates, access.shape, strict=True)]
         values = arithmetic.from_container(self.views[access.operand][tuple(clipped)], access.type)
+        if (made := access.decode) is not None:
+            real = arithmetic.dequantize(values, made.scale, made.zero_point)
+            values = arithmetic.from_container(arithmetic.to_container(real, made.type), made.type)
         return (
             np.asarray(values) if access.pad is None else np.where(inside, values, np.array(access.pad, values.dtype))
         )
@@ -282,6 +286,19 @@ class _Region:
         index = tuple(self._coordinate(axis, {}) for axis in self.nest.write.index)
         stored = arithmetic.to_container(value, self.nest.write.type)
         out.reshape(self.nest.write.shape)[index] = stored
+        if self.nest.prune is not None:
+            self._prune(self.nest.prune, index, out)
+
+    def _prune(self, prune: Prune, index: tuple[Array, ...], out: Array) -> None:
+        """Test the blocks that lie in this tile, each of which must be whole."""
+        own = np.zeros(self.nest.write.shape, bool)
+        own[index] = True
+        matrix = (-1, prune.points, prune.columns)
+        own, codes = own.reshape(matrix), out.reshape(matrix)
+        is_pruned = blocks.tested(codes, prune.zero_point, prune.test).pruned
+        held = blocks.spread(blocks.all_of(own, prune.test), prune.points, prune.columns, prune.test)
+        ensure(bool((held == own).all()), f"{self.nest.name}: a tile holds a part of a block")
+        codes[own & blocks.spread(is_pruned, prune.points, prune.columns, prune.test)] = prune.zero_point
 
     def _post(self, step: Post, v: Array) -> Array:
         attributes = dict(step.attributes)

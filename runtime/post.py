@@ -10,11 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..ir.compiled import compiled
-from .elements import LANES, Blocks, Local, f16_from_float32, fill_offsets, gather
-from .faults import BAD_POST, BOX_TOO_LARGE, FAULT_CODE, NOT_CONFIGURED, OK, OUTSIDE_MAIN, STOPPED, TABLE_INDEX, fail
+from .block_unit import BITS, TESTED, BlockUnit, is_held, test_blocks
+from .elements import LANES, Blocks, Local, fill_offsets, float_pattern, gather, read_bits, write_bits
+from .faults import (
+    BAD_POST,
+    BLOCK_OUTSIDE,
+    BOX_TOO_LARGE,
+    FAULT_CODE,
+    MISALIGNED,
+    NOT_CONFIGURED,
+    OK,
+    OUTSIDE_MAIN,
+    STOPPED,
+    TABLE_INDEX,
+    fail,
+)
 from .fma import (
-    bf16_from_float32,
-    bits_of_float32,
     float32_of_bits,
     qadd_scalar,
     quantize_scalar,
@@ -27,7 +38,6 @@ from .layout import (
     K_BF16,
     K_F16,
     K_F32,
-    K_I8,
     OP_CONFIGURE_POST,
     OP_CONFIGURE_STORE,
     P_ADD,
@@ -59,15 +69,17 @@ from .layout import (
     SLOTS,
     STORE_ACCUMULATOR,
     STORE_AUX,
+    STORE_AUX_BIT,
     STORE_EXTENT,
     STORE_LOCAL,
     STORE_LOCAL_STRIDE,
     STORE_MAIN,
+    STORE_MAIN_BIT,
     STORE_MAIN_STRIDE,
     STORE_STEPS,
     STORE_TARGET,
     STORE_TYPE,
-    TYPE_BYTES,
+    TYPE_BITS,
     TYPE_FLOAT,
     TYPE_HIGH,
     TYPE_KIND,
@@ -119,7 +131,7 @@ def check_chain(config: Integers, fault: Integers) -> int:
         elif op in (P_REQUANTIZE, P_QUANTIZE, P_QADD):
             bad = bad or type_real
         elif op == P_TABLE:
-            bad = bad or real or type_real or TYPES[step[POST_TYPE], TYPE_BYTES] != 1
+            bad = bad or real or type_real or TYPES[step[POST_TYPE], TYPE_BITS] > 8
         elif op == P_SATURATE:
             bad = bad or type_real or real
         elif op == P_DEQUANTIZE:
@@ -130,6 +142,12 @@ def check_chain(config: Integers, fault: Integers) -> int:
     if real and not TYPES[store[STORE_TYPE], TYPE_FLOAT]:
         return fail(fault, BAD_POST, store[STORE_STEPS], -1, 0, 0)
     return OK
+
+
+@compiled
+def _aux_bit(row: Integers, slot: int) -> int:
+    """The first bit of the operand of a step."""
+    return int(8 * row[STORE_AUX + slot] + row[STORE_AUX_BIT + slot])
 
 
 @compiled
@@ -147,9 +165,9 @@ def check_store(
     if check_chain(config, fault) != OK:
         return int(fault[FAULT_CODE])
     extents = row[STORE_EXTENT : STORE_EXTENT + AXES]
-    size = TYPES[store[STORE_TYPE], TYPE_BYTES]
+    bits, target = TYPES[store[STORE_TYPE], TYPE_BITS], 8 * row[STORE_MAIN] + row[STORE_MAIN_BIT]
     is_local = store[STORE_TARGET] != 0
-    limit = local.ends[-1] if is_local else main_size
+    limit = 8 * (local.ends[-1] if is_local else main_size) // min(8, bits)
     positions = box_positions(extents, limit)
     plan[PLAN_POSITIONS] = positions
     if positions < 0:
@@ -159,28 +177,30 @@ def check_store(
     for axis in range(AXES):
         zeros[axis] = 0
     main_stride = store[STORE_MAIN_STRIDE : STORE_MAIN_STRIDE + AXES]
-    low, high = main_range(extents, zeros, main_stride, row[STORE_MAIN], size)
+    low, high = main_range(extents, zeros, main_stride, target, bits)
     if is_local:
-        plan[PLAN_TARGET] = check_local(local, low, high, size, fault)
+        plan[PLAN_TARGET] = check_local(local, low, high, bits, fault)
         if plan[PLAN_TARGET] < 0:
             return int(fault[FAULT_CODE])
-    elif low < 0 or high > main_size:
-        return fail(fault, OUTSIDE_MAIN, low, high - 1, main_size, 0)
-    size = TYPES[store[STORE_ACCUMULATOR], TYPE_BYTES]
-    start = row[STORE_LOCAL]
+    elif low < 0 or high > 8 * main_size:
+        return fail(fault, OUTSIDE_MAIN, low >> 3, (high - 1) >> 3, main_size, 0)
+    elif bits % 8 == 0 and target & 7:
+        return fail(fault, MISALIGNED, row[STORE_MAIN], target & 7, bits, 0)
+    bits = TYPES[store[STORE_ACCUMULATOR], TYPE_BITS]
+    start = 8 * row[STORE_LOCAL]
     reach = span(extents, store[STORE_LOCAL_STRIDE : STORE_LOCAL_STRIDE + AXES])
-    plan[PLAN_MEMORY] = check_local(local, start, start + size * (reach + 1), size, fault)
+    plan[PLAN_MEMORY] = check_local(local, start, start + bits * (reach + 1), bits, fault)
     if plan[PLAN_MEMORY] < 0:
         return int(fault[FAULT_CODE])
     for number in range(store[STORE_STEPS]):
         step = config[CONFIG_POST + number]
         if step[POST_SLOT] < SLOTS:
-            size = TYPES[step[POST_OPERAND_TYPE], TYPE_BYTES]
+            bits = TYPES[step[POST_OPERAND_TYPE], TYPE_BITS]
             reach = 0
             if step[POST_OP] != P_TABLE:
                 reach = span(extents, step[POST_STRIDE : POST_STRIDE + AXES])
-            start = row[STORE_AUX + step[POST_SLOT]]
-            memory = check_local(local, start, start + size * (reach + 1), size, fault)
+            start = _aux_bit(row, step[POST_SLOT])
+            memory = check_local(local, start, start + bits * (reach + 1), bits, fault)
             if memory < 0:
                 return int(fault[FAULT_CODE])
             plan[PLAN_STEP_MEMORY + number] = memory
@@ -240,40 +260,46 @@ def _integer_step(
 
 @compiled
 def _look_up(local: Local, base: int, step: Integers, v: NDArray[np.float64], count: int) -> int:
-    """v = the table's entry of v; returns the index of an entry that no table has, else -1."""
-    signed = TYPES[step[POST_TYPE], TYPE_KIND] == K_I8
+    """v = the entry of v in the table from bit `base` on; returns the index of an entry that no table has, else -1."""
+    bits, high = TYPES[step[POST_TYPE], TYPE_BITS], TYPES[step[POST_TYPE], TYPE_HIGH]
     for j in range(count):
         entry = np.int64(v[0, j]) - step[POST_LOW]
-        if entry < 0 or entry >= TABLE_ENTRIES or base + entry >= len(local.marks):
+        if entry < 0 or entry >= TABLE_ENTRIES or base + bits * (entry + 1) > 8 * len(local.marks):
             return int(entry if entry >= 0 else TABLE_ENTRIES - entry)
-        found = local.data[base + entry]
-        v[0, j] = np.int8(found) if signed else found
+        found = read_bits(local.data, base + bits * entry, bits)
+        v[0, j] = found - (1 << bits) if found > high else found
     return -1
 
 
 @compiled
-def _write(memory: NDArray[np.uint8], kind: int, size: int, offsets: Integers, v: NDArray[np.float64]) -> None:
-    """Store the running values at byte offsets of a memory, floats rounded to nearest even."""
+def _write(
+    memory: NDArray[np.uint8], kind: int, bits: int, base: int, offsets: Integers, v: NDArray[np.float64]
+) -> None:
+    """Store the running values at element offsets from bit `base` of a memory, floats rounded to nearest even."""
+    size = bits >> 3
     for j in range(len(offsets)):
-        value = np.float32(v[0, j])
-        if kind == K_F32:
-            pattern = np.int64(bits_of_float32(value))
-        elif kind == K_BF16:
-            pattern = np.int64(bf16_from_float32(value))
-        elif kind == K_F16:
-            pattern = np.int64(f16_from_float32(value))
+        if kind in (K_F32, K_BF16, K_F16):
+            pattern = np.int64(float_pattern(np.float32(v[0, j]), kind))
         else:
             pattern = np.int64(v[0, j])
+        at = base + bits * offsets[j]
+        if bits % 8:
+            write_bits(memory, at, bits, int(pattern))
+            continue
         for k in range(size):
-            memory[offsets[j] + k] = (pattern >> (8 * k)) & 0xFF
+            memory[(at >> 3) + k] = (pattern >> (8 * k)) & 0xFF
 
 
 @compiled
-def _unmark(marks: NDArray[np.uint8], size: int, offsets: Integers) -> None:
+def _unmark(marks: NDArray[np.uint8], bits: int, base: int, offsets: Integers) -> None:
     """What a store has written is no padding."""
     for j in range(len(offsets)):
-        for k in range(size):
-            marks[offsets[j] + k] = 0
+        at = base + bits * offsets[j]
+        if bits % 8:
+            write_bits(marks, at, 1, 0)
+            continue
+        for k in range(bits >> 3):
+            marks[(at >> 3) + k] = 0
 
 
 @compiled
@@ -281,20 +307,22 @@ def run_store(
     main: NDArray[np.uint8],
     local: Local,
     blocks: Blocks,
+    unit: BlockUnit,
     config: Integers,
     row: Integers,
     plan: Integers,
+    counters: Integers,
     stop: NDArray[np.uint8],
     fault: Integers,
 ) -> int:
-    """Carry out one store that `check_store` has passed."""
+    """Carry out one store that `check_store` has passed. `counters` are the layer's, of the blocks that are tested."""
     store, positions = config[CONFIG_STORE], plan[PLAN_POSITIONS]
     extents = row[STORE_EXTENT : STORE_EXTENT + AXES]
     order, index = blocks.counters[0], blocks.counters[1]
     for axis in range(AXES):
         order[axis] = axis
     code, accumulator = store[STORE_TYPE], store[STORE_ACCUMULATOR]
-    wide = TYPES[accumulator, TYPE_BYTES] == 8
+    wide = TYPES[accumulator, TYPE_BITS] == 64
     origin = blocks.offsets[1, :1]
     origin[0] = 0
     v, x = blocks.rows[0], blocks.rows[1]
@@ -307,19 +335,28 @@ def run_store(
             extents, store[STORE_LOCAL_STRIDE : STORE_LOCAL_STRIDE + AXES], order, AXES, 0, first, index, offsets
         )
         real = TYPES[accumulator, TYPE_FLOAT] != 0
-        gather(local, TYPES[accumulator, TYPE_KIND], row[STORE_LOCAL], 0, origin, offsets, v)
+        gather(
+            local,
+            TYPES[accumulator, TYPE_KIND],
+            TYPES[accumulator, TYPE_BITS],
+            8 * row[STORE_LOCAL],
+            0,
+            origin,
+            offsets,
+            v,
+        )
         for number in range(store[STORE_STEPS]):
             step = config[CONFIG_POST + number]
             op, slot = step[POST_OP], step[POST_SLOT]
             if op == P_TABLE:
-                wrong = _look_up(local, row[STORE_AUX + slot], step, v, count)
+                wrong = _look_up(local, _aux_bit(row, slot), step, v, count)
                 if wrong >= 0:
                     return fail(fault, TABLE_INDEX, number, wrong, 0, 0)
                 continue
             if slot < SLOTS:
                 fill_offsets(extents, step[POST_STRIDE : POST_STRIDE + AXES], order, AXES, 0, first, index, offsets)
-                kind = TYPES[step[POST_OPERAND_TYPE], TYPE_KIND]
-                gather(local, kind, row[STORE_AUX + slot], 0, origin, offsets, x)
+                kind, bits = TYPES[step[POST_OPERAND_TYPE], TYPE_KIND], TYPES[step[POST_OPERAND_TYPE], TYPE_BITS]
+                gather(local, kind, bits, _aux_bit(row, slot), 0, origin, offsets, x)
             else:
                 for j in range(count):
                     x[0, j] = scalar_of(step[POST_SCALAR])
@@ -328,12 +365,54 @@ def run_store(
                 _float_step(op, step, v, x, count)
             else:
                 _integer_step(op, step, wide, v, x, count)
+        if unit.state[TESTED] >= 0:
+            for j in range(count):
+                unit.codes[first + j] = np.int32(v[0, j])
+            continue
         strides = store[STORE_MAIN_STRIDE : STORE_MAIN_STRIDE + AXES]
-        fill_offsets(extents, strides, order, AXES, row[STORE_MAIN], first, index, offsets)
-        kind, size = TYPES[code, TYPE_KIND], TYPES[code, TYPE_BYTES]
+        fill_offsets(extents, strides, order, AXES, 0, first, index, offsets)
+        kind, bits, base = TYPES[code, TYPE_KIND], TYPES[code, TYPE_BITS], 8 * row[STORE_MAIN] + row[STORE_MAIN_BIT]
         if store[STORE_TARGET]:
-            _write(local.data, kind, size, offsets, v)
-            _unmark(local.marks, size, offsets)
+            _write(local.data, kind, bits, base, offsets, v)
+            _unmark(local.marks, bits, base, offsets)
+            if len(local.tags):
+                _unmark(local.tags, bits, base, offsets)
         else:
-            _write(main, kind, size, offsets, v)
+            _write(main, kind, bits, base, offsets, v)
+    if positions and unit.state[TESTED] >= 0:
+        return _store_blocks(main, blocks, unit, config, row, positions, counters, fault)
+    return OK
+
+
+@compiled
+def _store_blocks(
+    main: NDArray[np.uint8],
+    blocks: Blocks,
+    unit: BlockUnit,
+    config: Integers,
+    row: Integers,
+    positions: int,
+    counters: Integers,
+    fault: Integers,
+) -> int:
+    """Test the codes that a store has made, and write those of blocks whose positions the cache does not hold."""
+    store, order, index = config[CONFIG_STORE], blocks.counters[0], blocks.counters[1]
+    extents = row[STORE_EXTENT : STORE_EXTENT + AXES]
+    strides = store[STORE_MAIN_STRIDE : STORE_MAIN_STRIDE + AXES]
+    kind, bits = TYPES[store[STORE_TYPE], TYPE_KIND], TYPES[store[STORE_TYPE], TYPE_BITS]
+    base, slot, v = 8 * row[STORE_MAIN] + row[STORE_MAIN_BIT], unit.state[TESTED], blocks.rows[0]
+    if store[STORE_TARGET] or bits != unit.geometry[slot, BITS]:
+        return fail(fault, BLOCK_OUTSIDE, 0, 0, 0, 0)
+    offsets = blocks.offsets[0]
+    code = test_blocks(unit, extents, strides, base, positions, order, index, offsets, counters, fault)
+    if code != OK:
+        return code
+    for first in range(0, positions, LANES):
+        count, kept = min(LANES, positions - first), 0
+        fill_offsets(extents, strides, order, AXES, 0, first, index, offsets[:count])
+        for j in range(count):
+            if not is_held(unit, slot, base + bits * offsets[j]):
+                v[0, kept], offsets[kept] = unit.codes[first + j], offsets[j]
+                kept += 1
+        _write(main, kind, bits, base, offsets[:kept], v)
     return OK

@@ -39,8 +39,6 @@ from .layout import (
     COMPUTE_C,
     COMPUTE_EXTENT,
     FLOW_OS,
-    K_U8,
-    K_U16,
     OPERAND_STRIDE,
     OPERAND_TYPE,
     OPERAND_ZERO,
@@ -49,9 +47,10 @@ from .layout import (
     POINT,
     REDUCE,
     TYPE_BITS,
-    TYPE_BYTES,
     TYPE_FLOAT,
+    TYPE_HIGH,
     TYPE_KIND,
+    TYPE_LOW,
     TYPES,
     Integers,
 )
@@ -62,35 +61,27 @@ MAX_POINTS = 1 << 44
 
 
 class Operand(NamedTuple):
-    """One operand of a command: its element type, first byte, what is subtracted, and element strides per counter."""
+    """One operand of a command: its element type, first bit, what is subtracted, and element strides per counter."""
 
     kind: int
-    size: int
+    bits: int
     base: int
     zero: int
-    largest: int  # of |element - zero| of an integer, as its container allows
+    largest: int  # of |element - zero| of an integer, as its type allows
     strides: Integers
     marked: bool  # whether some of its elements may be padding
 
 
 @compiled
 def operand_of(local: Local, config: Integers, base: int, raw: bool, extents: Integers) -> Operand:
-    """The operand that `config` (configure.a or .b), a base address and the extents of the counters describe."""
+    """The operand that `config` (configure.a or .b), a base in bits and the extents of the counters describe."""
     code = config[OPERAND_TYPE]
-    kind, size = TYPES[code, TYPE_KIND], TYPES[code, TYPE_BYTES]
+    kind, bits = TYPES[code, TYPE_KIND], TYPES[code, TYPE_BITS]
     zero = 0 if raw or TYPES[code, TYPE_FLOAT] else config[OPERAND_ZERO]
-    container = 8 * size
-    if kind in (K_U8, K_U16):
-        low, high = 0, (1 << container) - 1
-    elif TYPES[code, TYPE_FLOAT]:
-        low, high = 0, 0
-    elif size <= 4:
-        low, high = -(1 << (container - 1)), (1 << (container - 1)) - 1
-    else:
-        low, high = -(1 << 62), 1 << 62
+    low, high = max(TYPES[code, TYPE_LOW], -(1 << 62)), min(TYPES[code, TYPE_HIGH], 1 << 62)
     strides = config[OPERAND_STRIDE : OPERAND_STRIDE + COUNTERS]
-    marked = any_mark(local, base, base + size * (span(extents, strides) + 1))
-    return Operand(kind, size, base, zero, max(abs(low - zero), abs(high - zero)), strides, marked)
+    marked = any_mark(local, base >> 3, (base + bits * (span(extents, strides) + 1) + 7) >> 3)
+    return Operand(kind, bits, base, zero, max(abs(low - zero), abs(high - zero)), strides, marked)
 
 
 @compiled
@@ -248,10 +239,10 @@ def _count_valid(
     for k in range(length):
         seen_left[k], seen_right[k] = rows, columns
     if left.marked:
-        count_unmarked(local, left.size, left.base, left_rows, left_columns, seen_left)
+        count_unmarked(local, left.bits, left.base, left_rows, left_columns, seen_left)
     if right.marked:
         # The same count with the roles of rows and columns exchanged: offsets only add up.
-        count_unmarked(local, right.size, right.base, right_columns, right_rows, seen_right)
+        count_unmarked(local, right.bits, right.base, right_columns, right_rows, seen_right)
     valid = 0
     for k in range(length):
         valid += seen_left[k] * seen_right[k]
@@ -273,7 +264,7 @@ def run_compute(
 ) -> int:
     """Carry out the sums of one array command whose ranges have been checked: a fault's code or OK. Notes in `plan` the
     overflows and the products whose operands are no padding."""
-    c_base, flow, row_counter = row[COMPUTE_C], config_c[C_DATAFLOW], config_c[C_ROW]
+    c_base, flow, row_counter = 8 * row[COMPUTE_C], config_c[C_DATAFLOW], config_c[C_ROW]
     extents = row[COMPUTE_EXTENT : COMPUTE_EXTENT + COUNTERS]
     classes = config_c[C_CLASS : C_CLASS + COUNTERS]
     c_strides = config_c[C_STRIDE : C_STRIDE + COUNTERS]
@@ -318,7 +309,7 @@ def run_compute(
                 fill_offsets(extents, right.strides, right_order, right_axes, right_start, j0, index, right_columns)
                 fill_offsets(extents, c_strides, right_order, right_axes, 0, j0, index, c_columns)
                 if row[COMPUTE_ACCUMULATE]:
-                    gather(local, kind, c_base, 0, c_rows, c_columns, total)
+                    gather(local, kind, bits, c_base, 0, c_rows, c_columns, total)
                 else:
                     for i in range(rows):
                         for j in range(width):
@@ -331,8 +322,10 @@ def run_compute(
                     left_columns, right_rows = offsets[4, :length], offsets[5, :length]
                     fill_offsets(extents, left.strides, orders[3], reduce_axes, 0, k0, index, left_columns)
                     fill_offsets(extents, right.strides, orders[3], reduce_axes, 0, k0, index, right_rows)
-                    gather(local, left.kind, left.base, left.zero, left_rows, left_columns, blocks.left)
-                    gather(local, right.kind, right.base, right.zero, right_rows, right_columns, blocks.right)
+                    gather(local, left.kind, left.bits, left.base, left.zero, left_rows, left_columns, blocks.left)
+                    gather(
+                        local, right.kind, right.bits, right.base, right.zero, right_rows, right_columns, blocks.right
+                    )
                     if careful:
                         bound += largest(blocks.left, rows, length) * largest(blocks.right, length, width) * length
                         if bound > EXACT:

@@ -28,7 +28,9 @@ from .layout import (
     C_STRIDE,
     C_TYPE,
     COMPUTE_A,
+    COMPUTE_A_BIT,
     COMPUTE_B,
+    COMPUTE_B_BIT,
     COMPUTE_C,
     COMPUTE_EXTENT,
     CONFIG_A,
@@ -46,7 +48,9 @@ from .layout import (
     LOAD_BEFORE,
     LOAD_EXTENT,
     LOAD_LOCAL,
+    LOAD_LOCAL_BIT,
     LOAD_MAIN,
+    LOAD_MAIN_BIT,
     LOAD_STREAM,
     OP_COMPUTE,
     OP_FENCE,
@@ -65,18 +69,20 @@ from .layout import (
     STORE,
     STORE_ACCUMULATOR,
     STORE_AUX,
+    STORE_AUX_BIT,
     STORE_EXTENT,
     STORE_LOCAL,
     STORE_LOCAL_STRIDE,
     STORE_MAIN,
+    STORE_MAIN_BIT,
     STORE_MAIN_STRIDE,
     STORE_STEPS,
     STORE_TARGET,
     STORE_TYPE,
-    STREAM_BYTES,
+    STREAM_BITS,
     STREAM_LOCAL_STRIDE,
     STREAM_MAIN_STRIDE,
-    TYPE_BYTES,
+    TYPE_BITS,
     TYPES,
     WAITS,
     WIDTH,
@@ -127,8 +133,8 @@ class Watch(NamedTuple):
 
     local: Memory
     main: Memory
-    word_bytes: int
-    granule_bytes: int
+    word_bits: int
+    granule_bits: int
     known: Integers
     floor: Integers
     issued: Integers
@@ -150,7 +156,7 @@ def _touch(watch: Watch, memory: Memory, space: int, unit: int, word: int, engin
             if write:
                 last = max(last, memory.reader[word, other])
             if last > known[other]:
-                _report(watch, other, last, engine, space, word * unit)
+                _report(watch, other, last, engine, space, word * unit // 8)
     if write:
         memory.writer[word, engine] = number
     else:
@@ -175,11 +181,11 @@ def _report(watch: Watch, other: int, command: int, engine: int, space: int, add
 
 @compiled
 def _touch_box(
-    watch: Watch, space: int, base: int, size: int, extents: Integers, strides: Integers, engine: int, write: bool
+    watch: Watch, space: int, base: int, bits: int, extents: Integers, strides: Integers, engine: int, write: bool
 ) -> None:
-    """All words of a box of elements; extents are at least 1, strides in bytes."""
+    """All words of a box of elements from bit `base` on; extents are at least 1, strides in elements."""
     memory = watch.main if space == MAIN else watch.local
-    unit = watch.granule_bytes if space == MAIN else watch.word_bytes
+    unit = watch.granule_bits if space == MAIN else watch.word_bits
     inner = -1  # the axis of the smallest stride: neighbouring elements share words
     for axis in range(len(extents)):
         moves = extents[axis] > 1 and strides[axis] != 0
@@ -193,12 +199,12 @@ def _touch_box(
         rest, start = flat, base
         for axis in range(len(extents) - 1, -1, -1):
             if axis != inner and strides[axis] != 0:
-                start += (rest % extents[axis]) * strides[axis]
+                start += (rest % extents[axis]) * strides[axis] * bits
                 rest //= extents[axis]
         last = -1
         for k in range(extents[inner] if inner >= 0 else 1):
-            first_byte = start + (k * strides[inner] if inner >= 0 else 0)
-            for word in range(first_byte // unit, (first_byte + size - 1) // unit + 1):
+            first_bit = start + (k * strides[inner] * bits if inner >= 0 else 0)
+            for word in range(first_bit // unit, (first_bit + bits - 1) // unit + 1):
                 if word != last:
                     _touch(watch, memory, space, unit, word, engine, write)
                     last = word
@@ -228,82 +234,82 @@ def _command(watch: Watch, row: Integers, number: int, engine: int) -> None:
 @compiled
 def _load_accesses(watch: Watch, row: Integers, box: Integers) -> None:
     stream = watch.config[CONFIG_STREAMS + row[LOAD_STREAM]]
-    size = stream[STREAM_BYTES]
+    bits = stream[STREAM_BITS]
     extents, inside, strides = box[0, :AXES], box[1, :AXES], box[2, :AXES]
-    main = row[LOAD_MAIN]
+    main = 8 * row[LOAD_MAIN] + row[LOAD_MAIN_BIT]
     empty = moves_nothing = False
     for axis in range(AXES):
         extents[axis] = row[LOAD_EXTENT + axis]
         inside[axis] = extents[axis] - row[LOAD_BEFORE + axis] - row[LOAD_AFTER + axis]
         strides[axis] = stream[STREAM_MAIN_STRIDE + axis]
-        main += row[LOAD_BEFORE + axis] * strides[axis]
+        main += row[LOAD_BEFORE + axis] * strides[axis] * bits
         empty = empty or extents[axis] == 0
         moves_nothing = moves_nothing or inside[axis] == 0
     if not empty and not moves_nothing:
-        _touch_box(watch, MAIN, main, size, inside, strides, LOAD, False)
+        _touch_box(watch, MAIN, main, bits, inside, strides, LOAD, False)
     for axis in range(AXES):
-        strides[axis] = stream[STREAM_LOCAL_STRIDE + axis] * size
+        strides[axis] = stream[STREAM_LOCAL_STRIDE + axis]
     if not empty:
-        _touch_box(watch, LOCAL, row[LOAD_LOCAL], size, extents, strides, LOAD, True)
+        _touch_box(watch, LOCAL, 8 * row[LOAD_LOCAL] + row[LOAD_LOCAL_BIT], bits, extents, strides, LOAD, True)
 
 
 @compiled
 def _operand(watch: Watch, row: Integers, base: int, code: int, strides: Integers, box: Integers, write: bool) -> None:
-    size = TYPES[code, TYPE_BYTES]
-    extents, in_bytes = box[0, :COUNTERS], box[1, :COUNTERS]
+    extents = box[0, :COUNTERS]
     for counter in range(COUNTERS):
         extents[counter] = row[COMPUTE_EXTENT + counter]
-        in_bytes[counter] = strides[counter] * size
         if extents[counter] == 0:
             return
-    _touch_box(watch, LOCAL, base, size, extents, in_bytes, EXECUTE, write)
+    _touch_box(watch, LOCAL, base, TYPES[code, TYPE_BITS], extents, strides, EXECUTE, write)
 
 
 @compiled
 def _execute_accesses(watch: Watch, row: Integers, box: Integers) -> None:
     a, b, c = watch.config[CONFIG_A], watch.config[CONFIG_B], watch.config[CONFIG_C]
-    _operand(watch, row, row[COMPUTE_A], a[OPERAND_TYPE], a[OPERAND_STRIDE:], box, False)
+    _operand(watch, row, 8 * row[COMPUTE_A] + row[COMPUTE_A_BIT], a[OPERAND_TYPE], a[OPERAND_STRIDE:], box, False)
     if uses_b(c[C_BODY]):
-        _operand(watch, row, row[COMPUTE_B], b[OPERAND_TYPE], b[OPERAND_STRIDE:], box, False)
-    _operand(watch, row, row[COMPUTE_C], c[C_TYPE], c[C_STRIDE:], box, True)
+        _operand(watch, row, 8 * row[COMPUTE_B] + row[COMPUTE_B_BIT], b[OPERAND_TYPE], b[OPERAND_STRIDE:], box, False)
+    _operand(watch, row, 8 * row[COMPUTE_C], c[C_TYPE], c[C_STRIDE:], box, True)
 
 
 @compiled
 def _store_accesses(watch: Watch, row: Integers, box: Integers) -> None:
     store = watch.config[CONFIG_STORE]
     extents, strides = box[0, :AXES], box[1, :AXES]
-    size = TYPES[store[STORE_ACCUMULATOR], TYPE_BYTES]
+    bits = TYPES[store[STORE_ACCUMULATOR], TYPE_BITS]
     for axis in range(AXES):
         extents[axis] = row[STORE_EXTENT + axis]
-        strides[axis] = store[STORE_LOCAL_STRIDE + axis] * size
+        strides[axis] = store[STORE_LOCAL_STRIDE + axis]
         if extents[axis] == 0:
             return
-    _touch_box(watch, LOCAL, row[STORE_LOCAL], size, extents, strides, STORE, False)
+    _touch_box(watch, LOCAL, 8 * row[STORE_LOCAL], bits, extents, strides, STORE, False)
     for number in range(store[STORE_STEPS]):
         step = watch.config[CONFIG_POST + number]
         if step[POST_SLOT] >= SLOTS:
             continue
-        base, size = row[STORE_AUX + step[POST_SLOT]], TYPES[step[POST_OPERAND_TYPE], TYPE_BYTES]
+        slot, bits = step[POST_SLOT], TYPES[step[POST_OPERAND_TYPE], TYPE_BITS]
+        base = 8 * row[STORE_AUX + slot] + row[STORE_AUX_BIT + slot]
         if step[POST_OP] == P_TABLE:
-            _touch_table(watch, base)
+            _touch_table(watch, base, bits)
             continue
         for axis in range(AXES):
-            strides[axis] = step[POST_STRIDE + axis] * size
-        _touch_box(watch, LOCAL, base, size, extents, strides, STORE, False)
+            strides[axis] = step[POST_STRIDE + axis]
+        _touch_box(watch, LOCAL, base, bits, extents, strides, STORE, False)
     for axis in range(AXES):
         strides[axis] = store[STORE_MAIN_STRIDE + axis]
     space = LOCAL if store[STORE_TARGET] else MAIN
-    _touch_box(watch, space, row[STORE_MAIN], TYPES[store[STORE_TYPE], TYPE_BYTES], extents, strides, STORE, True)
+    first, bits = 8 * row[STORE_MAIN] + row[STORE_MAIN_BIT], TYPES[store[STORE_TYPE], TYPE_BITS]
+    _touch_box(watch, space, first, bits, extents, strides, STORE, True)
 
 
 @compiled
-def _touch_table(watch: Watch, base: int) -> None:
+def _touch_table(watch: Watch, base: int, bits: int) -> None:
     """Which entries are read depends on data: count all that the command which brought the first one has written."""
-    writer = watch.local.writer[base // watch.word_bytes, LOAD]
-    for word in range(base // watch.word_bytes, (base + TABLE_ENTRIES - 1) // watch.word_bytes + 1):
+    writer = watch.local.writer[base // watch.word_bits, LOAD]
+    for word in range(base // watch.word_bits, (base + bits * TABLE_ENTRIES - 1) // watch.word_bits + 1):
         if word >= len(watch.local.writer) or watch.local.writer[word, LOAD] != writer:
             return
-        _touch(watch, watch.local, LOCAL, watch.word_bytes, word, STORE, False)
+        _touch(watch, watch.local, LOCAL, watch.word_bits, word, STORE, False)
 
 
 @compiled_entry
@@ -339,8 +345,8 @@ def find_races(program: Program, table: Integers, arch: Arch, deadline: float = 
     watch = Watch(
         local=_memory(local_bytes, word),
         main=_memory(program.main_bytes, granule),
-        word_bytes=word,
-        granule_bytes=granule,
+        word_bits=8 * word,
+        granule_bits=8 * granule,
         known=np.zeros((ENGINES, HISTORY, ENGINES), np.int64),
         floor=np.zeros(ENGINES, np.int64),
         issued=np.zeros(ENGINES, np.int64),

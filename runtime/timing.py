@@ -63,9 +63,10 @@ def _mul_divmod(n: int, c: int, d: int) -> tuple[int, int]:
 
 
 @compiled
-def runs_of(inside: Integers, stride: Integers, element_bytes: int) -> tuple[int, int]:
-    """How many runs without gaps a box of `inside` positions per axis with strides in bytes has, and their bytes."""
-    run = element_bytes
+def runs_of(inside: Integers, stride: Integers) -> tuple[int, int]:
+    """How many runs without gaps a box of `inside` positions per axis with strides in elements has, and the elements
+    of each."""
+    run = 1
     axis = len(inside) - 1
     while axis >= 0 and (inside[axis] == 1 or stride[axis] == run):
         run *= inside[axis]
@@ -78,21 +79,27 @@ def runs_of(inside: Integers, stride: Integers, element_bytes: int) -> tuple[int
 
 
 @compiled
-def word_cycles(extents: Integers, stride: Integers, element_bytes: int, word_bytes: int) -> int:
+def word_cycles(extents: Integers, stride: Integers, element_bits: int, word_bytes: int) -> int:
     """Words of a local memory that a store's box takes, one a cycle; extents are at least 1."""
-    runs, run = runs_of(extents, stride, element_bytes)
-    return int(runs * ceil_div(run, word_bytes))
+    runs, run = runs_of(extents, stride)
+    return int(runs * ceil_div(run * element_bits, 8 * word_bytes))
 
 
 @compiled
-def transfer_cycles(arch: Integers, inside: Integers, stride: Integers, element_bytes: int) -> int:
-    """Cycles of the bus for a box of `inside` positions per axis with main-memory strides in bytes."""
+def transfer_cycles(arch: Integers, inside: Integers, stride: Integers, element_bits: int) -> int:
+    """Cycles of the bus for a box of `inside` positions per axis with main-memory strides in elements."""
     for axis in range(len(inside)):
         if inside[axis] == 0:
             return 0
-    runs, run = runs_of(inside, stride, element_bytes)
-    beats = runs * ceil_div(run, arch[A_BUS])
-    requests = runs * ceil_div(run, arch[A_BURST])
+    runs, run = runs_of(inside, stride)
+    beats = runs * ceil_div(run * element_bits, 8 * arch[A_BUS])
+    requests = runs * ceil_div(run * element_bits, 8 * arch[A_BURST])
+    return bus_time(arch, beats, requests)
+
+
+@compiled
+def bus_time(arch: Integers, beats: int, requests: int) -> int:
+    """Cycles that so many beats and bursts hold the bus."""
     bandwidth = ceil_mul_div(beats * arch[A_BUS], arch[A_CLOCK], arch[A_BANDWIDTH])
     in_flight = ceil_mul_div(requests, arch[A_LATENCY], arch[A_REQUESTS])
     return max(beats, bandwidth, in_flight)

@@ -13,7 +13,17 @@ from numpy.typing import NDArray
 
 from ..ir.arch import Arch
 from ..ir.encoding import Columns
-from ..ir.program import BODY_CODES, DATAFLOW_CODES, FORM_CODES, MNEMONICS, POST_CODES, TYPE_CODES, Opcode
+from ..ir.program import (
+    BODY_CODES,
+    CRITERION_CODES,
+    DATAFLOW_CODES,
+    FORM_CODES,
+    MNEMONICS,
+    OUTWARDS,
+    POST_CODES,
+    TYPE_CODES,
+    Opcode,
+)
 from ..ir.types import ElementType
 
 _ONE_OPERAND = ("sum", "max", "copy")  # bodies that do not read b
@@ -26,6 +36,8 @@ def unit_faults(columns: Columns, arch: Arch) -> Iterator[tuple[int, str, str]]:
     for number, op in zip(posts.rows.tolist(), posts["op"].tolist(), strict=True):
         if POST_CODES[op] not in arch.post.ops:
             yield number, f"{arch.name} has no post step {POST_CODES[op]!r}", _listed(arch.post.ops)
+    yield from _converter_faults(columns, arch)
+    yield from _block_faults(columns, arch)
     for opcode in (Opcode.COMPUTE, Opcode.VECTOR):
         rows = columns[opcode].rows
         configured = [
@@ -37,6 +49,46 @@ def unit_faults(columns: Columns, arch: Arch) -> Iterator[tuple[int, str, str]]:
                 faults = _array_faults if opcode is Opcode.COMPUTE else _vector_faults
                 for message, help in faults(columns, arch, a, b, c):
                     yield int(rows[place]), message, help
+
+
+def _converter_faults(columns: Columns, arch: Arch) -> Iterator[tuple[int, str, str]]:
+    converts, unit = columns[Opcode.CONFIGURE_CONVERT], arch.converter
+    stores = _last_before(columns, Opcode.CONFIGURE_STORE, converts.rows)
+    columns_of = [converts[name].tolist() for name in ("of", "type", "made")]
+    for number, of, code, made, store in zip(converts.rows.tolist(), *columns_of, stores.tolist(), strict=True):
+        if unit is None:
+            yield number, f"{arch.name} has no number converter", ""
+            continue
+        kind = TYPE_CODES[code]
+        if of == OUTWARDS:
+            if store < 0:
+                yield number, "nothing is stored that could be converted", "`configure.store` comes first"
+                continue
+            kind = TYPE_CODES[columns[Opcode.CONFIGURE_STORE]["type"][store]]
+        elif TYPE_CODES[made].is_integer:
+            yield number, f"the number converter of {arch.name} makes no {TYPE_CODES[made]}", "it makes floats"
+        if kind.is_float or not unit.least_bits <= kind.bits <= unit.most_bits:
+            help = f"it takes integers of {unit.least_bits} to {unit.most_bits} bits"
+            yield number, f"the number converter of {arch.name} takes no {kind}", help
+
+
+def _block_faults(columns: Columns, arch: Arch) -> Iterator[tuple[int, str, str]]:
+    unit = arch.block_unit
+    for opcode in (Opcode.CONFIGURE_PRUNE, Opcode.CONFIGURE_SKIP):
+        configured = columns[opcode]
+        for place, (number, table) in enumerate(
+            zip(configured.rows.tolist(), configured["table"].tolist(), strict=True)
+        ):
+            if unit is None:
+                yield number, f"{arch.name} has no block unit", ""
+                continue
+            if table >= unit.tables:
+                yield number, f"the block unit of {arch.name} has no table {table}", f"it has {unit.tables}"
+            if opcode is Opcode.CONFIGURE_PRUNE:
+                criterion = CRITERION_CODES[configured["criterion"][place]]
+                if criterion not in unit.criteria:
+                    who = f"the block unit of {arch.name}"
+                    yield number, f"{who} has no criterion {criterion!r}", _listed(unit.criteria)
 
 
 def _last_before(columns: Columns, configure: Opcode, rows: NDArray[np.int64]) -> NDArray[np.int64]:

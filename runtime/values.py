@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..ir.diagnostics import CompileError, Diagnostic
+from ..ir.packing import packed, unpacked
 from ..ir.program import Placement, Program
 from ..ir.types import ElementType, HostType
 from .arithmetic import bf16_bits, bf16_values
@@ -38,7 +39,7 @@ NUMPY_OF_ONNX = {
 def byte_count(placement: Placement) -> int:
     """Bytes of a tensor in main memory; its type and shape are the accelerator's."""
     assert isinstance(placement.type, ElementType) and placement.shape is not None
-    return placement.type.bytes * prod(placement.shape)
+    return -(-placement.type.bits * prod(placement.shape) // 8)
 
 
 def value_bytes(value: Any) -> int:
@@ -56,7 +57,10 @@ def read_tensor(main: NDArray[np.uint8], placement: Placement) -> Array:
     """A copy of a tensor in logical axis order; bf16 as float32, every other type in its container."""
     assert isinstance(placement.type, ElementType)
     assert placement.address is not None and placement.shape is not None
-    logical = np.array(_in_place(main, placement), order="C")  # ascontiguousarray would give a scalar an axis
+    order = _order(placement)
+    raw = main[placement.address : placement.address + byte_count(placement)]
+    stored = unpacked(raw, prod(placement.shape), placement.type).reshape([placement.shape[axis] for axis in order])
+    logical = np.array(stored.transpose(np.argsort(order)), order="C")  # ascontiguousarray would give a scalar an axis
     return bf16_values(logical) if placement.type is ElementType.BF16 else logical
 
 
@@ -68,17 +72,8 @@ def write_tensor(main: NDArray[np.uint8], placement: Placement, value: Array) ->
     else:
         with np.errstate(over="ignore"):
             converted = value.astype(placement.type.container, copy=False)
-    _in_place(main, placement)[...] = converted
-
-
-def _in_place(main: NDArray[np.uint8], placement: Placement) -> Array:
-    """A tensor where it lies, with its axes in logical order."""
-    assert isinstance(placement.type, ElementType)
-    assert placement.address is not None and placement.shape is not None
-    order = _order(placement)
-    raw = main[placement.address : placement.address + byte_count(placement)]
-    stored = raw.view(placement.type.container).reshape([placement.shape[axis] for axis in order])
-    return stored.transpose(np.argsort(order))
+    stored = packed(converted.transpose(_order(placement)), placement.type)
+    main[placement.address : placement.address + len(stored)] = np.frombuffer(stored, np.uint8)
 
 
 def _order(placement: Placement) -> tuple[int, ...]:

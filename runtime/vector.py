@@ -152,7 +152,7 @@ def run_vector(
 
     Every reduction goes over its counters in counter order.
     """
-    config_c, c_base = config[CONFIG_C], row[COMPUTE_C]
+    config_c, c_base = config[CONFIG_C], 8 * row[COMPUTE_C]
     scalars = blocks.part32[0]
     for k in range(3):
         scalars[k] = float32_of_bits(np.uint32(config[CONFIG_SCALARS, SCALARS + k]))
@@ -194,7 +194,7 @@ def run_vector(
         fill_offsets(extents, b.strides, out_order, out_axes, 0, first, index, b_offsets)
         fill_offsets(extents, c_strides, out_order, out_axes, 0, first, index, c_offsets)
         if start_from_output:
-            gather(local, kind, c_base, 0, origin, c_offsets, z)
+            gather(local, kind, bits, c_base, 0, origin, c_offsets, z)
         else:
             for j in range(count):
                 z[0, j] = start
@@ -203,10 +203,10 @@ def run_vector(
             if stop[0]:
                 return fail(fault, STOPPED, 0, 0, 0, 0)
             fill_offsets(extents, a.strides, reduce_order, reduce_axes, 0, k, index, a_row)
-            gather(local, a.kind, a.base, a.zero, a_row, a_offsets, x)
+            gather(local, a.kind, a.bits, a.base, a.zero, a_row, a_offsets, x)
             if uses_b(body):
                 fill_offsets(extents, b.strides, reduce_order, reduce_axes, 0, k, index, b_row)
-                gather(local, b.kind, b.base, b.zero, b_row, b_offsets, y)
+                gather(local, b.kind, b.bits, b.base, b.zero, b_row, b_offsets, y)
             if careful:
                 bound += _growth(body, largest(x, 1, count), largest(y, 1, count) if uses_b(body) else 0.0)
                 if bound > EXACT:
@@ -239,8 +239,8 @@ def _valid_points(
     if not a.marked and not b.marked:
         return count
     seen_a, seen_b = offsets[5], offsets[6]
-    count_unmarked(local, a.size, a.base, a_row, a_offsets, seen_a)
-    count_unmarked(local, b.size, b.base, b_row, b_offsets, seen_b)
+    count_unmarked(local, a.bits, a.base, a_row, a_offsets, seen_a)
+    count_unmarked(local, b.bits, b.base, b_row, b_offsets, seen_b)
     valid = 0
     for j in range(count):
         valid += seen_a[j] * seen_b[j]

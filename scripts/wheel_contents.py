@@ -9,7 +9,7 @@ import subprocess
 import sys
 import zipfile
 
-SHIPPED = ("backends/", "cli/", "frontend/", "ir/", "passes/", "runtime/", "specs/", "validate/")
+SHIPPED = ("backends/", "cli/", "driver/", "explore/", "frontend/", "ir/", "passes/", "runtime/", "specs/", "validate/")
 ROOT_FILES = ("__init__.py", "__main__.py", "py.typed")
 
 

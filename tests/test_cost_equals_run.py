@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from dnnc.backends.cost.module import cost_module
-from dnnc.cli.session import ModelInputs, run, scheduled, with_program
+from dnnc.driver.session import ModelInputs, run, scheduled, with_program
 from dnnc.frontend.arch_yaml import bundled, load_arch
 from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.module import Module
@@ -49,7 +49,9 @@ def test_models(case: Case, arch_name: str, dataflow: str, tmp_path: Path) -> No
     result = run(module.program, feeds, RunOptions(check_races=True))[0]
     assert differences(cost_module(module, arch), result.layers) == []
     assert result.races == ()
-    assert sum(layer.macs for layer in result.layers) > 0
+    # Codes are for the host where the array takes floats alone.
+    on_host = case.integer and not any(each.is_integer for each in arch.array.inputs)
+    assert (sum(layer.macs for layer in result.layers) > 0) != on_host
     obeys(module, dataflow)
     if case.integer:
         for name, expected in run_reference(path, feeds).items():

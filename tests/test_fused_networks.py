@@ -9,8 +9,8 @@ from typing import Any
 
 import dnnc
 import pytest
-from dnnc.cli.mapping_file import mapping_text
 from dnnc.cli.request import scheduled_model
+from dnnc.driver.mapping_file import mapping_text
 from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.stripe_rules import groups_of
 from support.random_networks import Network, random_network

@@ -17,8 +17,8 @@ import pytest
 from dnnc.backends.accel.assembler import assemble
 from dnnc.backends.accel.disassembler import disassemble
 from dnnc.benchmarks.odd_models import draw
-from dnnc.cli import session
 from dnnc.cli.main import main
+from dnnc.driver import session
 from dnnc.frontend.arch_yaml import load_arch
 from dnnc.ir.container import read_program, write_program
 from dnnc.ir.dump import read_dump

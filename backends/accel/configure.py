@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 
 import numpy as np
 
@@ -10,18 +11,20 @@ from ...ir.arch import Arch
 from ...ir.diagnostics import ensure
 from ...ir.encoding import Words, pack
 from ...ir.graph import Attribute
-from ...ir.nest import VALUE, Access, Body, BodyOp, Dataflow, Nest, Post, PostOp, counter_class
+from ...ir.nest import VALUE, Access, Body, BodyOp, Dataflow, Nest, Post, PostOp, counter_class, decoded, encodes
 from ...ir.nest_layout import LocalLayout, axis_step, counter_stride, filled_boxes, whole_layout
 from ...ir.program import (
     BODY_CODES,
     BOX_AXES,
     CLASS_CODES,
     COUNTERS,
+    CRITERION_CODES,
     DATAFLOW_CODES,
     FORM_CODES,
     MULTIPLIER_CODES,
     NO_COUNTER,
     NO_SLOT,
+    OUTWARDS,
     POST_CODES,
     ROLE_CODES,
     TARGET_CODES,
@@ -32,9 +35,11 @@ from ...ir.types import ElementType
 from .tiles import axis_splits, operand_layout, view_strides
 
 
-def configure(nest: Nest, arch: Arch) -> list[Words]:
-    """The configure instructions, in order. The nest fits the instruction set (a verifier rule): at most BOX_AXES axes
-    per access, COUNTERS dimensions, STREAMS reads, POST_STEPS steps and AUX_SLOTS of them with an operand."""
+def configure(nest: Nest, arch: Arch, addresses: Mapping[str, int]) -> list[Words]:
+    """The configure instructions, in order. `addresses` are those of the tensors in main memory.
+
+    The nest fits the instruction set (a verifier rule): at most BOX_AXES axes per access, COUNTERS dimensions, STREAMS
+    reads, POST_STEPS steps and AUX_SLOTS of them with an operand."""
     layouts = {access.operand: operand_layout(nest, access.operand, arch) for access in (*nest.reads, nest.write)}
     body = nest.body
     words = [
@@ -53,6 +58,53 @@ def configure(nest: Nest, arch: Arch) -> list[Words]:
     for step, post in enumerate(nest.post):
         words.append(_post(nest, step, post, slot, layouts))
         slot += post.operand is not None
+    if arch.converter is not None:
+        words += _conversions(nest)
+    return words + _blocks(nest, addresses)
+
+
+def _blocks(nest: Nest, addresses: Mapping[str, int]) -> list[Words]:
+    """What the block unit tests, and the streams that skip blocks."""
+    words = []
+    if (prune := nest.prune) is not None:
+        fields = {
+            "table": prune.table or 0,
+            "cached": int(prune.table is not None),
+            "criterion": CRITERION_CODES.index(prune.test.criterion),
+            "threshold": prune.test.threshold,
+            "rows": prune.test.rows,
+            "cols": prune.test.cols,
+            "main": addresses[nest.write.tensor],
+            "samples": prod(nest.write.shape) // (prune.points * prune.columns),
+            "points": prune.points,
+            "columns": prune.columns,
+            "zero_point": prune.zero_point,
+        }
+        words.append(pack(Opcode.CONFIGURE_PRUNE, 1, fields))
+    for stream, access in enumerate(nest.reads):
+        if (skip := access.skip) is not None:
+            words.append(
+                pack(Opcode.CONFIGURE_SKIP, 1, {"stream": stream, "table": skip.table, "last": int(skip.last)})
+            )
+    return words
+
+
+def _conversions(nest: Nest) -> list[Words]:
+    """What the number converter makes of the streams that are decoded, and that it makes the codes of the output."""
+    words = []
+    for stream in decoded(nest):
+        access = nest.reads[stream]
+        assert access.decode is not None
+        fields = {
+            "of": stream,
+            "type": TYPE_CODES.index(access.type),
+            "made": TYPE_CODES.index(access.decode.type),
+            "zero_point": access.decode.zero_point,
+            "scale": float_bits(access.decode.scale),
+        }
+        words.append(pack(Opcode.CONFIGURE_CONVERT, 1, fields))
+    if encodes(nest):
+        words.append(pack(Opcode.CONFIGURE_CONVERT, 1, {"of": OUTWARDS}))
     return words
 
 
@@ -79,8 +131,8 @@ def fill_pattern(pad: int | float | None, element: ElementType) -> int:
         return int(np.float16(pad).view(np.uint16))
     if element is ElementType.F32:
         return float_bits(pad)
-    ensure(element.bytes <= 4 or 0 <= pad < 1 << 31, f"pad {pad} of {element}")
-    return int(pad) & ((1 << 8 * min(4, element.bytes)) - 1)
+    ensure(element.bits <= 32 or 0 <= pad < 1 << 31, f"pad {pad} of {element}")
+    return int(pad) & ((1 << min(32, element.bits)) - 1)
 
 
 def _box_strides(values: list[int]) -> list[int]:
@@ -90,7 +142,7 @@ def _box_strides(values: list[int]) -> list[int]:
 
 def _main_strides(nest: Nest, access: Access) -> list[int]:
     extents = {dim.name: dim.extent for dim in nest.domain}
-    strides = view_strides(access.shape, access.type.bytes)
+    strides = view_strides(access.shape)
     return _box_strides([stride * axis_step(axis, extents) for axis, stride in zip(access.index, strides, strict=True)])
 
 
@@ -104,8 +156,8 @@ def _load(nest: Nest, stream: int, access: Access, layout: LocalLayout) -> Words
         {
             "stream": stream,
             "role": ROLE_CODES.index(access.role.value),
-            "element_bytes": access.type.bytes,
-            "fill": fill_pattern(access.pad, access.type),
+            "element_bits": access.type.bits,
+            "fill": fill_pattern(access.pad, access.local_type),
             "main_stride": _main_strides(nest, access),
             "local_stride": _box_strides(list(local_strides)),
         },
@@ -124,7 +176,7 @@ def _operand(nest: Nest, opcode: Opcode, operand: str, layouts: Mapping[str, Loc
         1,
         {
             "role": ROLE_CODES.index(access.role.value),
-            "type": TYPE_CODES.index(access.type),
+            "type": TYPE_CODES.index(access.local_type),
             "zero_point": access.zero_point,
             "stride": _counter_strides(nest, operand, layouts[operand]),
         },
@@ -182,7 +234,7 @@ def _split(nest: Nest, strides: list[int]) -> list[int]:
 
 
 def _store_strides(nest: Nest) -> list[int]:
-    """Bytes between neighbours of a store's box where it writes to."""
+    """Elements between neighbours of a store's box where it writes to."""
     assert nest.schedule is not None
     target = nest.schedule.target
     if target is None:
@@ -192,7 +244,7 @@ def _store_strides(nest: Nest) -> list[int]:
     found = []
     for axis, inner in zip(nest.write.index, axis_splits(nest), strict=True):
         found += [strides.pop(0), strides.pop(0)] if inner > 1 else [strides.pop(0) * axis_step(axis, extents)]
-    return _box_strides([nest.write.type.bytes * stride for stride in found])
+    return _box_strides(found)
 
 
 def _store(nest: Nest, layout: LocalLayout) -> Words:
@@ -244,7 +296,7 @@ def _post(nest: Nest, step: int, post: Post, slot: int, layouts: Mapping[str, Lo
     }
     if post.operand is not None:
         access = nest.access(post.operand)
-        fields["operand_type"] = TYPE_CODES.index(access.type)
+        fields["operand_type"] = TYPE_CODES.index(access.local_type)
         fields["role"] = ROLE_CODES.index(access.role.value)
         fields["stride"] = _post_strides(nest, post.operand, layouts[post.operand])
     if "type" in attributes:

@@ -16,6 +16,7 @@ from ...ir.graph import HostRegion, Node
 from ...ir.module import Module
 from ...ir.nest import BodyOp, Dataflow, Nest
 from ...ir.nest_layout import filled_boxes
+from ...ir.packing import packed
 from ...ir.program import (
     AUX_SLOTS,
     BOX_AXES,
@@ -27,7 +28,7 @@ from ...ir.program import (
     Program,
     Region,
 )
-from ...ir.types import ElementType
+from ...ir.types import BlobRef, ElementType, Tensor
 from .configure import configure
 from .tiles import Boxes, Integers, Tiles, Versions, boxes, target_boxes, tiles_of, versions
 
@@ -45,7 +46,7 @@ def emit_nest(nest: Nest, arch: Arch, addresses: Mapping[str, int]) -> bytes:
     fence = pack(Opcode.FENCE, 1, {})
     if nest.is_empty:
         return fence.tobytes()
-    head = configure(nest, arch)
+    head = configure(nest, arch, addresses)
     commands = _Commands(nest, arch, addresses)
     body = np.empty((commands.count, INSTRUCTION_BYTES // 8), dtype="<u8")
     for rows, words in (commands.loads(), commands.computes(), commands.stores()):
@@ -70,7 +71,7 @@ class _Fills:
     stream: int
     operand: str
     extents: Integers
-    address: Integers
+    bit: Integers
     keys: Integers
 
 
@@ -118,8 +119,8 @@ class _Commands:
             extents[:, BOX_AXES - len(access.shape) :] = [box for box, _ in around]
         first = np.array([place for _, place in around], dtype=np.int64)
         keys = self._key(np.full(len(around), -1, dtype=np.int64), _EARLY_LOADS, stream)
-        address = buffer.address + access.type.bytes * first
-        return _Fills(stream, operand, extents, address, keys + np.arange(len(around), dtype=np.int64))
+        bit = 8 * buffer.address + access.local_type.bits * first
+        return _Fills(stream, operand, extents, bit, keys + np.arange(len(around), dtype=np.int64))
 
     def _rows(self, keys: Integers) -> Integers:
         """Positions in program order."""
@@ -139,8 +140,8 @@ class _Commands:
                 "wait_execute": execute,
                 "wait_store": store,
                 "stream": read.stream,
-                "main": self.addresses[access.tensor] + box.offset_bytes,
-                "local": read.versions.address,
+                **_at("main", 8 * self.addresses[access.tensor] + access.type.bits * box.offset),
+                **_at("local", read.versions.bit),
                 "extent": box.extent,
                 "before": box.before,
                 "after": box.after,
@@ -148,7 +149,7 @@ class _Commands:
             rows.append(self._rows(read.keys))
             words.append(pack(Opcode.LOAD, len(read.keys), fields))
         for fill in self.fills:
-            fields = {"stream": fill.stream, "local": fill.address, "extent": fill.extents, "before": fill.extents}
+            fields = {"stream": fill.stream, "extent": fill.extents, "before": fill.extents, **_at("local", fill.bit)}
             rows.append(self._rows(fill.keys))
             words.append(pack(Opcode.LOAD, len(fill.keys), fields))
         none = np.empty((0, INSTRUCTION_BYTES // 8), dtype="<u8")
@@ -183,11 +184,12 @@ class _Commands:
             "wait_load": self._compute_load_waits(),
             "wait_store": self._compute_store_waits(),
             "accumulate": accumulate,
-            "a": a.address[a.of],
-            "b": b.address[b.of] if b is not None else 0,
-            "c": output.address[output.of],
+            "c": output.bit[output.of] // 8,
             "extent": extent,
+            **_at("a", a.bit[a.of]),
         }
+        if b is not None:
+            fields |= _at("b", b.bit[b.of])
         opcode = Opcode.VECTOR if nest.schedule.dataflow is Dataflow.VECTOR else Opcode.COMPUTE
         return self._rows(self.compute_keys), pack(opcode, tiles.count, fields)
 
@@ -224,15 +226,20 @@ class _Commands:
         aux = np.zeros((len(last), AUX_SLOTS), dtype=np.int64)
         for slot, operand in enumerate(self.post_operands):
             held = self.versions[operand]
-            aux[:, slot] = held.address[held.of[last]]
+            aux[:, slot] = held.bit[held.of[last]]
         fields: dict[str, ArrayLike] = {
             "wait_execute": 1,
-            "main": first_byte + box.offset_bytes,
-            "local": self.output.address,
+            "local": self.output.bit // 8,
             "extent": box.extent,
-            "aux": aux,
+            **_at("main", 8 * first_byte + self.nest.write.type.bits * box.offset),
+            **_at("aux", aux),
         }
         return self._rows(self.store_keys), pack(Opcode.STORE, len(last), fields)
+
+
+def _at(name: str, bit: Integers) -> dict[str, ArrayLike]:
+    """The fields of an address: its byte, and the bit in it where an element begins that is no whole number of them."""
+    return {name: bit >> 3, f"{name}_bit": bit & 7}
 
 
 def _distance(commands_back: NDArray[np.signedinteger]) -> Integers:
@@ -272,7 +279,7 @@ def emit_program(module: Module, arch: Arch) -> Program:
     placements = tuple(_placements(module))
     # A constant without bytes shares its address with the next one, and has nothing to put there.
     constants = {
-        addresses[tensor.name]: tensor.constant
+        addresses[tensor.name]: _packed_constant(module, tensor)
         for tensor in module.tensors
         if tensor.constant is not None and tensor.name in addresses and tensor.bytes
     }
@@ -292,6 +299,15 @@ def emit_program(module: Module, arch: Arch) -> Program:
         tolerance=tolerance(module),
         blobs={reference: module.blobs[reference] for reference in sorted(blobs)},
     )
+
+
+def _packed_constant(module: Module, tensor: Tensor) -> BlobRef:
+    """The bytes of a constant as they lie in main memory; those of narrow elements join the blobs of the module."""
+    assert tensor.constant is not None and isinstance(tensor.type, ElementType)
+    if tensor.type.bits == 8 * tensor.type.container_bytes:  # few narrow elements take as many bytes, not the same
+        return tensor.constant
+    codes = np.frombuffer(module.blobs[tensor.constant], tensor.type.container)
+    return module.blobs.add(packed(codes, tensor.type))
 
 
 def emit(module: Module, arch: Arch) -> Module:
@@ -377,5 +393,5 @@ def tolerance(module: Module) -> str:
     sums = [nest for nest in nests if nest.accumulator.is_float and nest.body.op is not BodyOp.COPY]
     if not sums:
         return "exact"
-    types = {access.type for nest in sums for access in (*nest.reads, nest.write)}
+    types = {access.local_type for nest in sums for access in (*nest.reads, nest.write)}
     return "range:0.02" if types & {ElementType.BF16, ElementType.F16} else "relative:1e-05"

@@ -18,14 +18,14 @@ from ...ir.encoding import SPELLINGS, field_range, legal_values
 from ...ir.frozen import dataclass
 from ...ir.program import BOX_AXES, FIELDS, MNEMONICS, NO_COUNTER, NO_SLOT, TYPE_CODES, Field, Opcode
 
-VERSION = 1
+VERSION = 2
 
 _DEFAULTS = {"extent": 1, "slot": NO_SLOT, "row_counter": NO_COUNTER, "col_counter": NO_COUNTER}
 _HEXADECIMAL = {"main", "local", "a", "b", "c", "aux"}
 _ALWAYS = {
     "role",
     "type",
-    "element_bytes",
+    "element_bits",
     "dataflow",
     "body",
     "accumulator",

@@ -73,17 +73,17 @@ def tiles_of(nest: Nest) -> Tiles:
 @dataclass(frozen=True, slots=True, eq=False)
 class Boxes:
     """The boxes of an operand at some iterations. `extent`, `before` and `after` are (n, BOX_AXES), aligned to the
-    innermost axis; `offset_bytes` is the distance of position 0 from the operand's first byte in main memory."""
+    innermost axis; `offset` is the distance of position 0 from the operand's first element, in elements."""
 
-    offset_bytes: Integers
+    offset: Integers
     extent: Integers
     before: Integers
     after: Integers
 
 
-def view_strides(shape: tuple[int, ...], element_bytes: int) -> tuple[int, ...]:
-    """Bytes between neighbours along each axis of a row-major view."""
-    strides = [element_bytes] * len(shape)
+def view_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Elements between neighbours along each axis of a row-major view."""
+    strides = [1] * len(shape)
     for axis in range(len(shape) - 2, -1, -1):
         strides[axis] = strides[axis + 1] * shape[axis + 1]
     return tuple(strides)
@@ -118,7 +118,7 @@ def boxes(tiles: Tiles, operand: str, at: Integers) -> Boxes:
     before = np.zeros((len(at), BOX_AXES), dtype=np.int64)
     after = np.zeros((len(at), BOX_AXES), dtype=np.int64)
     first = BOX_AXES - len(access.index)
-    strides = view_strides(access.shape, access.type.bytes)
+    strides = view_strides(access.shape)
     for k, axis in enumerate(access.index):
         start, count, outside, beyond = _axis(tiles, axis, access.shape[k], extents, at)
         offset += start * strides[k]
@@ -133,12 +133,12 @@ def boxes(tiles: Tiles, operand: str, at: Integers) -> Boxes:
 @dataclass(frozen=True, slots=True, eq=False)
 class Versions:
     """The tiles of an operand in the order in which it has them: `first[v]` and `last[v]` are the iterations of version
-    v, `of[i]` is the version at iteration i, `address[v]` the copy that holds it."""
+    v, `of[i]` is the version at iteration i, `bit[v]` the first bit in local memory of the copy that holds it."""
 
     first: Integers
     last: Integers
     of: Integers
-    address: Integers
+    bit: Integers
     copies: int
 
 
@@ -153,21 +153,22 @@ def versions(tiles: Tiles, operand: str, arch: Arch) -> Versions:
     last = np.append(first[1:], tiles.count) - 1
     if buffer.margins is None:
         tile_bytes = operand_layout(nest, operand, arch).tile_bytes
-        address = buffer.address + np.arange(len(first), dtype=np.int64) % buffer.copies * tile_bytes
+        bit = 8 * (buffer.address + np.arange(len(first), dtype=np.int64) % buffer.copies * tile_bytes)
     else:
-        address = buffer.address + _whole_offsets(tiles, operand, buffer.margins, first)
-    return Versions(first, last, np.cumsum(changes, dtype=np.int64) - 1, address, buffer.copies)
+        offset = _whole_offsets(tiles, operand, buffer.margins, first)
+        bit = 8 * buffer.address + nest.access(operand).local_type.bits * offset
+    return Versions(first, last, np.cumsum(changes, dtype=np.int64) - 1, bit, buffer.copies)
 
 
 def _whole_offsets(tiles: Tiles, operand: str, margins: tuple[int, ...], at: Integers) -> Integers:
-    """Bytes from the start of a whole operand to where its tiles begin, at the iterations `at`."""
+    """Elements from the start of a whole operand to where its tiles begin, at the iterations `at`."""
     access = tiles.nest.access(operand)
     layout = whole_layout(access.shape, margins)
     extents = {dim.name: dim.extent for dim in tiles.nest.domain}
     offset = np.full(len(at), layout.origin, dtype=np.int64)
     for axis, view, stride in zip(access.index, access.shape, layout.strides, strict=True):
         offset += _axis(tiles, axis, view, extents, at)[0] * stride
-    return access.type.bytes * offset
+    return offset
 
 
 def axis_splits(nest: Nest) -> tuple[int, ...]:
@@ -183,7 +184,7 @@ def axis_splits(nest: Nest) -> tuple[int, ...]:
 
 
 def target_boxes(tiles: Tiles, target: Target, at: Integers) -> Boxes:
-    """The boxes of the output in its target at the iterations `at`; offsets are from the target's first byte."""
+    """The boxes of the output in its target at the iterations `at`; offsets are from the target's first element."""
     nest = tiles.nest
     box = boxes(tiles, nest.write.operand, at)
     layout = whole_layout(target.shape, target.margins)
@@ -205,7 +206,7 @@ def target_boxes(tiles: Tiles, target: Target, at: Integers) -> Boxes:
             extent[:, place] = count
             offset += start * strides.pop(0)
             place += 1
-    return Boxes(nest.write.type.bytes * offset, extent, box.before, box.after)
+    return Boxes(offset, extent, box.before, box.after)
 
 
 def operand_layout(nest: Nest, operand: str, arch: Arch) -> LocalLayout:

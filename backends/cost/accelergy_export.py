@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
-from ...ir.arch import Arch, Memory
+from ...ir.arch import BLOCK_CACHE, BLOCK_UNIT, Arch, Memory
 from ...ir.stats import LayerCounts
 from .accelergy_text import Component, System, texts_of
 from .price import action_counts
@@ -47,6 +47,9 @@ def _components(arch: Arch) -> list[Component]:
     ]
     if arch.vector is not None:
         units.insert(1, Component("vector", "fpmac", {"width": 32}, arch.vector.lanes))
+    if (unit := arch.block_unit) is not None:
+        units.append(Component(BLOCK_UNIT, "block_unit", {}, unit.lanes))
+        units.append(Component(BLOCK_CACHE, "SRAM", {"width": unit.entry_bits, "depth": unit.entries}))
     return [*(_memory(each, each is arch.main) for each in arch.memories), *units]
 
 

@@ -39,10 +39,12 @@ class TiledLoop:
 
 @dataclass(frozen=True, slots=True)
 class Boxes:
-    """The boxes of an access over the grid, one entry an axis: positions in all, and those inside the tensor."""
+    """The boxes of an access over the grid, one entry an axis: positions in all, those inside the tensor, and where
+    these begin in the first tile of a class."""
 
     counts: tuple[Ints, ...]
     inside: tuple[Ints, ...]
+    firsts: tuple[Ints, ...]
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,9 @@ class Grid:
     loops: tuple[TiledLoop, ...]
 
     @staticmethod
-    def of(nest: Nest, split_first: bool = False) -> Grid:
-        """Classes for every main-memory loop; `split_first` puts the first tile of each into a class of its own.
+    def of(nest: Nest, split_first: bool = False, split_all: bool = False) -> Grid:
+        """Classes for every main-memory loop; `split_first` puts the first tile of each into a class of its own,
+        `split_all` every tile.
 
         Requires at most one main-memory loop over a dimension.
         """
@@ -75,6 +78,10 @@ class Grid:
         for dim, size in tiled.items():
             tiles = -(-extents[dim] // size)
             cuts = {0, tiles, extents[dim] // size}
+            if split_all:
+                if tiles > GRID_LIMIT:
+                    raise _refusal(nest, f"{tiles} tiles along {dim!r}", f"at most {GRID_LIMIT} can be told apart")
+                cuts.update(range(tiles))
             if split_first:
                 cuts.add(1)
             for access in nest.reads:
@@ -140,12 +147,13 @@ class Grid:
 
     def boxes(self, access: Access) -> Boxes:
         """What the tiles of `access` touch: ir.nest.axis_box, over the grid."""
-        counts, insides = [], []
+        counts, insides, firsts = [], [], []
         for axis, view in zip(access.index, access.shape, strict=True):
             if VALUE in axis.dims:
                 whole = self._along(None, np.array([view], np.int64))
                 counts.append(whole)
                 insides.append(whole)
+                firsts.append(0 * whole)
                 continue
             step = axis_step(axis, self.extents)
             start = self._along(None, np.array([axis.constant], np.int64))
@@ -159,7 +167,8 @@ class Grid:
             inside = np.maximum(before, np.minimum(count, first_beyond)) - before
             counts.append(count)
             insides.append(inside)
-        return Boxes(tuple(counts), tuple(insides))
+            firsts.append(start + before * step)
+        return Boxes(tuple(counts), tuple(insides), tuple(firsts))
 
 
 def _refusal(nest: Nest, what: str, help: str) -> CompileError:

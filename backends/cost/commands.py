@@ -13,32 +13,35 @@ import numpy as np
 from ...ir.arch import Arch
 from ...ir.diagnostics import ensure
 from ...ir.frozen import dataclass
-from ...ir.nest import Access, CounterClass, Dataflow, Target, counter_class
+from ...ir.nest import Access, CounterClass, Dataflow, Nest, Prune, Target, counter_class, decoded, encodes
 from ...ir.nest_layout import axis_step, filled_boxes, split_axes, whole_layout
 from .classes import Grid, Ints
 
 
 @dataclass(frozen=True, slots=True)
 class Loads:
-    """The load of one operand's tile, or of pad values around a whole operand (depth 0): bytes read from main memory,
-    bytes written locally, cycles of the bus."""
+    """The load of one operand's tile, or of pad values around a whole operand (depth 0): bits read from main memory,
+    bits written locally, elements that the number converter makes floats of, cycles of the bus."""
 
     operand: str
     depth: int
-    read_bytes: Ints
-    write_bytes: Ints
+    read_bits: Ints
+    write_bits: Ints
+    converted: Ints
     duration: Ints
 
 
 @dataclass(frozen=True, slots=True)
 class Stores:
     """The store of an output tile: positions of its box and cycles of what it holds, the bus or, where it writes to
-    local memory, the post unit alone; `latency_cycles` later it is complete."""
+    local memory, the post unit alone; `latency_cycles` later it is complete. `converted_cycles` are those of the number
+    converter, where it has a part."""
 
     depth: int
     positions: Ints
     duration: Ints
     latency_cycles: int
+    converted_cycles: Ints | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +61,9 @@ def _ceil(value: Ints, divisor: int) -> Ints:
     return -(-value // divisor)
 
 
-def _runs(extents: tuple[Ints, ...], strides: list[int], element_bytes: int) -> tuple[Ints, Ints]:
-    """How many runs without gaps a box has, and their bytes; `strides` are in bytes."""
-    run = np.full((1,) * extents[0].ndim if extents else (), element_bytes, np.int64)
+def _runs(extents: tuple[Ints, ...], strides: list[int]) -> tuple[Ints, Ints]:
+    """How many runs without gaps a box has, and their elements; `strides` are in elements."""
+    run = np.ones((1,) * extents[0].ndim if extents else (), np.int64)
     runs = np.ones_like(run)
     merging = np.ones_like(run, dtype=bool)
     for extent, stride in zip(reversed(extents), reversed(strides), strict=True):
@@ -70,15 +73,15 @@ def _runs(extents: tuple[Ints, ...], strides: list[int], element_bytes: int) -> 
     return runs, run
 
 
-def _bus_cycles(arch: Arch, inside: tuple[Ints, ...], strides: list[int], element_bytes: int) -> Ints:
-    """Cycles that a box takes on the bus; `strides` are in bytes in main memory."""
-    runs, run = _runs(inside, strides, element_bytes)
+def _bus_cycles(arch: Arch, inside: tuple[Ints, ...], strides: list[int], element_bits: int) -> Ints:
+    """Cycles that a box takes on the bus; `strides` are in elements in main memory."""
+    runs, run = _runs(inside, strides)
     empty = np.zeros_like(run, dtype=bool)
     for extent in inside:
         empty = empty | (extent == 0)
     dma = arch.dma
-    beats = np.where(empty, 0, runs * _ceil(run, dma.bus_bytes))
-    requests = np.where(empty, 0, runs * _ceil(run, dma.burst_bytes))
+    beats = np.where(empty, 0, runs * _ceil(run * element_bits, 8 * dma.bus_bytes))
+    requests = np.where(empty, 0, runs * _ceil(run * element_bits, 8 * dma.burst_bytes))
     numerator, denominator = dma.bus_bytes * arch.clock_hz, dma.bandwidth_bytes_per_second
     common = gcd(numerator, denominator)
     limited = _ceil(beats * (numerator // common), denominator // common)
@@ -86,10 +89,10 @@ def _bus_cycles(arch: Arch, inside: tuple[Ints, ...], strides: list[int], elemen
     return np.maximum(beats, np.maximum(limited, waiting))
 
 
-def _main_strides(grid: Grid, access: Access) -> list[int]:
-    """Bytes in main memory between neighbouring positions along each axis of the box."""
+def main_strides(grid: Grid, access: Access) -> list[int]:
+    """Elements in main memory between neighbouring positions along each axis of the box."""
     strides = []
-    pitch = access.type.bytes
+    pitch = 1
     for axis, view in zip(reversed(access.index), reversed(access.shape), strict=True):
         strides.append(pitch * axis_step(axis, grid.extents))
         pitch *= view
@@ -120,7 +123,7 @@ def _fills(grid: Grid, arch: Arch, access: Access) -> list[Loads]:
     one = np.ones((1,) * len(grid.loops), np.int64)
     command = arch.queues.command_cycles
     return [
-        Loads(access.operand, 0, 0 * one, prod(extents) * access.type.bytes * one, command * one)
+        Loads(access.operand, 0, 0 * one, prod(extents) * access.local_type.bits * one, 0 * one, command * one)
         for extents, _ in filled_boxes(grid.nest, access.operand)
     ]
 
@@ -128,15 +131,27 @@ def _fills(grid: Grid, arch: Arch, access: Access) -> list[Loads]:
 def loads(grid: Grid, arch: Arch, access: Access) -> Loads:
     """The loads of the tiles of `access`, a read of the nest."""
     boxes = grid.boxes(access)
-    element = access.type.bytes
-    duration = arch.queues.command_cycles + _bus_cycles(arch, boxes.inside, _main_strides(grid, access), element)
+    element = access.type.bits
+    busy = _bus_cycles(arch, boxes.inside, main_strides(grid, access), element)
+    inside = _product(grid, boxes.inside)
+    converted = 0 * inside
+    if access.decode is not None:
+        assert arch.converter is not None
+        converted, busy = inside, np.maximum(busy, _ceil(inside, arch.converter.lanes))
     return Loads(
         access.operand,
         grid.depth(access.dims),
-        _product(grid, boxes.inside) * element,
-        _product(grid, boxes.counts) * element,
-        duration,
+        inside * element,
+        _product(grid, boxes.counts) * access.local_type.bits,
+        converted,
+        arch.queues.command_cycles + busy,
     )
+
+
+def load_latency_cycles(nest: Nest, arch: Arch) -> int:
+    """From when a load leaves the bus until its elements are there."""
+    unit = arch.converter
+    return arch.dma.latency_cycles + (unit.latency_cycles if unit is not None and decoded(nest) else 0)
 
 
 def stores(grid: Grid, arch: Arch) -> Stores:
@@ -147,12 +162,26 @@ def stores(grid: Grid, arch: Arch) -> Stores:
     assert grid.nest.schedule is not None
     target = grid.nest.schedule.target
     if target is None:
-        busy = _bus_cycles(arch, counts, _main_strides(grid, access), access.type.bytes)
+        busy = _bus_cycles(arch, counts, main_strides(grid, access), access.type.bits)
     else:
         busy = _word_cycles(grid, counts, target, arch.memory(target.memory).word_bytes)
     duration = arch.queues.command_cycles + np.maximum(busy, _ceil(positions, arch.post.lanes))
     latency = arch.dma.latency_cycles if target is None else 0
-    return Stores(grid.depth(access.dims), positions, duration, latency)
+    converted = None
+    if arch.converter is not None and encodes(grid.nest):
+        converted = _ceil(positions, arch.converter.lanes)
+        duration = np.maximum(duration, arch.queues.command_cycles + converted)
+        latency += arch.converter.latency_cycles
+    if grid.nest.prune is not None:
+        duration = np.maximum(duration, arch.queues.command_cycles + tested_cycles(positions, grid.nest.prune, arch))
+    return Stores(grid.depth(access.dims), positions, duration, latency, converted)
+
+
+def tested_cycles(positions: Ints, prune: Prune, arch: Arch) -> Ints:
+    """How long the block unit's adder tree takes a box of so many positions, and then its first block."""
+    assert arch.block_unit is not None
+    first = np.minimum(positions, prune.test.rows * prune.test.cols)
+    return _ceil(positions, arch.block_unit.lanes) + _ceil(first, arch.block_unit.lanes)
 
 
 def _word_cycles(grid: Grid, counts: tuple[Ints, ...], target: Target, word_bytes: int) -> Ints:
@@ -160,7 +189,7 @@ def _word_cycles(grid: Grid, counts: tuple[Ints, ...], target: Target, word_byte
     access = grid.nest.write
     split = split_axes(access.shape, target.shape)
     ensure(split is not None, f"{grid.nest.name}: the target has another shape")
-    left = [access.type.bytes * stride for stride in whole_layout(target.shape, target.margins).strides]
+    left = list(whole_layout(target.shape, target.margins).strides)
     extents, strides = [], []
     for axis, count, inner in zip(access.index, counts, split or (), strict=True):
         if inner > 1:
@@ -169,8 +198,8 @@ def _word_cycles(grid: Grid, counts: tuple[Ints, ...], target: Target, word_byte
         else:
             extents.append(count)
             strides.append(left.pop(0) * axis_step(axis, grid.extents))
-    runs, run = _runs(tuple(extents), strides, access.type.bytes)
-    return runs * _ceil(run, word_bytes)
+    runs, run = _runs(tuple(extents), strides)
+    return runs * _ceil(run * access.type.bits, 8 * word_bytes)
 
 
 def _blocks(count: Ints, size: int, each: Callable[[Ints], Ints]) -> Ints:

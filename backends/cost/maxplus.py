@@ -86,7 +86,7 @@ class Plan:
     """
 
     dispatch_cycles: int
-    latency_cycles: int
+    load_latency_cycles: int
     lengths: list[list[int]]
     loads: list[Load]
     computes: Durations
@@ -272,7 +272,7 @@ class Walk:
                 unused = first and carry == load.depth
                 waits = (self._wait_row(load, 0, unused), self._wait_row(load, 1, unused))
             duration = load.durations.at(following)
-            self._issue(state, most, 0, BUS, waits, duration, self.plan.latency_cycles)
+            self._issue(state, most, 0, BUS, waits, duration, self.plan.load_latency_cycles)
 
     def _issue(
         self, state: Rows, most: Most, engine: int, resource: int, waits: tuple[int, int], duration: int, tail: int
@@ -312,10 +312,10 @@ class Walk:
         return DISPATCH
 
 
-def cycles(plan: Plan, configures: int) -> int:
-    """Cycles from the fence before the nest to its own, for `configures` configuration commands."""
+def cycles(plan: Plan, configured_cycles: int) -> int:
+    """Cycles from the fence before the nest to its own, whose configuration takes `configured_cycles`."""
     state: Rows = [NEVER] * plan.rows
     state[: UNIT + 1] = [0] * (UNIT + 1)
-    state[DISPATCH] = plan.dispatch_cycles * configures
+    state[DISPATCH] = configured_cycles
     Walk(plan).run(state)
     return int(max(state[DISPATCH] + plan.dispatch_cycles, state[LOADED], state[COMPUTED], state[STORED]))

@@ -15,8 +15,10 @@ from ...ir.nest import Access, Nest
 from ...ir.program import INSTRUCTION_BYTES
 from ...ir.stats import LayerCounts, Transfer
 from ...ir.types import ElementType
+from .blocks_held import Cache, Masks, held, mask_faults, untouched
 from .kept_counts import KeptCounts
-from .nest import cost_nest
+from .nest import Observed, cost_nest, whole_grid
+from .skipped_transfers import lookups
 
 
 def cost_host(region: HostRegion, module: Module, arch: Arch) -> LayerCounts:
@@ -34,11 +36,11 @@ def cost_host(region: HostRegion, module: Module, arch: Arch) -> LayerCounts:
         operations = region.operations or 0
         host_cycles -= -operations * arch.clock_hz // arch.host.operations_per_second
     actions = {"host.byte": read + written, "host.operation": operations}
-    dram = {"instruction": Transfer(INSTRUCTION_BYTES, 0)}
+    dram = {"instruction": Transfer.of_bytes(INSTRUCTION_BYTES, 0)}
     if read:
-        dram["input"] = Transfer(read, 0)
+        dram["input"] = Transfer.of_bytes(read, 0)
     if written:
-        dram["output"] = Transfer(0, written)
+        dram["output"] = Transfer.of_bytes(0, written)
     return LayerCounts(
         name=region.name,
         op=region.operators[0] if len(region.operators) == 1 else "host",
@@ -56,19 +58,52 @@ def _main_bytes(module: Module, name: str, addressed: set[str]) -> int:
     return tensor.bytes if (name in addressed if addressed else placeable) else 0
 
 
-def cost_module(module: Module, arch: Arch) -> list[LayerCounts]:
+def cost_module(module: Module, arch: Arch, masks: Masks | None = None) -> list[LayerCounts]:
     """Counts nest by nest, each by the name of its layer, which the stripes of a layer share. Requires a module that is
-    lowered and scheduled: nests and host regions only."""
+    lowered and scheduled: nests and host regions only.
+
+    `masks` say of every layer that prunes, by its name, which blocks a run has kept (blocks_held.py). Without them
+    counts are those of a run that keeps all.
+
+    Raises CompileError for masks that do not fit the module, and where there is more to count than the limits.
+    """
+    if masks is not None and (faults := list(mask_faults(module, masks))):
+        raise CompileError(faults)
     layers = []
+    cache = Cache(arch)
     for operation in module.operations:
         if isinstance(operation, HostRegion):
             layers.append(cost_host(operation, module, arch))
             continue
         assert isinstance(operation, Nest), f"{operation.name!r} is not lowered"
         op = operation.label
-        layers.append(replace(settled(operation, arch), name=operation.layer, op=op))
+        counts = _pruning(operation, arch, masks, cache)
+        layers.append(replace(counts or settled(operation, arch), name=operation.layer, op=op))
     KeptCounts.of_user().close()
     return layers
+
+
+def _pruning(nest: Nest, arch: Arch, masks: Masks | None, cache: Cache) -> LayerCounts | None:
+    """Counts of a nest that prunes blocks or skips them; None of others."""
+    reads = cache.of_reads(nest)
+    tested = nest.prune is not None and not nest.is_empty
+    if not tested and not reads:
+        return None
+    written = mask = None
+    if tested:
+        mask = untouched(nest) if masks is None else masks[nest.layer]
+        written = held(nest, mask, cache.room_for(nest))
+    looks = 0
+    if reads and not nest.is_empty:
+        grid = whole_grid(nest)
+        for operand, found in reads.items():
+            asked = lookups(grid, nest.access(operand), found)
+            looks += grid.total(asked.counts, asked.depth)
+    counts = settled(nest, arch) if masks is None else cost_nest(nest, arch, Observed(reads, written, mask))
+    cache.after(nest, written)
+    if not looks:
+        return counts
+    return replace(counts, actions={**counts.actions, "block_cache.read_entry": looks})
 
 
 def counted(nest: Nest, arch: Arch) -> LayerCounts:

@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ...ir.arch import MAIN_MEMORY, Arch
-from ...ir.diagnostics import ensure
-from ...ir.nest import BodyOp, Dataflow, Nest
+from ...ir.diagnostics import CompileError, Diagnostic, ensure
+from ...ir.frozen import dataclass
+from ...ir.nest import BodyOp, Dataflow, Nest, decoded, encodes
 from ...ir.program import INSTRUCTION_BYTES
-from ...ir.stats import LayerCounts, Transfer
+from ...ir.stats import BlockCounts, LayerCounts, Transfer
 from . import maxplus as mp
+from .blocks_held import Held, counts_of
 from .classes import Grid, Ints, inside_points
-from .commands import Computes, Loads, Stores, all_loads, computes, stores
+from .commands import Computes, Loads, Stores, all_loads, computes, load_latency_cycles, stores
+from .skipped_transfers import skipping_loads, skipping_stores
+from .skipped_work import skipping_computes
+
+ITERATION_LIMIT = 1 << 20  # of a nest whose tiles are all walked
 
 
 class Traffic:
-    """Bytes by memory and role, while they are added up."""
+    """Bits by memory and role, while they are added up."""
 
     def __init__(self) -> None:
         self._read: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._written: defaultdict[tuple[str, str], int] = defaultdict(int)
 
-    def read(self, memory: str, role: str, count_bytes: int) -> None:
-        self._read[memory, role] += count_bytes
+    def read(self, memory: str, role: str, count_bits: int) -> None:
+        self._read[memory, role] += count_bits
 
-    def write(self, memory: str, role: str, count_bytes: int) -> None:
-        self._written[memory, role] += count_bytes
+    def write(self, memory: str, role: str, count_bits: int) -> None:
+        self._written[memory, role] += count_bits
 
     def table(self) -> dict[str, dict[str, Transfer]]:
         """Only what moved, memories and roles in the order of their names."""
@@ -37,8 +48,21 @@ class Traffic:
         return table
 
 
-def cost_nest(nest: Nest, arch: Arch) -> LayerCounts:
+@dataclass(frozen=True)
+class Observed:
+    """What is known of blocks while a nest runs: by operand what the cache holds of it, and what it comes to hold of
+    what is written, with the mask of that; None where it is not pruned."""
+
+    reads: Mapping[str, Held]
+    written: Held | None = None
+    mask: NDArray[np.uint8] | None = None
+
+
+def cost_nest(nest: Nest, arch: Arch, observed: Observed | None = None) -> LayerCounts:
     """What the program of `nest` does on `arch`, exactly, with work that grows with loops and not with tiles.
+
+    Without `observed`, as if every block were kept, and without the look-ups of blocks that are read, which depend on
+    how they lie in another nest's output. With it, work grows with the tiles and their elements.
 
     Requires a schedule with at most one main-memory loop over a dimension and 1 or 2 copies of every operand.
     Raises CompileError where the nest is too large or too irregular to count in 64 bits and bounded memory.
@@ -54,21 +78,29 @@ def cost_nest(nest: Nest, arch: Arch) -> LayerCounts:
     )
     traffic = Traffic()
     if nest.is_empty:
-        traffic.read(MAIN_MEMORY, "instruction", INSTRUCTION_BYTES)
+        traffic.read(MAIN_MEMORY, "instruction", 8 * INSTRUCTION_BYTES)
         return _with(layer, 0, 0, arch.queues.dispatch_cycles, {"fence": 1}, traffic, {})
 
-    grid = Grid.of(nest)
+    grid = Grid.of(nest) if observed is None else whole_grid(nest)
     moved = all_loads(grid, arch)
     done = computes(grid, arch)
     stored = stores(grid, arch)
+    skipping = None
+    if observed is not None:
+        moved = [_skipping(grid, arch, each, observed) for each in moved]
+        skipping = skipping_computes(grid, arch, done, observed.reads)
+        done = done if skipping is None else skipping.done
     on_vector = schedule.dataflow is Dataflow.VECTOR
 
-    instructions = _instructions(grid, moved, stored, on_vector)
-    traffic.read(MAIN_MEMORY, "instruction", INSTRUCTION_BYTES * sum(instructions.values()))
+    instructions = _instructions(grid, arch, moved, stored, on_vector)
+    traffic.read(MAIN_MEMORY, "instruction", 8 * INSTRUCTION_BYTES * sum(instructions.values()))
     _load_traffic(grid, moved, traffic)
     _compute_traffic(grid, done, traffic, on_vector)
-    positions = grid.total(stored.positions, stored.depth)
-    _store_traffic(nest, positions, traffic)
+    positions = written = grid.total(stored.positions, stored.depth)
+    if observed is not None and observed.written is not None:
+        stored, left = skipping_stores(grid, arch, stored, observed.written)
+        written = grid.total(left, stored.depth)
+    _store_traffic(nest, positions, written, traffic)
 
     macs = issued = 0
     if nest.body.op is BodyOp.MAC:
@@ -81,11 +113,44 @@ def cost_nest(nest: Nest, arch: Arch) -> LayerCounts:
         else:
             issued = arch.array.rows * arch.array.cols * busy
     points = grid.total(done.points)
+    skipped = macs - skipping.useful if skipping is not None else 0
     actions = {"vector.op" if on_vector else "array.mac": points, "post.element": positions}
-    configures = sum(count for name, count in instructions.items() if name.startswith("configure."))
-    return _with(
-        layer, macs, issued, _cycles(grid, arch, moved, done, stored, configures), instructions, traffic, actions
+    configured = arch.queues.dispatch_cycles * sum(
+        count for name, count in instructions.items() if name.startswith("configure.")
     )
+    blocks = None
+    if nest.prune is not None:
+        blocks = BlockCounts(nest.prune.blocks(prod(nest.write.shape)))
+        if observed is not None and observed.written is not None and observed.mask is not None:
+            blocks = counts_of(observed.mask, observed.written)
+        actions |= {
+            "block_unit.element": positions,
+            "block_unit.block": blocks.seen,
+            "block_cache.write_entry": blocks.held,
+        }
+    if "configure.convert" in instructions:
+        assert arch.converter is not None
+        configured += arch.converter.switch_cycles
+        converted = sum(grid.total(each.converted, each.depth) for each in moved)
+        actions["converter.element"] = converted + encodes(nest) * positions
+    cycles = _cycles(grid, arch, moved, done, stored, configured)
+    actions = {name: count for name, count in actions.items() if count}
+    return _with(layer, macs, issued, cycles, instructions, traffic, actions, skipped, blocks)
+
+
+def whole_grid(nest: Nest) -> Grid:
+    """Every tile for itself. Raises CompileError where there are too many iterations to walk one by one."""
+    grid = Grid.of(nest, split_all=True)
+    iterations = grid.tiles(1, len(grid.loops))
+    if iterations > ITERATION_LIMIT:
+        message = f"nest {nest.name!r} has {iterations} iterations, all different where blocks are skipped"
+        raise CompileError(Diagnostic(message, nest.span, f"at most {ITERATION_LIMIT}: use larger tiles"))
+    return grid
+
+
+def _skipping(grid: Grid, arch: Arch, moved: Loads, observed: Observed) -> Loads:
+    found = observed.reads.get(moved.operand)
+    return moved if found is None else skipping_loads(grid, arch, grid.nest.access(moved.operand), moved, found)
 
 
 def _with(
@@ -96,6 +161,8 @@ def _with(
     instructions: dict[str, int],
     traffic: Traffic,
     actions: dict[str, int],
+    macs_skipped: int = 0,
+    blocks: BlockCounts | None = None,
 ) -> LayerCounts:
     return LayerCounts(
         name=layer.name,
@@ -105,14 +172,16 @@ def _with(
         im2col=layer.im2col,
         macs=macs,
         macs_issued=issued,
+        macs_skipped=macs_skipped,
         cycles=cycles,
         instructions=instructions,
         traffic=traffic.table(),
-        actions=actions,
+        actions={name: count for name, count in actions.items() if count},
+        blocks=blocks,
     )
 
 
-def _instructions(grid: Grid, moved: list[Loads], stored: Stores, on_vector: bool) -> dict[str, int]:
+def _instructions(grid: Grid, arch: Arch, moved: list[Loads], stored: Stores, on_vector: bool) -> dict[str, int]:
     nest = grid.nest
     counts = {
         "configure.load": len({each.operand for each in moved}),
@@ -122,6 +191,9 @@ def _instructions(grid: Grid, moved: list[Loads], stored: Stores, on_vector: boo
         "configure.scalars": int(nest.body.op is BodyOp.QADD),
         "configure.store": 1,
         "configure.post": len(nest.post),
+        "configure.prune": int(nest.prune is not None),
+        "configure.skip": sum(access.skip is not None for access in nest.reads),
+        "configure.convert": 0 if arch.converter is None else len(decoded(nest)) + encodes(nest),
         "load": sum(grid.tiles(1, each.depth) for each in moved),
         "vector" if on_vector else "compute": grid.tiles(1, len(grid.loops)),
         "store": grid.tiles(1, stored.depth),
@@ -135,9 +207,9 @@ def _load_traffic(grid: Grid, moved: list[Loads], traffic: Traffic) -> None:
     assert nest.schedule is not None
     for each in moved:
         role = nest.access(each.operand).role.value
-        traffic.read(MAIN_MEMORY, role, grid.total(each.read_bytes, each.depth))
+        traffic.read(MAIN_MEMORY, role, grid.total(each.read_bits, each.depth))
         memory = nest.schedule.buffer(each.operand).memory
-        traffic.write(memory, role, grid.total(each.write_bytes, each.depth))
+        traffic.write(memory, role, grid.total(each.write_bits, each.depth))
 
 
 def _compute_traffic(grid: Grid, done: Computes, traffic: Traffic, on_vector: bool) -> None:
@@ -147,7 +219,7 @@ def _compute_traffic(grid: Grid, done: Computes, traffic: Traffic, on_vector: bo
         if operand is not None:
             access = nest.access(operand)
             memory = nest.schedule.buffer(operand).memory
-            traffic.read(memory, access.role.value, grid.total(elements) * access.type.bytes)
+            traffic.read(memory, access.role.value, grid.total(elements) * access.local_type.bits)
     accumulator = nest.schedule.buffer(nest.write.operand).memory
     written = grid.total(done.partial)
     # The first block of every output element sets it; all others add to what is there.
@@ -156,24 +228,25 @@ def _compute_traffic(grid: Grid, done: Computes, traffic: Traffic, on_vector: bo
         if dim.name in nest.write.dims:
             outputs *= dim.extent
     overwrites = on_vector and not nest.body.op.reduces
-    traffic.write(accumulator, "partial", written * nest.accumulator.bytes)
-    traffic.read(accumulator, "partial", 0 if overwrites else (written - outputs) * nest.accumulator.bytes)
+    traffic.write(accumulator, "partial", written * nest.accumulator.bits)
+    traffic.read(accumulator, "partial", 0 if overwrites else (written - outputs) * nest.accumulator.bits)
 
 
-def _store_traffic(nest: Nest, positions: int, traffic: Traffic) -> None:
+def _store_traffic(nest: Nest, positions: int, written: int, traffic: Traffic) -> None:
+    """Of stores of so many positions, of which so many are written."""
     assert nest.schedule is not None
-    traffic.read(nest.schedule.buffer(nest.write.operand).memory, "output", positions * nest.accumulator.bytes)
+    traffic.read(nest.schedule.buffer(nest.write.operand).memory, "output", positions * nest.accumulator.bits)
     target = nest.schedule.target
-    traffic.write(MAIN_MEMORY if target is None else target.memory, "output", positions * nest.write.type.bytes)
+    traffic.write(MAIN_MEMORY if target is None else target.memory, "output", written * nest.write.type.bits)
     for step in nest.post:
         if step.operand is not None:
             access = nest.access(step.operand)
             memory = nest.schedule.buffer(step.operand).memory
-            traffic.read(memory, access.role.value, positions * access.type.bytes)
+            traffic.read(memory, access.role.value, positions * access.local_type.bits)
 
 
-def _cycles(grid: Grid, arch: Arch, moved: list[Loads], done: Computes, stored: Stores, configures: int) -> int:
-    return mp.cycles(make_plan(grid, arch, moved, done, stored), configures)
+def _cycles(grid: Grid, arch: Arch, moved: list[Loads], done: Computes, stored: Stores, configured: int) -> int:
+    return mp.cycles(make_plan(grid, arch, moved, done, stored), configured)
 
 
 def make_plan(grid: Grid, arch: Arch, moved: list[Loads], done: Computes, stored: Stores) -> mp.Plan:
@@ -203,7 +276,7 @@ def make_plan(grid: Grid, arch: Arch, moved: list[Loads], done: Computes, stored
     histories = [rows.take(mp.HISTORY) if each else -1 for each in needed]
     return mp.Plan(
         dispatch_cycles=arch.queues.dispatch_cycles,
-        latency_cycles=arch.dma.latency_cycles,
+        load_latency_cycles=load_latency_cycles(nest, arch),
         lengths=[[], *(list(loop.lengths) for loop in grid.loops)],
         loads=planned,
         computes=_durations(done.duration),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ...ir.arch import Arch
+from ...ir.arch import BLOCK_CACHE, BLOCK_UNIT, Arch
 from ...ir.hierarchy import Hierarchy
 from ...ir.stats import LayerCounts
 
@@ -13,6 +13,11 @@ PRICED_ACTIONS = (
     ("array", "mac", "array.mac"),
     ("vector", "op", "vector.op"),
     ("post", "element", "post.element"),
+    ("converter", "element", "converter.element"),
+    (BLOCK_UNIT, "element", "block_unit.element"),
+    (BLOCK_UNIT, "block", "block_unit.block"),
+    (BLOCK_CACHE, "read_entry", "block_cache.read_entry"),
+    (BLOCK_CACHE, "write_entry", "block_cache.write_entry"),
     ("host", "byte", "host.byte"),
     ("host", "operation", "host.operation"),
 )
@@ -25,13 +30,13 @@ def action_counts(counts: LayerCounts, arch: Arch) -> dict[tuple[str, str], floa
         happened[component, action] = counts.actions.get(counted, 0)
     happened["control", "instruction"] = sum(counts.instructions.values())
     for name, roles in counts.traffic.items():
-        read = sum(moved.read_bytes for moved in roles.values())
-        written = sum(moved.write_bytes for moved in roles.values())
+        read = sum(moved.read_bits for moved in roles.values())
+        written = sum(moved.write_bits for moved in roles.values())
         if name == arch.main.name:
-            happened[name, "read_bit"], happened[name, "write_bit"] = 8 * read, 8 * written
+            happened[name, "read_bit"], happened[name, "write_bit"] = read, written
         else:
-            word = arch.memory(name).word_bytes
-            happened[name, "read_word"], happened[name, "write_word"] = read / word, written / word
+            word_bits = 8 * arch.memory(name).word_bytes
+            happened[name, "read_word"], happened[name, "write_word"] = read / word_bits, written / word_bits
     return {key: times for key, times in happened.items() if times}
 
 

@@ -115,7 +115,7 @@ def in_stripes(layer: Layer, memories: Sequence[str]) -> str:
 
 
 def drawn_stripe(layer: Layer) -> int:
-    """The number of the stripe whose nest statistics tell, the one in the middle (cli/stats.py)."""
+    """The number of the stripe whose nest statistics tell, the one in the middle (driver/stats.py)."""
     assert layer.search is not None
     return layer.search.stripes // 2 + 1
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from pathlib import Path
 
+from ...driver.described import Json
 from ...ir.frozen import dataclass
-from ..described import Json
 from ..gains import PARTS, gain_table
 from ..show import has_instructions, host_note, layer_table, title_of
 from . import bars, charts, loops, palette, roofline, scatter, svg

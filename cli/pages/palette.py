@@ -1,6 +1,7 @@
 """Colours by name, for light and for dark paper. tests/cli/test_palette.py holds their contrast.
 
-`c0` to `c9` tell series apart: neighbours differ in lightness as well as in hue, and segments never touch.
+`c0` to `c9` tell series apart: neighbours differ in lightness as well as in hue, and segments never touch. `h0` to `h6`
+are steps from little to much, on all of which ink can be read.
 """
 
 from __future__ import annotations
@@ -26,6 +27,13 @@ COLOURS: dict[str, tuple[str, str]] = {
     "c7": ("#788292", "#98a3b3"),
     "c8": ("#8f3a1c", "#e98b6a"),
     "c9": ("#4a7d1c", "#8fcf66"),
+    "h0": ("#f3f7fc", "#1b222c"),
+    "h1": ("#e2ecf8", "#1e2b38"),
+    "h2": ("#cfe0f3", "#223646"),
+    "h3": ("#b9d2ee", "#264155"),
+    "h4": ("#a2c4e8", "#2a4c64"),
+    "h5": ("#8ab4e1", "#2e5773"),
+    "h6": ("#72a4d9", "#326282"),
 }
 ROLES = {
     "input": "c4",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from dnnc.cli.levels_mapping import read_given
 from dnnc.cli.main import main
+from dnnc.driver.levels_mapping import read_given
 from dnnc.frontend.components_memory import local_memory
 from dnnc.frontend.hierarchy_yaml import load_hierarchy
 from dnnc.ir.loop_tree import Keep, Temporal

@@ -12,9 +12,10 @@ from typing import Any
 import dnnc
 import onnx
 import pytest
-from dnnc.cli import kept_stats, levels, request
-from dnnc.cli.kept_stats import KeptStats
+from dnnc.cli import request
 from dnnc.cli.main import main
+from dnnc.driver import kept_stats, levels
+from dnnc.driver.kept_stats import KeptStats
 from dnnc.frontend.arch_text import hierarchy_source
 from dnnc.ir.content_cache import ContentCache
 from support.mixed_models import quantised

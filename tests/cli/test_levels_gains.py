@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 from dnnc.cli import levels_gains
-from dnnc.cli.decisions import Options
 from dnnc.cli.gains import PARTS
-from dnnc.cli.levels import cost_levels
 from dnnc.cli.main import main
+from dnnc.driver.decisions import Options
+from dnnc.driver.levels import cost_levels
 from dnnc.frontend.hierarchy_yaml import load_hierarchy
 from dnnc.ir.hierarchy import Hierarchy
 from dnnc.passes.objective import parse_objective

@@ -106,7 +106,7 @@ def test_two_outputs_do_not_go_to_one_place(
         (["check", "p.dnnx"], "p.dnnx: error: this is no .onnx or .dnnir file, but a program", "for dnnc run, disasm"),
         (["compile", "one.npz"], "one.npz: error: this is no .onnx or .dnnir file, but an archive", "for --inputs"),
         (["run", DIGITS, "--inputs", "one.npz"], "this is no .dnnx file, but a model", "for dnnc check, compile, cost"),
-        (["run", "dumps/04-lower.dnnir", "--inputs", "one.npz"], "but the text of a module", "for dnnc compile"),
+        (["run", "dumps/05-lower.dnnir", "--inputs", "one.npz"], "but the text of a module", "for dnnc compile"),
         (["run", "p.s", "--inputs", "one.npz"], "p.s: error: this is no .dnnx file, but assembly text", "for dnnc asm"),
         (["asm", "p.dnnx", "-o", "new.dnnx"], "this is no .s file, but a program", "for dnnc run, disasm"),
         (["opt", "p.dnnx"], "this is no .dnnir file, but a program", "for dnnc run, disasm"),
@@ -138,7 +138,7 @@ def test_files_of_another_kind_are_told_where_they_belong(
         ([*COMPILE, "--emit", "asm", "-o", "new.dnnx"], "new.dnnx: error: assembly text would be written to a .dnnx"),
         ([*COMPILE, "--emit", "ir", "-o", "new.txt"], "new.txt: error: the text of a module has a name that ends in"),
         (
-            ["opt", "dumps/04-lower.dnnir", "-o", "new"],
+            ["opt", "dumps/05-lower.dnnir", "-o", "new"],
             "new: error: the text of a module has a name that ends in .dnnir",
         ),
         (["asm", "p.s", "-o", "new.s"], "new.s: error: a program would be written to a .s file"),
@@ -179,7 +179,7 @@ def test_samples_that_do_not_fit_name_their_file(
 
 
 def test_a_dump_without_its_blobs(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "m.dnnir").write_bytes((work / "dumps" / "04-lower.dnnir").read_bytes())
+    (tmp_path / "m.dnnir").write_bytes((work / "dumps" / "05-lower.dnnir").read_bytes())
     text = refused(["cost", str(tmp_path / "m.dnnir")], capsys)
     assert "m.dnnir: error: the text names 6 blobs, and there is no folder blobs/ beside it" in text
     assert "help: keep m.dnnir and blobs/ together" in text

@@ -45,6 +45,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "s.json.svg").symlink_to("s.json")
     (folder / "data" / "gemmini").mkdir(parents=True)
     (folder / "data" / "gemmini" / "rows.csv").write_text("a,b\n")
+    (folder / "prune.yaml").write_text("default: {criterion: sum, threshold: 1}\n")
     for name in ("map.yaml", "prob.yaml", "machine.yaml"):
         (folder / name).write_text("mapping: []\n")
     return folder
@@ -67,12 +68,14 @@ RUN = ["run", "p.dnnx", "--inputs", "one.npz"]
         ([*COST, "--json", "./dumps/../in.onnx"], "dumps/../in.onnx", "in.onnx"),
         (["cost", "in.onnx", "--arch", "arch.yaml", "--html", "arch.yaml"], "arch.yaml", "arch.yaml"),
         ([*COST, "--mapping", "m.yaml", "--save-mapping", "m.yaml"], "m.yaml", "m.yaml"),
+        ([*COST, "--prune", "prune.yaml", "--json", "prune.yaml"], "prune.yaml", "prune.yaml"),
+        ([*COST, "--masks", "one.npz", "--html", "one.npz"], "one.npz", "one.npz"),
         ([*COST, "--calibrate", "one.npz", "--json", "link.npz"], "link.npz", "one.npz"),
         (["compile", "in.onnx", "--arch", "f32_8", "--json", "in.onnx"], "in.onnx", "in.onnx"),
         (["compile", "out.onnx", "--arch", "f32_8", "--json", "weights.bin"], "weights.bin", "weights.bin"),
-        (["cost", "dumps/04-lower.dnnir", "--json", "blob"], "blob", "dumps/blobs/"),
-        (["compile", "dumps/04-lower.dnnir", "--emit", "ir", "-o", "dumps/04-lower.dnnir"], "dumps/04-", "dumps/04-"),
-        (["opt", "dumps/04-lower.dnnir", "-o", "dumps/04-lower.dnnir"], "dumps/04-lower.dnnir", "dumps/04-lower.dnnir"),
+        (["cost", "dumps/05-lower.dnnir", "--json", "blob"], "blob", "dumps/blobs/"),
+        (["compile", "dumps/05-lower.dnnir", "--emit", "ir", "-o", "dumps/05-lower.dnnir"], "dumps/05-", "dumps/05-"),
+        (["opt", "dumps/05-lower.dnnir", "-o", "dumps/05-lower.dnnir"], "dumps/05-lower.dnnir", "dumps/05-lower.dnnir"),
         ([*RUN, "--outputs", "one.npz"], "one.npz", "one.npz"),
         ([*RUN, "--json", "link.npz"], "link.npz", "one.npz"),
         (["run", "p.dnnx", "--inputs", "link.npz", "--trace", "one.npz"], "one.npz", "link.npz"),
@@ -118,14 +121,14 @@ def test_a_dump_is_not_overwritten_by_those_that_follow_it(
     """A text may have the name of a later pass."""
     shutil.copytree(work / "dumps", tmp_path / "dumps")
     monkeypatch.chdir(tmp_path / "dumps")
-    shutil.copy("04-lower.dnnir", "05-schedule.dnnir")
+    shutil.copy("05-lower.dnnir", "06-schedule.dnnir")
     before = contents(tmp_path)
     for command in (["opt", "--passes", "schedule"], ["cost"], ["compile", "-o", "p.dnnx"]):
         capsys.readouterr()
-        assert main([command[0], "05-schedule.dnnir", *command[1:], "--dump-ir", "../dumps"]) == 2
-        assert "05-schedule.dnnir: error: this would overwrite what the" in capsys.readouterr().err
+        assert main([command[0], "06-schedule.dnnir", *command[1:], "--dump-ir", "../dumps"]) == 2
+        assert "06-schedule.dnnir: error: this would overwrite what the" in capsys.readouterr().err
         assert contents(tmp_path) == before
-    assert main(["cost", "04-lower.dnnir", "--dump-ir", "."]) == 0
+    assert main(["cost", "05-lower.dnnir", "--dump-ir", "."]) == 0
 
 
 def test_what_a_command_does_not_read_is_replaced(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:

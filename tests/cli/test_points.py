@@ -12,7 +12,7 @@ import pytest
 from dnnc.backends.cost.price import leakage_pj
 from dnnc.cli import request
 from dnnc.cli.main import main
-from dnnc.cli.stats import with_points
+from dnnc.driver.stats import with_points
 from dnnc.frontend.arch_yaml import load_arch
 from dnnc.ir.arch import LeakageRow
 from support.commands import DIGITS

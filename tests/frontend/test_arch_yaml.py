@@ -7,8 +7,10 @@ import re
 import pytest
 from dnnc.frontend.arch_text import BUNDLED
 from dnnc.frontend.arch_yaml import _figures, bundled, load_arch, parse_arch
+from dnnc.frontend.components_memory import local_memory
 from dnnc.frontend.yaml_reader import Faults, MapNode, read_yaml
-from dnnc.ir.arch import AreaRow
+from dnnc.ir.arch import AreaRow, BlockUnit
+from dnnc.ir.blocks import CRITERIA
 from dnnc.ir.diagnostics import CompileError
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,8 +23,9 @@ def faults_of(text: str) -> list[str]:
     return [f"{each.span.line}:{each.span.column} {each.message}" for each in caught.value.diagnostics]
 
 
-def test_issue_names_five_machines_and_an_odd_one() -> None:
-    assert bundled() == ("bf16_32", "edge8", "f32_8", "gemmini16", "gemmini32", "odd12x14", "tpu256")
+def test_issue_names_five_machines_and_more_of_ours() -> None:
+    ours = ("mixed16", "odd12x14", "sparse_blox16", "sparse_blox8")
+    assert bundled() == ("bf16_32", "converter48", "edge8", "f32_8", "gemmini16", "gemmini32", *ours, "tpu256")
     assert {name: load_arch(name).kind for name in bundled()} == dict.fromkeys(bundled(), "executable")
 
 
@@ -52,9 +55,60 @@ def test_every_action_is_priced_with_a_source(name: str) -> None:
     actions = {(row.component, row.action) for row in arch.energy}
     local = {(memory.name, action) for memory in arch.local for action in ("read_word", "write_word")}
     fixed = {("array", "mac"), ("vector", "op"), ("post", "element"), ("host", "byte"), ("control", "instruction")}
+    if arch.block_unit is not None:
+        unit, cache = ("element", "block"), ("read_entry", "write_entry")
+        fixed |= {("block_unit", action) for action in unit} | {("block_cache", action) for action in cache}
+    if arch.converter is not None:
+        fixed |= {("converter", "element")}
     assert actions == local | fixed | {("dram", "read_bit"), ("dram", "write_bit")}
     assert all(row.energy_pj > 0 and row.source for row in arch.energy)
-    assert {row.component for row in arch.area} == {"array", "vector", "post", "control"} | {m.name for m in arch.local}
+    assert {row.component for row in arch.area} == {component for component, _ in fixed - {("host", "byte")} | local}
+
+
+def test_sparse_blox16_is_gemmini16_with_the_unit() -> None:
+    arch, base = load_arch("sparse_blox16"), load_arch("gemmini16")
+    assert arch.block_unit == BlockUnit(16, CRITERIA, 512, 16, 2)
+    assert base.block_unit is None
+    units = [(each.array, each.memories, each.dma, each.queues, each.vector, each.post) for each in (arch, base)]
+    assert units[0] == units[1]
+    assert set(base.energy) < set(arch.energy)
+
+
+def test_the_price_of_the_block_unit() -> None:
+    """A lane has adders of 9 and 25 bits and a comparator of 9; a block takes a comparator and a register of 40 bits;
+    an entry of the cache is a word of a memory of its size."""
+    arch = load_arch("sparse_blox16")
+    prices = {(row.component, row.action): row.energy_pj for row in arch.energy}
+    areas = {row.component: row.area_um2 for row in arch.area}
+    lane = (9 + 25) * 179 / 32 + 9 * 70 / 32
+    assert prices["block_unit", "element"] == pytest.approx((9 + 25) * 0.003125 + 9 * 0.029015 / 32, rel=1e-5)
+    assert prices["block_unit", "block"] == pytest.approx(40 * (0.029015 / 32 + 0.009), rel=1e-5)
+    assert areas["block_unit"] == pytest.approx(16 * lane + 40 * 70 / 32 + 2 * 40 * 5.98, rel=1e-5)
+    cache = local_memory(512 * 16, 16)
+    assert prices["block_cache", "read_entry"] == pytest.approx(cache.read_pj, rel=1e-5)
+    assert prices["block_cache", "write_entry"] == pytest.approx(cache.write_pj, rel=1e-5)
+    assert areas["block_cache"] == pytest.approx(cache.area_um2, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ("{lanes: 4, entries: 8}", "'block_unit' lacks the key 'entry_bits'"),
+        ("{lanes: 4, entries: 8, entry_bits: 16, criteria: [sun]}", "'block_unit.criteria' does not know 'sun'"),
+        ("{lanes: 4, entries: 0, entry_bits: 16}", "'block_unit.entries' is '0'; it must lie between 1 and 16777216"),
+        ("{lanes: 4, entries: 8, entry_bits: 16, tables: 9}", "8 entries are no 9 tables"),
+        ("7", "'block_unit' must hold keys, found '7'"),
+    ],
+)
+def test_wrong_block_units(section: str, message: str) -> None:
+    (fault,) = faults_of(SMALL + f"block_unit: {section}\n")
+    assert message in fault
+
+
+def test_a_block_unit_of_an_array_of_floats() -> None:
+    text = SMALL + "block_unit: {lanes: 4, entries: 8, entry_bits: 16}\n"
+    floats = text.replace("[i8]", "[f32]").replace("accumulator: i32", "accumulator: f32")
+    assert any("the array takes floats alone" in each for each in faults_of(floats))
 
 
 def test_gemmini_is_the_published_default() -> None:

@@ -7,14 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dnnc.cli import decisions
 from dnnc.frontend import calibrate as calibrate_module
-from dnnc.frontend.calibrate import METHODS, calibrate, synthetic_data
-from dnnc.frontend.histogram import BINS, Histogram, square_error
+from dnnc.frontend.calibrate import calibrate, synthetic_data
 from dnnc.frontend.importer import ImportOptions, import_model
-from dnnc.frontend.ranges import with_ranges
 from dnnc.ir.diagnostics import CompileError
+from dnnc.ir.histogram import BINS, PARTS, Histogram, square_error
+from dnnc.ir.precision import METHODS
 from dnnc.ir.types import constant_array
+from dnnc.passes.codes import activation_parameters, codes_of, dequantised
+from dnnc.passes.ranges import with_ranges
+from dnnc.passes.widths import integer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
@@ -66,10 +68,6 @@ def test_means_of_the_values_that_are_asked_for(tmp_path: Path, batch: Any) -> N
     np.testing.assert_allclose(
         means["m"], (x @ constant_array(module.tensor("w"), module.blobs)).mean(axis=0), rtol=1e-4
     )
-
-
-def test_the_command_line_knows_every_method() -> None:
-    assert tuple(METHODS) == decisions.METHODS
 
 
 def test_methods_cut_outliers(tmp_path: Path) -> None:
@@ -213,6 +211,22 @@ def test_data_that_are_not_finite_are_refused(tmp_path: Path, places: list[Any],
     assert fault.message == f"calibration data for 'x' is NaN or infinite in {said}"
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_what_a_child_sees_is_what_is_seen_here(method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Histograms, means, and values that are divided."""
+    path, x = network(tmp_path / "m.onnx"), RNG.standard_normal((9, 4)).astype(np.float32)
+    divided = {"r": np.array([2.0, 0.5, 4.0], np.float32)}
+    here = calibrate(path, {"x": x}, method, averaged=["r"], divided=divided)
+    monkeypatch.setattr(calibrate_module, "_bounded", lambda network: False)
+    child = calibrate(path, {"x": x}, method, averaged=["r"], divided=divided)
+    for bits, symmetric in ((3, True), (8, False), (12, False)):
+        for name in "xmry":
+            assert child.range_for(name, bits, symmetric) == here.range_for(name, bits, symmetric)
+    np.testing.assert_array_equal(child.means["r"], here.means["r"])
+    plain = calibrate(path, {"x": x}, method, averaged=["r"])
+    np.testing.assert_allclose(here.means["r"], plain.means["r"] / divided["r"], rtol=1e-5)
+
+
 @pytest.mark.parametrize("flow", [False, True], ids=["here", "in a child"])
 def test_a_value_without_a_finite_one_is_named(tmp_path: Path, flow: bool) -> None:
     """Where some are finite, the others are left out of its range and counted; its mean is left out, too."""
@@ -282,6 +296,49 @@ def test_the_square_error_is_that_of_codes() -> None:
     codes = [min(max(round(value / scale) + zero_point, 0), 255) for value in values]
     expected = sum(((code - zero_point) * scale - value) ** 2 for code, value in zip(codes, values, strict=True))
     assert square_error(values, np.ones(200, np.int64), -1.5, 2.5) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 6, 12])
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_the_square_error_of_few_bits_is_that_of_their_codes(bits: int, symmetric: bool) -> None:
+    """Against quantisation value by value, by passes/codes.py."""
+    values = RNG.uniform(-2, 2, 300)
+    kind = integer(bits, True)
+    low, high = (-1.7, 1.7) if symmetric else (-1.2, 1.9)
+    parameters = activation_parameters(low, high, kind, symmetric)
+    codes = codes_of(values.astype(np.float32), parameters, kind)
+    if symmetric:
+        codes = np.maximum(codes, -kind.maximum)
+    expected = float(((dequantised(codes, parameters) - values) ** 2).sum())
+    found = square_error(values, np.ones(300, np.int64), low, high, bits, symmetric)
+    assert found == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("bits", [2, 4, 7])
+def test_the_mean_square_range_of_few_bits(bits: int) -> None:
+    """No one-sided or symmetric range that is tried is better; fewer bits cut more off."""
+    normal = RNG.standard_normal(4000)
+    one_sided, centres, counts = binned(np.abs(normal).astype(np.float32))
+    parts = np.arange(5, PARTS + 1) / PARTS
+    errors = [square_error(centres, counts, 0.0, one_sided.maximum * part, bits) for part in parts]
+    best = one_sided.maximum * parts[int(np.argmin(errors))]
+    assert one_sided.mean_square(bits) == (0.0, pytest.approx(best))
+    seen, centres, counts = binned(normal.astype(np.float32))
+    low, high = seen.mean_square(bits, symmetric=True)
+    assert low == -high
+    reach = max(-seen.minimum, seen.maximum)
+    ends = [(-reach * part, reach * part) for part in parts]
+    least = min(square_error(centres, counts, *each, bits, True) for each in ends)
+    assert square_error(centres, counts, low, high, bits, True) == pytest.approx(least)
+    assert high < seen.mean_square(bits + 2, symmetric=True)[1]
+
+
+def test_entropy_at_other_widths() -> None:
+    seen = Histogram()
+    seen.add(np.abs(RNG.standard_normal(100_000)), bins=True)
+    reach = [seen.entropy(bits)[1] for bits in (4, 6, 8)]
+    assert reach == sorted(reach)
+    assert seen.entropy(12) == seen.extremes()  # more levels than bins
 
 
 def test_a_constant_keeps_its_range() -> None:

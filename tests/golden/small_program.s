@@ -1,4 +1,4 @@
-.dnnc 1
+.dnnc 2
 .model "two layers"
 .batch 1
 .tolerance "exact"
@@ -29,10 +29,10 @@
 .call "labels" ("pool.y") -> ("text") sha256:a23805b12d914e9d0dbcae6b7f814a8f1be168e043d8dcefc5e4eb2364663d6c  # host region 0
 
 .region "conv" "mac" accelerator dataflow ws im2col implicit  # instructions 0..57
-  configure.load s0 role input element_bytes 1 fill 0x3 main_stride (180, 30, 6, 1) local_stride (112, 28, 4, 1)
-  configure.load s1 role weight element_bytes 1 main_stride (144, 48, 8, 1) local_stride (48, 16, 4, 1)
-  configure.load s2 role bias element_bytes 4 main_stride (4) local_stride (1)
-  configure.load s3 role aux element_bytes 4 main_stride (4) local_stride (1)
+  configure.load s0 role input element_bits 8 fill 0x3 main_stride (180, 30, 6, 1) local_stride (112, 28, 4, 1)
+  configure.load s1 role weight element_bits 8 main_stride (144, 48, 8, 1) local_stride (48, 16, 4, 1)
+  configure.load s2 role bias element_bits 32 main_stride (1) local_stride (1)
+  configure.load s3 role aux element_bits 32 main_stride (1) local_stride (1)
   configure.a role input type i8 zero_point 3 stride (0, 0, 28, 4, 28, 4, 1)
   configure.b role weight type i8 stride (0, 1, 0, 0, 48, 16, 4)
   configure.c type i32 dataflow ws body mac form subtract row_counter 6 col_counter 1 counter_class (point, column, point, point, reduce, reduce, reduce) stride (0, 1, 20, 4)
@@ -89,7 +89,7 @@
   fence
 
 .region "pool" "max" accelerator im2col none  # instructions 58..69
-  configure.load s0 role input element_bytes 1 fill 0x80 main_stride (320, 40, 5, 1) local_stride (360, 72, 8, 1)
+  configure.load s0 role input element_bits 8 fill 0x80 main_stride (320, 40, 5, 1) local_stride (360, 72, 8, 1)
   configure.a role input type i8 stride (144, 16, 1, 72, 8)
   configure.c type i32 dataflow vector body max col_counter 2 counter_class (point, point, point, reduce, reduce) stride (32, 8, 1)
   configure.store type i8 accumulator i32 post_steps 1 main_stride (80, 20, 5, 1) local_stride (64, 32, 8, 1)

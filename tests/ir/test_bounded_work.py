@@ -239,7 +239,7 @@ def test_easy_questions_cost_little() -> None:
 
 # ---------------------------------------------------------------------------------------------- assembly
 
-ASSEMBLY = '.dnnc 1\n.model "m"\n.batch 1\n.tolerance "exact"\n.main 128\n.arch\n|x\n'
+ASSEMBLY = '.dnnc 2\n.model "m"\n.batch 1\n.tolerance "exact"\n.main 128\n.arch\n|x\n'
 
 
 def placed_tensors(count: int) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dnnc.ir.affine import Affine
+from dnnc.ir.blocks import CRITERIA, BlockTest
 from dnnc.ir.graph import OPERATORS, HostRegion, Node, Stage, ValueType
 from dnnc.ir.module import Header, Module
 from dnnc.ir.nest import (
@@ -23,6 +24,7 @@ from dnnc.ir.nest import (
     Nest,
     Post,
     PostOp,
+    Prune,
     Role,
     Schedule,
     Stripe,
@@ -75,7 +77,7 @@ def test_nests_of_the_page_are_legal_on_a_gemmini(text: str) -> None:
 def test_the_page_names_every_rule() -> None:
     """The table of rules is complete: every public generator of the rule files is in it."""
     page = (ROOT / "specs/ir.md").read_text(encoding="utf-8")
-    for name in ("graph_rules", "nest_rules", "cover_rules", "schedule_rules"):
+    for name in ("graph_rules", "nest_rules", "block_rules", "cover_rules", "schedule_rules"):
         source = (ROOT / f"ir/{name}.py").read_text(encoding="utf-8")
         for rule in re.findall(r"^def ([a-z]\w+)\([^)]*\) -> Iterator\[Diagnostic\]", source, re.M):
             assert rule in page or rule.endswith("_faults")
@@ -248,6 +250,9 @@ SCHEDULES = st.builds(
     st.booleans(),
     st.one_of(st.none(), st.builds(Target, NAMES, st.lists(SMALL, max_size=3).map(tuple), MARGINS, ADDRESSES)),
 )
+BLOCK_TESTS = st.builds(
+    BlockTest, st.sampled_from(CRITERIA), st.integers(0, 1 << 40), st.integers(0, 99), st.integers(0, 99)
+)
 NESTS = st.builds(
     Nest,
     NAMES,
@@ -272,6 +277,7 @@ NESTS = st.builds(
     NAMES,
     NAMES,
     st.one_of(st.none(), st.builds(Stripe, NAMES, SMALL, SMALL)),
+    st.one_of(st.none(), st.builds(Prune, BLOCK_TESTS, st.integers(0, 999), st.integers(0, 999), SMALL)),
 )
 PROGRAMS = st.builds(
     Program,

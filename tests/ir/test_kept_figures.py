@@ -102,7 +102,7 @@ def test_what_is_no_value_is_nothing(found: Any) -> None:
 
 def test_counts_of_layers() -> None:
     counts = LayerCounts(
-        "a", "mac", "host", "ws", None, 10**30, traffic={"dram": {"input": Transfer(1, 2)}, "spad": {}}
+        "a", "mac", "host", "ws", None, 10**30, traffic={"dram": {"input": Transfer.of_bytes(1, 2)}, "spad": {}}
     )
     assert of_json(LayerCounts, as_json(counts)) == counts
 

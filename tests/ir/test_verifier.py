@@ -105,6 +105,7 @@ def with_tensor(name: str, **changes: Any) -> Module:
         (with_tensor("x", type=T.I8, quantization=Quantization((1.0,), (200,))), "a zero point is 200"),
         (with_tensor("w", constant=BlobRef("0" * 64)), "the value of constant %w is missing"),
         (with_tensor("w", shape=(4, 3, 3, 2)), "the value of constant %w has 432 B"),
+        (with_tensor("w", type=T.I4, shape=(4, 3, 3, 12)), "constant %w has values from"),
         (replace(SOUND, operations=SOUND.operations[::-1]), "reads %y before 'y_conv' writes it"),
         (replace(SOUND, operations=SOUND.operations[1:]), "reads %y, which nothing writes"),
         (replace(SOUND, operations=SOUND.operations[:1]), "nothing writes %z, an output"),
@@ -190,7 +191,7 @@ WINDOW: dict[str, Attribute] = {"strides": (1, 1), "dilations": (1, 1), "pads": 
         ("clip", [(2,)], (2,), {"minimum": 0.0, "maximum": 6.0}),
         ("reshape", [(2, 3)], (3, 2, 1), {}),
         ("transpose", [(2, 3, 4)], (4, 2, 3), {"permutation": (2, 0, 1)}),
-        ("im2col", [(1, 4, 5, 5)], (1, 2, 9, 18), WINDOW | {"kernel": (3, 3), "group": 2}),
+        ("im2col", [(1, 4, 5, 5)], (1, 36, 3, 3), WINDOW | {"kernel": (3, 3)}),
     ],
 )
 def test_shapes_of_operators(
@@ -200,6 +201,44 @@ def test_shapes_of_operators(
     wrong = (*result, 7)
     message = "do not make the shape" if op == "reshape" else f"the result has shape {list(wrong)}"
     assert_fault(one_node(op, shapes, wrong, **attributes), message)
+
+
+PRUNE: dict[str, Attribute] = {"criterion": "sum", "threshold": 512, "rows": 4, "cols": 4}
+
+
+def prune(
+    attributes: dict[str, Attribute], shape: tuple[int, ...] = (2, 6, 9), type: T = T.I8, order: str = "xy"
+) -> Module:
+    """A prune of a stored tensor; `order` names the tensors that have a storage order."""
+    g = Graph()
+    g.input("x", shape, type, None if type.is_float else Quantization((0.5,), (3,)))
+    g.tensor("y", shape, type, g.tensors["x"].quantization)
+    for name in ("x", "y"):
+        g.tensors[name] = replace(g.tensors[name], order=tuple(range(len(shape))) if name in order else None)
+    g.node("prune", ["x"], "y", **(PRUNE | attributes))
+    return g.module(["y"])
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (prune({"criterion": "sums"}), "there is no criterion 'sums'"),
+        (prune({"threshold": -1}), "the threshold is -1"),
+        (prune({"threshold": 1 << 40}), "the threshold is 1099511627776"),
+        (prune({"rows": 0}), "blocks have 0 x 4 elements"),
+        (prune({"rows": 1 << 10, "cols": 1 << 10}), "blocks have 1024 x 1024 elements"),
+        (prune({}, (7,)), "at least two axes"),
+        (prune({}, type=T.F32), "blocks of f32"),
+        (prune({}, type=T.I32), "blocks of i32"),
+        (prune({}, type=T.F32), "has no scale, or several"),
+        (prune({}, order=""), "the storage orders do not agree"),
+        (prune({}, order="x"), "the storage orders do not agree"),
+    ],
+)
+def test_prunes_that_are_none(module: Module, message: str) -> None:
+    assert verify(prune({})) == []
+    found = verify(module)
+    assert any(message in f"{each.message} {each.help}" for each in found), found
 
 
 MATMUL: dict[str, Attribute] = {"transpose_a": False, "transpose_b": False}

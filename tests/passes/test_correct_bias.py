@@ -8,15 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 from dnnc.frontend.arch_yaml import load_arch
-from dnnc.frontend.ranges import with_ranges
 from dnnc.ir.arch import Arch
 from dnnc.ir.graph import Node
 from dnnc.ir.module import Module
 from dnnc.ir.types import constant_array
 from dnnc.passes.canonicalise import canonicalise
+from dnnc.passes.codes import dequantised
 from dnnc.passes.correct_bias import product_inputs, with_corrected_biases
 from dnnc.passes.partition import acceptance
-from dnnc.passes.quantise import dequantised, quantise, rounded_weights
+from dnnc.passes.quantise import quantise
+from dnnc.passes.ranges import with_ranges
+from dnnc.passes.weights import rounded_weights
 from dnnc.runtime.graph_interpreter import run_graph
 from support.graphs import Graph
 

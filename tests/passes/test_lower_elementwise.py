@@ -221,7 +221,16 @@ def test_each_quantise_point_of_a_chain_is_a_step() -> None:
 
 def test_im2col_is_a_copy() -> None:
     graph = Graph()
+    graph.input("x", (2, 2, 5, 6), T.I8, q(0.1, 7))
+    graph.tensor("y", (2, 6 * 2, 3, 6), T.I8, q(0.1, 7))
+    graph.node("im2col", ["x"], "y", kernel=(3, 2), strides=(2, 1), dilations=(1, 1), pads=(1, 0, 1, 1))
+    (copy,) = nests_of(same_meaning(graph, ["y"], CODES))
+    assert [dim.name for dim in copy.domain] == ["n", "p", "q", "r", "k"], "tap and channel are one dimension"
+
+
+def test_im2col_with_a_dilation() -> None:
+    graph = Graph()
     graph.input("x", (1, 2, 5, 6), T.I8, q(0.1, 7))
-    graph.tensor("y", (1, 1, 3 * 6, 6 * 2), T.I8, q(0.1, 7))
-    graph.node("im2col", ["x"], "y", kernel=(3, 2), strides=(2, 1), dilations=(1, 1), pads=(1, 0, 1, 1), group=1)
+    graph.tensor("y", (1, 6 * 2, 3, 4), T.I8, q(0.1, 7))
+    graph.node("im2col", ["x"], "y", kernel=(3, 2), strides=(2, 1), dilations=(1, 2), pads=(1, 0, 1, 0))
     same_meaning(graph, ["y"], CODES)

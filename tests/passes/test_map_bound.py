@@ -20,7 +20,7 @@ from dnnc.passes.map_goal import goal_of
 from dnnc.passes.map_objective import objective_floor
 from dnnc.passes.map_problem import DATAFLOWS, LARGEST_EXTENT, problem_of
 from dnnc.passes.map_tables import FEWEST, HI, LEFT, LO, MOST, make_tables
-from dnnc.passes.map_transfers import TOO_LARGE, tile_bytes
+from dnnc.passes.map_transfers import TOO_LARGE, tile_bits
 from dnnc.passes.objective import parse_objective
 from dnnc.passes.schedule import make_schedule
 from hypothesis import given, settings
@@ -34,7 +34,7 @@ LATENCY = parse_objective("latency")
 GOAL, FASTEST = goal_of(parse_objective("edp")), goal_of(LATENCY)
 # As Python: compiled for calls from compiled code only.
 python_bound: Any = bound
-python_tile_bytes: Any = tile_bytes
+python_tile_bits: Any = tile_bits
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -43,7 +43,7 @@ def entries() -> None:
     from dnnc.ir.compiled import compiled_entry
 
     globals()["python_bound"] = compiled_entry(python_bound.py_func)
-    globals()["python_tile_bytes"] = compiled_entry(python_tile_bytes.py_func)
+    globals()["python_tile_bits"] = compiled_entry(python_tile_bits.py_func)
 
 
 @st.composite
@@ -129,11 +129,11 @@ def test_tiles_are_those_of_the_schedule(case: tuple[Arch, Nest], rng: random.Ra
         mapped = replace(nest, schedule=make_schedule(nest, arch, DATAFLOWS[dataflow], tiles, {}))
         for number, access in enumerate((*nest.reads, nest.write)):
             word_bytes = arch.holder(access.role.value).word_bytes
-            wanted = local_layout(mapped, access.operand, word_bytes).tile_bytes
-            found = python_tile_bytes(problem, tables, scratch, tables.roots[:-1], number, dataflow)
+            wanted = 8 * local_layout(mapped, access.operand, word_bytes).tile_bytes
+            found = python_tile_bits(problem, tables, scratch, tables.roots[:-1], number, dataflow)
             assert found == wanted
             problem.machine[LARGEST_EXTENT] = 0
-            found = python_tile_bytes(problem, tables, scratch, tables.roots[:-1], number, dataflow)
+            found = python_tile_bits(problem, tables, scratch, tables.roots[:-1], number, dataflow)
             assert found == (TOO_LARGE if access.index else wanted)
             problem.machine[LARGEST_EXTENT] = EXTENT_LIMIT
 

@@ -51,6 +51,13 @@ def unary(op: str, x: ValueType, y: ValueType, shape: tuple[int, ...] = (3, 7), 
     return graph
 
 
+def windows() -> Graph:
+    """Windows of a batch, whose taps are no neighbours in memory."""
+    graph = unary("im2col", CODE, CODE, (2, 2, 5, 5), kernel=(2, 2), strides=(1, 1), dilations=(2, 2), pads=(0,) * 4)
+    graph.tensor("y", (2, 8, 3, 3), CODE.type, CODE.quantization)
+    return graph
+
+
 def binary(op: str, a: ValueType, b: ValueType, y: ValueType, *, constant: bool = False, rank: int = 2) -> Graph:
     graph = Graph()
     shape = (2,) * rank
@@ -263,7 +270,7 @@ REFUSALS: Mapping[str, tuple[Graph, Arch, str, str]] = {
         "post unit has no bias",
     ),
     "im2col of a batch": (
-        unary("im2col", CODE, CODE, (2, 2, 3, 3), kernel=(2, 2), group=1),
+        windows(),
         CODES,
         "keep",
         "its copy has",

@@ -14,7 +14,6 @@ from dnnc.backends.accel.emit import emit
 from dnnc.frontend.arch_yaml import bundled, load_arch, parse_arch
 from dnnc.frontend.importer import import_model
 from dnnc.frontend.quantised import is_quantised
-from dnnc.frontend.ranges import with_ranges
 from dnnc.ir.arch import Arch
 from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.program import BODY_CODES, POST_CODES, Program
@@ -22,6 +21,7 @@ from dnnc.ir.types import Blobs, ElementType
 from dnnc.passes.correct_bias import product_inputs, with_corrected_biases
 from dnnc.passes.partition import acceptance
 from dnnc.passes.pipeline import Options, run_passes
+from dnnc.passes.ranges import with_ranges
 from dnnc.runtime.machine import RunOptions, run_program
 from onnx import helper
 from support import mixed_models

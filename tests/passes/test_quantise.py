@@ -10,7 +10,9 @@ from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.graph import Node
 from dnnc.ir.module import Module
 from dnnc.ir.types import ElementType as T
-from dnnc.passes.quantise import activation_parameters, bf16_pattern, quantise, weight_parameters
+from dnnc.passes.codes import activation_parameters, bf16_pattern
+from dnnc.passes.quantise import quantise
+from dnnc.passes.weights import weight_parameters
 from dnnc.runtime.graph_interpreter import run_graph
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -92,7 +92,7 @@ def test_a_store_of_wide_elements_is_aligned() -> None:
     configured = first(Opcode.CONFIGURE_STORE)
     store = first(Opcode.STORE)
     program = changed(changed(PROGRAM, configured, type=wide), store, main=field(store, "main") // 4 * 4 + 2)
-    with pytest.raises(RunError, match="is no multiple of the element's 4 bytes"):
+    with pytest.raises(RunError, match="is no multiple of the element's 32 bits"):
         run_program(program, ARCH, INPUTS)
 
 

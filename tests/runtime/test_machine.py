@@ -158,7 +158,7 @@ def test_wrong_inputs_are_all_named() -> None:
 
 LOAD_BYTES: Line = (
     Opcode.CONFIGURE_LOAD,
-    {"stream": 0, "role": 0, "element_bytes": 1, "main_stride": strides(1), "local_stride": strides(1)},
+    {"stream": 0, "role": 0, "element_bits": 8, "main_stride": strides(1), "local_stride": strides(1)},
 )
 
 
@@ -173,7 +173,7 @@ def store_lines(source: T, target: T, posts: Sequence[dict[str, Any]] = ()) -> l
                 "type": TYPE_CODES.index(target),
                 "accumulator": TYPE_CODES.index(source),
                 "post_steps": len(posts),
-                "main_stride": strides(target.bytes),
+                "main_stride": strides(1),
                 "local_stride": strides(1),
             },
         )
@@ -194,7 +194,7 @@ def through_store(
     values: NDArray[np.generic], source: T, target: T, posts: Sequence[dict[str, Any]] = (), aux: Any = None
 ) -> NDArray[Any]:
     """Load `values` as accumulators (and `aux` behind them) and store them through a post chain."""
-    count, size = len(values), source.bytes
+    count, size = len(values), source.container_bytes
     lines = [
         (Opcode.CONFIGURE_LOAD, {**LOAD_BYTES[1]}),
         *store_lines(source, target, posts),
@@ -423,7 +423,7 @@ def test_other_wrong_commands() -> None:
     fails([(Opcode.VECTOR, vector)], "configured")
     lines = vector_lines("copy", T.I8, T.I32)
     fails([*lines, (Opcode.VECTOR, {**vector, "extent": [65535] * 10})], "more than 2\\^44 points")
-    fails([*lines, (Opcode.VECTOR, {**vector, "c": 65538})], "multiple of the element's 4 bytes")
+    fails([*lines, (Opcode.VECTOR, {**vector, "c": 65538})], "multiple of the element's 32 bits")
     fails([*lines, (Opcode.VECTOR, {**vector, "a": 65535})], "not inside one local memory")
     shared = (Opcode.CONFIGURE_C, {**lines[2][1], "stride": counters(fill=0)})
     fails([*lines[:2], shared, (Opcode.VECTOR, vector)], "same output element")

@@ -42,14 +42,14 @@ def test_one_product_by_hand() -> None:
     assert counts.actions == {"array.mac": 378, "post.element": 42}
     assert counts.traffic == {
         "dram": {
-            "input": Transfer(63, 0),
-            "weight": Transfer(54, 0),
-            "output": Transfer(0, 168),
-            "instruction": Transfer(64 * 11, 0),
+            "input": Transfer.of_bytes(63, 0),
+            "weight": Transfer.of_bytes(54, 0),
+            "output": Transfer.of_bytes(0, 168),
+            "instruction": Transfer.of_bytes(64 * 11, 0),
         },
-        "spad": {"input": Transfer(2 * 63, 63), "weight": Transfer(54, 54)},
+        "spad": {"input": Transfer.of_bytes(2 * 63, 63), "weight": Transfer.of_bytes(54, 54)},
         # three blocks of rows: written three times, read back twice, then by the store
-        "acc": {"partial": Transfer(2 * 168, 3 * 168), "output": Transfer(168, 0)},
+        "acc": {"partial": Transfer.of_bytes(2 * 168, 3 * 168), "output": Transfer.of_bytes(168, 0)},
     }
     assert (counts.dataflow, counts.im2col, counts.where) == ("ws", None, "accelerator")
 
@@ -64,7 +64,7 @@ def test_padding_is_no_mac() -> None:
 def test_a_stride_beyond_the_kernel_moves_no_gaps() -> None:
     nest = conv_nest(machine(), n=1, m=2, p=4, q=4, c=3, r=1, s=1, stride=3, pad=0)  # image 10x10
     traffic = count_nest(nest, machine()).traffic
-    assert traffic["dram"]["input"] == Transfer(4 * 4 * 3, 0)
+    assert traffic["dram"]["input"] == Transfer.of_bytes(4 * 4 * 3, 0)
     assert traffic["spad"]["input"].write_bytes == 4 * 4 * 3
 
 
@@ -78,11 +78,12 @@ def test_a_load_counts_fill_in_local_memory_only() -> None:
 def test_contiguous_axes_merge_into_one_run() -> None:
     arch = machine(bus_bytes=8, latency_cycles=0)
     whole_image = ((2, 5, 3), (15, 3, 1))
-    assert bus_cycles(*whole_image, 1, arch) == 4  # one run of 30 bytes
-    assert bus_cycles((2, 4, 3), (15, 3, 1), 1, arch) == 2 * 2  # two runs of 12 bytes
-    assert bus_cycles((2, 1, 3), (15, 3, 1), 1, arch) == 2 * 1  # an axis of one position never ends a run
-    assert bus_cycles((1, 1, 3), (15, 3, 1), 1, arch) == 1
-    assert bus_cycles((2, 0, 3), (15, 3, 1), 1, arch) == 0
+    assert bus_cycles(*whole_image, 8, arch) == 4  # one run of 30 bytes
+    assert bus_cycles((2, 4, 3), (15, 3, 1), 8, arch) == 2 * 2  # two runs of 12 bytes
+    assert bus_cycles((2, 1, 3), (15, 3, 1), 8, arch) == 2 * 1  # an axis of one position never ends a run
+    assert bus_cycles((1, 1, 3), (15, 3, 1), 8, arch) == 1
+    assert bus_cycles((2, 0, 3), (15, 3, 1), 8, arch) == 0
+    assert bus_cycles(*whole_image, 3, arch) == 2  # 90 bits of 64 a beat
     assert bus_cycles((), (), 4, arch) == 1
 
 
@@ -91,7 +92,7 @@ def test_an_empty_domain_is_a_fence() -> None:
     counts = count_nest(matmul_nest(arch, p=0), arch)
     assert counts.instructions == {"fence": 1}
     assert (counts.cycles, counts.macs, counts.actions) == (1, 0, {})
-    assert counts.traffic == {"dram": {"instruction": Transfer(64, 0)}}
+    assert counts.traffic == {"dram": {"instruction": Transfer.of_bytes(64, 0)}}
 
 
 def test_a_tile_that_does_not_change_is_not_loaded_again() -> None:
@@ -99,8 +100,8 @@ def test_a_tile_that_does_not_change_is_not_loaded_again() -> None:
     nest = matmul_nest(arch, p=8, k=9, m=6, tiles=[("m", 2), ("p", 4)])
     counts = count_nest(nest, arch)  # m outside p: b stays for both tiles of p, a comes again for each of m
     assert counts.instructions["load"] == 3 + 6
-    assert counts.traffic["dram"]["weight"] == Transfer(54, 0)
-    assert counts.traffic["dram"]["input"] == Transfer(3 * 72, 0)
+    assert counts.traffic["dram"]["weight"] == Transfer.of_bytes(54, 0)
+    assert counts.traffic["dram"]["input"] == Transfer.of_bytes(3 * 72, 0)
     assert counts.instructions["store"] == 6
 
 
@@ -108,8 +109,8 @@ def test_reduction_tiles_accumulate() -> None:
     arch = machine(4, 4)
     once = count_nest(matmul_nest(arch, p=4, k=8, m=4, dataflow="os"), arch)
     twice = count_nest(matmul_nest(arch, p=4, k=8, m=4, dataflow="os", tiles=[("k", 4)]), arch)
-    assert once.traffic["acc"]["partial"] == Transfer(0, 64)
-    assert twice.traffic["acc"]["partial"] == Transfer(64, 128)
+    assert once.traffic["acc"]["partial"] == Transfer.of_bytes(0, 64)
+    assert twice.traffic["acc"]["partial"] == Transfer.of_bytes(64, 128)
     assert twice.instructions["store"] == once.instructions["store"] == 1
 
 
@@ -144,7 +145,7 @@ def test_vector_commands() -> None:
     assert "configure.b" not in counts.instructions
     assert counts.macs_issued == 0
     assert counts.actions == {"vector.op": 3 * 2 * 5 * 9, "post.element": 30}
-    assert counts.traffic["acc"]["partial"] == Transfer(0, 30 * 4)
+    assert counts.traffic["acc"]["partial"] == Transfer.of_bytes(0, 30 * 4)
     assert counts.traffic["spad"]["input"].read_bytes == 3 * 2 * 5 * 9
     assert counts.dataflow is None
 

@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 from dnnc.ir.affine import Affine
-from dnnc.ir.nest import VALUE, Access, Body, BodyOp, Dim, Nest, Post, PostOp, Role
+from dnnc.ir.block_rules import block_steps
+from dnnc.ir.blocks import CRITERIA, BlockTest
+from dnnc.ir.diagnostics import OurBug
+from dnnc.ir.nest import VALUE, Access, Body, BodyOp, Dim, Nest, Post, PostOp, Prune, Role
 from dnnc.ir.types import ElementType as T
 from dnnc.runtime import arithmetic
 from dnnc.runtime.arithmetic import Window
@@ -16,6 +19,7 @@ from dnnc.runtime.nest_interpreter import run_nest, run_scheduled, tiles
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from support.blocks import pruned_by_hand
 from support.machines import float_machine, machine
 from support.nests import conv_nest, matmul_nest, max_pool_nest
 
@@ -281,3 +285,38 @@ def test_nests_that_write_parts_leave_the_rest() -> None:
     out = np.full(12, 7, np.int8)
     got = run_nest(half, {"a": np.arange(6, dtype=np.int8)}, out)
     assert got.tolist() == [7, 0, 7, 1, 7, 2, 7, 3, 7, 4, 7, 5]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    criterion=st.sampled_from(CRITERIA),
+    block=st.sampled_from([(1, 16), (2, 3), (4, 4), (8, 8), (5, 2)]),
+    threshold=st.sampled_from([0, 256 * 40, 256 * 700]),
+    dataflow=st.sampled_from(["ws", "os", "is"]),
+    data=st.data(),
+)
+def test_blocks_are_pruned_after_the_post_chain(
+    criterion: str, block: tuple[int, int], threshold: int, dataflow: str, data: Any
+) -> None:
+    """Unscheduled and in tiles that hold whole blocks, as the nest without pruning, then pruned by hand."""
+    arch = machine()
+    prune = Prune(BlockTest(criterion, threshold, *block), 6 * 5, 8, -4)
+    steps = block_steps(replace(conv_nest(arch, n=2), prune=prune))
+    tiles_of = []
+    for dim, extent in (("n", 2), ("m", 8), ("p", 6), ("q", 5), ("c", 6)):
+        legal = [size for size in range(1, extent + 1) if size == extent or size % steps.get(dim, 1) == 0]
+        tiles_of.append((dim, data.draw(st.sampled_from(legal))))
+    plain = conv_nest(arch, n=2, tiles=tiles_of, dataflow=dataflow)
+    tensors = random_tensors(plain)
+    stored = run_nest(plain, tensors, output_of(plain)).reshape(2, 30, 8)
+    expected = pruned_by_hand(stored, -4, criterion, threshold, *block)[0]
+    nest = replace(plain, prune=prune)
+    assert np.array_equal(run_nest(nest, tensors, output_of(nest)), expected.reshape(-1))
+    assert np.array_equal(run_scheduled(nest, arch, tensors, output_of(nest)).out, expected.reshape(-1))
+
+
+def test_a_tile_that_cuts_a_block_is_our_own_fault() -> None:
+    nest = conv_nest(machine(), tiles=(("p", 4), ("q", 3)))
+    nest = replace(nest, prune=Prune(BlockTest("sum", 0, 2, 2), 30, 8, -4))
+    with pytest.raises(OurBug, match="a tile holds a part of a block"):
+        run_scheduled(nest, machine(), random_tensors(nest), output_of(nest))

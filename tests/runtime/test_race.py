@@ -84,11 +84,11 @@ def literal_races(program: Program) -> set[int]:
 
 def local_bytes(opcode, f, configured) -> tuple[set[int], set[int]]:
     def size(kind: int) -> int:
-        return TYPE_CODES[kind].bytes
+        return TYPE_CODES[kind].container_bytes
 
     if opcode is Opcode.LOAD:
         stream = configured[Opcode.CONFIGURE_LOAD, f["stream"]]
-        return set(), span_bytes(f["local"], stream["element_bytes"], f["extent"], stream["local_stride"])
+        return set(), span_bytes(f["local"], stream["element_bits"] // 8, f["extent"], stream["local_stride"])
     if opcode is Opcode.STORE:
         store = configured[Opcode.CONFIGURE_STORE, None]
         reads = span_bytes(f["local"], size(store["accumulator"]), f["extent"], store["local_stride"])

@@ -11,7 +11,7 @@ import numpy as np
 from dnnc.backends.cost.nest import cost_nest
 from dnnc.backends.cost.price import energy_pj
 from dnnc.frontend.arch_yaml import load_arch
-from dnnc.ir.arch import Arch, EnergyRow
+from dnnc.ir.arch import Arch, Converter, EnergyRow
 from dnnc.ir.nest import Access, BodyOp, Dataflow, Nest
 from dnnc.ir.nest_layout import local_layout
 from dnnc.ir.schedule_rules import schedule_faults
@@ -23,15 +23,17 @@ from dnnc.passes.mapping import Pin
 from dnnc.passes.objective import Objective, parse_objective
 from dnnc.passes.schedule import make_schedule
 
-from support.machines import machine
-from support.nests import conv_nest, matmul_nest, max_pool_nest
+from support.machines import INTEGERS, machine
+from support.nests import NARROW, conv_nest, converted, matmul_nest, max_pool_nest, narrowed
 
+BF16, F32 = ElementType.BF16, ElementType.F32
 PRICES = tuple(
     EnergyRow(component, action, price, "test")
     for component, action, price in (
         ("array", "mac", 0.5),
         ("vector", "op", 0.75),
         ("post", "element", 1.25),
+        ("converter", "element", 6.0),
         ("control", "instruction", 4.0),
         ("spad", "read_word", 3.0),
         ("spad", "write_word", 5.0),
@@ -177,6 +179,7 @@ def small_case(rng: random.Random) -> tuple[Arch, Nest]:
         queues=(number(1, 6), number(1, 6), number(1, 3)),
         lanes=number(1, 4),
         command_cycles=number(0, 5),
+        types=(*INTEGERS, *NARROW),
     )
     dma = replace(arch.dma, requests_in_flight=number(1, 6), burst_bytes=rng.choice((1, 8, 64)))
     arch = replace(arch, energy=PRICES, dma=dma)
@@ -190,6 +193,17 @@ def small_case(rng: random.Random) -> tuple[Arch, Nest]:
         )
     else:
         nest = max_pool_nest(arch, p=number(1, 3), q=number(1, 2), c=number(1, 3))
+    draw = rng.random()
+    if kind != "pool" and draw < 0.25:
+        unit = Converter(number(1, 4), 2, 16, number(0, 15), number(0, 30))
+        floats = replace(arch.array, inputs=(BF16, F32), weights=(BF16, F32), accumulator=F32)
+        assert arch.vector is not None
+        arch = replace(arch, array=floats, vector=replace(arch.vector, inputs=(BF16, F32)), converter=unit)
+        codes = {access.operand: rng.choice((*NARROW, ElementType.I8)) for access in nest.reads[: number(1, 2)]}
+        nest = replace(nest, reads=tuple(replace(each, type=F32) for each in nest.reads))
+        nest = converted(nest, codes, rng.choice((*NARROW, ElementType.I8)))
+    elif draw < 0.6:
+        nest = narrowed(nest, **{access.operand: rng.choice(NARROW) for access in nest.reads[: 1 + (kind != "pool")]})
     return arch, replace(nest, schedule=None)
 
 

@@ -37,14 +37,14 @@ class Walk:
 
     def at_dispatch(self, mnemonic: str) -> None:
         self.instructions[mnemonic] += 1
-        self.read["dram", "instruction"] += 64
+        self.read["dram", "instruction"] += 8 * 64
         self.dispatch += self.arch.queues.dispatch_cycles
 
     def issue(
         self, mnemonic: str, engine: str, duration: int, tail: int, waits: dict[str, int], resource: str = ""
     ) -> None:
         self.instructions[mnemonic] += 1
-        self.read["dram", "instruction"] += 64
+        self.read["dram", "instruction"] += 8 * 64
         entries = getattr(self.arch.queues, engine)
         starts = self.starts[engine]
         room = starts[-entries] if len(starts) >= entries else 0
@@ -69,7 +69,7 @@ class Walk:
         dma = self.arch.dma
         beats = requests = 0
         if 0 not in inside:
-            beats, requests = runs * ceil(run, dma.bus_bytes), runs * ceil(run, dma.burst_bytes)
+            beats, requests = runs * ceil(run, 8 * dma.bus_bytes), runs * ceil(run, 8 * dma.burst_bytes)
         return max(
             beats,
             ceil(beats * dma.bus_bytes * self.arch.clock_hz, dma.bandwidth_bytes_per_second),
@@ -83,7 +83,7 @@ class Walk:
             for axis, view in zip(access.index, access.shape, strict=True)
         ]
         strides = [
-            prod(access.shape[i + 1 :]) * access.type.bytes * axis_step(axis, self.extents)
+            prod(access.shape[i + 1 :]) * access.type.bits * axis_step(axis, self.extents)
             for i, axis in enumerate(access.index)
         ]
         return boxes, strides
@@ -104,7 +104,7 @@ class Walk:
 
     def words(self, counts: list[int]) -> int:
         """Words of the target that a store writes: runs along its innermost axes that lie without a gap."""
-        target, element = self.nest.schedule.target, self.nest.write.type.bytes
+        target, element = self.nest.schedule.target, self.nest.write.type.bits
         outer = [target.margins[2 * k] + extent + target.margins[2 * k + 1] for k, extent in enumerate(target.shape)]
         pitches = [prod(outer[k + 1 :]) * element for k in range(len(outer))]
         moved, strides, k = [], [], 0
@@ -121,7 +121,7 @@ class Walk:
         while moved and (moved[-1] == 1 or strides[-1] == run):
             run *= moved.pop()
             strides.pop()
-        return prod(moved) * ceil(run, self.arch.memory(target.memory).word_bytes)
+        return prod(moved) * ceil(run, 8 * self.arch.memory(target.memory).word_bytes)
 
     def run(self) -> None:
         nest, arch = self.nest, self.arch
@@ -144,6 +144,7 @@ class Walk:
         self.at_dispatch("configure.store")
         for _ in nest.post:
             self.at_dispatch("configure.post")
+        self.configure_blocks()
 
         loops = main_memory_loops(schedule)
         counts = [ceil(self.extents[loop.dims[0]], loop.size) for loop in loops]
@@ -188,19 +189,19 @@ class Walk:
                 if operand in post and old in last_store:
                     waits["store"] = len(self.ends["store"]) - last_store[old]
             boxes, strides = self.boxes(operand, *geometry(i))
-            inside = [box.inside for box in boxes]
-            duration = arch.queues.command_cycles + self.bus(inside, strides, access.type.bytes)
-            self.issue("load", "load", duration, arch.dma.latency_cycles, waits)
+            moved, skipped, busy = self.transfer(access, boxes, strides)
+            self.issue("load", "load", arch.queues.command_cycles + busy, arch.dma.latency_cycles, waits)
             last_load[i] = len(self.ends["load"]) - 1
-            self.read["dram", access.role.value] += prod(inside) * access.type.bytes
-            self.written[buffer.memory, access.role.value] += prod(box.count for box in boxes) * access.type.bytes
+            self.read["dram", access.role.value] += moved * access.type.bits
+            filled = prod(box.count for box in boxes) - skipped
+            self.written[buffer.memory, access.role.value] += filled * access.type.bits
 
         def fill(access: Access) -> None:
             for elements in filled[access.operand]:
                 self.issue("load", "load", arch.queues.command_cycles, arch.dma.latency_cycles, {})
                 last_load[0] = len(self.ends["load"]) - 1
                 memory = schedule.buffer(access.operand).memory
-                self.written[memory, access.role.value] += elements * access.type.bytes
+                self.written[memory, access.role.value] += elements * access.type.bits
 
         for access in nest.reads:
             if access in loaded:
@@ -224,7 +225,7 @@ class Walk:
             if fresh and versions[y][i] >= schedule.buffer(y).copies:
                 old = last_store[y, versions[y][i] - schedule.buffer(y).copies]
                 waits["store"] = len(self.ends["store"]) - old
-            self.compute(geometry(i)[1], not fresh, waits)
+            self.compute(*geometry(i), not fresh, waits)
             for o in relevant:
                 last_compute[o, versions[o][i]] = len(self.ends["execute"]) - 1
             for o in changing:
@@ -240,7 +241,12 @@ class Walk:
         self.at_dispatch("fence")
         self.dispatch = max([self.dispatch, *(ends[-1] for ends in self.ends.values() if ends)])
 
-    def compute(self, sizes: dict[str, int], accumulate: bool, waits: dict[str, int]) -> None:
+    def transfer(self, access: Access, boxes: list[AxisBox], strides: list[int]) -> tuple[int, int, int]:
+        """Elements of a box that are moved, those that are skipped, and cycles of the bus."""
+        inside = [box.inside for box in boxes]
+        return prod(inside), 0, self.bus(inside, strides, access.type.bits)
+
+    def compute(self, starts: dict[str, int], sizes: dict[str, int], accumulate: bool, waits: dict[str, int]) -> None:
         nest, arch, schedule = self.nest, self.arch, self.nest.schedule
         command = arch.queues.command_cycles
         e = {c: prod(sizes[d.name] for d in nest.domain if counter_class(nest, d.name) is c) for c in CounterClass}
@@ -250,7 +256,7 @@ class Walk:
         a = nest.access(nest.body.a)
         b = nest.access(nest.body.b) if nest.body.b else None
         acc = schedule.buffer(nest.write.operand).memory
-        size = nest.accumulator.bytes
+        size = nest.accumulator.bits
         if schedule.dataflow is Dataflow.VECTOR:
             width = sizes[spatial["lanes"]] if "lanes" in spatial else 1
             lanes = arch.vector.lanes
@@ -261,7 +267,7 @@ class Walk:
                 self.issued += lanes * (duration - command - arch.vector.startup_cycles)
             self.actions["vector.op"] += points
             for access in filter(None, (a, b)):
-                self.read[schedule.buffer(access.operand).memory, access.role.value] += points * access.type.bytes
+                self.read[schedule.buffer(access.operand).memory, access.role.value] += points * access.type.bits
             if nest.body.op in (BodyOp.MAC, BodyOp.SUM, BodyOp.MAX):
                 self.written[acc, "partial"] += G * P * M * size
                 self.read[acc, "partial"] += G * P * M * size * accumulate
@@ -296,7 +302,7 @@ class Walk:
         self.issued += R * N * work
         self.actions["array.mac"] += G * P * K * M
         for access, elements in zip((a, b), reads, strict=True):
-            self.read[schedule.buffer(access.operand).memory, access.role.value] += elements * access.type.bytes
+            self.read[schedule.buffer(access.operand).memory, access.role.value] += elements * access.type.bits
         self.written[acc, "partial"] += partial * size
         self.read[acc, "partial"] += (partial - (0 if accumulate else G * M * P)) * size
 
@@ -308,21 +314,28 @@ class Walk:
         target = nest.schedule.target
         if target is None:
             memory, resource, tail = "dram", "bus", arch.dma.latency_cycles
-            duration = self.bus(counts, strides, nest.write.type.bytes)
+            stored, _, duration = self.transfer(nest.write, boxes, strides)
         else:
             memory, resource, tail = target.memory, "post", 0
-            duration = self.words(counts)
-        duration = arch.queues.command_cycles + max(duration, ceil(positions, arch.post.lanes))
+            stored, duration = positions, self.words(counts)
+        duration = arch.queues.command_cycles + max(duration, ceil(positions, arch.post.lanes), self.tested(positions))
         self.issue("store", "store", duration, tail, {"execute": 1}, resource)
         self.actions["post.element"] += positions
         acc = nest.schedule.buffer(nest.write.operand).memory
-        self.read[acc, Role.OUTPUT.value] += positions * nest.accumulator.bytes
-        self.written[memory, Role.OUTPUT.value] += positions * nest.write.type.bytes
+        self.read[acc, Role.OUTPUT.value] += positions * nest.accumulator.bits
+        self.written[memory, Role.OUTPUT.value] += stored * nest.write.type.bits
         for step in nest.post:
             if step.operand:
                 access = nest.access(step.operand)
                 memory = nest.schedule.buffer(step.operand).memory
-                self.read[memory, access.role.value] += positions * access.type.bytes
+                self.read[memory, access.role.value] += positions * access.type.bits
+
+    def tested(self, positions: int) -> int:
+        """Cycles for which a store is tested."""
+        return 0
+
+    def configure_blocks(self) -> None:
+        """The instructions of the block unit."""
 
     def macs(self) -> int:
         """Points at which both operands lie inside their tensors, one by one."""

@@ -132,8 +132,8 @@ EMITTER: Sequence[Mutant] = (
     Mutant(
         "loads fill the other copy",
         "emit.py",
-        '"local": read.versions.address,',
-        '"local": read.versions.address[::-1],',
+        '_at("local", read.versions.bit)',
+        '_at("local", read.versions.bit[::-1])',
     ),
     Mutant(
         "a compute uses the copy of the version before",
@@ -144,8 +144,8 @@ EMITTER: Sequence[Mutant] = (
     Mutant(
         "a store uses the first tile of its operands",
         "emit.py",
-        "held.address[held.of[last]]",
-        "held.address[held.of[last] * 0]",
+        "held.bit[held.of[last]]",
+        "held.bit[held.of[last] * 0]",
     ),
     Mutant("the layer ends without a fence", "emit.py", "(*head, body, fence)", "(*head, body)"),
     Mutant(
@@ -171,7 +171,7 @@ EMITTER: Sequence[Mutant] = (
         "positions after the tensor are loaded", "tiles.py", "after[:, first + k] = beyond", "after[:, first + k] = 0"
     ),
     Mutant("every tile is loaded in every iteration", "tiles.py", "changed[0] = True", "changed[:] = True"),
-    Mutant("padding is 0", "configure.py", '"fill": fill_pattern(access.pad, access.type),', '"fill": 0,'),
+    Mutant("padding is 0", "configure.py", '"fill": fill_pattern(access.pad, access.local_type),', '"fill": 0,'),
     Mutant("zero points are forgotten", "configure.py", '"zero_point": access.zero_point,', '"zero_point": 0,'),
     Mutant(
         "a stride beyond the kernel moves neighbours",
@@ -206,8 +206,8 @@ EMITTER: Sequence[Mutant] = (
     Mutant(
         "tiles of a whole operand begin at its first byte",
         "tiles.py",
-        "address = buffer.address + _whole_offsets(tiles, operand, buffer.margins, first)",
-        "address = buffer.address + 0 * first",
+        "offset = _whole_offsets(tiles, operand, buffer.margins, first)",
+        "offset = 0 * first",
     ),
     Mutant(
         "a row of pixels of the target is as far as a pixel",
@@ -234,8 +234,8 @@ COST: Sequence[Mutant] = (
     Mutant(
         "a load takes no cycles of its own",
         "commands.py",
-        "arch.queues.command_cycles + _bus_cycles(arch, boxes.inside",
-        "_bus_cycles(arch, boxes.inside",
+        "arch.queues.command_cycles + busy,",
+        "busy,",
     ),
     Mutant(
         "results leave the array a cycle later",
@@ -252,8 +252,8 @@ COST: Sequence[Mutant] = (
     Mutant(
         "an operand that does not change is read again",
         "nest.py",
-        "grid.total(each.read_bytes, each.depth)",
-        "grid.total(each.read_bytes)",
+        "grid.total(each.read_bits, each.depth)",
+        "grid.total(each.read_bits)",
     ),
     Mutant(
         "the duration of a load is felt by the loop inside the one that it changes with",
@@ -270,21 +270,21 @@ COST: Sequence[Mutant] = (
     Mutant(
         "padding is merged into contiguous runs",
         "commands.py",
-        "_bus_cycles(arch, boxes.inside, _main",
-        "_bus_cycles(arch, boxes.counts, _main",
+        "_bus_cycles(arch, boxes.inside, main",
+        "_bus_cycles(arch, boxes.counts, main",
     ),
     Mutant("the first sums of an output are read, too", "nest.py", "(written - outputs) * nest", "written * nest"),
     Mutant(
         "padding is read from main memory",
         "commands.py",
-        "_product(grid, boxes.inside) * element",
-        "_product(grid, boxes.counts) * element",
+        "inside * element,",
+        "_product(grid, boxes.counts) * element,",
     ),
     Mutant(
         "padding is not written to local memory",
         "commands.py",
-        "_product(grid, boxes.counts) * element",
-        "_product(grid, boxes.inside) * element",
+        "_product(grid, boxes.counts) * access.local_type.bits",
+        "_product(grid, boxes.inside) * access.local_type.bits",
     ),
     Mutant(
         "the last tile is as large as the others",
@@ -298,7 +298,12 @@ COST: Sequence[Mutant] = (
         "macs = inside_points(nest, (nest.body.a, nest.body.b))",
         "macs = inside_points(nest, (nest.body.b,))",
     ),
-    Mutant("configuration takes no time", "nest.py", "stored, configures), instructions", "stored, 0), instructions"),
+    Mutant(
+        "configuration takes no time",
+        "nest.py",
+        "done, stored, configured)\n    actions",
+        "done, stored, 0)\n    actions",
+    ),
     Mutant(
         "the load queue has one entry more",
         "nest.py",
@@ -341,7 +346,12 @@ COST: Sequence[Mutant] = (
         "tail = 2 * np.minimum(rows, point)",
         "tail = np.minimum(rows, point)",
     ),
-    Mutant("requests are beats", "commands.py", "_ceil(run, dma.burst_bytes)", "_ceil(run, dma.bus_bytes)"),
+    Mutant(
+        "requests are beats",
+        "commands.py",
+        "_ceil(run * element_bits, 8 * dma.burst_bytes)",
+        "_ceil(run * element_bits, 8 * dma.bus_bytes)",
+    ),
     Mutant(
         "main memory is as fast as the bus",
         "commands.py",
@@ -387,7 +397,7 @@ COST: Sequence[Mutant] = (
     Mutant(
         "pad values around a kept value are not written",
         "commands.py",
-        "prod(extents) * access.type.bytes * one",
+        "prod(extents) * access.local_type.bits * one",
         "0 * one",
     ),
     Mutant(
@@ -411,8 +421,8 @@ COST: Sequence[Mutant] = (
     Mutant(
         "runs in local memory share words",
         "commands.py",
-        "runs * _ceil(run, word_bytes)",
-        "_ceil(runs * run, word_bytes)",
+        "runs * _ceil(run * access.type.bits, 8 * word_bytes)",
+        "_ceil(runs * run * access.type.bits, 8 * word_bytes)",
     ),
     Mutant(
         "the stream of a whole operand is configured all the same",

@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from dnnc.ir.affine import Affine
 from dnnc.ir.arch import Arch
-from dnnc.ir.nest import Access, Body, BodyOp, Buffer, Dataflow, Dim, Loop, Nest, Post, PostOp, Role, Schedule
+from dnnc.ir.graph import Attribute
+from dnnc.ir.nest import (
+    Access,
+    Body,
+    BodyOp,
+    Buffer,
+    Dataflow,
+    Decode,
+    Dim,
+    Loop,
+    Nest,
+    Post,
+    PostOp,
+    Role,
+    Schedule,
+)
 from dnnc.ir.types import ElementType as T
 
 
@@ -156,3 +172,71 @@ def max_pool_nest(arch: Arch, *, p: int = 4, q: int = 4, c: int = 5, tiles: Sequ
     return Nest(
         "pool", dims, (x,), y, Body(BodyOp.MAX, "x"), T.I32, (Post(PostOp.SATURATE, None, (("type", "i8"),)),), schedule
     )
+
+
+def narrowed(nest: Nest, **types: T) -> Nest:
+    """The nest with other integer types of its operands: their stored codes, pad values and zero points fit, and so
+    does what its post chain makes."""
+
+    def in_range(code: int | float | None, kind: T) -> int | float | None:
+        return None if code is None else min(max(code, kind.minimum), kind.maximum)
+
+    def bound(value: Attribute, kind: T) -> Attribute:
+        assert isinstance(value, int | float), "the scalars of a post step are numbers"
+        return min(max(value, kind.minimum), kind.maximum)
+
+    def retyped(access: Access) -> Access:
+        kind = types.get(access.operand, access.type)
+        if kind is access.type:
+            return access
+        zero = in_range(access.zero_point, kind)
+        assert isinstance(zero, int)
+        return replace(access, type=kind, pad=in_range(access.pad, kind), zero_point=zero)
+
+    write, post = retyped(nest.write), nest.post
+    if write.type is not nest.write.type:
+        post = tuple(
+            replace(
+                step,
+                attributes=tuple(
+                    (name, write.type.value if name == "type" else bound(value, write.type))
+                    for name, value in step.attributes
+                ),
+            )
+            for step in nest.post
+        )
+    return replace(nest, reads=tuple(retyped(each) for each in nest.reads), write=write, post=post)
+
+
+NARROW = (T.I2, T.U3, T.I4, T.U5, T.I6, T.U7, T.I9, T.I11, T.U12, T.I13, T.U15)
+
+
+def converted(nest: Nest, codes: dict[str, T], stored: T) -> Nest:
+    """The nest on floats, whose operands lie as codes in main memory, as its output does."""
+
+    def read(access: Access) -> Access:
+        if access.operand not in codes:
+            return replace(access, type=T.F32) if access.role is Role.BIAS else access
+        kind = codes[access.operand]
+        pad = None if access.pad is None else 0.0
+        zero = 0 if kind.is_signed else 1
+        return replace(access, type=kind, pad=pad, zero_point=0, decode=Decode(T.BF16, 0.0625, zero))
+
+    bias = [Post(PostOp.BIAS, "bias")] if any(each.operand == "bias" for each in nest.reads) else []
+    clamp = Post(PostOp.CLAMP, None, (("minimum", 0.0), ("maximum", 1024.0)))
+    end = (("scale", 0.5), ("type", stored.value), ("zero_point", 0))
+    return replace(
+        nest,
+        reads=tuple(read(each) for each in nest.reads if each.operand != "scale"),
+        write=replace(nest.write, type=stored, zero_point=0),
+        body=replace(nest.body, form="raw"),
+        accumulator=T.F32,
+        post=(*bias, clamp, Post(PostOp.QUANTIZE, None, end)),
+        schedule=_without_scale(nest.schedule),
+    )
+
+
+def _without_scale(schedule: Schedule | None) -> Schedule | None:
+    if schedule is None:
+        return None
+    return replace(schedule, buffers=tuple(each for each in schedule.buffers if each.operand != "scale"))

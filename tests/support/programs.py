@@ -39,7 +39,10 @@ def module_of(nests: Sequence[Nest], seed: int = 0) -> Module:
             elif access.tensor in "xa":
                 inputs.append(tensor.name)
             else:
-                values = rng.integers(-99, 99, access.shape).astype(access.type.container)
+                low, high = -99, 99
+                if access.type.is_integer:
+                    low, high = max(low, access.type.minimum), min(high, access.type.maximum + 1)
+                values = rng.integers(low, high, access.shape).astype(access.type.container)
                 tensor = replace(tensor, constant=blobs.add_array(values))
             tensors.append(tensor)
         operations.append(

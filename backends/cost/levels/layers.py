@@ -119,7 +119,9 @@ def reported_pj(figures: LayerFigures, machine: Hierarchy) -> dict[str, float]:
 def _of(found: LevelCost, machine: Hierarchy, name: str) -> dict[str, Transfer]:
     (store,) = [each for each in machine.stores if each.name == name]
     return {
-        each.role.value: Transfer(each.read.total * store.word_bits // 8, each.write.total * store.word_bits // 8)
+        each.role.value: Transfer.of_bytes(
+            each.read.total * store.word_bits // 8, each.write.total * store.word_bits // 8
+        )
         for each in found.words
         if each.store == name
     }
@@ -127,7 +129,7 @@ def _of(found: LevelCost, machine: Hierarchy, name: str) -> dict[str, Transfer]:
 
 def _add(traffic: dict[str, Transfer], role: str, read_bytes: int, write_bytes: int) -> None:
     before = traffic.get(role, Transfer())
-    traffic[role] = Transfer(before.read_bytes + read_bytes, before.write_bytes + write_bytes)
+    traffic[role] = Transfer.of_bytes(before.read_bytes + read_bytes, before.write_bytes + write_bytes)
 
 
 def _words(nest: Nest, machine: Hierarchy, access: Access) -> int:

@@ -116,7 +116,7 @@ def test_every_fault_is_told_with_its_place() -> None:
         (".batch 1", ".batch 1 1", ":3:10", "'1' where the line should end"),
         (".batch 1", ".batch 1\n.batch 2", ":4:1", "this directive appears twice"),
         (".batch 1", ".batch 0", ":3:1", "a batch of 0"),
-        (".dnnc 1", ".dnnc 2", ":1:7", "version 2 of the text; this dnnc reads 1"),
+        (".dnnc 2", ".dnnc 1", ":1:7", "version 1 of the text; this dnnc reads 2"),
         ('.model "two layers"', ".model two", ":2:8", "'two' where a name in quotes is expected"),
         ('.model "two layers"', '.model "two', ":2:8", '"two is no text in quotes'),
         ('.model "two layers"', '.model "\\ud800"', ":2:1", "the text is no valid Unicode"),
@@ -211,6 +211,6 @@ def test_mutated_text_is_refused_or_read() -> None:
 
 
 def test_an_instruction_leaves_out_what_is_default() -> None:
-    load = Instruction(Opcode.LOAD, (0, 2, 1, 0, -36, 512, (1, 1, 4, 58, 16), (0, 0, 0, 1, 0), (0,) * 5))
+    load = Instruction(Opcode.LOAD, (0, 2, 1, 0, -36, 0, 512, 0, (1, 1, 4, 58, 16), (0, 0, 0, 1, 0), (0,) * 5))
     shown = "  load s0 main -0x24 local 0x200 extent (4, 58, 16) before (1, 0) wait execute 2 store 1"
     assert instruction_text(load) == shown

@@ -18,7 +18,7 @@ from support.machines import machine
 def layers(arch_name: str) -> list[LayerCounts]:
     """Two layers that do all there is, with counts that are no whole words."""
     local = [memory.name for memory in load_arch(arch_name).local]
-    traffic = {name: {"input": Transfer(6 + n, 8 * n)} for n, name in enumerate(local)}
+    traffic = {name: {"input": Transfer.of_bytes(6 + n, 8 * n)} for n, name in enumerate(local)}
     actions = {"array.mac": 10, "post.element": 7, "vector.op": 3, "host.byte": 9}
     first = LayerCounts(
         "one",
@@ -27,7 +27,7 @@ def layers(arch_name: str) -> list[LayerCounts]:
         cycles=100,
         instructions={"load": 2, "fence": 1},
         actions=actions,
-        traffic={"dram": {"input": Transfer(5, 3)}, **traffic},
+        traffic={"dram": {"input": Transfer.of_bytes(5, 3)}, **traffic},
     )
     return [first, replace(first, name="two", cycles=41, actions={"array.mac": 1})]
 

@@ -26,7 +26,7 @@ from support.random_machines import machines
 def check(nest: Nest, arch: Arch, points: bool = False) -> None:
     walk, counts = Walk(nest, arch), cost_nest(nest, arch)
     assert counts.instructions == dict(walk.instructions)
-    found = {m: {r: (t.read_bytes, t.write_bytes) for r, t in roles.items()} for m, roles in counts.traffic.items()}
+    found = {m: {r: (t.read_bits, t.write_bits) for r, t in roles.items()} for m, roles in counts.traffic.items()}
     assert found == walk.traffic()
     assert counts.macs_issued == walk.issued
     assert counts.actions == dict(walk.actions)

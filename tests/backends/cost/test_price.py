@@ -40,8 +40,8 @@ def test_energy_is_actions_times_rows() -> None:
         instructions={"load": 2, "fence": 1},
         actions={"array.mac": 10, "post.element": 7},
         traffic={
-            "dram": {"input": Transfer(5, 3), "weight": Transfer(1, 0)},
-            "spad": {"input": Transfer(6, 8), "weight": Transfer(0, 4)},
+            "dram": {"input": Transfer.of_bytes(5, 3), "weight": Transfer.of_bytes(1, 0)},
+            "spad": {"input": Transfer.of_bytes(6, 8), "weight": Transfer.of_bytes(0, 4)},
         },
     )
     assert action_counts(counts, arch)["spad", "read_word"] == 1.5  # words of 4 bytes
@@ -88,7 +88,11 @@ def test_host_call() -> None:
     region, module = host_module()
     counts = cost_host(region, module, arch)
     assert counts.traffic == {
-        "dram": {"instruction": Transfer(64, 0), "input": Transfer(15, 0), "output": Transfer(0, 28)}
+        "dram": {
+            "instruction": Transfer.of_bytes(64, 0),
+            "input": Transfer.of_bytes(15, 0),
+            "output": Transfer.of_bytes(0, 28),
+        }
     }
     assert counts.cycles == 1 + 100 + 43  # dispatch, call, one byte a cycle
     assert counts.actions == {"host.byte": 43}
@@ -141,7 +145,7 @@ def test_invariants_hold_and_are_told() -> None:
     counts = cost_nest(nest, arch)
     assert broken_invariants(replace(counts, cycles=1), arch)
     assert broken_invariants(replace(counts, macs=counts.macs + 1), arch)
-    less = {**counts.traffic, "dram": {**counts.traffic["dram"], "weight": Transfer(1, 0)}}
+    less = {**counts.traffic, "dram": {**counts.traffic["dram"], "weight": Transfer.of_bytes(1, 0)}}
     assert broken_invariants(replace(counts, traffic=less), arch, nest)
 
 

@@ -53,10 +53,10 @@ def test_a_product_takes_its_bias_from_main_memory() -> None:
     assert layer.macs == 24
     assert layer.slots == 24
     assert layer.traffic["dram"] == {
-        "input": Transfer(24, 0),
-        "weight": Transfer(24, 0),
-        "output": Transfer(16, 24),
-        "bias": Transfer(16, 0),
+        "input": Transfer.of_bytes(24, 0),
+        "weight": Transfer.of_bytes(24, 0),
+        "output": Transfer.of_bytes(16, 24),
+        "bias": Transfer.of_bytes(16, 0),
     }
     assert layer.energy_pj == {"mac": 24.0, "dram": (3 + 3 + 2 + 2) * 10.0 + 3 * 20.0}
     assert layer.bound == "mac"
@@ -68,10 +68,10 @@ def test_a_residual_has_the_width_of_inputs_folded_or_not(step: PostOp) -> None:
     residual = Access("r", "r", Role.AUX, ElementType.F32, (2, 4), (A({"p": 1}), A({"m": 1})))
     nest = replace(PRODUCT, reads=(X, W, residual), post=(Post(step, "r"),))
     layer = product_layer(nest, MACHINE, cost(workload_of(nest, dict(MACHINE.bits)), MACHINE, TREE))
-    assert layer.traffic["dram"]["aux"] == Transfer(8, 0)
+    assert layer.traffic["dram"]["aux"] == Transfer.of_bytes(8, 0)
     assert post_chain_pj(nest, MACHINE) == 10.0
     pooled = replace(nest, reads=(X, residual), body=Body(BodyOp.SUM, "x"))
-    assert vector_layer(pooled, MACHINE).traffic["dram"]["aux"] == Transfer(8, 0)
+    assert vector_layer(pooled, MACHINE).traffic["dram"]["aux"] == Transfer.of_bytes(8, 0)
 
 
 def test_the_unit_beside_the_array_may_be_the_slowest() -> None:
@@ -102,21 +102,21 @@ def test_a_layer_without_products_moves_every_operand_once() -> None:
     )
     layer = vector_layer(nest, MACHINE)
     assert (layer.macs, layer.cycles, layer.bound) == (0, 3, "dram")
-    assert layer.traffic["dram"] == {"input": Transfer(16, 0), "output": Transfer(0, 8)}
+    assert layer.traffic["dram"] == {"input": Transfer.of_bytes(16, 0), "output": Transfer.of_bytes(0, 8)}
     assert layer.energy_pj == {"dram": 2 * 10.0 + 20.0}
 
 
 def test_what_the_host_moves_has_the_price_of_main_memory() -> None:
     """20 bytes in and 9 out are 3 and 2 words of eight."""
-    layer = host_layer({"input": Transfer(20, 0), "output": Transfer(0, 9)}, 0, 1234, MACHINE)
+    layer = host_layer({"input": Transfer.of_bytes(20, 0), "output": Transfer.of_bytes(0, 9)}, 0, 1234, MACHINE)
     assert (layer.cycles, layer.bound, layer.macs) == (1234, "host", 0)
-    assert layer.traffic == {"dram": {"input": Transfer(24, 0), "output": Transfer(0, 16)}}
+    assert layer.traffic == {"dram": {"input": Transfer.of_bytes(24, 0), "output": Transfer.of_bytes(0, 16)}}
     assert layer.energy_pj == {"dram": 3 * 10.0 + 2 * 20.0}
 
 
 def test_operations_of_the_host_have_a_price_of_their_own_where_there_is_one() -> None:
     row = EnergyRow("host", "operation", 1.5, "t")
     for machine, energy in ((MACHINE, {}), (replace(MACHINE, energy=(*MACHINE.energy, row)), {"host": 60.0})):
-        layer = host_layer({"input": Transfer(8, 0)}, 40, 7, machine)
+        layer = host_layer({"input": Transfer.of_bytes(8, 0)}, 40, 7, machine)
         assert layer.actions["host", "operation"] == 40
         assert layer.energy_pj == {"dram": 10.0} | energy

@@ -1,0 +1,84 @@
+"""`dnnc plot` of studies: fronts of one or several in a picture and a table, heat maps, energy by component."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+
+from ..ir.diagnostics import CompileError, Diagnostic, Span, closest
+from .files import STANDARD_OUTPUT
+from .pages.bars import WIDE, draw
+from .pages.explored import Explored, explored_of, merged
+from .pages.fronts import energy_chart, front_scene, heat_scene
+from .pages.scene import Scene
+from .report import print_table
+
+STUDY_KINDS = ("front", "heatmap", "stacked")
+
+
+def study_scene(arguments: argparse.Namespace, values: Sequence[tuple[object, str]]) -> Scene:
+    """The picture of studies; fronts are printed, too. Raises CompileError for names that there are not."""
+    studies = [explored_of(value, path) for value, path in values]
+    kind = arguments.kind or "front"
+    faults = []
+    if kind not in STUDY_KINDS:
+        faults.append(Diagnostic(f"--kind {kind} is for statistics", help=f"of studies: {', '.join(STUDY_KINDS)}"))
+    if kind != "front" and len(studies) > 1:
+        faults.append(Diagnostic(f"--kind {kind} draws one study, and there are {len(studies)}", help="--kind front"))
+    unused = {"memory": arguments.memory, "layer": arguments.layer or None}
+    unused |= {"figure": arguments.figure} if kind != "heatmap" else {}
+    unused |= {"x": arguments.x, "y": arguments.y} if kind == "stacked" else {}
+    for option, value in unused.items():
+        if value is not None:
+            faults.append(Diagnostic(f"--{option} has no effect on --kind {kind}", help="leave it out"))
+    if kind == "front" and (arguments.x is None) != (arguments.y is None):
+        faults.append(Diagnostic("--x and --y are given together", help="both, or none"))
+    if faults:
+        raise CompileError(faults)
+    if kind == "stacked":
+        return draw(energy_chart(studies[0]), WIDE)
+    if kind == "heatmap":
+        return _heat_map(arguments, studies[0])
+    axes = None if arguments.x is None else (arguments.x, arguments.y)
+    for study in studies:
+        known = [*study.objectives, *study.figures]
+        _refuse_unknown({"--x": arguments.x, "--y": arguments.y}, known, study)
+    scene = front_scene(studies, axes)
+    if arguments.output != STANDARD_OUTPUT:
+        _print_front(studies)
+    return scene
+
+
+def _heat_map(arguments: argparse.Namespace, study: Explored) -> Scene:
+    spread = [name for name in study.variables if len({each.values[name] for each in study.points}) > 1]
+    if len(spread) < 2 and arguments.x is None:
+        message = "a heat map needs two variables, and the study has no two that differ"
+        raise CompileError(Diagnostic(message, Span(study.path), "--x and --y name them"))
+    x_name, y_name = arguments.x or spread[0], arguments.y or next(each for each in spread if each != arguments.x)
+    words = [each for each in re.findall(r"[A-Za-z_][A-Za-z0-9_.]*", study.objectives[0])[1:] if each in study.figures]
+    figure = arguments.figure or (words[0] if words else study.objectives[0])
+    _refuse_unknown({"--x": x_name, "--y": y_name}, list(study.variables), study)
+    _refuse_unknown({"--figure": figure}, [*study.objectives, *study.figures], study)
+    return heat_scene(study, (x_name, y_name), figure)
+
+
+def _refuse_unknown(given: dict[str, str | None], known: list[str], study: Explored) -> None:
+    faults = [
+        Diagnostic(f"there is no {name!r} for {option}", Span(study.path), closest(name, known))
+        for option, name in given.items()
+        if name is not None and name not in known
+    ]
+    if faults:
+        raise CompileError(faults)
+
+
+def _print_front(studies: Sequence[Explored]) -> None:
+    """The front of all studies together."""
+    variables = list(dict.fromkeys(name for study in studies for name in study.variables))
+    rows = [
+        [study.study, *(point.values.get(name) for name in variables), *point.objectives]
+        for study, point in merged(studies)
+    ]
+    together = f"of {len(studies)} studies together" if len(studies) > 1 else ""
+    print_table(["study", *variables, *studies[0].objectives], rows, f"the front {together}".strip())

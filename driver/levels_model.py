@@ -1,0 +1,102 @@
+"""A model as nests for machines with levels inside the array: what comes before any of their mappings, and the
+statistics of what has not changed since an earlier command."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ..frontend.arch_yaml import load_arch
+from ..ir.arch import Arch
+from ..ir.diagnostics import CompileError, Diagnostic
+from ..ir.frozen import dataclass
+from ..ir.hierarchy import Hierarchy
+from ..ir.module import Header, Module
+from ..passes.pipeline import PIPELINE
+from .decisions import Options, spelling
+from .described import Json
+from .kept_stats import KeptStats
+from .options import pass_options
+from .session import IMPORTED, Report, load_model, model_inputs, silent, transform
+
+# Which operators are products, and what is fused to them, does not depend on the machine: passes ask these instead.
+_STAND_IN = {"float": "f32_8", "quantised": "gemmini16"}
+_UNREAD = (
+    "calibrate",
+    "calibration",
+    "bias_correction",
+    "weight_equalisation",
+    "precision",
+    "dataflow",
+    "im2col",
+    "seed",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """Nests without schedules, with post chains folded as on any machine, and a machine that has the host of theirs."""
+
+    module: Module
+    stand_in: Arch
+
+
+def refuse_unread(options: Options, besides: Sequence[str] = ()) -> None:
+    """Raise CompileError for every option that nothing reads on these machines, and for those `besides`, by name."""
+    says = dict.fromkeys(_UNREAD, "its description says the widths; its loops and the mapper say the rest")
+    says["fuse"] = "its layers are mapped one by one"
+    says["prune"] = "blocks are pruned by machines that execute programs, with a `block_unit`"
+    given = [name for name, _ in options.given() if name in says]
+    faults = [
+        Diagnostic(
+            f"{spelling(name)} has no meaning on a machine with levels inside the array", help=says.get(name, "")
+        )
+        for name in (*given, *besides)
+    ]
+    if faults:
+        raise CompileError(faults)
+
+
+def lowered(model: str, machine: Hierarchy, options: Options, report: Report, warn: Report) -> Lowered:
+    """The ONNX file `model`. Raises CompileError with every fault, of it and of options that nothing reads here."""
+    refuse_unread(options)
+    if not model.endswith(".onnx"):
+        message = f"{Path(model).name} is no ONNX file"
+        raise CompileError(Diagnostic(message, help="machines with levels inside the array cost models alone"))
+    from ..frontend.importer import ImportOptions, prepare
+    from ..frontend.quantised import network_is_quantised
+
+    network = prepare(Path(model), ImportOptions(options.batch_size, options.shapes))
+    kind = "quantised" if network_is_quantised(network) else "float"
+    names = [each.name for each in PIPELINE]
+    passes = PIPELINE[: names.index("lower") + 1]
+    axes = Options(batch_size=options.batch_size, shapes=options.shapes)
+    stand_in = replace(load_arch(_STAND_IN[kind]), clock_hz=machine.clock_hz, host=machine.host)
+    report(IMPORTED)
+    given = model_inputs(axes, None, network=network)
+    module, taken = load_model(model, stand_in, pass_options(axes, Header("", "", "")), given, warn)
+    return Lowered(transform(module, stand_in, taken, passes, report=report), stand_in)
+
+
+def levels_stats(
+    model: str, machine: Hierarchy, options: Options, *, report: Report = silent, warn: Report = silent
+) -> Json:
+    """The statistics of the ONNX file `model` on `machine`, as `cost_levels` and `levels_document` make them; what has
+    not changed since an earlier command is not made again. Raises CompileError as `cost_levels` does."""
+    found = lowered(model, machine, options, report, warn)
+    kept = KeptStats.of_user()
+    key = kept.levels_key(found.module, found.stand_in, machine, options.objective) if options.mapping is None else ""
+    known = kept.read_stats(key) if key else None
+    if known is None:
+        from .levels import cost_lowered  # compiles its searches, which what is known does without
+        from .levels_stats import levels_document
+
+        warnings: list[str] = []
+        costed = cost_lowered(found, machine, options, report, warnings.append)
+        known = levels_document(costed), warnings
+        if key and not any(each.mapping is not None and each.mapping.stopped for each in costed.layers):
+            kept.write_stats(key, *known)
+    for text in known[1]:
+        warn(text)
+    return known[0]

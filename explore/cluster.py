@@ -1,0 +1,136 @@
+"""Evaluations on Dask workers: processes of this machine, or those of a cluster that is there.
+
+Each job has one future, and its result is taken once. Where a worker is lost the scheduler gives its jobs to others;
+what had come from it stays. A job that loses several workers one after the other ends the study.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
+from typing import Any
+
+from ..ir.diagnostics import CompileError, Diagnostic
+from .costs import sources
+from .problem import Provider
+from .workers import Task
+
+ANSWER_S = 10.0  # a scheduler that has not answered by then does not answer
+_HELP = "pip install 'dnnc[explore]', or --workers 1, which needs nothing"
+
+
+def local_cluster(providers: tuple[Provider, ...], count: int) -> Cluster:
+    """`count` processes of this machine, of one thread each. Raises CompileError where they cannot be had."""
+    distributed = _distributed()
+    # A worker evaluates on one core: threads of libraries would take those of the others.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    _quiet()
+    cluster = distributed.LocalCluster(
+        n_workers=count, threads_per_worker=1, processes=True, dashboard_address=":0", memory_limit=None
+    )
+    return Cluster(distributed.Client(cluster), cluster, providers, count)
+
+
+def remote_cluster(providers: tuple[Provider, ...], address: str) -> Cluster:
+    """The workers of the scheduler at `address`, which are sent the files that they need.
+
+    Raises CompileError where it does not answer in time, or has no workers.
+    """
+    distributed = _distributed()
+    _quiet()
+    try:
+        client = distributed.Client(address, timeout=ANSWER_S)
+    except (OSError, TimeoutError, ValueError) as error:
+        message = f"the scheduler at {address!r} does not answer: {str(error)[:200] or type(error).__name__}"
+        help = "`dask scheduler` prints its address; without --scheduler the study runs on this machine"
+        raise CompileError(Diagnostic(message, help=help)) from None
+    count = len(client.scheduler_info(n_workers=-1)["workers"])
+    if not count:
+        client.close()
+        help = "`dask worker ADDRESS` starts one, in an environment with dnnc"
+        raise CompileError(Diagnostic(f"the scheduler at {address!r} has no workers", help=help))
+    _refuse_other_sources(client, address)
+    sent = tuple(each.packed() if hasattr(each, "packed") else each for each in providers)
+    return Cluster(client, None, sent, count)
+
+
+class Cluster:
+    """Workers of a client. Providers are sent to each of them once: as the result of a job, which is done again for a
+    worker that comes after one that was lost."""
+
+    def __init__(self, client: Any, cluster: Any, providers: tuple[Provider, ...], count: int) -> None:
+        self.count = count
+        self._client, self._cluster = client, cluster
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Sending large graph")  # a model may be large
+            self._providers = client.submit(_given, providers, pure=False)
+
+    def each(self, task: Task, jobs: Iterable[tuple[int, tuple[Any, ...]]]) -> Iterator[tuple[int, Any]]:
+        """Raises CompileError where a job has lost several workers; what a job itself raises, raised here."""
+        distributed: Any = _distributed()
+
+        waiting = iter(jobs)
+        numbers: dict[Any, int] = {}
+
+        def submitted() -> list[Any]:
+            """A job for the next worker that is free."""
+            for number, arguments in waiting:
+                future = self._client.submit(task, self._providers, *arguments, pure=False)
+                numbers[future] = number
+                return [future]
+            return []
+
+        first = [each for _ in range(2 * self.count) for each in submitted()]
+        completed = distributed.as_completed(first)
+        for future in completed:
+            try:
+                result = future.result()
+            except distributed.KilledWorker as error:
+                message = f"an evaluation lost {error.allowed_failures + 1} workers one after the other"
+                help = "what is known is stored: --resume goes on; more memory for each worker, or fewer of them"
+                raise CompileError(Diagnostic(message, help=help)) from None
+            yield numbers.pop(future), result
+            for each in submitted():
+                completed.add(each)
+
+    def close(self) -> None:
+        self._client.close()
+        if self._cluster is not None:
+            self._cluster.close()
+
+
+def _refuse_other_sources(client: Any, address: str) -> None:
+    """Raise CompileError where a worker has another dnnc than this process: its figures might be others."""
+    try:
+        found = client.run(sources)
+    except (ImportError, AttributeError, RuntimeError) as error:
+        client.close()
+        help = "install it where `dask worker` runs"
+        raise CompileError(Diagnostic(f"workers of {address!r} have no such dnnc: {error}", help=help)) from None
+    if other := [worker for worker, digest in found.items() if digest != sources()]:
+        client.close()
+        message = f"worker {other[0]!r} has another dnnc than this machine"
+        raise CompileError(Diagnostic(message, help="the same version of dnnc is needed on both"))
+
+
+def _given(providers: tuple[Provider, ...]) -> tuple[Provider, ...]:
+    return providers
+
+
+def _distributed() -> Any:
+    if find_spec("distributed") is None:
+        raise CompileError(Diagnostic("more than one worker needs Dask, which is not installed", help=_HELP))
+    import distributed
+
+    return distributed
+
+
+def _quiet() -> None:
+    """What Dask logs of workers that come and go, here and there, is no word of ours."""
+    os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "critical")
+    for name in ("distributed", "distributed.nanny", "distributed.worker", "distributed.scheduler", "tornado"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -1,0 +1,216 @@
+"""Figures of the batch evaluator: the accuracy of a candidate on samples, and the blocks that it prunes.
+
+A candidate's graph is what `dnnc compile` makes of the same options up to the pass `prune`; the numbers are those of
+the machine (accuracy/evaluator.py). The model is read, imported and calibrated once by each process, and what a
+candidate does not change is not computed again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..driver import session
+from ..driver.options import pass_options
+from ..ir.diagnostics import NOWHERE, CompileError, Diagnostic, Span
+from ..ir.frozen import dataclass
+from ..ir.module import Header, Module
+from ..passes.pipeline import named, remaining
+from ..runtime.blocks import Blocks
+from .accuracy.choose import WITH_FLOAT, float_outputs, metric_of
+from .accuracy.evaluator import Evaluator
+from .accuracy.feeds import feeds_of
+from .accuracy.metrics import TopK
+from .accuracy.samples import Preprocess, Samples, fitted, npz_samples
+from .accuracy.subsets import classes_of, halves, subset
+from .corruptions.corrupt import Corruption
+from .costs import Costs, opened_costs, sources
+from .problem import Candidate, Figures
+from .shared_files import SharedFile
+
+SEARCHED, REPORTED = "searched", "reported"
+JUDGED = {
+    "accuracy": "of the metric, on the samples of the search",
+    "blocks": "of pruned layers, for each sample",
+    "zero_blocks": "of those, zero before anything was pruned",
+    "created_blocks": "of those, pruned and not zero before",
+    "kept_blocks": "of those, not pruned",
+    "created_percent": "created_blocks in percent of blocks",
+    "kept_percent": "kept_blocks in percent of blocks",
+}
+_MOST_PREFIXES = 16  # graphs before pruning that are kept
+_BEFORE_PRUNING, _PRUNE = named("canonicalise,quantise,fuse"), named("prune")
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """What a study's section `accuracy` says: samples `x` and labels `y` of the .npz file `data`, and a metric.
+
+    The search sees `samples` of them (None: all), drawn by `seed` with every class, or the first ones where they are
+    not `shuffled`; where `halved`, of one half, and the front is reported on the other, else on all. `place` is where
+    the data are named.
+    """
+
+    costs: Costs
+    data: SharedFile
+    metric: str
+    x: str = "x"
+    y: str | None = "y"
+    output: str | None = None
+    preprocess: Preprocess = Preprocess()
+    samples: int | None = None
+    shuffled: bool = True
+    halved: bool = False
+    seed: int = 0
+    corruption: Corruption | None = None
+    place: Span = field(default=NOWHERE, compare=False, repr=False)
+
+    @property
+    def figures(self) -> Mapping[str, str]:
+        return JUDGED
+
+    @property
+    def identity(self) -> str:
+        files = [each.identity if each else "-" for each in (self.costs.model, self.costs.calibrate, self.data)]
+        drawn = (self.samples, self.shuffled, self.halved, self.seed)
+        said = (self.metric, self.x, self.y, self.output, self.preprocess, self.corruption, drawn)
+        return "\n".join(["judge", *files, repr(said), sources()])
+
+    def open(self) -> Callable[[Candidate], Figures]:
+        return OpenedJudge(self)
+
+    def packed(self) -> Judge:
+        """With the bytes of its files, to be sent to other machines."""
+        return replace(self, costs=self.costs.packed(), data=self.data.packed())
+
+
+class OpenedJudge:
+    """The model and the samples of a judge, read once. Raises CompileError where they cannot be used."""
+
+    def __init__(self, judge: Judge) -> None:
+        self.judge = judge
+        self._opened = opened_costs(judge.costs)
+        preprocess = judge.preprocess
+        path, place = judge.data.local(), _place(judge)
+        self._samples = npz_samples(path, judge.x, judge.y, preprocess, place, judge.corruption)
+        everything = np.arange(len(self._samples.x))
+        searched, reported = halves(self._samples, judge.seed) if judge.halved else (everything, everything)
+        if judge.samples is not None:
+            places = subset(self._samples.at(searched), judge.samples, judge.seed)
+            searched = searched[places] if judge.shuffled else searched[: judge.samples]
+        self._indices = {SEARCHED: searched, REPORTED: reported}
+        self._evaluators: dict[str, tuple[Evaluator, Samples, Callable[[Any], float]]] = {}
+        self._prefixes: OrderedDict[tuple[str, ...], Module] = OrderedDict()
+
+    def __call__(self, candidate: Candidate, which: str = SEARCHED) -> Figures:
+        """The figures of a candidate on the samples of the search, or on those that are reported."""
+        module = self.module(candidate)
+        evaluator, samples, metric = self._evaluator(module, candidate, which)
+        outputs, blocks = evaluator.outputs_and_blocks(module)
+        total = zero = kept = created = 0
+        for each in blocks.values():
+            total += each.pruned.size
+            zero += int(each.zero.sum())
+            kept += int((~each.pruned).sum())
+            created += int((each.pruned & ~each.zero).sum())
+        count = len(samples.x)
+        return {
+            "accuracy": metric(outputs),
+            "blocks": total / count,
+            "zero_blocks": zero / count,
+            "created_blocks": created / count,
+            "kept_blocks": kept / count,
+            "created_percent": 100 * created / total if total else 0.0,
+            "kept_percent": 100 * kept / total if total else 100.0,
+        }
+
+    def samples_of(self, which: str) -> NDArray[np.int64]:
+        """Which samples of the data those are, by their numbers."""
+        return self._indices[which]
+
+    def tried(self, candidate: Candidate) -> None:
+        """Raises CompileError where samples, labels, metric and model do not fit together."""
+        module = self.module(candidate)
+        _, samples, _ = self._evaluator(module, candidate, SEARCHED)
+        feeds_of(module, {module.inputs[0]: samples.x})
+
+    def blocks(self, candidate: Candidate) -> tuple[Module, dict[str, Blocks], int]:
+        """The graph of a candidate, its blocks by `prune` node on the samples of the search, and how many samples one
+        pass of the model takes."""
+        module = self.module(candidate)
+        evaluator, samples, _ = self._evaluator(module, candidate, SEARCHED)
+        _, blocks = evaluator.outputs_and_blocks(module)
+        return module, blocks, feeds_of(module, {module.inputs[0]: samples.x}).batch
+
+    def outputs(self, candidate: Candidate, x: NDArray[Any]) -> dict[str, Any]:
+        """The outputs of a candidate on samples of the caller."""
+        module = self.module(candidate)
+        with Evaluator({module.inputs[0]: x}, threads=_threads()) as evaluator:
+            return evaluator.outputs(module)
+
+    def chance(self) -> float:
+        """The accuracy of an answer that is the same for every sample."""
+        labels = classes_of(self._samples.at(self._indices[SEARCHED]))
+        if labels is None or self.judge.metric in WITH_FLOAT or not len(labels):
+            return 0.0
+        share = float(np.unique(labels, return_counts=True)[1].max() / len(labels))
+        found = next((metric for _, _, metric in self._evaluators.values()), None)
+        return min(1.0, share * (found.k if isinstance(found, TopK) else 1))
+
+    def module(self, candidate: Candidate) -> Module:
+        """The graph of a candidate after the pass `prune`. Raises CompileError."""
+        module = self.prefix(candidate)
+        options = pass_options(candidate.options, Header("", "", ""))
+        return session.transform(module, candidate.arch, options, _PRUNE)
+
+    def prefix(self, candidate: Candidate) -> Module:
+        """The graph before anything is pruned."""
+        bare = replace(candidate, options=replace(candidate.options, prune=None))
+        key = (bare.machine_text, bare.options_text)
+        if key not in self._prefixes:
+            self._prefixes[key] = self._prefix(bare)
+            if len(self._prefixes) > _MOST_PREFIXES:
+                self._prefixes.popitem(last=False)
+        self._prefixes.move_to_end(key)
+        return self._prefixes[key]
+
+    def _prefix(self, candidate: Candidate) -> Module:
+        module, options = self._opened.quantised(candidate)
+        left = [each for each in _BEFORE_PRUNING if each in remaining(module.header.last_pass)]
+        return session.transform(module, candidate.arch, options, left)
+
+    def _evaluator(
+        self, module: Module, candidate: Candidate, which: str
+    ) -> tuple[Evaluator, Samples, Callable[[Any], float]]:
+        if which not in self._evaluators:
+            if len(module.inputs) != 1:
+                message = f"the model has {len(module.inputs)} inputs; samples are of one"
+                raise CompileError(Diagnostic(message, self.judge.place))
+            shape = module.tensor(module.inputs[0]).shape or ()
+            samples = fitted(self._samples.at(self._indices[which]), shape)
+            data = {module.inputs[0]: np.ascontiguousarray(samples.x)}
+            reference = None
+            if self.judge.metric in WITH_FLOAT:
+                reference = float_outputs(self._opened.model, data, batch_size=candidate.options.batch_size)
+            place = _place(self.judge)
+            metric = metric_of(
+                self.judge.metric, module, samples, output=self.judge.output, reference=reference, place=place
+            )
+            self._evaluators[which] = Evaluator(data, threads=_threads()), samples, metric
+        return self._evaluators[which]
+
+
+def _place(judge: Judge) -> Span | None:
+    return judge.place if judge.place != NOWHERE else None
+
+
+def _threads() -> int | None:
+    """As many as the process was given: a worker is told how many are its own."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdecimal() and 0 < len(given) < 6 and int(given) else None

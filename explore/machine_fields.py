@@ -1,0 +1,108 @@
+"""Descriptions of machines with some of their fields replaced.
+
+A field is named by its dotted path: `array.rows`, `memories.spad.capacity_bytes` (memories by their names),
+`components.technology_nm`. The text that comes out says of each replaced field that a study chose it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from ..frontend.yaml_reader import Faults, ListNode, MapNode, ScalarNode, YamlNode, read_yaml
+from ..ir.diagnostics import Span, ensure
+from .variables import Value, spelled
+
+CHOSEN = "chosen by a study: a variable, or computed of variables"
+_UNSOURCED = ("name", "kind", "sources", "components", "energy", "area", "leakage")
+_WORD = re.compile(r"[A-Za-z0-9_./+-]+( [A-Za-z0-9_./+-]+)*")
+
+
+def read_description(text: str, file: str) -> MapNode:
+    """The tree of a description that has been found to be sound."""
+    root = read_yaml(text, Faults(text, file))
+    ensure(isinstance(root, MapNode), "a sound description holds keys")
+    assert isinstance(root, MapNode)
+    return root
+
+
+def paths(node: MapNode, prefix: str = "") -> Iterator[str]:
+    """All fields that a description gives."""
+    for key, value in node.entries.items():
+        if not prefix and key in ("sources", "energy", "area", "leakage"):
+            continue
+        if isinstance(value, MapNode):
+            yield from paths(value, f"{prefix}{key}.")
+        elif isinstance(value, ListNode) and any(isinstance(each, MapNode) for each in value.items):
+            for item in value.items:
+                if isinstance(item, MapNode) and (name := _name(item)):
+                    yield from paths(item, f"{prefix}{key}.{name}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def has_parent(root: MapNode, path: str) -> bool:
+    """Whether the section that a field belongs to is there."""
+    node: YamlNode | None = root
+    for part in path.split(".")[:-1]:
+        node = _child(node, part)
+    return isinstance(node, MapNode)
+
+
+def with_fields(root: MapNode, values: Mapping[str, Value]) -> str:
+    """The text of a description in which each path has its value. Requires: `has_parent` of each."""
+    for path, value in values.items():
+        root = _set(root, path.split("."), value)
+    sections = {key: value for key, value in root.entries.items() if key != "sources"}
+    lines = [f"{key}: {_spelled(value)}" for key, value in sections.items()]
+    sources = root.entries.get("sources")
+    told = {key: _spelled(node) for key, node in sources.entries.items()} if isinstance(sources, MapNode) else {}
+    told |= {path: json.dumps(CHOSEN) for path in values if path.partition(".")[0] not in _UNSOURCED}
+    lines += ["sources:", *(f"  {key}: {text}" for key, text in told.items())] if told else []
+    return "\n".join(lines) + "\n"
+
+
+def _name(item: MapNode) -> str:
+    name = item.entries.get("name")
+    return name.text if isinstance(name, ScalarNode) else ""
+
+
+def _child(node: YamlNode | None, part: str) -> YamlNode | None:
+    if isinstance(node, MapNode):
+        return node.entries.get(part)
+    if isinstance(node, ListNode):
+        return next((each for each in node.items if isinstance(each, MapNode) and _name(each) == part), None)
+    return None
+
+
+def _set(node: MapNode, parts: list[str], value: Value) -> MapNode:
+    first, *rest = parts
+    if not rest:
+        return replace(node, entries={**node.entries, first: _node(value)})
+    child = node.entries[first]
+    if isinstance(child, ListNode):
+        items = tuple(
+            _set(each, rest[1:], value) if isinstance(each, MapNode) and _name(each) == rest[0] else each
+            for each in child.items
+        )
+        return replace(node, entries={**node.entries, first: ListNode(items, child.span)})
+    assert isinstance(child, MapNode)
+    return replace(node, entries={**node.entries, first: _set(child, rest, value)})
+
+
+def _node(value: Value) -> YamlNode:
+    if isinstance(value, tuple):
+        return ListNode(tuple(map(_node, value)), Span())
+    return ScalarNode(value, spelled(value), Span())
+
+
+def _spelled(node: YamlNode) -> str:
+    """On one line."""
+    if isinstance(node, ListNode):
+        return f"[{', '.join(map(_spelled, node.items))}]"
+    if isinstance(node, MapNode):
+        return f"{{{', '.join(f'{key}: {_spelled(value)}' for key, value in node.entries.items())}}}"
+    is_word = isinstance(node.value, str) and not _WORD.fullmatch(node.text)
+    return json.dumps(node.text) if is_word else node.text

@@ -1,0 +1,94 @@
+"""Points of a front as files that `dnnc compile` takes, and what the samples that the search has not seen say of them.
+
+points/1/precision.yaml   --precision
+points/1/prune.yaml       --prune
+points/1/arch.yaml        --arch, where the machine is varied
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..ir.precision import PrecisionSpec
+from ..passes.prune_spec import LayerPruning, PruneSpec
+from .engine import Outcome
+from .judge import REPORTED, Judge, OpenedJudge
+from .problem import Candidate, Figures, Provider
+from .store import Row
+from .study import Study
+from .workers import Workers, opened
+
+FOLDER = "points"
+
+
+def point_files(study: Study, rows: Sequence[Row]) -> dict[str, bytes]:
+    """Files by their paths from the study's folder; points are numbered by the order of the front, from 1 on."""
+    found = {}
+    for number, row in enumerate(rows, 1):
+        candidate = study.candidate(row.point)
+        for name, text in _texts(study, candidate).items():
+            found[str(Path(FOLDER) / str(number) / name)] = text.encode()
+    return found
+
+
+def _texts(study: Study, candidate: Candidate) -> dict[str, str]:
+    texts = {}
+    if isinstance(candidate.options.precision, PrecisionSpec):
+        texts["precision.yaml"] = precision_text(candidate.options.precision)
+    if isinstance(candidate.options.prune, PruneSpec):
+        texts["prune.yaml"] = prune_text(candidate.options.prune)
+    if candidate.arch.digest != study.base.arch.digest:
+        texts["arch.yaml"] = candidate.arch.text
+    return texts
+
+
+def precision_text(spec: PrecisionSpec) -> str:
+    """What `--precision` reads as this value."""
+    lines = [f"default: {json.dumps(str(spec.default))}"]
+    if spec.layers:
+        lines += ["layers:", *(f"  {json.dumps(name)}: {json.dumps(str(each))}" for name, each in spec.layers)]
+    return "\n".join(lines) + "\n"
+
+
+def prune_text(spec: PruneSpec) -> str:
+    """What `--prune` reads as this value."""
+    lines = [] if spec.default == LayerPruning() else [f"default: {_layer(spec.default)}"]
+    lines += ["layers:", *(f"  {json.dumps(name)}: {_layer(each)}" for name, each in spec.layers)]
+    return "\n".join(lines) + "\n"
+
+
+def _layer(layer: LayerPruning) -> str:
+    """One layer on one line; JSON is YAML."""
+    if layer.activations is None and layer.weights is None:
+        return "{skip: true}"
+    said: dict[str, object] = {}
+    for each, into in ((layer.activations, said), (layer.weights, said.setdefault("weights", {}))):
+        assert isinstance(into, dict)
+        for key in ("criterion", "threshold", "fraction", "block", "meaning"):
+            value = getattr(each, key, None)
+            if value is not None:
+                into[key] = value
+    if not said["weights"]:
+        del said["weights"]
+    return json.dumps(said)
+
+
+def reported(study: Study, workers: Workers, outcome: Outcome) -> list[Figures]:
+    """Of each point of the front the figures on the samples that are reported: the other half, or all. Nothing of
+    studies without samples."""
+    judge = next((each for each in study.providers if isinstance(each, Judge)), None)
+    if judge is None:
+        return []
+    jobs = ((number, (study.candidate(row.point),)) for number, row in enumerate(outcome.front))
+    found = dict(workers.each(on_reported, jobs))
+    return [found[number] for number in range(len(outcome.front))]
+
+
+def on_reported(providers: tuple[Provider, ...], candidate: Candidate) -> Figures:
+    """The figures of one point, in the process of a worker. It has been evaluated, on other samples."""
+    judge = next(each for each in providers if isinstance(each, Judge))
+    found = opened(judge)
+    assert isinstance(found, OpenedJudge)
+    return found(candidate, REPORTED)

@@ -1,0 +1,215 @@
+"""What a study found: a document (`dnnc.explore/1`), and tables of its points."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from typing import Any
+
+from ..driver.described import Json
+from .costs import ALIASES
+from .engine import Outcome
+from .problem import Figures
+from .store import Row, RunRow, versions
+from .study import BROKEN, Study
+from .variables import Point, Value, spelled
+
+SCHEMA = "dnnc.explore/1"
+
+
+def document(
+    study: Study, outcome: Outcome, runs: Sequence[tuple[Row, RunRow]], reports: Sequence[Figures] = ()
+) -> Json:
+    """Everything that tables and pictures show. Points stand by their genomes, the front by its objectives. `reports`
+    are the figures of its points on the samples that are reported, where there are samples."""
+    executed = {row.genome: found for row, found in runs}
+    best = {row.genome for row in outcome.front}
+    return {
+        "schema": SCHEMA,
+        "study": study.name,
+        "file": study.file,
+        "identity": study.identity,
+        "model": {"path": study.costs.model.path, "sha256": study.costs.model.digest},
+        "arch": study.base.arch.name,
+        "algorithm": _settings(study),
+        "objectives": [each.text for each in study.objectives],
+        "constraints": [each.text for each in study.constraints],
+        "variables": [
+            {"name": each.name, "values": [_json(value) for value in each.values]} for each in study.space.variables
+        ],
+        "counts": {
+            "space": study.space.size,
+            "points": len(outcome.rows),
+            "evaluated": outcome.evaluated,
+            "stored": outcome.stored,
+            "reused": outcome.reused,
+            "feasible": sum(not outcome.scores[row.genome].violation for row in outcome.rows),
+            "front": len(outcome.front),
+            "dropped": dropped(outcome),
+        },
+        "points": [_point(study, outcome, row, row.genome in best) for row in outcome.rows],
+        "front": [
+            {
+                **_point(study, outcome, row, True),
+                "run": _run(executed.get(row.genome)),
+                "report": dict(reports[number]) if reports else None,
+            }
+            for number, row in enumerate(outcome.front)
+        ],
+        "versions": versions(),
+    }
+
+
+def dropped(outcome: Outcome) -> dict[str, int]:
+    """How many points were dropped for which reason; numbers in reasons are left out, so that like reasons are one."""
+    counted = Counter(
+        each.reason if each.reason.startswith(BROKEN) else re.sub(r"\d[\d.]*", "#", each.reason)
+        for each in outcome.dropped
+    )
+    return dict(sorted(counted.items(), key=lambda each: (-each[1], each[0])))
+
+
+def _settings(study: Study) -> Json:
+    settings = study.settings
+    names: tuple[str, ...] = ("name", "evaluations", "seed")
+    if settings.name == "nsga2":
+        names += ("population", "offspring", "generations", "crossover_probability", "crossover_eta")
+        names += ("mutation_probability", "mutation_eta", "tolerance", "period")
+    return {name: getattr(settings, name) for name in names}
+
+
+def _point(study: Study, outcome: Outcome, row: Row, is_best: bool) -> Json:
+    score = outcome.scores[row.genome]
+    signs = [-1.0 if each.maximised else 1.0 for each in study.objectives]
+    values = [sign * value for sign, value in zip(signs, score.objectives, strict=True)]
+    return {
+        "point": {name: _json(value) for name, value in row.point.items()},
+        "objectives": None if score.violation == float("inf") else values,
+        "feasible": not score.violation,
+        "on_front": is_best,
+        "figures": dict(row.figures),
+        "machine": row.machine,
+        "origin": row.origin,
+    }
+
+
+def _run(found: RunRow | None) -> Json | None:
+    if found is None:
+        return None
+    return {
+        "equal": not found.differences,
+        "differences": list(found.differences),
+        "inputs": found.inputs,
+        "figures": dict(found.run),
+    }
+
+
+def _json(value: Value) -> Any:
+    return list(map(_json, value)) if isinstance(value, tuple) else value
+
+
+def columns(stats: Json) -> list[str]:
+    """Names of a table's columns: variables, then the figures that objectives and constraints name, then usual ones."""
+    text = " ".join([*stats["objectives"], *stats["constraints"]])
+    words = [ALIASES.get(each, each) for each in re.findall(r"[A-Za-z_][A-Za-z0-9_.]*", text)]
+    figures = {name for each in stats["points"][:1] for name in each["figures"]}
+    usual = ("inferences_per_second", "energy_pj", "area_um2", "dram_bytes", "utilization")
+    chosen = [each for each in dict.fromkeys([*words, *usual]) if each in figures]
+    return [*(each["name"] for each in stats["variables"]), *chosen]
+
+
+def table(stats: Json, points: Sequence[Json]) -> tuple[list[str], list[list[object]]]:
+    """Columns and cells of points, and of those that were executed both stages: `run`'s cycles, and whether all that
+    both count is equal."""
+    names = columns(stats)
+    was_run = any(each.get("run") for each in points)
+    is_judged = any("accuracy" in (each.get("report") or ()) for each in points)
+    rows = []
+    for each in points:
+        values: Mapping[str, Any] = {**each["figures"], **each["point"]}
+        cells: list[object] = [_cell(values.get(name)) for name in names]
+        if was_run:
+            run = each.get("run")
+            cells += [each["figures"].get("cycles"), run and run["figures"].get("cycles"), _verdict(run)]
+        if is_judged:
+            cells.append(each["report"]["accuracy"])
+        rows.append(cells)
+    observed = ["cycles (cost)", "cycles (run)", "cost = run"] if was_run else []
+    return [*names, *observed, *(["accuracy (reported)"] if is_judged else [])], rows
+
+
+def _verdict(run: Json | None) -> str | None:
+    if run is None:
+        return None
+    return "equal" if run["equal"] else f"NOT EQUAL: {', '.join(run['differences'][:2])}"
+
+
+def _cell(value: Any) -> object:
+    return spelled(tuple(value)) if isinstance(value, list) else spelled(value) if isinstance(value, bool) else value
+
+
+def front_csv(stats: Json) -> bytes:
+    """The front: variables and all figures, and those that a run observed where there was one."""
+    figures = list(dict.fromkeys(name for each in stats["front"] for name in each["figures"]))
+    variables = [each["name"] for each in stats["variables"]]
+    was_run = any(each["run"] for each in stats["front"])
+    told = list(dict.fromkeys(name for each in stats["front"] for name in each.get("report") or ()))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    observed = [f"run.{name}" for name in figures] + ["run.equal"] if was_run else []
+    writer.writerow([*variables, *figures, *observed, *(f"report.{name}" for name in told)])
+    for each in stats["front"]:
+        cells = [_cell(each["point"][name]) for name in variables] + [each["figures"].get(name) for name in figures]
+        if was_run:
+            run = each["run"] or {"figures": {}, "equal": None}
+            cells += [run["figures"].get(name) for name in figures] + [run["equal"]]
+        cells += [each["report"].get(name) for name in told]
+        writer.writerow(cells)
+    return text.getvalue().encode()
+
+
+def parquet(study: Study, outcome: Outcome, machine_text: Mapping[str, str]) -> bytes | None:
+    """All points as a Parquet file, those that were dropped too, each with what reproduces it; None without pyarrow."""
+    if find_spec("pyarrow") is None:
+        return None
+    import pyarrow
+    from pyarrow import parquet as writer
+
+    rows = [*outcome.rows, *outcome.dropped]
+    rows = list({row.genome: row for row in rows}.values())
+    names = [each.name for each in study.space.variables]
+    figures = list(dict.fromkeys(name for row in rows for name in row.figures))
+    best = {row.genome for row in outcome.front}
+    data: dict[str, list[Any]] = {name: [_column(row.point, name) for row in rows] for name in names}
+    data |= {
+        "status": [row.status for row in rows],
+        "reason": [row.reason for row in rows],
+        "feasible": [row.genome in outcome.scores and not outcome.scores[row.genome].violation for row in rows],
+        "on_front": [row.genome in best for row in rows],
+    }
+    data |= {f"figure.{name}": [_number(row.figures.get(name)) for row in rows] for name in figures}
+    data |= {
+        "seconds": [row.seconds for row in rows],
+        "origin": [row.origin for row in rows],
+        "machine": [machine_text.get(row.machine, "") for row in rows],
+        "options": [study.base.options_text for _ in rows],
+        "model_sha256": [study.costs.model.digest for _ in rows],
+        "seed": [study.settings.seed for _ in rows],
+        "versions": [" ".join(f"{name} {value}" for name, value in versions().items()) for _ in rows],
+    }
+    sink = pyarrow.BufferOutputStream()
+    writer.write_table(pyarrow.table(data), sink)
+    return bytes(sink.getvalue().to_pybytes())
+
+
+def _column(point: Point, name: str) -> Any:
+    value = point[name]
+    return spelled(value) if isinstance(value, tuple) else value
+
+
+def _number(value: float | int | None) -> float | None:
+    return None if value is None else float(value)

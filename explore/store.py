@@ -1,0 +1,292 @@
+"""Every point of a study, in one SQLite file, from the moment that it was evaluated.
+
+A row is written and committed as its evaluation ends, so that a process which is killed leaves all that it knew. Of the
+points of one study a genome has one row. The file is held for as long as a study writes to it; others can read it
+afterwards, for their own points (`reuse`).
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from ..ir.diagnostics import CompileError, Diagnostic, Span
+from ..ir.files import make_folder
+from ..ir.frozen import dataclass
+from .problem import Candidate, Figures
+from .study import Study
+from .variables import Genome, Point
+
+FILE = "store.sqlite"
+FORMAT = 1
+EVALUATED, DROPPED = "evaluated", "dropped"
+_TABLES = """
+create table study (key text primary key, value text not null);
+create table machines (digest text primary key, text text not null);
+create table points (
+    genome text primary key,     -- places of the variables' values, as JSON
+    point text not null,         -- values by variable, as JSON
+    status text not null,        -- evaluated | dropped
+    reason text not null,        -- why it was dropped
+    key text not null,           -- SHA-256 of all that decides its figures
+    machine text not null,       -- the description's digest
+    options text not null,       -- of the compiler, as JSON
+    figures text not null,       -- by name, as JSON
+    seconds real not null,       -- that the evaluation took
+    origin text not null,        -- empty, or the folder that it was taken from
+    versions text not null,      -- of dnnc and what figures rest on, as JSON
+    finished real not null       -- seconds since 1970
+);
+create index by_key on points (key);
+create table runs (
+    genome text primary key, equal integer not null, differences text not null, cost text not null, run text not null,
+    inputs text not null, seconds real not null
+);
+"""
+_VERSIONED = ("dnnc", "numpy", "onnxruntime", "pymoo", "distributed")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A point of the store. `figures` are empty where it was dropped."""
+
+    genome: Genome
+    point: Point
+    status: str
+    reason: str
+    figures: Figures
+    machine: str
+    seconds: float
+    origin: str
+
+    @property
+    def is_evaluated(self) -> bool:
+        return self.status == EVALUATED
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A point that was executed: figures of `cost` and of `run`, and what of the two differs."""
+
+    genome: Genome
+    differences: tuple[str, ...]
+    cost: Figures
+    run: Figures
+    inputs: str
+    seconds: float
+
+
+class Store:
+    """The store in `folder`, opened for a study; a context that closes it."""
+
+    def __init__(self, folder: Path, study: Study, *, resume: bool) -> None:
+        """Raises CompileError where there are points already and none are to be resumed, where those that are there are
+        of another study, and where another process holds the file."""
+        self.path = folder / FILE
+        self._noted: list[tuple[Any, ...]] = []
+        make_folder(folder)
+        is_new = not self.path.exists()
+        if not is_new and not resume:
+            message = "points of a study are stored here already"
+            raise CompileError(
+                Diagnostic(message, Span(str(self.path)), "--resume continues it; -o names another folder")
+            )
+        try:
+            self._file = sqlite3.connect(self.path, timeout=2.0, isolation_level=None)
+        except sqlite3.Error as error:
+            raise CompileError(_unusable(self.path, error)) from None
+        try:
+            self._file.execute("pragma locking_mode = exclusive")
+            self._file.execute("begin exclusive")
+            self._open(study)
+            self._file.execute("commit")
+        except sqlite3.Error as error:
+            self._file.close()
+            raise CompileError(_unusable(self.path, error)) from None
+        except CompileError:
+            self._file.close()
+            raise
+
+    def _open(self, study: Study) -> None:
+        """Tables and the study's identity, within the transaction that also looks for them: a process that was killed
+        before it ended left nothing."""
+        tables = {name for (name,) in self._file.execute("select name from sqlite_master where type = 'table'")}
+        told = {"format": str(FORMAT), "identity": study.identity, "content": study.content, "file": study.file}
+        if "study" not in tables:
+            for statement in _TABLES.split(";"):
+                self._file.execute(statement)
+            self._file.executemany("insert into study values (?, ?)", told.items())
+            return
+        found = dict(self._file.execute("select key, value from study"))
+        if found.get("format") != told["format"]:
+            message = f"the store has format {found.get('format')}; this version writes {FORMAT}"
+            raise CompileError(Diagnostic(message, Span(str(self.path)), "-o names another folder"))
+        if found.get("identity") != told["identity"]:
+            is_same = found.get("content") == told["content"]
+            what = "the model, the machine or dnnc" if is_same else "keys of the study file"
+            message = f"the points here are of another study than {study.file}: {what} changed"
+            help = "-o names another folder; `reuse: [FOLDER]` takes what is still the same from this one"
+            raise CompileError(Diagnostic(message, Span(str(self.path)), help))
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if self._noted:
+                self._file.execute("begin")
+                self._file.executemany(_INSERT, self._noted)
+                self._file.execute("commit")
+        finally:
+            self._file.close()
+
+    def note(self, row: Row) -> None:
+        """Keep a point that was dropped before it was evaluated, with the next one that is added: what it cost to find
+        that out is less than to write it down by itself."""
+        self._noted.append(_values(row, "", "", {}))
+
+    def add(self, row: Row, key: str, candidate: Candidate, versions: Mapping[str, str]) -> None:
+        """Keep a point, whole or not at all. Requires: its genome has no row."""
+        values = _values(row, key, candidate.options_text, versions)
+        self._file.execute("begin")
+        self._file.execute("insert or ignore into machines values (?, ?)", (row.machine, candidate.arch.text))
+        self._file.executemany(_INSERT, [*self._noted, values])
+        self._file.execute("commit")
+        self._noted = []
+
+    def rows(self) -> list[Row]:
+        """All points, by their genomes. Raises CompileError where something else has written to the file."""
+        try:
+            return _rows(self._file)
+        except (sqlite3.Error, ValueError, TypeError) as error:
+            raise CompileError(_unusable(self.path, error)) from None
+
+    def machine_text(self, digest: str) -> str:
+        ((text,),) = self._file.execute("select text from machines where digest = ?", (digest,))
+        return str(text)
+
+    def add_run(self, row: RunRow) -> None:
+        values = (
+            json.dumps(row.genome),
+            not row.differences,
+            json.dumps(row.differences),
+            json.dumps(row.cost),
+            json.dumps(row.run),
+            row.inputs,
+            row.seconds,
+        )
+        self._file.execute("insert or replace into runs values (?, ?, ?, ?, ?, ?, ?)", values)
+
+    def runs(self) -> dict[Genome, RunRow]:
+        """What was executed, by genome."""
+        query = "select genome, differences, cost, run, inputs, seconds from runs"
+        found = {}
+        for genome, differences, cost, run, inputs, seconds in self._file.execute(query):
+            place = tuple(json.loads(genome))
+            told = tuple(json.loads(differences))
+            found[place] = RunRow(place, told, json.loads(cost), json.loads(run), inputs, seconds)
+        return found
+
+
+_INSERT = f"insert into points values ({', '.join('?' * 12)})"
+
+
+def _values(row: Row, key: str, options: str, versions: Mapping[str, str]) -> tuple[Any, ...]:
+    """A row as the table has it."""
+    return (
+        json.dumps(row.genome),
+        json.dumps(row.point, sort_keys=True),
+        row.status,
+        row.reason,
+        key,
+        row.machine,
+        options,
+        json.dumps(row.figures),
+        row.seconds,
+        row.origin,
+        json.dumps(versions),
+        time.time(),
+    )
+
+
+def _rows(file: sqlite3.Connection) -> list[Row]:
+    query = "select genome, point, status, reason, figures, machine, seconds, origin from points"
+    rows = [(tuple(json.loads(genome)), *rest) for genome, *rest in file.execute(query)]
+    found = []
+    for genome, point, status, reason, figures, machine, seconds, origin in sorted(rows):
+        values = {str(name): _tupled(value) for name, value in dict(json.loads(point)).items()}
+        found.append(Row(genome, values, status, reason, _figures(figures), machine, seconds, origin))
+    return found
+
+
+def _figures(text: str) -> dict[str, float | int | None]:
+    """Figures as they were stored. Raises ValueError where they are something else."""
+    found = json.loads(text)
+    if not isinstance(found, dict) or not all(
+        each is None or (isinstance(each, int | float) and not isinstance(each, bool)) for each in found.values()
+    ):
+        raise ValueError("what should be figures is something else")
+    return found
+
+
+def _tupled(value: Any) -> Any:
+    """JSON has lists alone."""
+    return tuple(map(_tupled, value)) if isinstance(value, list) else value
+
+
+class Known:
+    """Points of earlier studies, looked up by the key of an evaluation."""
+
+    def __init__(self, folders: tuple[str, ...]) -> None:
+        """Raises CompileError where one of them cannot be read."""
+        self._files: list[tuple[str, sqlite3.Connection]] = []
+        for folder in folders:
+            path = Path(folder) / FILE
+            try:
+                file = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=2.0)
+                file.execute("select 1 from points limit 1")
+            except sqlite3.Error as error:
+                raise CompileError(_unusable(path, error)) from None
+            self._files.append((folder, file))
+
+    def find(self, key: str) -> tuple[str, Figures, float] | None:
+        """The folder that has the evaluation of this key, its figures and how long it took."""
+        query = "select figures, seconds from points where key = ? and status = ? limit 1"
+        for folder, file in self._files:
+            try:
+                for figures, seconds in file.execute(query, (key, EVALUATED)):
+                    return folder, _figures(figures), float(seconds)
+            except (sqlite3.Error, ValueError, TypeError) as error:
+                raise CompileError(_unusable(Path(folder) / FILE, error)) from None
+        return None
+
+    def close(self) -> None:
+        for _, file in self._files:
+            file.close()
+
+
+def versions() -> dict[str, str]:
+    """Of dnnc and the packages that figures and searches rest on, where they are installed."""
+    found = {}
+    for name in _VERSIONED:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "-"
+    return found
+
+
+def _unusable(path: Path, error: Exception) -> Diagnostic:
+    if "locked" in str(error):
+        return Diagnostic(
+            "another process is at this study", Span(str(path)), "wait for it, or -o names another folder"
+        )
+    return Diagnostic(f"the store cannot be used: {error}", Span(str(path)), "-o names another folder")

@@ -1,0 +1,342 @@
+"""Study files: YAML -> Study, every fault at once with its place. specs/explore.md is the schema."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..driver.decisions import MOST_SECONDS, WHOLE, Options
+from ..frontend.arch_yaml import load_arch
+from ..frontend.importer import ImportOptions, prepare
+from ..frontend.load import parse
+from ..frontend.yaml_reader import LARGEST_BYTES, Faults, Fields, ListNode, MapNode, ScalarNode, YamlNode, read_yaml
+from ..ir.arch import Arch
+from ..ir.diagnostics import CompileError, closest
+from ..ir.expressions import Expression, ExpressionFault, parse_expression, unknown_names
+from ..ir.files import read_text_bounded
+from .algorithm_settings import EXHAUSTIVE, MOST_POPULATION, NSGA2, read_settings
+from .costs import ALIASES, Costs
+from .judge import Judge
+from .judge_section import read_judge
+from .problem import Candidate, Problem
+from .problems import JUDGED, PROBLEMS, Context
+from .pruned_costs import PrunedCosts
+from .published_keys import is_published, translated
+from .shared_files import SharedFile
+from .sparsity import Sparsity
+from .study import Objective, RunStage, Study
+from .study_options import read_options
+from .variables import Genome, Space, value_of
+
+MOST_EXHAUSTIVE = 10**6  # points
+MOST_OBJECTIVES = 8
+_HELP = "`dnnc explore --help` has a study to begin with; specs/explore.md says what may stand in one"
+_OBJECTIVE = re.compile(r"\s*(min|max)\s+(.+)", re.DOTALL)
+
+
+def read_study(path: str) -> Study:
+    """The study in the file at `path`; the files that it names are looked for from its folder.
+
+    Raises CompileError with every fault of the file, and of the model, the machine and the options that it names.
+    """
+    text = read_text_bounded(path, LARGEST_BYTES, _HELP)
+    faults = Faults(text, path)
+    root = read_yaml(text, faults)
+    if not isinstance(root, MapNode):
+        faults.refuse("a study starts with keys such as `model: model.onnx`", root.span, _HELP)
+    warnings: list[str] = []
+    if is_published(root):
+        root = translated(root, faults, warnings)
+        faults.raise_if_any()
+    return _Reader(root, faults, path, warnings).study()
+
+
+class _Reader:
+    """One reading. Stand-ins take the place of what is wrong, so that the rest is still judged."""
+
+    def __init__(self, root: MapNode, faults: Faults, path: str, warnings: list[str]) -> None:
+        self.top = Fields(root, faults)
+        self.faults = faults
+        self.path = path
+        self.folder = Path(path).parent
+        self.warnings = warnings
+        self.is_whole = True
+
+    def study(self) -> Study:
+        top = self.top
+        options, files = read_options(top.fields("options", required=False), self.folder)
+        model = self._model(options)
+        arch = self._arch()
+        seed = top.integer("seed", *WHOLE["seed"], 0)
+        reuse = self._reuse()
+        run = self._run(seed)
+        named = [each for each in PROBLEMS if top.has(each)]
+        if not named:
+            self.faults.add("the study has no problem", top.node.span, f"a section {' or '.join(map(repr, PROBLEMS))}")
+        settings = read_settings(top, seed)
+        for key in ("objectives", "constraints", "predefined"):
+            top.has(key)
+        if model is None or arch is None:  # nothing of the problems can be judged without them
+            top.done()
+            self.faults.raise_if_any()
+        assert model is not None and arch is not None
+        base = Candidate(arch, options)
+        costs = Costs(model, files.get("calibrate"), files.get("mapping"))
+        judge = self._judge(named, costs, base, seed)
+        context = Context(top, model, self.machine(top.text("arch")), base, str(self.folder), seed, costs, judge)
+        problems = self._problems(named, context)
+        # What is missing for a fault of its own is no fault of those that name it.
+        self.is_whole = len(problems) == len(named) and (judge is not None or not top.has("accuracy"))
+        unsettled = any(isinstance(each, Sparsity) and each.limit is None for each in problems)
+        study = Study(
+            name=Path(self.path).stem,
+            file=self.path,
+            content=_content(top.node),
+            base=base,
+            problems=problems,
+            costs=costs,
+            objectives=self._objectives(problems, costs),
+            constraints=self._constraints(problems, costs),
+            settings=settings,
+            run=run,
+            reuse=reuse,
+            predefined=() if unsettled or not self.is_whole else self._predefined(problems),
+            warnings=tuple(self.warnings),
+            counted=PrunedCosts(costs, judge) if judge and "sparsity" in named else None,
+        )
+        if settings.name == EXHAUSTIVE and study.space.size > MOST_EXHAUSTIVE:
+            message = (
+                f"the space has {study.space.size:.4g} points; an exhaustive search takes at most {MOST_EXHAUSTIVE}"
+            )
+            self.faults.add(message, top.span("algorithm"), "`algorithm: {name: nsga2}`, or fewer values")
+        if run is not None and arch.kind != "executable":
+            message = f"{arch.name!r} is a machine of kind `{arch.kind}`: there are no programs for it"
+            self.faults.add(message, top.span("run"), "leave `run` out")
+        if settings.name != NSGA2 and top.has("predefined"):
+            self.faults.add(f"`predefined` has no effect on {settings.name!r}", top.span("predefined"), "leave it out")
+        top.done()
+        self.faults.raise_if_any()
+        if not unsettled:
+            return study
+        problems = tuple(each.settled() if isinstance(each, Sparsity) else each for each in problems)
+        predefined = self._predefined(problems)
+        self.faults.raise_if_any()
+        return replace(study, problems=problems, predefined=predefined)
+
+    def _judge(self, named: list[str], costs: Costs, base: Candidate, seed: int) -> Judge | None:
+        section = self.top.fields("accuracy", required=False)
+        if section is None:
+            return None
+        if not any(each in JUDGED for each in named):
+            help = f"a section {' or '.join(map(repr, JUDGED))}, or leave it out"
+            self.faults.add("`accuracy` has no effect on the study's problems", self.top.span("accuracy"), help)
+        return read_judge(section, costs, base, self.folder, seed)
+
+    def _problems(self, named: list[str], context: Context) -> tuple[Problem, ...]:
+        found: list[Problem] = []
+        for name in named:
+            section = self.top.fields(name)
+            if section is None:
+                continue
+            try:
+                problem = PROBLEMS[name](section, context)
+            except CompileError as error:
+                for fault in error.diagnostics:
+                    self.faults.add(fault.message, fault.span if fault.span.line else self.top.span(name), fault.help)
+                continue
+            if problem is not None:
+                found.append(problem)
+        seen: set[str] = set()
+        for problem in found:
+            for variable in problem.variables:
+                if variable.name in seen:
+                    message = f"two problems have a variable {variable.name!r}"
+                    self.faults.add(message, self.top.span(problem.name), "give one of them another name")
+                seen.add(variable.name)
+        return tuple(found)
+
+    def _model(self, options: Options) -> SharedFile | None:
+        name = self.top.text("model", expected="model.onnx")
+        if not self.top.has("model") or "model" in self.faults.wrong:
+            return None
+        path = self.folder / name
+        try:
+            prepare(path, ImportOptions(options.batch_size, options.shapes))
+            return SharedFile.of(path, _external_data(path))
+        except CompileError as error:
+            for fault in error.diagnostics[:1]:
+                where = f"{fault.span}: " if str(fault.span) else ""
+                self.faults.add(f"the model cannot be used: {where}{fault.message}", self.top.span("model"), fault.help)
+            return None
+
+    def _arch(self) -> Arch | None:
+        name = self.top.text("arch", expected="gemmini16")
+        if not self.top.has("arch") or "arch" in self.faults.wrong:
+            return None
+        try:
+            return load_arch(self.machine(name))
+        except CompileError as error:
+            for fault in error.diagnostics:
+                if fault.span.line:
+                    self.faults.include([fault])
+                else:
+                    self.faults.add(fault.message, self.top.span("arch"), fault.help)
+            return None
+
+    def machine(self, name: str) -> str:
+        """A bundled name as it is, a path from the folder of the study."""
+        beside = self.folder / name
+        return str(beside) if beside.is_file() else name
+
+    def _reuse(self) -> tuple[str, ...]:
+        """Folders of earlier studies."""
+        if not self.top.has("reuse"):
+            return ()
+        node = self.top.node.entries["reuse"]
+        items = node.items if isinstance(node, ListNode) else (node,)
+        found = []
+        for item in items:
+            folder = self.folder / item.text if isinstance(item, ScalarNode) else None
+            if folder is None or not (folder / "store.sqlite").is_file():
+                shown = repr(item.text[:80]) if isinstance(item, ScalarNode) else "what stands here"
+                help = "the folder that `dnnc explore -o` wrote, from the folder of this file"
+                self.faults.add(f"{shown} is no folder of a study with points", item.span, help)
+            else:
+                found.append(str(folder))
+        return tuple(found)
+
+    def _run(self, seed: int) -> RunStage | None:
+        if not self.top.has("run"):
+            return None
+        node = self.top.node.entries["run"]
+        if isinstance(node, ScalarNode) and node.value is True:
+            return RunStage(seed=seed)
+        section = self.top.fields("run")
+        if section is None:
+            return None
+        inputs = None
+        if section.has("inputs"):
+            try:
+                inputs = SharedFile.of(self.folder / section.text("inputs"))
+            except CompileError as error:
+                section.fault("inputs", error.diagnostics[0].message, "a .npz file, from the folder of this file")
+        found = RunStage(
+            survivors=section.integer("survivors", 1, 10**6, example="8") if section.has("survivors") else None,
+            inputs=inputs,
+            seed=section.integer("seed", *WHOLE["seed"], seed),
+            time_limit_s=section.number("time_limit_s", 1e-3, MOST_SECONDS) if section.has("time_limit_s") else 600.0,
+        )
+        section.done()
+        return found
+
+    def _objectives(self, problems: tuple[Problem, ...], costs: Costs) -> tuple[Objective, ...]:
+        found = []
+        for node in self._texts("objectives", True, "[min energy_pj, max accuracy]", MOST_OBJECTIVES):
+            match = _OBJECTIVE.fullmatch(node.text)
+            if match is None:
+                help = "`min` or `max`, then a figure or an expression: `min energy_pj`"
+                self.faults.add(f"an objective is {node.text[:60]!r}", node.span, help)
+                continue
+            expression = self._expression(match[2], node, problems, costs)
+            if expression is not None and expression.is_comparison:
+                self.faults.add(f"{node.text[:60]!r} compares", node.span, "such a limit stands in `constraints`")
+            elif expression is not None:
+                found.append(Objective(expression, match[1] == "max"))
+        return tuple(found)
+
+    def _constraints(self, problems: tuple[Problem, ...], costs: Costs) -> tuple[Expression, ...]:
+        found = []
+        for node in self._texts("constraints", False, "[acc <= spad, inferences_per_second >= 30]", 1000):
+            expression = self._expression(node.text, node, problems, costs)
+            if expression is not None and not expression.is_comparison:
+                self.faults.add(f"{node.text[:60]!r} compares nothing", node.span, "for example `area_um2 <= 3 mm2`")
+            elif expression is not None:
+                found.append(expression)
+        return tuple(found)
+
+    def _texts(self, key: str, required: bool, example: str, most: int) -> list[ScalarNode]:
+        node = self.top.value(key, example) if required else self.top.node.entries.get(key)
+        if node is None:
+            return []
+        if not isinstance(node, ListNode) or not 0 < len(node.items) <= most:
+            self.top.fault(key, f"{key!r} must be a list of 1 to {most} texts", f"for example `{key}: {example}`")
+            return []
+        texts = [each for each in node.items if isinstance(each, ScalarNode) and each.text]
+        if len(texts) < len(node.items):
+            self.top.fault(key, f"{key!r} must hold texts", f"for example `{key}: {example}`")
+        return texts
+
+    def _expression(
+        self, text: str, node: ScalarNode, problems: tuple[Problem, ...], costs: Costs
+    ) -> Expression | None:
+        variables = [each.name for problem in problems for each in problem.variables]
+        providers = [each for problem in problems for each in problem.providers]
+        known = [*variables, *ALIASES, *costs.figures, *(name for each in providers for name in each.figures)]
+        try:
+            found = parse_expression(text)
+        except ExpressionFault as fault:
+            self.faults.add(str(fault), node.span, "for example `acc <= spad`, `energy_pj + 50 * cycles`")
+            return None
+        if self.is_whole and (unknown := unknown_names(found, known)):
+            message = f"there is neither a figure nor a variable {unknown[0][:60]!r}"
+            self.faults.add(message, node.span, closest(unknown[0], known))
+            return None
+        return found
+
+    def _predefined(self, problems: tuple[Problem, ...]) -> tuple[Genome, ...]:
+        """Individuals to begin with: values by variable, or one number that every variable takes the nearest of."""
+        node = self.top.node.entries.get("predefined")
+        if node is None:
+            return ()
+        space = Space(tuple(each for problem in problems for each in problem.variables))
+        if not isinstance(node, ListNode) or not 0 < len(node.items) <= MOST_POPULATION:
+            self.top.fault("predefined", "'predefined' must be a list of points", "[{dim: 16, spad: 256 KiB}]")
+            return ()
+        found = [self._individual(each, space) for each in node.items]
+        return tuple(each for each in found if each is not None)
+
+    def _individual(self, node: YamlNode, space: Space) -> Genome | None:
+        before = len(self.faults)
+        places: list[int] = []
+        given: Mapping[str, YamlNode] = node.entries if isinstance(node, MapNode) else {}
+        names = [each.name for each in space.variables]
+        for name in given:
+            if name not in names and isinstance(node, MapNode):
+                self.faults.add(f"there is no variable {name[:60]!r}", node.key_spans[name], closest(name, names))
+        for variable in space.variables:
+            own = given.get(variable.name) if isinstance(node, MapNode) else node
+            value = None if own is None else value_of(own)
+            place = None if value is None else variable.nearest(value)
+            exact = place is not None and (not isinstance(node, MapNode) or variable.values[place] == value)
+            if not exact or place is None:
+                span = node.span if own is None else own.span
+                what = "is missing" if own is None else "has no such value"
+                self.faults.add(f"variable {variable.name!r} {what} in a predefined point", span, "one of its values")
+            else:
+                places.append(place)
+        return tuple(places) if len(self.faults) == before else None
+
+
+def _external_data(model: Path) -> tuple[str, ...]:
+    """Names of the files beside a model that hold its weights; that they lie in its folder has been looked at."""
+    tensors = parse(model).graph.initializer
+    return tuple(sorted({each.value for one in tensors for each in one.external_data if each.key == "location"}))
+
+
+def _content(root: MapNode) -> str:
+    """What decides the study's points, in one spelling: without remarks, and without where to look for known ones."""
+    kept = {key: value for key, value in root.entries.items() if key not in ("reuse", "run")}
+    return json.dumps(_plain(MapNode(kept, root.key_spans, root.span)), sort_keys=True)
+
+
+def _plain(node: YamlNode) -> Any:
+    if isinstance(node, MapNode):
+        return {key: _plain(value) for key, value in node.entries.items()}
+    if isinstance(node, ListNode):
+        return [_plain(each) for each in node.items]
+    return node.text if isinstance(node.value, float) and not math.isfinite(node.value) else node.value

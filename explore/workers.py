@@ -1,0 +1,69 @@
+"""Where evaluations take place: in this process, or on the workers of a Dask cluster."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+from typing import Any, Protocol
+
+from ..ir.diagnostics import CompileError
+from ..ir.frozen import dataclass
+from .problem import Candidate, Figures, Provider
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The figures of a candidate, or why it has none; `seconds` is the wall clock that it took."""
+
+    figures: Figures
+    reason: str
+    seconds: float
+
+
+Task = Callable[..., Any]  # of a module, so that another process finds it by its name
+
+
+class Workers(Protocol):
+    """`each(task, jobs)` yields the result of `task(providers, *arguments)` for jobs of a number and arguments, with
+    the numbers, in the order in which they end."""
+
+    count: int
+
+    def each(self, task: Task, jobs: Iterable[tuple[int, tuple[Any, ...]]]) -> Iterator[tuple[int, Any]]: ...
+
+    def close(self) -> None: ...
+
+
+class Here:
+    """One evaluation after the other, in this process."""
+
+    count = 1
+
+    def __init__(self, providers: tuple[Provider, ...]) -> None:
+        self._providers = providers
+
+    def each(self, task: Task, jobs: Iterable[tuple[int, tuple[Any, ...]]]) -> Iterator[tuple[int, Any]]:
+        for number, arguments in jobs:
+            yield number, task(self._providers, *arguments)
+
+    def close(self) -> None:
+        """There is nothing to give back."""
+
+
+def evaluate(providers: tuple[Provider, ...], candidate: Candidate) -> Evaluation:
+    """The figures of all providers. A candidate that cannot be compiled has none, and the reason."""
+    start = time.perf_counter()
+    figures: dict[str, float | int | None] = {}
+    try:
+        for each in providers:
+            figures |= opened(each)(candidate)
+    except CompileError as error:
+        return Evaluation({}, error.diagnostics[0].message, time.perf_counter() - start)
+    return Evaluation(figures, "", time.perf_counter() - start)
+
+
+@lru_cache(maxsize=8)
+def opened(provider: Provider) -> Callable[[Candidate], Figures]:
+    """What evaluates for a provider, opened once by each process. Raises CompileError."""
+    return provider.open()

@@ -1,0 +1,142 @@
+"""The block unit before a run: what its tests are of, and room for their results; and the masks that a run leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..ir.arch import Arch
+from ..ir.diagnostics import CompileError, Diagnostic
+from ..ir.program import COUNTERS, Opcode, Program
+from . import layout
+from .block_unit import (
+    ALREADY_ZERO,
+    BASE,
+    BITS,
+    CACHED,
+    COL_BLOCKS,
+    COLS,
+    COLUMNS,
+    CREATED,
+    CRITERION,
+    ENTRIES,
+    FIRST,
+    GEOMETRY_FIELDS,
+    IN_CACHE,
+    POINTS,
+    ROW_BLOCKS,
+    ROWS,
+    SAMPLES,
+    STATE_FIELDS,
+    TABLE,
+    TESTED,
+    THRESHOLD,
+    ZERO,
+    BlockUnit,
+)
+from .layout import Integers
+from .left_out import Room
+
+MOST_BLOCKS = 1 << 28  # of all tests of a program together
+_MASK_OF_STATUS = np.zeros(2 * IN_CACHE, np.uint8)
+_MASK_OF_STATUS[[CREATED, CREATED + IN_CACHE]] = 1
+_MASK_OF_STATUS[[ALREADY_ZERO, ALREADY_ZERO + IN_CACHE]] = 2
+
+
+def block_unit(program: Program, arch: Arch, table: Integers) -> BlockUnit:
+    """The unit with empty tables. Raises CompileError for a test of a tensor that is not there."""
+    prunes = np.flatnonzero(table[:, 0] == layout.OP_CONFIGURE_PRUNE)
+    geometry = np.zeros((len(prunes), GEOMETRY_FIELDS), np.int64)
+    stores = np.flatnonzero(table[:, 0] == layout.OP_CONFIGURE_STORE)
+    total = 0
+    for slot, number in enumerate(prunes):
+        before = np.searchsorted(stores, number) - 1
+        kind = int(table[stores[before], layout.STORE_TYPE]) if before >= 0 else 0
+        shape = _shape(table[number], kind)
+        blocks = int(shape[SAMPLES]) * int(shape[ROW_BLOCKS]) * int(shape[COL_BLOCKS])
+        elements = int(shape[SAMPLES]) * int(shape[POINTS]) * int(shape[COLUMNS])
+        inside = shape[BASE] >= 0 and int(shape[BASE]) + elements * int(shape[BITS]) <= 8 * program.main_bytes
+        total += blocks
+        if before < 0 or not inside or min(shape[ROWS], shape[COLS]) < 1 or total > MOST_BLOCKS:
+            message = f"instruction {number} tests blocks of a tensor that does not lie in main memory"
+            if inside and total > MOST_BLOCKS:
+                message = f"the program tests {total} blocks"
+            raise CompileError(Diagnostic(message, help=f"at most {MOST_BLOCKS} blocks, of what a store writes"))
+        geometry[slot] = shape
+        geometry[slot, FIRST] = total - blocks
+    most = int((geometry[:, SAMPLES] * geometry[:, ROW_BLOCKS] * geometry[:, COL_BLOCKS]).max(initial=0))
+    tables = np.zeros((arch.block_unit.tables if arch.block_unit else 0, 2), np.int64)
+    tables[:, 0] = -1
+    state = np.zeros(STATE_FIELDS, np.int64)
+    state[TESTED] = -1
+    state[ENTRIES] = arch.block_unit.entries if arch.block_unit else 0
+    positions = 0
+    if len(prunes):
+        rows = table[table[:, 0] == layout.OP_STORE, layout.STORE_EXTENT : layout.STORE_EXTENT + 5]
+        capacity = 8 * sum(memory.capacity_bytes for memory in arch.local)
+        positions = min(int(rows.astype(np.float64).prod(axis=1).max(initial=0)), capacity)
+    return BlockUnit(
+        geometry,
+        np.zeros(total, np.uint8),
+        np.zeros(most, np.int64),
+        np.zeros(most, np.int64),
+        np.zeros(most, np.int64),
+        tables,
+        state,
+        np.zeros(positions, np.int32),
+    )
+
+
+def _shape(row: Integers, kind: int) -> Integers:
+    """The geometry that a `configure.prune` states for stores of elements of type number `kind`."""
+
+    def value(name: str) -> int:
+        return int(row[layout.column(Opcode.CONFIGURE_PRUNE, name)])
+
+    shape = np.zeros(GEOMETRY_FIELDS, np.int64)
+    shape[BASE], shape[BITS] = 8 * value("main"), layout.TYPES[kind, layout.TYPE_BITS]
+    shape[SAMPLES], shape[POINTS], shape[COLUMNS] = value("samples"), value("points"), value("columns")
+    shape[ROWS], shape[COLS] = value("rows"), value("cols")
+    shape[ROW_BLOCKS] = -(-shape[POINTS] // max(1, shape[ROWS]))
+    shape[COL_BLOCKS] = -(-shape[COLUMNS] // max(1, shape[COLS]))
+    shape[CRITERION], shape[THRESHOLD], shape[ZERO] = value("criterion"), value("threshold"), value("zero_point")
+    shape[CACHED], shape[TABLE] = value("cached"), value("table")
+    return shape
+
+
+def room_of(table: Integers, skips: bool) -> Room:
+    """Room to note what the products of a program leave out; none where nothing is skipped."""
+    points = columns = others = 0
+    if skips:
+        current: Integers | None = None
+        for row in table[np.isin(table[:, 0], (layout.OP_CONFIGURE_C, layout.OP_COMPUTE))]:
+            if row[0] == layout.OP_CONFIGURE_C:
+                current = row[layout.C_CLASS : layout.C_CLASS + COUNTERS]
+            elif current is not None:
+                extents = row[layout.COMPUTE_EXTENT : layout.COMPUTE_EXTENT + COUNTERS].astype(np.float64)
+                each = {kind: float(extents[current == kind].prod()) for kind in (layout.POINT, layout.COLUMN)}
+                reduce = float(extents[current == layout.REDUCE].prod())
+                points = max(points, int(each[layout.POINT] * reduce))
+                columns = max(columns, int(each[layout.COLUMN] * reduce))
+                others = max(others, int(max(*each.values(), reduce)))
+    return Room(
+        np.zeros(points, np.uint8),
+        np.zeros(points, np.uint8),
+        np.zeros(columns, np.uint8),
+        np.zeros(columns, np.uint8),
+        np.zeros(others, np.int32),
+        np.zeros(others, np.int32),
+    )
+
+
+def masks_of(unit: BlockUnit, layers: Sequence[str]) -> dict[str, NDArray[np.uint8]]:
+    """What became of the blocks that each layer tested: 0 kept, 1 created, 2 already zero, as an array [samples, row
+    blocks, column blocks]. `layers` are the names of those of the slots."""
+    masks = {}
+    for shape, name in zip(unit.geometry, layers, strict=True):
+        extents = (int(shape[SAMPLES]), int(shape[ROW_BLOCKS]), int(shape[COL_BLOCKS]))
+        first, count = int(shape[FIRST]), extents[0] * extents[1] * extents[2]
+        masks[name] = _MASK_OF_STATUS[unit.status[first : first + count]].reshape(extents)
+    return masks

@@ -1,0 +1,170 @@
+"""`dnnc explore` as a user gives it: tables, files, resuming, what was promised is observed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from dnnc.cli import explore
+from dnnc.cli.main import main
+from dnnc.explore import results, survivors
+from dnnc.explore.engine import Progress
+from rich.console import Console
+from support.commands import printed, refused
+from support.exploration import STUDY, searched, square, write_study
+from support.judged import SPARSITY, write_judged
+
+HERE = ["--workers", "1"]
+
+
+def explored(folder: Path, text: str, capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    return printed(["explore", write_study(folder, text), "-o", str(folder / "out"), *HERE, *words], capsys)
+
+
+def test_a_study_from_the_file_to_the_executed_front(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = explored(tmp_path, STUDY + "constraints: [spad >= 64 * dim^2]\nrun: {survivors: 2}\n", capsys)
+    stats = json.loads((tmp_path / "out" / "study.json").read_text())
+    assert stats["schema"] == "dnnc.explore/1"
+    assert stats["counts"]["space"] == 6
+    assert stats["counts"]["dropped"] == {}
+    runs = [each["run"] for each in stats["front"] if each["run"]]
+    assert len(runs) == min(2, len(stats["front"]))
+    for each in stats["front"]:
+        if each["run"]:
+            assert each["run"]["equal"]
+            assert each["run"]["figures"] == each["figures"]
+    assert "cost = run" in text
+    assert "equal" in text
+    with (tmp_path / "out" / "front.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["dim"]) for row in rows] == [each["point"]["dim"] for each in stats["front"]]
+    assert float(rows[0]["energy_pj"]) == stats["front"][0]["figures"]["energy_pj"]
+    parts = [value for name, value in stats["front"][0]["figures"].items() if name.startswith("energy_pj.")]
+    assert sum(parts) == pytest.approx(stats["front"][0]["figures"]["energy_pj"])
+
+
+def test_its_figures_are_those_of_cost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    explored(tmp_path, STUDY, capsys)
+    stats = json.loads((tmp_path / "out" / "study.json").read_text())
+    point = next(each for each in stats["points"] if each["point"] == {"dim": 8, "spad": 32768})
+    out = printed(["cost", str(tmp_path / "model.onnx"), "--arch", "edge8", "--json", "-"], capsys)
+    total = json.loads(out)["total"]
+    assert total.pop("blocks") is None  # nothing is pruned
+    assert {name: point["figures"][name] for name in total} == total
+
+
+def test_the_table_of_all_points(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    explored(tmp_path, STUDY + "constraints: [spad != 8 KiB]\n", capsys)
+    table = parquet.read_table(tmp_path / "out" / "points.parquet").to_pydict()
+    assert table["dim"] == [4, 4, 8, 8, 4, 8]
+    assert table["status"] == ["evaluated"] * 4 + ["dropped"] * 2
+    assert table["reason"][4:] == ["constraint: spad != 8 KiB"] * 2
+    assert all(text.startswith("name: edge8\n") for text in table["machine"][:4])
+    assert table["figure.energy_pj"][4:] == [None, None]
+
+
+def test_going_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    explored(tmp_path, STUDY, capsys)
+    first = (tmp_path / "out" / "front.csv").read_bytes()
+    words = ["explore", str(tmp_path / "study.yaml"), "-o", str(tmp_path / "out"), *HERE]
+    assert "--resume" in refused(words, capsys)
+    assert "6 stored before" in printed([*words, "--resume"], capsys)
+    assert (tmp_path / "out" / "front.csv").read_bytes() == first
+    (tmp_path / "more.yaml").write_text(STUDY.replace("[4, 8]", "[4, 8, 16]") + "reuse: [out]\n")
+    text = printed(["explore", str(tmp_path / "more.yaml"), "-o", str(tmp_path / "more"), *HERE], capsys)
+    assert "3 evaluated now, 6 taken from other studies" in text
+
+
+def test_a_run_that_is_not_what_was_promised(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(survivors, "differences", lambda cost, run: ["conv: cycles"])
+    words = ["explore", write_study(tmp_path, STUDY + "run: {survivors: 1}\n"), "-o", str(tmp_path / "out"), *HERE]
+    assert "NOT EQUAL: conv: cycles" in printed(words, capsys, status=1)
+
+
+def test_differences_are_named() -> None:
+    layer = {"name": "a", **dict.fromkeys(survivors.EQUAL, 1)}
+    assert survivors.differences({"layers": [layer]}, {"layers": [layer]}) == []
+    assert survivors.differences({"layers": [layer]}, {"layers": [layer | {"cycles": 2}]}) == ["a: cycles"]
+    assert survivors.differences({"layers": [layer]}, {"layers": []}) == ["layers"]
+
+
+def test_nothing_starts_with_wrong_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = write_study(tmp_path, STUDY.replace("energy_pj", "energi"))
+    assert "did you mean 'energy'?" in refused(["explore", study, "-o", str(tmp_path / "out"), *HERE], capsys)
+    assert not (tmp_path / "out").exists()
+    words = ["explore", write_study(tmp_path), "-o", str(tmp_path / "out"), *HERE, "--scheduler", "tcp://a:1"]
+    assert "--workers has no effect beside --scheduler" in refused(words, capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_pyarrow(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "find_spec", lambda name: None)
+    assert main(["explore", write_study(tmp_path), "-o", str(tmp_path / "out"), *HERE]) == 0
+    assert "pip install 'dnnc[explore]'" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "points.parquet").exists()
+
+
+def test_killed_and_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The process is killed for good once it has stored some points; see benchmarks/explore_killed.py for more."""
+    text = STUDY.replace("{values: [4, 8],", "{start: 1, stop: 8,") + "algorithm: {name: nsga2, population: 6}\n"
+    study = write_study(tmp_path, text)
+    script = "import sys; from dnnc.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    words = ["explore", study, *HERE, "-o"]
+    child = subprocess.Popen([sys.executable, "-c", script, *words, str(tmp_path / "killed")], env=os.environ)
+    store = tmp_path / "killed" / "store.sqlite"
+    while child.poll() is None and not (store.exists() and store.stat().st_size > 60_000):
+        time.sleep(0.01)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    out = printed([*words, str(tmp_path / "killed"), "--resume"], capsys)
+    printed([*words, str(tmp_path / "whole")], capsys)
+    assert (tmp_path / "killed" / "front.csv").read_bytes() == (tmp_path / "whole" / "front.csv").read_bytes()
+    assert "stored before" in out
+
+
+def test_progress_shows_the_current_front(tmp_path: Path) -> None:
+    study = square(most=3)
+    shown: list[str] = []
+
+    def report(progress: Progress) -> None:
+        console = Console(file=StringIO(), width=120)
+        console.print(explore._picture(study, progress))
+        shown.append(" ".join(console.file.getvalue().split()))  # type: ignore[attr-defined]
+
+    searched(study, tmp_path, report=report)
+    assert len(shown) == 15
+    assert "square: 1 of 15 points, 1 dropped, 1 on the front" in shown[0]
+    assert "min near" in shown[0]
+    assert "square: 15 of 15 points, 1 dropped" in shown[-1]
+
+
+def test_progress_goes_to_terminals_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explore", write_study(tmp_path), "-o", str(tmp_path / "out"), *HERE]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_points_and_reports_of_thresholds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_judged(tmp_path, SPARSITY)
+    folder = tmp_path / "out"
+    assert main(["explore", path, "-o", str(folder), "--workers", "1"]) == 0
+    assert "points/" in capsys.readouterr().out
+    stats = json.loads((folder / "study.json").read_text())
+    header, *rows = csv.reader((folder / "front.csv").read_text().splitlines())
+    place = header.index("report.accuracy")
+    assert [float(row[place]) for row in rows] == [each["report"]["accuracy"] for each in stats["front"]]
+    files = {str(each.relative_to(folder)) for each in folder.glob("points/*/*")}
+    assert files == {f"points/{number}/prune.yaml" for number in range(1, len(rows) + 1)}
+    first = str(folder / "points" / "1" / "prune.yaml")
+    model = [str(tmp_path / "model.onnx"), "--arch", "sparse_blox16", "--calibrate", str(tmp_path / "calibration.npz")]
+    assert main(["compile", *model, "--prune", first, "-o", str(tmp_path / "m.dnnx")]) == 0

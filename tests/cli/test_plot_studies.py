@@ -1,0 +1,185 @@
+"""Pictures of studies: what they show, the merged front, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from dnnc.cli.pages import palette
+from dnnc.cli.pages.explored import Explored, explored_of, merged
+from dnnc.cli.pages.fronts import energy_chart, front_scene, heat_scene
+from dnnc.cli.pages.scene import Dot, Rect
+from dnnc.ir.diagnostics import CompileError
+from support.commands import printed, refused
+
+
+def point(dim: int, spad: int, energy: float, area: float, front: bool, feasible: bool = True) -> dict[str, Any]:
+    figures = {"energy_pj": energy, "area_um2": area, "energy_pj.dram": 0.75 * energy, "energy_pj.spad": 0.25 * energy}
+    return {
+        "point": {"dim": dim, "spad": spad, "flow": "ws"},
+        "objectives": [energy, area],
+        "feasible": feasible,
+        "on_front": front,
+        "figures": figures,
+    }
+
+
+POINTS = [
+    point(8, 1024, 100.0, 10.0, True),
+    point(8, 2048, 80.0, 20.0, True),
+    point(16, 1024, 60.0, 30.0, True),
+    point(16, 2048, 90.0, 40.0, False),
+    point(32, 1024, 10.0, 50.0, False, feasible=False),
+]
+
+
+def study(name: str = "one", points: list[dict[str, Any]] | None = None, **others: Any) -> dict[str, Any]:
+    return {
+        "schema": "dnnc.explore/1",
+        "study": name,
+        "objectives": ["min energy_pj", "min area_um2"],
+        "variables": [{"name": each} for each in ("dim", "spad", "flow")],
+        "points": POINTS if points is None else points,
+        **others,
+    }
+
+
+OTHER = [point(4, 512, 95.0, 5.0, True), point(8, 4096, 85.0, 25.0, True), point(16, 8192, 50.0, 60.0, True)]
+
+
+def read(*of: Any) -> Explored:
+    return explored_of(study(*of), "study.json")
+
+
+def dots(scene: Any) -> list[Dot]:
+    return [shape for mark in scene.marks for shape in mark.shapes if isinstance(shape, Dot)]
+
+
+def test_the_front_is_drawn_over_two_objectives() -> None:
+    scene = front_scene([read()], None)
+    drawn = dots(scene)
+    assert [each.fill for each in drawn] == ["c7", "c7", "c0", "c0", "c0"]
+    best = drawn[2:]
+    assert [each.x for each in best] == sorted((each.x for each in best), reverse=True)  # less energy, more area
+    assert [each.y for each in best] == sorted((each.y for each in best), reverse=True)
+    assert drawn[1].radius < drawn[0].radius  # its constraint does not hold
+    assert "3 on the front" in scene.description
+
+
+def test_several_fronts_are_merged() -> None:
+    studies = [read(), read("other", OTHER)]
+    found = [(each.study, point.values["dim"], point.values["spad"]) for each, point in merged(studies)]
+    wanted = [("other", 16, 8192), ("one", 16, 1024), ("one", 8, 2048), ("other", 4, 512)]
+    assert found == wanted  # the point of 85 and 25 is beaten by that of 80 and 20, that of 100 and 10 by 95 and 5
+    scene = front_scene(studies, None)
+    assert sum(each.fill == "ink" for each in dots(scene)) == len(wanted)
+
+
+def test_fronts_of_other_objectives_are_not_merged() -> None:
+    other = explored_of(study(objectives=["min energy_pj", "max area_um2"]), "other.json")
+    with pytest.raises(CompileError, match="has other objectives"):
+        merged([read(), other])
+
+
+def test_what_is_to_be_large() -> None:
+    points = [point(8, 1, 100.0, 10.0, True), point(16, 1, 120.0, 20.0, True)]
+    found = explored_of(study("one", points, objectives=["max energy_pj", "max area_um2"]), "a.json")
+    assert [each.values["dim"] for each in found.front] == [16, 8]
+    assert [each.values["dim"] for _, each in merged([found])] == [16]
+
+
+def test_a_heat_map_has_the_best_of_each_cell() -> None:
+    scene = heat_scene(read(), ("dim", "flow"), "energy_pj")
+    told = [mark.title for mark in scene.marks if mark.title]
+    assert told == ["dim 8, flow ws: 80", "dim 16, flow ws: 60", "dim 32, flow ws: none"]
+    cells = [shape for mark in scene.marks for shape in mark.shapes if isinstance(shape, Rect) and mark.title]
+    assert [each.fill for each in cells] == ["h6", "h0", "paper"]
+
+
+def test_energy_of_the_front_by_component() -> None:
+    chart = energy_chart(read())
+    assert [row.label for row in chart.rows] == [
+        "dim 16, spad 1024, flow ws",
+        "dim 8, spad 2048, flow ws",
+        "dim 8, spad 1024, flow ws",
+    ]
+    assert [value for _, value in chart.rows[0].parts] == [45.0, 15.0]
+
+
+def test_pictures_are_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, points in (("one", POINTS), ("two", OTHER)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(study(name, points)))
+    paths = [str(tmp_path / "one.json"), str(tmp_path / "two.json")]
+    out = printed(["plot", *paths, "-o", str(tmp_path / "both.svg")], capsys)
+    assert "the front of 2 studies together" in out
+    assert [line.split()[0] for line in out.splitlines()[2:]] == ["two", "one", "one", "two"]
+    printed(["plot", paths[0], "--kind", "heatmap", "-o", str(tmp_path / "map.svg")], capsys)
+    printed(["plot", paths[0], "--kind", "stacked", "-o", str(tmp_path / "stacked.svg")], capsys)
+    printed(["plot", paths[0], "--x", "area_um2", "--y", "dim", "-o", str(tmp_path / "other.svg")], capsys)
+    for name in ("both", "map", "stacked", "other"):
+        ElementTree.parse(tmp_path / f"{name}.svg")
+    assert printed(["plot", paths[0], "-o", "-"], capsys).startswith("<?xml")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--kind", "roofline"], "--kind roofline is for statistics"),
+        (["--kind", "stacked", "--x", "dim"], "--x has no effect on --kind stacked"),
+        (["--figure", "dim"], "--figure has no effect on --kind front"),
+        (["--memory", "dram"], "--memory has no effect on --kind front"),
+        (["--x", "dim"], "--x and --y are given together"),
+        (["--x", "dmi", "--y", "spad"], "did you mean 'dim'?"),
+        (["--kind", "heatmap", "--x", "flw"], "did you mean 'flow'?"),
+        (["--kind", "heatmap", "--figure", "energy"], "did you mean 'energy_pj'?"),
+    ],
+)
+def test_what_is_refused(words: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "one.json").write_text(json.dumps(study()))
+    assert told in refused(["plot", str(tmp_path / "one.json"), *words, "-o", str(tmp_path / "a.svg")], capsys)
+    assert not (tmp_path / "a.svg").exists()
+
+
+def test_statistics_have_no_fronts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.json").write_text('{"schema": "dnnc.stats/1"}')
+    words = ["plot", str(tmp_path / "a.json"), "-o", str(tmp_path / "a.svg")]
+    assert "--kind front is for studies" in refused([*words, "--kind", "front"], capsys)
+    assert "--x has no effect on --kind roofline" in refused([*words, "--x", "a"], capsys)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"points": 3}, "$.points is no list"),
+        ({"points": [3]}, "$.points[0] is no table"),
+        ({"objectives": [1]}, "$.objectives is no list of names"),
+        ({"points": [POINTS[0] | {"objectives": [1.0]}]}, "$.points[0].objectives are 1; the study has 2"),
+        ({"points": [POINTS[0] | {"figures": {"a": "b"}}]}, "$.points[0].figures.a is 'b', no number"),
+        ({"points": [POINTS[0] | {"figures": {"a": float("nan")}}]}, "is nan, no number"),
+        ({"variables": [{}]}, "$.variables[0].name is missing"),
+    ],
+)
+def test_documents_of_strangers(changed: dict[str, Any], told: str) -> None:
+    with pytest.raises(CompileError) as error:
+        explored_of(study() | changed, "study.json")
+    assert told in str(error.value)
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_numbers_can_be_read_on_all_shades(dark: bool) -> None:
+    """WCAG 2.1: 4.5 for text."""
+
+    def luminance(name: str) -> float:
+        text = palette.COLOURS[name][dark]
+        channels = [int(text[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+        linear = [each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4 for each in channels]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    shades = [luminance(f"h{number}") for number in range(7)]
+    ink = luminance("ink")
+    for shade in shades:
+        assert (max(shade, ink) + 0.05) / (min(shade, ink) + 0.05) >= 4.5
+    assert shades == sorted(shades, reverse=not dark)

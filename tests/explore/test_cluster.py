@@ -1,0 +1,121 @@
+"""Dask workers: the same front as in this process, also where a worker is lost; schedulers that do not answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dnnc.explore import cluster, costs
+from dnnc.explore.algorithm_settings import Settings
+from dnnc.explore.cluster import Cluster, local_cluster, remote_cluster
+from dnnc.explore.shared_files import SharedFile
+from dnnc.explore.study import Study
+from dnnc.ir.diagnostics import CompileError
+from support.exploration import of, searched, square
+
+pytest.importorskip("distributed")
+
+
+def opened(study: Study, count: int = 2) -> Iterator[Cluster]:
+    workers = local_cluster(study.providers, count)
+    yield workers
+    workers.close()
+
+
+@pytest.mark.filterwarnings("ignore")  # of what Dask leaves to the collector
+@pytest.mark.parametrize("settings", [Settings(), Settings("nsga2", population=6, generations=3)], ids=lambda s: s.name)
+def test_the_front_is_that_of_one_process(settings: Settings, tmp_path: Path) -> None:
+    study = square(settings, most=5, broken=(1, 1))
+    for workers in opened(study):
+        parallel = searched(study, tmp_path / "two", workers)
+    assert of(parallel) == of(searched(study, tmp_path / "one"))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_lost_workers_evaluations_are_done_once_by_others(tmp_path: Path) -> None:
+    study = square(most=5, lost=str(tmp_path / "lost"))
+    for workers in opened(study):
+        outcome = searched(study, tmp_path / "two", workers)
+    assert (tmp_path / "lost").exists()
+    assert outcome.evaluated == len(outcome.rows) == 35
+    assert of(outcome) == of(searched(square(most=5), tmp_path / "one"))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_no_worker_survives_ends_the_study(tmp_path: Path) -> None:
+    study = square(most=3, fatal=(2, 2))
+    for workers in opened(study, 1):
+        with pytest.raises(CompileError, match="lost 4 workers one after the other"):
+            searched(study, tmp_path, workers)
+    outcome = searched(square(most=3), tmp_path, resume=True)
+    assert outcome.stored > 0
+    assert outcome.stored + outcome.evaluated == 15
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_scheduler_that_runs_already(tmp_path: Path) -> None:
+    study = square(most=3)
+    for local in opened(study, 1):
+        workers = remote_cluster(study.providers, local._cluster.scheduler_address)
+        assert workers.count == 1
+        outcome = searched(study, tmp_path, workers)
+        workers.close()
+    assert outcome.evaluated == 15
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_workers_with_another_dnnc(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = square(most=3)
+    for local in opened(study, 1):
+        monkeypatch.setattr(cluster, "sources", lambda: "others")
+        with pytest.raises(CompileError, match="has another dnnc"):
+            cluster._refuse_other_sources(_Sources(local._client), "tcp://there")
+
+
+class _Sources:
+    """A client whose workers are asked for the sources that they have, whatever this process says of its own."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def run(self, task: Any) -> Any:
+        return self._client.run(costs.sources)
+
+    def close(self) -> None:
+        """It is still needed."""
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nowhere at all", "tcp://no.such.host.invalid:1"])
+def test_a_scheduler_that_does_not_answer(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "ANSWER_S", 1.0)
+    start = time.monotonic()
+    with pytest.raises(CompileError, match="does not answer"):
+        remote_cluster(square().providers, address)
+    assert time.monotonic() - start < 60  # not for ever
+
+
+def test_without_dask(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "find_spec", lambda name: None)
+    with pytest.raises(CompileError, match=r"dnnc\[explore\]"):
+        local_cluster(square().providers, 2)
+
+
+def test_files_go_where_they_are_not(tmp_path: Path) -> None:
+    (tmp_path / "weights.bin").write_bytes(b"w")
+    (tmp_path / "model.onnx").write_bytes(b"m")
+    file = SharedFile.of(tmp_path / "model.onnx", ("weights.bin",))
+    assert file.local() == str(tmp_path / "model.onnx")
+    packed = file.packed()
+    assert packed.local() == file.path  # the same bytes are here
+    (tmp_path / "model.onnx").write_bytes(b"another")
+    elsewhere = Path(replace(packed).local())
+    there = replace(packed, path=str(tmp_path / "gone" / "model.onnx"))
+    assert Path(there.local()).read_bytes() == b"m"
+    assert (Path(there.local()).parent / "weights.bin").read_bytes() == b"w"
+    assert elsewhere.exists()
+    assert packed.identity == file.identity

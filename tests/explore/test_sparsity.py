@@ -1,0 +1,239 @@
+"""Studies of thresholds: variables, the limit that is found, figures, points as files, faults."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from dnnc.driver import session
+from dnnc.driver.options import pass_options
+from dnnc.driver.prune_file import read_prune
+from dnnc.explore.costs import figures_of
+from dnnc.explore.judge import REPORTED, SEARCHED, OpenedJudge
+from dnnc.explore.points import point_files, reported
+from dnnc.explore.sparsity import MARGIN, Sparsity, thresholds
+from dnnc.explore.study import Study
+from dnnc.explore.study_yaml import read_study
+from dnnc.explore.workers import Here, opened
+from dnnc.ir.diagnostics import CompileError
+from dnnc.ir.graph import Node
+from dnnc.ir.module import Header
+from dnnc.passes.block_prune import block_prune
+from dnnc.passes.pipeline import remaining
+from dnnc.runtime.graph_interpreter import run_module
+from dnnc.runtime.machine import RunOptions
+from numpy.typing import NDArray
+from support.exploration import of, searched
+from support.judged import PRECISION, SPARSITY, judged, write_judged
+
+
+def problem_of(study: Study) -> tuple[Sparsity, OpenedJudge]:
+    found = study.problems[-1]
+    assert isinstance(found, Sparsity)
+    judge = opened(found.judge)
+    assert isinstance(judge, OpenedJudge)
+    return found, judge
+
+
+def test_steps() -> None:
+    assert thresholds(2.0, 4, "linear") == (0.0, 0.5, 1.0, 1.5, 2.0)
+    assert thresholds(2.0, 4, "logarithmic") == pytest.approx((0.0, 0.002, 0.02, 0.2, 2.0))
+    assert thresholds(2.0, 1, "logarithmic") == (0.0, 2.0)
+
+
+def blocks_of(codes: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """The 4 x 4 blocks of a value [1, channels, height, width]: rows are pixels, columns channels."""
+    matrix = codes[0].reshape(codes.shape[1], -1).T
+    for row in range(0, matrix.shape[0], 4):
+        for column in range(0, matrix.shape[1], 4):
+            yield matrix[row : row + 4, column : column + 4]
+
+
+def test_figures_are_those_of_the_graph_interpreter(tmp_path: Path) -> None:
+    study = judged(tmp_path, SPARSITY)
+    _, judge = problem_of(study)
+    assert [each.name for each in study.space.variables] == ["threshold.conv1", "threshold.conv2"]
+    candidate = study.candidate({"threshold.conv1": 0.25, "threshold.conv2": 0.5})
+    figures = judge(candidate)
+    module = judge.module(candidate)
+    nodes = [each for each in module.operations if isinstance(each, Node) and each.op == "prune"]
+    names = [name for each in nodes for name in (each.inputs[0], each.outputs[0])]
+    everything = replace(module, outputs=(*module.outputs, *names))
+    data = np.load(tmp_path / "samples.npz")
+    count = right = blocks = zero = kept = 0
+    for place in judge.samples_of(SEARCHED):
+        values = run_module(everything, {"x": data["x"][place][None]}, lambda region, inputs: inputs)
+        count += 1
+        right += int(values[module.outputs[0]].argmax() == data["y"][place])
+        for node in nodes:
+            quantization = module.tensor(node.inputs[0]).quantization
+            assert quantization is not None
+            (before,), (after,) = node.inputs, node.outputs
+            for found, left in zip(blocks_of(values[before]), blocks_of(values[after]), strict=True):
+                blocks += 1
+                zero += bool((found == quantization.zero_point[0]).all())
+                kept += bool((left != quantization.zero_point[0]).any())
+    assert len(nodes) == 2
+    assert figures["accuracy"] == right / count
+    assert (figures["blocks"], figures["zero_blocks"]) == (blocks / count, zero / count)
+    assert figures["kept_blocks"] == kept / count
+    assert figures["created_blocks"] == (blocks - zero - kept) / count > 0
+    assert figures["created_percent"] == 100 * (blocks - zero - kept) / blocks
+
+
+def test_the_limit_is_where_nothing_is_left(tmp_path: Path) -> None:
+    study = judged(tmp_path, SPARSITY.replace(" limit: 1.0,", ""))
+    problem, judge = problem_of(study)
+    assert problem.limit is not None
+    assert study.space.variables[0].values[-1] == problem.limit
+
+    def left(threshold: float) -> bool:
+        prune = problem.spec(dict.fromkeys(problem.layers, threshold))
+        figures = judge(replace(study.base, options=replace(study.base.options, prune=prune)))
+        return figures["accuracy"] > judge.chance() and figures["kept_blocks"] > 0  # type: ignore[operator]
+
+    dead = problem.limit / MARGIN
+    assert not left(dead)
+    assert left(dead * 0.9)
+
+
+def test_points_as_files_are_compiled_to_the_same_graph(tmp_path: Path) -> None:
+    study = judged(tmp_path, SPARSITY)
+    _, judge = problem_of(study)
+    outcome = searched(study, tmp_path / "out")
+    assert len(outcome.front) > 1
+    files = point_files(study, outcome.front)
+    assert sorted(files) == sorted(f"points/{n}/prune.yaml" for n in range(1, len(outcome.front) + 1))
+    for number, row in enumerate(outcome.front, 1):
+        path = tmp_path / f"{number}.yaml"
+        path.write_bytes(files[f"points/{number}/prune.yaml"])
+        spec = read_prune(str(path))
+        assert spec == study.candidate(row.point).options.prune
+        module = block_prune(judge.prefix(study.base), study.base.arch, spec)
+        assert module.operations == judge.module(study.candidate(row.point)).operations
+    reports = reported(study, Here(study.providers), outcome)
+    assert len(reports) == len(outcome.front)
+    assert reports[0] == judge(study.candidate(outcome.front[0].point), REPORTED)
+    assert of(searched(study, tmp_path / "again")) == of(outcome)
+
+
+def test_a_point_runs_as_it_was_judged(tmp_path: Path) -> None:
+    """The file of a point, compiled and executed: outputs and masks are those of the evaluator, and costs on the first
+    sample of the search are those that the search was told."""
+    study = judged(tmp_path, SPARSITY.replace("objectives: [max accuracy", "objectives: [min energy_pj, max accuracy"))
+    _, judge = problem_of(study)
+    outcome = searched(study, tmp_path / "out")
+    row = max(outcome.front, key=lambda each: each.figures["created_blocks"] or 0)
+    path = tmp_path / "prune.yaml"
+    path.write_bytes(point_files(study, [row])["points/1/prune.yaml"])
+    options = session.Decided(prune=str(path))
+    passes = pass_options(options, Header("", "", ""))
+    given = session.model_inputs(options, {"x": np.load(tmp_path / "calibration.npz")["x"]})
+    module, passes = session.load_model(str(tmp_path / "model.onnx"), study.base.arch, passes, given)
+    module = session.transform(module, study.base.arch, passes, remaining(module.header.last_pass))
+    program = session.with_program(module, study.base.arch).program
+    assert program is not None
+    data = np.load(tmp_path / "samples.npz")
+    numbers = judge.samples_of(SEARCHED)
+    candidate = study.candidate(row.point)
+    outputs = judge.outputs(candidate, data["x"][numbers])["y"]
+    graph, blocks, batch = judge.blocks(candidate)
+    assert batch == 1
+    layers = {node.name: node.name.removesuffix(".prune") for node in graph.operations if node.name in blocks}
+    right, created = 0, 0
+    for place, number in enumerate(numbers):
+        result, stats = session.run(program, {"x": data["x"][number][None]}, RunOptions())
+        np.testing.assert_array_equal(result.outputs["y"][0], outputs[place])
+        right += int(result.outputs["y"].argmax() == data["y"][number])
+        assert set(result.masks) == set(layers.values())
+        for node, layer in layers.items():
+            mask = result.masks[layer][0]
+            created += int((mask == 1).sum())
+            np.testing.assert_array_equal(mask != 0, blocks[node].pruned[place])
+            np.testing.assert_array_equal(mask == 2, blocks[node].zero[place] & blocks[node].pruned[place])
+        if not place:
+            assert stats["total"]["energy_pj"] == row.figures["energy_pj"]
+            assert figures_of(stats) == {name: row.figures[name] for name in figures_of(stats)}
+    assert right / len(numbers) == row.figures["accuracy"]
+    assert created / len(numbers) == row.figures["created_blocks"] > 0  # type: ignore[operator]
+
+
+def test_halves_have_no_sample_in_common(tmp_path: Path) -> None:
+    _, judge = problem_of(judged(tmp_path, SPARSITY))
+    searched_on, reported_on = judge.samples_of(SEARCHED), judge.samples_of(REPORTED)
+    assert (len(searched_on), len(reported_on)) == (16, 24)
+    assert not set(searched_on) & set(reported_on)
+    labels = np.load(tmp_path / "samples.npz")["y"]
+    assert set(labels[searched_on]) == set(labels)
+
+
+def test_jointly_with_precision_and_a_machine(tmp_path: Path) -> None:
+    text = PRECISION.replace("arch: mixed16", "arch: sparse_blox16").replace("min mean_bits", "max created_blocks")
+    sections = """\
+sparsity: {criterion: l1_mean, block: [4, 4], steps: 8, limit: 1.0, layers: [conv1]}
+architecture: {variables: {entries: {values: [64, 512], fields: block_unit.entries}}}
+"""
+    study = judged(tmp_path, text + sections)
+    names = [each.name for each in study.space.variables]
+    assert names[0] == "entries"
+    assert names[-1] == "threshold.conv1"
+    assert {"weights.conv1", "activations.dense"} <= set(names)
+    assert len(study.providers) == 2  # bits, and one judge for both problems
+    outcome = searched(study, tmp_path / "out")
+    assert outcome.front
+    files = point_files(study, outcome.front)
+    assert {"points/1/precision.yaml", "points/1/prune.yaml"} <= set(files)
+
+
+FAULTS = {
+    "layers: [conv1, conv2]": ("layers: [conv1, konv2]", "there is no layer 'konv2'", "did you mean 'conv2'"),
+    "criterion: l1_mean": ("criterion: l2", "'sparsity.criterion' is 'l2'", "l1_mean"),
+    "block: [4, 4]": ("block: 4", "is no number of rows and columns", "[8, 8]"),
+    "limit: 1.0": ("limit: -1", "it must lie between 0", "1.0"),
+    "data: samples.npz": ("data: nowhere.npz", "nowhere.npz", ""),
+    "samples: 16": ("samples: 2", "cannot have all 4 classes", "at least 4"),
+    "data: samples.npz,": ("data: samples.npz, labels: z,", "no array 'z'", ""),
+    "data: samples.npz, ": ("data: samples.npz, labels: none, ", "needs labels, and the data have none", "agreement"),
+    "split: halves": ("split: halves, labels: flat", "not as many labels as samples", ""),
+    "samples: 16,": ("samples: 16, metric: best,", "there is no metric 'best'", ""),
+    "max created_blocks": ("max creatd_blocks", "neither a figure nor a variable 'creatd_blocks'", "created_blocks"),
+    "arch: sparse_blox16": ("arch: gemmini16", "has no unit that prunes blocks", "sparse_blox16"),
+}
+
+
+@pytest.mark.parametrize("found", FAULTS)
+def test_a_fault_is_told_at_its_place(found: str, tmp_path: Path) -> None:
+    instead, message, help = FAULTS[found]
+    assert found in SPARSITY
+    path = write_judged(tmp_path, SPARSITY.replace(found, instead))
+    with pytest.raises(CompileError) as error:
+        read_study(path)
+    (fault,) = error.value.diagnostics
+    assert message in fault.message
+    assert help in fault.help
+    line = SPARSITY[: SPARSITY.index(found)].count("\n") + 1
+    assert fault.span.line in (line, *((5,) if "arch" in found else ()))
+
+
+def test_faults_are_told_at_once(tmp_path: Path) -> None:
+    text = SPARSITY.replace("criterion: l1_mean", "criterion: l2").replace("samples.npz", "nowhere.npz")
+    with pytest.raises(CompileError) as error:
+        read_study(write_judged(tmp_path, text.replace("max accuracy", "best accuracy")))
+    assert [each.span.line for each in error.value.diagnostics] == [4, 5, 6]
+
+
+def test_samples_of_another_shape_are_refused(tmp_path: Path) -> None:
+    path = write_judged(tmp_path, SPARSITY)
+    np.savez(tmp_path / "samples.npz", x=np.zeros((20, 1, 9, 8), np.float32), y=np.arange(20) % 4)
+    with pytest.raises(CompileError, match=r"samples have shape \[1, 9, 8\], the model's input takes \[1, 8, 8\]"):
+        read_study(path)
+
+
+def test_without_samples_no_blocks_are_counted(tmp_path: Path) -> None:
+    text = SPARSITY.replace("accuracy: {data: samples.npz, samples: 16, split: halves}\n", "")
+    with pytest.raises(CompileError, match="blocks are counted on samples, and the study has none"):
+        read_study(write_judged(tmp_path, text))

@@ -1,0 +1,94 @@
+"""The second stage: which points are executed, on which inputs, and what is told of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from dnnc.explore import costs, survivors
+from dnnc.explore.engine import Outcome
+from dnnc.explore.store import RunRow, Store
+from dnnc.explore.study import Study
+from dnnc.explore.study_yaml import read_study
+from dnnc.explore.workers import Here, evaluate
+from dnnc.frontend import calibrate
+from support.exploration import STUDY, searched, write_study
+
+
+def executed(folder: Path, more: str) -> tuple[Study, Outcome, list[RunRow]]:
+    study = read_study(write_study(folder, STUDY + more))
+    outcome = searched(study, folder / "out", resume=True)
+    with Store(folder / "out", study, resume=True) as store:
+        found = survivors.run_survivors(study, store, Here(study.providers), outcome)
+        assert set(store.runs()) >= {row.genome for row, _ in found}
+    return study, outcome, [run for _, run in found]
+
+
+def inputs(folder: Path) -> dict[str, np.ndarray]:
+    (value,) = onnx.load(folder / "model.onnx").graph.input
+    shape = [each.dim_value or 1 for each in value.type.tensor_type.shape.dim]
+    kind = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+    return {value.name: np.ones(shape, kind)}
+
+
+def test_the_front_is_executed_and_equal(tmp_path: Path) -> None:
+    _, outcome, runs = executed(tmp_path, "run: true\n")
+    assert [each.genome for each in runs] == [row.genome for row in outcome.front]
+    for row, run in zip(outcome.front, runs, strict=True):
+        assert run.differences == ()
+        assert run.cost == run.run == row.figures
+        assert run.inputs == "made up by seed 0"
+
+
+def test_nothing_is_executed_unless_it_is_asked_for(tmp_path: Path) -> None:
+    assert executed(tmp_path, "")[2] == []
+
+
+def test_what_was_executed_is_not_executed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, _, first = executed(tmp_path, "run: {survivors: 1}\n")
+    seconds = [each.seconds for each in first]
+    _, _, again = executed(tmp_path, "run: {survivors: 1}\n")
+    assert [each.seconds for each in again] == seconds
+    _, _, other = executed(tmp_path, "run: {survivors: 1, seed: 5}\n")
+    assert other[0].inputs == "made up by seed 5"
+    assert [each.seconds for each in other] != seconds
+
+
+def test_on_given_inputs(tmp_path: Path) -> None:
+    write_study(tmp_path)
+    np.savez(tmp_path / "in.npz", **inputs(tmp_path))
+    _, _, runs = executed(tmp_path, "run: {survivors: 1, inputs: in.npz}\n")
+    assert runs[0].differences == ()
+    assert runs[0].inputs.startswith("file ")
+
+
+def test_inputs_that_do_not_fit_are_told(tmp_path: Path) -> None:
+    np.savez(tmp_path / "in.npz", other=np.zeros(3))
+    _, _, runs = executed(tmp_path, "run: {survivors: 1, inputs: in.npz}\n")
+    assert "input" in runs[0].differences[0]
+
+
+def test_a_float_model_is_calibrated_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    usual = calibrate.calibrate
+    monkeypatch.setattr(calibrate, "calibrate", lambda *words: seen.append(words) or usual(*words))
+    write_study(tmp_path)
+    nodes = [onnx.helper.make_node("MatMul", ["x", "w"], ["y"], "product")]
+    weights = onnx.numpy_helper.from_array(np.eye(8, dtype=np.float32), "w")
+    kinds = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [2, 8]) for name in "xy"]
+    graph = onnx.helper.make_graph(nodes, "test", kinds[:1], kinds[1:], [weights])
+    onnx.save(
+        onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=10),
+        tmp_path / "model.onnx",
+    )
+    study = read_study(str(tmp_path / "study.yaml"))
+    found = [evaluate((study.costs,), study.candidate(study.space.point(each))) for each in study.space.genomes()]
+    assert len(found) == 6
+    assert all(each.figures["cycles"] for each in found)
+    assert len(seen) == 1
+    fresh = costs.Opened(study.costs)
+    point = study.space.point((1, 1))
+    alone = costs.figures_of(survivors.session.cost_document(*fresh.scheduled(study.candidate(point))))
+    assert alone in [each.figures for each in found]
