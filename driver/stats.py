@@ -101,7 +101,7 @@ def _layer(
         "cycles": counts.cycles,
         "bound": bound(counts, arch),
         "busy_cycles": busy_cycles(counts, arch),
-        "utilization": _utilization(counts.macs, counts.cycles, arch),
+        "utilization": _utilization(counts, arch),
         "energy_pj": dict(sorted(energy_pj.items())),
         "instructions": dict(sorted(counts.instructions.items())),
         "traffic": {
@@ -184,7 +184,7 @@ def _total(arch: Arch, batch: int, layers: Sequence[LayerCounts], energies_pj: S
         "blocks": _blocks(sum_of_blocks(counts.blocks for counts in layers)),
         "energy_pj": energy_pj,
         "area_um2": area_um2(arch),
-        "utilization": _utilization(macs, cycles, arch),
+        "utilization": _share(sum(_computed(each) for each in layers if each.dataflow), _array_units(arch), cycles),
         "instructions": sum(sum(counts.instructions.values()) for counts in layers),
         "inferences_per_second": batch / seconds if seconds else None,
         "power_w": power_w,
@@ -237,8 +237,22 @@ def ridge(arch: Arch) -> float:
     return arch.array.rows * arch.array.cols * arch.clock_hz / arch.dma.bandwidth_bytes_per_second
 
 
-def _utilization(macs: int, cycles: int, arch: Arch) -> float:
-    return macs / (arch.array.rows * arch.array.cols * cycles) if cycles else 0.0
+def _utilization(counts: LayerCounts, arch: Arch) -> float:
+    """MACs that a layer computes, in parts of what its unit could compute in its cycles (specs/counts.md)."""
+    units = _array_units(arch) if counts.dataflow else arch.vector.lanes if arch.vector else 0
+    return _share(_computed(counts), units, counts.cycles)
+
+
+def _computed(counts: LayerCounts) -> int:
+    return counts.macs - counts.macs_skipped
+
+
+def _array_units(arch: Arch) -> int:
+    return arch.array.rows * arch.array.cols
+
+
+def _share(macs: int, units: int, cycles: int) -> float:
+    return macs / (units * cycles) if macs else 0.0
 
 
 def _provenance(arch: Arch) -> dict[str, str]:

@@ -10,6 +10,7 @@ ALGORITHMS = (EXHAUSTIVE, RANDOM, NSGA2)
 RANDOM_START, SENSITIVITY = STARTS = ("random", "sensitivity")  # what a first population is made of
 MOST_EVALUATIONS = 10**7
 MOST_POPULATION = 10_000
+MOST_CANDIDATES = 1000
 LARGEST_ETA = 1000.0
 
 
@@ -20,13 +21,15 @@ class Settings:
     `evaluations` limits how many points are evaluated (None: no limit but the space or the generations).
     `crossover_probability` is of each variable, `mutation_probability` of each individual: the meanings of pymoo's SBX
     `prob_var` and polynomial mutation `prob`. `tolerance` ends the search once the front has moved by less in each of
-    `period` generations' means, in parts of its extent; 0 means never.
+    `period` generations' means, in parts of its extent; 0 means never. `candidates` children are made for each that is
+    evaluated (`explore/surrogate.py` chooses); 1: all that are made.
     """
 
     name: str = EXHAUSTIVE
     evaluations: int | None = None
     population: int = 20
     offspring: int = 20
+    candidates: int = 1
     generations: int = 25
     crossover_probability: float = 0.9
     crossover_eta: float = 15.0
@@ -68,6 +71,7 @@ def read_settings(top: Fields, seed: int) -> Settings:
         evaluations=evaluations,
         population=population,
         offspring=fields.integer("offspring", 1, MOST_POPULATION, population),
+        candidates=fields.integer("candidates", 1, MOST_CANDIDATES, usual.candidates),
         generations=fields.integer("generations", 1, MOST_EVALUATIONS, usual.generations),
         crossover_probability=number("crossover_probability", 1.0),
         crossover_eta=number("crossover_eta", LARGEST_ETA),

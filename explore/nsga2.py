@@ -1,7 +1,8 @@
 """NSGA-II (Deb et al., IEEE TEC 6(2), 2002) by pymoo, over the places of values.
 
 Variables whose values ascend are integers, crossed by SBX and mutated polynomially; of others a child takes one of its
-parents' values, or any. No point is asked for twice, in the whole search: a child that was there is made anew.
+parents' values, or any. No point is asked for twice, in the whole search: a child that was there is made anew. With
+`candidates`, more children are made than are evaluated, and `Surrogate` chooses among them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from ..ir.diagnostics import CompileError, Diagnostic
 from .algorithms import Admits
 from .study import Score, Study
+from .surrogate import Surrogate
 from .variables import Genome
 
 _WORST = 1e30  # instead of infinity, which pymoo's arithmetic does not take
@@ -33,6 +35,8 @@ class Nsga2:
         self._count = len(study.space.variables)
         self._objectives = len(study.objectives)
         self._left = study.settings.evaluations
+        self._offspring = study.settings.offspring
+        self._surrogate = Surrogate(study.space) if study.settings.candidates > 1 else None
         self._asked: Any = None
         self._seen: set[Genome] = set()
         self._algorithm = _algorithm(study, self._free, [self._named(each) for each in first], self._is_new(admits))
@@ -45,13 +49,19 @@ class Nsga2:
             asked = self._algorithm.ask()
         if asked is None or not len(asked):
             return []
-        self._asked = asked if self._left is None else asked[: self._left]
-        found = [self._genome(each.X) for each in self._asked]
+        made = [self._genome(each.X) for each in asked]
+        wanted = list(range(len(made)))
+        if self._surrogate is not None and self._seen:
+            wanted = self._surrogate.chosen(made, self._offspring)
+        wanted = wanted[: self._left]
+        self._asked, found = asked[wanted], [made[each] for each in wanted]
         self._left = None if self._left is None else self._left - len(found)
         self._seen |= set(found)
         return found
 
     def tell(self, scores: Sequence[Score]) -> None:
+        if self._surrogate is not None:
+            self._surrogate.learn([self._genome(each.X) for each in self._asked], scores)
         values = [
             ([_WORST] * self._objectives, _WORST)
             if score.violation == float("inf")
@@ -126,7 +136,7 @@ def _algorithm(study: Study, free: Sequence[int], first: Sequence[dict[str, int]
     )
     algorithm = NSGA2(
         pop_size=settings.population,
-        n_offsprings=settings.offspring,
+        n_offsprings=settings.offspring * settings.candidates,
         sampling=Population.new(X=list(first)),
         mating=mating,
         eliminate_duplicates=MixedVariableDuplicateElimination(),

@@ -14,6 +14,7 @@ from dnnc.benchmarks.odd_models import draw
 from dnnc.driver import session
 from dnnc.driver.decisions import Options
 from dnnc.driver.options import pass_options
+from dnnc.driver.stats import document
 from dnnc.frontend.arch_yaml import load_arch
 from dnnc.ir.blocks import CRITERIA
 from dnnc.ir.module import Header
@@ -39,3 +40,5 @@ def test_networks(family: str, number: int, meaning: str, machine: str, tmp_path
         module = run_passes(module, arch, options, PIPELINE)
         result = run_program(emit_program(module, arch), arch, network_values(module, number), RunOptions())
         assert differences(cost_module(module, arch, result.masks), result.layers) == []
+        stats = document("run", "m", arch, 1, result.layers, [{} for _ in result.layers], ())
+        assert all(0 <= each["utilization"] <= 1 for each in (stats["total"], *stats["layers"]))

@@ -75,6 +75,30 @@ def test_it_finds_most_of_a_front_by_a_part_of_the_points(tmp_path: Path) -> Non
     assert 12 * 16 < 30 * 30 / 4
 
 
+def test_with_candidates_it_asks_for_as_many_and_none_twice() -> None:
+    guided = square(replace(NSGA, candidates=10))
+    asked = questions(guided)
+    assert [len(each) for each in asked] == [10, 6, 6, 6, 6]
+    every = [each for generation in asked for each in generation]
+    assert len(set(every)) == len(every)
+    assert questions(guided) == asked
+    fewer = questions(replace(guided, settings=replace(guided.settings, evaluations=20)))
+    assert sum(map(len, fewer)) == 20
+
+
+def test_candidates_find_more_of_a_front(tmp_path: Path) -> None:
+    few = replace(NSGA, population=12, offspring=4, generations=9)
+    whole = of(searched(square(Settings(), most=29), tmp_path / "all"))
+
+    def found(candidates: int) -> int:
+        """Points of the front, over four seeds, of 44 that are asked for by each."""
+        studies = {seed: square(replace(few, seed=seed, candidates=candidates), most=29) for seed in range(4)}
+        fronts = (of(searched(study, tmp_path / f"{seed}.{candidates}")) for seed, study in studies.items())
+        return sum(each in whole for front in fronts for each in front)
+
+    assert found(20) > 1.3 * found(1)
+
+
 def test_drawn_points_are_different_and_all_that_there_are() -> None:
     space = square(most=3).space
     assert sorted(drawn(space, 100, 7, lambda each: True)) == list(space.genomes())
