@@ -26,6 +26,7 @@ examples:
   dnnc plot a/study.json b/study.json -o both.svg           fronts of several studies, and the front of all of them
   dnnc plot study.json --kind heatmap --x dim --y spad --figure energy_pj -o map.svg
   dnnc plot study.json --kind stacked -o energy.svg
+  dnnc plot 4x4/study.json 8x8/study.json --kind blocks -o blocks.svg
 
 SVG needs nothing; PNG needs matplotlib: pip install 'dnnc[plots]'.
 """
@@ -41,6 +42,9 @@ STUDY_KINDS = {
     "front": "points of studies by two objectives (--x, --y: or figures), with their fronts; also as a table",
     "heatmap": "a figure (--figure) over two variables (--x, --y)",
     "stacked": "energy of the points of the front, by component",
+    "thresholds": "of each layer that is pruned: the mean over the front, and its deviation",
+    "bits": "of each layer's weights and activations: the mean over the front, and its deviation",
+    "blocks": "of each layer: zero before pruning and made zero, over the front; of several studies a row each",
 }
 _WHERE = {
     "mapping": "those of `dnnc cost` have one for each layer of the accelerator",
@@ -53,7 +57,7 @@ _HELP = "`dnnc cost MODEL --arch A --json F` writes statistics, `dnnc explore` s
 
 def configure(parser: argparse.ArgumentParser) -> None:
     kinds, of_studies = (
-        "\n".join(f"  {name:9} {words}" for name, words in each.items()) for each in (KINDS, STUDY_KINDS)
+        "\n".join(f"  {name:10} {words}" for name, words in each.items()) for each in (KINDS, STUDY_KINDS)
     )
     parser.epilog = f"kinds, of statistics:\n{kinds}\nof studies:\n{of_studies}\n\n{_EXAMPLES}"
     parser.add_argument(

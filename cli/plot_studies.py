@@ -11,10 +11,12 @@ from .files import STANDARD_OUTPUT
 from .pages.bars import WIDE, draw
 from .pages.explored import Explored, explored_of, merged
 from .pages.fronts import energy_chart, front_scene, heat_scene
+from .pages.layer_charts import bits_chart, blocks_chart, thresholds_chart
 from .pages.scene import Scene
+from .plot import STUDY_KINDS
 from .report import print_table
 
-STUDY_KINDS = ("front", "heatmap", "stacked")
+_MERGED = ("front", "blocks")  # kinds that draw several studies in one picture
 
 
 def study_scene(arguments: argparse.Namespace, values: Sequence[tuple[object, str]]) -> Scene:
@@ -24,11 +26,12 @@ def study_scene(arguments: argparse.Namespace, values: Sequence[tuple[object, st
     faults = []
     if kind not in STUDY_KINDS:
         faults.append(Diagnostic(f"--kind {kind} is for statistics", help=f"of studies: {', '.join(STUDY_KINDS)}"))
-    if kind != "front" and len(studies) > 1:
-        faults.append(Diagnostic(f"--kind {kind} draws one study, and there are {len(studies)}", help="--kind front"))
+    if kind not in _MERGED and len(studies) > 1:
+        help = f"--kind {' or '.join(_MERGED)}"
+        faults.append(Diagnostic(f"--kind {kind} draws one study, and there are {len(studies)}", help=help))
     unused = {"memory": arguments.memory, "layer": arguments.layer or None}
     unused |= {"figure": arguments.figure} if kind != "heatmap" else {}
-    unused |= {"x": arguments.x, "y": arguments.y} if kind == "stacked" else {}
+    unused |= {"x": arguments.x, "y": arguments.y} if kind not in ("front", "heatmap") else {}
     for option, value in unused.items():
         if value is not None:
             faults.append(Diagnostic(f"--{option} has no effect on --kind {kind}", help="leave it out"))
@@ -40,6 +43,8 @@ def study_scene(arguments: argparse.Namespace, values: Sequence[tuple[object, st
         return draw(energy_chart(studies[0]), WIDE)
     if kind == "heatmap":
         return _heat_map(arguments, studies[0])
+    if kind != "front":
+        return _layer_chart(kind, studies)
     axes = None if arguments.x is None else (arguments.x, arguments.y)
     for study in studies:
         known = [*study.objectives, *study.figures]
@@ -48,6 +53,18 @@ def study_scene(arguments: argparse.Namespace, values: Sequence[tuple[object, st
     if arguments.output != STANDARD_OUTPUT:
         _print_front(studies)
     return scene
+
+
+def _layer_chart(kind: str, studies: Sequence[Explored]) -> Scene:
+    if kind == "blocks":
+        chart = blocks_chart(studies)
+    else:
+        chart = thresholds_chart(studies[0]) if kind == "thresholds" else bits_chart(studies[0])
+    if chart is None:
+        message = f"--kind {kind}: the front of {studies[0].study} has no {kind} of layers"
+        help = "a study of `precision` has bits, one of `sparsity` has thresholds and blocks"
+        raise CompileError(Diagnostic(message, Span(studies[0].path), help))
+    return draw(chart, WIDE)
 
 
 def _heat_map(arguments: argparse.Namespace, study: Explored) -> Scene:

@@ -113,22 +113,7 @@ class OpenedJudge:
         module = self.module(candidate)
         evaluator, samples, metric = self._evaluator(module, candidate, which)
         outputs, blocks = evaluator.outputs_and_blocks(module)
-        total = zero = kept = created = 0
-        for each in blocks.values():
-            total += each.pruned.size
-            zero += int(each.zero.sum())
-            kept += int((~each.pruned).sum())
-            created += int((each.pruned & ~each.zero).sum())
-        count = len(samples.x)
-        return {
-            "accuracy": metric(outputs),
-            "blocks": total / count,
-            "zero_blocks": zero / count,
-            "created_blocks": created / count,
-            "kept_blocks": kept / count,
-            "created_percent": 100 * created / total if total else 0.0,
-            "kept_percent": 100 * kept / total if total else 100.0,
-        }
+        return {"accuracy": metric(outputs), **_block_figures(blocks, len(samples.x))}
 
     def samples_of(self, which: str) -> NDArray[np.int64]:
         """Which samples of the data those are, by their numbers."""
@@ -204,6 +189,24 @@ class OpenedJudge:
             )
             self._evaluators[which] = Evaluator(data, threads=_threads()), samples, metric
         return self._evaluators[which]
+
+
+def _block_figures(blocks: Mapping[str, Blocks], samples: int) -> dict[str, float]:
+    """Of the whole model, then of each layer, by the name of its `prune` node."""
+    zero = {name: int(each.zero.sum()) for name, each in blocks.items()}
+    created = {name: int((each.pruned & ~each.zero).sum()) for name, each in blocks.items()}
+    kept = {name: int((~each.pruned).sum()) for name, each in blocks.items()}
+    total = sum(each.pruned.size for each in blocks.values())
+    every = {"zero_blocks": zero, "created_blocks": created, "kept_blocks": kept}
+    found = {figure: sum(layers.values()) / samples for figure, layers in every.items()}
+    found["created_percent"] = 100 * sum(created.values()) / total if total else 0.0
+    found["kept_percent"] = 100 * sum(kept.values()) / total if total else 100.0
+    of_layers = {
+        f"{figure}.{name.removesuffix('.prune')}": count / samples
+        for figure, layers in every.items()
+        for name, count in layers.items()
+    }
+    return {"blocks": total / samples, **found, **of_layers}
 
 
 def _place(judge: Judge) -> Span | None:

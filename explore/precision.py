@@ -24,7 +24,7 @@ from .costs import Costs, opened_costs
 from .judge import Judge
 from .layer_choice import read_layers
 from .problem import Candidate, Figures, Provider
-from .variables import Point, Value, Variable, read_variable
+from .variables import ACTIVATIONS_OF, WEIGHTS_OF, Point, Value, Variable, read_variable
 
 LINEAR, PER_LAYER = WEIGHTINGS = ("linear", "per_layer")
 # Of the published search (its weighting_functions.py): so much counts a bit of weights, and one of activations.
@@ -93,8 +93,8 @@ class Bitwidths:
 
     @cached_property
     def variables(self) -> tuple[Variable, ...]:
-        kinds = (("weights", self.weights), ("activations", self.activations))
-        return tuple(Variable(f"{kind}.{layer}", values, True) for layer in self.layers for kind, values in kinds)
+        kinds = ((WEIGHTS_OF, self.weights), (ACTIVATIONS_OF, self.activations))
+        return tuple(Variable(f"{kind}{layer}", values, True) for layer in self.layers for kind, values in kinds)
 
     @property
     def providers(self) -> tuple[Provider, ...]:
@@ -108,7 +108,7 @@ class Bitwidths:
     def apply(self, point: Point, candidate: Candidate) -> Candidate:
         forms = {}
         for layer in self.layers:
-            weights, activations = point[f"weights.{layer}"], point[f"activations.{layer}"]
+            weights, activations = point[f"{WEIGHTS_OF}{layer}"], point[f"{ACTIVATIONS_OF}{layer}"]
             assert isinstance(weights, int) and isinstance(activations, int)
             forms[layer] = replace(self.form, weights=weights, activations=activations)
         return replace(candidate, options=replace(candidate.options, precision=PrecisionSpec.of(self.form, forms)))

@@ -29,7 +29,7 @@ from ..passes.rewrite import PRODUCTS
 from .judge import Judge, OpenedJudge
 from .layer_choice import read_layers
 from .problem import Candidate, Provider
-from .variables import Point, Value, Variable
+from .variables import THRESHOLD_OF, Point, Value, Variable
 from .workers import opened
 
 LINEAR, LOGARITHMIC = METHODS = ("linear", "logarithmic")
@@ -60,7 +60,7 @@ class Sparsity:
     @cached_property
     def variables(self) -> tuple[Variable, ...]:
         values = thresholds(1.0 if self.limit is None else self.limit, self.steps, self.method)
-        return tuple(Variable(f"threshold.{each}", values, True) for each in self.layers)
+        return tuple(Variable(f"{THRESHOLD_OF}{each}", values, True) for each in self.layers)
 
     @property
     def providers(self) -> tuple[Provider, ...]:
@@ -72,7 +72,7 @@ class Sparsity:
         return ({each.name: each.values[0] for each in self.variables},)
 
     def apply(self, point: Point, candidate: Candidate) -> Candidate:
-        values = [(layer, point[f"threshold.{layer}"]) for layer in self.layers]
+        values = [(layer, point[f"{THRESHOLD_OF}{layer}"]) for layer in self.layers]
         spec = self.spec({layer: float(value) for layer, value in values if isinstance(value, int | float)})
         return replace(candidate, options=replace(candidate.options, prune=spec))
 

@@ -18,6 +18,8 @@ MOST_VARIABLES = 1000
 Value = int | float | str | bool | tuple["Value", ...]
 Point = Mapping[str, Value]
 Genome = tuple[int, ...]  # the place of each variable's value among those that it can have
+# Names of the variables of layers: these, followed by that of a layer.
+THRESHOLD_OF, WEIGHTS_OF, ACTIVATIONS_OF = "threshold.", "weights.", "activations."
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ _BAR = 13.0
 @dataclass(frozen=True, slots=True)
 class Row:
     """`parts` follow one another along the bar; those of `inner` lie in it, one under the other, from its start.
-    `layer` is the place in the model."""
+    `layer` is the place in the model. `spread` is a line over the bar, from its lower to its upper end."""
 
     label: str
     value: str
@@ -24,6 +24,7 @@ class Row:
     parts: tuple[tuple[str, float], ...]
     inner: tuple[tuple[str, float], ...] = ()
     layer: int | None = None
+    spread: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Chart:
     def most(self) -> float:
         """The longest bar."""
         lengths = [
-            max(sum(part for _, part in row.parts), *(part for _, part in (*row.inner, ("", 0))), 0)
+            max(sum(part for _, part in row.parts), *(part for _, part in row.inner), *(row.spread or ()), 0, 0)
             for row in self.rows
         ]
         return max(lengths, default=0)
@@ -83,6 +84,12 @@ def draw(chart: Chart, width: float, most: float | None = None) -> Scene:
             x += length
         for place, (colour, part) in enumerate(row.inner):
             shapes.append(Rect(left, bar + 2 + 5 * place, scale.at(part) - left, 4, colour))
+        if row.spread is not None:
+            low, high = (scale.at(end) for end in row.spread)
+            middle = bar + _BAR / 2
+            shapes.append(Line(((low, middle), (high, middle)), "ink", 1.2))
+            shapes += [Line(((end, middle - 3.5), (end, middle + 3.5)), "ink", 1.2) for end in (low, high)]
+            x = max(x, high)
         if not narrow:
             shapes.append(Text(min(x, right) + 6, y + 14, row.value, 12, "muted"))
         marks.append(Mark(tuple(shapes), row.title, row.layer))

@@ -11,6 +11,7 @@ import pytest
 from dnnc.cli.pages import palette
 from dnnc.cli.pages.explored import Explored, explored_of, merged
 from dnnc.cli.pages.fronts import energy_chart, front_scene, heat_scene
+from dnnc.cli.pages.layer_charts import bits_chart, blocks_chart, thresholds_chart
 from dnnc.cli.pages.scene import Dot, Rect
 from dnnc.ir.diagnostics import CompileError
 from support.commands import printed, refused
@@ -109,6 +110,52 @@ def test_energy_of_the_front_by_component() -> None:
     assert [value for _, value in chart.rows[0].parts] == [45.0, 15.0]
 
 
+LAYERS = ["threshold.a", "threshold.b", "weights.a", "activations.a"]
+
+
+def pruned(thresholds: tuple[float, float], bits: tuple[int, int], zero: int, created: int) -> dict[str, Any]:
+    """A point of the front whose layer `a` has 10 blocks and `b` 30, of which it prunes none."""
+    blocks = {"zero_blocks": zero, "created_blocks": created, "kept_blocks": 40 - zero - created}
+    of_a = {"zero_blocks.a": zero, "created_blocks.a": created, "kept_blocks.a": 10 - zero - created}
+    of_b = {"zero_blocks.b": 0, "created_blocks.b": 0, "kept_blocks.b": 30}
+    return {
+        "point": dict(zip(LAYERS, (*thresholds, *bits), strict=True)),
+        "objectives": [-float(created), 1.0],
+        "feasible": True,
+        "on_front": True,
+        "figures": {**blocks, **of_a, **of_b},
+    }
+
+
+def of_layers(name: str = "layers") -> dict[str, Any]:
+    points = [pruned((0.5, 0.0), (8, 6), 2, 2), pruned((1.5, 0.0), (4, 6), 2, 6)]
+    return study(name, points, variables=[{"name": each} for each in LAYERS])
+
+
+def test_thresholds_and_bits_of_layers_with_their_deviation() -> None:
+    found = explored_of(of_layers(), "a.json")
+    thresholds, bits = thresholds_chart(found), bits_chart(found)
+    assert thresholds is not None
+    assert bits is not None
+    shown = [(row.label, row.parts, row.spread) for row in thresholds.rows]
+    assert shown == [("a", (("c0", 1.0),), (0.5, 1.5)), ("b", (("c0", 0.0),), None)]
+    shown = [(row.label, row.parts, row.spread) for row in bits.rows]
+    assert shown == [("a weights", (("c0", 6.0),), (4.0, 8.0)), ("a activations", (("c1", 6.0),), None)]
+
+
+def test_blocks_of_layers_and_of_several_studies() -> None:
+    found = explored_of(of_layers(), "a.json")
+    chart, several = blocks_chart([found]), blocks_chart([found, explored_of(of_layers("other"), "b.json")])
+    assert chart is not None
+    assert several is not None
+    shown = [(row.label, [part for _, part in row.parts], row.spread) for row in chart.rows]
+    assert shown == [("a", [20, 40], (40, 80)), ("b", [0, 0], None), ("all layers", [5, 10], (10, 20))]
+    assert [(row.label, [part for _, part in row.parts]) for row in several.rows] == [
+        ("layers", [5, 10]),
+        ("other", [5, 10]),
+    ]
+
+
 def test_pictures_are_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, points in (("one", POINTS), ("two", OTHER)):
         (tmp_path / f"{name}.json").write_text(json.dumps(study(name, points)))
@@ -119,7 +166,10 @@ def test_pictures_are_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     printed(["plot", paths[0], "--kind", "heatmap", "-o", str(tmp_path / "map.svg")], capsys)
     printed(["plot", paths[0], "--kind", "stacked", "-o", str(tmp_path / "stacked.svg")], capsys)
     printed(["plot", paths[0], "--x", "area_um2", "--y", "dim", "-o", str(tmp_path / "other.svg")], capsys)
-    for name in ("both", "map", "stacked", "other"):
+    (tmp_path / "layers.json").write_text(json.dumps(of_layers()))
+    for kind in ("thresholds", "bits", "blocks"):
+        printed(["plot", str(tmp_path / "layers.json"), "--kind", kind, "-o", str(tmp_path / f"{kind}.svg")], capsys)
+    for name in ("both", "map", "stacked", "other", "thresholds", "bits", "blocks"):
         ElementTree.parse(tmp_path / f"{name}.svg")
     assert printed(["plot", paths[0], "-o", "-"], capsys).startswith("<?xml")
 
@@ -133,6 +183,9 @@ def test_pictures_are_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         (["--memory", "dram"], "--memory has no effect on --kind front"),
         (["--x", "dim"], "--x and --y are given together"),
         (["--x", "dmi", "--y", "spad"], "did you mean 'dim'?"),
+        (["--kind", "bits"], "the front of one has no bits of layers"),
+        (["--kind", "blocks"], "the front of one has no blocks of layers"),
+        (["--kind", "thresholds", "--y", "dim"], "--y has no effect on --kind thresholds"),
         (["--kind", "heatmap", "--x", "flw"], "did you mean 'flow'?"),
         (["--kind", "heatmap", "--figure", "energy"], "did you mean 'energy_pj'?"),
     ],
