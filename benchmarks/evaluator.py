@@ -34,8 +34,9 @@ import onnx
 import onnxruntime
 from dnnc.driver.session import ModelInputs, scheduled
 from dnnc.explore.accuracy.evaluator import Evaluator
+from dnnc.explore.accuracy.images import Images, image_samples
 from dnnc.explore.accuracy.metrics import TopK
-from dnnc.explore.accuracy.samples import Preprocess, fitted, image_samples, npz_samples
+from dnnc.explore.accuracy.samples import Preprocess, fitted, npz_samples
 from dnnc.ir.graph import HostRegion, Node, Stage, ValueType
 from dnnc.ir.module import Module, Operation
 from dnnc.ir.types import ElementType, Quantization, Tensor, constant_array
@@ -66,7 +67,7 @@ def keywords(shared: Path) -> tuple[Array, Array | None]:
 
 def photographs(shared: Path) -> tuple[Array, Array | None]:
     folder = shared / "data/imagenet256"
-    samples = image_samples(folder, size=(224, 224), resize=256, labels="prefix", preprocess=IMAGENET)
+    samples = image_samples(folder, Images((224, 224), 256, labels="prefix"), IMAGENET)
     return samples.x, samples.labels
 
 

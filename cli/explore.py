@@ -41,7 +41,7 @@ a study (specs/explore.md says all that may stand in one):
   algorithm: exhaustive                         or {name: nsga2, population: 20, generations: 25}
   run: true                                     execute the front: what was promised must be observed
 other problems, alone or together:
-  accuracy:  {data: samples.npz, metric: top1, samples: 500, split: halves}
+  accuracy:  {data: samples.npz, metric: top1, samples: 500, split: halves}      or data: FOLDER of images
   sparsity:  {criterion: l1_mean, block: [8, 8], steps: 20}        a threshold for each layer
   precision: {weights: [4, 6, 8], activations: {start: 4, stop: 8}}    bits of each layer
 

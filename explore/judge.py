@@ -11,6 +11,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import field, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,16 +24,18 @@ from ..ir.frozen import dataclass
 from ..ir.module import Header, Module
 from ..passes.pipeline import named, remaining
 from ..runtime.blocks import Blocks
-from .accuracy.choose import WITH_FLOAT, float_outputs, metric_of
+from .accuracy.boxes import BoxOutputs
+from .accuracy.choose import WITH_FLOAT, Places, float_outputs, metric_of, takes_boxes
 from .accuracy.evaluator import Evaluator
 from .accuracy.feeds import feeds_of
+from .accuracy.images import Images, image_stored
 from .accuracy.metrics import TopK
-from .accuracy.samples import Preprocess, Samples, fitted, npz_samples
+from .accuracy.samples import Preprocess, Samples, fitted, npz_stored, taken
 from .accuracy.subsets import classes_of, halves, subset
 from .corruptions.corrupt import Corruption
 from .costs import Costs, opened_costs, sources
 from .problem import Candidate, Figures
-from .shared_files import SharedFile
+from .shared_files import SharedFile, SharedFolder
 
 SEARCHED, REPORTED = "searched", "reported"
 JUDGED = {
@@ -50,15 +53,16 @@ _BEFORE_PRUNING, _PRUNE = named("canonicalise,quantise,fuse"), named("prune")
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """What a study's section `accuracy` says: samples `x` and labels `y` of the .npz file `data`, and a metric.
+    """What a study's section `accuracy` says: samples `x` and labels `y` of the .npz file `data`, or the images of a
+    folder, and a metric, of the outputs `boxes` where they are boxes.
 
     The search sees `samples` of them (None: all), drawn by `seed` with every class, or the first ones where they are
-    not `shuffled`; where `halved`, of one half, and the front is reported on the other, else on all. `place` is where
-    the data are named.
+    not `shuffled`; where `halved`, of one half, and the front is reported on the other, else on all. `places` are where
+    the section names data, metric and outputs.
     """
 
     costs: Costs
-    data: SharedFile
+    data: SharedFile | SharedFolder
     metric: str
     x: str = "x"
     y: str | None = "y"
@@ -69,7 +73,14 @@ class Judge:
     halved: bool = False
     seed: int = 0
     corruption: Corruption | None = None
-    place: Span = field(default=NOWHERE, compare=False, repr=False)
+    images: Images | None = None
+    boxes: BoxOutputs | None = None
+    places: Places = field(default=Places(), compare=False, repr=False)
+
+    @property
+    def place(self) -> Span:
+        """Where the data are named."""
+        return self.places.data
 
     @property
     def figures(self) -> Mapping[str, str]:
@@ -79,8 +90,8 @@ class Judge:
     def identity(self) -> str:
         files = [each.identity if each else "-" for each in (self.costs.model, self.costs.calibrate, self.data)]
         drawn = (self.samples, self.shuffled, self.halved, self.seed)
-        said = (self.metric, self.x, self.y, self.output, self.preprocess, self.corruption, drawn)
-        return "\n".join(["judge", *files, repr(said), sources()])
+        given = (self.metric, self.x, self.y, self.output, self.preprocess, self.corruption, self.images, self.boxes)
+        return "\n".join(["judge", *files, repr((given, drawn)), sources()])
 
     def open(self) -> Callable[[Candidate], Figures]:
         return OpenedJudge(self)
@@ -96,13 +107,15 @@ class OpenedJudge:
     def __init__(self, judge: Judge) -> None:
         self.judge = judge
         self._opened = opened_costs(judge.costs)
-        preprocess = judge.preprocess
-        path, place = judge.data.local(), _place(judge)
-        self._samples = npz_samples(path, judge.x, judge.y, preprocess, place, judge.corruption)
-        everything = np.arange(len(self._samples.x))
-        searched, reported = halves(self._samples, judge.seed) if judge.halved else (everything, everything)
+        self._stored = _stored(judge.data, judge.images, judge.x, judge.y, takes_boxes(judge.metric), judge.place)
+        count = len(self._stored.x)
+        if judge.halved and count < 2:
+            message = f"the data have {count} sample{'s' * (count != 1)}, which cannot be halved"
+            raise CompileError(Diagnostic(message, judge.place, "`split: none`, or more samples"))
+        everything = np.arange(count)
+        searched, reported = halves(self._stored, judge.seed) if judge.halved else (everything, everything)
         if judge.samples is not None:
-            places = subset(self._samples.at(searched), judge.samples, judge.seed)
+            places = subset(self._stored.at(searched), judge.samples, judge.seed)
             searched = searched[places] if judge.shuffled else searched[: judge.samples]
         self._indices = {SEARCHED: searched, REPORTED: reported}
         self._evaluators: dict[str, tuple[Evaluator, Samples, Callable[[Any], float]]] = {}
@@ -120,10 +133,24 @@ class OpenedJudge:
         return self._indices[which]
 
     def tried(self, candidate: Candidate) -> None:
-        """Raises CompileError where samples, labels, metric and model do not fit together."""
+        """Raises CompileError where samples, labels, metric and model do not fit together; of those that are reported,
+        too, before anything is searched by the others."""
         module = self.module(candidate)
         _, samples, _ = self._evaluator(module, candidate, SEARCHED)
         feeds_of(module, {module.inputs[0]: samples.x})
+        if self.judge.halved and self.judge.metric not in WITH_FLOAT:
+            self._evaluator(module, candidate, REPORTED)
+
+    def samples(self, candidate: Candidate, which: str = SEARCHED) -> Samples:
+        """Samples as the model takes them."""
+        return self._evaluator(self.module(candidate), candidate, which)[1]
+
+    def float_figure(self, candidate: Candidate, which: str = SEARCHED) -> float:
+        """What the metric says of the float model, on the same samples. Requires: a metric of labels."""
+        module = self.module(candidate)
+        _, samples, metric = self._evaluator(module, candidate, which)
+        data = {module.inputs[0]: np.ascontiguousarray(samples.x)}
+        return metric(float_outputs(self._opened.model, data, batch_size=candidate.options.batch_size))
 
     def blocks(self, candidate: Candidate) -> tuple[Module, dict[str, Blocks], int]:
         """The graph of a candidate, its blocks by `prune` node on the samples of the search, and how many samples one
@@ -141,9 +168,10 @@ class OpenedJudge:
 
     def chance(self) -> float:
         """The accuracy of an answer that is the same for every sample."""
-        labels = classes_of(self._samples.at(self._indices[SEARCHED]))
-        if labels is None or self.judge.metric in WITH_FLOAT or not len(labels):
+        labels = classes_of(self._stored)
+        if labels is None or self.judge.metric in WITH_FLOAT:
             return 0.0
+        labels = labels[self._indices[SEARCHED]]
         share = float(np.unique(labels, return_counts=True)[1].max() / len(labels))
         found = next((metric for _, _, metric in self._evaluators.values()), None)
         return min(1.0, share * (found.k if isinstance(found, TopK) else 1))
@@ -178,14 +206,21 @@ class OpenedJudge:
                 message = f"the model has {len(module.inputs)} inputs; samples are of one"
                 raise CompileError(Diagnostic(message, self.judge.place))
             shape = module.tensor(module.inputs[0]).shape or ()
-            samples = fitted(self._samples.at(self._indices[which]), shape)
+            judge = self.judge
+            chosen = taken(self._stored, self._indices[which], judge.preprocess, judge.corruption)
+            samples = fitted(chosen, shape)
             data = {module.inputs[0]: np.ascontiguousarray(samples.x)}
             reference = None
             if self.judge.metric in WITH_FLOAT:
                 reference = float_outputs(self._opened.model, data, batch_size=candidate.options.batch_size)
-            place = _place(self.judge)
             metric = metric_of(
-                self.judge.metric, module, samples, output=self.judge.output, reference=reference, place=place
+                judge.metric,
+                module,
+                samples,
+                output=judge.output,
+                reference=reference,
+                boxes=judge.boxes,
+                places=judge.places,
             )
             self._evaluators[which] = Evaluator(data, threads=_threads()), samples, metric
         return self._evaluators[which]
@@ -209,8 +244,15 @@ def _block_figures(blocks: Mapping[str, Blocks], samples: int) -> dict[str, floa
     return {"blocks": total / samples, **found, **of_layers}
 
 
-def _place(judge: Judge) -> Span | None:
-    return judge.place if judge.place != NOWHERE else None
+@lru_cache(maxsize=2)
+def _stored(
+    data: SharedFile | SharedFolder, images: Images | None, x: str, y: str | None, real_labels: bool, place: Span
+) -> Samples:
+    """Samples as they are stored, read once for all judges of the same data. Raises CompileError."""
+    where = place if place != NOWHERE else None
+    if images is not None:
+        return image_stored(data.local(), images, where)
+    return npz_stored(data.local(), x, y, where, real_labels=real_labels)
 
 
 def _threads() -> int | None:

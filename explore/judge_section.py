@@ -7,18 +7,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..frontend.yaml_reader import Fields, ListNode, ScalarNode
-from ..ir.diagnostics import CompileError
-from .accuracy.samples import LAYOUTS, MOST_IMAGES, Preprocess
-from .corruptions.corrupt import NAMES, SEVERITIES, Corruption
+from ..frontend.yaml_reader import Fields, ScalarNode
+from ..ir.diagnostics import NOWHERE, CompileError, Diagnostic
+from .accuracy.choose import Places, takes_boxes
+from .accuracy.images import NONE, Images, listed
+from .accuracy.samples import MOST_SAMPLES
 from .costs import Costs
+from .data_section import read_boxes, read_corruption, read_images, read_preprocess
 from .judge import Judge, OpenedJudge
 from .problem import Candidate
-from .shared_files import SharedFile
+from .shared_files import SharedFile, SharedFolder
 from .workers import opened
 
 SPLITS = ("none", "halves")
-NO_LABELS = "none"
 
 
 def read_judge(section: Fields, costs: Costs, base: Candidate, folder: Path, seed: int) -> Judge | None:
@@ -26,83 +27,76 @@ def read_judge(section: Fields, costs: Costs, base: Candidate, folder: Path, see
     labels where the metric needs them go to the section's faults."""
     before = len(section.faults)
     name = section.text("data", expected="samples.npz")
+    path = folder / name
+    is_folder = bool(name) and path.is_dir()
     metric = section.text("metric", "top1")
-    x, y = section.text("x", "x"), section.text("labels", "y")
     output = section.text("output") if section.has("output") else None
-    samples = section.integer("samples", 1, MOST_IMAGES, 1) if _is_given(section, "samples") else None
+    samples = section.integer("samples", 1, MOST_SAMPLES, 1) if _is_given(section, "samples") else None
     halved = section.choice("split", SPLITS, SPLITS[0]) == SPLITS[1]
     drawn = section.integer("seed", 0, (1 << 63) - 1, seed)
     shuffled = section.boolean("shuffle", True)
-    preprocess = _preprocess(section)
-    corruption = _corruption(section)
+    corruption = read_corruption(section)
+    boxes = read_boxes(section, metric)
+    images, x, y = None, "x", "y"
+    if is_folder:
+        images = read_images(section, path, costs, base)
+        if takes_boxes(metric):
+            section.fault(
+                "data", f"metric `{metric}` takes labelled boxes, and {name[:80]!r} is a folder", "a .npz file"
+            )
+    else:
+        x, y = section.text("x", x), section.text("labels", y)
+        if section.has("per_class"):
+            help = "`samples` draws so many of a .npz file, with every class"
+            section.fault("per_class", f"{section.name('per_class')!r} is for folders of images", help)
+    preprocess = read_preprocess(section, is_folder)
     section.done()
     if len(section.faults) > before:
         return None
-    place = section.span("data")
+    at = {key: section.span(key) for key in ("metric", "output", "data", "boxes")}
+    places = Places(at["metric"], at["output"] if boxes is None else at["boxes"], at["data"])
+    labels = None if y == NONE else y
+    drawing = samples, shuffled, halved, drawn
     try:
-        data = SharedFile.of(folder / name)
-    except CompileError as error:
-        section.fault(
-            "data", f"{name[:80]!r}: {error.diagnostics[0].message}", "a .npz file, from the folder of this file"
-        )
-        return None
-    try:
-        labels = None if y == NO_LABELS else y
-        drawing = samples, shuffled, halved, drawn
-        found = Judge(costs, data, metric, x, labels, output, preprocess, *drawing, corruption, place)
+        data = _shared(path, images, places)
+        found = Judge(costs, data, metric, x, labels, output, preprocess, *drawing, corruption, images, boxes, places)
         judge = opened(found)
         assert isinstance(judge, OpenedJudge)
         judge.tried(base)
     except CompileError as error:
         for each in error.diagnostics:
-            section.faults.add(each.message, each.span if each.span.line else place, each.help)
+            told = _of_the_study(each, section, name)
+            section.faults.add(told.message, told.span, told.help)
         return None
     return found
+
+
+def _shared(path: Path, images: Images | None, places: Places) -> SharedFile | SharedFolder:
+    """The file, or those of a folder that belong to the samples. Raises CompileError."""
+    if images is None:
+        return SharedFile.of(path)
+    listing = listed(path, images, places.data)
+    tables = [path / images.labels] if images.labels.endswith(".csv") else []
+    names = (str(each.relative_to(path)) for each in (*listing.files, *listing.masks, *tables))
+    return SharedFolder.of(path, tuple(names))
+
+
+def _of_the_study(fault: Diagnostic, section: Fields, data: str) -> Diagnostic:
+    """A fault at its place in the study's file: of another file with the name of that."""
+    if fault.span.file == section.faults.file and fault.span.line:
+        return fault
+    help = fault.help or "a .npz file or a folder of images, from the folder of this file"
+    if fault.span == NOWHERE:
+        return Diagnostic(fault.message, section.span("data"), fault.help)
+    parent = (Path(section.faults.file).parent / data).absolute()
+    place = Path(fault.span.file).absolute()
+    shown = str(Path(data) / place.relative_to(parent)) if place.is_relative_to(parent) else fault.span.file
+    if fault.span.line > 1:
+        shown += f":{fault.span.line}"
+    return Diagnostic(f"{shown!r}: {fault.message}", section.span("data"), help)
 
 
 def _is_given(section: Fields, key: str) -> bool:
     """Whether a key has a value; `null` means what a missing key means."""
     node = section.node.entries.get(key) if section.has(key) else None
     return node is not None and not (isinstance(node, ScalarNode) and node.value is None)
-
-
-def _corruption(section: Fields) -> Corruption | None:
-    fields = section.fields("corruption", required=False)
-    if fields is None:
-        return None
-    found = Corruption(
-        fields.choice("name", NAMES),
-        fields.integer("severity", SEVERITIES[0], SEVERITIES[-1], example="3"),
-        fields.integer("seed", 0, (1 << 32) - 1, 0),
-    )
-    fields.done()
-    return found
-
-
-def _preprocess(section: Fields) -> Preprocess:
-    fields = section.fields("preprocess", required=False)
-    if fields is None:
-        return Preprocess()
-    usual = Preprocess()
-    found = Preprocess(
-        zero_point=fields.number("zero_point", -1e9, 1e9) if fields.has("zero_point") else usual.zero_point,
-        scale=fields.number("scale", -1e9, 1e9) if fields.has("scale") else usual.scale,
-        mean=_numbers(fields, "mean"),
-        std=_numbers(fields, "std"),
-        layout=fields.choice("layout", LAYOUTS, usual.layout),
-    )
-    fields.done()
-    return found
-
-
-def _numbers(fields: Fields, key: str) -> tuple[float, ...]:
-    """A number or a list of them."""
-    if not fields.has(key):
-        return ()
-    node = fields.node.entries[key]
-    items = node.items if isinstance(node, ListNode) else (node,)
-    values = [each.value for each in items if isinstance(each, ScalarNode) and type(each.value) in (int, float)]
-    if len(values) < len(items) or not values:
-        fields.fault(key, f"{fields.name(key)!r} must be a number or a list of them", "[0.485, 0.456, 0.406]")
-        return ()
-    return tuple(float(each) for each in values)  # type: ignore[arg-type]

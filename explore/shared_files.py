@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from dataclasses import field
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -43,6 +44,63 @@ class SharedFile:
     def local(self) -> str:
         """A path of the file on this machine, looked for once by each process."""
         return _local(self)
+
+
+@dataclass(frozen=True, slots=True)
+class SharedFolder:
+    """Files of a folder by their paths from it, and the SHA-256 of names and bytes; `data` are there once they are to
+    be sent to other machines."""
+
+    path: str
+    digest: str
+    names: tuple[str, ...] = field(compare=False, repr=False)
+    data: tuple[bytes, ...] | None = field(default=None, repr=False)
+
+    @staticmethod
+    def of(path: str | Path, names: tuple[str, ...]) -> SharedFolder:
+        """Those files of the folder at `path`. Raises CompileError where one cannot be read."""
+        whole = Path(path).resolve()
+        return SharedFolder(str(whole), _digest_of_all(whole, names), names)
+
+    @property
+    def identity(self) -> str:
+        """Of the names and bytes of its files."""
+        return self.digest
+
+    def packed(self) -> SharedFolder:
+        """With the bytes of its files, to be sent; at most LARGEST_BYTES. Raises CompileError."""
+        found, left = [], LARGEST_BYTES
+        for name in self.names:
+            found.append(read_bounded(Path(self.path) / name, left))
+            left -= len(found[-1])
+        return SharedFolder(self.path, self.digest, self.names, tuple(found))
+
+    def local(self) -> str:
+        """A path of the folder on this machine, looked for once by each process."""
+        return _local_folder(self)
+
+
+@lru_cache(maxsize=4)
+def _local_folder(folder: SharedFolder) -> str:
+    if folder.data is None:
+        return folder.path
+    path = Path(folder.path)
+    if all((path / each).is_file() for each in folder.names) and _digest_of_all(path, folder.names) == folder.digest:
+        return folder.path
+    path = Path(_folder()) / folder.digest
+    for name, data in zip(folder.names, folder.data, strict=True):
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        save_whole(path / name, data)
+    return str(path)
+
+
+def _digest_of_all(folder: Path, names: tuple[str, ...]) -> str:
+    found = hashlib.sha256()
+    for name in names:
+        found.update(
+            f"{name}\0{_digest(read_bounded(folder / name, LARGEST_BYTES))}\n".encode("utf-8", "surrogateescape")
+        )
+    return found.hexdigest()
 
 
 @lru_cache(maxsize=16)

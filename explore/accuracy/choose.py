@@ -1,10 +1,9 @@
 """Metrics by name, for a model's output and what is known of its samples; outputs of the float model to compare with.
 
-    top1, top5, topk:K       the labelled class is among those that score most
-    pixel_accuracy, mean_iou classes of pixels; labels are maps
-    agreement, sqnr          with the float model, where there are no labels
-
-Mean average precision needs to know how boxes are decoded: `detection.MeanAveragePrecision`.
+top1, top5, topk:K       the labelled class is among those that score most
+pixel_accuracy, mean_iou classes of pixels; labels are maps
+map                      mean average precision of boxes, mAP(0.5:0.95); labels are boxes (boxes.py)
+agreement, sqnr          with the float model, where there are no labels
 """
 
 from __future__ import annotations
@@ -19,10 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...frontend.importer import ImportOptions, import_model
-from ...ir.diagnostics import CompileError, Diagnostic, Span, closest
+from ...ir.diagnostics import NOWHERE, CompileError, Diagnostic, Span, closest
+from ...ir.frozen import dataclass
 from ...ir.graph import Node
 from ...ir.module import Module
 from ...ir.types import ElementType, Tensor
+from .boxes import BoxOutputs, mean_average_precision_of
 from .evaluator import TIME_LIMIT_S, Evaluator
 from .metrics import Agreement, Sqnr, TopK
 from .samples import Samples
@@ -33,7 +34,17 @@ Metric = Callable[[Mapping[str, Array]], float]
 CLASSES = ("top1", "top5", "topk:K")
 PIXELS = ("pixel_accuracy", "mean_iou")
 WITH_FLOAT = ("agreement", "sqnr")
-METRICS = (*CLASSES, *PIXELS, *WITH_FLOAT)
+MAP = "map"
+METRICS = (*CLASSES, *PIXELS, MAP, *WITH_FLOAT)
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a file names the metric, the output and the data, for diagnostics."""
+
+    metric: Span = NOWHERE
+    output: Span = NOWHERE
+    data: Span = NOWHERE
 
 
 def metric_of(
@@ -43,31 +54,39 @@ def metric_of(
     *,
     output: str | None = None,
     reference: Mapping[str, Array] | None = None,
-    place: Span | None = None,
+    boxes: BoxOutputs | None = None,
+    places: Places | None = None,
 ) -> Metric:
-    """The metric `name` of an `output` of the module (its only one, if None). `reference` has outputs of the float
-    model (`float_outputs`), which `agreement` and `sqnr` need. `place` is where the metric is named.
+    """The metric `name` of an `output` of the module (its only one, if None), or of the outputs that `boxes` names.
+    `reference` has outputs of the float model (`float_outputs`), which `agreement` and `sqnr` need.
 
     Raises CompileError with every fault: of the name, the output, and labels that are missing or do not fit.
     """
-    place = place or samples.place
+    places = places or Places(samples.place, samples.place, samples.place)
+    place = places.data
     faults: list[Diagnostic] = []
     k = _k_of(name)
-    if k is None and name not in (*PIXELS, *WITH_FLOAT):
-        faults.append(Diagnostic(f"there is no metric {name[:80]!r}", place, closest(name, METRICS)))
-    if output is None and len(module.outputs) != 1:
+    if k is None and name not in METRICS:
+        faults.append(Diagnostic(f"there is no metric {name[:80]!r}", places.metric, closest(name, METRICS)))
+    if name == MAP and boxes is None:
+        faults.append(Diagnostic(f"metric `{MAP}` needs `boxes`", places.metric, "{boxes: OUTPUT, scores: OUTPUT}"))
+    if name == MAP and boxes is not None:
+        return mean_average_precision_of(boxes, module, samples.labels, place, places.output)
+    if output is None and len(module.outputs) != 1 and name != MAP:
         listed = ", ".join(map(repr, module.outputs))
-        faults.append(Diagnostic(f"the model has {len(module.outputs)} outputs", place, f"name one of {listed}"))
+        message = f"the model has {len(module.outputs)} outputs"
+        faults.append(Diagnostic(message, places.output, f"`output` names one of {listed}"))
     if output is not None and output not in module.outputs:
-        faults.append(Diagnostic(f"{output[:80]!r} is no output", place, closest(output, module.outputs)))
+        faults.append(Diagnostic(f"{output[:80]!r} is no output", places.output, closest(output, module.outputs)))
     if faults:
         raise CompileError(faults)
     tensor = module.tensor(output or module.outputs[0])
     if not isinstance(tensor.type, ElementType) or tensor.shape is None:
-        raise CompileError(Diagnostic(f"output {tensor.name!r} is of type {tensor.type}, which is no number", place))
+        message = f"output {tensor.name!r} is of type {tensor.type}, which is no number"
+        raise CompileError(Diagnostic(message, places.output))
     if name in WITH_FLOAT:
         return _with_float(name, tensor, samples, reference, place)
-    faults = list(_label_faults(name, tensor, samples, k, place))
+    faults = list(_label_faults(name, tensor, samples, k, places))
     if faults:
         raise CompileError(faults)
     assert samples.labels is not None
@@ -81,13 +100,18 @@ def _k_of(name: str) -> int | None:
     return int(found[1] or found[2]) if found else None
 
 
+def takes_boxes(name: str) -> bool:
+    """Whether a metric's labels are boxes."""
+    return name == MAP
+
+
 def _classes(tensor: Tensor) -> int:
     return (tensor.shape or (0, 0))[1] if len(tensor.shape or ()) > 1 else 0
 
 
-def _label_faults(name: str, tensor: Tensor, samples: Samples, k: int | None, place: Span) -> list[Diagnostic]:
+def _label_faults(name: str, tensor: Tensor, samples: Samples, k: int | None, places: Places) -> list[Diagnostic]:
     """What is wrong with labels for a metric that needs them."""
-    shape, labels = tensor.shape or (), samples.labels
+    shape, labels, place = tensor.shape or (), samples.labels, places.data
     if labels is None:
         help = "`agreement` and `sqnr` compare with the float model instead"
         return [Diagnostic(f"metric `{name}` needs labels, and the data have none", place, help)]
@@ -96,17 +120,25 @@ def _label_faults(name: str, tensor: Tensor, samples: Samples, k: int | None, pl
     if k is not None:
         classes, wanted = prod(shape[1:]), (len(samples.x),)
         if not 1 <= k <= classes:
-            faults.append(Diagnostic(f"metric `{name}` of a model of {classes} classes", place, f"1 to {classes}"))
+            message = f"metric `{name}` of a model of {classes} classes"
+            faults.append(Diagnostic(message, places.metric, f"1 to {classes}"))
+        if samples.classes and len(samples.classes) != classes:
+            message = f"the data have {len(samples.classes)} classes by name, output {tensor.name!r} has {classes}"
+            help = "one a class of the model, by name in its order; or whole numbers as names"
+            faults.append(Diagnostic(message, place, help))
     else:
         classes, wanted = _classes(tensor), (len(samples.x), *shape[2:])
         if len(shape) < 3:
             message = f"metric `{name}` of output {tensor.name!r} of shape {list(shape)}"
-            return [Diagnostic(message, place, "samples, classes, and axes of pixels")]
+            return [Diagnostic(message, places.metric, "samples, classes, and axes of pixels")]
     if labels.shape != wanted:
         message = (
             f"labels have shape {list(labels.shape)}; metric `{name}` of output {tensor.name!r} takes {list(wanted)}"
         )
-        return [*faults, Diagnostic(message, place)]
+        return [
+            *faults,
+            Diagnostic(message, place, "a class for each sample" if k is not None else "a class for each pixel"),
+        ]
     counted = labels[labels != UNLABELLED] if k is None else labels
     if counted.size and not 0 <= int(counted.min()) <= int(counted.max()) < classes:
         message = f"labels reach from {counted.min()} to {counted.max()}; output {tensor.name!r} has {classes} classes"

@@ -5,7 +5,8 @@ score first, at most 100 an image, are matched greedily: each takes the object o
 most of those that are free and that it overlaps by at least the threshold. Precision, made non-increasing from the end,
 is read at 101 recalls (0, 0.01, ..., 1); its mean is the average precision, and the mean over thresholds and classes
 that have objects is the metric. Crowds take any number of detections, which then do not count, and are not to be found
-themselves. (Lin et al., Microsoft COCO, ECCV 2014; the reference is cocoapi's `COCOeval`, area `all`.)
+themselves. (Lin et al., Microsoft COCO, ECCV 2014; the reference is cocoapi's `COCOeval`, area `all`.) What a model's
+outputs say of boxes: boxes.py.
 """
 
 from __future__ import annotations
@@ -118,31 +119,22 @@ def overlap(boxes: Array, objects: Array, crowds: Array) -> NDArray[np.float64]:
 
 
 def suppressed(found: Detections, threshold: float, least_score: float = 0.0) -> Detections:
-    """Without detections that score less than `least_score` or overlap a better one of their class by more than
-    `threshold` (greedy non-maximum suppression), best first."""
+    """The best MOST_DETECTIONS of each class, without those that score less than `least_score` or overlap a better one
+    of their class by more than `threshold` (greedy non-maximum suppression), best first. Of n detections it takes n
+    steps for each one that is kept, and no more memory than they do."""
     order = np.argsort(-found.scores, kind="stable")
     order = order[found.scores[order] >= least_score]
     kept: list[int] = []
-    overlaps = overlap(found.boxes[order], found.boxes[order], np.zeros(len(order), bool))
-    for place in range(len(order)):
-        rivals = [each for each in kept if found.classes[order[each]] == found.classes[order[place]]]
-        if not (overlaps[place, rivals] > threshold).any():
-            kept.append(place)
-    chosen = order[kept]
+    for which in np.unique(found.classes[order]):
+        left = order[found.classes[order] == which]
+        for _ in range(MOST_DETECTIONS):
+            if not len(left):
+                break
+            kept.append(int(left[0]))
+            shared = overlap(found.boxes[left[:1]], found.boxes[left], np.zeros(len(left), bool))[0]
+            shared[0] = np.inf  # itself
+            left = left[~(shared > threshold)]
+    ranks = np.empty(len(found.scores), np.int64)
+    ranks[order] = np.arange(len(order))
+    chosen = np.array(sorted(kept, key=ranks.__getitem__), np.int64)
     return Detections(found.boxes[chosen], found.classes[chosen], found.scores[chosen])
-
-
-def boxes_and_scores(boxes: str, scores: str, threshold: float, least_score: float, background: bool) -> Decode:
-    """For outputs of boxes [samples, n, 4] and of scores of classes [samples, n, classes]: every class of every box
-    that scores enough, suppressed. With a `background`, class 0 is none."""
-
-    def decode(outputs: Mapping[str, Array]) -> list[Detections]:
-        decoded = []
-        for of_boxes, of_scores in zip(outputs[boxes], outputs[scores], strict=True):
-            real = of_scores[:, 1:] if background else of_scores
-            place, which = np.nonzero(real >= least_score)
-            raw = Detections(of_boxes[place], which + int(background), real[place, which])
-            decoded.append(suppressed(raw, threshold))
-        return decoded
-
-    return decode

@@ -1,15 +1,12 @@
-"""Samples and labels: from a `.npz` file or a folder of images to arrays that a model takes.
+"""Samples and labels: of a `.npz` file, or as they were read elsewhere, to arrays that a model takes.
 
 Files are untrusted: nothing is unpickled, and sizes are bounded before anything is allocated. What is wrong is told
-with its place before anything runs.
+with its place before anything runs. Folders of images: images.py.
 """
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Sequence
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +21,7 @@ from ..corruptions.corrupt import Corruption, corrupted
 Array = NDArray[Any]
 F32 = np.float32
 LAYOUTS = ("as_is", "nhwc")
-LABELS = ("none", "folder", "prefix")
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
-MOST_IMAGES = 200_000
-MOST_PIXELS = 1 << 26  # of one image file
+MOST_SAMPLES = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +62,15 @@ def npz_samples(
     """Samples and labels of a `.npz` file by the names of its arrays; `y` None means that there are no labels. `place`
     is where the file is named, if it is named in a file. A `corruption` is that of the images as they are stored,
     bytes [samples, height, width, channels]. Raises CompileError with every fault."""
+    stored = npz_stored(path, x, y, place)
+    return taken(stored, np.arange(len(stored.x)), preprocess or Preprocess(), corruption)
+
+
+def npz_stored(
+    path: str | Path, x: str = "x", y: str | None = "y", place: Span | None = None, *, real_labels: bool = False
+) -> Samples:
+    """The arrays as they are stored. Labels are whole numbers, or any finite ones where they are `real_labels` (boxes).
+    Raises CompileError with every fault."""
     place = place or Span(str(path), 1, 1)
     arrays = read_npz(Path(path))
     faults = []
@@ -77,21 +80,50 @@ def npz_samples(
             faults.append(Diagnostic(f"{Path(path).name} has no array {name!r}", place, help))
     if faults:
         raise CompileError(faults)
+    samples = arrays[x]
+    if samples.dtype.kind not in "biuf":
+        faults.append(Diagnostic(f"{x!r} are {samples.dtype}", place, "numbers"))
+    elif not samples.ndim or not samples.size:
+        faults.append(
+            Diagnostic(f"{x!r} holds no samples: {samples.dtype} {list(samples.shape)}", place, "at least one")
+        )
+    else:
+        faults += _value_faults(f"{x!r} has", samples, place)
     labels = None if y is None else arrays[y]
     if labels is not None:
-        if labels.dtype.kind not in "iu":
-            faults.append(Diagnostic(f"labels {y!r} are {labels.dtype}", place, "whole numbers: classes from 0"))
-        if len(np.atleast_1d(labels)) != len(np.atleast_1d(arrays[x])):
+        if labels.dtype.kind not in ("iuf" if real_labels else "iu"):
+            wanted = "numbers: boxes and classes" if real_labels else "whole numbers: classes from 0"
+            faults.append(Diagnostic(f"labels {y!r} are {labels.dtype}", place, wanted))
+        else:
+            faults += _value_faults(f"labels {y!r} have", labels, place)
+        if not labels.ndim or len(labels) != len(np.atleast_1d(samples)):
             message = (
-                f"{x!r} has shape {list(arrays[x].shape)}, {y!r} {list(labels.shape)}: not as many labels as samples"
+                f"{x!r} has shape {list(samples.shape)}, {y!r} {list(labels.shape)}: not as many labels as samples"
             )
             faults.append(Diagnostic(message, place, "the first axis of both counts samples"))
-    if arrays[x].dtype.kind not in "biuf" or not arrays[x].ndim or not arrays[x].size:
-        faults.append(Diagnostic(f"{x!r} holds no samples: {arrays[x].dtype} {list(arrays[x].shape)}", place))
     if faults:
         raise CompileError(faults)
-    stored = arrays[x] if corruption is None else corrupted(_with_channels(arrays[x]), corruption, place)
-    return Samples(preprocessed(stored.reshape(arrays[x].shape), preprocess or Preprocess(), place), labels, (), place)
+    return Samples(samples, labels, (), place)
+
+
+def _value_faults(what: str, values: Array, place: Span) -> list[Diagnostic]:
+    """Of floats, what is no number."""
+    if values.dtype.kind != "f" or bool(np.isfinite(values).all()):
+        return []
+    wrong = ~np.isfinite(values)
+    first = int(wrong.reshape(len(values), -1).any(axis=1).argmax()) if values.ndim else 0
+    message = f"{what} {int(wrong.sum())} values that are not finite, the first in sample {first}"
+    return [Diagnostic(message, place, "NaN and infinite values are no data: leave those samples out")]
+
+
+def taken(stored: Samples, numbers: Array, how: Preprocess, corruption: Corruption | None = None) -> Samples:
+    """Those of the stored samples, corrupted and preprocessed. What befalls an image follows from its number, so that
+    it is the same whichever others are taken. Raises CompileError with every fault."""
+    chosen = stored.at(numbers)
+    x = chosen.x
+    if corruption is not None:
+        x = corrupted(_with_channels(x), corruption, stored.place, numbers).reshape(x.shape)
+    return Samples(preprocessed(x, how, stored.place), chosen.labels, stored.classes, stored.place)
 
 
 def _with_channels(images: Array) -> Array:
@@ -146,134 +178,9 @@ def fitted(samples: Samples, shape: Sequence[int]) -> Samples:
         return samples
     if [each for each in found if each != 1] != [each for each in wanted if each != 1]:
         message = f"samples have shape {list(found)}, the model's input takes {list(wanted)}"
-        help = "channels come first in the model: layout `nhwc` turns images" if sorted(found) == sorted(wanted) else ""
+        is_turned = sorted(found) == sorted(wanted)
+        help = (
+            "channels come first in the model: layout `nhwc` turns images" if is_turned else f"{list(wanted)} a sample"
+        )
         raise CompileError(Diagnostic(message, samples.place, help))
     return Samples(samples.x.reshape(len(samples.x), *wanted), samples.labels, samples.classes, samples.place)
-
-
-# --- Images -----------------------------------------------------------------------------------------------------------
-
-
-def image_samples(
-    folder: str | Path,
-    *,
-    size: tuple[int, int],
-    resize: int | None = None,
-    labels: str = "folder",
-    channels: int = 3,
-    preprocess: Preprocess | None = None,
-    place: Span | None = None,
-    most: int | None = None,
-    corruption: Corruption | None = None,
-) -> Samples:
-    """The images of a folder, sorted by name: bytes [samples, height, width, channels], then as `preprocess` says (to
-    0..1 and channels first, if None). Each is scaled to `size` (height, width), or, with `resize`, so that its shorter
-    side has that many pixels, and `size` is cut from the middle (bilinear). `labels` says what the class is: the name
-    of the sub-`folder`, the `prefix` of the file's name before the first `_`, or `none`. Classes that are whole numbers
-    throughout are their own labels; others are numbered in order. The first `most` files of each class are read. A
-    `corruption` is that of the scaled images.
-
-    Raises CompileError with every fault; where pillow is not installed, too.
-    """
-    place = place or Span(str(folder), 1, 1)
-    _must_be_legal(Path(folder), size, resize, labels, channels, place)
-    files = _image_files(Path(folder), labels == "folder", place)
-    names = [_class_of(each, labels) for each in files]
-    if most is not None:
-        chosen = _first_of_each(names, most)
-        files, names = [files[number] for number in chosen], [names[number] for number in chosen]
-    if len(files) * prod(size) * channels > LARGEST_BYTES // 4:
-        message = f"{len(files)} images of {size[0]} x {size[1]} take more than {LARGEST_BYTES} bytes in float32"
-        raise CompileError(Diagnostic(message, place, "fewer of each class (`most`), or smaller ones"))
-    pixels, faults = [], []
-    for file in files:
-        try:
-            pixels.append(_pixels(file, size, resize, channels))
-        except (OSError, ValueError, SyntaxError) as error:  # what pillow raises for damaged files
-            faults.append(Diagnostic(f"not a readable image: {str(error)[:200]}", Span(str(file))))
-    if faults:
-        raise CompileError(faults[:100])
-    stacked = np.stack(pixels) if corruption is None else corrupted(np.stack(pixels), corruption, place)
-    how = preprocess or Preprocess(layout="nhwc", scale=1 / 255)
-    if labels == "none":
-        return Samples(preprocessed(stacked, how, place), None, (), place)
-    numbers, classes = _numbered(names)
-    return Samples(preprocessed(stacked, how, place), numbers, classes, place)
-
-
-def _must_be_legal(
-    folder: Path, size: tuple[int, int], resize: int | None, labels: str, channels: int, place: Span
-) -> None:
-    faults = []
-    if labels not in LABELS:
-        faults.append(Diagnostic(f"there are no labels {labels!r}", place, closest(labels, LABELS)))
-    if channels not in (1, 3):
-        faults.append(Diagnostic(f"images of {channels} channels", place, "1 (grey) or 3 (red, green, blue)"))
-    if min(size) < 1 or prod(size) > MOST_PIXELS:
-        faults.append(Diagnostic(f"images of {size[0]} x {size[1]} pixels", place, f"1 to {MOST_PIXELS} pixels"))
-    if resize is not None and not max(size) <= resize <= MOST_PIXELS**0.5:
-        message = f"images whose shorter side has {resize} pixels do not hold {size[0]} x {size[1]}"
-        faults.append(Diagnostic(message, place, f"at least {max(size)}, at most {int(MOST_PIXELS**0.5)}"))
-    if not folder.is_dir():
-        faults.append(Diagnostic(f"there is no folder {str(folder)!r}", place))
-    if faults:
-        raise CompileError(faults)
-
-
-def _image_files(folder: Path, in_folders: bool, place: Span) -> list[Path]:
-    found = sorted(each for each in folder.glob("*/*" if in_folders else "*") if each.suffix.lower() in IMAGE_SUFFIXES)
-    if not found:
-        where = "in folders, one a class" if in_folders else "beside one another"
-        raise CompileError(Diagnostic(f"there are no images in {str(folder)!r}", place, f"they lie {where}"))
-    if len(found) > MOST_IMAGES:
-        raise CompileError(Diagnostic(f"there are {len(found)} images", place, f"at most {MOST_IMAGES}"))
-    return found
-
-
-def _class_of(file: Path, labels: str) -> str:
-    return file.parent.name if labels == "folder" else file.stem.partition("_")[0]
-
-
-def _first_of_each(names: Sequence[str], most: int) -> list[int]:
-    """The places of the first `most` of each name."""
-    seen: Counter[str] = Counter()
-    chosen = []
-    for place, name in enumerate(names):
-        seen[name] += 1
-        if seen[name] <= most:
-            chosen.append(place)
-    return chosen
-
-
-def _numbered(names: Sequence[str]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Labels, and the names of the classes where they have any."""
-    if all(re.fullmatch(r"[0-9]{1,9}", each) for each in names):
-        return np.array([int(each) for each in names], np.int64), ()
-    classes = sorted(set(names))
-    place = {each: number for number, each in enumerate(classes)}
-    return np.array([place[each] for each in names], np.int64), tuple(classes)
-
-
-def _pixels(file: Path, size: tuple[int, int], resize: int | None, channels: int) -> NDArray[np.uint8]:
-    """One image [height, width, channels]. Raises OSError, ValueError or SyntaxError where it cannot be read."""
-    try:
-        from PIL import Image
-    except ImportError:
-        help = "pip install 'dnnc[explore]' installs what is missing: pillow"
-        raise CompileError(Diagnostic("folders of images need pillow", Span(str(file)), help)) from None
-    height, width = size
-    with Image.open(file) as image:
-        if prod(image.size) > MOST_PIXELS:
-            raise ValueError(f"it has {image.size[0]} x {image.size[1]} pixels, more than {MOST_PIXELS}")
-        plain = image.convert("RGB" if channels == 3 else "L")
-    if resize is None:
-        scaled = plain.resize((width, height), Image.Resampling.BILINEAR)
-    else:
-        factor = resize / min(plain.size)
-        scaled = plain.resize(
-            (max(width, round(plain.size[0] * factor)), max(height, round(plain.size[1] * factor))),
-            Image.Resampling.BILINEAR,
-        )
-        left, top = (scaled.size[0] - width) // 2, (scaled.size[1] - height) // 2
-        scaled = scaled.crop((left, top, left + width, top + height))
-    return np.asarray(scaled, np.uint8).reshape(height, width, channels)

@@ -11,7 +11,7 @@ needs OpenCV and scikit-image, so that the formulas stand here (scipy and pillow
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,18 +51,22 @@ class Corruption:
         return f"{self.name} {self.severity}"
 
 
-def corrupted(images: Array, how: Corruption, place: Span = NOWHERE) -> NDArray[np.uint8]:
+def corrupted(
+    images: Array, how: Corruption, place: Span = NOWHERE, numbers: Sequence[int] | Array | None = None
+) -> NDArray[np.uint8]:
     """Bytes [samples, height, width, channels] (1 or 3 channels, sides of at least 28 pixels), corrupted: as many of
-    the same shape. Raises CompileError with every fault; where scipy or pillow is missing, too."""
+    the same shape. `numbers` are their places in the data, from 0 on where it is left out. Raises CompileError with
+    every fault; where scipy or pillow is missing, too."""
     faults = [*_name_faults(how, place), *_image_faults(images, place)]
     if faults:
         raise CompileError(faults)
     effect = _effects(place)[how.name]
     found = np.empty_like(images)
     small = max(images.shape[1:3]) <= _SMALL_SIDE
-    for number, image in enumerate(images):
+    places = range(len(images)) if numbers is None else map(int, numbers)
+    for row, (number, image) in enumerate(zip(places, images, strict=True)):
         rng = np.random.default_rng([how.seed, zlib.crc32(how.name.encode()), number])
-        found[number] = np.clip(effect(image / 255, how.severity, small, rng), 0, 1) * 255  # cut, as the published code
+        found[row] = np.clip(effect(image / 255, how.severity, small, rng), 0, 1) * 255  # cut, as the published code
     return found
 
 

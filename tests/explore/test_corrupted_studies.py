@@ -42,7 +42,7 @@ def test_the_judge_sees_corrupted_images(tmp_path: Path) -> None:
     stored = corrupted(np.load(tmp_path / "samples.npz")["x"], Corruption("snow", 4, 9))
     expected = preprocessed(stored, Preprocess(scale=0.0039, layout="nhwc"))
     np.testing.assert_array_equal(found.samples_of(REPORTED), np.arange(12))
-    np.testing.assert_array_equal(found._samples.x, expected)
+    np.testing.assert_array_equal(found.samples(study.base, REPORTED).x, expected)
     plain = read_study(written(tmp_path, STUDY.replace("severity: 4", "severity: 5")))
     (other,) = [each for each in plain.providers if isinstance(each, Judge)]
     assert other.identity != judge.identity

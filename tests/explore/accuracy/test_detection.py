@@ -12,10 +12,8 @@ import pytest
 from dnnc.explore.accuracy.detection import (
     THRESHOLDS,
     Detections,
-    MeanAveragePrecision,
     Objects,
     average_precision,
-    boxes_and_scores,
     mean_average_precision,
     overlap,
     suppressed,
@@ -197,9 +195,37 @@ def test_suppression_keeps_the_best_of_a_class() -> None:
     assert kept.classes.tolist() == [0, 1]
 
 
-def test_outputs_of_boxes_and_scores_are_decoded() -> None:
-    boxes = np.array([[[0, 0, 4, 4], [10, 10, 14, 14]]], np.float32)
-    scores = np.array([[[0.1, 0.9], [0.8, 0.2]]], np.float32)
-    decode = boxes_and_scores("boxes", "scores", 0.5, 0.5, background=True)
-    metric = MeanAveragePrecision(decode, [objects((1, 0, 0, 4, 4))])
-    assert metric({"boxes": boxes, "scores": scores}) == 1.0
+def slow_suppression(found: Detections, threshold: float, least: float) -> list[tuple[float, int]]:
+    """(score, place): every detection in turn, best first, beside all that were kept before it."""
+    kept: list[int] = []
+    for place in sorted(range(len(found.scores)), key=lambda each: -found.scores[each]):
+        rivals = [each for each in kept if found.classes[each] == found.classes[place]]
+        alone = all(
+            overlap(found.boxes[[place]], found.boxes[[each]], np.zeros(1, bool))[0, 0] <= threshold for each in rivals
+        )
+        if found.scores[place] >= least and alone and len(rivals) < 100:
+            kept.append(place)
+    return [(float(found.scores[each]), each) for each in kept]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_suppression_equals_the_slow_one(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    count = int(rng.integers(0, 400))
+    corner = rng.integers(0, 60, (count, 2))
+    boxes = np.concatenate([corner, corner + rng.integers(0, 12, (count, 2))], axis=1).astype(float)
+    found = Detections(boxes, rng.integers(0, 2, count), rng.integers(0, 50, count) / 50)
+    expected = slow_suppression(found, 0.3, 0.1)
+    kept = suppressed(found, 0.3, 0.1)
+    assert kept.scores.tolist() == [score for score, _ in expected]
+    np.testing.assert_array_equal(kept.boxes, boxes[[place for _, place in expected]].reshape(-1, 4))
+    np.testing.assert_array_equal(kept.classes, found.classes[[place for _, place in expected]])
+
+
+def test_a_class_has_at_most_a_hundred() -> None:
+    """Whatever a model says: no more are kept, and the best of them."""
+    left = np.arange(5000.0) * 10
+    boxes = np.stack([left, left * 0, left + 5, left * 0 + 5], axis=1)
+    kept = suppressed(Detections(boxes, np.zeros(5000, int), np.linspace(0, 1, 5000)), 0.5)
+    assert len(kept.scores) == 100
+    assert kept.scores.min() == np.linspace(0, 1, 5000)[4900]

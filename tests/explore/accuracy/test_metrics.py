@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dnnc.explore.accuracy.choose import metric_of
+from dnnc.explore.accuracy.choose import Places, metric_of
 from dnnc.explore.accuracy.metrics import Agreement, Sqnr, TopK, decibels, ranks, real_values, sqnr_by_value
 from dnnc.explore.accuracy.samples import Samples
 from dnnc.explore.accuracy.segmentation import MeanIou, PixelAccuracy, confusion
@@ -115,7 +115,7 @@ X, PLACE = np.zeros((4, 10), np.float32), Span("study.yaml", 3, 9)
 )
 def test_metrics_that_do_not_fit_are_refused(name: str, labels: Array | None, message: str, help: str) -> None:
     with pytest.raises(CompileError) as refused:
-        metric_of(name, model(), Samples(X, labels), place=PLACE)
+        metric_of(name, model(), Samples(X, labels), places=Places(PLACE, PLACE, PLACE))
     (fault,) = refused.value.diagnostics
     assert fault.span == PLACE
     assert message in fault.message
@@ -124,7 +124,7 @@ def test_metrics_that_do_not_fit_are_refused(name: str, labels: Array | None, me
 
 def test_the_output_must_be_named_where_there_are_two() -> None:
     samples = Samples(X, np.zeros(4, int))
-    with pytest.raises(CompileError, match="the model has 2 outputs\nhelp: name one of 'y0', 'y1'"):
+    with pytest.raises(CompileError, match="the model has 2 outputs\nhelp: `output` names one of 'y0', 'y1'"):
         metric_of("top1", model(outputs=2), samples)
     with pytest.raises(CompileError, match="'y2' is no output"):
         metric_of("top1", model(outputs=2), samples, output="y2")

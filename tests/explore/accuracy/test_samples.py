@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dnnc.explore.accuracy.samples import Preprocess, Samples, fitted, image_samples, npz_samples, preprocessed
+from dnnc.explore.accuracy.samples import Preprocess, Samples, fitted, npz_samples, preprocessed
 from dnnc.explore.accuracy.subsets import halves, subset
 from dnnc.explore.corruptions.corrupt import Corruption, corrupted
 from dnnc.ir.diagnostics import CompileError, Span
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image
 from support.onnx_models import SHARED_MODELS
 
 Array = NDArray[Any]
@@ -70,6 +69,11 @@ def test_what_is_wrong_with_arrays_is_told(tmp_path: Path) -> None:
         npz_samples(path, "images", "y")
     with pytest.raises(CompileError, match="labels 'real' are float64"):
         npz_samples(path, "images", "real")
+    np.savez(path, x=np.array([[0, 1], [2, np.nan], [np.inf, np.nan]]), y=np.arange(3), word=np.array(["a", "b", "c"]))
+    with pytest.raises(CompileError, match="'x' has 3 values that are not finite, the first in sample 1"):
+        npz_samples(path)
+    with pytest.raises(CompileError, match="'word' are <U1"):
+        npz_samples(path, "word")
     np.savez(path, x=np.zeros((0, 2)))
     with pytest.raises(CompileError, match="'x' holds no samples"):
         npz_samples(path, y=None)
@@ -98,63 +102,6 @@ def test_preprocessing_that_does_not_fit(how: Preprocess, message: str) -> None:
     with pytest.raises(CompileError) as refused:
         preprocessed(np.zeros((3, 2)), how, PLACE)
     assert refusal(refused)[0][0].startswith(message)
-
-
-def write_image(path: Path, value: int, size: tuple[int, int] = (10, 8)) -> None:
-    path.parent.mkdir(exist_ok=True)
-    Image.new("RGB", size, (value, 0, 255 - value)).save(path)
-
-
-def test_images_by_folder_and_by_prefix(tmp_path: Path) -> None:
-    for number, name in enumerate(["cat/b.png", "cat/a.png", "ant/c.png", "dog.txt"]):
-        if name.endswith(".png"):
-            write_image(tmp_path / name, 50 * number)
-    samples = image_samples(tmp_path, size=(4, 6))
-    assert samples.x.shape == (3, 3, 4, 6)
-    assert samples.classes == ("ant", "cat")
-    assert samples.labels is not None
-    assert samples.labels.tolist() == [0, 1, 1]  # ant/c, cat/a, cat/b
-    assert samples.x[:, 0, 0, 0].tolist() == [np.float32(each) * np.float32(1 / 255) for each in (100, 50, 0)]
-    flat = tmp_path / "flat"
-    for name, value in (("07_x.png", 7), ("3_y.png", 3), ("07_z.png", 9)):
-        write_image(flat / name, value)
-    numbered = image_samples(flat, size=(8, 8), resize=8, labels="prefix", preprocess=Preprocess())
-    assert numbered.labels is not None
-    assert numbered.labels.tolist() == [7, 7, 3]
-    assert numbered.x.shape == (3, 8, 8, 3)
-    assert numbered.x[:, 0, 0, 0].tolist() == [7, 9, 3]
-    assert image_samples(flat, size=(2, 2), labels="none").labels is None
-    first = image_samples(flat, size=(2, 2), labels="prefix", most=1)
-    assert first.labels is not None
-    assert first.labels.tolist() == [7, 3]
-
-
-def test_the_middle_is_cut_from_scaled_images(tmp_path: Path) -> None:
-    """An image 4 high and 8 wide, black to the left and white to the right, whose middle 4 x 4 is half of each."""
-    left_and_right = np.zeros((4, 8, 3), np.uint8)
-    left_and_right[:, 4:] = 255
-    Image.fromarray(left_and_right).save(tmp_path / "x.png")
-    samples = image_samples(tmp_path, size=(4, 4), resize=4, labels="none", channels=1, preprocess=Preprocess())
-    assert samples.x[0, :, :, 0].tolist() == [[0, 0, 255, 255]] * 4
-
-
-def test_what_is_wrong_with_folders_is_told(tmp_path: Path) -> None:
-    with pytest.raises(CompileError) as refused:
-        image_samples(tmp_path / "none", size=(0, 4), resize=2, labels="name", channels=2, place=PLACE)
-    messages = [message for message, _ in refusal(refused)]
-    assert len(messages) == 5
-    with pytest.raises(CompileError, match="there are no images in"):
-        image_samples(tmp_path, size=(4, 4))
-    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
-    with pytest.raises(CompileError, match=r"broken\.png: error: not a readable image"):
-        image_samples(tmp_path, size=(4, 4), labels="none")
-
-
-def test_images_of_too_many_pixels_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_image(tmp_path / "x.png", 1, (40, 40))
-    monkeypatch.setattr("dnnc.explore.accuracy.samples.MOST_PIXELS", 1000)
-    with pytest.raises(CompileError, match="it has 40 x 40 pixels, more than 1000"):
-        image_samples(tmp_path, size=(4, 4), labels="none")
 
 
 def labelled(labels: list[int]) -> Samples:
@@ -208,17 +155,6 @@ def test_published_data_are_read() -> None:
     assert set(samples.labels.tolist()) == set(range(12))
 
 
-def test_published_images_are_read() -> None:
-    folder = DATA / "imagenet256"
-    if not folder.exists():
-        pytest.skip("imagenet256 is not beside the project")
-    files = sorted(folder.glob("*.jpg"))
-    samples = image_samples(folder, size=(224, 224), resize=256, labels="prefix")
-    assert samples.x.shape == (len(files), 3, 224, 224)
-    assert samples.labels is not None
-    assert samples.labels.tolist() == [int(each.name[:3]) for each in files]
-
-
 def test_stored_images_are_corrupted_before_they_are_preprocessed(tmp_path: Path) -> None:
     x = np.random.default_rng(0).integers(0, 256, (3, 28, 30), np.uint8)
     np.savez(tmp_path / "grey.npz", x=x, y=np.arange(3))
@@ -228,12 +164,3 @@ def test_stored_images_are_corrupted_before_they_are_preprocessed(tmp_path: Path
     np.savez(tmp_path / "real.npz", x=x.astype(np.float32), y=np.arange(3))
     with pytest.raises(CompileError, match="no images to corrupt"):
         npz_samples(tmp_path / "real.npz", corruption=how)
-
-
-def test_images_of_a_folder_are_corrupted_once_they_have_their_size(tmp_path: Path) -> None:
-    (tmp_path / "0").mkdir()
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)).save(tmp_path / "0" / "a.png")
-    how, as_stored = Corruption("fog", 3), Preprocess()
-    clean = image_samples(tmp_path, size=(32, 32), preprocess=as_stored)
-    found = image_samples(tmp_path, size=(32, 32), preprocess=as_stored, corruption=how)
-    np.testing.assert_array_equal(found.x, corrupted(clean.x, how))
