@@ -126,6 +126,14 @@ class Opened:
             return calibrated.quantised(passes.precision), passes
         return session.load_model(self.model, candidate.arch, passes, self.given(candidate), warn)
 
+    def float_module(self, candidate: Candidate) -> Module | None:
+        """The calibrated float graph whose values codes stand for; None of a model that is quantised already."""
+        if network_is_quantised(self.network(candidate)):
+            return None
+        precision = pass_options(candidate.options, Header("", "", "")).precision
+        spec = precision if isinstance(precision, PrecisionSpec) else PrecisionSpec()
+        return self._calibration(candidate, spec, session.silent).module
+
     def given(self, candidate: Candidate) -> session.ModelInputs:
         """What is known about the model beside its file, with this candidate's options."""
         network, seen = self._network(candidate)

@@ -34,6 +34,7 @@ from .accuracy.samples import Preprocess, Samples, fitted, npz_stored, taken
 from .accuracy.subsets import classes_of, halves, subset
 from .corruptions.corrupt import Corruption
 from .costs import Costs, opened_costs, sources
+from .layer_sqnr import has_codes, layer_sqnr
 from .problem import Candidate, Figures
 from .shared_files import SharedFile, SharedFolder
 
@@ -127,6 +128,15 @@ class OpenedJudge:
         evaluator, samples, metric = self._evaluator(module, candidate, which)
         outputs, blocks = evaluator.outputs_and_blocks(module)
         return {"accuracy": metric(outputs), **_block_figures(blocks, len(samples.x))}
+
+    def layer_sqnr(self, candidate: Candidate) -> dict[str, float]:
+        """In decibels by layer, on the first of the samples that are reported; of nothing where the model is quantised
+        already, or the machine computes with floats."""
+        module = self.module(candidate)
+        if not has_codes(module) or (float_module := self._opened.float_module(candidate)) is None:
+            return {}
+        _, samples, _ = self._evaluator(module, candidate, REPORTED)
+        return layer_sqnr(module, float_module, samples.x, _threads())
 
     def samples_of(self, which: str) -> NDArray[np.int64]:
         """Which samples of the data those are, by their numbers."""

@@ -15,6 +15,7 @@ from ..ir.precision import PrecisionSpec
 from ..passes.prune_spec import LayerPruning, PruneSpec
 from .engine import Outcome
 from .judge import REPORTED, Judge, OpenedJudge
+from .layer_sqnr import SQNR_OF
 from .problem import Candidate, Figures, Provider
 from .store import Row
 from .study import Study
@@ -91,4 +92,5 @@ def on_reported(providers: tuple[Provider, ...], candidate: Candidate) -> Figure
     judge = next(each for each in providers if isinstance(each, Judge))
     found = opened(judge)
     assert isinstance(found, OpenedJudge)
-    return found(candidate, REPORTED)
+    ratios = {f"{SQNR_OF}{layer}": ratio for layer, ratio in found.layer_sqnr(candidate).items()}
+    return {**found(candidate, REPORTED), **ratios}

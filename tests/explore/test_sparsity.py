@@ -14,6 +14,7 @@ from dnnc.driver.options import pass_options
 from dnnc.driver.prune_file import read_prune
 from dnnc.explore.costs import figures_of
 from dnnc.explore.judge import REPORTED, SEARCHED, OpenedJudge
+from dnnc.explore.layer_sqnr import SQNR_OF
 from dnnc.explore.points import point_files, reported
 from dnnc.explore.sparsity import MARGIN, Sparsity, thresholds
 from dnnc.explore.study import Study
@@ -117,7 +118,9 @@ def test_points_as_files_are_compiled_to_the_same_graph(tmp_path: Path) -> None:
         assert module.operations == judge.module(study.candidate(row.point)).operations
     reports = reported(study, Here(study.providers), outcome)
     assert len(reports) == len(outcome.front)
-    assert reports[0] == judge(study.candidate(outcome.front[0].point), REPORTED)
+    best = study.candidate(outcome.front[0].point)
+    ratios = {f"{SQNR_OF}{layer}": ratio for layer, ratio in judge.layer_sqnr(best).items()}
+    assert reports[0] == {**judge(best, REPORTED), **ratios}
     assert of(searched(study, tmp_path / "again")) == of(outcome)
 
 
