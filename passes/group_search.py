@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import astuple, field, replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -22,7 +23,7 @@ from ..ir.frozen import dataclass
 from ..ir.module import Module
 from ..ir.nest import Nest
 from ..ir.stats import LayerCounts
-from .groups import Group, cost_of
+from .groups import Group, cost_of, known_costs, layer_digest
 from .keep_found import Figures
 from .keep_plan import Plan
 from .map_cache import MapCache
@@ -80,8 +81,10 @@ class GroupSearch:
     trials: int = 0
     stopped: set[str] = field(default_factory=set)  # layers that might be in groups, had there been more time
     _known: dict[object, Figures | None] = field(default_factory=dict)
+    _digests: dict[int, bytes] = field(default_factory=dict)  # of layers, by kind
 
     def __post_init__(self) -> None:
+        self._costs = known_costs(self.arch, self.base.objective)
         self.uses = Uses.of(self.module)
         self.fixed = {*self.fixed, *(name for group in self.pinned for name in group.layers)}
         wiring = [
@@ -292,11 +295,14 @@ class GroupSearch:
         key = (kinds, group.chain.links, group.stripes)
         if key not in self._known:
             self.trials += 1
-            try:
-                self._known[key] = cost_of(self.module, self.arch, group, self.base.objective, self.cache)
-            except NotAChain:
-                self._known[key] = None
+            cost = partial(cost_of, self.module, self.arch, group, self.base.objective, self.cache)
+            self._known[key] = self._costs.of(group, list(map(self._digest, kinds)), cost)
         return self._known[key]
+
+    def _digest(self, kind: int) -> bytes:
+        if kind not in self._digests:
+            self._digests[kind] = layer_digest(self.base.known.bare[kind])
+        return self._digests[kind]
 
 
 def _is_group(told: object) -> bool:

@@ -4,9 +4,11 @@ passes/depth_first.py.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
+import hashlib
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+from dataclasses import field, replace
+from functools import lru_cache
 
 from ..ir.arch import Arch
 from ..ir.frozen import dataclass
@@ -19,6 +21,8 @@ from .map_cache import MapCache
 from .objective import Objective
 from .schedule import make_schedule
 from .stripes import Chain, NotAChain, cut, stripe_name
+
+MOST_COSTS = 4096  # of groups that a process remembers for one machine and objective, some 300 bytes each
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,39 @@ def cost_of(module: Module, arch: Arch, group: Group, objective: Objective, cach
     if not plan.keeps(chosen):
         raise NotAChain("the stripes do not fit in local memory")
     return plan.total
+
+
+@dataclass
+class KnownCosts:
+    """What groups cost on one machine by one objective, None where one does not fit: those that were asked for last.
+    Modules of a study have many groups in common, for they differ in some of their layers."""
+
+    costs: OrderedDict[Hashable, Figures | None] = field(default_factory=OrderedDict)
+
+    def of(self, group: Group, layers: Sequence[bytes], cost: Callable[[], Figures]) -> Figures | None:
+        """The cost of a group of `layers` (`layer_digest`), by `cost` where it is not known."""
+        names = tuple((nest.name, nest.inputs, nest.outputs) for nest in group.chain.nests)  # they decide what is first
+        key = names, tuple(layers), group.chain.links, group.stripes
+        if key not in self.costs:
+            try:
+                self.costs[key] = cost()
+            except NotAChain:
+                self.costs[key] = None
+            if len(self.costs) > MOST_COSTS:
+                self.costs.popitem(last=False)
+        self.costs.move_to_end(key)
+        return self.costs[key]
+
+
+@lru_cache(maxsize=4)
+def known_costs(arch: Arch, objective: Objective) -> KnownCosts:
+    """Of this process."""
+    return KnownCosts()
+
+
+def layer_digest(bare: Nest) -> bytes:
+    """Of a nest without names, its schedule included."""
+    return hashlib.sha256(repr(bare).encode()).digest()
 
 
 def between_stripes(module: Module) -> frozenset[str]:
