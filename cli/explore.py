@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..ir.diagnostics import CompileError, Diagnostic
+from ..ir.frozen import dataclass
 from .arguments import add_json, whole
 from .files import STANDARD_OUTPUT, refuse_outputs, write_files
 from .report import print_table, warn, words_beside
 
 if TYPE_CHECKING:
     from ..driver.described import Json
-    from ..explore.engine import Progress
+    from ..explore.engine import Outcome, Progress
+    from ..explore.robustness import Cell
+    from ..explore.store import Row, RunRow
     from ..explore.study import Study
+    from ..explore.workers import Workers
 
 _EXAMPLES = """\
 examples:
@@ -44,6 +48,8 @@ other problems, alone or together:
   accuracy:  {data: samples.npz, metric: top1, samples: 500, split: halves}      or data: FOLDER of images
   sparsity:  {criterion: l1_mean, block: [8, 8], steps: 20}        a threshold for each layer
   precision: {weights: [4, 6, 8], activations: {start: 4, stop: 8}}    bits of each layer
+on corrupted images as well: which point restores the accuracy, what it saves, precision sets of one program:
+  accuracy:  {data: images.npz, corruptions: {names: [fog, snow], severities: [1, 3, 5], margin: 0.01}}
 
 Exit status: 1 if an executed point is not what was promised.
 """
@@ -63,12 +69,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from ..driver.stats import json_bytes
-    from ..explore.engine import explore
-    from ..explore.points import point_files, reported
-    from ..explore.results import document, front_csv, parquet
-    from ..explore.store import Known, Store
     from ..explore.study_yaml import read_study
-    from ..explore.survivors import run_survivors
 
     if arguments.scheduler is not None and arguments.workers is not None:
         help = "a cluster has the workers that it has"
@@ -78,35 +79,117 @@ def run(arguments: argparse.Namespace) -> int:
         warn(text)
     folder = Path(arguments.output or f"{study.name}-explored")
     refuse_outputs([arguments.json], arguments)
-    known = Known(study.reuse)
-    with _workers_of(arguments, study) as workers, Store(folder, study, resume=arguments.resume) as store:
-        with _shown(study) as report:
-            outcome = explore(study, store, workers, known, report)
-            runs = run_survivors(study, store, workers, outcome)
-            reports = reported(study, workers, outcome)
-        stats = document(study, outcome, runs, reports)
-        texts = {row.machine: store.machine_text(row.machine) for row in outcome.rows}
-        table = parquet(study, outcome, texts)
-    known.close()
-    files: list[tuple[str | Path, bytes]] = [
-        (folder / "study.json", json_bytes(stats)),
-        (folder / "front.csv", front_csv(stats)),
-    ]
-    if table is None:
-        warn(f"{folder / 'points.parquet'} is not written: pyarrow is missing", "pip install 'dnnc[explore]'")
-    else:
-        files.append((folder / "points.parquet", table))
-    points = point_files(study, outcome.front)
-    for name, data in points.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        files.append((folder / name, data))
+    with _workers_of(arguments, study) as workers:
+        found = _searched(study, folder, workers, study.reuse, arguments.resume)
+        files = _files(found, folder, others=found.cell is None)
+        cells = _cells(found, folder, workers, arguments.resume) if found.cell is not None else []
+    if cells:
+        files |= _robustness_files(found, cells, folder)
     if arguments.json:
-        files.append((arguments.json, json_bytes(stats)))
-    write_files(files)
+        files[arguments.json] = json_bytes(found.stats)
+    write_files(list(files.items()))
     with words_beside(arguments.json):
         if arguments.json != STANDARD_OUTPUT:
-            _print(stats, folder, bool(points))
-    return int(any(found.differences for _, found in runs))
+            written = [str(Path(name).relative_to(folder)) for name in files if name != arguments.json]
+            _print(found.stats, folder, written)
+    return int(any(run.differences for _, run in found.runs))
+
+
+@dataclass(frozen=True)
+class _Searched:
+    """One search, and what it means on corrupted samples where the study has any; `table` is the points' Parquet."""
+
+    study: Study
+    outcome: Outcome
+    runs: list[tuple[Row, RunRow]]
+    stats: Json
+    table: bytes | None
+    cell: Cell | None
+
+
+def _searched(
+    study: Study, folder: Path, workers: Workers, reuse: tuple[str, ...], resume: bool, clean: Cell | None = None
+) -> _Searched:
+    from ..explore.engine import explore
+    from ..explore.points import reported
+    from ..explore.results import document, parquet
+    from ..explore.robustness import examined
+    from ..explore.store import Known, Store
+    from ..explore.survivors import run_survivors
+
+    known = Known(reuse)
+    try:
+        with Store(folder, study, resume=resume) as store:
+            with _shown(study) as report:
+                outcome = explore(study, store, workers, known, report)
+                runs = run_survivors(study, store, workers, outcome)
+                reports = reported(study, store, workers, known, outcome)
+                is_cell = study.corruptions is not None
+                cell = examined(study, store, workers, known, outcome, clean) if is_cell else None
+            texts = {row.machine: store.machine_text(row.machine) for row in outcome.rows}
+            table = parquet(study, outcome, texts)
+        return _Searched(study, outcome, runs, document(study, outcome, runs, reports), table, cell)
+    finally:
+        known.close()
+
+
+def _cells(found: _Searched, folder: Path, workers: Workers, resume: bool) -> list[Cell]:
+    """The study on samples of each corruption, one after the other, each with what those before it know of costs. The
+    results of each are written as it ends."""
+    from ..explore.robustness import cell_of
+    from ..explore.robustness_results import folder_of
+
+    study, cells = found.study, [each for each in (found.cell,) if each is not None]
+    folders = [str(folder)]
+    for corruption in study.corruptions.each if study.corruptions is not None else ():
+        own = cell_of(study, corruption)
+        place = folder / folder_of(corruption)
+        reuse = (*study.reuse, *folders)
+        one = _searched(own, place, workers.of(own.providers), reuse, resume, cells[0])
+        write_files(list(_files(one, place, others=True).items()))
+        cells += [one.cell] if one.cell is not None else []
+        folders.append(str(place))
+    return cells
+
+
+def _files(found: _Searched, folder: Path, *, others: bool) -> dict[str | Path, bytes]:
+    """What a search leaves in its folder; points of the front only where no `others` are to come."""
+    from ..driver.stats import json_bytes
+    from ..explore.points import point_files
+    from ..explore.results import front_csv
+
+    files: dict[str | Path, bytes] = {
+        folder / "study.json": json_bytes(found.stats),
+        folder / "front.csv": front_csv(found.stats),
+    }
+    if found.table is None:
+        warn(f"{folder / 'points.parquet'} is not written: pyarrow is missing", "pip install 'dnnc[explore]'")
+    else:
+        files[folder / "points.parquet"] = found.table
+    return files | (_in_folders(folder, point_files(found.study, found.outcome.front)) if others else {})
+
+
+def _in_folders(folder: Path, points: Mapping[str, bytes]) -> dict[str | Path, bytes]:
+    for name in points:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    return {folder / name: data for name, data in points.items()}
+
+
+def _robustness_files(found: _Searched, cells: list[Cell], folder: Path) -> dict[str | Path, bytes]:
+    """The table, the points and the sets of a study of corruptions; the table goes into the study's document, too."""
+    from ..driver.stats import json_bytes
+    from ..explore.points import point_files
+    from ..explore.robustness_results import SETS_FILE, TABLE_FILE, points_of, section, sets_text, table_csv
+
+    found.stats["robustness"] = section(cells)
+    points = point_files(found.study, points_of(cells))
+    files = _in_folders(folder, points)
+    files[folder / "study.json"] = json_bytes(found.stats)
+    files[folder / TABLE_FILE] = table_csv(found.stats["robustness"])
+    sets = sets_text(cells, list(points))
+    if sets is not None:
+        files[folder / SETS_FILE] = sets.encode()
+    return files
 
 
 def _workers(text: str) -> int:
@@ -192,7 +275,7 @@ def _picture(study: Study, progress: Progress) -> Any:
     return table
 
 
-def _print(stats: Json, folder: Path, has_points: bool) -> None:
+def _print(stats: Json, folder: Path, written: list[str]) -> None:
     from ..explore.results import table
 
     counts = stats["counts"]
@@ -203,7 +286,26 @@ def _print(stats: Json, folder: Path, has_points: bool) -> None:
     print(f"{counts['feasible']} keep all constraints, {counts['front']} on the front")
     for reason, count in counts["dropped"].items():
         print(f"dropped: {count}: {reason}")
-    print(f"in {folder}: study.json, front.csv, points.parquet, store.sqlite{', points/' if has_points else ''}")
+    if "robustness" in stats:
+        _print_robustness(stats["robustness"], "sets.yaml" in written)
+    names = [*(each for each in written if "/" not in each), "store.sqlite"]
+    folders = [each for each in ("points/", "cells/") if (folder / each).is_dir()]
+    print(f"in {folder}: {', '.join([*names, *folders])}")
+
+
+def _print_robustness(robustness: Json, has_sets: bool) -> None:
+    from ..explore.robustness_results import CHOICES, table
+
+    title = f"least {robustness['cost'].removeprefix('min ')} against {robustness['reference']}; " + "; ".join(
+        f"`{name}`: {what}, less {robustness['margin']:g}" for name, what in CHOICES.items()
+    )
+    print()
+    print_table(*table(robustness), title)
+    print()
+    if has_sets:
+        print("`dnnc compile MODEL --sets sets.yaml` makes one program of the points chosen")
+    else:
+        print("one point serves all of them: there is no sets.yaml")
 
 
 _HOW = {"evaluated": "evaluated now", "stored": "stored before", "reused": "taken from other studies"}

@@ -26,6 +26,7 @@ examples:
   dnnc plot a/study.json b/study.json -o both.svg           fronts of several studies, and the front of all of them
   dnnc plot study.json --kind heatmap --x dim --y spad --figure energy_pj -o map.svg
   dnnc plot study.json --kind stacked -o energy.svg
+  dnnc plot study.json --kind robustness --figure dram_saved -o saved.svg
   dnnc plot 4x4/study.json 8x8/study.json --kind blocks -o blocks.svg
 
 SVG needs nothing; PNG needs matplotlib: pip install 'dnnc[plots]'.
@@ -44,6 +45,7 @@ STUDY_KINDS = {
     "stacked": "energy of the points of the front, by component",
     "thresholds": "of each layer that is pruned: the mean over the front, and its deviation",
     "bits": "of each layer's weights and activations: the mean over the front, and its deviation",
+    "robustness": "over corruptions and severities: --figure accuracy, float, reference, dram_saved, energy_saved",
     "blocks": "of each layer: zero before pruning and made zero, over the front; of several studies a row each",
 }
 _WHERE = {
@@ -74,7 +76,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--memory", metavar="NAME", help="of --kind roofline or traffic (default: main memory; all)")
     parser.add_argument("--x", metavar="NAME", help="of studies: the axis across")
     parser.add_argument("--y", metavar="NAME", help="of studies: the axis upwards")
-    parser.add_argument("--figure", metavar="NAME", help="of --kind heatmap (default: what the first objective names)")
+    parser.add_argument(
+        "--figure",
+        metavar="NAME",
+        help="of --kind heatmap (default: what the first objective names) or robustness (accuracy)",
+    )
     parser.add_argument("-o", "--output", required=True, metavar="F.svg|F.png", help="- is standard output, as SVG")
 
 

@@ -12,6 +12,7 @@ from .pages.bars import WIDE, draw
 from .pages.explored import Explored, explored_of, merged
 from .pages.fronts import energy_chart, front_scene, heat_scene
 from .pages.layer_charts import bits_chart, blocks_chart, thresholds_chart
+from .pages.robustness_map import FIGURES, robustness_scene
 from .pages.scene import Scene
 from .plot import STUDY_KINDS
 from .report import print_table
@@ -21,8 +22,8 @@ _MERGED = ("front", "blocks")  # kinds that draw several studies in one picture
 
 def study_scene(arguments: argparse.Namespace, values: Sequence[tuple[object, str]]) -> Scene:
     """The picture of studies; fronts are printed, too. Raises CompileError for names that there are not."""
-    studies = [explored_of(value, path) for value, path in values]
     kind = arguments.kind or "front"
+    studies = [explored_of(value, path) for value, path in values]
     faults = []
     if kind not in STUDY_KINDS:
         faults.append(Diagnostic(f"--kind {kind} is for statistics", help=f"of studies: {', '.join(STUDY_KINDS)}"))
@@ -30,7 +31,7 @@ def study_scene(arguments: argparse.Namespace, values: Sequence[tuple[object, st
         help = f"--kind {' or '.join(_MERGED)}"
         faults.append(Diagnostic(f"--kind {kind} draws one study, and there are {len(studies)}", help=help))
     unused = {"memory": arguments.memory, "layer": arguments.layer or None}
-    unused |= {"figure": arguments.figure} if kind != "heatmap" else {}
+    unused |= {"figure": arguments.figure} if kind not in ("heatmap", "robustness") else {}
     unused |= {"x": arguments.x, "y": arguments.y} if kind not in ("front", "heatmap") else {}
     for option, value in unused.items():
         if value is not None:
@@ -41,6 +42,10 @@ def study_scene(arguments: argparse.Namespace, values: Sequence[tuple[object, st
         raise CompileError(faults)
     if kind == "stacked":
         return draw(energy_chart(studies[0]), WIDE)
+    if kind == "robustness":
+        figure = arguments.figure or next(iter(FIGURES))
+        _refuse_unknown({"--figure": figure}, list(FIGURES), studies[0])
+        return robustness_scene(*values[0], figure)
     if kind == "heatmap":
         return _heat_map(arguments, studies[0])
     if kind != "front":

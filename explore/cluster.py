@@ -54,8 +54,12 @@ def remote_cluster(providers: tuple[Provider, ...], address: str) -> Cluster:
         help = "`dask worker ADDRESS` starts one, in an environment with dnnc"
         raise CompileError(Diagnostic(f"the scheduler at {address!r} has no workers", help=help))
     _refuse_other_sources(client, address)
-    sent = tuple(each.packed() if hasattr(each, "packed") else each for each in providers)
-    return Cluster(client, None, sent, count)
+    return Cluster(client, None, packed(providers), count)
+
+
+def packed(providers: tuple[Provider, ...]) -> tuple[Provider, ...]:
+    """With the bytes of their files."""
+    return tuple(each.packed() if hasattr(each, "packed") else each for each in providers)
 
 
 class Cluster:
@@ -64,7 +68,7 @@ class Cluster:
 
     def __init__(self, client: Any, cluster: Any, providers: tuple[Provider, ...], count: int) -> None:
         self.count = count
-        self._client, self._cluster = client, cluster
+        self._client, self._cluster, self._is_view = client, cluster, False
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Sending large graph")  # a model may be large
             self._providers = client.submit(_given, providers, pure=False)
@@ -97,7 +101,18 @@ class Cluster:
             for each in submitted():
                 completed.add(each)
 
+    def of(self, providers: tuple[Provider, ...]) -> Cluster:
+        found = Cluster(self._client, self._cluster, self._sent(providers), self.count)
+        found._is_view = True
+        return found
+
+    def _sent(self, providers: tuple[Provider, ...]) -> tuple[Provider, ...]:
+        """With their files, where workers are not of this machine."""
+        return providers if self._cluster is not None else packed(providers)
+
     def close(self) -> None:
+        if self._is_view:
+            return
         self._client.close()
         if self._cluster is not None:
             self._cluster.close()

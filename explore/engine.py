@@ -7,14 +7,14 @@ where it ended; two searches of one study have one front.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import field
 
 from ..ir.diagnostics import ensure
 from ..ir.frozen import dataclass
 from .algorithms import algorithm_of
 from .front import front
-from .problem import Candidate
+from .problem import Candidate, Figures
 from .store import DROPPED, EVALUATED, Known, Row, Store, versions
 from .study import Score, Study
 from .variables import Genome
@@ -51,6 +51,24 @@ def explore(
     """Search. Every point is in the store once it is known. Raises what evaluations raise but CompileError, which
     drops a point: what is stored then stays."""
     return _Search(study, store, workers, known, report).outcome()
+
+
+def known_parts(study: Study, candidate: Candidate, store: Store, known: Known) -> tuple[Figures | None, ...]:
+    """What each provider has said of a candidate already, for this study or for others. Empty where there is but one
+    provider: what it says is the point."""
+    keys = study.part_keys(candidate)
+    return tuple(store.part(each) or known.part(each) for each in keys) if len(keys) > 1 else ()
+
+
+def new_parts(
+    study: Study, candidate: Candidate, known: tuple[Figures | None, ...], evaluation: Evaluation
+) -> dict[str, Figures]:
+    """What an evaluation has found out, by the keys under which it is kept."""
+    keys = study.part_keys(candidate)
+    if len(keys) < 2 or evaluation.reason:
+        return {}
+    old = known or (None,) * len(keys)
+    return {key: part for key, part, given in zip(keys, evaluation.parts, old, strict=True) if given is None}
 
 
 class _Search:
@@ -117,18 +135,28 @@ class _Search:
             folder, figures, seconds = other
             self.reused += 1
             self.keep(genome, candidate, key, Evaluation(figures, "", seconds), folder)
-        jobs = ((number, (candidate,)) for number, (_, candidate, _) in enumerate(wanted))
+        parts = [known_parts(self.study, candidate, self.store, self.known) for _, candidate, _ in wanted]
+        jobs = ((number, (wanted[number][1], each)) for number, each in enumerate(parts))
         for number, evaluation in self.workers.each(evaluate, jobs):
             genome, candidate, key = wanted[number]
             self.evaluated += 1
-            self.keep(genome, candidate, key, evaluation, "")
+            new = new_parts(self.study, candidate, parts[number], evaluation)
+            self.keep(genome, candidate, key, evaluation, "", new)
 
-    def keep(self, genome: Genome, candidate: Candidate, key: str, evaluation: Evaluation, origin: str) -> None:
+    def keep(
+        self,
+        genome: Genome,
+        candidate: Candidate,
+        key: str,
+        evaluation: Evaluation,
+        origin: str,
+        parts: Mapping[str, Figures] | None = None,
+    ) -> None:
         status = DROPPED if evaluation.reason else EVALUATED
         point = self.study.space.point(genome)
         machine = candidate.arch.digest
         row = Row(genome, point, status, evaluation.reason, evaluation.figures, machine, evaluation.seconds, origin)
-        self.store.add(row, key, candidate, self.versions)
+        self.store.add(row, key, candidate, self.versions, parts)
         self.take(row)
 
     def take(self, row: Row) -> None:

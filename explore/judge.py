@@ -151,6 +151,10 @@ class OpenedJudge:
         if self.judge.halved and self.judge.metric not in WITH_FLOAT:
             self._evaluator(module, candidate, REPORTED)
 
+    def refuse_uncorruptible(self, corruption: Corruption) -> None:
+        """Raises CompileError where samples are no images that can be corrupted."""
+        taken(self._stored, self._indices[SEARCHED][:1], self.judge.preprocess, corruption)
+
     def samples(self, candidate: Candidate, which: str = SEARCHED) -> Samples:
         """Samples as the model takes them."""
         return self._evaluator(self.module(candidate), candidate, which)[1]

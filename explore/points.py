@@ -16,8 +16,9 @@ from ..passes.prune_spec import LayerPruning, PruneSpec
 from .engine import Outcome
 from .judge import REPORTED, Judge, OpenedJudge
 from .layer_sqnr import SQNR_OF
-from .problem import Candidate, Figures, Provider
-from .store import Row
+from .problem import Candidate, Figures, Provider, evaluation_key
+from .remember import asked_once
+from .store import Known, Row, Store
 from .study import Study
 from .workers import Workers, opened
 
@@ -76,15 +77,20 @@ def _layer(layer: LayerPruning) -> str:
     return json.dumps(said)
 
 
-def reported(study: Study, workers: Workers, outcome: Outcome) -> list[Figures]:
+def reported(study: Study, store: Store, workers: Workers, known: Known, outcome: Outcome) -> list[Figures]:
     """Of each point of the front the figures on the samples that are reported: the other half, or all. Nothing of
     studies without samples."""
     judge = next((each for each in study.providers if isinstance(each, Judge)), None)
     if judge is None:
         return []
-    jobs = ((number, (study.candidate(row.point),)) for number, row in enumerate(outcome.front))
-    found = dict(workers.each(on_reported, jobs))
-    return [found[number] for number in range(len(outcome.front))]
+    candidates = [study.candidate(row.point) for row in outcome.front]
+    jobs = [(reported_key(judge, each), (each,)) for each in candidates]
+    return asked_once(store, known, workers, on_reported, jobs)
+
+
+def reported_key(judge: Judge, candidate: Candidate) -> str:
+    """The name of a candidate's figures on the samples that are reported."""
+    return evaluation_key(candidate, (REPORTED, judge.identity))
 
 
 def on_reported(providers: tuple[Provider, ...], candidate: Candidate) -> Figures:

@@ -1,8 +1,9 @@
 """Every point of a study, in one SQLite file, from the moment that it was evaluated.
 
 A row is written and committed as its evaluation ends, so that a process which is killed leaves all that it knew. Of the
-points of one study a genome has one row. The file is held for as long as a study writes to it; others can read it
-afterwards, for their own points (`reuse`).
+points of one study a genome has one row. What each provider said of a point stands there by itself, too, so that a
+study of other data asks for what is other alone. The file is held for as long as a study writes to it; others can read
+it afterwards, for their own points (`reuse`).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from .study import Study
 from .variables import Genome, Point
 
 FILE = "store.sqlite"
-FORMAT = 1
+FORMAT = 2
 EVALUATED, DROPPED = "evaluated", "dropped"
 _TABLES = """
 create table study (key text primary key, value text not null);
@@ -44,6 +45,10 @@ create table points (
     finished real not null       -- seconds since 1970
 );
 create index by_key on points (key);
+create table parts (
+    key text primary key,        -- SHA-256 of all that decides what one provider says of a candidate
+    figures text not null        -- by name, as JSON
+);
 create table runs (
     genome text primary key, equal integer not null, differences text not null, cost text not null, run text not null,
     inputs text not null, seconds real not null
@@ -153,14 +158,39 @@ class Store:
         that out is less than to write it down by itself."""
         self._noted.append(_values(row, "", "", {}))
 
-    def add(self, row: Row, key: str, candidate: Candidate, versions: Mapping[str, str]) -> None:
-        """Keep a point, whole or not at all. Requires: its genome has no row."""
+    def add(
+        self,
+        row: Row,
+        key: str,
+        candidate: Candidate,
+        versions: Mapping[str, str],
+        parts: Mapping[str, Figures] | None = None,
+    ) -> None:
+        """Keep a point and its `parts`, whole or not at all. Requires: its genome has no row."""
         values = _values(row, key, candidate.options_text, versions)
         self._file.execute("begin")
         self._file.execute("insert or ignore into machines values (?, ?)", (row.machine, candidate.arch.text))
         self._file.executemany(_INSERT, [*self._noted, values])
+        self._insert_parts(parts or {})
         self._file.execute("commit")
         self._noted = []
+
+    def add_parts(self, parts: Mapping[str, Figures]) -> None:
+        """Keep what was found out beside the points, by what decides it."""
+        self._file.execute("begin")
+        self._insert_parts(parts)
+        self._file.execute("commit")
+
+    def _insert_parts(self, parts: Mapping[str, Figures]) -> None:
+        rows = [(key, json.dumps(dict(figures))) for key, figures in parts.items()]
+        self._file.executemany("insert or ignore into parts values (?, ?)", rows)
+
+    def part(self, key: str) -> Figures | None:
+        """Figures that are kept under this key. Raises CompileError where something else has written to the file."""
+        try:
+            return _part(self._file, key)
+        except (sqlite3.Error, ValueError, TypeError) as error:
+            raise CompileError(_unusable(self.path, error)) from None
 
     def rows(self) -> list[Row]:
         """All points, by their genomes. Raises CompileError where something else has written to the file."""
@@ -237,6 +267,12 @@ def _figures(text: str) -> dict[str, float | int | None]:
     return found
 
 
+def _part(file: sqlite3.Connection, key: str) -> Figures | None:
+    for (figures,) in file.execute("select figures from parts where key = ?", (key,)):
+        return _figures(figures)
+    return None
+
+
 def _tupled(value: Any) -> Any:
     """JSON has lists alone."""
     return tuple(map(_tupled, value)) if isinstance(value, list) else value
@@ -248,14 +284,17 @@ class Known:
     def __init__(self, folders: tuple[str, ...]) -> None:
         """Raises CompileError where one of them cannot be read."""
         self._files: list[tuple[str, sqlite3.Connection]] = []
+        self._with_parts: list[tuple[str, sqlite3.Connection]] = []
         for folder in folders:
             path = Path(folder) / FILE
             try:
                 file = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=2.0)
                 file.execute("select 1 from points limit 1")
+                tables = {name for (name,) in file.execute("select name from sqlite_master where type = 'table'")}
             except sqlite3.Error as error:
                 raise CompileError(_unusable(path, error)) from None
             self._files.append((folder, file))
+            self._with_parts += [self._files[-1]] if "parts" in tables else []  # format 1 had none
 
     def find(self, key: str) -> tuple[str, Figures, float] | None:
         """The folder that has the evaluation of this key, its figures and how long it took."""
@@ -266,6 +305,17 @@ class Known:
                     return folder, _figures(figures), float(seconds)
             except (sqlite3.Error, ValueError, TypeError) as error:
                 raise CompileError(_unusable(Path(folder) / FILE, error)) from None
+        return None
+
+    def part(self, key: str) -> Figures | None:
+        """Figures that one of the folders keeps under this key."""
+        for folder, file in self._with_parts:
+            try:
+                found = _part(file, key)
+            except (sqlite3.Error, ValueError, TypeError) as error:
+                raise CompileError(_unusable(Path(folder) / FILE, error)) from None
+            if found is not None:
+                return found
         return None
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ from ..ir.diagnostics import CompileError
 from ..ir.expressions import Expression, ExpressionFault
 from ..ir.frozen import dataclass
 from .algorithm_settings import Settings
+from .corruptions.corrupt import Corruptions
 from .costs import ALIASES, Costs
 from .problem import Candidate, Problem, Provider, evaluation_key
 from .shared_files import SharedFile
@@ -54,7 +55,7 @@ class Score:
 @dataclass(frozen=True)
 class Study:
     """`content` is what the file says, in one spelling; `warnings` are what of it has no effect. `counted` gives the
-    figures of `costs` where blocks are skipped."""
+    figures of `costs` where blocks are skipped. `corruptions` are what befalls the samples of further searches."""
 
     name: str
     file: str
@@ -70,6 +71,7 @@ class Study:
     predefined: tuple[Genome, ...] = ()
     warnings: tuple[str, ...] = ()
     counted: Provider | None = None
+    corruptions: Corruptions | None = None
 
     @cached_property
     def space(self) -> Space:
@@ -77,13 +79,14 @@ class Study:
 
     @cached_property
     def providers(self) -> tuple[Provider, ...]:
-        """Those that are asked: of what a machine costs only where an objective or a constraint names it, or where
-        nothing else is asked."""
+        """Those that are asked: of what a machine costs only where an objective or a constraint names it, where savings
+        are to be told, or where nothing else is asked."""
         others = tuple(dict.fromkeys(each for problem in self.problems for each in problem.providers))
         named = {name for each in (*self.wanted, *self.constraints) for name in each.names}
         named = {ALIASES.get(each, each) for each in named}
         counted = self.counted or self.costs
-        return (counted, *others) if named & counted.figures.keys() or not others else others
+        is_asked = named & counted.figures.keys() or not others or self.corruptions is not None
+        return (counted, *others) if is_asked else others
 
     @property
     def wanted(self) -> tuple[Expression, ...]:
@@ -114,6 +117,10 @@ class Study:
     def key(self, candidate: Candidate) -> str:
         """The name of a candidate's evaluation, which other studies know it by as well."""
         return evaluation_key(candidate, self.identities)
+
+    def part_keys(self, candidate: Candidate) -> tuple[str, ...]:
+        """The names of what each provider says of a candidate, whichever study asks."""
+        return tuple(evaluation_key(candidate, (each,)) for each in self.identities)
 
     def refusal(self, point: Point) -> str:
         """Why a point is not evaluated, or nothing."""

@@ -20,6 +20,8 @@ from ..ir.diagnostics import CompileError, closest
 from ..ir.expressions import Expression, ExpressionFault, parse_expression, unknown_names
 from ..ir.files import read_text_bounded
 from .algorithm_settings import EXHAUSTIVE, MOST_POPULATION, NSGA2, read_settings
+from .corruptions.corrupt import Corruptions
+from .corruptions_section import check_corruptions, read_corruptions, without_corruptions
 from .costs import ALIASES, Costs
 from .judge import Judge
 from .judge_section import read_judge
@@ -66,6 +68,7 @@ class _Reader:
         self.folder = Path(path).parent
         self.warnings = warnings
         self.is_whole = True
+        self.corruptions: Corruptions | None = None
 
     def study(self) -> Study:
         top = self.top
@@ -108,6 +111,7 @@ class _Reader:
             predefined=() if unsettled or not self.is_whole else self._predefined(problems),
             warnings=tuple(self.warnings),
             counted=PrunedCosts(costs, judge) if judge and "sparsity" in named else None,
+            corruptions=self.corruptions if judge and any(each in JUDGED for each in named) else None,
         )
         if settings.name == EXHAUSTIVE and study.space.size > MOST_EXHAUSTIVE:
             message = (
@@ -120,6 +124,8 @@ class _Reader:
         if settings.name != NSGA2 and top.has("predefined"):
             self.faults.add(f"`predefined` has no effect on {settings.name!r}", top.span("predefined"), "leave it out")
         top.done()
+        self.faults.raise_if_any()
+        check_corruptions(study, top)
         self.faults.raise_if_any()
         if not unsettled:
             return study
@@ -135,6 +141,7 @@ class _Reader:
         if not any(each in JUDGED for each in named):
             help = f"a section {' or '.join(map(repr, JUDGED))}, or leave it out"
             self.faults.add("`accuracy` has no effect on the study's problems", self.top.span("accuracy"), help)
+        self.corruptions = read_corruptions(section)
         return read_judge(section, costs, base, self.folder, seed)
 
     def _problems(self, named: list[str], context: Context) -> tuple[Problem, ...]:
@@ -329,8 +336,10 @@ def _external_data(model: Path) -> tuple[str, ...]:
 
 
 def _content(root: MapNode) -> str:
-    """What decides the study's points, in one spelling: without remarks, and without where to look for known ones."""
+    """What decides the study's points, in one spelling: without remarks, where to look for known ones, and what else
+    it is run for."""
     kept = {key: value for key, value in root.entries.items() if key not in ("reuse", "run")}
+    kept |= {"accuracy": without_corruptions(kept["accuracy"])} if "accuracy" in kept else {}
     return json.dumps(_plain(MapNode(kept, root.key_spans, root.span)), sort_keys=True)
 
 

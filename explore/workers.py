@@ -14,11 +14,13 @@ from .problem import Candidate, Figures, Provider
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The figures of a candidate, or why it has none; `seconds` is the wall clock that it took."""
+    """The figures of a candidate, or why it has none; `seconds` is the wall clock that it took. `parts` are those of
+    each provider."""
 
     figures: Figures
     reason: str
     seconds: float
+    parts: tuple[Figures, ...] = ()
 
 
 Task = Callable[..., Any]  # of a module, so that another process finds it by its name
@@ -31,6 +33,10 @@ class Workers(Protocol):
     count: int
 
     def each(self, task: Task, jobs: Iterable[tuple[int, tuple[Any, ...]]]) -> Iterator[tuple[int, Any]]: ...
+
+    def of(self, providers: tuple[Provider, ...]) -> Workers:
+        """The same workers with other providers; only those that were there first are closed."""
+        ...
 
     def close(self) -> None: ...
 
@@ -47,23 +53,30 @@ class Here:
         for number, arguments in jobs:
             yield number, task(self._providers, *arguments)
 
+    def of(self, providers: tuple[Provider, ...]) -> Here:
+        return Here(providers)
+
     def close(self) -> None:
         """There is nothing to give back."""
 
 
-def evaluate(providers: tuple[Provider, ...], candidate: Candidate) -> Evaluation:
-    """The figures of all providers. A candidate that cannot be compiled has none, and the reason."""
+def evaluate(
+    providers: tuple[Provider, ...], candidate: Candidate, known: tuple[Figures | None, ...] = ()
+) -> Evaluation:
+    """The figures of all providers; of those that are `known` (one a provider) nothing is asked. A candidate that
+    cannot be compiled has none, and the reason."""
     start = time.perf_counter()
-    figures: dict[str, float | int | None] = {}
+    parts: list[Figures] = []
     try:
-        for each in providers:
-            figures |= opened(each)(candidate)
+        for each, given in zip(providers, known or (None,) * len(providers), strict=True):
+            parts.append(opened(each)(candidate) if given is None else given)
     except CompileError as error:
         return Evaluation({}, error.diagnostics[0].message, time.perf_counter() - start)
-    return Evaluation(figures, "", time.perf_counter() - start)
+    figures = {name: value for each in parts for name, value in each.items()}
+    return Evaluation(figures, "", time.perf_counter() - start, tuple(parts))
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=4)  # a study's costs, widths and samples; a judge of other samples takes the place of one before
 def opened(provider: Provider) -> Callable[[Candidate], Figures]:
     """What evaluates for a provider, opened once by each process. Raises CompileError."""
     return provider.open()

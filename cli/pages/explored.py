@@ -83,7 +83,7 @@ def _point(reader: JsonReader, value: Table, place: str, variables: Sequence[str
     objectives: tuple[float, ...] = ()
     if value.get("objectives") is not None:
         listed = reader.items(value, "objectives", place)
-        objectives = tuple(_number(reader, each, where) for each, where in listed)
+        objectives = tuple(number_of(reader, each, where) for each, where in listed)
         if len(objectives) != count:
             reader.fault(f"{place}.objectives", f"are {len(objectives)}; the study has {count}")
     figures = reader.table(value, "figures", place)
@@ -93,14 +93,15 @@ def _point(reader: JsonReader, value: Table, place: str, variables: Sequence[str
         feasible=reader.truth(value, "feasible", place),
         on_front=reader.truth(value, "on_front", place),
         figures={
-            plain(name): _number(reader, each, f"{place}.figures.{plain(name)}")
+            plain(name): number_of(reader, each, f"{place}.figures.{plain(name)}")
             for name, each in figures.items()
             if each is not None
         },
     )
 
 
-def _number(reader: JsonReader, value: object, place: str) -> float:
+def number_of(reader: JsonReader, value: object, place: str) -> float:
+    """A finite number, which may be negative; 0, with a fault, for anything else."""
     if isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value):
         return value
     reader.fault(place, f"is {plain(repr(value)[:40])}, no number")

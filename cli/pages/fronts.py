@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from .axes import Scale, joules, short, some
 from .bars import Chart, Row, draw_legend
@@ -79,34 +79,52 @@ def heat_scene(study: Explored, variables: tuple[str, str], figure: str, width: 
     xs = _labels([each.values[x_name] for each in study.points])
     ys = _labels([each.values[y_name] for each in study.points])
     low, high = (min(cells.values()), max(cells.values())) if cells else (0.0, 1.0)
-    entries = [(f"h{shade}", short(low + (high - low) * shade / (SHADES - 1))) for shade in range(SHADES)]
-    legend, top = draw_legend([*entries, ("paper", "no point that keeps the constraints")], width, _LEFT)
+    best = f"the {'largest' if largest else 'least'} of the points that keep all constraints"
+    described = f"{figure} over {x_name} and {y_name}: {best}, {short(low)} to {short(high)}"
+    words = f"{study.study}: {figure}", described, "no point that keeps the constraints"
+    return map_scene(cells, (xs, ys), variables, words, width=width)
+
+
+def map_scene(
+    cells: Mapping[tuple[Label, Label], float],
+    labels: tuple[Sequence[Label], Sequence[Label]],
+    names: tuple[str, str],
+    words: tuple[str, str, str],
+    told: Mapping[tuple[Label, Label], str] | None = None,
+    *,
+    left: float = _LEFT,
+    width: float = 900.0,
+) -> Scene:
+    """A rectangle for each pair of labels (across, upwards), shaded by its value. `words` are the title, what is
+    described, and what a pair without a value is; `told` has more of each."""
+    (xs, ys), (x_name, y_name), (title, described, nothing) = labels, names, words
+    low, high = (min(cells.values()), max(cells.values())) if cells else (0.0, 1.0)
+    entries = [(f"h{shade}", _short(low + (high - low) * shade / (SHADES - 1))) for shade in range(SHADES)]
+    legend, top = draw_legend([*entries, ("paper", nothing)], width, left)
     top += 12
-    side_x, side_y = (width - _RIGHT - _LEFT) / max(1, len(xs)), max(18.0, min(46.0, 560.0 / max(1, len(ys))))
+    side_x, side_y = (width - _RIGHT - left) / max(1, len(xs)), max(18.0, min(46.0, 560.0 / max(1, len(ys))))
     bottom = top + side_y * len(ys)
     marks = [legend]
     for column, x in enumerate(xs):
         for row, y in enumerate(reversed(ys)):
-            left, up = _LEFT + column * side_x, top + row * side_y
+            start, up = left + column * side_x, top + row * side_y
             value = cells.get((x, y))
             shade = "paper" if value is None else _shade(value, low, high)
-            shapes: list[Rect | Text] = [Rect(left, up, side_x - 1, side_y - 1, shade, "grid")]
-            text = "" if value is None else short(value)
+            shapes: list[Rect | Text] = [Rect(start, up, side_x - 1, side_y - 1, shade, "grid")]
+            text = "" if value is None else _short(value)
             if text and text_width(text, 11) < side_x - 4:
-                shapes.append(Text(left + side_x / 2, up + side_y / 2 + 4, text, 11, "ink", "middle"))
-            told = f"{x_name} {_text(x)}, {y_name} {_text(y)}: {text or 'none'}"
-            marks.append(Mark(tuple(shapes), told))
-        words = fitted(_text(x), side_x - 2, 11)
-        marks.append(Mark((Text(_LEFT + (column + 0.5) * side_x, bottom + 16, words, 11, "muted", "middle"),)))
+                shapes.append(Text(start + side_x / 2, up + side_y / 2 + 4, text, 11, "ink", "middle"))
+            more = (told or {}).get((x, y), "")
+            marks.append(Mark(tuple(shapes), f"{x_name} {_text(x)}, {y_name} {_text(y)}: {text or 'none'}{more}"))
+        shown = fitted(_text(x), side_x - 2, 11)
+        marks.append(Mark((Text(left + (column + 0.5) * side_x, bottom + 16, shown, 11, "muted", "middle"),)))
     for row, y in enumerate(reversed(ys)):
-        words = fitted(_text(y), _LEFT - 26, 11)
-        marks.append(Mark((Text(_LEFT - 7, top + (row + 0.5) * side_y + 4, words, 11, "muted", "end"),)))
+        shown = fitted(_text(y), left - 26, 11)
+        marks.append(Mark((Text(left - 7, top + (row + 0.5) * side_y + 4, shown, 11, "muted", "end"),)))
     height = bottom + _BOTTOM
-    marks.append(Mark((Text((_LEFT + width - _RIGHT) / 2, height - 8, x_name, 12, "muted", "middle"),)))
+    marks.append(Mark((Text((left + width - _RIGHT) / 2, height - 8, x_name, 12, "muted", "middle"),)))
     marks.append(Mark((Text(14, (top + bottom) / 2, y_name, 12, "muted", "middle", turned=True),)))
-    best = f"the {'largest' if largest else 'least'} of the points that keep all constraints"
-    described = f"{figure} over {x_name} and {y_name}: {best}, {short(low)} to {short(high)}"
-    return Scene(width, height, f"{study.study}: {figure}", described, tuple(marks))
+    return Scene(width, height, title, described, tuple(marks))
 
 
 def _shade(value: float, low: float, high: float) -> str:

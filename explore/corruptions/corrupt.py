@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ...ir.diagnostics import NOWHERE, CompileError, Diagnostic, Span, closest
 from ...ir.frozen import dataclass
+from ...ir.precision import LayerPrecision
 
 Array = NDArray[Any]
 Effect = Callable[[Array, int, bool, np.random.Generator], Array]
@@ -49,6 +50,22 @@ class Corruption:
 
     def __str__(self) -> str:
         return f"{self.name} {self.severity}"
+
+
+@dataclass(frozen=True, slots=True)
+class Corruptions:
+    """What a study is run for: every corruption at every severity. A point restores, or keeps, an accuracy that is
+    less by no more than `margin`; savings are told against `reference` in every layer (None: 8 bits)."""
+
+    names: tuple[str, ...] = NAMES
+    severities: tuple[int, ...] = (1, 3, 5)
+    seed: int = 0
+    margin: float = 0.01
+    reference: LayerPrecision | None = None
+
+    @property
+    def each(self) -> tuple[Corruption, ...]:
+        return tuple(Corruption(name, severity, self.seed) for name in self.names for severity in self.severities)
 
 
 def corrupted(

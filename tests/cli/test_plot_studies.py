@@ -12,6 +12,7 @@ from dnnc.cli.pages import palette
 from dnnc.cli.pages.explored import Explored, explored_of, merged
 from dnnc.cli.pages.fronts import energy_chart, front_scene, heat_scene
 from dnnc.cli.pages.layer_charts import bits_chart, blocks_chart, thresholds_chart
+from dnnc.cli.pages.robustness_map import robustness_scene
 from dnnc.cli.pages.scene import Dot, Rect
 from dnnc.ir.diagnostics import CompileError
 from support.commands import printed, refused
@@ -236,3 +237,66 @@ def test_numbers_can_be_read_on_all_shades(dark: bool) -> None:
     for shade in shades:
         assert (max(shade, ink) + 0.05) / (min(shade, ink) + 0.05) >= 4.5
     assert shades == sorted(shades, reverse=not dark)
+
+
+def cell(corruption: str, severity: int, accuracy: float | None, saved: float | None = 0.25) -> dict[str, Any]:
+    chosen = {"point": 3, "reported": accuracy, "saved": {"dram_bytes": saved, "energy_pj": -0.5}}
+    return {
+        "corruption": corruption,
+        "severity": severity,
+        "float": {"reported": 0.875},
+        "reference": {"reported": 0.75},
+        "chosen": None if accuracy is None else chosen,
+    }
+
+
+ROBUSTNESS = {
+    "reference": "w8a8",
+    "cells": [cell("clean", 0, 0.5), cell("fog", 1, 0.25), cell("fog", 3, None), cell("snow", 1, 0.375)],
+}
+
+
+def test_robustness_is_a_map_of_corruptions_and_severities() -> None:
+    value = study(robustness=ROBUSTNESS)
+    scene = robustness_scene(value, "study.json", "accuracy")
+    told = [mark.title for mark in scene.marks if mark.title and mark.title.startswith("severity")]
+    first = [each.splitlines()[0] for each in told]
+    assert sorted(first) == [
+        "severity 0, corruption fog: 0.5",
+        "severity 0, corruption snow: 0.5",
+        "severity 1, corruption fog: 0.25",
+        "severity 1, corruption snow: 0.375",
+        "severity 3, corruption fog: none",
+        "severity 3, corruption snow: none",
+    ]
+    snow = next(each for each in told if each.startswith("severity 1, corruption snow"))
+    assert snow.splitlines()[1:] == [
+        "float 0.8750",
+        "w8a8 0.7500",
+        "chosen 0.3750",
+        "point 3",
+        "main memory bytes saved 25.0 %",
+        "energy saved -50.0 %",
+    ]
+    for figure in ("float", "reference", "dram_saved", "energy_saved"):
+        assert robustness_scene(value, "study.json", figure).marks
+
+
+def test_robustness_refuses_what_it_cannot_draw(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "study.json"
+    words = ["plot", str(path), "--kind", "robustness", "-o", str(tmp_path / "r.svg")]
+    path.write_text(json.dumps(study()))
+    assert "the study is not of corruptions" in refused(words, capsys)
+    path.write_text(json.dumps(study(robustness=ROBUSTNESS)))
+    assert "did you mean 'float'" in refused([*words, "--figure", "flaot"], capsys)
+    assert "--x has no effect" in refused([*words, "--x", "dim", "--y", "spad"], capsys)
+    assert "draws one study" in refused([*words[:2], str(path), *words[2:]], capsys)
+    printed(words, capsys)
+    ElementTree.parse(tmp_path / "r.svg")
+    for place, wrong in (
+        ("$.robustness.cells[0].chosen.reported", [cell("fog", 1, "x")]),  # type: ignore[arg-type]
+        ("$.robustness.cells[0].chosen", [cell("fog", 1, 0.5) | {"chosen": 3}]),
+        ("$.robustness.cells[0].severity", [cell("fog", 1, 0.5) | {"severity": 1.5}]),
+    ):
+        path.write_text(json.dumps(study(robustness=ROBUSTNESS | {"cells": wrong})))
+        assert place in refused(words, capsys)

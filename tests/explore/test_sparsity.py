@@ -17,6 +17,7 @@ from dnnc.explore.judge import REPORTED, SEARCHED, OpenedJudge
 from dnnc.explore.layer_sqnr import SQNR_OF
 from dnnc.explore.points import point_files, reported
 from dnnc.explore.sparsity import MARGIN, Sparsity, thresholds
+from dnnc.explore.store import Known, Store
 from dnnc.explore.study import Study
 from dnnc.explore.study_yaml import read_study
 from dnnc.explore.workers import Here, opened
@@ -116,7 +117,8 @@ def test_points_as_files_are_compiled_to_the_same_graph(tmp_path: Path) -> None:
         assert spec == study.candidate(row.point).options.prune
         module = block_prune(judge.prefix(study.base), study.base.arch, spec)
         assert module.operations == judge.module(study.candidate(row.point)).operations
-    reports = reported(study, Here(study.providers), outcome)
+    with Store(tmp_path / "out", study, resume=True) as store:
+        reports = reported(study, store, Here(study.providers), Known(()), outcome)
     assert len(reports) == len(outcome.front)
     best = study.candidate(outcome.front[0].point)
     ratios = {f"{SQNR_OF}{layer}": ratio for layer, ratio in judge.layer_sqnr(best).items()}
