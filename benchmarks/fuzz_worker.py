@@ -59,7 +59,7 @@ def run_case(folder: str, commands: list[dict[str, Any]]) -> dict[str, Any]:
 def _unsound(outputs: list[str]) -> list[str]:
     """Outputs of a command that succeeded which are missing or not whole."""
     import numpy as np
-    from dnnc.ir.container import read_program
+    from dnnc.ir.container import read_container
     from dnnc.ir.dump import read_dump
 
     faults = []
@@ -67,7 +67,7 @@ def _unsound(outputs: list[str]) -> list[str]:
         path = Path(name)
         try:
             if path.suffix == ".dnnx":
-                read_program(path)
+                read_container(path)
             elif path.suffix == ".dnnir":
                 read_dump(path)
             elif path.suffix == ".npz":

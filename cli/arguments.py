@@ -102,6 +102,15 @@ def add_decisions(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dump-ir", metavar="DIR", help="write the module as text after each pass")
 
 
+def add_sets(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--sets",
+        metavar="SETS.yaml",
+        help="several precision sets, {name, precision, prune, when} each, and the default: in the place of --precision"
+        " and --prune (specs/precision.md)",
+    )
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="F", help="statistics in the schema dnnc.stats/1; - is standard output")
 

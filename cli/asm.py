@@ -22,18 +22,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from ..backends.accel.assembler import MAX_SOURCE_CHARACTERS, assemble
+    from ..backends.accel.assembler import MAX_SOURCE_CHARACTERS, assemble_any
     from ..frontend.arch_yaml import parse_arch
     from ..ir.container import program_parts
     from ..ir.files import read_bounded, save_whole
+    from ..ir.program_sets import ProgramSets
 
     refuse_other_kind(arguments.source, (".s",))
     refuse_output_kind(arguments.output, ".dnnx")
     refuse_overwriting([arguments.output], arguments)
     source = read_bounded(arguments.source, MAX_SOURCE_CHARACTERS)
-    program = assemble(source, arguments.source)
+    program = assemble_any(source, arguments.source)
     try:
-        parse_arch(program.arch_text, arguments.source)
+        shared = program.first if isinstance(program, ProgramSets) else program
+        parse_arch(shared.arch_text, arguments.source)
     except CompileError as error:
         raise CompileError([_in_source(each, source) for each in error.diagnostics]) from None
     save_whole(arguments.output, program_parts(program))

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..ir.diagnostics import CompileError, Diagnostic
-from .arguments import add_json, add_model, add_options
+from .arguments import add_json, add_model, add_options, add_sets
 from .files import refuse_dump_name, refuse_output_kind, refuse_outputs, write_files
 
 _SUFFIXES = {"program": ".dnnx", "asm": ".s", "ir": ".dnnir"}
@@ -19,6 +19,7 @@ examples:
   dnnc compile model.onnx --arch my_machine.yaml --dump-ir dumps the module as text after each pass
   dnnc compile dumps/05-lower.dnnir -o model.dnnx                continues after that pass
   dnnc compile model.onnx --arch edge8 --emit asm -o model.s
+  dnnc compile model.onnx --arch mixed16 --calibrate data.npz --sets sets.yaml   chosen at run time
 """
 
 
@@ -26,6 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EXAMPLES
     add_model(parser)
     add_options(parser)
+    add_sets(parser)
     parser.add_argument("-o", "--output", metavar="OUT.dnnx", help="default: the model's name in this folder")
     parser.add_argument(
         "--emit",
@@ -49,6 +51,10 @@ def run(arguments: argparse.Namespace) -> int:
     suffix = _SUFFIXES[arguments.emit]
     output = Path(arguments.output or Path(arguments.model).stem + suffix)
     refuse_output_kind(output, suffix)
+    if arguments.sets:
+        from .sets import compile_sets
+
+        return compile_sets(arguments, output)
     if arguments.emit == "ir":
         refuse_dump_name(output)
     refuse_outputs([output, arguments.json], arguments)

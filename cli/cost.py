@@ -8,7 +8,7 @@ from pathlib import Path
 from ..ir.diagnostics import CompileError, Diagnostic
 from ..ir.dump import SUFFIX
 from ..ir.files import make_folder
-from .arguments import add_json, add_model, add_options, limits
+from .arguments import add_json, add_model, add_options, add_sets, limits
 from .files import STANDARD_OUTPUT, refuse_file, refuse_outputs, write_files
 
 _EXAMPLES = """\
@@ -20,6 +20,7 @@ examples:
   dnnc cost model.onnx --arch gemmini16 --accelergy folder  counts and prices in Accelergy's files
   dnnc cost model.onnx --arch eyeriss_like --objective energy --explain   a machine with levels inside the array
   dnnc cost model.onnx --arch gemmini16 --limit cycles=1e6  exit status 1 if it takes more
+  dnnc cost model.onnx --arch mixed16 --sets sets.yaml      each precision set, and a switch between them
   dnnc cost model.onnx --arch sparse_blox16 --prune sum:0.05@8x8 --masks masks.npz   with the blocks that a run kept
 """
 
@@ -28,6 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EXAMPLES
     add_model(parser)
     add_options(parser)
+    add_sets(parser)
     add_json(parser)
     parser.add_argument(
         "--html",
@@ -51,6 +53,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if arguments.sets:
+        from .sets import cost_sets
+
+        return cost_sets(arguments)
     if arguments.arch is not None:
         from ..frontend.arch_text import hierarchy_source
 

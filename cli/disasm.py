@@ -15,10 +15,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from ..backends.accel.disassembler import disassemble
-    from ..ir.container import read_program
+    from ..ir.container import read_container
 
     if arguments.output:
         refuse_overwriting([arguments.output], arguments)
-    text = disassemble(read_program(arguments.program))
+    text = disassemble(read_container(arguments.program))
     write_files([(arguments.output or STANDARD_OUTPUT, text.encode())])
     return 0

@@ -100,7 +100,9 @@ _INPUTS = (
     "prune",
     "masks",
     "precision",
+    "sets",
     "inputs",
+    "conditions",
     "check",
     "statistics",
     "problem",
@@ -145,6 +147,8 @@ def _read_as(output: Path, argument: str, given: Path) -> Path | None:
         beside = _external_data(given)
     elif argument == "arch":
         beside = _price_tables(given)
+    elif argument == "sets":
+        beside = _files_of_sets(given)
     return next((each for each in beside if isfile(each) and output.samefile(each)), None)
 
 
@@ -175,6 +179,23 @@ def _price_tables(description: Path) -> list[Path]:
     section = root.entries.get("components") if isinstance(root, MapNode) else None
     table = section.entries.get("table") if isinstance(section, MapNode) else None
     return [description.parent / table.text] if isinstance(table, ScalarNode) else []
+
+
+def _files_of_sets(path: Path) -> list[Path]:
+    """Whatever a file of precision sets may name, as it will be looked for; the file itself is read later, with all its
+    faults."""
+    from ..frontend.yaml_reader import LARGEST_BYTES, Faults, ListNode, MapNode, ScalarNode, read_yaml
+
+    if path.stat().st_size > LARGEST_BYTES:
+        return []
+    try:
+        root = read_yaml(path.read_bytes().decode("utf-8", "replace"), Faults("", str(path)))
+    except CompileError:
+        return []
+    listed = root.entries.get("sets") if isinstance(root, MapNode) else None
+    items = listed.items if isinstance(listed, ListNode) else ()
+    named = [each.entries.get(key) for each in items if isinstance(each, MapNode) for key in ("precision", "prune")]
+    return [path.parent / each.text for each in named if isinstance(each, ScalarNode) and "\0" not in each.text]
 
 
 def write_files(files: Iterable[tuple[str | Path, bytes | Iterable[bytes]]]) -> None:

@@ -9,7 +9,7 @@ import io
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,15 @@ def reference_outputs(
 ) -> dict[str, Any]:
     """What onnxruntime computes, on the CPU, with kernels that do not saturate in between (x64quantprecision).
 
+    Arguments and errors as of `reference_passes`."""
+    return reference_passes(path, [inputs], time_limit_s, memory_limit_bytes)[0]
+
+
+def reference_passes(
+    path: str, passes: Sequence[Mapping[str, Any]], time_limit_s: float, memory_limit_bytes: int | None = None
+) -> list[dict[str, Any]]:
+    """The same of several passes, each with inputs of its own under the same names.
+
     `memory_limit_bytes` None stands for 1.5 GiB and four times the files. Raises CompileError where it refuses the
     model or the inputs, or takes too long or too much memory.
     """
@@ -39,10 +48,12 @@ def reference_outputs(
     if not Path(path).is_file():
         raise CompileError(Diagnostic("there is no such file", place))
     network = load_network(Path(path))  # external data must lie inside the model's folder
-    if faults := list(_not_of(network, inputs, place)):
+    inputs = list(passes[0])
+    if faults := list(_not_of(network, passes[0], place)):
         raise CompileError(faults)
     model_bytes = os.path.getsize(path) + sum(each.array.nbytes for each in network.constants.values())
-    request = b"".join(encode({"path": path, "inputs": list(inputs)}, list(inputs.values())))
+    values = [each[name] for each in passes for name in inputs]
+    request = b"".join(encode({"path": path, "inputs": inputs, "passes": len(passes)}, values))
     limit = memory_limit_bytes or _BASE_BYTES + _COPIES * (model_bytes + len(request))
     command = child.command(__name__, limit)
     try:
@@ -54,10 +65,12 @@ def reference_outputs(
     if done.returncode:
         message = f"onnxruntime ended with status {done.returncode}: it crashed, or needs more than {limit >> 20} MiB"
         raise CompileError(Diagnostic(message, place))
-    answer, values = decode(filling(io.BytesIO(done.stdout)), len(done.stdout))
+    answer, results = decode(filling(io.BytesIO(done.stdout)), len(done.stdout))
     if "error" in answer:
         raise CompileError(_refusal(answer["error"], limit, place))
-    return dict(zip(answer["outputs"], values, strict=True))
+    names = answer["outputs"]
+    found = (results[start : start + len(names)] for start in range(0, len(results), len(names)))
+    return [dict(zip(names, each, strict=True)) for each in found]
 
 
 def _not_of(network: Network, inputs: Mapping[str, Any], place: Span) -> Iterator[Diagnostic]:
@@ -117,7 +130,11 @@ def main(memory_bytes: int) -> int:
     try:
         model = _session(request["path"])
         names = [each.name for each in model.get_outputs()]
-        results = model.run(names, dict(zip(request["inputs"], values, strict=True)))
+        count = len(request["inputs"])
+        results = []
+        for number in range(request["passes"]):
+            given = values[number * count : (number + 1) * count]
+            results += model.run(names, dict(zip(request["inputs"], given, strict=True)))
         parts = encode({"outputs": names}, results)
     except Exception as error:  # onnxruntime has no common class of errors; all of them are about the user's files
         parts = encode({"error": str(error)[:2000]}, [])

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..backends.cost.blocks_held import Masks
+    from ..frontend.calibrate import Observed
     from ..frontend.network import Network
 
 
@@ -49,13 +50,14 @@ def scheduled_model(
     report: Report = silent,
     warn: Report = silent,
     network: Network | None = None,
+    seen: dict[object, Observed] | None = None,
 ) -> tuple[Module, Arch]:
     """The module of an `.onnx` file or of a dump after `passes` (all that are left, if None), and its machine. The
-    `network` is that file, where it is prepared already.
+    `network` is that file, where it is prepared already; `seen` as in `ModelInputs`.
 
     Raises CompileError with every fault; options that nothing reads are among them.
     """
-    asked = _asked(model, arch, options, passes, dump_dir, report, warn, network)
+    asked = _asked(model, arch, options, passes, dump_dir, report, warn, network, seen)
     module = transform(asked.module, asked.arch, asked.options, asked.passes, dump_dir=dump_dir, report=report)
     warn_of_layers(module, asked.arch, options, asked.options.mapping.pins, warn)
     return module, asked.arch
@@ -126,10 +128,11 @@ def _asked(
     report: Report,
     warn: Report,
     network: Network | None = None,
+    seen: dict[object, Observed] | None = None,
 ) -> _Asked:
     # A dump takes no samples any more; that is told before they are looked for.
     data, data_file = (None, "") if model.endswith(SUFFIX) else samples(options.calibrate)
-    given = model_inputs(options, data, data_file, network)
+    given = model_inputs(options, data, data_file, network, seen)
 
     def decide(header: Header) -> PassOptions:
         return resolved(options, header, model, passes, dump_dir)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 
-from ..ir.diagnostics import CompileError, Diagnostic
+from ..ir.diagnostics import CompileError, Diagnostic, Span
 from .arguments import add_json, mebibytes, seconds
 from .files import STANDARD_OUTPUT, program_file, refuse_other_kind, refuse_outputs, refuse_overwriting, write_files
 
@@ -15,6 +15,8 @@ examples:
   dnnc run model.dnnx --inputs inputs.npz --check model.onnx               against onnxruntime, on the same inputs
   dnnc run model.dnnx --inputs folder --check model.onnx --tolerance range:0.01
   dnnc run model.dnnx --inputs inputs.npz --save-masks masks.npz           which blocks were pruned, for `dnnc cost`
+  dnnc run model.dnnx --inputs inputs.npz --condition fog=3                 which of several precision sets runs
+  dnnc run model.dnnx --inputs inputs.npz --conditions c.npz               a value for each pass
   dnnc run model.dnnx --inputs inputs.npz --trace trace.json               open it in https://ui.perfetto.dev
 """
 
@@ -24,6 +26,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("program", metavar="OUT.dnnx", type=program_file)
     parser.add_argument("--inputs", metavar="IN.npz|DIR", required=True)
     parser.add_argument("--outputs", metavar="OUT.npz|DIR")
+    parser.add_argument(
+        "--condition",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="of a program with several precision sets: what chooses one, for all passes; may be repeated",
+    )
+    parser.add_argument("--conditions", metavar="C.npz", help="the same, by name, with a value for each pass")
     add_json(parser)
     parser.add_argument(
         "--trace",
@@ -54,8 +64,8 @@ def run(arguments: argparse.Namespace) -> int:
     from ..driver import session
     from ..driver.stats import json_bytes
     from ..driver.values import npz_parts, program_inputs, refuse_npz, write_values
-    from ..ir.container import read_program
-    from ..ir.program import NO_TOLERANCE
+    from ..ir.container import read_container
+    from ..ir.program import NO_TOLERANCE, Program
     from ..runtime.machine import RunOptions
     from .compare import check_outputs, parse_tolerance, print_checks
     from .reference import reference_outputs
@@ -73,7 +83,15 @@ def run(arguments: argparse.Namespace) -> int:
     refuse_outputs([arguments.json, arguments.trace, archive, arguments.save_masks], arguments)
     if arguments.outputs and not archive:
         refuse_overwriting([arguments.outputs], arguments)
-    program = read_program(arguments.program)
+    program = read_container(arguments.program)
+    if not isinstance(program, Program):
+        from .run_sets import run_program_sets
+
+        return run_program_sets(arguments, program)
+    if arguments.condition or arguments.conditions:
+        option = "--condition" if arguments.condition else "--conditions"
+        message = f"{option} has nothing to choose: the program has one precision"
+        raise CompileError(Diagnostic(message, Span(arguments.program), "dnnc compile --sets makes one of several"))
     if arguments.check and not arguments.tolerance and program.tolerance == NO_TOLERANCE:
         message = "the program was compiled at fewer than 8 bits, for which no tolerance is claimed"
         raise CompileError(Diagnostic(message, help="say what it is held to: --tolerance range:0.2, for example"))

@@ -168,6 +168,16 @@ def with_points(stats: Json, points: Mapping[str, Sequence[tuple[int, float]]], 
     return {**stats, "layers": layers}
 
 
+def total_json(arch: Arch, batch: int, layers: Sequence[LayerCounts]) -> Json:
+    """The totals of layers that no document lists: passes of several programs, and what lies between them."""
+    return _total(arch, batch, layers, [reported_pj(each, arch) for each in layers])
+
+
+def layer_json(counts: LayerCounts, arch: Arch) -> Json:
+    """The figures of one layer, without a mapping."""
+    return _layer(counts, arch, reported_pj(counts, arch), [], parse_objective("latency"))
+
+
 def _total(arch: Arch, batch: int, layers: Sequence[LayerCounts], energies_pj: Sequence[Mapping[str, float]]) -> Json:
     cycles = sum(counts.cycles for counts in layers)
     seconds = cycles / arch.clock_hz

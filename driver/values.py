@@ -47,17 +47,22 @@ def program_inputs(path: str | Path, program: Program) -> dict[str, Any]:
     """The inputs of a program from a file or a folder. Raises CompileError, naming it, for all that does not fit."""
     from ..runtime.values import check_inputs
 
-    placements = {each.name: each for each in program.placements}
-    wanted = {
-        name: kind.spelling if isinstance(kind := placements[name].type, HostType) else "tensor"
-        for name in program.inputs
-    }
-    values = read_values(path, wanted)
+    values = read_inputs(path, program)
     try:
         check_inputs(program, values)
     except CompileError as error:
         raise CompileError([replace(each, span=Span(str(path))) for each in error.diagnostics]) from None
     return values
+
+
+def read_inputs(path: str | Path, program: Program) -> dict[str, Any]:
+    """The values in a file or a folder that are meant for the inputs of a program, whatever their shapes."""
+    placements = {each.name: each for each in program.placements}
+    wanted = {
+        name: kind.spelling if isinstance(kind := placements[name].type, HostType) else "tensor"
+        for name in program.inputs
+    }
+    return read_values(path, wanted)
 
 
 def block_masks(path: str | Path, module: Module) -> dict[str, Array]:

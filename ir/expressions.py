@@ -4,6 +4,7 @@
 acc <= spad                    a constraint
 energy_pj + 50 * cycles        an objective: a weighted sum
 128 KiB <= spad <= 4 MiB       units are those of descriptions
+weather == 'fog'               a word, which can be equal to another one or not
 """
 
 from __future__ import annotations
@@ -112,6 +113,8 @@ def _plain(node: Any, names: dict[str, None]) -> Any:
     if kind == "name":
         names[str(children[0])] = None
         return ("name", str(children[0]))
+    if kind == "word":
+        return ("word", str(children[0])[1:-1])
     if kind == "call":
         name = str(children[0])
         if name not in _FUNCTIONS:
@@ -149,7 +152,7 @@ def _number(node: Any, numbers: Mapping[str, Any]) -> Number:
 def _side(node: Any, numbers: Mapping[str, Any]) -> Any:
     """A number; or the word that a variable has, which can be compared with another one."""
     kind = node[0]
-    if kind == "number":
+    if kind in ("number", "word"):
         return node[1]
     if kind == "name":
         value = numbers.get(node[1])

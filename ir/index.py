@@ -9,6 +9,7 @@ from typing import Final, cast
 from .diagnostics import Diagnostic, Span
 from .program import HostCall, Placement, Program, Region
 from .program_rules import MAX_ENTRIES
+from .program_sets import MOST_SETS, SHARED, PrecisionSet, ProgramSets, of_set
 from .types import BlobRef, ElementType, HostType
 
 _HOST_TYPE = "onnx:"  # before the spelling of a type that only the host knows
@@ -18,7 +19,6 @@ _HEXADECIMAL = frozenset("0123456789abcdef")
 
 def index_of(program: Program) -> dict[str, object]:
     """What the file says about the program, in JSON types."""
-    blobs = sorted(program.blobs)
     return {
         "model": program.model,
         "arch": program.arch_text,
@@ -28,7 +28,7 @@ def index_of(program: Program) -> dict[str, object]:
         "inputs": list(program.inputs),
         "outputs": list(program.outputs),
         "code": {"bytes": len(program.code), "sha256": hashlib.sha256(program.code).hexdigest()},
-        "blobs": [{"bytes": len(program.blobs[each]), "sha256": each.sha256} for each in blobs],
+        "blobs": _listed(program.blobs),
         "constants": [{"address": address, "blob": blob.sha256} for address, blob in program.constants],
         "placements": [
             {
@@ -66,6 +66,24 @@ def index_of(program: Program) -> dict[str, object]:
     }
 
 
+def _listed(blobs: Mapping[BlobRef, bytes]) -> list[dict[str, object]]:
+    return [{"bytes": len(blobs[each]), "sha256": each.sha256} for each in sorted(blobs)]
+
+
+def sets_index_of(program: ProgramSets) -> dict[str, object]:
+    """What the file says about a program of several sets: what they share once, and the rest of each."""
+    described = [(each, index_of(each.program)) for each in program.sets]
+    return {
+        **{key: described[0][1][key] for key in SHARED},
+        "default": program.default,
+        "blobs": _listed(program.blobs),
+        "sets": [
+            {"name": each.name, "when": list(each.when), **{key: index[key] for key in _OWN_KEYS}}
+            for each, index in described
+        ],
+    }
+
+
 def type_text(each: ElementType | HostType) -> str:
     """An element type's own spelling, or a host type's after a prefix."""
     return each.value if isinstance(each, ElementType) else _HOST_TYPE + each.spelling
@@ -77,9 +95,9 @@ class IndexReader:
     What is faulty is replaced by an empty value, so that one fault does not hide the next.
     """
 
-    def __init__(self, value: object) -> None:
+    def __init__(self, value: object, keys: tuple[str, ...] | None = None) -> None:
         self.faults: list[Diagnostic] = []
-        self.root = self.object_at(value, "$", _PROGRAM_KEYS)
+        self.root = self.object_at(value, "$", _PROGRAM_KEYS if keys is None else keys)
 
     def fault(self, path: str, message: str) -> None:
         self.faults.append(Diagnostic(message, Span(path)))
@@ -157,8 +175,14 @@ class IndexReader:
 
     def sections(self) -> list[tuple[str, int, str]]:
         """What each section is, its length and its SHA-256: the code first, then the blobs."""
+        return [self.code_section(), *self.blob_sections()]
+
+    def code_section(self) -> tuple[str, int, str]:
         code = self.object_at(self.root["code"], "$.code", _SECTION_KEYS)
-        listing = [("the code", *self._section(code, "$.code"))]
+        return "the code", *self._section(code, "$.code")
+
+    def blob_sections(self) -> list[tuple[str, int, str]]:
+        listing: list[tuple[str, int, str]] = []
         names = self.blob_names()
         for (path, entry), reference in zip(self.objects("blobs", _SECTION_KEYS), names, strict=True):
             listing.append((f"blob {reference.sha256[:12]}", *self._section(entry, path)))
@@ -196,6 +220,8 @@ _PROGRAM_KEYS = (
     "host_calls",
     "regions",
 )
+_OWN_KEYS = tuple(key for key in _PROGRAM_KEYS if key not in (*SHARED, "blobs"))  # of a set
+_SETS_KEYS = (*SHARED, "default", "blobs", "sets")
 
 
 def _kind(value: object) -> str:
@@ -237,6 +263,42 @@ def program_of(reader: IndexReader, code: bytes, blobs: Mapping[BlobRef, bytes])
         tolerance=reader.text(root["tolerance"], "$.tolerance"),
         blobs=blobs,
     )
+
+
+class SetsReader(IndexReader):
+    """The same of a program of several sets: `own` has a reader of the index of each, as if it were a program by
+    itself."""
+
+    def __init__(self, value: object) -> None:
+        super().__init__(value, _SETS_KEYS)
+        listed = self.list_at(self.root["sets"], "$.sets")
+        if len(listed) > MOST_SETS:
+            self.fault("$.sets", f"{len(listed)} sets; at most {MOST_SETS}")
+            listed = []
+        shared = {key: self.root[key] for key in SHARED}
+        self.entries: list[dict[str, object]] = []
+        self.own: list[IndexReader] = []
+        for k, each in enumerate(listed):
+            entry = self.object_at(each, f"$.sets[{k}]", ("name", "when", *_OWN_KEYS))
+            self.entries.append(entry)
+            self.own.append(IndexReader({**shared, "blobs": [], **{key: entry[key] for key in _OWN_KEYS}}))
+
+    def described(self) -> ProgramSets:
+        """The program without its bytes. Faults are left in the reader, each once; then it means nothing."""
+        sets = tuple(
+            PrecisionSet(
+                self.text(entry["name"], f"$.sets[{k}].name"),
+                self.texts(entry["when"], f"$.sets[{k}].when"),
+                program_of(reader, b"", {}),
+            )
+            for k, (entry, reader) in enumerate(zip(self.entries, self.own, strict=True))
+        )
+        return ProgramSets(sets, self.text(self.root["default"], "$.default"))
+
+    def all_faults(self) -> list[Diagnostic]:
+        """Those of the whole, then those of each set at their places; what sets share is told once."""
+        own = (of_set(fault, k) for k, reader in enumerate(self.own) for fault in reader.faults)
+        return list(dict.fromkeys((*self.faults, *own)))
 
 
 def _placement(reader: IndexReader, path: str, entry: dict[str, object]) -> Placement:

@@ -93,7 +93,13 @@ def run_program(
     RunError where the program leaves its memories, overflows an accumulator or exceeds a limit while it runs.
     """
     options = options or RunOptions()
-    deadline = time.monotonic() + options.time_limit_s
+    return carried_out(program, arch, inputs, options, time.monotonic() + options.time_limit_s)[0]
+
+
+def carried_out(
+    program: Program, arch: Arch, inputs: Mapping[str, Any], options: RunOptions, deadline: float
+) -> tuple[RunResult, State]:
+    """`run_program`, up to a `deadline` in the time of time.monotonic(), and the machine as it stands at the end."""
     check_program(program, arch)
     columns = decode_columns(program.code)
     names = layers_of_instructions(program)
@@ -132,7 +138,7 @@ def run_program(
         if placement.address is None and name not in host_values:
             raise RunError(Diagnostic(f"the program ends without having computed its output {name!r}"))
         outputs[name] = host_values[name] if placement.address is None else read_tensor(state.main, placement)
-    return RunResult(
+    result = RunResult(
         outputs,
         layers,
         sum(layer.cycles or 0 for layer in layers),
@@ -142,6 +148,7 @@ def run_program(
         state.events[: min(len(state.events), int(state.event_count[0]))],
         int(state.event_count[0]),
     )
+    return result, state
 
 
 def _with_blocks(layer: LayerCounts, mask: NDArray[np.uint8] | None) -> LayerCounts:
@@ -342,7 +349,7 @@ def _layers(program: Program, arch: Arch, state: State) -> tuple[LayerCounts, ..
     memories = [memory.name for memory in arch.memories]
     layers = []
     for number in range(len(program.regions) + 1):
-        counts = _layer_counts(state, number, memories)
+        counts = layer_counts(state, number, memories)
         if number < len(program.regions):
             region = program.regions[number]
             layers.append(
@@ -360,7 +367,8 @@ def _layers(program: Program, arch: Arch, state: State) -> tuple[LayerCounts, ..
     return tuple(layers)
 
 
-def _layer_counts(state: State, number: int, memories: list[str]) -> LayerCounts:
+def layer_counts(state: State, number: int, memories: list[str]) -> LayerCounts:
+    """What a run has counted for layer `number`."""
     moved = state.traffic[number]
     traffic = {
         memory: roles

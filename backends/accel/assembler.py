@@ -7,36 +7,38 @@ import binascii
 import hashlib
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TypeVar
 
 from ...ir.diagnostics import CompileError, Diagnostic, Span
-from ...ir.encoding import encode
 from ...ir.files import decoded
 from ...ir.program import MNEMONICS, HostCall, Instruction, Placement, Program, Region
 from ...ir.program_rules import MAX_ENTRIES, MAX_FAULTS, MAX_INSTRUCTIONS, check_program, limited
+from ...ir.program_sets import MOST_SETS, PrecisionSet, ProgramSets, check_sets, used_blobs
 from ...ir.types import BlobRef, ElementType, HostType
+from .assembled import Part
 from .line import Fault, Line, column_of, field_values
-from .syntax import INSTRUCTIONS, VERSION, InstructionText
+from .syntax import INSTRUCTIONS, SETS_VERSION, VERSION, InstructionText
 
 MAX_SOURCE_CHARACTERS = 1 << 29
 MAX_LINES = 1 << 23
 
-_REQUIRED = {
-    "version": ".dnnc",
-    "model": ".model",
-    "batch": ".batch",
-    "tolerance": ".tolerance",
-    "main_bytes": ".main",
-    "arch": ".arch",
-}
-_PLACE = re.compile(r"\$\.(\w+)(?:\[(\d+)\])?")
+_REQUIRED = {"version": ".dnnc", "model": ".model", "batch": ".batch", "arch": ".arch"}
+_REQUIRED_OF_PART = {"tolerance": ".tolerance", "main_bytes": ".main"}
+_PLACE = re.compile(r"\$(?:\.sets\[(\d+)\])?(?:\.(\w+)(?:\[(\d+)\])?)?")
 _Entry = TypeVar("_Entry")
-_CHUNK = 1 << 15  # instructions that are held as objects at once
 
 
 def assemble(source: str | bytes, file: str = "program.s") -> Program:
-    """The program that a text stands for. Raises CompileError with every fault (the first hundred)."""
+    """The program that a text stands for. Raises CompileError with every fault (the first hundred), also where the text
+    has several precision sets."""
+    found = assemble_any(source, file)
+    if isinstance(found, ProgramSets):
+        raise CompileError(Diagnostic(f"the text has {len(found.sets)} precision sets", Span(file, 1, 1)))
+    return found
+
+
+def assemble_any(source: str | bytes, file: str = "program.s") -> Program | ProgramSets:
+    """The same of a text that may have several precision sets."""
     if len(source) > MAX_SOURCE_CHARACTERS:
         message = f"the text has {len(source)} characters; at most {MAX_SOURCE_CHARACTERS}"
         raise CompileError(Diagnostic(message, Span(file, 1, 1)))
@@ -55,28 +57,26 @@ class _Assembler:
         self.faults: list[Diagnostic] = []
         self.places: dict[tuple[str, int], int] = {}
         self.single: dict[str, str | int] = {}
-        self.placements: list[Placement] = []
         self.inputs: list[str] = []
         self.outputs: list[str] = []
-        self.constants: list[tuple[int, BlobRef]] = []
-        self.calls: list[HostCall] = []
-        self.regions: list[Region] = []
         self.blobs: dict[BlobRef, bytes] = {}
-        self.instructions: list[Instruction] = []
-        self.code: list[bytes] = []
-        self.code_lines: list[int] = []
+        self.blob_lines: dict[BlobRef, int] = {}
+        self.part = Part()  # of the whole program, or of the last set
+        self.sets: list[Part] = []
         self.count = 0
         self.number = 0
         self.directives: dict[str, Callable[[Line], None]] = {
             ".dnnc": self._version,
             ".model": lambda line: self._single("model", line.text("a name")),
             ".batch": lambda line: self._single("batch", line.number("a number")),
-            ".tolerance": lambda line: self._single("tolerance", line.text("a tolerance")),
-            ".main": lambda line: self._single("main_bytes", line.number("a number of bytes")),
+            ".tolerance": lambda line: self._single_of_part("tolerance", line.text("a tolerance")),
+            ".main": lambda line: self._single_of_part("main_bytes", line.number("a number of bytes")),
             ".arch": self._arch,
             ".tensor": self._tensor,
-            ".input": lambda line: self._append("inputs", self.inputs, line.text("a tensor's name")),
-            ".output": lambda line: self._append("outputs", self.outputs, line.text("a tensor's name")),
+            ".input": lambda line: self._append(self.places, "inputs", self.inputs, line.text("a tensor's name")),
+            ".output": lambda line: self._append(self.places, "outputs", self.outputs, line.text("a tensor's name")),
+            ".default": lambda line: self._single("default", line.text("the name of a set")),
+            ".set": self._set,
             ".constant": self._constant,
             ".call": self._call,
             ".region": self._region,
@@ -84,43 +84,72 @@ class _Assembler:
             ".end": lambda line: self._single("end", self.number),
         }
 
-    def program(self) -> Program:
+    def program(self) -> Program | ProgramSets:
         while self.number < len(self.lines) and len(self.faults) <= MAX_FAULTS:
             self._line(self.lines[self.number])
             self.number += 1
-        self._flush()
-        self._end_region()
+        self._end_part()
         if self.number == len(self.lines):
-            for key, name in _REQUIRED.items():
-                if key not in self.single:
-                    self._note(0, 0, f"there is no {name}")
-            if "end" not in self.single:
-                last = max((number for number, line in enumerate(self.lines) if line.strip()), default=0)
-                help = "the last line of a whole program is .end: the rest of this one may be lost"
-                self._note(last, len(Line(self.lines[last]).tokens), "the text ends without .end", help)
+            self._missing()
         self._stop_on_faults()
-        program = Program(
-            model=str(self.single["model"]),
-            arch_text=str(self.single["arch"]),
-            batch=int(self.single["batch"]),
-            code=b"".join(self.code),
-            regions=tuple(self.regions),
-            placements=tuple(self.placements),
-            constants=tuple(self.constants),
-            host_calls=tuple(self.calls),
-            inputs=tuple(self.inputs),
-            outputs=tuple(self.outputs),
-            main_bytes=int(self.single["main_bytes"]),
-            tolerance=str(self.single["tolerance"]),
-            blobs={reference: self.blobs[reference] for reference in sorted(self.blobs)},
-        )
-        for fault in check_program(program):
-            place = _PLACE.match(fault.span.file)
-            kind, index = (place[1], int(place[2] or 0)) if place else ("", 0)
-            line = self.code_lines[index] if kind == "code" else self.places.get((kind, index), 0)
-            self._note(line, 0, fault.message, fault.help)
+        program: Program | ProgramSets
+        if not self.sets:
+            program = self.part.program(self.single, self.inputs, self.outputs, self.blobs)
+            faults = check_program(program)
+        else:
+            unused = set(self.blobs)
+            sets = []
+            for part in self.sets:
+                bare = part.program(self.single, self.inputs, self.outputs, {})
+                blobs = {each: self.blobs[each] for each in used_blobs(bare) if each in self.blobs}
+                unused -= blobs.keys()
+                whole = part.program(self.single, self.inputs, self.outputs, blobs)
+                sets.append(PrecisionSet(part.name, part.when, whole))
+            for reference in sorted(unused):
+                self._note(self.blob_lines[reference], 1, "no set uses this blob")
+            program = ProgramSets(tuple(sets), str(self.single["default"]))
+            faults = check_sets(program)
+        for fault in faults:
+            self._note(self._line_of(fault.span.file), 0, fault.message, fault.help)
         self._stop_on_faults()
         return program
+
+    def _line_of(self, path: str) -> int:
+        """The line of what lies at a path into the program."""
+        place = _PLACE.match(path)
+        if place is None:
+            return 0
+        number, kind, index = place[1], place[2] or "", int(place[3] or 0)
+        if kind == "sets":
+            return self.sets[0].line
+        if (kind, index) in self.places:
+            return self.places[kind, index]
+        return (self.part if number is None else self.sets[int(number)]).line_of(kind, index)
+
+    def _missing(self) -> None:
+        """What a whole text would have."""
+        required = dict(_REQUIRED)
+        version = self.single.get("version", VERSION)
+        if self.sets:
+            required["default"] = ".default"
+            if version != SETS_VERSION and "version" in self.single:
+                help = f"several sets make it version {SETS_VERSION}"
+                self._note(self.places["version", 0], 1, f".set in a text of version {version}", help)
+        elif version == SETS_VERSION:
+            self._note(self.places["version", 0], 1, f"a text of version {version} without .set")
+        elif "default" in self.single:
+            self._note(self.places["default", 0], 0, ".default in a text without .set")
+        for key, name in required.items():
+            if key not in self.single:
+                self._note(0, 0, f"there is no {name}")
+        for part in self.sets or [self.part]:
+            for key, name in _REQUIRED_OF_PART.items():
+                if key not in part.single:
+                    self._note(part.line, 0, f"there is no {name}" + (f" in set {part.name!r}" if self.sets else ""))
+        if "end" not in self.single:
+            last = max((number for number, line in enumerate(self.lines) if line.strip()), default=0)
+            help = "the last line of a whole program is .end: the rest of this one may be lost"
+            self._note(last, len(Line(self.lines[last]).tokens), "the text ends without .end", help)
 
     def _stop_on_faults(self) -> None:
         if self.faults:
@@ -159,21 +188,19 @@ class _Assembler:
     # Instructions
 
     def _instruction(self, form: InstructionText, line: Line) -> None:
-        if not self.regions:
+        if not self.part.regions:
             raise Fault(0, "an instruction before the first .region", "every instruction belongs to a region")
         if self.count >= MAX_INSTRUCTIONS:
             self.number = len(self.lines)  # nothing that follows is of interest
             raise Fault(0, f"more than {MAX_INSTRUCTIONS} instructions")
-        self.code_lines.append(self.number)
+        self.part.code_lines.append(self.number)
         self.count += 1
         values, core = field_values(form, line.tokens)
-        self.instructions.append(Instruction(form.opcode, tuple(values), core))
-        if len(self.instructions) >= _CHUNK:
-            self._flush()
+        self.part.add(Instruction(form.opcode, tuple(values), core))
 
-    def _flush(self) -> None:
-        self.code.append(encode(self.instructions))
-        self.instructions.clear()
+    def _end_part(self) -> None:
+        self.part.flush()
+        self.part.end_region()
 
     # Directives
 
@@ -183,18 +210,37 @@ class _Assembler:
         self.single[key] = value
         self.places[key, 0] = self.number
 
-    def _append(self, kind: str, entries: list[_Entry], entry: _Entry) -> None:
+    def _single_of_part(self, key: str, value: str | int) -> None:
+        if key in self.part.single:
+            raise Fault(0, "this directive appears twice")
+        self.part.single[key] = value
+        self.part.places[key, 0] = self.number
+
+    def _append(self, places: dict[tuple[str, int], int], kind: str, entries: list[_Entry], entry: _Entry) -> None:
         if len(entries) == MAX_ENTRIES:
             self.number = len(self.lines)  # nothing that follows is of interest
             raise Fault(0, f"more than {MAX_ENTRIES} of this directive")
-        self.places[kind, len(entries)] = self.number
+        places[kind, len(entries)] = self.number
         entries.append(entry)
 
     def _version(self, line: Line) -> None:
         version = line.number("a version")
-        if version != VERSION:
-            line.fail(f"version {version} of the text; this dnnc reads {VERSION}")
+        if version not in (VERSION, SETS_VERSION):
+            line.fail(f"version {version} of the text; this dnnc reads {VERSION} and {SETS_VERSION}")
         self._single("version", version)
+
+    def _set(self, line: Line) -> None:
+        """What follows belongs to this set, up to the next one."""
+        name = line.text("the name of a set")
+        when = line.texts("comparisons") if line.accept("when") else ()
+        if not self.sets and not self.part.is_empty:
+            raise Fault(0, "a set begins after what belongs to none", ".set comes before its tensors and instructions")
+        if len(self.sets) == MOST_SETS:
+            self.number = len(self.lines)  # nothing that follows is of interest
+            raise Fault(0, f"more than {MOST_SETS} sets")
+        self._end_part()
+        self.part = Part(name, when, self.number)
+        self.sets.append(self.part)
 
     def _arch(self, line: Line) -> None:
         """The machine's description: the lines that follow and start with a bar."""
@@ -218,11 +264,11 @@ class _Assembler:
         shape = None if line.accept("?") else line.numbers("extents")
         order = line.numbers("axes") if line.accept("order") else None
         address = line.number("an address") if line.accept("at") else None
-        self._append("placements", self.placements, Placement(name, kind, shape, order, address))
+        self._append(self.part.places, "placements", self.part.placements, Placement(name, kind, shape, order, address))
 
     def _constant(self, line: Line) -> None:
         address = line.number("an address")
-        self._append("constants", self.constants, (address, line.blob()))
+        self._append(self.part.places, "constants", self.part.constants, (address, line.blob()))
 
     def _call(self, line: Line) -> None:
         name = line.text("a name")
@@ -232,22 +278,20 @@ class _Assembler:
         outputs = line.texts("tensors")
         model = line.blob()
         operations = line.number("a count of operations") if line.accept("operations") else 0
-        self._append("host_calls", self.calls, HostCall(name, inputs, outputs, model, operations))
+        self._append(
+            self.part.places, "host_calls", self.part.calls, HostCall(name, inputs, outputs, model, operations)
+        )
 
     def _region(self, line: Line) -> None:
-        self._end_region()
+        self.part.end_region()
         name, op = line.text("a name"), line.text("an operator")
         where = line.take("accelerator or host")
         dataflow = line.take("a dataflow") if line.accept("dataflow") else None
         im2col = line.take("a kind of im2col") if line.accept("im2col") else None
         source = line.texts("names") if line.accept("source") else ()
-        region = Region(name, op, where, self.count, self.count - 1, dataflow, im2col, source)
-        self._append("regions", self.regions, region)
-
-    def _end_region(self) -> None:
-        """The last region ends at the last instruction that was read."""
-        if self.regions:
-            self.regions[-1] = replace(self.regions[-1], last=self.count - 1)
+        count = len(self.part.code_lines)
+        region = Region(name, op, where, count, count - 1, dataflow, im2col, source)
+        self._append(self.part.places, "regions", self.part.regions, region)
 
     def _blob(self, line: Line) -> None:
         """Base64 in the lines that follow, until one is empty or a directive."""
@@ -270,6 +314,7 @@ class _Assembler:
             self._note(started, 1, "the blob appears twice")
         else:
             self.blobs[reference] = data
+            self.blob_lines[reference] = started
 
 
 _MNEMONICS = {MNEMONICS[opcode]: form for opcode, form in INSTRUCTIONS.items()}

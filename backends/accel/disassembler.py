@@ -4,41 +4,83 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from ...ir.encoding import decode
 from ...ir.program import INSTRUCTION_BYTES, Instruction, Placement, Program, Region
-from ...ir.types import ElementType
-from .syntax import INSTRUCTIONS, VERSION, FieldText
+from ...ir.program_sets import ProgramSets
+from ...ir.types import BlobRef, ElementType
+from .syntax import INSTRUCTIONS, SETS_VERSION, VERSION, FieldText
 
 _BLOB_LINE_BYTES = 90  # 120 letters
 _CHUNK = 1 << 14  # instructions that are decoded at once
 
 
-def disassemble(program: Program) -> str:
+def disassemble(program: Program | ProgramSets) -> str:
     """The whole program: machine, memory map, host calls, instructions by region, the blobs in base64, and a last
-    line that says that nothing is missing.
+    line that says that nothing is missing. Of several precision sets what they share comes first.
 
     Raises CompileError where the code does not decode.
     """
-    return "".join(line + "\n" for line in _lines(program))
+    lines = _sets(program) if isinstance(program, ProgramSets) else _lines(program)
+    return "".join(line + "\n" for line in lines)
 
 
 def _lines(program: Program) -> Iterator[str]:
     yield f".dnnc {VERSION}"
     yield f".model {_quoted(program.model)}"
     yield f".batch {program.batch}"
+    yield from _memory(program)
+    yield from _machine(program)
+    yield from _tensors(program)
+    yield from _edges(program)
+    yield from _contents(program)
+    yield from _blobs(program.blobs)
+    yield ".end"
+
+
+def _sets(program: ProgramSets) -> Iterator[str]:
+    shared = program.first
+    yield f".dnnc {SETS_VERSION}"
+    yield f".model {_quoted(shared.model)}"
+    yield f".batch {shared.batch}"
+    yield f".default {_quoted(program.default)}"
+    yield from _machine(shared)
+    yield from _edges(shared)
+    for each in program.sets:
+        yield ""
+        yield f".set {_quoted(each.name)}" + (f" when {_quoted_list(each.when)}" if each.when else "")
+        yield from _memory(each.program)
+        yield from _tensors(each.program)
+        yield from _contents(each.program)
+    yield from _blobs(program.blobs)
+    yield ".end"
+
+
+def _memory(program: Program) -> Iterator[str]:
     yield f".tolerance {_quoted(program.tolerance)}"
     yield f".main {program.main_bytes:#x}"
+
+
+def _machine(program: Program) -> Iterator[str]:
     yield ".arch"
     yield from (f"|{line}" for line in program.arch_text.split("\n"))
     yield ""
-    for placement in program.placements:
-        yield _placement(placement)
+
+
+def _tensors(program: Program) -> Iterator[str]:
+    yield from map(_placement, program.placements)
+
+
+def _edges(program: Program) -> Iterator[str]:
     for name in program.inputs:
         yield f".input {_quoted(name)}"
     for name in program.outputs:
         yield f".output {_quoted(name)}"
+
+
+def _contents(program: Program) -> Iterator[str]:
+    """What lies in main memory at the start, what the host is called for, and the instructions."""
     for address, blob in program.constants:
         yield f".constant {address:#x} {blob}"
     for number, call in enumerate(program.host_calls):
@@ -51,14 +93,16 @@ def _lines(program: Program) -> Iterator[str]:
         yield _region(region)
         for _ in range(region.first, region.last + 1):
             yield next(lines)
-    for blob in sorted(program.blobs):
-        data = program.blobs[blob]
+
+
+def _blobs(blobs: Mapping[BlobRef, bytes]) -> Iterator[str]:
+    for blob in sorted(blobs):
+        data = blobs[blob]
         yield ""
         yield f".blob {blob} {len(data)}"
         for start in range(0, len(data), _BLOB_LINE_BYTES):
             yield base64.b64encode(data[start : start + _BLOB_LINE_BYTES]).decode()
     yield ""
-    yield ".end"
 
 
 def _quoted(text: str) -> str:

@@ -19,6 +19,7 @@ from ...ir.frozen import dataclass
 from ...ir.program import BOX_AXES, FIELDS, MNEMONICS, NO_COUNTER, NO_SLOT, TYPE_CODES, Field, Opcode
 
 VERSION = 2
+SETS_VERSION = 3  # of a text with several precision sets
 
 _DEFAULTS = {"extent": 1, "slot": NO_SLOT, "row_counter": NO_COUNTER, "col_counter": NO_COUNTER}
 _HEXADECIMAL = {"main", "local", "a", "b", "c", "aux"}

@@ -13,7 +13,7 @@ import pytest
 from dnnc.cli.main import main
 from dnnc.frontend.arch_yaml import bundled, load_arch
 from onnx import helper
-from support.commands import DIGITS
+from support.commands import DIGITS, MODELS
 from support.onnx_models import FLOAT, save_model
 
 EXECUTABLE = [name for name in bundled() if load_arch(name).kind == "executable"]
@@ -121,7 +121,14 @@ def test_every_key_is_documented(tmp_path: Path) -> None:
     levels, explained = tmp_path / "levels.json", tmp_path / "explained.json"
     assert main(["cost", DIGITS, "--arch", "eyeriss_like", "--explain", "--json", str(levels)]) == 0
     assert main(["cost", DIGITS, "--arch", "edge8", "--explain", "--json", str(explained)]) == 0
-    written = keys(SCHEMA) | keys(json.loads(levels.read_text())) | keys(json.loads(explained.read_text()))
+    sets, file, one = tmp_path / "sets.json", tmp_path / "s.yaml", tmp_path / "one.npz"
+    file.write_text("sets: [{name: a, when: x > 1}, {name: b, precision: keep}]\ndefault: b\n")
+    np.savez(one, image=np.load(MODELS / "digits.npz")["test"][:1])
+    assert main(["compile", DIGITS, "--arch", "f32_8", "--sets", str(file), "-o", str(tmp_path / "p.dnnx")]) == 0
+    run = ["run", str(tmp_path / "p.dnnx"), "--inputs", str(one), "--condition", "x=2", "--json", str(sets)]
+    assert main(run) == 0
+    documents = [json.loads(each.read_text()) for each in (levels, explained, sets)]
+    written = keys(SCHEMA).union(*map(keys, documents))
     assert written - told == set()
     words = {
         "read_bytes",
@@ -143,7 +150,7 @@ def test_every_key_is_documented(tmp_path: Path) -> None:
     assert told - written == words
 
 
-NAMED_BY_USERS = ("energy_pj", "instructions", "traffic", "busy_cycles", "provenance", "dims")
+NAMED_BY_USERS = ("conditions", "energy_pj", "instructions", "traffic", "busy_cycles", "provenance", "dims")
 
 
 def keys(document: object, key: str = "") -> set[str]:

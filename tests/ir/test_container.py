@@ -88,8 +88,9 @@ def test_a_flipped_bit_anywhere_is_refused() -> None:
 
 def test_another_file_is_told_apart() -> None:
     assert messages(b"ONNX") == ["x.dnnx: error: this is no dnnx program\nhelp: `dnnc compile -o OUT.dnnx` writes one"]
-    newer = file()[:8] + struct.pack("<I", 3) + file()[12:]
-    assert "version 3" in messages(newer)[0]
+    newer = file()[:8] + struct.pack("<I", 4) + file()[12:]
+    assert "version 4, this dnnc reads 2 and 3" in messages(newer)[0]
+    assert "key 'sets' is missing" in " ".join(messages(file()[:8] + struct.pack("<I", 3) + file()[12:]))
     with pytest.raises(CompileError, match="there is no such file"):
         read_program(Path("absent.dnnx"))
 

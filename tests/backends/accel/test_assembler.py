@@ -116,7 +116,7 @@ def test_every_fault_is_told_with_its_place() -> None:
         (".batch 1", ".batch 1 1", ":3:10", "'1' where the line should end"),
         (".batch 1", ".batch 1\n.batch 2", ":4:1", "this directive appears twice"),
         (".batch 1", ".batch 0", ":3:1", "a batch of 0"),
-        (".dnnc 2", ".dnnc 1", ":1:7", "version 1 of the text; this dnnc reads 2"),
+        (".dnnc 2", ".dnnc 1", ":1:7", "version 1 of the text; this dnnc reads 2 and 3"),
         ('.model "two layers"', ".model two", ":2:8", "'two' where a name in quotes is expected"),
         ('.model "two layers"', '.model "two', ":2:8", '"two is no text in quotes'),
         ('.model "two layers"', '.model "\\ud800"', ":2:1", "the text is no valid Unicode"),
@@ -179,7 +179,7 @@ def test_instructions_belong_to_a_region() -> None:
 def test_text_that_is_no_text_is_refused() -> None:
     assert faults(b"\nab\xff") == ["x.s:2:3: the text is not UTF-8"]
     assert faults("") == [
-        *(f"x.s:1:1: there is no {each}" for each in (".dnnc", ".model", ".batch", ".tolerance", ".main", ".arch")),
+        *(f"x.s:1:1: there is no {each}" for each in (".dnnc", ".model", ".batch", ".arch", ".tolerance", ".main")),
         "x.s:1:1: the text ends without .end",
     ]
     assert len(faults("nonsense\n" * 100_000)) <= 102
