@@ -74,6 +74,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.scheduler is not None and arguments.workers is not None:
         help = "a cluster has the workers that it has"
         raise CompileError(Diagnostic("--workers has no effect beside --scheduler", help=help))
+    if arguments.scheduler is not None:
+        from ..explore.cluster import refuse_silent
+
+        refuse_silent(arguments.scheduler)
     study = read_study(arguments.study)
     for text in study.warnings:
         warn(text)

@@ -40,6 +40,19 @@ def remote_cluster(providers: tuple[Provider, ...], address: str) -> Cluster:
 
     Raises CompileError where it does not answer in time, or has no workers.
     """
+    client, count = _reached(address)
+    _refuse_other_sources(client, address)
+    return Cluster(client, None, packed(providers), count)
+
+
+def refuse_silent(address: str) -> None:
+    """Raises CompileError where the scheduler at `address` does not answer in time, or has no workers: to be told
+    before a study is read, which may evaluate something to find a limit."""
+    _reached(address)[0].close()
+
+
+def _reached(address: str) -> tuple[Any, int]:
+    """A client of a scheduler, and how many workers that has. Raises CompileError."""
     distributed = _distributed()
     _quiet()
     try:
@@ -53,8 +66,7 @@ def remote_cluster(providers: tuple[Provider, ...], address: str) -> Cluster:
         client.close()
         help = "`dask worker ADDRESS` starts one, in an environment with dnnc"
         raise CompileError(Diagnostic(f"the scheduler at {address!r} has no workers", help=help))
-    _refuse_other_sources(client, address)
-    return Cluster(client, None, packed(providers), count)
+    return client, count
 
 
 def packed(providers: tuple[Provider, ...]) -> tuple[Provider, ...]:

@@ -12,6 +12,7 @@ import time
 from io import StringIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 from dnnc.cli import explore
 from dnnc.cli.main import main
@@ -20,7 +21,7 @@ from dnnc.explore.engine import Progress
 from rich.console import Console
 from support.commands import printed, refused
 from support.exploration import STUDY, searched, square, write_study
-from support.judged import SPARSITY, write_judged
+from support.judged import PRECISION, SPARSITY, write_judged
 
 HERE = ["--workers", "1"]
 
@@ -168,3 +169,58 @@ def test_points_and_reports_of_thresholds(tmp_path: Path, capsys: pytest.Capture
     first = str(folder / "points" / "1" / "prune.yaml")
     model = [str(tmp_path / "model.onnx"), "--arch", "sparse_blox16", "--calibrate", str(tmp_path / "calibration.npz")]
     assert main(["compile", *model, "--prune", first, "-o", str(tmp_path / "m.dnnx")]) == 0
+
+
+JUDGED = PRECISION.replace(
+    "algorithm: {name: nsga2, population: 6, generations: 2}\n", "algorithm: {name: random, evaluations: 2}\n"
+)
+WRONG = {
+    "layers": ("precision: {", "precision: {layers: [conv9], ", "there is no layer 'conv9'", "5:22"),
+    "bits": ("[3, 5, 8]", "[3, 5, 40]", "'precision.weights' has 40 bits", "5:22"),
+    "array": ("arch: mixed16", "arch: sparse_blox16", "array takes no weights of 12 bits", "5:12"),
+    "labels": ("samples: 16", "labels: none", "needs labels, and the data have none", "4:18"),
+    "shape": ("samples.npz", "wide.npz", "samples have shape [1, 8, 9], the model's input takes [1, 8, 8]", "4:18"),
+    "corruption": (
+        "samples: 16",
+        "corruptions: {names: [fog]}",
+        "float32 [1, 1, 8, 8] are no images to corrupt",
+        "4:18",
+    ),
+    "map": ("samples: 16", "metric: map", "'accuracy' lacks the key 'boxes'", "4:11"),
+    "folder": ("samples.npz", ".", "there are no images in", "4:18"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_studies_evaluate_nothing(
+    case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One diagnostic, with the place of the key and what would do, before any evaluation."""
+    found, instead, told, place = WRONG[case]
+    path = write_judged(tmp_path, JUDGED)
+    np.savez(tmp_path / "wide.npz", x=np.zeros((48, 1, 8, 9), np.float32), y=np.arange(48) % 4)
+    text = JUDGED.replace(found, instead)
+    Path(path).write_text(text.replace("[3, 5, 8]", "[3, 12]") if case == "array" else text)
+    monkeypatch.setattr("dnnc.explore.engine.evaluate", lambda *given: pytest.fail("something is evaluated"))
+    said = refused(["explore", path, "-o", str(tmp_path / "out"), *HERE], capsys)
+    assert said.count("error: ") == 1, said
+    assert f"study.yaml:{place}: error: " in said, said
+    assert told in said
+    assert "help: " in said
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.filterwarnings("ignore")  # of what Dask leaves to the collector
+def test_a_scheduler_that_does_not_answer_is_told_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the study is read: to find a limit of thresholds means to evaluate."""
+    pytest.importorskip("distributed")
+    monkeypatch.setattr("dnnc.explore.cluster.ANSWER_S", 1.0)
+    monkeypatch.setattr("dnnc.explore.study_yaml.read_study", lambda *given: pytest.fail("the study is read"))
+    path = write_judged(tmp_path, SPARSITY.replace(", limit: 1.0", ""))
+    words = ["explore", path, "-o", str(tmp_path / "out"), "--scheduler", "tcp://127.0.0.1:9"]
+    said = refused(words, capsys)
+    assert said.count("error: ") == 1
+    assert "the scheduler at 'tcp://127.0.0.1:9' does not answer" in said
+    assert "help: `dask scheduler` prints its address" in said

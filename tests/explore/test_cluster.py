@@ -14,6 +14,7 @@ from dnnc.explore.algorithm_settings import Settings
 from dnnc.explore.cluster import Cluster, local_cluster, remote_cluster
 from dnnc.explore.shared_files import SharedFile
 from dnnc.explore.study import Study
+from dnnc.explore.workers import evaluate
 from dnnc.ir.diagnostics import CompileError
 from support.exploration import of, searched, square
 
@@ -97,6 +98,21 @@ def test_a_scheduler_that_does_not_answer(address: str, monkeypatch: pytest.Monk
     with pytest.raises(CompileError, match="does not answer"):
         remote_cluster(square().providers, address)
     assert time.monotonic() - start < 60  # not for ever
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_other_providers_on_the_same_workers() -> None:
+    """What a study on other samples asks: no worker is started again, and none is lost with it."""
+    study, other = square(most=3), square(most=5)
+    for workers in opened(study):
+        view = workers.of(other.providers)
+        candidates = [(0, (study.candidate({"x": 1, "y": 2}),))]
+        for _ in range(2):
+            ((_, found),) = view.each(evaluate, candidates)
+            assert found.figures["far"] == (5 - 1) ** 2 + 2
+            view.close()  # of those that were there first alone
+            ((_, found),) = workers.each(evaluate, candidates)
+            assert found.figures["far"] == (3 - 1) ** 2 + 2
 
 
 def test_without_dask(monkeypatch: pytest.MonkeyPatch) -> None:
