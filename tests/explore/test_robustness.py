@@ -10,18 +10,23 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import dnnc
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 from dnnc.cli.main import main
 from dnnc.driver import session
+from dnnc.driver.precision_file import read_precision
 from dnnc.explore import workers
+from dnnc.explore.accuracy.samples import Preprocess, preprocessed
 from dnnc.explore.corruptions.corrupt import Corruption, Corruptions, corrupted
-from dnnc.explore.robustness import Cell
+from dnnc.explore.judge import SEARCHED, OpenedJudge
+from dnnc.explore.robustness import Cell, judge_of
 from dnnc.explore.robustness_results import condition, points_of, sets_text
 from dnnc.explore.store import EVALUATED, Row
 from dnnc.explore.study_yaml import read_study
+from dnnc.explore.workers import opened
 from dnnc.frontend.yaml_reader import Faults, MapNode, read_yaml
 from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.expressions import parse_expression
@@ -344,3 +349,40 @@ def test_samples_that_are_no_images_and_other_machines(tmp_path: Path) -> None:
     varied = STUDY.replace("seed: 3\n", "architecture: {variables: {array.rows: [8, 16]}}\n")
     with pytest.raises(CompileError, match="the study varies the machine"):
         read_study(written(tmp_path, varied))
+
+
+def test_the_sets_in_one_program_do_what_the_table_says(whole: Path) -> None:
+    """From the study to the program to its run: images of all cells one after the other, with their conditions; the
+    machine takes the set of each, and is right as often as that cell's search said of its point."""
+    out = whole / "out"
+    cells = cell_files(whole)
+    study = read_study(str(whole / "study.yaml"))
+    program = dnnc.compile(
+        whole / "model.onnx", "mixed16", dnnc.Options(calibrate=str(whole / "calibration.npz")), sets=out / "sets.yaml"
+    )
+    judge = opened(judge_of(study))
+    assert isinstance(judge, OpenedJudge)
+    searched = judge.samples_of(SEARCHED)
+    with np.load(whole / "samples.npz") as file:
+        x, y = file["x"], file["y"][searched]
+    kinds = [name.partition("-") for name in cells]
+    how = Preprocess(scale=0.00392156862745098, layout="nhwc")
+    images = [
+        preprocessed((corrupted(x, Corruption(kind, int(severity), 4)) if severity else x)[searched], how)
+        for kind, _, severity in kinds
+    ]
+    names = {name for each in program.sets for text in each.when for name in parse_expression(text).names}
+    severities = {name: [int(severity) if kind == name else 0 for kind, _, severity in kinds] for name in names}
+    conditions = {name: np.repeat(each, len(searched)).tolist() for name, each in severities.items()}
+    result = dnnc.run(program, {"x": np.concatenate(images)}, conditions=conditions)
+    right = result.outputs["y"].argmax(axis=1).reshape(len(cells), len(searched)) == y
+    taken = np.array([each["set"] for each in result.stats["passes"]]).reshape(len(cells), len(searched))
+    for (name, document), cell, hits, sets in zip(cells.items(), taken, right, taken, strict=True):
+        assert len(set(cell)) == 1
+        number = sets[0].removeprefix("point")
+        spec = read_precision(str(out / "points" / number / "precision.yaml"))
+        (point,) = [
+            each["figures"] for each in document["points"] if study.candidate(each["point"]).options.precision == spec
+        ]
+        assert hits.mean() == pytest.approx(point["accuracy"]), name
+    assert len(set(taken[:, 0])) > 1
