@@ -61,6 +61,8 @@ BLOCK_COLUMNS = (
     "already zero",
     "made zero",
     "held",
+    "weight blocks",
+    "of them zero",
     "MACs skipped",
     "bytes saved",
     "cycles saved",
@@ -69,19 +71,21 @@ BLOCK_COLUMNS = (
 
 
 def block_rows(stats: Json) -> list[list[object]]:
-    """Layers that test blocks or leave any out. What it saves is known of a cost with masks: against the same layer
-    with every block kept, on the same machine."""
+    """Layers that test blocks, read compressed constants or leave anything out. What it saves is known of a cost with
+    masks or with compressed constants: against the same layer with every block kept and dense constants, on the same
+    machine."""
     rows: list[list[object]] = []
     for layer in stats["layers"]:
-        blocks, other = layer.get("blocks"), layer.get("unskipped")
+        blocks, loaded, other = layer.get("blocks"), layer.get("weight_blocks"), layer.get("unskipped")
         saved: list[object] = [None, None, None]
         if other is not None:
             energy = other["energy_pj"]
             saved = [other["bus_bytes"] - data_bytes(layer), other["cycles"] - layer["cycles"]]
             saved.append(None if energy is None else (energy - sum(layer["energy_pj"].values())) / 1e6)
-        if blocks is None and not layer["macs_skipped"] and not saved[0]:
+        if blocks is None and loaded is None and not layer["macs_skipped"] and not saved[0]:
             continue
         counted = [None] * 4 if blocks is None else [blocks[key] for key in ("seen", "already_zero", "created", "held")]
+        counted += [None] * 2 if loaded is None else [loaded["seen"], loaded["zero"]]
         rows.append([layer["name"], *counted, layer["macs_skipped"], *saved])
     return rows
 

@@ -448,14 +448,17 @@ def cost_document(module: Module, arch: Arch, masks: Masks | None = None) -> Jso
         raise CompileError(Diagnostic(message, early[0].span, help="run the passes up to `schedule`"))
     counts = cost_module(module, arch, masks)
     unskipped = None
-    if masks is not None:
-        unskipped = {each.name: Unskipped.of(each, arch) for each in by_layer(cost_module(module, arch))}
+    if masks is not None or module.compressed_bytes:
+        dense = by_layer(cost_module(module, arch, as_dense=True))
+        unskipped = {each.name: Unskipped.of(each, arch) for each in dense}
     _must_be_sound(counts, arch, [each if isinstance(each, Nest) else None for each in module.operations])
     layers = by_layer(counts)
     prices = [reported_pj(each, arch) for each in layers]
     header = module.header
     objective = dict(header.options).get("objective", LEGAL["objective"][0])
-    return document("cost", header.model, arch, header.batch, layers, prices, nests, objective, unskipped)
+    return document(
+        "cost", header.model, arch, header.batch, layers, prices, nests, objective, unskipped, masks is not None
+    )
 
 
 def _must_be_sound(counts: Sequence[LayerCounts], arch: Arch, nests: Sequence[Nest | None]) -> None:

@@ -9,7 +9,7 @@ from ..backends.cost.price import LEAKAGE, area_um2, leakage_pj, reported_pj
 from ..ir.arch import MAIN_MEMORY, Arch, Host, LeakageRow
 from ..ir.frozen import dataclass
 from ..ir.nest import Nest, Role
-from ..ir.stats import BlockCounts, LayerCounts, sum_of_blocks
+from ..ir.stats import BlockCounts, LayerCounts, WeightBlocks, sum_of_blocks, sum_of_weight_blocks
 from ..passes.objective import Objective, parse_objective
 from .described import Json, machine_json, nest_json
 from .json_text import json_text
@@ -37,10 +37,11 @@ def document(
     nests: Sequence[Nest],
     objective: str = "latency",
     unskipped: Mapping[str, Unskipped] | None = None,
+    by_masks: bool = False,
 ) -> Json:
     """The document. `energies_pj` is by component, one entry a layer; scheduled `nests`, whose mappings have an
-    `objective`, are layers or stripes of them (none for run). `unskipped` is known of a cost with masks: by layer what
-    it would be if every block were kept.
+    `objective`, are layers or stripes of them (none for run). `unskipped` is known of a cost with masks (`by_masks`) or
+    with compressed constants: by layer what it would be if every block were kept and all constants were dense.
 
     Every key is there whatever the source; what is not known is null.
     """
@@ -64,13 +65,14 @@ def document(
         "total": _total(arch, batch, layers, energies_pj),
         "layers": rows,
         "provenance": _provenance(arch)
-        | {"blocks": OBSERVED if source == "run" else ALL_KEPT if unskipped is None else BY_MASKS},
+        | {"blocks": OBSERVED if source == "run" else BY_MASKS if by_masks else ALL_KEPT},
     }
 
 
 @dataclass(frozen=True, slots=True)
 class Unskipped:
-    """A layer in which every block is kept: cycles, bytes that hold main memory's bus, energy (None: no prices)."""
+    """A layer of which every block is kept and all constants are dense: cycles, bytes that hold main memory's bus,
+    energy (None: no prices)."""
 
     cycles: int
     bus_bytes: int
@@ -98,6 +100,7 @@ def _layer(
         "macs_issued": counts.macs_issued,
         "macs_skipped": counts.macs_skipped,
         "blocks": _blocks(counts.blocks),
+        "weight_blocks": _weight_blocks(counts.weight_blocks),
         "cycles": counts.cycles,
         "bound": bound(counts, arch),
         "busy_cycles": busy_cycles(counts, arch),
@@ -125,6 +128,10 @@ def _blocks(blocks: BlockCounts | None) -> Json | None:
         "created": blocks.created,
         "held": blocks.held,
     }
+
+
+def _weight_blocks(blocks: WeightBlocks | None) -> Json | None:
+    return None if blocks is None else {"seen": blocks.seen, "zero": blocks.zero}
 
 
 def _mapping(
@@ -192,6 +199,7 @@ def _total(arch: Arch, batch: int, layers: Sequence[LayerCounts], energies_pj: S
         "macs_issued": sum(counts.macs_issued for counts in layers),
         "macs_skipped": sum(counts.macs_skipped for counts in layers),
         "blocks": _blocks(sum_of_blocks(counts.blocks for counts in layers)),
+        "weight_blocks": _weight_blocks(sum_of_weight_blocks(counts.weight_blocks for counts in layers)),
         "energy_pj": energy_pj,
         "area_um2": area_um2(arch),
         "utilization": _share(sum(_computed(each) for each in layers if each.dataflow), _array_units(arch), cycles),

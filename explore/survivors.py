@@ -26,7 +26,17 @@ from .variables import Genome
 from .workers import Workers
 
 # What `cost` and `run` count alike, layer by layer (specs/statistics.md).
-EQUAL = ("macs", "macs_issued", "macs_skipped", "blocks", "cycles", "instructions", "traffic", "energy_pj")
+EQUAL = (
+    "macs",
+    "macs_issued",
+    "macs_skipped",
+    "blocks",
+    "weight_blocks",
+    "cycles",
+    "instructions",
+    "traffic",
+    "energy_pj",
+)
 
 
 @dataclass(frozen=True, slots=True)

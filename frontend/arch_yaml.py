@@ -287,6 +287,7 @@ def _block_unit(fields: Fields) -> BlockUnit:
         fields.integer("entries", 1, 1 << 24, example="8192"),
         fields.integer("entry_bits", 1, 64, example="16"),
         fields.integer("tables", 1, 256, 1),
+        fields.boolean("compressed_weights", False),
     )
 
 

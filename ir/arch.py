@@ -103,13 +103,15 @@ class PostUnit:
 class BlockUnit:
     """The unit in the store path that prunes blocks: its adder tree takes `lanes` elements a cycle, its cache holds
     `entries` positions of pruned blocks, of `entry_bits` each, of at most `tables` tensors at once; `criteria` are the
-    measures that it has (ir/blocks.py)."""
+    measures that it has (ir/blocks.py). With `compressed_weights` it expands constants that are stored without their
+    blocks of zeros (ir/compressed.py)."""
 
     lanes: int
     criteria: tuple[str, ...]
     entries: int
     entry_bits: int
     tables: int = 1
+    compressed_weights: bool = False
 
 
 @dataclass(frozen=True, slots=True)

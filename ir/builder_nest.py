@@ -18,6 +18,7 @@ from .nest import (
     Body,
     BodyOp,
     Buffer,
+    Compressed,
     Dataflow,
     Decode,
     Dim,
@@ -128,6 +129,7 @@ class NestRules(SharedRules):
         zero: Token | None,
         role: Token | None,
         skip: Skip | None,
+        compressed: Compressed | None,
     ) -> _RawAccess:
         access = Access(
             self._symbol(operand),
@@ -140,12 +142,16 @@ class NestRules(SharedRules):
             0 if zero is None else self._whole(zero),
             decode,
             skip,
+            compressed,
         )
         roles = {each.value: each for each in Role}
         return access, None if role is None else self._choose(role, "role", roles, Role.INPUT)
 
     def skip(self, table: Token, last: Token | None) -> Skip:
         return Skip(self._whole(table), last is not None)
+
+    def compressed(self, block: Token, size: Token) -> Compressed:
+        return Compressed(self._shape(block), self._whole(size))
 
     def decode(self, type_: Token, scale: Token, zero: Token) -> Decode:
         return Decode(self._type(type_), self._real(scale), self._whole(zero))

@@ -64,6 +64,21 @@ class Module:
                 names.update(nest.outputs if nest.schedule.target is not None else ())
         return frozenset(names)
 
+    @cached_property
+    def compressed_bytes(self) -> Mapping[str, int]:
+        """By name, what constants that are stored without their blocks of zeros take in main memory."""
+        return {
+            access.tensor: access.compressed.bytes
+            for nest in self.operations
+            if isinstance(nest, Nest)
+            for access in nest.reads
+            if access.compressed is not None
+        }
+
+    def main_bytes(self, tensor: Tensor) -> int:
+        """What a tensor of the accelerator takes in main memory."""
+        return self.compressed_bytes.get(tensor.name, tensor.bytes)
+
     def after(self, pass_name: str) -> Module:
         """The same module, with `pass_name` noted as the last pass that ran."""
         return replace(self, header=replace(self.header, last_pass=pass_name))

@@ -63,6 +63,16 @@ class Skip:
 
 
 @dataclass(frozen=True, slots=True)
+class Compressed:
+    """A constant operand lies in main memory as its tiles, of each of which the blocks of zeros are left out
+    (ir/compressed.py). `block` has the extents of a block along the axes of the access, `bytes` is what all tiles take
+    together."""
+
+    block: tuple[int, ...]
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Access:
     """How an operand is indexed: an affine expression per axis of `shape`, the operand's storage view, outermost first.
 
@@ -81,6 +91,7 @@ class Access:
     zero_point: int = 0
     decode: Decode | None = None
     skip: Skip | None = None
+    compressed: Compressed | None = None
 
     @property
     def local_type(self) -> ElementType:

@@ -267,6 +267,8 @@ def _access(access: Access, implied: Role) -> str:
         text += f" role {access.role.value}"
     if access.skip is not None:
         text += f" skip {access.skip.table}{' last' if access.skip.last else ''}"
+    if access.compressed is not None:
+        text += f" compressed {_shape(access.compressed.block)} to {access.compressed.bytes}"
     return text
 
 

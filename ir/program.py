@@ -37,6 +37,7 @@ class Opcode(IntEnum):
     CONFIGURE_CONVERT = 14
     CONFIGURE_PRUNE = 15
     CONFIGURE_SKIP = 16
+    CONFIGURE_EXPAND = 17
 
 
 class Engine(IntEnum):
@@ -144,6 +145,12 @@ FIELDS: dict[Opcode, tuple[Field, ...]] = {
         Field("zero_point", 20, "i"),
     ),
     Opcode.CONFIGURE_SKIP: (*_COMMON, Field("stream", 4), Field("table", 8), Field("last", 1)),
+    Opcode.CONFIGURE_EXPAND: (
+        *_COMMON,
+        Field("stream", 4),
+        Field("block", 16, "u", BOX_AXES),
+        Field("zero_point", 20, "i"),
+    ),
     Opcode.LOAD: (
         *_COMMON,
         *_WAITS,
@@ -155,6 +162,7 @@ FIELDS: dict[Opcode, tuple[Field, ...]] = {
         Field("extent", 16, "u", BOX_AXES),
         Field("before", 16, "u", BOX_AXES),
         Field("after", 16, "u", BOX_AXES),
+        Field("kept", 32),
     ),
     Opcode.COMPUTE: (
         *_COMMON,

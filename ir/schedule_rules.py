@@ -17,6 +17,7 @@ from .block_rules import (
     tables_are_the_machines,
     tiles_hold_whole_blocks,
 )
+from .compressed_rules import compressed_operands_are_legal
 from .converter_rules import machine_converts
 from .diagnostics import Diagnostic, any_of, close_match
 from .kept_rules import target_fits_its_memory, target_fits_the_output, whole_operands_are_legal
@@ -78,6 +79,7 @@ def _kind(nest: Nest, schedule: Schedule, arch: Arch | None) -> tuple[object, ..
             each.type,
             each.decode,
             each.skip,
+            each.compressed,
             each.shape,
             each.index,
         )
@@ -112,6 +114,7 @@ def _all_faults(nest: Nest, schedule: Schedule, arch: Arch | None) -> Iterator[D
     yield from pruned_values_lie_in_main_memory(nest, schedule)
     if (yield from any_of(chain(whole_operands_are_legal(nest, schedule), target_fits_the_output(nest, schedule)))):
         return
+    yield from compressed_operands_are_legal(nest, schedule, arch)
     yield from commands_fit_their_fields(nest)
     if arch is None:
         return

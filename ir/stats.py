@@ -42,12 +42,21 @@ class BlockCounts:
     held: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class WeightBlocks:
+    """Blocks of compressed constants in all tiles that a layer loads, and those of them that are left out: they are
+    neither stored nor loaded."""
+
+    seen: int
+    zero: int
+
+
 @dataclass(frozen=True)
 class LayerCounts:
     """Counts of one layer, or of a stripe of it, as `specs/counts.md` defines them. `traffic` is by memory, then by
     role; only pairs that moved something are present. `instructions` is by mnemonic. `actions` holds further countable
     events that are priced, such as vector operations (see specs/counts.md). `blocks` are those that were tested; None:
-    the layer's stores are not."""
+    the layer's stores are not. `weight_blocks` are those of compressed constants; None: the layer reads none."""
 
     name: str
     op: str
@@ -63,6 +72,7 @@ class LayerCounts:
     actions: Mapping[str, int] = field(default_factory=dict)
     overflows: int = 0
     blocks: BlockCounts | None = None
+    weight_blocks: WeightBlocks | None = None
 
 
 def by_layer(counts: Sequence[LayerCounts]) -> list[LayerCounts]:
@@ -91,6 +101,7 @@ def _sum(one: LayerCounts, other: LayerCounts) -> LayerCounts:
         actions=dict(Counter(one.actions) + Counter(other.actions)),
         overflows=one.overflows + other.overflows,
         blocks=sum_of_blocks([one.blocks, other.blocks]),
+        weight_blocks=sum_of_weight_blocks([one.weight_blocks, other.weight_blocks]),
     )
 
 
@@ -107,6 +118,12 @@ def sum_of_blocks(counts: Iterable[BlockCounts | None]) -> BlockCounts | None:
     )
 
 
+def sum_of_weight_blocks(counts: Iterable[WeightBlocks | None]) -> WeightBlocks | None:
+    """Of several layers or stripes; None where none of them reads compressed constants."""
+    found = [each for each in counts if each is not None]
+    return WeightBlocks(sum(each.seen for each in found), sum(each.zero for each in found)) if found else None
+
+
 # What `cost` and `run` must agree on, layer by layer.
 COMPARED = (
     "name",
@@ -119,6 +136,7 @@ COMPARED = (
     "traffic",
     "actions",
     "blocks",
+    "weight_blocks",
 )
 
 

@@ -37,6 +37,7 @@ RESERVED = frozenset(
         "call",
         "code",
         "compute",
+        "compressed",
         "constant",
         "dataflow",
         "decode",

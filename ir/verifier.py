@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from .arch import Arch
 from .block_rules import tables_follow_their_tensors
+from .compressed_rules import compressed_constants_agree
 from .cover_rules import nests_cover_the_value
 from .diagnostics import FAULT_LIMIT, NOWHERE, Diagnostic, Span, any_of, close_match
 from .graph import HostRegion, Node
@@ -276,9 +277,9 @@ def addresses_are_legal(module: Module, arch: Arch | None) -> Iterator[Diagnosti
         tensor = module.tensor(name)
         if not isinstance(tensor.type, ElementType) or tensor.shape is None:
             yield Diagnostic(f"{symbol(name)} is a value of the host and has an address")
-        elif address < 0 or (arch is not None and address + tensor.bytes > arch.main.capacity_bytes):
+        elif address < 0 or (arch is not None and address + module.main_bytes(tensor) > arch.main.capacity_bytes):
             help = "" if arch is None else f"{arch.main.name!r} has {arch.main.capacity_bytes} B"
-            yield Diagnostic(f"{symbol(name)} lies at {address} to {address + tensor.bytes}", help=help)
+            yield Diagnostic(f"{symbol(name)} lies at {address} to {address + module.main_bytes(tensor)}", help=help)
     if module.addresses:
         addressed = {name for name, _ in module.addresses}
         for nest in module.operations:
@@ -321,4 +322,5 @@ TOGETHER: tuple[Rule, ...] = (  # of nests that are sound by themselves
     kept_values_agree,
     kept_values_stay_whole,
     tables_follow_their_tensors,
+    compressed_constants_agree,
 )

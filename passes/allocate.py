@@ -53,7 +53,7 @@ def allocate(module: Module, arch: Arch) -> Module:
     if oversized := list(larger_than_main_memory(module, arch)):
         raise CompileError(faults + oversized)
     addresses = allocate_tensors(module)
-    needed = max((address + module.tensor(name).bytes for name, address in addresses.items()), default=0)
+    needed = max((address + module.main_bytes(module.tensor(name)) for name, address in addresses.items()), default=0)
     if needed > arch.main.capacity_bytes:
         faults.append(
             Diagnostic(
@@ -69,9 +69,10 @@ def allocate(module: Module, arch: Arch) -> Module:
 def larger_than_main_memory(module: Module, arch: Arch) -> Iterator[Diagnostic]:
     """Tensors that fit nowhere. A shape is the user's: its product may exceed any fixed width."""
     for tensor in module.tensors:
-        if in_main_memory(tensor) and tensor.bytes > arch.main.capacity_bytes:
+        if in_main_memory(tensor) and module.main_bytes(tensor) > arch.main.capacity_bytes:
             yield Diagnostic(
-                f"tensor {tensor.name!r} needs {tensor.bytes} B, `{arch.main.name}` has {arch.main.capacity_bytes} B",
+                f"tensor {tensor.name!r} needs {module.main_bytes(tensor)} B, "
+                f"`{arch.main.name}` has {arch.main.capacity_bytes} B",
                 help="use a smaller batch, or a machine with more main memory",
             )
 
@@ -245,15 +246,17 @@ def allocate_tensors(module: Module) -> dict[str, int]:
     used = {name for operation in module.operations for name in (*operation.inputs, *operation.outputs)}
     used.update(module.inputs, module.outputs)
     addresses: dict[str, int] = {}
-    of_blob: dict[BlobRef, int] = {}
+    of_blob: dict[tuple[BlobRef, str], int] = {}
     end = 0
     for tensor in module.tensors:
         if tensor.constant is None or tensor.name not in used or not in_main_memory(tensor):
             continue
-        if tensor.constant not in of_blob:
-            of_blob[tensor.constant] = end
-            end = _aligned(end + tensor.bytes)
-        addresses[tensor.name] = of_blob[tensor.constant]
+        # What is compressed has bytes of its own.
+        stored = tensor.constant, tensor.name if tensor.name in module.compressed_bytes else ""
+        if stored not in of_blob:
+            of_blob[stored] = end
+            end = _aligned(end + module.main_bytes(tensor))
+        addresses[tensor.name] = of_blob[stored]
     return addresses | {name: end + offset for name, offset in pack_lifetimes(lifetimes(module)).items()}
 
 

@@ -97,6 +97,12 @@ def _hold(module: Module, arch: Arch, options: Options) -> Module:
     return hold_blocks(module, arch)
 
 
+def _compress(module: Module, arch: Arch, options: Options) -> Module:
+    from .compress_weights import compress_weights
+
+    return compress_weights(module, arch)
+
+
 def _allocate(module: Module, arch: Arch, options: Options) -> Module:
     from .allocate import allocate
 
@@ -111,6 +117,7 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("lower", "graph operators to loop nests", _lower),
     Pass("schedule", "choose im2col, dataflow, tiles and buffers of every nest, and what stays on chip", _schedule),
     Pass("hold", "tables of the block unit's cache for what is pruned, so that readers skip its blocks", _hold),
+    Pass("compress", "constants without their blocks of zeros, for machines that expand them", _compress),
     Pass("allocate", "addresses in local and main memory", _allocate),
 )
 

@@ -27,6 +27,12 @@ FAULT_CODE, FAULT_DETAILS, FAULT_INSTRUCTION, FAULT_FIELDS = 0, 1, 5, 6
     BLOCK_OUTSIDE,
     CUT_BLOCK,
     NO_ZERO,
+    BAD_EXPAND,
+    BAD_ZERO,
+    PADDED_TILE,
+    BAD_BLOCK,
+    BAD_BITMAP,
+    NOT_EXPANDED,
     MISALIGNED,
     TOO_MANY_POINTS,
     BAD_COUNTER,
@@ -38,7 +44,7 @@ FAULT_CODE, FAULT_DETAILS, FAULT_INSTRUCTION, FAULT_FIELDS = 0, 1, 5, 6
     TABLE_INDEX,
     TOO_LONG,
     NO_REGION,
-) = range(26)
+) = range(32)
 
 _WORDS = {
     NO_CORE: ("the machine has no core {0}", "cores are numbered from 0; this machine has one"),
@@ -56,6 +62,18 @@ _WORDS = {
     BLOCK_OUTSIDE: ("position {0} of the box lies outside the tensor whose blocks are tested", ""),
     CUT_BLOCK: ("block {0} of the tensor is stored in parts, or twice", "a store holds whole blocks, each once"),
     NO_ZERO: ("an element that the array skips is {0}, not {1}, the zero point of operand {2}", ""),
+    BAD_EXPAND: (
+        "expands stream {0}, of elements of {1} bits",
+        "elements of at most 16 bits, which the number converter does not take and no table skips",
+    ),
+    BAD_ZERO: ("the zeros of an expanded tile are {0}, no code of {1} bits", ""),
+    PADDED_TILE: ("axis {0} of an expanded tile has {1} positions before and {2} after the tensor", "none"),
+    BAD_BLOCK: ("blocks of the stream have no extent along axis {0}", ""),
+    BAD_BITMAP: (
+        "the bitmap of the tile says that {0} elements of it are there, the load says {1}; {2} bits behind it are set",
+        "both are the same, and what is left of the bitmap's last byte is 0",
+    ),
+    NOT_EXPANDED: ("says that {1} elements of a tile are there, and stream {0} is not expanded", "`kept 0`"),
     MISALIGNED: ("bit {1} of address {0} is no multiple of the element's {2} bits", ""),
     TOO_MANY_POINTS: ("has more than 2^44 points", "one command covers at most a local tile"),
     BAD_COUNTER: ("counter {0} cannot be the row or column counter of this dataflow", ""),

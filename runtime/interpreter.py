@@ -15,6 +15,7 @@ from ..ir.compiled import compiled, compiled_entry
 from ..ir.program import INSTRUCTION_BYTES, STREAMS
 from .block_unit import OWNER, TESTED, BlockUnit, begin_tests, empty
 from .elements import Blocks, Local
+from .expand import load_tile, tally_tile
 from .faults import (
     AT_HOST,
     BAD_COUNTER,
@@ -24,6 +25,7 @@ from .faults import (
     LATE_CONFIGURE,
     NO_CORE,
     NOT_CONFIGURED,
+    NOT_EXPANDED,
     OK,
     STOPPED,
     TOO_MANY_POINTS,
@@ -58,6 +60,7 @@ from .layout import (
     CONFIG_C,
     CONFIG_CONVERT,
     CONFIG_ENCODE,
+    CONFIG_EXPAND,
     CONFIG_POST,
     CONFIG_ROWS,
     CONFIG_SCALARS,
@@ -66,6 +69,7 @@ from .layout import (
     CONFIG_STREAMS,
     CONVERT_OF,
     EXECUTE,
+    EXPAND_STREAM,
     FLOW_IS,
     FLOW_OS,
     FORM_RAW,
@@ -76,6 +80,7 @@ from .layout import (
     K_U8,
     K_U16,
     LOAD,
+    LOAD_KEPT,
     LOAD_STREAM,
     MAIN_MEMORY,
     N_CYCLES,
@@ -84,6 +89,7 @@ from .layout import (
     OP_CONFIGURE_B,
     OP_CONFIGURE_C,
     OP_CONFIGURE_CONVERT,
+    OP_CONFIGURE_EXPAND,
     OP_CONFIGURE_LOAD,
     OP_CONFIGURE_POST,
     OP_CONFIGURE_PRUNE,
@@ -194,6 +200,8 @@ def keep_configuration(config: Integers, row: Integers) -> None:
         place = CONFIG_CONVERT + row[CONVERT_OF] if row[CONVERT_OF] < STREAMS else CONFIG_ENCODE
     elif opcode == OP_CONFIGURE_SKIP:
         place = CONFIG_SKIP + row[SKIP_STREAM]
+    elif opcode == OP_CONFIGURE_EXPAND:
+        place = CONFIG_EXPAND + row[EXPAND_STREAM]
     elif opcode == OP_CONFIGURE_A:
         place = CONFIG_A
     elif opcode == OP_CONFIGURE_B:
@@ -213,7 +221,7 @@ def keep_configuration(config: Integers, row: Integers) -> None:
 @compiled
 def _end_layer(config: Integers, unit: BlockUnit) -> None:
     """A fence ends what the number converter and the block unit were made ready for."""
-    for place in range(CONFIG_SKIP, CONFIG_ROWS):
+    for place in range(CONFIG_SKIP, CONFIG_EXPAND):
         if config[place, 0] and config[place, SKIP_LAST]:
             empty(unit, config[place, SKIP_TABLE])
     for place in range(CONFIG_CONVERT, CONFIG_ROWS):
@@ -445,15 +453,28 @@ def step(state: State, first: int, last: int) -> int:
                 skip, slot = config[CONFIG_SKIP + row[LOAD_STREAM]], -1
                 if skip[0]:
                     slot = state.unit.tables[skip[SKIP_TABLE], OWNER]
-                code = load_box(
-                    state.main, state.local, stream, convert, state.unit, slot, row, plan, state.blocks.counters,
-                    state.stop, fault,
-                )  # fmt: skip
+                expand = config[CONFIG_EXPAND + row[LOAD_STREAM]]
+                if expand[0]:
+                    is_alone = skip[0] == 0 and convert[0] == 0
+                    code = load_tile(
+                        state.main, state.local, stream, expand, is_alone, row, plan, state.blocks.counters, state.stop,
+                        fault,
+                    )  # fmt: skip
+                elif row[LOAD_KEPT]:
+                    code = fail(fault, NOT_EXPANDED, row[LOAD_STREAM], row[LOAD_KEPT], 0, 0)
+                else:
+                    code = load_box(
+                        state.main, state.local, stream, convert, state.unit, slot, row, plan, state.blocks.counters,
+                        state.stop, fault,
+                    )  # fmt: skip
                 if code == OK:
                     engine = LOAD
-                    duration = tally_load(
-                        stream, convert, state.unit, slot, state.blocks, row, plan, arch, traffic, counters
-                    )
+                    if expand[0]:
+                        duration = tally_tile(stream, row, plan, arch, traffic, counters)
+                    else:
+                        duration = tally_load(
+                            stream, convert, state.unit, slot, state.blocks, row, plan, arch, traffic, counters
+                        )
                     if _decodes(config):
                         latency += arch[A_CONVERTER_LATENCY]
             elif opcode == OP_STORE:

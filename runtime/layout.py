@@ -73,6 +73,7 @@ OP_STORE = int(Opcode.STORE)
 OP_HOST = int(Opcode.HOST)
 OP_CONFIGURE_CONVERT = int(Opcode.CONFIGURE_CONVERT)
 OP_CONFIGURE_PRUNE, OP_CONFIGURE_SKIP = int(Opcode.CONFIGURE_PRUNE), int(Opcode.CONFIGURE_SKIP)
+OP_CONFIGURE_EXPAND = int(Opcode.CONFIGURE_EXPAND)
 OP_FENCE = int(Opcode.FENCE)
 OPCODES = max(Opcode) + 1
 
@@ -102,11 +103,14 @@ POST_LOW, POST_HIGH = column(_CP, "low"), column(_CP, "high")
 CONVERT_OF, CONVERT_TYPE, CONVERT_MADE = column(_CN, "of"), column(_CN, "type"), column(_CN, "made")
 CONVERT_ZERO, CONVERT_SCALE = column(_CN, "zero_point"), column(_CN, "scale")
 SKIP_STREAM, SKIP_TABLE, SKIP_LAST = (column(Opcode.CONFIGURE_SKIP, each) for each in ("stream", "table", "last"))
+EXPAND_STREAM, EXPAND_BLOCK, EXPAND_ZERO = (
+    column(Opcode.CONFIGURE_EXPAND, each) for each in ("stream", "block", "zero_point")
+)
 LOAD_STREAM = column(Opcode.LOAD, "stream")
 LOAD_MAIN, LOAD_LOCAL = column(Opcode.LOAD, "main"), column(Opcode.LOAD, "local")
 LOAD_MAIN_BIT, LOAD_LOCAL_BIT = column(Opcode.LOAD, "main_bit"), column(Opcode.LOAD, "local_bit")
 LOAD_EXTENT, LOAD_BEFORE = column(Opcode.LOAD, "extent"), column(Opcode.LOAD, "before")
-LOAD_AFTER = column(Opcode.LOAD, "after")
+LOAD_AFTER, LOAD_KEPT = column(Opcode.LOAD, "after"), column(Opcode.LOAD, "kept")
 COMPUTE_ACCUMULATE, COMPUTE_EXTENT = column(Opcode.COMPUTE, "accumulate"), column(Opcode.COMPUTE, "extent")
 COMPUTE_A, COMPUTE_B, COMPUTE_C = (column(Opcode.COMPUTE, each) for each in "abc")
 COMPUTE_A_BIT, COMPUTE_B_BIT = column(Opcode.COMPUTE, "a_bit"), column(Opcode.COMPUTE, "b_bit")
@@ -146,7 +150,8 @@ CONFIG_POST = CONFIG_A + 5
 CONFIG_CONVERT = CONFIG_POST + POST_STEPS  # a row for each stream, then one for what stores write
 CONFIG_ENCODE = CONFIG_CONVERT + STREAMS
 CONFIG_SKIP = CONFIG_ENCODE + 1  # a row for each stream
-CONFIG_ROWS = CONFIG_SKIP + STREAMS
+CONFIG_EXPAND = CONFIG_SKIP + STREAMS  # likewise
+CONFIG_ROWS = CONFIG_EXPAND + STREAMS
 SLOTS = AUX_SLOTS
 
 # --- Element types: what compiled code must know of each ----------------------------------------------------------
@@ -220,8 +225,10 @@ TYPES: Integers = _type_table()
     N_CREATED,
     N_HELD,
     N_LOOKUPS,
+    N_BLOCKS_LOADED,
+    N_BLOCKS_ABSENT,
     N_COUNTERS,
-) = range(18)
+) = range(20)
 
 # Traffic of a layer: traffic[memory, role, READ or WRITE] in bits; local memory n counts at 1 + n.
 MAIN_MEMORY = 0
@@ -246,8 +253,10 @@ READ, WRITE = 0, 1
     PLAN_READ_BACK,
     PLAN_SKIPPED,
     PLAN_LEFT_OUT,
+    PLAN_LOADED,
+    PLAN_ABSENT,
     PLAN_INSIDE,
-) = range(17)
+) = range(19)
 PLAN_STEP_MEMORY = PLAN_INSIDE + BOX_AXES
 PLAN_FIELDS = PLAN_STEP_MEMORY + POST_STEPS
 

@@ -21,7 +21,7 @@ from ..ir.diagnostics import Diagnostic
 from ..ir.encoding import decode_columns
 from ..ir.frozen import dataclass
 from ..ir.program import MNEMONICS, ROLE_CODES, Opcode, Program
-from ..ir.stats import BlockCounts, LayerCounts, Transfer
+from ..ir.stats import BlockCounts, LayerCounts, Transfer, WeightBlocks
 from . import layout
 from .block_setup import block_unit, masks_of, room_of
 from .elements import local_memory, work_blocks
@@ -208,7 +208,7 @@ def _initial_state(program: Program, arch: Arch, table: layout.Integers, options
     # A queue longer than the program never fills.
     queues = np.minimum(queues, len(table) + 1)
     layers = len(program.regions) + 1
-    skips = bool((table[:, 0] == layout.OP_CONFIGURE_SKIP).any())
+    skips = bool(np.isin(table[:, 0], (layout.OP_CONFIGURE_SKIP, layout.OP_CONFIGURE_EXPAND)).any())
     return State(
         table=table,
         region=_region_of_instructions(program),
@@ -388,12 +388,13 @@ def layer_counts(state: State, number: int, memories: list[str]) -> LayerCounts:
         "post.element": counters[layout.N_POST_ELEMENTS],
         "converter.element": counters[layout.N_CONVERTED],
         "block_unit.element": counters[layout.N_TESTED],
-        "block_unit.block": counters[layout.N_BLOCKS],
+        "block_unit.block": counters[layout.N_BLOCKS] + counters[layout.N_BLOCKS_LOADED],
         "block_cache.read_entry": counters[layout.N_LOOKUPS],
         "block_cache.write_entry": counters[layout.N_HELD],
         "host.byte": counters[layout.N_HOST_BYTES],
         "host.operation": counters[layout.N_HOST_OPERATIONS],
     }
+    loaded = counters[layout.N_BLOCKS_LOADED], counters[layout.N_BLOCKS_ABSENT]
     instructions = {MNEMONICS[each]: int(state.instructions[number, each]) for each in Opcode}
     return LayerCounts(
         name=UNASSIGNED,
@@ -407,4 +408,5 @@ def layer_counts(state: State, number: int, memories: list[str]) -> LayerCounts:
         traffic=traffic,
         actions={name: count for name, count in actions.items() if count},
         overflows=counters[layout.N_OVERFLOWS],
+        weight_blocks=WeightBlocks(*loaded) if any(loaded) else None,
     )

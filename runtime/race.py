@@ -21,6 +21,7 @@ from ..ir.compiled import compiled, compiled_entry
 from ..ir.diagnostics import Diagnostic
 from ..ir.frozen import dataclass
 from ..ir.program import MNEMONICS, Opcode, Program
+from .expand import bitmap_bits, blocks_of
 from .faults import RunError
 from .interpreter import keep_configuration
 from .layout import (
@@ -36,6 +37,7 @@ from .layout import (
     CONFIG_A,
     CONFIG_B,
     CONFIG_C,
+    CONFIG_EXPAND,
     CONFIG_POST,
     CONFIG_ROWS,
     CONFIG_STORE,
@@ -47,6 +49,7 @@ from .layout import (
     LOAD_AFTER,
     LOAD_BEFORE,
     LOAD_EXTENT,
+    LOAD_KEPT,
     LOAD_LOCAL,
     LOAD_LOCAL_BIT,
     LOAD_MAIN,
@@ -233,7 +236,7 @@ def _command(watch: Watch, row: Integers, number: int, engine: int) -> None:
 
 @compiled
 def _load_accesses(watch: Watch, row: Integers, box: Integers) -> None:
-    stream = watch.config[CONFIG_STREAMS + row[LOAD_STREAM]]
+    stream, expand = watch.config[CONFIG_STREAMS + row[LOAD_STREAM]], watch.config[CONFIG_EXPAND + row[LOAD_STREAM]]
     bits = stream[STREAM_BITS]
     extents, inside, strides = box[0, :AXES], box[1, :AXES], box[2, :AXES]
     main = 8 * row[LOAD_MAIN] + row[LOAD_MAIN_BIT]
@@ -245,7 +248,11 @@ def _load_accesses(watch: Watch, row: Integers, box: Integers) -> None:
         main += row[LOAD_BEFORE + axis] * strides[axis] * bits
         empty = empty or extents[axis] == 0
         moves_nothing = moves_nothing or inside[axis] == 0
-    if not empty and not moves_nothing:
+    if expand[0] and not empty:
+        moved = bitmap_bits(blocks_of(row, expand)) + bits * row[LOAD_KEPT]
+        for granule in range(main // watch.granule_bits, (main + moved - 1) // watch.granule_bits + 1):
+            _touch(watch, watch.main, MAIN, watch.granule_bits, granule, LOAD, False)
+    elif not empty and not moves_nothing:
         _touch_box(watch, MAIN, main, bits, inside, strides, LOAD, False)
     for axis in range(AXES):
         strides[axis] = stream[STREAM_LOCAL_STRIDE + axis]
@@ -331,6 +338,8 @@ def _check(watch: Watch, table: Integers, first: int, last: int) -> None:
         elif opcode in (OP_FENCE, OP_HOST):
             for engine in range(ENGINES):
                 watch.floor[engine] = watch.issued[engine]
+            for place in range(CONFIG_EXPAND, CONFIG_ROWS):
+                watch.config[place, 0] = 0
         else:
             keep_configuration(watch.config, row)
 

@@ -38,6 +38,7 @@ def unit_faults(columns: Columns, arch: Arch) -> Iterator[tuple[int, str, str]]:
             yield number, f"{arch.name} has no post step {POST_CODES[op]!r}", _listed(arch.post.ops)
     yield from _converter_faults(columns, arch)
     yield from _block_faults(columns, arch)
+    yield from _expand_faults(columns, arch)
     for opcode in (Opcode.COMPUTE, Opcode.VECTOR):
         rows = columns[opcode].rows
         configured = [
@@ -89,6 +90,12 @@ def _block_faults(columns: Columns, arch: Arch) -> Iterator[tuple[int, str, str]
                 if criterion not in unit.criteria:
                     who = f"the block unit of {arch.name}"
                     yield number, f"{who} has no criterion {criterion!r}", _listed(unit.criteria)
+
+
+def _expand_faults(columns: Columns, arch: Arch) -> Iterator[tuple[int, str, str]]:
+    if arch.block_unit is None or not arch.block_unit.compressed_weights:
+        for number in columns[Opcode.CONFIGURE_EXPAND].rows.tolist():
+            yield number, f"nothing of {arch.name} expands what is loaded", "`block_unit: {compressed_weights: true}`"
 
 
 def _last_before(columns: Columns, configure: Opcode, rows: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -8,6 +8,7 @@ from math import prod
 import numpy as np
 
 from ...ir.arch import Arch
+from ...ir.compressed import zero_code
 from ...ir.diagnostics import ensure
 from ...ir.encoding import Words, pack
 from ...ir.graph import Attribute
@@ -64,7 +65,7 @@ def configure(nest: Nest, arch: Arch, addresses: Mapping[str, int]) -> list[Word
 
 
 def _blocks(nest: Nest, addresses: Mapping[str, int]) -> list[Words]:
-    """What the block unit tests, and the streams that skip blocks."""
+    """What the block unit tests, the streams that skip blocks and those that it expands."""
     words = []
     if (prune := nest.prune) is not None:
         fields = {
@@ -86,6 +87,11 @@ def _blocks(nest: Nest, addresses: Mapping[str, int]) -> list[Words]:
             words.append(
                 pack(Opcode.CONFIGURE_SKIP, 1, {"stream": stream, "table": skip.table, "last": int(skip.last)})
             )
+    for stream, access in enumerate(nest.reads):
+        if (compressed := access.compressed) is not None:
+            block = [1] * (BOX_AXES - len(compressed.block)) + list(compressed.block)
+            zero = zero_code(nest, access)
+            words.append(pack(Opcode.CONFIGURE_EXPAND, 1, {"stream": stream, "block": block, "zero_point": zero}))
     return words
 
 
@@ -158,7 +164,7 @@ def _load(nest: Nest, stream: int, access: Access, layout: LocalLayout) -> Words
             "role": ROLE_CODES.index(access.role.value),
             "element_bits": access.type.bits,
             "fill": fill_pattern(access.pad, access.local_type),
-            "main_stride": _main_strides(nest, access),
+            "main_stride": _main_strides(nest, access) if access.compressed is None else 0,
             "local_stride": _box_strides(list(local_strides)),
         },
     )

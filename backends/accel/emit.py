@@ -29,6 +29,7 @@ from ...ir.program import (
     Region,
 )
 from ...ir.types import BlobRef, ElementType, Tensor
+from .compressed import StoredTiles, stored_constants, tile_numbers
 from .configure import configure
 from .tiles import Boxes, Integers, Tiles, Versions, boxes, target_boxes, tiles_of, versions
 
@@ -37,17 +38,21 @@ FARTHEST = 255  # the greatest distance of a wait
 # Phases of an iteration in program order (specs/isa.md, 5.3 a to e).
 _EARLY_LOADS, _COMPUTE, _LATE_LOADS, _STORE, _POST_LOADS = range(5)
 _PHASES = 5
+_NO_CONSTANTS: Mapping[str, StoredTiles] = {}
 _FILLS = 2 * BOX_AXES  # boxes of pad values around a whole operand, at most
 
 
-def emit_nest(nest: Nest, arch: Arch, addresses: Mapping[str, int]) -> bytes:
-    """The instructions of one layer, its fence included. `addresses` are those of the tensors in main memory; the
-    nest's buffers are allocated. Work is linear in the number of tiles."""
+def emit_nest(
+    nest: Nest, arch: Arch, addresses: Mapping[str, int], constants: Mapping[str, StoredTiles] = _NO_CONSTANTS
+) -> bytes:
+    """The instructions of one layer, its fence included. `addresses` are those of the tensors in main memory,
+    `constants` are those that are compressed; the nest's buffers are allocated. Work is linear in the number of tiles.
+    """
     fence = pack(Opcode.FENCE, 1, {})
     if nest.is_empty:
         return fence.tobytes()
     head = configure(nest, arch, addresses)
-    commands = _Commands(nest, arch, addresses)
+    commands = _Commands(nest, arch, addresses, constants)
     body = np.empty((commands.count, INSTRUCTION_BYTES // 8), dtype="<u8")
     for rows, words in (commands.loads(), commands.computes(), commands.stores()):
         body[rows] = words
@@ -79,9 +84,11 @@ class _Commands:
     """The load, compute and store commands of a nest. Each has a key that is ascending in program order, so that the
     number of commands of a kind before another is a binary search."""
 
-    def __init__(self, nest: Nest, arch: Arch, addresses: Mapping[str, int]) -> None:
+    def __init__(
+        self, nest: Nest, arch: Arch, addresses: Mapping[str, int], constants: Mapping[str, StoredTiles]
+    ) -> None:
         self.nest = nest
-        self.addresses = addresses
+        self.addresses, self.constants = addresses, constants
         self.post_operands = [post.operand for post in nest.post if post.operand is not None]
         self.body_operands = [nest.body.a] + ([nest.body.b] if nest.body.b is not None else [])
         self.tiles: Tiles = tiles_of(nest)
@@ -136,11 +143,18 @@ class _Commands:
             access = self.nest.access(read.operand)
             box = boxes(self.tiles, read.operand, read.versions.first)
             execute, store = self._load_waits(read)
+            first_bit, kept = 8 * self.addresses[access.tensor] + access.type.bits * box.offset, 0 * box.offset
+            if access.compressed is not None:
+                stored = self.constants[access.tensor]
+                number = tile_numbers(self.tiles, access, read.versions.first)
+                first_bit = 8 * (self.addresses[access.tensor] + stored.first_byte[number])
+                kept = stored.kept_elements[number]
             fields: dict[str, ArrayLike] = {
                 "wait_execute": execute,
                 "wait_store": store,
                 "stream": read.stream,
-                **_at("main", 8 * self.addresses[access.tensor] + access.type.bits * box.offset),
+                "kept": kept,
+                **_at("main", first_bit),
                 **_at("local", read.versions.bit),
                 "extent": box.extent,
                 "before": box.before,
@@ -260,6 +274,7 @@ def emit_program(module: Module, arch: Arch) -> Program:
     if faults:
         raise CompileError(faults)
     addresses = dict(module.addresses)
+    compressed = stored_constants(module)
     code: list[bytes] = []
     regions: list[Region] = []
     calls: list[HostCall] = []
@@ -267,7 +282,7 @@ def emit_program(module: Module, arch: Arch) -> Program:
     for operation in module.operations:
         assert not isinstance(operation, Node)
         if isinstance(operation, Nest):
-            part = emit_nest(operation, arch, addresses)
+            part = emit_nest(operation, arch, addresses, compressed)
         else:
             part = pack(Opcode.HOST, 1, {"region": len(calls)}).tobytes()
             names = (operation.name, operation.inputs, operation.outputs)
@@ -279,7 +294,9 @@ def emit_program(module: Module, arch: Arch) -> Program:
     placements = tuple(_placements(module))
     # A constant without bytes shares its address with the next one, and has nothing to put there.
     constants = {
-        addresses[tensor.name]: _packed_constant(module, tensor)
+        addresses[tensor.name]: module.blobs.add(compressed[tensor.name].data)
+        if tensor.name in compressed
+        else _packed_constant(module, tensor)
         for tensor in module.tensors
         if tensor.constant is not None and tensor.name in addresses and tensor.bytes
     }
@@ -363,19 +380,20 @@ def _region(operation: Nest | HostRegion, first: int, last: int) -> Region:
 
 
 def _placements(module: Module) -> Iterator[Placement]:
-    """Every tensor that the program or its caller touches, in the module's order."""
+    """Every tensor that the program or its caller touches, in the module's order, but for constants that are
+    compressed: they lie nowhere as a whole."""
     addresses = dict(module.addresses)
     touched = {*module.inputs, *module.outputs}
     for operation in module.operations:
         touched.update(operation.inputs, operation.outputs)
     for tensor in module.tensors:
-        if tensor.name in touched and tensor.name not in module.kept:
+        if tensor.name in touched and tensor.name not in module.kept and tensor.name not in module.compressed_bytes:
             yield Placement(tensor.name, tensor.type, tensor.shape, tensor.order, addresses.get(tensor.name))
 
 
 def main_bytes(module: Module) -> int:
     """The end of the last tensor in main memory."""
-    ends = [address + module.tensor(name).bytes for name, address in module.addresses]
+    ends = [address + module.main_bytes(module.tensor(name)) for name, address in module.addresses]
     return max(ends, default=0)
 
 

@@ -21,7 +21,7 @@ from ...ir.program import BOX_AXES, FIELDS, MNEMONICS, NO_COUNTER, NO_SLOT, TYPE
 VERSION = 2
 SETS_VERSION = 3  # of a text with several precision sets
 
-_DEFAULTS = {"extent": 1, "slot": NO_SLOT, "row_counter": NO_COUNTER, "col_counter": NO_COUNTER}
+_DEFAULTS = {"extent": 1, "block": 1, "slot": NO_SLOT, "row_counter": NO_COUNTER, "col_counter": NO_COUNTER}
 _HEXADECIMAL = {"main", "local", "a", "b", "c", "aux"}
 _ALWAYS = {
     "role",

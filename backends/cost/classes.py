@@ -24,6 +24,7 @@ Ints = NDArray[np.int64]
 
 GRID_LIMIT = 1 << 22
 POINT_LIMIT = 1 << 52
+ITERATION_LIMIT = 1 << 20  # of a nest whose tiles are all walked
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +170,16 @@ class Grid:
             insides.append(inside)
             firsts.append(start + before * step)
         return Boxes(tuple(counts), tuple(insides), tuple(firsts))
+
+
+def whole_grid(nest: Nest) -> Grid:
+    """Every tile for itself. Raises CompileError where there are too many iterations to walk one by one."""
+    grid = Grid.of(nest, split_all=True)
+    iterations = grid.tiles(1, len(grid.loops))
+    if iterations > ITERATION_LIMIT:
+        message = f"nest {nest.name!r} has {iterations} iterations, all different where blocks are skipped"
+        raise CompileError(Diagnostic(message, nest.span, f"at most {ITERATION_LIMIT}: use larger tiles"))
+    return grid
 
 
 def _refusal(nest: Nest, what: str, help: str) -> CompileError:

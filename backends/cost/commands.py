@@ -79,14 +79,20 @@ def _bus_cycles(arch: Arch, inside: tuple[Ints, ...], strides: list[int], elemen
     empty = np.zeros_like(run, dtype=bool)
     for extent in inside:
         empty = empty | (extent == 0)
+    return run_cycles(arch, np.where(empty, 0, runs), run * element_bits)
+
+
+def run_cycles(arch: Arch, runs: Ints, run_bits: Ints) -> Ints:
+    """Cycles that so many runs of so many bits each take on the bus."""
     dma = arch.dma
-    beats = np.where(empty, 0, runs * _ceil(run * element_bits, 8 * dma.bus_bytes))
-    requests = np.where(empty, 0, runs * _ceil(run * element_bits, 8 * dma.burst_bytes))
+    beats = runs * _ceil(run_bits, 8 * dma.bus_bytes)
+    requests = runs * _ceil(run_bits, 8 * dma.burst_bytes)
     numerator, denominator = dma.bus_bytes * arch.clock_hz, dma.bandwidth_bytes_per_second
     common = gcd(numerator, denominator)
     limited = _ceil(beats * (numerator // common), denominator // common)
     waiting = _ceil(requests * dma.latency_cycles, dma.requests_in_flight)
-    return np.maximum(beats, np.maximum(limited, waiting))
+    cycles: Ints = np.maximum(beats, np.maximum(limited, waiting))
+    return cycles
 
 
 def main_strides(grid: Grid, access: Access) -> list[int]:

@@ -33,7 +33,7 @@ def broken_invariants(counts: LayerCounts, arch: Arch, nest: Nest | None = None)
         dram = counts.traffic.get(arch.main.name, {})
         assert nest.schedule is not None
         for access in nest.reads:
-            if nest.schedule.buffer(access.operand).is_whole or access.skip is not None:
+            if nest.schedule.buffer(access.operand).is_whole or access.skip or access.compressed:
                 continue
             read = dram[access.role.value].read_bytes if access.role.value in dram else 0
             if read < _compulsory_bytes(nest, access):

@@ -16,8 +16,10 @@ from ...ir.program import INSTRUCTION_BYTES
 from ...ir.stats import LayerCounts, Transfer
 from ...ir.types import ElementType
 from .blocks_held import Cache, Masks, held, mask_faults, untouched
+from .classes import whole_grid
+from .compressed import nonzeros
 from .kept_counts import KeptCounts
-from .nest import Observed, cost_nest, whole_grid
+from .nest import Observed, cost_nest
 from .skipped_transfers import lookups
 
 
@@ -58,12 +60,13 @@ def _main_bytes(module: Module, name: str, addressed: set[str]) -> int:
     return tensor.bytes if (name in addressed if addressed else placeable) else 0
 
 
-def cost_module(module: Module, arch: Arch, masks: Masks | None = None) -> list[LayerCounts]:
+def cost_module(module: Module, arch: Arch, masks: Masks | None = None, as_dense: bool = False) -> list[LayerCounts]:
     """Counts nest by nest, each by the name of its layer, which the stripes of a layer share. Requires a module that is
     lowered and scheduled: nests and host regions only.
 
     `masks` say of every layer that prunes, by its name, which blocks a run has kept (blocks_held.py). Without them
-    counts are those of a run that keeps all.
+    counts are those of a run that keeps all. Which blocks of compressed constants there are is known either way;
+    `as_dense` counts as if these were not compressed.
 
     Raises CompileError for masks that do not fit the module, and where there is more to count than the limits.
     """
@@ -77,18 +80,26 @@ def cost_module(module: Module, arch: Arch, masks: Masks | None = None) -> list[
             continue
         assert isinstance(operation, Nest), f"{operation.name!r} is not lowered"
         op = operation.label
-        counts = _pruning(operation, arch, masks, cache)
-        layers.append(replace(counts or settled(operation, arch), name=operation.layer, op=op))
+        nest = dense(operation) if as_dense else operation
+        counts = _with_blocks(nest, module, arch, masks, cache)
+        layers.append(replace(counts or settled(nest, arch), name=operation.layer, op=op))
     KeptCounts.of_user().close()
     return layers
 
 
-def _pruning(nest: Nest, arch: Arch, masks: Masks | None, cache: Cache) -> LayerCounts | None:
-    """Counts of a nest that prunes blocks or skips them; None of others."""
-    reads = cache.of_reads(nest)
+def dense(nest: Nest) -> Nest:
+    """The nest, nothing of what it reads compressed."""
+    if all(access.compressed is None for access in nest.reads):
+        return nest
+    return replace(nest, reads=tuple(replace(access, compressed=None) for access in nest.reads))
+
+
+def _with_blocks(nest: Nest, module: Module, arch: Arch, masks: Masks | None, cache: Cache) -> LayerCounts | None:
+    """Counts of a nest that prunes blocks, skips them or reads compressed constants; None of others."""
+    reads, nonzero = cache.of_reads(nest), nonzeros(nest, module)
     tested = nest.prune is not None and not nest.is_empty
     if not tested and not reads:
-        return None
+        return cost_nest(nest, arch, Observed({}, nonzero=nonzero)) if nonzero else None
     written = mask = None
     if tested:
         mask = untouched(nest) if masks is None else masks[nest.layer]
@@ -99,7 +110,10 @@ def _pruning(nest: Nest, arch: Arch, masks: Masks | None, cache: Cache) -> Layer
         for operand, found in reads.items():
             asked = lookups(grid, nest.access(operand), found)
             looks += grid.total(asked.counts, asked.depth)
-    counts = settled(nest, arch) if masks is None else cost_nest(nest, arch, Observed(reads, written, mask))
+    if masks is not None:
+        counts = cost_nest(nest, arch, Observed(reads, written, mask, nonzero))
+    else:
+        counts = cost_nest(nest, arch, Observed({}, nonzero=nonzero)) if nonzero else settled(nest, arch)
     cache.after(nest, written)
     if not looks:
         return counts

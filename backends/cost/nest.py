@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import field, replace
 from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...ir.arch import MAIN_MEMORY, Arch
-from ...ir.diagnostics import CompileError, Diagnostic, ensure
+from ...ir.diagnostics import ensure
 from ...ir.frozen import dataclass
 from ...ir.nest import BodyOp, Dataflow, Nest, decoded, encodes
 from ...ir.program import INSTRUCTION_BYTES
-from ...ir.stats import BlockCounts, LayerCounts, Transfer
+from ...ir.stats import BlockCounts, LayerCounts, Transfer, WeightBlocks
 from . import maxplus as mp
-from .blocks_held import Held, counts_of
-from .classes import Grid, Ints, inside_points
+from .blocks_held import Flags, Held, counts_of
+from .classes import Grid, Ints, inside_points, whole_grid
 from .commands import Computes, Loads, Stores, all_loads, computes, load_latency_cycles, stores
+from .compressed import Expanded, expanding_loads
 from .skipped_transfers import skipping_loads, skipping_stores
 from .skipped_work import skipping_computes
-
-ITERATION_LIMIT = 1 << 20  # of a nest whose tiles are all walked
 
 
 class Traffic:
@@ -51,11 +51,13 @@ class Traffic:
 @dataclass(frozen=True)
 class Observed:
     """What is known of blocks while a nest runs: by operand what the cache holds of it, and what it comes to hold of
-    what is written, with the mask of that; None where it is not pruned."""
+    what is written, with the mask of that; None where it is not pruned. `nonzero` has the elements of compressed
+    constants that are not zero."""
 
     reads: Mapping[str, Held]
     written: Held | None = None
     mask: NDArray[np.uint8] | None = None
+    nonzero: Mapping[str, Flags] = field(default_factory=dict)
 
 
 def cost_nest(nest: Nest, arch: Arch, observed: Observed | None = None) -> LayerCounts:
@@ -85,10 +87,16 @@ def cost_nest(nest: Nest, arch: Arch, observed: Observed | None = None) -> Layer
     moved = all_loads(grid, arch)
     done = computes(grid, arch)
     stored = stores(grid, arch)
-    skipping = None
+    skipping, expanded = None, dict[str, Expanded]()
     if observed is not None:
-        moved = [_skipping(grid, arch, each, observed) for each in moved]
-        skipping = skipping_computes(grid, arch, done, observed.reads)
+        for number, each in enumerate(moved):
+            if (nonzero := observed.nonzero.get(each.operand)) is not None:
+                expanded[each.operand] = expanding_loads(grid, arch, nest.access(each.operand), each, nonzero)
+                moved[number] = expanded[each.operand].loads
+            elif (found := observed.reads.get(each.operand)) is not None:
+                moved[number] = skipping_loads(grid, arch, nest.access(each.operand), each, found)
+        left_out = {**observed.reads, **{operand: each.held for operand, each in expanded.items()}}
+        skipping = skipping_computes(grid, arch, done, left_out)
         done = done if skipping is None else skipping.done
     on_vector = schedule.dataflow is Dataflow.VECTOR
 
@@ -128,6 +136,11 @@ def cost_nest(nest: Nest, arch: Arch, observed: Observed | None = None) -> Layer
             "block_unit.block": blocks.seen,
             "block_cache.write_entry": blocks.held,
         }
+    weight_blocks = None
+    if expanded:
+        loaded = [(grid.total(e.blocks, e.loads.depth), grid.total(e.absent, e.loads.depth)) for e in expanded.values()]
+        weight_blocks = WeightBlocks(sum(seen for seen, _ in loaded), sum(absent for _, absent in loaded))
+        actions["block_unit.block"] = actions.get("block_unit.block", 0) + weight_blocks.seen
     if "configure.convert" in instructions:
         assert arch.converter is not None
         configured += arch.converter.switch_cycles
@@ -135,22 +148,8 @@ def cost_nest(nest: Nest, arch: Arch, observed: Observed | None = None) -> Layer
         actions["converter.element"] = converted + encodes(nest) * positions
     cycles = _cycles(grid, arch, moved, done, stored, configured)
     actions = {name: count for name, count in actions.items() if count}
-    return _with(layer, macs, issued, cycles, instructions, traffic, actions, skipped, blocks)
-
-
-def whole_grid(nest: Nest) -> Grid:
-    """Every tile for itself. Raises CompileError where there are too many iterations to walk one by one."""
-    grid = Grid.of(nest, split_all=True)
-    iterations = grid.tiles(1, len(grid.loops))
-    if iterations > ITERATION_LIMIT:
-        message = f"nest {nest.name!r} has {iterations} iterations, all different where blocks are skipped"
-        raise CompileError(Diagnostic(message, nest.span, f"at most {ITERATION_LIMIT}: use larger tiles"))
-    return grid
-
-
-def _skipping(grid: Grid, arch: Arch, moved: Loads, observed: Observed) -> Loads:
-    found = observed.reads.get(moved.operand)
-    return moved if found is None else skipping_loads(grid, arch, grid.nest.access(moved.operand), moved, found)
+    counts = _with(layer, macs, issued, cycles, instructions, traffic, actions, skipped, blocks)
+    return counts if weight_blocks is None else replace(counts, weight_blocks=weight_blocks)
 
 
 def _with(
@@ -193,6 +192,7 @@ def _instructions(grid: Grid, arch: Arch, moved: list[Loads], stored: Stores, on
         "configure.post": len(nest.post),
         "configure.prune": int(nest.prune is not None),
         "configure.skip": sum(access.skip is not None for access in nest.reads),
+        "configure.expand": sum(access.compressed is not None for access in nest.reads),
         "configure.convert": 0 if arch.converter is None else len(decoded(nest)) + encodes(nest),
         "load": sum(grid.tiles(1, each.depth) for each in moved),
         "vector" if on_vector else "compute": grid.tiles(1, len(grid.loops)),

@@ -31,8 +31,8 @@ class Lookups:
 
 def lookups(grid: Grid, access: Access, found: Held) -> Lookups:
     """Of the loads of a read with a table: pieces into which blocks cut the runs of what is inside."""
-    counts = _per_tile(grid, access)
-    for tile, (firsts, steps, inside), (runs, run) in _tiles(grid, access):
+    counts = per_tile(grid, access)
+    for tile, (firsts, steps, inside), (runs, run) in tile_boxes(grid, access):
         if runs * run:
             begins = found.part(found.begins, access, firsts, steps, inside).reshape(runs, run)
             counts[tile] = runs + int(begins[:, 1:].sum())
@@ -41,9 +41,9 @@ def lookups(grid: Grid, access: Access, found: Held) -> Lookups:
 
 def skipping_loads(grid: Grid, arch: Arch, access: Access, plain: Loads, found: Held) -> Loads:
     """The loads of a read with a table; `plain` are those without."""
-    moved, busy = _per_tile(grid, access), _per_tile(grid, access)
+    moved, busy = per_tile(grid, access), per_tile(grid, access)
     boxes = grid.boxes(access)
-    for tile, (firsts, steps, inside), (runs, run) in _tiles(grid, access):
+    for tile, (firsts, steps, inside), (runs, run) in tile_boxes(grid, access):
         skipped = found.part(found.skipped, access, firsts, steps, inside)
         moved[tile], busy[tile] = _moved(arch, skipped, runs, run, access.type.bits)
     whole = _product(boxes.inside)
@@ -59,8 +59,8 @@ def skipping_stores(grid: Grid, arch: Arch, plain: Stores, found: Held) -> tuple
     """The stores of a nest that prunes, and the positions that each writes; `plain` are those that write all."""
     nest, access = grid.nest, grid.nest.write
     assert nest.prune is not None
-    moved, busy = _per_tile(grid, access), _per_tile(grid, access)
-    for tile, (firsts, steps, inside), (runs, run) in _tiles(grid, access):
+    moved, busy = per_tile(grid, access), per_tile(grid, access)
+    for tile, (firsts, steps, inside), (runs, run) in tile_boxes(grid, access):
         skipped = found.part(found.skipped, access, firsts, steps, inside)
         moved[tile], busy[tile] = _moved(arch, skipped, runs, run, access.type.bits)
     least = np.maximum(-(-plain.positions // arch.post.lanes), tested_cycles(plain.positions, nest.prune, arch))
@@ -69,7 +69,8 @@ def skipping_stores(grid: Grid, arch: Arch, plain: Stores, found: Held) -> tuple
     return replace(plain, duration=arch.queues.command_cycles + np.maximum(busy, least)), moved
 
 
-def _per_tile(grid: Grid, access: Access) -> Ints:
+def per_tile(grid: Grid, access: Access) -> Ints:
+    """Zeros for each tile of an access, over the grid."""
     return np.zeros([loop.tiles if loop.dim in access.dims else 1 for loop in grid.loops], np.int64)
 
 
@@ -83,11 +84,11 @@ def _product(factors: tuple[Ints, ...]) -> Ints:
 _Box = tuple[list[int], list[int], list[int]]
 
 
-def _tiles(grid: Grid, access: Access) -> Iterator[tuple[tuple[int, ...], _Box, tuple[int, int]]]:
+def tile_boxes(grid: Grid, access: Access) -> Iterator[tuple[tuple[int, ...], _Box, tuple[int, int]]]:
     """For each tile of an access: its number along each loop; the first position inside the view, the step and the
     positions inside, by axis; runs of neighbours in main memory, and the elements of a run."""
     boxes: Boxes = grid.boxes(access)
-    shape = _per_tile(grid, access).shape
+    shape = per_tile(grid, access).shape
     firsts = [np.broadcast_to(each, shape) for each in boxes.firsts]
     insides = [np.broadcast_to(each, shape) for each in boxes.inside]
     steps = [axis_step(axis, grid.extents) for axis in access.index]

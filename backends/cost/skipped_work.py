@@ -179,6 +179,14 @@ def _check_work(grid: Grid, groups: tuple[tuple[str, ...], ...]) -> None:
         )
 
 
+def check_work(grid: Grid, arch: Arch) -> None:
+    """Raises CompileError where the products of a nest have more elements to look at than the limits."""
+    assert grid.nest.schedule is not None
+    walk = _vector_walk if grid.nest.schedule.dataflow is Dataflow.VECTOR else _array_walk
+    if walk is _array_walk or blocked_dim(grid, "lanes") is not None:
+        walk(grid, arch, {})
+
+
 def _array_walk(grid: Grid, arch: Arch, found: Mapping[str, Held]) -> _Walk:
     """The work of a compute at these starts and sizes."""
     nest, rows, cols = grid.nest, arch.array.rows, arch.array.cols

@@ -103,6 +103,7 @@ def test_every_dump_continues_to_the_same_program(work: Path) -> None:
         "lower",
         "schedule",
         "hold",
+        "compress",
         "allocate",
         "emit",
     ]

@@ -89,7 +89,7 @@ def test_an_option_is_read_or_refused(
 
 def test_what_was_decided_may_be_said_again(dumps: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--precision", "auto", "--dataflow", "auto", "--objective", "latency", "--batch-size", "1"]
-    said(["cost", str(dumps / "08-allocate.dnnir"), *words], 0, capsys)
+    said(["cost", str(dumps / "09-allocate.dnnir"), *words], 0, capsys)
 
 
 @pytest.mark.parametrize("name", ["calibrate", "calibration", "batch_size", "shapes", "seed"])
@@ -113,7 +113,7 @@ def test_auto_does_not_undo_what_auto_became(capsys: pytest.CaptureFixture[str])
     [
         ("05-lower", "quantise", "pass 'quantise' comes too late: the module stands after 'lower'", "01-canonicalise"),
         ("05-lower", "lower", "pass 'lower' comes too late", "start from 04-prune.dnnir or an earlier dump"),
-        ("09-emit", "schedule", "pass 'schedule' comes too late: the module stands after 'emit'", "05-lower"),
+        ("10-emit", "schedule", "pass 'schedule' comes too late: the module stands after 'emit'", "05-lower"),
         ("03-fuse", "schedule", "pass 'schedule' needs the pass 'lower' before it", "the order of the pipeline is"),
         ("05-lower", "allocate", "pass 'allocate' needs the pass 'schedule' before it", "the order of the pipeline is"),
         ("03-fuse", "schedule,lower", "pass 'lower' is named after 'schedule'", "the order of the pipeline is"),
@@ -145,7 +145,7 @@ def test_passes_that_leave_the_lowering_out_of_a_model(
         (["opt", "05-lower.dnnir", "--dump-ir", "x"], "--dump-ir writes after each pass, and no --passes are given"),
         (["opt", "03-fuse.dnnir", "--passes", "lower", "--mapping", "m.yaml"], "--mapping is for the pass 'schedule'"),
         (["opt", "03-fuse.dnnir", "--passes", "lower", "--time-limit", "9"], "--time-limit is for the pass 'schedule'"),
-        (["compile", "09-emit.dnnir", "--dump-ir", "x", "-o", "x.dnnx"], "--dump-ir has nothing to write"),
+        (["compile", "10-emit.dnnir", "--dump-ir", "x", "-o", "x.dnnx"], "--dump-ir has nothing to write"),
         (["run", "p.dnnx", "--inputs", "i.npz", "--tolerance", "exact"], "--tolerance is not used without --check"),
         (["cost", "05-lower.dnnir", "--limit", "cycles=1", "--limit", "cycles=2"], "--limit gives cycles twice"),
         (["opt", "03-fuse.dnnir", "--passes", "lower", "--prune", "x"], "--prune is for the pass 'prune'"),

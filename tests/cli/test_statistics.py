@@ -25,6 +25,7 @@ NEST = {
     "buffers": [{"operand": TEXT, "memory": TEXT, "copies": INT, "bytes": INT, "outer_loops": INT}],
 }
 BLOCKS = {"seen": INT, "already_zero": INT, "created": INT, "held": INT}
+WEIGHT_BLOCKS = {"seen": INT, "zero": INT}
 NUMBER = {"read_bytes": INT, "write_bytes": INT}
 # `|` separates what a value may be; a table with the key `*` has any keys; a list has its one form for every entry.
 SCHEMA: dict[str, Any] = {
@@ -46,6 +47,7 @@ SCHEMA: dict[str, Any] = {
         "macs_issued": INT,
         "macs_skipped": INT,
         "blocks": BLOCKS,
+        "weight_blocks": WEIGHT_BLOCKS,
         "energy_pj": "real|null",
         "area_um2": "real|null",
         "utilization": REAL,
@@ -66,6 +68,7 @@ SCHEMA: dict[str, Any] = {
             "macs_issued": INT,
             "macs_skipped": INT,
             "blocks": BLOCKS,
+            "weight_blocks": WEIGHT_BLOCKS,
             "unskipped": {"cycles": INT, "bus_bytes": INT, "energy_pj": "real|null"},
             "cycles": INT,
             "bound": "compute|memory|latency|host",
@@ -94,7 +97,7 @@ ROLES = {"input", "weight", "output", "partial", "bias", "aux", "instruction"}
 
 def differences(value: object, form: object, place: str = "$") -> list[str]:
     """Where a document is not of a form."""
-    if place.endswith((".mapping", ".points", ".blocks", ".unskipped")) and value is None:
+    if place.endswith((".mapping", ".points", ".blocks", ".weight_blocks", ".unskipped")) and value is None:
         return []
     if isinstance(form, dict):
         if not isinstance(value, dict):

@@ -67,7 +67,7 @@ def test_every_action_is_priced_with_a_source(name: str) -> None:
 
 def test_sparse_blox16_is_gemmini16_with_the_unit() -> None:
     arch, base = load_arch("sparse_blox16"), load_arch("gemmini16")
-    assert arch.block_unit == BlockUnit(16, CRITERIA, 512, 16, 2)
+    assert arch.block_unit == BlockUnit(16, CRITERIA, 512, 16, 2, compressed_weights=True)
     assert base.block_unit is None
     units = [(each.array, each.memories, each.dma, each.queues, each.vector, each.post) for each in (arch, base)]
     assert units[0] == units[1]

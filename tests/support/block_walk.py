@@ -14,9 +14,10 @@ from dnnc.ir.arch import Arch
 from dnnc.ir.module import Module
 from dnnc.ir.nest import Access, BodyOp, CounterClass, Dataflow, Nest, Prune, counter_class
 from dnnc.ir.nest_layout import AxisBox
-from dnnc.ir.stats import BlockCounts, LayerCounts, Transfer, differences
+from dnnc.ir.stats import BlockCounts, LayerCounts, Transfer, WeightBlocks, differences
 from numpy.typing import NDArray
 
+from support.compressed import weights_of
 from support.literal import Walk, ceil
 
 Block = tuple[int, int, int]
@@ -46,10 +47,19 @@ def address_of(access: Access, place: Place) -> int:
 
 
 class BlockWalk(Walk):
-    """Counts and cycles of one nest; `tables` are those of the cache, which it changes as the nest does."""
+    """Counts and cycles of one nest; `tables` are those of the cache, which it changes as the nest does. `weights` are
+    the codes of its compressed operands."""
 
-    def __init__(self, nest: Nest, arch: Arch, tables: dict[int, Table], mask: NDArray[np.uint8] | None) -> None:
-        self.tables, self.mask = tables, mask
+    def __init__(
+        self,
+        nest: Nest,
+        arch: Arch,
+        tables: dict[int, Table],
+        mask: NDArray[np.uint8] | None,
+        weights: Mapping[str, NDArray[np.generic]],
+    ) -> None:
+        self.tables, self.mask, self.weights = tables, mask, weights
+        self.loaded = self.absent = 0
         self.skipped_macs = 0
         self.pruned: Table | None = None
         if nest.prune is not None:
@@ -72,9 +82,38 @@ class BlockWalk(Walk):
         for each in self.nest.reads:
             if each.skip is not None:
                 self.at_dispatch("configure.skip")
+        for each in self.nest.reads:
+            if each.compressed is not None:
+                self.at_dispatch("configure.expand")
+
+    def expand(self, access: Access, inside: list[list[int]]) -> tuple[int, int, int]:
+        """The load of a compressed tile: its blocks are cut from its first element on."""
+        assert access.compressed is not None
+        zero = access.zero_point if self.nest.body.form == "subtract" else 0
+        blocks: dict[Place, list[Place]] = {}
+        for place in product(*inside):
+            begins = [positions[0] for positions in inside]
+            sizes = access.compressed.block
+            block = tuple((at - begin) // size for at, begin, size in zip(place, begins, sizes, strict=True))
+            blocks.setdefault(block, []).append(place)
+        moved = skipped = 0
+        for places in blocks.values():
+            if all(self.weights[access.operand][place] == zero for place in places):
+                self.tagged[access.operand] |= set(places)
+                self.absent += 1
+                skipped += len(places)
+            else:
+                moved += len(places)
+        self.loaded += len(blocks)
+        self.actions["block_unit.block"] += len(blocks)
+        bitmap = 8 * ceil(len(blocks), 8)
+        self.read["dram", access.role.value] += bitmap
+        return moved, skipped, self.bus([bitmap + moved * access.type.bits], [1], 1)
 
     def transfer(self, access: Access, boxes: list[AxisBox], strides: list[int]) -> tuple[int, int, int]:
         inside = [[box.start + box.step * k for k in range(box.before, box.count - box.after)] for box in boxes]
+        if access.compressed is not None:
+            return self.expand(access, inside)
         run, merging = 1, True
         for positions, stride in zip(reversed(inside), reversed(strides), strict=True):
             merging = merging and (len(positions) == 1 or stride == run * access.type.bits)
@@ -298,7 +337,8 @@ def walk_faults(module: Module, arch: Arch, masks: Masks, counts: Sequence[Layer
     faults = []
     for nest, found in zip(module.operations, counts, strict=True):
         assert isinstance(nest, Nest)
-        walk = BlockWalk(nest, arch, tables, masks.get(nest.layer))
+        weights = {each.operand: weights_of(module, each) for each in nest.reads if each.compressed is not None}
+        walk = BlockWalk(nest, arch, tables, masks.get(nest.layer), weights)
         traffic = {
             memory: {role: Transfer(*moved) for role, moved in roles.items()}
             for memory, roles in walk.traffic().items()
@@ -313,6 +353,7 @@ def walk_faults(module: Module, arch: Arch, masks: Masks, counts: Sequence[Layer
             traffic=traffic,
             actions={name: count for name, count in walk.actions.items() if count},
             blocks=walk.blocks,
+            weight_blocks=WeightBlocks(walk.loaded, walk.absent) if walk.loaded else None,
         )
         faults += differences([expected], [found])
     return faults

@@ -349,8 +349,8 @@ COST: Sequence[Mutant] = (
     Mutant(
         "requests are beats",
         "commands.py",
-        "_ceil(run * element_bits, 8 * dma.burst_bytes)",
-        "_ceil(run * element_bits, 8 * dma.bus_bytes)",
+        "_ceil(run_bits, 8 * dma.burst_bytes)",
+        "_ceil(run_bits, 8 * dma.bus_bytes)",
     ),
     Mutant(
         "main memory is as fast as the bus",

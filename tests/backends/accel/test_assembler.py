@@ -211,6 +211,6 @@ def test_mutated_text_is_refused_or_read() -> None:
 
 
 def test_an_instruction_leaves_out_what_is_default() -> None:
-    load = Instruction(Opcode.LOAD, (0, 2, 1, 0, -36, 0, 512, 0, (1, 1, 4, 58, 16), (0, 0, 0, 1, 0), (0,) * 5))
+    load = Instruction(Opcode.LOAD, (0, 2, 1, 0, -36, 0, 512, 0, (1, 1, 4, 58, 16), (0, 0, 0, 1, 0), (0,) * 5, 0))
     shown = "  load s0 main -0x24 local 0x200 extent (4, 58, 16) before (1, 0) wait execute 2 store 1"
     assert instruction_text(load) == shown

@@ -159,7 +159,7 @@ def test_products_of_two_values(case: tuple[Arch, Module], seed: int, kept: floa
 
 
 LIMITS = [
-    ("nest", "ITERATION_LIMIT", "iterations, all different where blocks are skipped"),
+    ("classes", "ITERATION_LIMIT", "iterations, all different where blocks are skipped"),
     ("blocks_held", "ELEMENT_LIMIT", "prunes a tensor of 96 elements"),
     ("skipped_work", "POINT_LIMIT", "points a command in which zeros are looked for"),
     ("skipped_work", "WORK_LIMIT", "points a command in which zeros are looked for"),
