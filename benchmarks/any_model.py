@@ -34,7 +34,8 @@ from typing import Any
 import numpy as np
 import onnx
 from dnnc.benchmarks.reference import InProcessHost, reference
-from dnnc.driver.session import ModelInputs, resolved_precision, run, scheduled, with_program
+from dnnc.driver.model import ModelInputs, resolved_precision
+from dnnc.driver.session import run, scheduled, with_program
 from dnnc.frontend.arch_yaml import bundled, load_arch
 from dnnc.frontend.importer import Finding, ImportOptions, classify
 from dnnc.ir.arch import Arch

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 from dnnc.benchmarks.accuracy import cifar
-from dnnc.driver import session
 from dnnc.driver.decisions import Options
+from dnnc.driver.model import ModelInputs, load_model
 from dnnc.driver.options import pass_options
 from dnnc.frontend.arch_text import BUNDLED
 from dnnc.frontend.arch_yaml import load_arch, parse_arch
@@ -126,8 +126,8 @@ def print_found(prune: str, samples: int) -> None:
     print("blocks    most in a layer   most pruned   pruned %   unit um2   cache um2   overhead %")
     for size in SIZES:
         options = pass_options(Options(prune=f"{prune}@{size}"), Header("", "", ""))
-        given = session.ModelInputs(calibration={INPUT: images[-CALIBRATED_ON:]})
-        module, options = session.load_model(str(SHARED / MODEL), arch, options, given)
+        given = ModelInputs(calibration={INPUT: images[-CALIBRATED_ON:]})
+        module, options = load_model(str(SHARED / MODEL), arch, options, given)
         pruned = run_passes(module, arch, options, named("canonicalise,quantise,fuse,prune"))
         found = pruned_blocks(pruned, images[:samples])
         entries = max(int(counts.max()) for _, counts in found)

@@ -35,7 +35,8 @@ import numpy as np
 from dnnc.backends.cost.module import cost_module
 from dnnc.benchmarks.any_model import FREEDOM, MODELS, SHAPES, random_inputs
 from dnnc.benchmarks.reference import InProcessHost, reference
-from dnnc.driver.session import ModelInputs, run, scheduled, with_program
+from dnnc.driver.model import ModelInputs
+from dnnc.driver.session import run, scheduled, with_program
 from dnnc.frontend.arch_yaml import bundled, load_arch
 from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.module import Module

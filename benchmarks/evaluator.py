@@ -32,7 +32,8 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
-from dnnc.driver.session import ModelInputs, scheduled
+from dnnc.driver.model import ModelInputs
+from dnnc.driver.session import scheduled
 from dnnc.explore.accuracy.evaluator import Evaluator
 from dnnc.explore.accuracy.images import Images, image_samples
 from dnnc.explore.accuracy.metrics import TopK

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from dnnc.benchmarks.precision_accuracy import MOST_CALIBRATION, cifar_training
 from dnnc.benchmarks.robustness import ARCH, MODELS, images, top1
-from dnnc.driver.session import ModelInputs, calibrated_model
+from dnnc.driver.model import ModelInputs, calibrated_model
 from dnnc.driver.values import read_npz
 from dnnc.explore.accuracy.evaluator import Evaluator
 from dnnc.explore.accuracy.samples import Samples

@@ -33,7 +33,8 @@ from dnnc.benchmarks.cost_equals_run import given
 from dnnc.benchmarks.mapper_space import OBJECTIVES, brute, pinned
 from dnnc.benchmarks.mapper_speed import search_speed
 from dnnc.benchmarks.networks import network
-from dnnc.driver.session import ModelInputs, loaded, transform
+from dnnc.driver.model import ModelInputs
+from dnnc.driver.session import loaded, transform
 from dnnc.frontend.arch_yaml import load_arch
 from dnnc.ir.arch import Arch
 from dnnc.ir.diagnostics import CompileError

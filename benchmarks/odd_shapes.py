@@ -29,7 +29,8 @@ from dnnc.benchmarks.odd_draft import Case
 from dnnc.benchmarks.odd_machines import AnySchedule, tiny_machines
 from dnnc.benchmarks.odd_models import MODELS, draw
 from dnnc.benchmarks.reference import reference
-from dnnc.driver.session import ModelInputs, scheduled, with_program
+from dnnc.driver.model import ModelInputs
+from dnnc.driver.session import scheduled, with_program
 from dnnc.frontend.arch_yaml import load_arch
 from dnnc.ir.arch import Arch
 from dnnc.ir.diagnostics import CompileError

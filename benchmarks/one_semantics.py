@@ -37,6 +37,7 @@ from dnnc.backends.cost.module import cost_module
 from dnnc.benchmarks.accuracy import CASES, Case
 from dnnc.driver import session
 from dnnc.driver.decisions import Options
+from dnnc.driver.model import ModelInputs, imported_model, load_model
 from dnnc.driver.options import pass_options
 from dnnc.explore.accuracy.evaluator import Evaluator
 from dnnc.frontend.arch_text import BUNDLED
@@ -90,7 +91,7 @@ class Model:
     @cached_property
     def input(self) -> Tensor:
         options = pass_options(Options(), Header("", "", ""))
-        module = session.imported_model(self.path, machine(ENTRIES[0]), options, session.ModelInputs())
+        module = imported_model(self.path, machine(ENTRIES[0]), options, ModelInputs())
         return module.tensor(module.inputs[0])
 
     @property
@@ -117,8 +118,8 @@ class Model:
     def module(self, arch: Arch, prune: str | None) -> tuple[Module, Any]:
         """The module before lowering, pruned, and the options of the passes to come."""
         options = pass_options(Options(prune=prune), Header("", "", ""))
-        given = session.ModelInputs(calibration={self.name: self.data[:CALIBRATED_ON]})
-        module, options = session.load_model(self.path, arch, options, given)
+        given = ModelInputs(calibration={self.name: self.data[:CALIBRATED_ON]})
+        module, options = load_model(self.path, arch, options, given)
         return session.transform(module, arch, options, named("canonicalise,quantise,fuse,prune")), options
 
 

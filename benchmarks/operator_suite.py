@@ -29,7 +29,8 @@ from typing import Any
 import numpy as np
 import onnx
 from dnnc.benchmarks.reference import InProcessHost, reference
-from dnnc.driver.session import ModelInputs, run, scheduled, with_program
+from dnnc.driver.model import ModelInputs
+from dnnc.driver.session import run, scheduled, with_program
 from dnnc.frontend.arch_yaml import load_arch
 from dnnc.frontend.importer import classify
 from dnnc.ir.arch import Arch

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from dnnc.benchmarks.accuracy import CASES, IMAGENET_MEAN, IMAGENET_STD, Case
-from dnnc.driver.session import ModelInputs, calibrated_model
+from dnnc.driver.model import ModelInputs, calibrated_model
 from dnnc.explore.accuracy.evaluator import Evaluator
 from dnnc.frontend.arch_yaml import load_arch
 from dnnc.frontend.importer import ImportOptions, prepare

@@ -18,7 +18,7 @@ from typing import Any
 from dnnc.benchmarks.accuracy import IMAGENET_MEAN, IMAGENET_STD
 from dnnc.benchmarks.precision_accuracy import MOST_CALIBRATION, cifar_training
 from dnnc.driver.decisions import Options as Decided
-from dnnc.driver.session import ModelInputs, calibrated_model
+from dnnc.driver.model import ModelInputs, calibrated_model
 from dnnc.explore.accuracy.evaluator import Evaluator
 from dnnc.explore.accuracy.samples import Preprocess, Samples, npz_samples, preprocessed
 from dnnc.explore.accuracy.subsets import subset

@@ -38,8 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check_model(arguments: argparse.Namespace) -> int:
+    from ..driver.model import already_quantised, resolved_precision
     from ..driver.precision_file import precision_of
-    from ..driver.session import already_quantised, resolved_precision
     from ..frontend.arch_yaml import load_arch
     from ..frontend.draft import plain_name
     from ..frontend.importer import ImportOptions, classify

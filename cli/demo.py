@@ -27,6 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     import numpy as np
 
     from ..driver import session
+    from ..driver.model import ModelInputs
     from ..driver.values import read_npz, write_values
     from ..frontend.arch_yaml import load_arch
     from ..ir.container import program_parts, read_program
@@ -51,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     narrowed = target_type(arch, "auto")
     computed, how = str(narrowed), f"narrowed to {narrowed}"
-    given = session.ModelInputs(batch_size=images)
+    given = ModelInputs(batch_size=images)
     if narrowed is None:
         computed, how = "float32", "computed in float32"
     elif narrowed.is_integer:

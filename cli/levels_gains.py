@@ -11,7 +11,7 @@ from dataclasses import replace
 from ..backends.cost.levels.cost import LevelCost, cost
 from ..backends.cost.levels.layers import product_layer, vector_layer
 from ..driver.levels import Costed, Key, Layer, key_of
-from ..driver.session import Report, silent
+from ..driver.model import Report, silent
 from ..ir.clock import clock_s
 from ..ir.frozen import dataclass
 from ..ir.hierarchy import FanOut, Hierarchy, Store

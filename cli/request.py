@@ -14,8 +14,9 @@ import numpy as np
 from ..driver.decisions import LEGAL, Options, refuse_unread
 from ..driver.described import Json
 from ..driver.kept_stats import KeptStats
+from ..driver.model import Report, model_inputs, silent
 from ..driver.options import pass_options
-from ..driver.session import ORDER, Report, cost_document, dump_name, loaded, model_inputs, silent, transform
+from ..driver.session import ORDER, cost_document, dump_name, loaded, transform
 from ..driver.stats import with_points
 from ..ir.arch import Arch
 from ..ir.diagnostics import CompileError, Diagnostic

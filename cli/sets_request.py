@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from ..driver.decisions import Options, spelling
 from ..driver.described import Json
-from ..driver.session import CALIBRATION_LIMIT_S, Report, arch_of, cost_document, silent, with_program
+from ..driver.model import CALIBRATION_LIMIT_S, Report, silent
+from ..driver.session import arch_of, cost_document, with_program
 from ..driver.sets import cost_of_sets, in_set, must_fit
 from ..driver.sets_file import SetEntry, SetsFile, read_sets
 from ..frontend.importer import ImportOptions, prepare

@@ -26,7 +26,7 @@ from .decisions import Options
 from .levels_mapping import Given, read_given
 from .levels_model import Lowered, lowered
 from .levels_unread import unread
-from .session import Report, silent
+from .model import Report, silent
 
 if TYPE_CHECKING:
     from ..ir.arch import Arch

@@ -17,8 +17,9 @@ from ..passes.pipeline import PIPELINE
 from .decisions import Options, spelling
 from .described import Json
 from .kept_stats import KeptStats
+from .model import IMPORTED, Report, load_model, model_inputs, silent
 from .options import pass_options
-from .session import IMPORTED, Report, load_model, model_inputs, silent, transform
+from .session import transform
 
 # Which operators are products, and what is fused to them, does not depend on the machine: passes ask these instead.
 _STAND_IN = {"float": "f32_8", "quantised": "gemmini16"}

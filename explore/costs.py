@@ -13,6 +13,7 @@ from typing import Any
 
 from ..driver import session
 from ..driver.described import Json
+from ..driver.model import CALIBRATION_LIMIT_S, ModelInputs, Report, calibrated_model, load_model, model_inputs, silent
 from ..driver.options import pass_options
 from ..driver.values import read_npz
 from ..frontend.calibrate import Observed
@@ -99,12 +100,12 @@ class Opened:
         options = candidate.options
         key = (options.batch_size, tuple(sorted(options.shapes.items())))
         if key not in self._networks:
-            limit_s = session.CALIBRATION_LIMIT_S if options.time_limit_s is None else options.time_limit_s
+            limit_s = CALIBRATION_LIMIT_S if options.time_limit_s is None else options.time_limit_s
             bound = ImportOptions(options.batch_size, options.shapes, limit_s)
             self._networks[key] = prepare(Path(self.model), bound), {}
         return self._networks[key]
 
-    def scheduled(self, candidate: Candidate, warn: session.Report = session.silent) -> tuple[Module, Any]:
+    def scheduled(self, candidate: Candidate, warn: Report = silent) -> tuple[Module, Any]:
         """The candidate's module after all passes, and its machine. Raises CompileError."""
         options = candidate.options
         if self.costs.mapping is not None:
@@ -113,7 +114,7 @@ class Opened:
         module, passes = self.quantised(candidate, warn)
         return session.transform(module, candidate.arch, passes, remaining(module.header.last_pass)), candidate.arch
 
-    def quantised(self, candidate: Candidate, warn: session.Report = session.silent) -> tuple[Module, PassOptions]:
+    def quantised(self, candidate: Candidate, warn: Report = silent) -> tuple[Module, PassOptions]:
         """The candidate's module, after the pass `quantise` where widths are asked of the layers of a float model, else
         after `import`; and the options of the passes that are left. Raises CompileError."""
         passes = pass_options(candidate.options, Header("", "", ""))
@@ -124,7 +125,7 @@ class Opened:
                 raise CompileError(faults)
             passes = replace(passes, precision=in_graph_names(passes.precision, layers))
             return calibrated.quantised(passes.precision), passes
-        return session.load_model(self.model, candidate.arch, passes, self.given(candidate), warn)
+        return load_model(self.model, candidate.arch, passes, self.given(candidate), warn)
 
     def float_module(self, candidate: Candidate) -> Module | None:
         """The calibrated float graph whose values codes stand for; None of a model that is quantised already."""
@@ -132,15 +133,15 @@ class Opened:
             return None
         precision = pass_options(candidate.options, Header("", "", "")).precision
         spec = precision if isinstance(precision, PrecisionSpec) else PrecisionSpec()
-        return self._calibration(candidate, spec, session.silent).module
+        return self._calibration(candidate, spec, silent).module
 
-    def given(self, candidate: Candidate) -> session.ModelInputs:
+    def given(self, candidate: Candidate) -> ModelInputs:
         """What is known about the model beside its file, with this candidate's options."""
         network, seen = self._network(candidate)
         file = self.costs.calibrate.path if self.costs.calibrate else ""
-        return session.model_inputs(candidate.options, self.samples, file, network, seen)
+        return model_inputs(candidate.options, self.samples, file, network, seen)
 
-    def _calibration(self, candidate: Candidate, precision: PrecisionSpec, warn: session.Report) -> Calibrated:
+    def _calibration(self, candidate: Candidate, precision: PrecisionSpec, warn: Report) -> Calibrated:
         """What all precisions of a machine share: the default's form decides what the array takes beside the layers."""
         base = PrecisionSpec(precision.default)
         bare = replace(candidate.options, precision=base, prune=None)
@@ -149,7 +150,7 @@ class Opened:
             while len(self._calibrations) >= _MOST_CALIBRATIONS:
                 del self._calibrations[next(iter(self._calibrations))]
             passes = pass_options(bare, Header("", "", ""))
-            found, _ = session.calibrated_model(self.model, candidate.arch, passes, self.given(candidate), warn)
+            found, _ = calibrated_model(self.model, candidate.arch, passes, self.given(candidate), warn)
             self._calibrations[key] = found
         return self._calibrations[key]
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
-from ..driver import session
+from ..driver.model import imported_model
 from ..driver.options import pass_options
 from ..frontend.yaml_reader import Fields, ScalarNode
 from ..ir.diagnostics import CompileError
@@ -188,7 +188,7 @@ def _imported(costs: Costs, base: Candidate, form: LayerPrecision) -> Module:
     """The model as it is read. Raises CompileError, for a model that is quantised already, too."""
     candidate = replace(base, options=replace(base.options, precision=PrecisionSpec(form), prune=None))
     opened = opened_costs(costs)
-    return session.imported_model(
+    return imported_model(
         opened.model, base.arch, pass_options(candidate.options, Header("", "", "")), opened.given(candidate)
     )
 

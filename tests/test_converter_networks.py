@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from dnnc.backends.cost.module import cost_module
 from dnnc.driver import session
+from dnnc.driver.model import ModelInputs, calibrated_model
 from dnnc.frontend.arch_yaml import load_arch, parse_arch
 from dnnc.ir.arch import Arch
 from dnnc.ir.graph import HostRegion, Node
@@ -50,8 +51,8 @@ def test_the_machine_runs_the_scheduled_nests(seed: int, tmp_path: Path) -> None
     arch = small(rng)
     samples = np.random.default_rng(seed).normal(size=(6, *x.shape[1:])).astype(np.float32)
     base = PrecisionSpec(random_layer(rng, 16, False))
-    given = session.ModelInputs(calibration={"x": samples}, method=rng.choice(METHODS))
-    found, _ = session.calibrated_model(str(model), arch, Options(base), given)
+    given = ModelInputs(calibration={"x": samples}, method=rng.choice(METHODS))
+    found, _ = calibrated_model(str(model), arch, Options(base), given)
     names = [each.name for each in found.module.operations if isinstance(each, Node) and each.op in PRODUCTS]
     spec = PrecisionSpec.of(base.default, {name: random_layer(rng, 16, False) for name in names})
     module = found.quantised(spec)
@@ -90,7 +91,7 @@ def test_the_graph_is_what_the_machine_computes_up_to_the_order_of_sums(width: s
     arch, form = load_arch("converter48"), layer_precision(width)
     spec = PrecisionSpec(form)
     samples, x = {"image": data["calibration"]}, {"image": data["test"][:1]}
-    found, _ = session.calibrated_model(DIGITS, arch, Options(spec), session.ModelInputs(calibration=samples))
+    found, _ = calibrated_model(DIGITS, arch, Options(spec), ModelInputs(calibration=samples))
     expected = graph_values(found.quantised(spec), x)
     program = dnnc.compile(DIGITS, "converter48", dnnc.Options(calibrate=samples, precision=width))
     outputs = dnnc.run(program, x).outputs

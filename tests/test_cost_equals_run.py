@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 from dnnc.backends.cost.module import cost_module
-from dnnc.driver.session import ModelInputs, run, scheduled, with_program
+from dnnc.driver.model import ModelInputs
+from dnnc.driver.session import run, scheduled, with_program
 from dnnc.frontend.arch_yaml import bundled, load_arch
 from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.module import Module

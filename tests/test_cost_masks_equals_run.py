@@ -11,8 +11,8 @@ import pytest
 from dnnc.backends.accel.emit import emit_program
 from dnnc.backends.cost.module import cost_module
 from dnnc.benchmarks.odd_models import draw
-from dnnc.driver import session
 from dnnc.driver.decisions import Options
+from dnnc.driver.model import ModelInputs, load_model
 from dnnc.driver.options import pass_options
 from dnnc.driver.stats import document
 from dnnc.frontend.arch_yaml import load_arch
@@ -36,7 +36,7 @@ def test_networks(family: str, number: int, meaning: str, machine: str, tmp_path
         arch = replace(base, block_unit=replace(base.block_unit, entries=entries, tables=rng.randint(1, 3)))
         spec = f"{rng.choice(CRITERIA)}:{threshold}@{block}:{meaning}"
         options = pass_options(Options(prune=spec), Header("", "", ""))
-        module, options = session.load_model(str(path), arch, options, session.ModelInputs())
+        module, options = load_model(str(path), arch, options, ModelInputs())
         module = run_passes(module, arch, options, PIPELINE)
         result = run_program(emit_program(module, arch), arch, network_values(module, number), RunOptions())
         assert differences(cost_module(module, arch, result.masks), result.layers) == []

@@ -15,7 +15,8 @@ from dnnc.backends.accel.disassembler import disassemble
 from dnnc.backends.cost.module import cost_module
 from dnnc.backends.cost.price import energy_pj
 from dnnc.cli.main import main
-from dnnc.driver.session import ModelInputs, run, scheduled, with_program
+from dnnc.driver.model import ModelInputs
+from dnnc.driver.session import run, scheduled, with_program
 from dnnc.frontend.arch_yaml import load_arch, parse_arch
 from dnnc.frontend.importer import ImportOptions, import_network, prepare
 from dnnc.ir.arch import Arch

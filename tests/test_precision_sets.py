@@ -15,6 +15,7 @@ import pytest
 from dnnc import runtime
 from dnnc.benchmarks.odd_models import draw
 from dnnc.driver import session
+from dnnc.driver.model import ModelInputs, imported_model
 from dnnc.driver.session import program_arch
 from dnnc.frontend.arch_yaml import load_arch
 from dnnc.ir.program import Program
@@ -59,7 +60,7 @@ def test_pruning(family: str, number: int, meaning: str, tmp_path: Path) -> None
     ]
     file = sets_file(tmp_path, sets, "all")
     arch = load_arch("sparse_blox16")
-    module = session.imported_model(str(path), arch, session.Options(), session.ModelInputs())
+    module = imported_model(str(path), arch, session.Options(), ModelInputs())
     values = network_values(module, number)
     program = equal_to_single_programs(path, arch, dnnc.Options(), file, values, rng)
     # Weights are the same in all sets: they are in the file once.

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from dnnc.cli.main import main
 from dnnc.driver import session
+from dnnc.driver.model import ModelInputs, calibrated_model, load_model
 from dnnc.frontend.arch_yaml import load_arch
 from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.graph import Node
@@ -231,17 +232,17 @@ def test_a_value_a_text_and_a_file_say_the_same(samples: Any, tmp_path: Path) ->
 def test_many_precisions_of_one_calibration_are_those_of_each_alone(samples: Any) -> None:
     arch = load_arch("mixed16")
 
-    def given() -> session.ModelInputs:
-        return session.ModelInputs(calibration=samples, method="mse")
+    def given() -> ModelInputs:
+        return ModelInputs(calibration=samples, method="mse")
 
     base = Options(PrecisionSpec())
-    calibrated, _ = session.calibrated_model(DIGITS, arch, base, given())
+    calibrated, _ = calibrated_model(DIGITS, arch, base, given())
     names = [each.name for each in calibrated.module.operations if isinstance(each, Node) and each.op in PRODUCTS]
     rng = np.random.default_rng(0)
     for _ in range(6):
         layers = {name: LayerPrecision(int(rng.integers(2, 9)), int(rng.integers(2, 9))) for name in names}
         spec = PrecisionSpec.of(LayerPrecision(), layers)
-        alone, options = session.load_model(DIGITS, arch, Options(spec), given())
+        alone, options = load_model(DIGITS, arch, Options(spec), given())
         alone = session.transform(alone, arch, options, named("canonicalise,quantise"))
         found = calibrated.quantised(spec)
         assert (found.tensors, found.operations, found.header) == (alone.tensors, alone.operations, alone.header)
@@ -253,4 +254,4 @@ def test_many_precisions_of_one_calibration_are_those_of_each_alone(samples: Any
     spec = PrecisionSpec(LayerPrecision(4, 5))  # other processes go on where one has calibrated
     assert pickle.loads(pickle.dumps(calibrated)).quantised(spec) == calibrated.quantised(spec)
     with pytest.raises(CompileError, match="takes no"):
-        session.calibrated_model(DIGITS, load_arch("edge8"), Options(PrecisionSpec(LayerPrecision(9))), given())
+        calibrated_model(DIGITS, load_arch("edge8"), Options(PrecisionSpec(LayerPrecision(9))), given())

@@ -12,8 +12,8 @@ import onnx
 import onnxruntime
 import pytest
 from dnnc.benchmarks.odd_models import draw
-from dnnc.driver import session
 from dnnc.driver.decisions import Options
+from dnnc.driver.model import ModelInputs, load_model
 from dnnc.driver.options import pass_options
 from dnnc.frontend.arch_yaml import load_arch
 from dnnc.ir.blocks import CRITERIA
@@ -47,7 +47,7 @@ def test_graph_and_nests_agree(family: str, number: int, meaning: str, tmp_path:
         f"{rng.choice(CRITERIA)}:{rng.choice(['0', '0.1', '2'])}@{rng.choice(['8x8', '4x4', '1x16', '3x5'])}:{meaning}"
     )
     options = pass_options(Options(prune=spec), Header("", "", ""))
-    module, options = session.load_model(str(path), MACHINE, options, session.ModelInputs())
+    module, options = load_model(str(path), MACHINE, options, ModelInputs())
     pruned = run_passes(module, MACHINE, options, named("canonicalise,quantise,fuse,prune"))
     assert any(isinstance(each, Node) and each.op == "prune" for each in pruned.operations)
     lowered = run_passes(pruned, MACHINE, options, named("lower"))

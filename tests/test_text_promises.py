@@ -19,6 +19,7 @@ from dnnc.backends.accel.disassembler import disassemble
 from dnnc.benchmarks.odd_models import draw
 from dnnc.cli.main import main
 from dnnc.driver import session
+from dnnc.driver.model import ModelInputs, load_model
 from dnnc.frontend.arch_yaml import load_arch
 from dnnc.ir.container import read_program, write_program
 from dnnc.ir.dump import read_dump
@@ -147,7 +148,7 @@ def test_modules_in_memory_equal_their_dumps(tmp_path: Path) -> None:
     arch = load_arch("edge8")
     path = _drawn(tmp_path, "qlinear_residual", 5)
     options = Options("exact", MappingOptions())
-    module, _ = session.load_model(str(path), arch, options, session.ModelInputs())
+    module, _ = load_model(str(path), arch, options, ModelInputs())
     modules: list[Module] = [module]
     for each in PIPELINE:
         modules.append(session.transform(modules[-1], arch, options, (each,)))

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...driver.session import ModelInputs, calibrated_model
+from ...driver.model import ModelInputs, calibrated_model
 from ...ir.arch import Arch
 from ...ir.diagnostics import CompileError, Diagnostic, Span
 from ...ir.frozen import dataclass

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from dnnc.cli.main import main
 from dnnc.driver import decisions, session
+from dnnc.driver.model import ModelInputs, load_model
 from dnnc.driver.options import pass_options
 from dnnc.frontend.arch_yaml import load_arch
 from dnnc.ir.diagnostics import CompileError
@@ -190,11 +191,11 @@ def test_bias_correction_changes_biases_alone_and_needs_samples(
 ) -> None:
     samples = dict(np.load(dumps / "samples.npz"))
     default, on, off = (
-        session.load_model(
+        load_model(
             DIGITS,
             load_arch("edge8"),
             pass_options(decisions.Options(), Header("", "", "")),
-            session.ModelInputs(calibration=samples, bias_correction=value),
+            ModelInputs(calibration=samples, bias_correction=value),
         )[0]
         for value in (None, "on", "off")
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import dnnc
 import pytest
-from dnnc.driver.session import ModelInputs, load_model
+from dnnc.driver.model import ModelInputs, load_model
 from dnnc.frontend import importer, load
 from dnnc.frontend import quantised as frontend_quantised
 from dnnc.frontend.arch_yaml import load_arch

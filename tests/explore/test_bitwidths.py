@@ -9,6 +9,7 @@ import onnx
 import pytest
 from dnnc.benchmarks.odd_models import draw
 from dnnc.driver import session
+from dnnc.driver.model import load_model, model_inputs
 from dnnc.driver.options import pass_options
 from dnnc.driver.precision_file import read_precision
 from dnnc.explore.costs import opened_costs
@@ -64,8 +65,8 @@ def test_a_point_runs_as_it_was_judged(tmp_path: Path) -> None:
     assert str(read_precision(str(path))) == str(candidate.options.precision)
     options = session.Decided(precision=str(path))
     passes = pass_options(options, Header("", "", ""))
-    given = session.model_inputs(options, {"x": np.load(tmp_path / "calibration.npz")["x"]})
-    module, passes = session.load_model(str(tmp_path / "model.onnx"), study.base.arch, passes, given)
+    given = model_inputs(options, {"x": np.load(tmp_path / "calibration.npz")["x"]})
+    module, passes = load_model(str(tmp_path / "model.onnx"), study.base.arch, passes, given)
     module = session.transform(module, study.base.arch, passes, remaining(module.header.last_pass))
     stats = session.cost_document(module, study.base.arch)
     assert stats["total"]["cycles"] == row.figures["cycles"]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from dnnc.driver import session
+from dnnc.driver.model import load_model, model_inputs
 from dnnc.driver.options import pass_options
 from dnnc.driver.prune_file import read_prune
 from dnnc.explore.costs import figures_of
@@ -137,8 +138,8 @@ def test_a_point_runs_as_it_was_judged(tmp_path: Path) -> None:
     path.write_bytes(point_files(study, [row])["points/1/prune.yaml"])
     options = session.Decided(prune=str(path))
     passes = pass_options(options, Header("", "", ""))
-    given = session.model_inputs(options, {"x": np.load(tmp_path / "calibration.npz")["x"]})
-    module, passes = session.load_model(str(tmp_path / "model.onnx"), study.base.arch, passes, given)
+    given = model_inputs(options, {"x": np.load(tmp_path / "calibration.npz")["x"]})
+    module, passes = load_model(str(tmp_path / "model.onnx"), study.base.arch, passes, given)
     module = session.transform(module, study.base.arch, passes, remaining(module.header.last_pass))
     program = session.with_program(module, study.base.arch).program
     assert program is not None

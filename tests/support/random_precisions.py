@@ -11,6 +11,7 @@ from typing import Any
 import dnnc
 import numpy as np
 from dnnc.driver import session
+from dnnc.driver.model import ModelInputs, calibrated_model
 from dnnc.explore.accuracy.evaluator import Evaluator
 from dnnc.frontend.arch_yaml import parse_arch
 from dnnc.ir.arch import Arch
@@ -91,11 +92,11 @@ def calibrated(network: Network, base: PrecisionSpec, seed: int) -> tuple[Calibr
     """The network, calibrated by a few samples."""
     rng = Random(seed)
     samples = np.random.default_rng(seed).normal(size=(6, *network.inputs["x"].shape[1:])).astype(np.float32)
-    given = session.ModelInputs(
+    given = ModelInputs(
         calibration={"x": samples}, method=rng.choice(METHODS), weight_equalisation=rng.choice(["on", "off"])
     )
     arch = parse_arch(network.arch.read_text(), str(network.arch))
-    return session.calibrated_model(str(network.model), arch, Options(base), given)[0], arch
+    return calibrated_model(str(network.model), arch, Options(base), given)[0], arch
 
 
 def compare(folder: Path, seed: int) -> str:

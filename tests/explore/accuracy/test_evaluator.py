@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dnnc.driver.session import ModelInputs, scheduled
+from dnnc.driver.model import ModelInputs
+from dnnc.driver.session import scheduled
 from dnnc.explore.accuracy.evaluator import Evaluator
 from dnnc.ir.arch import Arch
 from dnnc.ir.blocks import BlockTest, matrices

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from dnnc.driver.session import calibrated_model
+from dnnc.driver.model import calibrated_model
 from dnnc.driver.values import read_npz
 from dnnc.explore.accuracy.evaluator import Evaluator
 from dnnc.explore.accuracy.samples import Samples
