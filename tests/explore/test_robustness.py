@@ -30,6 +30,7 @@ from dnnc.explore.workers import opened
 from dnnc.frontend.yaml_reader import Faults, MapNode, read_yaml
 from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.expressions import parse_expression
+from dnnc.ir.program_sets import chosen, condition_names
 from numpy.typing import NDArray
 from onnx import numpy_helper
 from support.exploration import square
@@ -185,6 +186,26 @@ def test_points_are_numbered_and_the_sets_name_them(whole: Path) -> None:
     root = read_yaml(path.read_text(), Faults(path.read_text(), str(path)))
     assert isinstance(root, MapNode)
     assert (out / "points" / "1" / "precision.yaml").read_text().startswith("default:")
+
+
+def test_the_sets_are_one_program(whole: Path) -> None:
+    """What the study writes is what `--sets` takes: each corruption takes a set at least as costly as its own point."""
+    out = whole / "out"
+    options = dnnc.Options(calibrate=whole / "calibration.npz")
+    program = dnnc.compile(whole / "model.onnx", "mixed16", options, sets=out / "sets.yaml")
+    asked = condition_names(program.sets)
+    assert set(asked) <= {"defocus_blur", "snow"}
+    table = json.loads((out / "study.json").read_text())["robustness"]["cells"]
+    order = [each.name for each in program.sets]  # the costliest first
+    for cell in table:
+        severities = {name: cell["severity"] if name == cell["corruption"] else 0 for name in asked}
+        taken = chosen(program, severities).name
+        assert order.index(taken) <= order.index(f"point{cell['chosen']['point']}")
+        if cell["corruption"] == "clean":
+            assert taken == program.default == f"point{cell['chosen']['point']}"
+    for each in program.sets:
+        bits = out / "points" / each.name.removeprefix("point") / "precision.yaml"
+        assert dnnc.compile(whole / "model.onnx", "mixed16", replace(options, precision=bits)) == each.program
 
 
 def test_costs_are_counted_once_and_a_killed_study_goes_on(
