@@ -198,11 +198,43 @@ def protos(seeds: Path, rng: random.Random) -> Case:
     )
 
 
+def sets_yaml(seeds: Path, rng: random.Random) -> Case:
+    """A file of precision sets."""
+    text = (seeds / "sets.yaml").read_text()
+    data = fuzz_texts.mutate_words(text, rng) if rng.random() < 0.5 else fuzz_bytes.mutate_bytes(text.encode(), rng)
+    words = [str(seeds / "float_network.onnx"), "--arch", rng.choice((*MACHINES, "mixed16"))]
+    words += ["--calibrate", str(seeds / "float_network.samples.npz"), "--sets", "s.yaml", "--time-limit", TIME_LIMIT]
+    costs = rng.random() < 0.5
+    command = (["cost", *words, "--json", "c.json"], ["c.json"])
+    return Case({"s.yaml": data}, [command if costs else (["compile", *words, "-o", "p.dnnx"], ["p.dnnx"])])
+
+
+def sets_programs(seeds: Path, rng: random.Random) -> Case:
+    """A program of several sets, or its text; and the conditions of a run."""
+    run = ["--conditions", str(seeds / "conditions.npz")]
+    inputs, action = str(seeds / "float_network.npz"), rng.random()
+    if action < 0.2:
+        text = fuzz_texts.mutate_words((seeds / "sets.s").read_text(), rng)
+        commands = [(["asm", "p.s", "-o", "p.dnnx"], ["p.dnnx"]), ([*_run_words("p.dnnx", inputs), *run], ["out.npz"])]
+        return Case({"p.s": text}, commands)
+    if action < 0.4:
+        change = rng.choice((fuzz_bytes.mutate_bytes, fuzz_programs.mutate_archive))
+        data = change((seeds / "conditions.npz").read_bytes(), rng)
+        run = ["--conditions", "c.npz"] if rng.random() < 0.8 else ["--condition", f"fog={data[:40]!r}"]
+        return Case({"c.npz": data}, [([*_run_words(str(seeds / "sets.dnnx"), inputs), *run], ["out.npz"])])
+    change = rng.choice((fuzz_bytes.mutate_bytes, fuzz_programs.mutate_sets_index, fuzz_programs.mutate_sets_index))
+    files = {"p.dnnx": change((seeds / "sets.dnnx").read_bytes(), rng)}
+    if rng.random() < 0.2:
+        return Case(files, [(["disasm", "p.dnnx", "-o", "p.s"], ["p.s"])])
+    return Case(files, [([*_run_words("p.dnnx", inputs), *run, "--races"], ["out.npz"])])
+
+
 KINDS: Mapping[str, Maker] = {
     each.__name__: each
     for each in (
         onnx_bytes, onnx_fields, machines, mappings, ir_bytes, ir_words, asm_bytes, asm_words,
-        dnnx_bytes, dnnx_index, dnnx_blobs, dnnx_code, npz, protos,
+        dnnx_bytes, dnnx_index, dnnx_blobs, dnnx_code, npz, protos, sets_yaml,
+        sets_programs,
     )
 }  # fmt: skip
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from dnnc.benchmarks.fuzz_bytes import Rng, mutate_bytes
 from dnnc.benchmarks.fuzz_texts import mutate_tree
-from dnnc.ir.container import ALIGNMENT_BYTES, MAGIC, VERSION
+from dnnc.ir.container import ALIGNMENT_BYTES, MAGIC, SETS_VERSION, VERSION
 from dnnc.ir.encoding import field_range, legal_values
 from dnnc.ir.program import FIELDS, INSTRUCTION_BYTES, Field, Opcode
 
@@ -43,9 +43,9 @@ def pack_program(index: Any, code: bytes, blobs: list[bytes]) -> bytes:
     return data
 
 
-def _with_head(index: bytes) -> bytes:
+def _with_head(index: bytes, version: int = VERSION) -> bytes:
     """The text of an index after the header that fits it."""
-    return struct.pack("<8sIIQ32s8x", MAGIC, VERSION, 0, len(index), hashlib.sha256(index).digest()) + index
+    return struct.pack("<8sIIQ32s8x", MAGIC, version, 0, len(index), hashlib.sha256(index).digest()) + index
 
 
 def mutate_index(data: bytes, rng: Rng) -> bytes:
@@ -57,6 +57,16 @@ def mutate_index(data: bytes, rng: Rng) -> bytes:
         text = rng.choice(("[" * 100_000, '{"a":' * 5000, text[:-1], text + text, text.replace("1", "1" * 5000, 1)))
         return _with_head(text.encode())
     return pack_program(changed, code, blobs)
+
+
+def mutate_sets_index(data: bytes, rng: Rng) -> bytes:
+    """The same of a program of several precision sets; its code and blobs stay."""
+    size = struct.unpack_from("<Q", data, 16)[0]
+    end = ALIGNMENT_BYTES + size
+    changed = mutate_tree(json.loads(data[ALIGNMENT_BYTES:end]), rng)
+    text = json.dumps(changed, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    head = _with_head(text, SETS_VERSION)
+    return head + bytes(-len(head) % ALIGNMENT_BYTES) + data[end + -end % ALIGNMENT_BYTES :]
 
 
 def mutate_blobs(data: bytes, rng: Rng) -> bytes:

@@ -201,6 +201,15 @@ def inputs_of(name: str) -> dict[str, np.ndarray[Any, Any]]:
     return {"x": np.random.default_rng(3).standard_normal(shape).astype(np.float32)}
 
 
+SETS = """\
+sets:
+  - {name: few, precision: w4a6, when: fog < 2}
+  - {name: some, precision: w8a8:tensor, when: ["fog >= 2", "light == 'low'"]}
+  - {name: all, precision: w8a12, when: 1 / fog > 3}
+default: all
+"""
+
+
 def make_seeds(folder: Path, dnnc: Callable[[list[str]], None]) -> None:
     """Fill `folder` with models, inputs, machines, dumps, assembly, programs and a mapping file.
 
@@ -237,3 +246,10 @@ def make_seeds(folder: Path, dnnc: Callable[[list[str]], None]) -> None:
         dnnc(["compile", source, *chosen, *dumps, "-o", str(folder / f"{name}.dnnx")])
         dnnc(["disasm", str(folder / f"{name}.dnnx"), "-o", str(folder / f"{name}.s")])
         dnnc(["cost", source, *chosen, "--save-mapping", str(folder / f"{name}.mapping.yaml")])
+    sets, program = folder / "sets.yaml", str(folder / "sets.dnnx")
+    sets.write_text(SETS)
+    np.savez(folder / "conditions.npz", fog=[0, 3, 3], light=["low", "low", "high"])
+    calibrate = ["--calibrate", str(folder / "float_network.samples.npz")]
+    words = [str(folder / "float_network.onnx"), "--arch", "mixed16", *calibrate]
+    dnnc(["compile", *words, "--sets", str(sets), "-o", program])
+    dnnc(["disasm", program, "-o", str(folder / "sets.s")])
