@@ -23,11 +23,12 @@ Counts = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TileCounts:
-    """Of each tile, as arrays over their numbers along the axes: blocks, blocks that are there, their elements."""
+    """Of each tile, as arrays over their numbers along the axes: blocks, and elements of those that are there; and how
+    many blocks of all are left out."""
 
     blocks: Counts
-    kept_blocks: Counts
     kept_elements: Counts
+    zero_blocks: int
 
     def tile_bits(self, element_bits: int) -> Counts:
         """Bits that a load of each tile moves: the bytes of the bitmap and the elements."""
@@ -75,21 +76,20 @@ def tile_extents(nest: Nest, access: Access) -> tuple[int, ...]:
 def counts_of(codes: NDArray[np.generic], tile: Sequence[int], block: Sequence[int], zero: int) -> TileCounts:
     """What there is of the tiles of `codes`, an array of the view that has elements; `tile` and `block` are extents."""
     there: NDArray[np.bool_] = codes != zero
-    elements = np.ones((1,) * codes.ndim, np.int64)
+    elements, blocks = np.ones((1,) * codes.ndim, np.int64), np.ones((1,) * codes.ndim, np.int64)
     tiles = []
     for axis, extent in enumerate(codes.shape):
         starts = [
             at + k for at in range(0, extent, tile[axis]) for k in range(0, min(tile[axis], extent - at), block[axis])
         ]
         tiles.append(np.flatnonzero(np.array(starts) % tile[axis] == 0))
-        there = np.logical_or.reduceat(there, starts, axis=axis)
+        if len(starts) < extent:
+            there = np.logical_or.reduceat(there, starts, axis=axis)
         along = [-1 if other == axis else 1 for other in range(codes.ndim)]
         elements = elements * np.diff(starts, append=extent).reshape(along)
-
-    def by_tile(figures: Counts) -> Counts:
-        for axis, firsts in enumerate(tiles):
-            figures = np.add.reduceat(figures, firsts, axis=axis)
-        return figures
-
-    kept = there.astype(np.int64)
-    return TileCounts(by_tile(np.ones_like(kept)), by_tile(kept), by_tile(kept * elements))
+        blocks = blocks * np.diff(tiles[-1], append=len(starts)).reshape(along)
+    kept: Counts = there * elements
+    for axis, firsts in enumerate(tiles):
+        if len(firsts) < kept.shape[axis]:
+            kept = np.add.reduceat(kept, firsts, axis=axis)
+    return TileCounts(blocks, kept, there.size - int(np.count_nonzero(there)))

@@ -96,8 +96,7 @@ def _decision(module: Module, arch: Arch, tensor: Tensor, reading: _Reading) -> 
     block, counts = best
     size = " x ".join(map(str, block))
     bytes = counts.total_bytes(kind.bits)
-    absent = int((counts.blocks - counts.kept_blocks).sum())
-    figures = f"{absent} of {int(counts.blocks.sum())} blocks of {size} are zero"
+    figures = f"{counts.zero_blocks} of {int(counts.blocks.sum())} blocks of {size} are zero"
     if bytes >= tensor.bytes:
         return f"{DENSE}: {figures}, {bytes} B for {tensor.bytes} B", None
     if why := _refusal(module, arch, tensor, reading):
@@ -134,9 +133,21 @@ def _best(
     """Of blocks some of which are zero those that take the fewest bytes, the larger ones of two; None where there are
     none."""
     zero, bits = zero_code(nest, access), access.type.bits
-    counted = [(block, counts_of(codes, tile, block, zero)) for block in _candidates(nest, access, tile, arch)]
-    counted = [each for each in counted if (each[1].kept_blocks < each[1].blocks).any()]
+    counted: list[tuple[tuple[int, ...], TileCounts]] = []
+    full: list[tuple[int, ...]] = []  # blocks none of which is zero: none that is made of them is
+    for block in _candidates(nest, access, tile, arch):
+        if not any(_is_made_of(block, each, tile) for each in full):
+            counts = counts_of(codes, tile, block, zero)
+            if counts.zero_blocks:
+                counted.append((block, counts))
+            else:
+                full.append(block)
     return min(counted, key=lambda each: (each[1].total_bytes(bits), int(each[1].blocks.sum())), default=None)
+
+
+def _is_made_of(block: tuple[int, ...], part: tuple[int, ...], tile: tuple[int, ...]) -> bool:
+    """Whether each block of one size is some whole blocks of another one; both are cut from the start of each tile."""
+    return all(large % small == 0 or large == extent for large, small, extent in zip(block, part, tile, strict=True))
 
 
 def _candidates(nest: Nest, access: Access, tile: tuple[int, ...], arch: Arch) -> Iterator[tuple[int, ...]]:
