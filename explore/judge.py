@@ -166,11 +166,11 @@ class OpenedJudge:
         data = {module.inputs[0]: np.ascontiguousarray(samples.x)}
         return metric(float_outputs(self._opened.model, data, batch_size=candidate.options.batch_size))
 
-    def blocks(self, candidate: Candidate) -> tuple[Module, dict[str, Blocks], int]:
-        """The graph of a candidate, its blocks by `prune` node on the samples of the search, and how many samples one
-        pass of the model takes."""
+    def blocks(self, candidate: Candidate, which: str = SEARCHED) -> tuple[Module, dict[str, Blocks], int]:
+        """The graph of a candidate, its blocks by `prune` node on the samples of the search, or on those that are
+        reported, and how many samples one pass of the model takes."""
         module = self.module(candidate)
-        evaluator, samples, _ = self._evaluator(module, candidate, SEARCHED)
+        evaluator, samples, _ = self._evaluator(module, candidate, which)
         _, blocks = evaluator.outputs_and_blocks(module)
         return module, blocks, feeds_of(module, {module.inputs[0]: samples.x}).batch
 
