@@ -44,6 +44,8 @@ a study (specs/explore.md says all that may stand in one):
   constraints: [inferences_per_second >= 30]
   algorithm: exhaustive                         or {name: nsga2, population: 20, generations: 25}
   run: true                                     execute the front: what was promised must be observed
+on a machine with levels inside the array (arch: eyeriss_like) fields go by their names, and nothing is executed:
+    variables: {levels.glb.depth_words: [8192, 16384, 32768], levels.columns.cols: [7, 14, 28], bits.weight: [4, 8]}
 other problems, alone or together:
   accuracy:  {data: samples.npz, metric: top1, samples: 500, split: halves}      or data: FOLDER of images
   sparsity:  {criterion: l1_mean, block: [8, 8], steps: 20}        a threshold for each layer
@@ -126,6 +128,7 @@ def _searched(
         with Store(folder, study, resume=resume) as store:
             with _shown(study) as report:
                 outcome = explore(study, store, workers, known, report)
+                _warn_of_stopped(outcome)
                 runs = run_survivors(study, store, workers, outcome)
                 reports = reported(study, store, workers, known, outcome)
                 is_cell = study.corruptions is not None
@@ -135,6 +138,14 @@ def _searched(
         return _Searched(study, outcome, runs, document(study, outcome, runs, reports), table, cell)
     finally:
         known.close()
+
+
+def _warn_of_stopped(outcome: Outcome) -> None:
+    from ..explore.level_costs import STOPPED
+
+    if stopped := sum(bool(row.figures.get(STOPPED)) for row in outcome.rows):
+        message = f"the time limit ended searches of {stopped} of {len(outcome.rows)} points: their mappings may not be"
+        warn(f"{message} the best, and depend on how fast they were searched", "`options: {time_limit_s: ...}`")
 
 
 def _cells(found: _Searched, folder: Path, workers: Workers, resume: bool) -> list[Cell]:

@@ -70,8 +70,10 @@ def cost_levels(
     return cost_lowered(lowered(model, machine, options, report, warn), machine, options, report, warn)
 
 
-def cost_lowered(model: Lowered, machine: Hierarchy, options: Options, report: Report, warn: Report) -> Costed:
-    """`cost_levels` of a model that is lowered already."""
+def cost_lowered(
+    model: Lowered, machine: Hierarchy, options: Options, report: Report, warn: Report, threads: int | None = None
+) -> Costed:
+    """`cost_levels` of a model that is lowered already; searches run on so many `threads` (None: one for each core)."""
     module, stand_in = model.module, model.stand_in
     objective = parse_objective("latency" if options.objective is None else options.objective)
     if objective.needs_energy and not machine.energy:
@@ -80,7 +82,7 @@ def cost_lowered(model: Lowered, machine: Hierarchy, options: Options, report: R
     pinned = _Pinned({}, {}, {})
     if options.mapping is not None:
         pinned = _pinned(module, machine, objective, read_given(fspath(options.mapping)))
-    found = _mapped(module, machine, objective, options.time_limit_s, report, pinned)
+    found = _mapped(module, machine, objective, options.time_limit_s, report, pinned, threads)
     beyond: list[Diagnostic] = []
     if stopped := [each for each in found.values() if each.stopped]:
         warn(
@@ -192,6 +194,7 @@ def _mapped(
     time_limit_s: float | None,
     report: Report,
     pinned: _Pinned,
+    threads: int | None,
 ) -> Mapping[Key, LevelMapping]:
     """The best mapping of each different layer of products but of those that are `pinned` as a whole. Raises
     CompileError for every one that does not fit, and for layers without products that do not keep the limits."""
@@ -203,7 +206,7 @@ def _mapped(
     for key in wanted:
         together.setdefault((key.machine, key.of_products(objective)), []).append(key)
     for (within, goal), keys in together.items():
-        mappings = map_all([wanted[key] for key in keys], within, goal, limit_s, report)
+        mappings = map_all([wanted[key] for key in keys], within, goal, limit_s, report, threads=threads)
         for key, mapping in zip(keys, mappings, strict=True):
             if isinstance(mapping, CompileError):
                 faults += mapping.diagnostics

@@ -43,17 +43,19 @@ class Lowered:
     stand_in: Arch
 
 
-def refuse_unread(options: Options, besides: Sequence[str] = ()) -> None:
-    """Raise CompileError for every option that nothing reads on these machines, and for those `besides`, by name."""
+def unread_options(options: Options) -> dict[str, str]:
+    """The options that are given and that nothing reads on these machines, by name, each with what says it here."""
     says = dict.fromkeys(_UNREAD, "its description says the widths; its loops and the mapper say the rest")
     says["fuse"] = "its layers are mapped one by one"
     says["prune"] = "blocks are pruned by machines that execute programs, with a `block_unit`"
-    given = [name for name, _ in options.given() if name in says]
+    return {name: says[name] for name, _ in options.given() if name in says}
+
+
+def refuse_unread(options: Options, besides: Sequence[str] = ()) -> None:
+    """Raise CompileError for every option that nothing reads on these machines, and for those `besides`, by name."""
     faults = [
-        Diagnostic(
-            f"{spelling(name)} has no meaning on a machine with levels inside the array", help=says.get(name, "")
-        )
-        for name in (*given, *besides)
+        Diagnostic(f"{spelling(name)} has no meaning on a machine with levels inside the array", help=help)
+        for name, help in (unread_options(options) | dict.fromkeys(besides, "")).items()
     ]
     if faults:
         raise CompileError(faults)

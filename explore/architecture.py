@@ -8,13 +8,14 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from ..frontend.arch_yaml import arch_folder, arch_source, parse_arch
 from ..frontend.yaml_reader import Fields, ListNode, MapNode, ScalarNode
 from ..ir.arch import Arch
 from ..ir.diagnostics import CompileError, Diagnostic, Span, closest
 from ..ir.expressions import Expression, ExpressionFault, parse_expression, unknown_names
 from ..ir.frozen import dataclass
-from .machine_fields import has_parent, paths, read_description, with_fields
+from ..ir.hierarchy import Hierarchy
+from .machine_fields import SPELLINGS, may_be_set, paths, read_description, with_fields
+from .machines import parse_machine, source_of
 from .problem import Candidate, Provider
 from .variables import MOST_VARIABLES, Point, Value, Variable, names, read_variable
 
@@ -50,7 +51,7 @@ class Architecture:
         """The candidate on the machine of this point. Raises CompileError where the description is refused."""
         return replace(candidate, arch=self.machine(point))
 
-    def machine(self, point: Point) -> Arch:
+    def machine(self, point: Point) -> Arch | Hierarchy:
         """The machine of a point. Raises CompileError where a field has no value, or the description is refused."""
         values: dict[str, Value] = {}
         for path, expression in self.fields:
@@ -66,10 +67,10 @@ class Architecture:
 
 
 @lru_cache(maxsize=256)
-def _machine(problem: Architecture, values: tuple[tuple[str, Value], ...]) -> Arch:
+def _machine(problem: Architecture, values: tuple[tuple[str, Value], ...]) -> Arch | Hierarchy:
     """A point's machine is asked for twice: before it is evaluated, and when it is executed."""
     root = read_description(problem.text, problem.file)
-    return parse_arch(with_fields(root, dict(values)), MACHINE, Path(problem.folder))
+    return parse_machine(with_fields(root, dict(values)), MACHINE, Path(problem.folder))
 
 
 def read_architecture(section: Fields, arch: str) -> Architecture:
@@ -77,7 +78,7 @@ def read_architecture(section: Fields, arch: str) -> Architecture:
 
     What is wrong goes to the section's faults: with paths that no description has, or that no value makes sense of.
     """
-    text, file = arch_source(arch)
+    text, file, folder = source_of(arch)
     root = read_description(text, file)
     variables: list[Variable] = []
     places: dict[str, Span] = {}
@@ -117,7 +118,7 @@ def read_architecture(section: Fields, arch: str) -> Architecture:
             help = "`fields: [array.rows, array.cols]` beside its values, or use it in an expression of `fields`"
             section.faults.add(f"variable {name!r} sets no field of the machine", span, help)
     section.done()
-    problem = Architecture(tuple(variables), tuple(fields.items()), text, file, str(arch_folder(arch)))
+    problem = Architecture(tuple(variables), tuple(fields.items()), text, file, str(folder))
     _check(section, problem, root, places)
     return problem
 
@@ -173,8 +174,11 @@ def _check(section: Fields, problem: Architecture, root: MapNode, places: Mappin
     known = list(paths(root))
     before = len(section.faults)
     for path, span in places.items():
-        if path.partition(".")[0] in ("name", "kind", "sources") or not has_parent(root, path):
+        parent, _, key = path.rpartition(".")
+        if not may_be_set(root, path):
             section.faults.add(f"{path[:80]!r} is no field of {problem.file}", span, closest(path, known))
+        elif (other := f"{parent}.{SPELLINGS.get(key)}") in places and key > SPELLINGS[key]:
+            section.faults.add(f"{path[:80]!r} and {other[:80]!r} say the same", span, "one of them")
     if len(section.faults) > before:
         return
     first: Point = {each.name: each.values[0] for each in problem.variables}
@@ -185,5 +189,6 @@ def _check(section: Fields, problem: Architecture, root: MapNode, places: Mappin
             replace(problem, fields=((path, expression),)).machine(first)
         except CompileError as error:
             key = path.rpartition(".")[2]
-            if any(each.message.startswith(f"unknown key {key!r}") for each in error.diagnostics):
+            unknown = (f"unknown key {key!r}", f"knows no dimension {key!r}")
+            if any(words in each.message for each in error.diagnostics for words in unknown):
                 section.faults.add(f"{path[:80]!r} is no field of {problem.file}", places[path], closest(path, known))

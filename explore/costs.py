@@ -20,7 +20,6 @@ from ..frontend.calibrate import Observed
 from ..frontend.importer import ImportOptions, prepare
 from ..frontend.network import Network
 from ..frontend.quantised import network_is_quantised
-from ..ir.arch import MAIN_MEMORY
 from ..ir.content_cache import sources_digest
 from ..ir.diagnostics import CompileError
 from ..ir.frozen import dataclass
@@ -112,7 +111,7 @@ class Opened:
             options = replace(options, mapping=self.costs.mapping.local())
         candidate = replace(candidate, options=options)
         module, passes = self.quantised(candidate, warn)
-        return session.transform(module, candidate.arch, passes, remaining(module.header.last_pass)), candidate.arch
+        return session.transform(module, candidate.flat, passes, remaining(module.header.last_pass)), candidate.flat
 
     def quantised(self, candidate: Candidate, warn: Report = silent) -> tuple[Module, PassOptions]:
         """The candidate's module, after the pass `quantise` where widths are asked of the layers of a float model, else
@@ -121,11 +120,11 @@ class Opened:
         if isinstance(passes.precision, PrecisionSpec) and not network_is_quantised(self.network(candidate)):
             calibrated = self._calibration(candidate, passes.precision, warn)
             layers = layers_by_name(calibrated.imported)
-            if faults := spec_faults(passes.precision, layers, candidate.arch, {}):
+            if faults := spec_faults(passes.precision, layers, candidate.flat, {}):
                 raise CompileError(faults)
             passes = replace(passes, precision=in_graph_names(passes.precision, layers))
             return calibrated.quantised(passes.precision), passes
-        return load_model(self.model, candidate.arch, passes, self.given(candidate), warn)
+        return load_model(self.model, candidate.flat, passes, self.given(candidate), warn)
 
     def float_module(self, candidate: Candidate) -> Module | None:
         """The calibrated float graph whose values codes stand for; None of a model that is quantised already."""
@@ -150,7 +149,7 @@ class Opened:
             while len(self._calibrations) >= _MOST_CALIBRATIONS:
                 del self._calibrations[next(iter(self._calibrations))]
             passes = pass_options(bare, Header("", "", ""))
-            found, _ = calibrated_model(self.model, candidate.arch, passes, self.given(candidate), warn)
+            found, _ = calibrated_model(self.model, candidate.flat, passes, self.given(candidate), warn)
             self._calibrations[key] = found
         return self._calibrations[key]
 
@@ -164,11 +163,12 @@ def opened_costs(costs: Costs) -> Opened:
 def figures_of(stats: Json) -> dict[str, float | int | None]:
     """The figures of statistics; energy also by component."""
     total = stats["total"]
+    main = stats["machine"]["memories"][0]["name"]
     found: dict[str, float | int | None] = {name: total[name] for name in COST_FIGURES if name in total}
     found["dram_bytes"] = sum(
         moved["read_bytes"] + moved["write_bytes"]
         for layer in stats["layers"]
-        for moved in layer["traffic"].get(MAIN_MEMORY, {}).values()
+        for moved in layer["traffic"].get(main, {}).values()
     )
     for layer in stats["layers"] if total["energy_pj"] is not None else ():
         for component, energy_pj in layer["energy_pj"].items():
@@ -181,4 +181,5 @@ def figures_of(stats: Json) -> dict[str, float | int | None]:
 def sources() -> str:
     """The digest of all sources of ours that decide what a model costs."""
     root = Path(__file__).parents[1]
-    return sources_digest(*(root / name for name in ("ir", "frontend", "passes", "backends/cost", "driver")))
+    folders = ("ir", "frontend", "passes", "passes/levels", "backends/cost", "backends/cost/levels", "driver")
+    return sources_digest(*(root / name for name in folders))

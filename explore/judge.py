@@ -7,7 +7,6 @@ candidate does not change is not computed again.
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import field, replace
@@ -37,6 +36,7 @@ from .costs import Costs, opened_costs, sources
 from .layer_sqnr import has_codes, layer_sqnr
 from .problem import Candidate, Figures
 from .shared_files import SharedFile, SharedFolder
+from .workers import threads
 
 SEARCHED, REPORTED = "searched", "reported"
 JUDGED = {
@@ -136,7 +136,7 @@ class OpenedJudge:
         if not has_codes(module) or (float_module := self._opened.float_module(candidate)) is None:
             return {}
         _, samples, _ = self._evaluator(module, candidate, REPORTED)
-        return layer_sqnr(module, float_module, samples.x, _threads())
+        return layer_sqnr(module, float_module, samples.x, threads())
 
     def samples_of(self, which: str) -> NDArray[np.int64]:
         """Which samples of the data those are, by their numbers."""
@@ -177,7 +177,7 @@ class OpenedJudge:
     def outputs(self, candidate: Candidate, x: NDArray[Any]) -> dict[str, Any]:
         """The outputs of a candidate on samples of the caller."""
         module = self.module(candidate)
-        with Evaluator({module.inputs[0]: x}, threads=_threads()) as evaluator:
+        with Evaluator({module.inputs[0]: x}, threads=threads()) as evaluator:
             return evaluator.outputs(module)
 
     def chance(self) -> float:
@@ -194,7 +194,7 @@ class OpenedJudge:
         """The graph of a candidate after the pass `prune`. Raises CompileError."""
         module = self.prefix(candidate)
         options = pass_options(candidate.options, Header("", "", ""))
-        return session.transform(module, candidate.arch, options, _PRUNE)
+        return session.transform(module, candidate.flat, options, _PRUNE)
 
     def prefix(self, candidate: Candidate) -> Module:
         """The graph before anything is pruned."""
@@ -210,7 +210,7 @@ class OpenedJudge:
     def _prefix(self, candidate: Candidate) -> Module:
         module, options = self._opened.quantised(candidate)
         left = [each for each in _BEFORE_PRUNING if each in remaining(module.header.last_pass)]
-        return session.transform(module, candidate.arch, options, left)
+        return session.transform(module, candidate.flat, options, left)
 
     def _evaluator(
         self, module: Module, candidate: Candidate, which: str
@@ -236,7 +236,7 @@ class OpenedJudge:
                 boxes=judge.boxes,
                 places=judge.places,
             )
-            self._evaluators[which] = Evaluator(data, threads=_threads()), samples, metric
+            self._evaluators[which] = Evaluator(data, threads=threads()), samples, metric
         return self._evaluators[which]
 
 
@@ -267,9 +267,3 @@ def _stored(
     if images is not None:
         return image_stored(data.local(), images, where)
     return npz_stored(data.local(), x, y, where, real_labels=real_labels)
-
-
-def _threads() -> int | None:
-    """As many as the process was given: a worker is told how many are its own."""
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    return int(given) if given.isdecimal() and 0 < len(given) < 6 and int(given) else None

@@ -1,7 +1,8 @@
 """Descriptions of machines with some of their fields replaced.
 
 A field is named by its dotted path: `array.rows`, `memories.spad.capacity_bytes` (memories by their names),
-`components.technology_nm`. The text that comes out says of each replaced field that a study chose it.
+`levels.glb.loops.factors.m` (stores and fan-outs by theirs), `components.technology_nm`. The text that comes out says
+of each replaced field that a study chose it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,11 @@ from ..ir.diagnostics import Span, ensure
 from .variables import Value, spelled
 
 CHOSEN = "chosen by a study: a variable, or computed of variables"
+NAMES = ("name", "store", "fanout")  # the keys that name an item of a list
+# Sections of a level that may be left out: a field in one brings it.
+_LEFT_OUT = ("loops", "factors", "most", "bus_bits")
+# Two spellings of one thing: setting the one takes the other's place.
+SPELLINGS = {"depth_words": "capacity_bytes", "capacity_bytes": "depth_words"}
 _UNSOURCED = ("name", "kind", "sources", "components", "energy", "area", "leakage")
 _WORD = re.compile(r"[A-Za-z0-9_./+-]+( [A-Za-z0-9_./+-]+)*")
 
@@ -38,21 +44,33 @@ def paths(node: MapNode, prefix: str = "") -> Iterator[str]:
         elif isinstance(value, ListNode) and any(isinstance(each, MapNode) for each in value.items):
             for item in value.items:
                 if isinstance(item, MapNode) and (name := _name(item)):
-                    yield from paths(item, f"{prefix}{key}.{name}.")
+                    yield from (each for each in paths(item, f"{prefix}{key}.{name}.") if not _is_name(node, each))
         else:
             yield f"{prefix}{key}"
 
 
-def has_parent(root: MapNode, path: str) -> bool:
-    """Whether the section that a field belongs to is there."""
+def _is_name(root: MapNode, path: str) -> bool:
+    """Whether a path leads to the name of an item of a list."""
+    first, *rest = path.split(".")
+    return isinstance(root.entries.get(first), ListNode) and len(rest) == 2 and rest[1] in NAMES
+
+
+def may_be_set(root: MapNode, path: str) -> bool:
+    """Whether the section that a field belongs to is there, or comes with it, and the field names nothing."""
+    if path.partition(".")[0] in ("name", "kind", "sources") or _is_name(root, path):
+        return False
     node: YamlNode | None = root
-    for part in path.split(".")[:-1]:
-        node = _child(node, part)
+    parts = path.split(".")
+    for place, part in enumerate(parts[:-1]):
+        child = _child(node, part)
+        if child is None and parts[0] == "levels" and place > 1:
+            return isinstance(node, MapNode) and set(parts[place:-1]) <= set(_LEFT_OUT)
+        node = child
     return isinstance(node, MapNode)
 
 
 def with_fields(root: MapNode, values: Mapping[str, Value]) -> str:
-    """The text of a description in which each path has its value. Requires: `has_parent` of each."""
+    """The text of a description in which each path has its value. Requires: `may_be_set` of each."""
     for path, value in values.items():
         root = _set(root, path.split("."), value)
     sections = {key: value for key, value in root.entries.items() if key != "sources"}
@@ -65,8 +83,8 @@ def with_fields(root: MapNode, values: Mapping[str, Value]) -> str:
 
 
 def _name(item: MapNode) -> str:
-    name = item.entries.get("name")
-    return name.text if isinstance(name, ScalarNode) else ""
+    found = (item.entries.get(key) for key in NAMES)
+    return next((name.text for name in found if isinstance(name, ScalarNode)), "")
 
 
 def _child(node: YamlNode | None, part: str) -> YamlNode | None:
@@ -80,8 +98,9 @@ def _child(node: YamlNode | None, part: str) -> YamlNode | None:
 def _set(node: MapNode, parts: list[str], value: Value) -> MapNode:
     first, *rest = parts
     if not rest:
-        return replace(node, entries={**node.entries, first: _node(value)})
-    child = node.entries[first]
+        kept = {key: each for key, each in node.entries.items() if key != SPELLINGS.get(first)}
+        return replace(node, entries={**kept, first: _node(value)})
+    child = node.entries.get(first, MapNode({}, {}, Span()))
     if isinstance(child, ListNode):
         items = tuple(
             _set(each, rest[1:], value) if isinstance(each, MapNode) and _name(each) == rest[0] else each

@@ -118,7 +118,7 @@ def read_bitwidths(section: Fields, judge: Judge | None, costs: Costs, base: Can
     """The problem that a study's section `precision` states. What is wrong goes to the section's faults."""
     before = len(section.faults)
     form = _form(section)
-    widest = min(MOST_BITS, max((each.bits for each in base.arch.array.inputs if each.is_integer), default=8))
+    widest = min(MOST_BITS, max((each.bits for each in base.flat.array.inputs if each.is_integer), default=8))
     least = section.integer("least_bits", LEAST_BITS, MOST_BITS, LEAST_BITS)
     most = section.integer("most_bits", LEAST_BITS, MOST_BITS, widest)
     if least > most:
@@ -138,7 +138,7 @@ def read_bitwidths(section: Fields, judge: Judge | None, costs: Costs, base: Can
     chosen = read_layers(section, known, {})
     section.done()
     if not known:
-        message = f"no layer of the model is computed in integers on {base.arch.name}"
+        message = f"no layer of the model is computed in integers on {base.flat.name}"
         section.faults.add(message, section.node.span, "a float model, and a machine whose array takes integers")
         return None
     told: set[str] = set()
@@ -146,7 +146,7 @@ def read_bitwidths(section: Fields, judge: Judge | None, costs: Costs, base: Can
         of = form
         of = replace(of, weights=bits) if bits in weights else of  # type: ignore[arg-type]
         of = replace(of, activations=bits) if bits in activations else of  # type: ignore[arg-type]
-        for each in spec_faults(PrecisionSpec.of(of, {}), layers, base.arch, {}):
+        for each in spec_faults(PrecisionSpec.of(of, {}), layers, base.flat, {}):
             message = each.message.removeprefix("the default: ")
             if message not in told:
                 section.faults.add(message, section.node.span, each.help)
@@ -189,7 +189,7 @@ def _imported(costs: Costs, base: Candidate, form: LayerPrecision) -> Module:
     candidate = replace(base, options=replace(base.options, precision=PrecisionSpec(form), prune=None))
     opened = opened_costs(costs)
     return imported_model(
-        opened.model, base.arch, pass_options(candidate.options, Header("", "", "")), opened.given(candidate)
+        opened.model, base.flat, pass_options(candidate.options, Header("", "", "")), opened.given(candidate)
     )
 
 

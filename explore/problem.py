@@ -13,7 +13,9 @@ from typing import Any, Protocol
 
 from ..driver.decisions import Options
 from ..ir.arch import Arch
+from ..ir.diagnostics import ensure
 from ..ir.frozen import dataclass
+from ..ir.hierarchy import Hierarchy
 from .variables import Point, Value, Variable
 
 Figures = Mapping[str, float | int | None]
@@ -25,8 +27,15 @@ _SOURCES = "\nsources:\n"
 class Candidate:
     """What is evaluated: a machine, and the options of `dnnc compile` and `dnnc cost`."""
 
-    arch: Arch
+    arch: Arch | Hierarchy
     options: Options
+
+    @property
+    def flat(self) -> Arch:
+        """The machine, which has no levels inside the array. Requires: it has none."""
+        ensure(isinstance(self.arch, Arch), "machines with levels inside the array are costed apart")
+        assert isinstance(self.arch, Arch)
+        return self.arch
 
     @property
     def machine_text(self) -> str:

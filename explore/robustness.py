@@ -72,7 +72,7 @@ def cell_of(study: Study, corruption: Corruption) -> Study:
         problems=tuple(
             replace(each, judge=judge) if isinstance(each, Bitwidths | Sparsity) else each for each in study.problems
         ),
-        counted=PrunedCosts(study.costs, judge) if study.counted is not None else None,
+        counted=PrunedCosts(judge.costs, judge) if study.counted is not None else None,
         run=None,
     )
 

@@ -13,6 +13,7 @@ from ..ir.frozen import dataclass
 from .algorithm_settings import Settings
 from .corruptions.corrupt import Corruptions
 from .costs import ALIASES, Costs
+from .level_costs import LevelCosts
 from .problem import Candidate, Problem, Provider, evaluation_key
 from .shared_files import SharedFile
 from .variables import Genome, Point, Space, Value
@@ -62,7 +63,7 @@ class Study:
     content: str
     base: Candidate
     problems: tuple[Problem, ...]
-    costs: Costs
+    costs: Costs | LevelCosts
     objectives: tuple[Objective, ...]
     constraints: tuple[Expression, ...]
     settings: Settings

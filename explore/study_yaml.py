@@ -10,8 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..driver.decisions import MOST_SECONDS, WHOLE, Options
-from ..frontend.arch_yaml import load_arch
+from ..driver.decisions import WHOLE, Options
 from ..frontend.importer import ImportOptions, prepare
 from ..frontend.load import parse
 from ..frontend.yaml_reader import LARGEST_BYTES, Faults, Fields, ListNode, MapNode, ScalarNode, YamlNode, read_yaml
@@ -19,19 +18,24 @@ from ..ir.arch import Arch
 from ..ir.diagnostics import CompileError, closest
 from ..ir.expressions import Expression, ExpressionFault, parse_expression, unknown_names
 from ..ir.files import read_text_bounded
+from ..ir.hierarchy import Hierarchy
 from .algorithm_settings import EXHAUSTIVE, MOST_POPULATION, NSGA2, read_settings
 from .corruptions.corrupt import Corruptions
 from .corruptions_section import check_corruptions, read_corruptions, without_corruptions
 from .costs import ALIASES, Costs
 from .judge import Judge
 from .judge_section import read_judge
-from .problem import Candidate, Problem
+from .level_costs import LevelCosts
+from .level_rules import admitted
+from .machines import load_machine
+from .problem import Candidate, Problem, Provider
 from .problems import JUDGED, PROBLEMS, Context
 from .pruned_costs import PrunedCosts
 from .published_keys import is_published, translated
+from .run_section import check_run, read_run
 from .shared_files import SharedFile
 from .sparsity import Sparsity
-from .study import Objective, RunStage, Study
+from .study import Objective, Study
 from .study_options import read_options
 from .variables import Genome, Space, value_of
 
@@ -77,7 +81,7 @@ class _Reader:
         arch = self._arch()
         seed = top.integer("seed", *WHOLE["seed"], 0)
         reuse = self._reuse()
-        run = self._run(seed)
+        run = read_run(top, self.folder, seed)
         named = [each for each in PROBLEMS if top.has(each)]
         if not named:
             self.faults.add("the study has no problem", top.node.span, f"a section {' or '.join(map(repr, PROBLEMS))}")
@@ -89,10 +93,16 @@ class _Reader:
             self.faults.raise_if_any()
         assert model is not None and arch is not None
         base = Candidate(arch, options)
-        costs = Costs(model, files.get("calibrate"), files.get("mapping"))
-        judge = self._judge(named, costs, base, seed)
-        context = Context(top, model, self.machine(top.text("arch")), base, str(self.folder), seed, costs, judge)
-        problems = self._problems(named, context)
+        of_programs = Costs(model, files.get("calibrate"), files.get("mapping"))
+        costs: Costs | LevelCosts = of_programs
+        judge, legal = None, named
+        if isinstance(arch, Hierarchy):
+            costs = LevelCosts(model, files.get("mapping"))
+            legal = admitted(top, self.faults, arch, options, named)
+        else:
+            judge = self._judge(named, of_programs, base, seed)
+        context = Context(top, model, self.machine(top.text("arch")), base, str(self.folder), seed, of_programs, judge)
+        problems = self._problems(legal, context)
         # What is missing for a fault of its own is no fault of those that name it.
         self.is_whole = len(problems) == len(named) and (judge is not None or not top.has("accuracy"))
         unsettled = any(isinstance(each, Sparsity) and each.limit is None for each in problems)
@@ -110,7 +120,7 @@ class _Reader:
             reuse=reuse,
             predefined=() if unsettled or not self.is_whole else self._predefined(problems),
             warnings=tuple(self.warnings),
-            counted=PrunedCosts(costs, judge) if judge and "sparsity" in named else None,
+            counted=PrunedCosts(of_programs, judge) if judge and "sparsity" in named else None,
             corruptions=self.corruptions if judge and any(each in JUDGED for each in named) else None,
         )
         if settings.name == EXHAUSTIVE and study.space.size > MOST_EXHAUSTIVE:
@@ -118,9 +128,8 @@ class _Reader:
                 f"the space has {study.space.size:.4g} points; an exhaustive search takes at most {MOST_EXHAUSTIVE}"
             )
             self.faults.add(message, top.span("algorithm"), "`algorithm: {name: nsga2}`, or fewer values")
-        if run is not None and arch.kind != "executable":
-            message = f"{arch.name!r} is a machine of kind `{arch.kind}`: there are no programs for it"
-            self.faults.add(message, top.span("run"), "leave `run` out")
+        if top.has("run"):
+            check_run(top, self.faults, arch)
         if settings.name != NSGA2 and top.has("predefined"):
             self.faults.add(f"`predefined` has no effect on {settings.name!r}", top.span("predefined"), "leave it out")
         top.done()
@@ -181,12 +190,12 @@ class _Reader:
                 self.faults.add(f"the model cannot be used: {where}{fault.message}", self.top.span("model"), fault.help)
             return None
 
-    def _arch(self) -> Arch | None:
+    def _arch(self) -> Arch | Hierarchy | None:
         name = self.top.text("arch", expected="gemmini16")
         if not self.top.has("arch") or "arch" in self.faults.wrong:
             return None
         try:
-            return load_arch(self.machine(name))
+            return load_machine(self.machine(name))
         except CompileError as error:
             for fault in error.diagnostics:
                 if fault.span.line:
@@ -217,31 +226,7 @@ class _Reader:
                 found.append(str(folder))
         return tuple(found)
 
-    def _run(self, seed: int) -> RunStage | None:
-        if not self.top.has("run"):
-            return None
-        node = self.top.node.entries["run"]
-        if isinstance(node, ScalarNode) and node.value is True:
-            return RunStage(seed=seed)
-        section = self.top.fields("run")
-        if section is None:
-            return None
-        inputs = None
-        if section.has("inputs"):
-            try:
-                inputs = SharedFile.of(self.folder / section.text("inputs"))
-            except CompileError as error:
-                section.fault("inputs", error.diagnostics[0].message, "a .npz file, from the folder of this file")
-        found = RunStage(
-            survivors=section.integer("survivors", 1, 10**6, example="8") if section.has("survivors") else None,
-            inputs=inputs,
-            seed=section.integer("seed", *WHOLE["seed"], seed),
-            time_limit_s=section.number("time_limit_s", 1e-3, MOST_SECONDS) if section.has("time_limit_s") else 600.0,
-        )
-        section.done()
-        return found
-
-    def _objectives(self, problems: tuple[Problem, ...], costs: Costs) -> tuple[Objective, ...]:
+    def _objectives(self, problems: tuple[Problem, ...], costs: Provider) -> tuple[Objective, ...]:
         found = []
         for node in self._texts("objectives", True, "[min energy_pj, max accuracy]", MOST_OBJECTIVES):
             match = _OBJECTIVE.fullmatch(node.text)
@@ -256,7 +241,7 @@ class _Reader:
                 found.append(Objective(expression, match[1] == "max"))
         return tuple(found)
 
-    def _constraints(self, problems: tuple[Problem, ...], costs: Costs) -> tuple[Expression, ...]:
+    def _constraints(self, problems: tuple[Problem, ...], costs: Provider) -> tuple[Expression, ...]:
         found = []
         for node in self._texts("constraints", False, "[acc <= spad, inferences_per_second >= 30]", 1000):
             expression = self._expression(node.text, node, problems, costs)
@@ -279,7 +264,7 @@ class _Reader:
         return texts
 
     def _expression(
-        self, text: str, node: ScalarNode, problems: tuple[Problem, ...], costs: Costs
+        self, text: str, node: ScalarNode, problems: tuple[Problem, ...], costs: Provider
     ) -> Expression | None:
         variables = [each.name for problem in problems for each in problem.variables]
         providers = [each for problem in problems for each in problem.providers]

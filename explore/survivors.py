@@ -12,7 +12,7 @@ from ..driver.described import Json
 from ..driver.values import program_inputs
 from ..frontend.calibrate import synthetic_data
 from ..frontend.importer import ImportOptions
-from ..ir.diagnostics import CompileError
+from ..ir.diagnostics import CompileError, ensure
 from ..ir.frozen import dataclass
 from ..ir.program import Program
 from ..runtime.machine import RunOptions
@@ -56,6 +56,7 @@ def run_survivors(study: Study, store: Store, workers: Workers, outcome: Outcome
     """
     if study.run is None:
         return []
+    ensure(isinstance(study.costs, Costs), "machines with levels inside the array have no programs")
     chosen = spread(list(outcome.front), study.run.survivors)
     inputs = _inputs_text(study.run)
     known = {genome: each for genome, each in store.runs().items() if each.inputs == inputs}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
@@ -74,6 +75,12 @@ def evaluate(
         return Evaluation({}, error.diagnostics[0].message, time.perf_counter() - start)
     figures = {name: value for each in parts for name, value in each.items()}
     return Evaluation(figures, "", time.perf_counter() - start, tuple(parts))
+
+
+def threads() -> int | None:
+    """As many as this process was given: a worker is told how many are its own. None: nobody said."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdecimal() and 0 < len(given) < 6 and int(given) else None
 
 
 @lru_cache(maxsize=4)  # a study's costs, widths and samples; a judge of other samples takes the place of one before

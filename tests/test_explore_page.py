@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from dnnc.cli.main import main
+from dnnc.driver.decisions import Options
+from dnnc.driver.levels_model import unread_options
 from dnnc.explore.algorithm_settings import ALGORITHMS, Settings
 from dnnc.explore.costs import ALIASES, COST_FIGURES
+from dnnc.explore.level_costs import LEVEL_FIGURES
 from dnnc.explore.problems import PROBLEMS
 from dnnc.explore.study_yaml import read_study
+from dnnc.ir.hierarchy import Hierarchy
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "specs" / "explore.md").read_text()
@@ -61,3 +66,28 @@ def test_the_figures_and_algorithms_of_the_page() -> None:
     usual = Settings()
     for key, value in re.findall(r"`(\w+)` \(([\d.]+)", table):
         assert float(value) == getattr(usual, key), key
+
+
+def test_the_study_of_machines_with_levels(tmp_path: Path) -> None:
+    """It is read, its fields are set, and the page names no key of a level that cannot be."""
+    section = PAGE.partition("## Machines with levels")[2].partition("\n## ")[0]
+    (text,) = re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)
+    study = read_study(written(tmp_path, text.replace("net.onnx", "digits.onnx")))
+    machine = study.candidate(study.space.point((2, 0, 0, 1, 0))).arch
+    assert isinstance(machine, Hierarchy)
+    assert [(each.rows, each.cols) for each in machine.fanouts] == [(1, 8), (24, 1)]
+    glb, psums = machine.stores[1], machine.stores[-1]
+    assert (glb.depth_words, glb.banks) == (4096, 8)
+    assert psums.constraint.order == ("p", "m")
+    assert study.space.size == 3 * 3 * 4 * 2 * 2
+    for figure in ("stopped_layers", *re.findall(r"`(\w+)` and `(\w+)`, and", section)[0]):
+        assert (figure in LEVEL_FIGURES) == (figure == "stopped_layers")
+    for option in read_options():
+        assert option in ("time_limit_s", "objective", "mapping", "batch_size", "shapes")
+
+
+def read_options() -> list[str]:
+    """Options that studies of machines with levels take."""
+    values = {"shapes": {"x": (1,)}, "batch_size": 1, "seed": 1, "time_limit_s": 1.0}
+    names = [each.name for each in fields(Options)]
+    return [name for name in names if not unread_options(Options(**{name: values.get(name, "energy")}))]

@@ -1,7 +1,7 @@
 """Mappings of machines with levels inside the array that earlier commands proved best, in the user's cache.
 
-A key is the SHA-256 of everything that decides a mapping: the workload without its name, the machine without what is
-told about it, the objective, and the sources that search and count. Only what no time limit stopped is kept. An entry
+A key is the SHA-256 of everything that decides a mapping: the workload without its name, the machine as far as the
+search reads it, the objective, and the sources that search and count. Only what no time limit stopped is kept. An entry
 is checked: one whose tree is not legal, whose counts are not of such a tree, or whose figures have another objective
 than it claims, is ignored and searched for anew; counts that may be the tree's, and the bound, are taken on trust, as
 from a folder that nobody else writes to (ir/content_cache.py).
@@ -26,7 +26,7 @@ from ...backends.cost.levels.counts import LevelCounts
 from ...ir.content_cache import ContentCache, folder_of_user, sources_digest
 from ...ir.diagnostics import CompileError
 from ...ir.frozen import dataclass
-from ...ir.hierarchy import Hierarchy
+from ...ir.hierarchy import ASSUMED_HOST, Hierarchy
 from ...ir.kept_figures import as_json, of_json
 from ...ir.loop_tree import LoopTree, Workload
 from ...ir.loop_tree_rules import loop_tree_faults
@@ -63,9 +63,10 @@ def map_all(
     time_limit_s: float = float("inf"),
     report: Callable[[str], object] = lambda _: None,
     kept: ContentCache | None = None,
+    threads: int | None = None,
 ) -> list[LevelMapping | CompileError | None]:
     """What map_levels gives for each workload, or its error. Those that `kept` (the user's) does not know are searched
-    for on all cores: compiled code leaves the interpreter to one another."""
+    for on all cores, or by so many `threads`: compiled code leaves the interpreter to one another."""
     kept = of_user() if kept is None else kept
     keys = _keys(workloads, machine, objective) if kept.folder is not None else [""] * len(workloads)
     found: list[LevelMapping | CompileError | None] = [
@@ -84,7 +85,7 @@ def map_all(
         return best
 
     unknown = [place for place, each in enumerate(found) if each is None]
-    workers = min(len(unknown), os.cpu_count() or 1, MOST_WORKERS)
+    workers = min(len(unknown), threads or os.cpu_count() or 1, MOST_WORKERS)
     try:
         if workers < 2:
             searched = list(map(search, unknown))
@@ -108,7 +109,10 @@ def of_user() -> ContentCache:
 
 
 def _keys(workloads: Sequence[Workload], machine: Hierarchy, objective: Objective) -> list[str]:
-    bare = replace(machine, name="", text="", digest="", sources=(), file="")
+    # What the search does not read: what is told about a machine, areas, and what prices layers beside their products.
+    told = replace(machine, name="", text="", digest="", sources=(), file="", area=(), leakage=())
+    energy = tuple(replace(row, source="") for row in machine.energy)
+    bare = replace(told, energy=energy, clock_hz=1, vector_lanes=1, host=ASSUMED_HOST)
     setting = "\n".join(map(str, [FORMAT, np.__version__, _sources_digest(), bare, objective]))
     digest = hashlib.sha256(setting.encode())
     keys = []

@@ -185,9 +185,9 @@ def searched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     original = levels.map_all
 
-    def map_all(workloads: Any, machine: Any, *rest: Any) -> Any:
+    def map_all(workloads: Any, machine: Any, *rest: Any, **named: Any) -> Any:
         seen.append(machine.name)
-        return original(workloads, machine, *rest)
+        return original(workloads, machine, *rest, **named)
 
     monkeypatch.setattr(levels, "map_all", map_all)
     return seen

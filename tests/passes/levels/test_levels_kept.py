@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from dnnc.benchmarks.levels_layers import conv
 from dnnc.frontend.hierarchy_yaml import load_hierarchy
+from dnnc.ir.arch import AreaRow, Host, LeakageRow
 from dnnc.ir.content_cache import ContentCache
 from dnnc.ir.hierarchy import Hierarchy
 from dnnc.ir.loop_tree import Workload
@@ -60,6 +61,26 @@ def test_what_is_read_is_what_was_found(tmp_path: Path, searches: list[str]) -> 
         assert len(searches) == (1 if found else 2), "that nothing fits is not kept"
         searches.clear()
     assert 0 < loaded < mapped == len(list(tmp_path.iterdir()))
+
+
+def test_what_the_search_does_not_read_is_no_part_of_a_key(tmp_path: Path, searches: list[str]) -> None:
+    """Areas, what leaks, where a price is from, clocks, and what is beside the array; prices and sizes are read."""
+    machine = small_problem(3)[1]
+    (workload,) = different(machine, 1)
+    searches.clear()
+    energy = tuple(replace(row, source="elsewhere") for row in machine.energy)
+    others = replace(machine, energy=energy, area=(AreaRow("mac", 1.0, "-"),), leakage=(LeakageRow("mac", 1.0, "-"),))
+    others = replace(others, clock_hz=7, vector_lanes=3, host=Host(5), name="other", sources=(("levels", "-"),))
+    (found,) = map_all([workload], machine, EDP, kept=cache_in(tmp_path))
+    (again,) = map_all([workload], others, EDP, kept=cache_in(tmp_path))
+    (alone,) = map_all([workload], others, EDP, kept=cache_in(tmp_path / "alone"))
+    assert isinstance(found, LevelMapping)
+    assert len(searches) == 2
+    assert found == again
+    assert repr(again) == repr(alone), "as if it had been searched for"
+    dearer = replace(machine, energy=tuple(replace(row, energy_pj=2 * row.energy_pj) for row in machine.energy))
+    map_all([workload], dearer, EDP, kept=cache_in(tmp_path))
+    assert len(searches) == 3
 
 
 def test_bundled_machines_have_figures_that_can_be_kept(tmp_path: Path, searches: list[str]) -> None:
