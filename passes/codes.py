@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from math import isfinite
+
 import numpy as np
 from numpy.typing import NDArray
 
+from ..ir.diagnostics import ensure
 from ..ir.types import ElementType, Quantization
+
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 def activation_parameters(minimum: float, maximum: float, type: ElementType, symmetric: bool = False) -> Quantization:
     """Scale and zero point that map [minimum, maximum], widened to hold 0, onto all codes of `type`; of symmetric
-    codes the greatest magnitude is the greatest code."""
-    low, high = min(minimum, 0.0), max(maximum, 0.0)
+    codes the greatest magnitude is the greatest code. Ends beyond float32 are its greatest; both must be finite."""
+    ensure(isfinite(minimum) and isfinite(maximum), f"codes of values from {minimum} to {maximum}")
+    low, high = max(min(minimum, 0.0), -_LARGEST), min(max(maximum, 0.0), _LARGEST)
     levels = type.maximum if symmetric else type.maximum - type.minimum
     scale = np.float32((max(-low, high) if symmetric else high - low) / levels)
-    if not np.isfinite(scale) or scale < np.finfo(np.float32).tiny:
+    if scale < np.finfo(np.float32).tiny:
         scale = np.float32(1.0)
     if symmetric:
         return Quantization((float(scale),), (0,))

@@ -28,13 +28,12 @@ from ..ir.frozen import dataclass
 from ..ir.graph import Node, Stage, ValueType
 from ..ir.module import Module, Operation
 from ..ir.precision import PrecisionSpec
-from ..ir.program import NO_TOLERANCE
 from ..ir.types import ElementType, Quantization, Tensor, constant_array
 from .codes import activation_parameters, codes_of
 from .fuse import fuse
 from .rewrite import PRODUCTS, fresh_name, readers, rebuilt
 from .weights import rounded_weights
-from .widths import Form, forms_of, integer, keeps_parameters, layer_of
+from .widths import Form, claimed_tolerance, forms_of, integer, keeps_parameters, layer_of
 
 _MOVES = ("reshape", "transpose")
 _CONVERSIONS = ("quantize", "dequantize", "requantize", "table")
@@ -62,7 +61,7 @@ def converted_storage(module: Module, arch: Arch, spec: PrecisionSpec) -> Module
     stored = _Storing(module, arch, spec, forms_of(module, spec)).run()
     if stored.operations == module.operations:
         return module
-    options = dict(stored.header.options) | {"tolerance": NO_TOLERANCE}
+    options = dict(stored.header.options) | {"tolerance": claimed_tolerance(spec)}
     return replace(stored, header=replace(stored.header, options=tuple(sorted(options.items()))))
 
 
@@ -131,6 +130,10 @@ class _Storing:
 
     def _constant_codes(self, tensor: Tensor) -> tuple[NDArray[np.generic], ElementType, Quantization]:
         values = np.asarray(constant_array(tensor, self.module.blobs), np.float32)
+        if not np.isfinite(values).all():
+            message = f"constant {tensor.name!r} holds values that are not finite, which no code stands for"
+            self.faults.append(Diagnostic(message, help="--precision keep leaves the model as it is"))
+            values = np.zeros_like(values)
         low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
         form = self.forms[tensor.name]
         kind = integer(form.bits, low < 0)

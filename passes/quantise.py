@@ -28,7 +28,6 @@ from ..ir.frozen import dataclass
 from ..ir.graph import Node, Stage, ValueType
 from ..ir.module import Module, Operation
 from ..ir.precision import LayerPrecision, Precision, PrecisionSpec
-from ..ir.program import NO_TOLERANCE
 from ..ir.types import BlobRef, ElementType, Quantization, Tensor, constant_array
 from .codes import activation_parameters, bf16_pattern, codes_of, leaky_entries
 from .converted_storage import converted_storage
@@ -38,6 +37,7 @@ from .weights import rounded_weights
 from .widths import (
     Form,
     activation_type,
+    claimed_tolerance,
     forms_of,
     integer,
     keeps_parameters,
@@ -47,10 +47,6 @@ from .widths import (
     weight_type,
     width_refused,
 )
-
-# What `run --check` holds a model to that was quantised here to 8 bits or more: of the range of each output, an
-# assumption that the accuracy of a model (benchmarks/accuracy.py) must confirm. Of fewer bits nothing is claimed.
-INT8_TOLERANCE = "range:0.1"
 
 # Sums of products of codes on the vector unit are held in so many bits (passes/lower_context.py).
 _PRODUCT_BITS = 31
@@ -82,8 +78,7 @@ def quantise(module: Module, arch: Arch, precision: Precision, known: KnownWeigh
     if tells and (faults := layer_faults(narrowed, arch, spec, narrowing.narrowed)):
         raise CompileError(faults)
     if target.is_integer and narrowed.operations != module.operations:
-        tolerance = NO_TOLERANCE if spec.narrowest < ElementType.I8.bits else INT8_TOLERANCE
-        options = dict(narrowed.header.options) | {"tolerance": tolerance}
+        options = dict(narrowed.header.options) | {"tolerance": claimed_tolerance(spec)}
         narrowed = replace(narrowed, header=replace(narrowed.header, options=tuple(sorted(options.items()))))
     return narrowed
 

@@ -21,8 +21,13 @@ from ..ir.frozen import dataclass
 from ..ir.graph import Node
 from ..ir.module import Module
 from ..ir.precision import LayerPrecision, Precision, PrecisionSpec
+from ..ir.program import NO_TOLERANCE
 from ..ir.types import ElementType
 from .rewrite import PRODUCTS
+
+# What `run --check` holds a model to that was quantised here to 8 bits or more: of the range of each output, an
+# assumption that the accuracy of a model (benchmarks/accuracy.py) must confirm. Of fewer bits nothing is claimed.
+INT8_TOLERANCE = "range:0.1"
 
 _KEEPS_PARAMETERS = ("reshape", "transpose", "relu", "clip")
 _INTEGERS = {(each.is_signed, each.bits): each for each in ElementType if each.is_integer}
@@ -108,6 +113,11 @@ def weight_type(arch: Arch, layer: LayerPrecision) -> ElementType | None:
     legal = arch.array.weights
     kinds = (True,) if layer.symmetric_weights else (True, False)
     return next((each for signed in kinds if (each := integer(layer.weights, signed)) in legal), None)
+
+
+def claimed_tolerance(spec: PrecisionSpec) -> str:
+    """What a program in this precision says of itself (`Program.tolerance`)."""
+    return NO_TOLERANCE if spec.narrowest < ElementType.I8.bits else INT8_TOLERANCE
 
 
 def integer(bits: int, signed: bool) -> ElementType:

@@ -123,6 +123,33 @@ def test_weights_that_are_not_finite_are_named() -> None:
         quantise(network(scale=np.inf), ARCH, spec("w4a6"))
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_constants_that_are_not_finite_are_named(value: float) -> None:
+    """Of what a residual adds, too, not of weights alone: no code stands for them."""
+    rng, floats, graph = np.random.default_rng(5), ValueType(T.F32), Graph()
+    graph.input("x", (1, 3, 4, 4), range=(-3.0, 3.0))
+    graph.tensor("a", (1, 3, 4, 4), range=(0.0, 6.0))
+    graph.tensor("y", (1, 3, 4, 4), range=(0.0, 6.0))
+    terms = [graph.constant(name, np.full((1, 3, 4, 4), value)) for name in ("c", "d")]
+    weights = graph.constant("w", rng.normal(size=(3, 3, 1, 1)))
+    for before, result, term in zip("xa", "ay", terms, strict=True):
+        post = [Stage("relu", floats), Stage("add", floats, term), Stage("relu", floats)]
+        graph.conv([before, weights], result, post=post, value=floats)
+    with pytest.raises(CompileError) as caught:
+        quantise(graph.module(["y"]), ARCH, spec("w8a8"))
+    said = [each.message for each in caught.value.diagnostics]
+    assert said == [f"constant {name!r} holds values that are not finite, which no code stands for" for name in "cd"]
+
+
+@pytest.mark.parametrize(
+    ("default", "layer", "claimed"),
+    [("w8a8", "w9a12", "range:0.1"), ("w8a8", "w7a8", "none"), ("w8a7", "w8a8", "none")],
+)
+def test_what_is_claimed_of_eight_bits_or_more(default: str, layer: str, claimed: str) -> None:
+    module = quantise(network(), ARCH, spec(default, a_conv=layer))
+    assert dict(module.header.options)["tolerance"] == claimed
+
+
 def test_widths_are_those_of_the_converter(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arch, precision = tmp_path / "arch.yaml", tmp_path / "p.yaml"
     arch.write_text(re.sub("least_bits: 2, most_bits: 16", "least_bits: 4, most_bits: 12", CONVERTER48))
