@@ -188,7 +188,7 @@ def lenet5(folder: Path, seeds: int, survivors: int) -> list[str]:
         dim = best["point"]["dim"]
         print(f"{name}: {dim}x{dim}, bus of {32 * dim // best['point']['ratio']} bits")
     print("published: smallest 2x2 with 64 bits, least energy 4x4 with 128 bits, fastest 64x64\n")
-    steps = _front_in_steps(whole["points"])
+    steps = front_in_steps(whole["points"])
     rows = []
     faults = [] if whole["counts"]["points"] == 216 else [f"{whole['counts']['points']} designs, not 216"]
     for seed in range(seeds):
@@ -196,8 +196,8 @@ def lenet5(folder: Path, seeds: int, survivors: int) -> list[str]:
         found, _, _ = _explore(folder, f"found{seed}", f"{text}{search}reuse: [lenet5-explored]\n", "--workers", "1")
         asked = found["counts"]["points"]
         exact = sum(each["point"] in [one["point"] for one in whole["front"]] for each in found["points"])
-        same = len(steps & {_in_steps(each) for each in found["points"]})
-        rows.append([seed, asked, exact, f"{_epsilon(whole['front'], found['front']):.1%}", same])
+        same = len(steps & {in_steps(each) for each in found["points"]})
+        rows.append([seed, asked, exact, f"{epsilon(whole['front'], found['front']):.1%}", same])
         faults += [f"seed {seed}: {asked} evaluations"] * (asked > MOST_EVALUATIONS)
         faults += [f"seed {seed}: {same} of the {len(steps)} in steps of 10 %"] * (same < len(steps))
     columns = [
@@ -212,13 +212,13 @@ def lenet5(folder: Path, seeds: int, survivors: int) -> list[str]:
     return faults
 
 
-def _in_steps(point: Json) -> tuple[float, ...]:
+def in_steps(point: Json) -> tuple[float, ...]:
     """Its objectives, those alike that lie within one step."""
     return tuple(math.log(each) // math.log(STEP) for each in point["objectives"])
 
 
-def _front_in_steps(points: Sequence[Json]) -> set[tuple[float, ...]]:
-    every = {_in_steps(each) for each in points}
+def front_in_steps(points: Sequence[Json]) -> set[tuple[float, ...]]:
+    every = {in_steps(each) for each in points}
     return {one for one in every if not any(_below(each, one) for each in every)}
 
 
@@ -226,7 +226,7 @@ def _below(one: Sequence[float], other: Sequence[float]) -> bool:
     return one != other and all(mine <= theirs for mine, theirs in zip(one, other, strict=True))
 
 
-def _epsilon(whole: Sequence[Json], found: Sequence[Json]) -> float:
+def epsilon(whole: Sequence[Json], found: Sequence[Json]) -> float:
     """The multiplicative epsilon indicator less 1 (Zitzler et al., IEEE TEC 7(2), 2003)."""
 
     def above(one: Json, other: Json) -> float:

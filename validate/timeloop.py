@@ -56,12 +56,12 @@ def rows(data: Path | None) -> Iterator[Row]:
         yield skipped(TRUTH, "45 mappings", f"{NEEDS} below --data", SOURCE)
         return
     folder = data / NEEDS
-    prices = _prices(folder / "energy_reference_table.yaml")
+    prices = prices_of_table(folder / "energy_reference_table.yaml")
     for setting in _SETTINGS:
         of_setting = folder / _FOLDER / setting
         (description,) = (of_setting / "arch").glob("*.yaml")
         machine = read_arch(_text(description), str(description)).machine
-        machine = replace(machine, energy=_energy_rows(machine, prices))
+        machine = replace(machine, energy=energy_rows(machine, prices))
         for mapping in sorted(of_setting.glob("*/*.map.yaml")):
             yield from _compare(setting, of_setting, machine, mapping)
         if setting == _SETTINGS[0]:
@@ -171,7 +171,7 @@ def read_stats(text: str, file: str) -> Printed:
     return Printed(figures, int(cycles[1]), float(energy[1]))
 
 
-def _prices(path: Path) -> dict[tuple[str, str], float]:
+def prices_of_table(path: Path) -> dict[tuple[str, str], float]:
     """The largest energy of each action of each component, whatever its arguments: what a random access costs."""
     text = _text(path)
     faults = Faults(text, str(path))
@@ -185,7 +185,7 @@ def _prices(path: Path) -> dict[tuple[str, str], float]:
     return found
 
 
-def _energy_rows(machine: Hierarchy, prices: Mapping[tuple[str, str], float]) -> tuple[EnergyRow, ...]:
+def energy_rows(machine: Hierarchy, prices: Mapping[tuple[str, str], float]) -> tuple[EnergyRow, ...]:
     """Prices of a word. A table's access is that of a block: of main memory and the buffer 64 bits, four words."""
     rows = [EnergyRow("mac", "mac", prices["mac", "mac_random"], SOURCE)]
     for store in machine.stores:
