@@ -21,8 +21,8 @@ from dnnc.backends.accel.emit import emit_program
 from dnnc.backends.cost.module import cost_module
 from dnnc.backends.cost.price import reported_pj
 from dnnc.cli.report import print_table
-from dnnc.driver import session
 from dnnc.driver.decisions import Options
+from dnnc.driver.model import ModelInputs, load_model
 from dnnc.driver.options import pass_options
 from dnnc.frontend.arch_yaml import load_arch
 from dnnc.ir.arch import Arch
@@ -82,9 +82,7 @@ def compared(path: Path, machine: str, block: int, fraction: float) -> tuple[Fig
     arch = load_arch(machine)
     pruning = WeightPruning("l1_mean", None, fraction, (block, block))
     spec = PruneSpec(LayerPruning(None, pruning), ())
-    module, options = session.load_model(
-        str(path), arch, pass_options(Options(prune=spec), Header("", "", "")), session.ModelInputs()
-    )
+    module, options = load_model(str(path), arch, pass_options(Options(prune=spec), Header("", "", "")), ModelInputs())
     scheduled = run_passes(module, arch, options, BEFORE)
     forms = [named("allocate"), named("compress,allocate")]
     (dense, one), (small, other) = (ran(run_passes(scheduled, arch, options, each), arch) for each in forms)
