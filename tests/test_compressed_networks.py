@@ -14,8 +14,8 @@ import pytest
 from dnnc.backends.accel.emit import emit_program
 from dnnc.backends.cost.module import cost_module
 from dnnc.benchmarks.odd_models import draw
-from dnnc.driver import session
 from dnnc.driver.decisions import Options
+from dnnc.driver.model import ModelInputs, load_model
 from dnnc.driver.options import pass_options
 from dnnc.frontend.arch_yaml import load_arch
 from dnnc.ir.arch import Arch
@@ -41,7 +41,7 @@ def compiled(path: Path, arch: Arch, weights: str, folder: Path, **others: Any) 
     """The allocated module with compressed weights, and the same without; scheduled once."""
     (folder / "prune.yaml").write_text(f"default: {{{weights}}}\n")
     options = pass_options(Options(prune=str(folder / "prune.yaml"), **others), Header("", "", ""))
-    module, options = session.load_model(str(path), arch, options, session.ModelInputs())
+    module, options = load_model(str(path), arch, options, ModelInputs())
     before = [each for each in remaining("") if each.name not in ("compress", "allocate")]
     scheduled = run_passes(module, arch, options, before)
     small, dense = (run_passes(scheduled, arch, options, named(each)) for each in ("compress,allocate", "allocate"))
