@@ -69,6 +69,11 @@ def test_values(text: str, value: float) -> None:
         ("flow != ws_word", 0.0),
         ("a == 3", 0.0),
         ("a != 3", 1.0),
+        ("flow == 'ws'", 0.0),
+        ('flow == "o s-1"', 1.0),
+        ("flow != 'os'", 0.0),
+        ("'' == flow", 1.0),
+        ("'ws' == ws_word", 1.0),
     ],
 )
 def test_comparisons_say_by_how_much_they_fail(text: str, violation: float) -> None:
@@ -89,6 +94,8 @@ def test_comparisons_say_by_how_much_they_fail(text: str, violation: float) -> N
         ("(" * 50 + "1" + ")" * 50, "inside one another"),
         ("-" * 50 + "1", "inside one another"),
         ("1+" * LONGEST + "1", f"at most {LONGEST}"),
+        ("flow == 'ws", "is no expression"),
+        (f"flow == '{'w' * 201}'", "is no expression"),
     ],
 )
 def test_what_is_no_expression(text: str, told: str) -> None:
@@ -101,6 +108,8 @@ def test_what_is_no_expression(text: str, told: str) -> None:
     ("text", "told"),
     [
         ("9^64^64", "a power of"),
+        ("-'ws'", "'ws' is a word, not a number"),
+        ("1 + 'ws'", "'ws' is a word, not a number"),
         ("((9^64)^64)^64", "no finite value"),
         ("1e300 * 1e300", "no finite value"),
         ("(0 - 8)^0.5", "no finite value"),
