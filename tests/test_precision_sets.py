@@ -14,12 +14,12 @@ import onnx
 import pytest
 from dnnc import runtime
 from dnnc.benchmarks.odd_models import draw
-from dnnc.driver import session
 from dnnc.driver.model import ModelInputs, imported_model
 from dnnc.driver.session import program_arch
 from dnnc.frontend.arch_yaml import load_arch
 from dnnc.ir.program import Program
 from dnnc.ir.stats import differences
+from dnnc.passes.pipeline import Options
 from dnnc.runtime.sets import Pass, run_passes
 from support.commands import DIGITS, MODELS
 from support.onnx_models import SHARED_MODELS
@@ -60,7 +60,7 @@ def test_pruning(family: str, number: int, meaning: str, tmp_path: Path) -> None
     ]
     file = sets_file(tmp_path, sets, "all")
     arch = load_arch("sparse_blox16")
-    module = imported_model(str(path), arch, session.Options(), ModelInputs())
+    module = imported_model(str(path), arch, Options(), ModelInputs())
     values = network_values(module, number)
     program = equal_to_single_programs(path, arch, dnnc.Options(), file, values, rng)
     # Weights are the same in all sets: they are in the file once.
