@@ -13,17 +13,29 @@ import argparse
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
+from dnnc.benchmarks.accuracy import cifar
 from dnnc.benchmarks.precision_accuracy import MOST_CALIBRATION, cifar_training
-from dnnc.benchmarks.robustness import ARCH, MODELS, images, top1
+from dnnc.benchmarks.robustness import MODELS
 from dnnc.driver.model import ModelInputs, calibrated_model
 from dnnc.driver.values import read_npz
 from dnnc.explore.accuracy.evaluator import Evaluator
 from dnnc.explore.accuracy.samples import Samples
 from dnnc.explore.finetune.tune import Settings, finetune
+from dnnc.frontend.arch_yaml import load_arch
 from dnnc.frontend.importer import ImportOptions, prepare
+from dnnc.ir.module import Module
 from dnnc.ir.precision import PrecisionSpec, precision_spec
 from dnnc.passes.pipeline import Options
+from numpy.typing import NDArray
+
+ARCH = load_arch("mixed16")
+
+
+def top1(module: Module, evaluator: Evaluator, labels: NDArray[Any] | None) -> float:
+    (scores,) = evaluator.outputs(module).values()
+    return float((scores.reshape(len(scores), -1).argmax(axis=1) == labels).mean())
 
 
 def accuracies(path: Path, spec: PrecisionSpec, train: Samples, test: Samples) -> str:
@@ -50,7 +62,7 @@ def main() -> None:
     arguments = parser.parse_args()
     spec = precision_spec(arguments.precision)
     labels = read_npz(arguments.shared / "data/cifar10_train_lossless_2k.npz")["y"]
-    train, test = Samples(cifar_training(arguments.shared), labels), images(arguments.shared, 3000, None)
+    train, test = Samples(cifar_training(arguments.shared), labels), Samples(*cifar(arguments.shared))
     settings = Settings(
         epochs=arguments.epochs, learning_rate=arguments.learning_rate, distillation=arguments.distillation
     )
