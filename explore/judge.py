@@ -21,8 +21,11 @@ from ..driver.options import pass_options
 from ..ir.diagnostics import NOWHERE, CompileError, Diagnostic, Span
 from ..ir.frozen import dataclass
 from ..ir.module import Header, Module
+from ..ir.types import ElementType
 from ..passes.pipeline import named, remaining
+from ..runtime.arithmetic import bf16_values, to_container
 from ..runtime.blocks import Blocks
+from ..runtime.values import NUMPY_OF_ONNX
 from .accuracy.boxes import BoxOutputs
 from .accuracy.choose import WITH_FLOAT, Places, float_outputs, metric_of, takes_boxes
 from .accuracy.evaluator import Evaluator
@@ -173,6 +176,18 @@ class OpenedJudge:
         evaluator, samples, _ = self._evaluator(module, candidate, which)
         _, blocks = evaluator.outputs_and_blocks(module)
         return module, blocks, feeds_of(module, {module.inputs[0]: samples.x}).batch
+
+    def first_inputs(self, candidate: Candidate) -> dict[str, NDArray[Any]]:
+        """The first samples of the search by input name, as one pass of a program takes them: as many as it takes,
+        over again where there are fewer."""
+        module = self.module(candidate)
+        tensor = module.tensor(module.inputs[0])
+        feeds = feeds_of(module, {tensor.name: self.samples(candidate).x})
+        x = feeds.data[tensor.name][np.arange(feeds.batch) % feeds.samples].reshape(tensor.shape or ())
+        if not isinstance(tensor.type, ElementType):
+            return {tensor.name: x.astype(NUMPY_OF_ONNX[tensor.type.spelling[len("tensor(") : -1]])}
+        stored = to_container(x, tensor.type)
+        return {tensor.name: bf16_values(stored) if tensor.type is ElementType.BF16 else stored}
 
     def outputs(self, candidate: Candidate, x: NDArray[Any]) -> dict[str, Any]:
         """The outputs of a candidate on samples of the caller."""

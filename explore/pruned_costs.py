@@ -61,8 +61,8 @@ def masks_of(judge: OpenedJudge, candidate: Candidate, scheduled: Module) -> dic
     for node in graph.operations:
         if isinstance(node, Node) and node.op == "prune":
             found = blocks[node.name]
-            made = np.where(found.pruned[:batch], CREATED, KEPT)
-            masks[nests[node.outputs[0]]] = np.where(found.zero[:batch] & (made == CREATED), ALREADY_ZERO, made).astype(
-                np.uint8
-            )
+            first = np.arange(batch) % len(found.pruned)  # over again where a pass takes more samples than there are
+            made = np.where(found.pruned[first], CREATED, KEPT)
+            made[found.zero[first] & (made == CREATED)] = ALREADY_ZERO
+            masks[nests[node.outputs[0]]] = made.astype(np.uint8)
     return masks or None

@@ -55,7 +55,7 @@ def document(
         "front": [
             {
                 **_point(study, outcome, row, True),
-                "run": _run(executed.get(row.genome)),
+                "run": _run(row, executed.get(row.genome)),
                 "report": dict(reports[number]) if reports else None,
             }
             for number, row in enumerate(outcome.front)
@@ -97,13 +97,16 @@ def _point(study: Study, outcome: Outcome, row: Row, is_best: bool) -> Json:
     }
 
 
-def _run(found: RunRow | None) -> Json | None:
+def _run(row: Row, found: RunRow | None) -> Json | None:
+    """`cost` and `figures` are of the inputs that were executed: `promised` says whether those are the point's own."""
     if found is None:
         return None
     return {
         "equal": not found.differences,
         "differences": list(found.differences),
         "inputs": found.inputs,
+        "promised": all(row.figures.get(name, value) == value for name, value in found.cost.items()),
+        "cost": dict(found.cost),
         "figures": dict(found.run),
     }
 
@@ -123,8 +126,8 @@ def columns(stats: Json) -> list[str]:
 
 
 def table(stats: Json, points: Sequence[Json]) -> tuple[list[str], list[list[object]]]:
-    """Columns and cells of points, and of those that were executed both stages: `run`'s cycles, and whether all that
-    both count is equal."""
+    """Columns and cells of points, and of those that were executed both stages on the same inputs: cycles of `cost` and
+    of `run`, and whether all that both count is equal."""
     names = columns(stats)
     was_run = any(each.get("run") for each in points)
     is_judged = any("accuracy" in (each.get("report") or ()) for each in points)
@@ -134,7 +137,8 @@ def table(stats: Json, points: Sequence[Json]) -> tuple[list[str], list[list[obj
         cells: list[object] = [_cell(values.get(name)) for name in names]
         if was_run:
             run = each.get("run")
-            cells += [each["figures"].get("cycles"), run and run["figures"].get("cycles"), _verdict(run)]
+            both = (run["cost"].get("cycles"), run["figures"].get("cycles")) if run else (None, None)
+            cells += [*both, _verdict(run)]
         if is_judged:
             cells.append(each["report"]["accuracy"])
         rows.append(cells)
@@ -145,7 +149,9 @@ def table(stats: Json, points: Sequence[Json]) -> tuple[list[str], list[list[obj
 def _verdict(run: Json | None) -> str | None:
     if run is None:
         return None
-    return "equal" if run["equal"] else f"NOT EQUAL: {', '.join(run['differences'][:2])}"
+    if not run["equal"]:
+        return f"NOT EQUAL: {', '.join(run['differences'][:2])}"
+    return "equal" if run["promised"] else "equal, of other inputs"
 
 
 def _cell(value: Any) -> object:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,21 +11,41 @@ import onnx
 import pytest
 from dnnc.explore import costs, survivors
 from dnnc.explore.engine import Outcome
-from dnnc.explore.store import RunRow, Store
-from dnnc.explore.study import Study
+from dnnc.explore.judge import OpenedJudge
+from dnnc.explore.shared_files import SharedFile
+from dnnc.explore.store import Row, RunRow, Store
+from dnnc.explore.study import RunStage, Study
 from dnnc.explore.study_yaml import read_study
 from dnnc.explore.workers import Here, evaluate
 from dnnc.frontend import calibrate
 from support.exploration import STUDY, searched, write_study
+from support.judged import PRECISION, SPARSITY, write_judged
+
+FEW = re.compile("algorithm: .*\n")
+FEW_POINTS = "algorithm: {name: random, evaluations: 4}\nrun: {survivors: 2}\n"
 
 
 def executed(folder: Path, more: str) -> tuple[Study, Outcome, list[RunRow]]:
-    study = read_study(write_study(folder, STUDY + more))
+    return executed_study(read_study(write_study(folder, STUDY + more)), folder)
+
+
+def executed_study(study: Study, folder: Path) -> tuple[Study, Outcome, list[RunRow]]:
     outcome = searched(study, folder / "out", resume=True)
     with Store(folder / "out", study, resume=True) as store:
         found = survivors.run_survivors(study, store, Here(study.providers), outcome)
         assert set(store.runs()) >= {row.genome for row, _ in found}
     return study, outcome, [run for _, run in found]
+
+
+def executed_rows(outcome: Outcome, runs: list[RunRow]) -> list[tuple[Row, RunRow]]:
+    rows = {row.genome: row for row in outcome.front}
+    return [(rows[each.genome], each) for each in runs]
+
+
+def other_inputs(folder: Path, batch: int) -> Path:
+    """A file of zeros: blocks of them are skipped that those of samples are not."""
+    np.savez(folder / "zeros.npz", x=np.zeros((batch, 1, 8, 8), np.float32))
+    return folder / "zeros.npz"
 
 
 def inputs(folder: Path) -> dict[str, np.ndarray]:
@@ -40,6 +62,52 @@ def test_the_front_is_executed_and_equal(tmp_path: Path) -> None:
         assert run.differences == ()
         assert run.cost == run.run == row.figures
         assert run.inputs == "made up by seed 0"
+
+
+@pytest.mark.parametrize("batch", [1, 3, 20])
+def test_a_pruned_point_is_executed_on_the_samples_that_it_was_counted_on(batch: int, tmp_path: Path) -> None:
+    """Of 16 samples a pass takes one, or three, or more than there are."""
+    text = FEW.sub("", SPARSITY).replace("objectives: [max accuracy", "objectives: [min energy_pj, max accuracy")
+    text = text.replace("calibration.npz}", f"calibration.npz, batch_size: {batch}}}") + FEW_POINTS
+    path = write_judged(tmp_path, text, batch=None)
+    study, outcome, runs = executed_study(read_study(path), tmp_path)
+    assert runs
+    for row, run in executed_rows(outcome, runs):
+        assert run.differences == ()
+        assert run.cost == run.run == {name: row.figures[name] for name in run.run}
+        assert run.inputs == "the first samples of the search"
+    assert any(row.figures["macs_skipped"] for row in outcome.front)
+    made_up = replace(study, run=RunStage(inputs=SharedFile.of(other_inputs(tmp_path, batch))))
+    _, _, others = executed_study(made_up, tmp_path)
+    assert all(each.differences == () and each.cost == each.run for each in others)
+    assert any(each.run["cycles"] != row.figures["cycles"] for row, each in executed_rows(outcome, others))
+
+
+def test_a_point_of_bits_is_executed_as_it_was_promised(tmp_path: Path) -> None:
+    text = FEW.sub("", PRECISION).replace("min mean_bits", "min dram_bytes") + FEW_POINTS
+    path = write_judged(tmp_path, text)
+    _, outcome, runs = executed_study(read_study(path), tmp_path)
+    for row, run in executed_rows(outcome, runs):
+        assert run.differences == ()
+        assert run.cost == run.run == {name: row.figures[name] for name in run.run}
+
+
+@pytest.mark.parametrize("text", [SPARSITY, PRECISION])
+def test_a_promise_that_is_not_kept_is_told(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = FEW.sub("", text).replace("max accuracy", "max accuracy, min cycles") + FEW_POINTS
+    study = read_study(write_judged(tmp_path, text))
+    outcome = searched(study, tmp_path / "out")
+    first, *others = outcome.front
+    dearer = replace(first, figures={**first.figures, "cycles": first.figures["cycles"] + 1})  # type: ignore[operator]
+    usual = OpenedJudge.outputs
+    wrong = lambda *words: {name: value + 1 for name, value in usual(*words).items()}  # noqa: E731
+    with Store(tmp_path / "out", study, resume=True) as store:
+        changed = replace(outcome, front=(dearer, *others))
+        (_, told), *_ = survivors.run_survivors(study, store, Here(study.providers), changed)
+        assert told.differences == ("promised cycles",)
+        monkeypatch.setattr(OpenedJudge, "outputs", wrong)
+        found = survivors.execute(study.providers, study.costs, study.candidate(first.point), RunStage())
+        assert found.outputs == ("y",)
 
 
 def test_nothing_is_executed_unless_it_is_asked_for(tmp_path: Path) -> None:

@@ -38,8 +38,8 @@ seed: 3
 """
 
 
-def write_judged(folder: Path, text: str) -> str:
-    """The model, its samples and a study of it; the study's path."""
+def write_judged(folder: Path, text: str, batch: int | None = 1) -> str:
+    """The model, which takes so many samples (None: any number), samples of it and a study; the study's path."""
     rng = np.random.default_rng(5)
     weights = {
         "w1": rng.normal(0, 0.4, (8, 1, 3, 3)),
@@ -52,7 +52,7 @@ def write_judged(folder: Path, text: str) -> str:
     x = rng.normal(0, 1, (SAMPLES, 1, 8, 8)).astype(np.float32)
     scores = _scores(folder, weights, x)
     weights["b3"] = -scores.mean(axis=0)  # so that every class is there
-    labels = _scores(folder, weights, x).argmax(axis=1)
+    labels = _scores(folder, weights, x, batch).argmax(axis=1)
     np.savez(folder / "samples.npz", x=x, y=labels, flat=labels[:5])
     np.savez(folder / "calibration.npz", x=x[:16])
     path = folder / "study.yaml"
@@ -60,7 +60,9 @@ def write_judged(folder: Path, text: str) -> str:
     return str(path)
 
 
-def _scores(folder: Path, weights: dict[str, NDArray[Any]], x: NDArray[np.float32]) -> NDArray[Any]:
+def _scores(
+    folder: Path, weights: dict[str, NDArray[Any]], x: NDArray[np.float32], batch: int | None = 1
+) -> NDArray[Any]:
     """What the network says of `x`; the model is left in the folder."""
     nodes = [
         helper.make_node("Conv", ["x", "w1", "b1"], ["c1"], "conv1", pads=[1, 1, 1, 1]),
@@ -74,8 +76,8 @@ def _scores(folder: Path, weights: dict[str, NDArray[Any]], x: NDArray[np.float3
     graph = helper.make_graph(
         nodes,
         "judged",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1, 8, 8])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, CLASSES])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, 1, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [batch, CLASSES])],
         [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
