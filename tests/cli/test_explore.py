@@ -58,7 +58,7 @@ def test_its_figures_are_those_of_cost(tmp_path: Path, capsys: pytest.CaptureFix
     point = next(each for each in stats["points"] if each["point"] == {"dim": 8, "spad": 32768})
     out = printed(["cost", str(tmp_path / "model.onnx"), "--arch", "edge8", "--json", "-"], capsys)
     total = json.loads(out)["total"]
-    assert total.pop("blocks") is None  # nothing is pruned
+    assert total.pop("blocks") is total.pop("weight_blocks") is None  # nothing is pruned
     assert {name: point["figures"][name] for name in total} == total
 
 
