@@ -107,7 +107,7 @@ def cost(
 
 def _cost_levels(model: str | PathLike[str], machine: Hierarchy, options: Options) -> dict[str, Any]:
     from .cli.files import model_file
-    from .driver.levels_model import levels_stats
+    from .driver.levels_kept import levels_stats
 
     _check_model_and_options(model, options)
     return _with_warnings(partial(levels_stats, model_file(fspath(model)), machine, options))
@@ -139,7 +139,8 @@ def run(
     """
     from .cli.files import program_file
     from .driver import session
-    from .driver.decisions import MOST_SECONDS, WHOLE, is_seconds, is_whole
+    from .driver.decisions import is_seconds, is_whole
+    from .driver.legal import MOST_SECONDS, WHOLE
     from .driver.values import program_inputs
     from .ir.container import read_container
     from .ir.program import Program as Compiled

@@ -19,7 +19,7 @@ from typing import Any
 import dnnc
 import numpy as np
 import onnxruntime
-from dnnc.driver.decisions import SWITCH
+from dnnc.driver.legal import SWITCH
 from dnnc.frontend.arch_yaml import load_arch
 from dnnc.ir.precision import METHODS
 from dnnc.passes.widths import target_type

@@ -6,7 +6,8 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from ..driver.decisions import LEGAL, SWITCH, WHOLE, Options, is_seconds
+from ..driver.decisions import Options, is_seconds
+from ..driver.legal import LEGAL, SWITCH, WHOLE
 from ..ir.diagnostics import CompileError, Diagnostic
 from ..ir.precision import METHODS
 from .files import model_file

@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..driver.decisions import LEGAL, agrees
+from ..driver.decisions import agrees
+from ..driver.legal import LEGAL
 from ..ir.diagnostics import CompileError, Diagnostic, Span
 from ..ir.dump import SUFFIX
 from .arguments import add_model, shapes

@@ -17,7 +17,8 @@ _NOT_HERE = ("masks", "dump_ir", "passes")  # of the command line alone
 def run_levels(arguments: argparse.Namespace) -> int:
     """Cost `arguments.model` on the machine `arguments.arch`. Raises CompileError with every fault."""
     from ..backends.cost.accelergy_text import FILES
-    from ..driver.levels_model import levels_stats, lowered, refuse_unread
+    from ..driver.levels_kept import levels_stats
+    from ..driver.levels_model import lowered, refuse_unread
     from ..driver.stats import exceeded, json_bytes
     from .show import print_report
 

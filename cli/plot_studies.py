@@ -14,7 +14,7 @@ from .pages.fronts import energy_chart, front_scene, heat_scene
 from .pages.layer_charts import bits_chart, blocks_chart, thresholds_chart
 from .pages.robustness_map import FIGURES, robustness_scene
 from .pages.scene import Scene
-from .plot import STUDY_KINDS
+from .plot_kinds import STUDY_KINDS
 from .report import print_table
 
 _MERGED = ("front", "blocks")  # kinds that draw several studies in one picture

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..driver.decisions import LEGAL, Options, refuse_unread
+from ..driver.decisions import Options, refuse_unread
 from ..driver.described import Json
 from ..driver.kept_stats import KeptStats
+from ..driver.legal import LEGAL
 from ..driver.model import Report, model_inputs, silent
 from ..driver.options import pass_options
 from ..driver.session import ORDER, cost_document, dump_name, loaded, transform

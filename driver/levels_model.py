@@ -1,5 +1,4 @@
-"""A model as nests for machines with levels inside the array: what comes before any of their mappings, and the
-statistics of what has not changed since an earlier command."""
+"""A model as nests for machines with levels inside the array: what comes before any of their mappings."""
 
 from __future__ import annotations
 
@@ -15,9 +14,7 @@ from ..ir.hierarchy import Hierarchy
 from ..ir.module import Header, Module
 from ..passes.pipeline import PIPELINE
 from .decisions import Options, spelling
-from .described import Json
-from .kept_stats import KeptStats
-from .model import IMPORTED, Report, load_model, model_inputs, silent
+from .model import IMPORTED, Report, load_model, model_inputs
 from .options import pass_options
 from .session import transform
 
@@ -80,26 +77,3 @@ def lowered(model: str, machine: Hierarchy, options: Options, report: Report, wa
     given = model_inputs(axes, None, network=network)
     module, taken = load_model(model, stand_in, pass_options(axes, Header("", "", "")), given, warn)
     return Lowered(transform(module, stand_in, taken, passes, report=report), stand_in)
-
-
-def levels_stats(
-    model: str, machine: Hierarchy, options: Options, *, report: Report = silent, warn: Report = silent
-) -> Json:
-    """The statistics of the ONNX file `model` on `machine`, as `cost_levels` and `levels_document` make them; what has
-    not changed since an earlier command is not made again. Raises CompileError as `cost_levels` does."""
-    found = lowered(model, machine, options, report, warn)
-    kept = KeptStats.of_user()
-    key = kept.levels_key(found.module, found.stand_in, machine, options.objective) if options.mapping is None else ""
-    known = kept.read_stats(key) if key else None
-    if known is None:
-        from .levels import cost_lowered  # compiles its searches, which what is known does without
-        from .levels_stats import levels_document
-
-        warnings: list[str] = []
-        costed = cost_lowered(found, machine, options, report, warnings.append)
-        known = levels_document(costed), warnings
-        if key and not any(each.mapping is not None and each.mapping.stopped for each in costed.layers):
-            kept.write_stats(key, *known)
-    for text in known[1]:
-        warn(text)
-    return known[0]

@@ -16,8 +16,8 @@ from ..ir.precision import METHODS, Precision, PrecisionSpec
 from ..ir.types import Blobs, ElementType
 from ..passes.pipeline import Options
 from ..passes.widths import narrows_to_codes
-from .decisions import RESOLVED, SWITCH
 from .decisions import Options as Decided
+from .legal import RESOLVED, SWITCH
 from .options import spelled
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from ..ir.precision import METHODS, Precision
 from ..passes.mapping import MappingOptions
 from ..passes.objective import parse_objective
 from ..passes.pipeline import Options as PassOptions
-from .decisions import LEGAL, NOTED, RESOLVED, SWITCH, Options
+from .decisions import Options
+from .legal import LEGAL, NOTED, RESOLVED, SWITCH
 from .mapping_file import read_mapping
 from .precision_file import precision_of
 from .prune_file import prune_spec

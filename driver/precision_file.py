@@ -28,7 +28,7 @@ from ..ir.precision import (
     layer_precision,
     precision_spec,
 )
-from .decisions import LEGAL
+from .legal import LEGAL
 
 _SYMMETRIC = {"both": (True, True), "weights": (True, False), "activations": (False, True), "none": (False, False)}
 

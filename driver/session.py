@@ -23,8 +23,8 @@ from ..ir.program import Program
 from ..ir.stats import LayerCounts, by_layer
 from ..ir.verifier import verify
 from ..passes.pipeline import PIPELINE, Options, Pass, remaining, run_passes
-from .decisions import LEGAL
 from .described import Json
+from .legal import LEGAL
 from .model import IMPORTED, ModelInputs, Report, load_model, silent
 from .options import spelled
 from .stats import Unskipped, document

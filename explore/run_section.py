@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..driver.decisions import MOST_SECONDS, WHOLE
+from ..driver.legal import MOST_SECONDS, WHOLE
 from ..frontend.yaml_reader import Faults, Fields, ScalarNode
 from ..ir.arch import Arch
 from ..ir.diagnostics import CompileError

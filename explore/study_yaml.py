@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..driver.decisions import WHOLE, Options
+from ..driver.decisions import Options
+from ..driver.legal import WHOLE
 from ..frontend.importer import ImportOptions, prepare
 from ..frontend.load import parse
 from ..frontend.yaml_reader import LARGEST_BYTES, Faults, Fields, ListNode, MapNode, ScalarNode, YamlNode, read_yaml
