@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ..ir.arch import Arch
 from ..ir.diagnostics import CompileError, Diagnostic
+from ..ir.frozen import dataclass
 from ..ir.program import COUNTERS, Opcode, Program
 from . import layout
 from .block_unit import (
@@ -38,7 +39,9 @@ from .block_unit import (
 )
 from .layout import Integers
 from .left_out import Room
+from .product import MAX_POINTS
 
+_ROWS = 1 << 14  # products whose extents are looked at together
 MOST_BLOCKS = 1 << 28  # of all tests of a program together
 _MASK_OF_STATUS = np.zeros(2 * IN_CACHE, np.uint8)
 _MASK_OF_STATUS[[CREATED, CREATED + IN_CACHE]] = 1
@@ -106,28 +109,61 @@ def _shape(row: Integers, kind: int) -> Integers:
     return shape
 
 
-def room_of(table: Integers, skips: bool) -> Room:
-    """Room to note what the products of a program leave out; none where nothing is skipped."""
-    points = columns = others = 0
-    if skips:
-        current: Integers | None = None
-        for row in table[np.isin(table[:, 0], (layout.OP_CONFIGURE_C, layout.OP_COMPUTE))]:
-            if row[0] == layout.OP_CONFIGURE_C:
-                current = row[layout.C_CLASS : layout.C_CLASS + COUNTERS]
-            elif current is not None:
-                extents = row[layout.COMPUTE_EXTENT : layout.COMPUTE_EXTENT + COUNTERS].astype(np.float64)
-                each = {kind: float(extents[current == kind].prod()) for kind in (layout.POINT, layout.COLUMN)}
-                reduce = float(extents[current == layout.REDUCE].prod())
-                points = max(points, int(each[layout.POINT] * reduce))
-                columns = max(columns, int(each[layout.COLUMN] * reduce))
-                others = max(others, int(max(*each.values(), reduce)))
+def skips_blocks(table: Integers) -> bool:
+    """Whether anything of a program can leave out work."""
+    return bool(np.isin(table[:, 0], (layout.OP_CONFIGURE_SKIP, layout.OP_CONFIGURE_EXPAND)).any())
+
+
+@dataclass(frozen=True, slots=True)
+class RoomSize:
+    """How much `Room` the products of a program take: elements of a's and b's notes, and of those of sums."""
+
+    points: int = 0
+    columns: int = 0
+    others: int = 0
+
+    @property
+    def bytes(self) -> int:
+        return 2 * (self.points + self.columns) + 2 * np.dtype(np.int32).itemsize * self.others
+
+
+def room_size(table: Integers, skips: bool) -> RoomSize:
+    """What is enough for each product alone; nothing where nothing is skipped. Commands that fault before their work
+    is noted (more points than MAX_POINTS, or no `configure.c` before them) take none."""
+    if not skips:
+        return RoomSize()
+    configures = np.flatnonzero(table[:, 0] == layout.OP_CONFIGURE_C)
+    products = np.flatnonzero(table[:, 0] == layout.OP_COMPUTE)
+    configured = np.searchsorted(configures, products) - 1
+    products, configured = products[configured >= 0], configured[configured >= 0]
+    most = np.zeros(3, np.int64)
+    for first in range(0, len(products), _ROWS):
+        rows = products[first : first + _ROWS]
+        extents = table[rows, layout.COMPUTE_EXTENT : layout.COMPUTE_EXTENT + COUNTERS].astype(np.float64)
+        total = extents.prod(axis=1)  # exact up to MAX_POINTS, and above it wherever the product is
+        legal = (total > 0) & (total <= MAX_POINTS)
+        current = configures[configured[first : first + _ROWS]]
+        classes = table[current, layout.C_CLASS : layout.C_CLASS + COUNTERS]
+        point, column, reduce = (
+            np.where(classes == kind, extents, 1.0).prod(axis=1)[legal].astype(np.int64)
+            for kind in (layout.POINT, layout.COLUMN, layout.REDUCE)
+        )
+        others = np.maximum(np.maximum(point, column), reduce)
+        found = [each.max(initial=0) for each in (point * reduce, column * reduce, others)]
+        most = np.maximum(most, found)
+    points, columns, others_most = map(int, most)
+    return RoomSize(points, columns, others_most)
+
+
+def room_of(size: RoomSize) -> Room:
+    """Room to note what the products of a program leave out."""
     return Room(
-        np.zeros(points, np.uint8),
-        np.zeros(points, np.uint8),
-        np.zeros(columns, np.uint8),
-        np.zeros(columns, np.uint8),
-        np.zeros(others, np.int32),
-        np.zeros(others, np.int32),
+        np.zeros(size.points, np.uint8),
+        np.zeros(size.points, np.uint8),
+        np.zeros(size.columns, np.uint8),
+        np.zeros(size.columns, np.uint8),
+        np.zeros(size.others, np.int32),
+        np.zeros(size.others, np.int32),
     )
 
 

@@ -23,7 +23,7 @@ from ..ir.frozen import dataclass
 from ..ir.program import MNEMONICS, ROLE_CODES, Opcode, Program
 from ..ir.stats import BlockCounts, LayerCounts, Transfer, WeightBlocks
 from . import layout
-from .block_setup import block_unit, masks_of, room_of
+from .block_setup import RoomSize, block_unit, masks_of, room_of, room_size, skips_blocks
 from .elements import local_memory, work_blocks
 from .faults import (
     AT_HOST,
@@ -105,9 +105,10 @@ def carried_out(
     names = layers_of_instructions(program)
     check_units(arch, columns, names)
     values = check_inputs(program, inputs)
-    memory = host_memory(program, arch, options.memory_limit_bytes)
     table = layout.instruction_table(columns)
-    state = _initial_state(program, arch, table, options)
+    room = room_size(table, skips_blocks(table))
+    memory = host_memory(program, arch, options.memory_limit_bytes, room.bytes)
+    state = _initial_state(program, arch, table, options, room)
     placements = {each.name: each for each in program.placements}
     host_values: dict[str, Any] = {}
     for name, value in values.items():
@@ -199,7 +200,7 @@ def _region_of_instructions(program: Program) -> NDArray[np.int32]:
     return numbers
 
 
-def _initial_state(program: Program, arch: Arch, table: layout.Integers, options: RunOptions) -> State:
+def _initial_state(program: Program, arch: Arch, table: layout.Integers, options: RunOptions, room: RoomSize) -> State:
     main = np.zeros(program.main_bytes, np.uint8)
     for address, constant in program.constants:
         blob = program.blobs[constant]
@@ -208,13 +209,14 @@ def _initial_state(program: Program, arch: Arch, table: layout.Integers, options
     # A queue longer than the program never fills.
     queues = np.minimum(queues, len(table) + 1)
     layers = len(program.regions) + 1
-    skips = bool(np.isin(table[:, 0], (layout.OP_CONFIGURE_SKIP, layout.OP_CONFIGURE_EXPAND)).any())
     return State(
         table=table,
         region=_region_of_instructions(program),
         main=main,
         local=local_memory(
-            [each.capacity_bytes for each in arch.local], [each.word_bytes for each in arch.local], tagged=skips
+            [each.capacity_bytes for each in arch.local],
+            [each.word_bytes for each in arch.local],
+            tagged=skips_blocks(table),
         ),
         arch=arch_array(arch),
         queues=queues,
@@ -233,7 +235,7 @@ def _initial_state(program: Program, arch: Arch, table: layout.Integers, options
         plan=np.zeros(layout.PLAN_FIELDS, np.int64),
         blocks=work_blocks(),
         unit=block_unit(program, arch, table),
-        room=room_of(table, skips),
+        room=room_of(room),
     )
 
 

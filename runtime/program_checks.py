@@ -132,23 +132,27 @@ class HostMemory:
         return f"--memory-limit {_mebibytes(2 * self.limit_bytes)}, say; it is {_mebibytes(self.limit_bytes)} MiB"
 
 
-def host_memory(program: Program, arch: Arch, limit: int | None) -> HostMemory:
-    """What the machine's memories and the values at the program's edge leave of `limit` (None: the default). Raises
-    CompileError where that is not enough for what host regions are known to read and write; the program is checked."""
+def host_memory(program: Program, arch: Arch, limit: int | None, noted: int = 0) -> HostMemory:
+    """What the machine's memories, the values at the program's edge and the `noted` bytes of work that products leave
+    out take, is not there for the host: the rest of `limit` (None: the default) is. Raises CompileError where that is
+    not enough for what host regions are known to read and write; the program is checked."""
     if limit is None:
         limit = default_memory_limit_bytes(program)
     local = sum(memory.capacity_bytes for memory in arch.local)
     placed = {each.name: byte_count(each) for each in program.placements if each.address is not None}
     edge = sum(count for name, count in placed.items() if name in {*program.inputs, *program.outputs})
     calls = [sum(placed.get(name, 0) for name in (*call.inputs, *call.outputs)) for call in program.host_calls]
-    needed = program.main_bytes + 2 * local + edge + 2 * max(calls, default=0)
+    machine = program.main_bytes + 2 * local + edge + noted
+    needed = machine + 2 * max(calls, default=0)
     if needed >= limit:
         message = f"a run takes {_mebibytes(needed)} MiB (main memory {_mebibytes(program.main_bytes)}, twice the local"
         message += f" memories {_mebibytes(2 * local)}, inputs and outputs {_mebibytes(edge)}, twice the largest host"
-        message += f" region's {_mebibytes(2 * max(calls, default=0))}); the limit is {_mebibytes(limit)} MiB"
+        message += f" region's {_mebibytes(2 * max(calls, default=0))}"
+        message += f", work left out {_mebibytes(noted)}" if noted else ""
+        message += f"); the limit is {_mebibytes(limit)} MiB"
         enough = _mebibytes(needed + needed // 4)
         raise CompileError(Diagnostic(message, help=f"--memory-limit {enough} or more"))
-    return HostMemory(limit, (limit - program.main_bytes - 2 * local - edge) // 2)
+    return HostMemory(limit, (limit - machine) // 2)
 
 
 def _mebibytes(count: int) -> int:

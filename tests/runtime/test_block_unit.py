@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 import pytest
 from dnnc.backends.accel.emit import emit_program
 from dnnc.ir.arch import Arch, BlockUnit
 from dnnc.ir.blocks import CRITERIA, BlockTest
+from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.encoding import decode, encode
 from dnnc.ir.module import Module
 from dnnc.ir.nest import Nest, Prune, Skip
-from dnnc.ir.program import FIELDS, Opcode, Program
+from dnnc.ir.program import COUNTERS, FIELDS, Opcode, Program
 from dnnc.ir.types import ElementType as T
 from dnnc.passes.allocate import allocate
+from dnnc.runtime import block_setup, layout
 from dnnc.runtime.faults import RunError
 from dnnc.runtime.machine import RunResult, run_program
+from dnnc.runtime.product import MAX_POINTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from support.chains import linked, with_residual
 from support.equality import expected_values, nests_of, random_values, run_module, wrong_values
 from support.machines import machine
@@ -127,7 +132,7 @@ def test_a_value_with_two_readers() -> None:
     )
 
 
-def changed(program: Program, opcode: Opcode, **values: int) -> Program:
+def changed(program: Program, opcode: Opcode, **values: int | tuple[int, ...]) -> Program:
     code = decode(program.code)
     names = [field.name for field in FIELDS[opcode][2:]]
     for number, each in enumerate(code):
@@ -136,6 +141,60 @@ def changed(program: Program, opcode: Opcode, **values: int) -> Program:
             code[number] = replace(each, values=tuple(pairs.values()))
             break
     return replace(program, code=encode(code))
+
+
+def slow_room(table: NDArray[np.int64]) -> tuple[int, int, int]:
+    """Command by command, on whole numbers of any size."""
+    current, most = None, (0, 0, 0)
+    for row in table.tolist():
+        if row[0] == layout.OP_CONFIGURE_C:
+            current = row[layout.C_CLASS : layout.C_CLASS + COUNTERS]
+        extents = row[layout.COMPUTE_EXTENT : layout.COMPUTE_EXTENT + COUNTERS]
+        if row[0] != layout.OP_COMPUTE or current is None or not 0 < prod(extents) <= MAX_POINTS:
+            continue
+        point, column, reduce = (
+            prod(extent for extent, of in zip(extents, current, strict=True) if of == kind)
+            for kind in (layout.POINT, layout.COLUMN, layout.REDUCE)
+        )
+        needed = point * reduce, column * reduce, max(point, column, reduce)
+        most = tuple(map(max, most, needed))
+    return most
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 1 << 14])
+def test_room_is_what_the_largest_product_takes(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(block_setup, "_ROWS", chunk)
+    rng = np.random.default_rng(chunk)
+    extents = (0, 1, 1, 1, 1, 2, 3, 40, 1 << 20, (1 << 31) - 1)
+    for _ in range(60):
+        table = np.zeros((int(rng.integers(1, 12)), layout.WIDTH), np.int64)
+        table[:, 0] = rng.choice([layout.OP_CONFIGURE_C, layout.OP_COMPUTE, layout.OP_STORE], len(table))
+        for row in table:
+            if row[0] == layout.OP_CONFIGURE_C:
+                row[layout.C_CLASS : layout.C_CLASS + COUNTERS] = rng.integers(0, 4, COUNTERS)
+            else:
+                row[layout.COMPUTE_EXTENT : layout.COMPUTE_EXTENT + COUNTERS] = rng.choice(extents, COUNTERS)
+        found = block_setup.room_size(table, True)
+        assert (found.points, found.columns, found.others) == slow_room(table)
+        assert block_setup.room_size(table, False).bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("first", "message"),
+    [
+        ((65535, 65535, 65535, 65535), r"\(compute\).*has more than 2\^44 points"),
+        ((65535, 65535, 1, 1), r"a run takes \d+ MiB .*, work left out \d+\); the limit is"),
+    ],
+)
+def test_room_is_bounded(first: tuple[int, ...], message: str) -> None:
+    """Memory is asked for neither for commands that are refused nor beyond the limit of the run."""
+    program = emit_program(module(), ARCH)
+    classes = (layout.POINT, layout.REDUCE, layout.POINT, layout.REDUCE, *[layout.BATCH] * (COUNTERS - 4))
+    program = changed(program, Opcode.CONFIGURE_C, counter_class=classes)
+    program = changed(program, Opcode.COMPUTE, extent=(*first, *[1] * (COUNTERS - 4)))
+    inputs = {k: v for nest in nests_of(module()) for k, v in random_values(nest).items() if k in program.inputs}
+    with pytest.raises(CompileError, match=message):
+        run_program(program, ARCH, inputs)
 
 
 def module() -> Module:
