@@ -10,7 +10,7 @@ from pathlib import Path
 from ..frontend.yaml_reader import Fields, ScalarNode
 from ..ir.diagnostics import NOWHERE, CompileError, Diagnostic
 from .accuracy.choose import Places, takes_boxes
-from .accuracy.images import NONE, Images, listed
+from .accuracy.images import NONE, Images, listed, table
 from .accuracy.samples import MOST_SAMPLES
 from .costs import Costs
 from .data_section import read_boxes, read_corruption, read_images, read_preprocess
@@ -76,9 +76,10 @@ def _shared(path: Path, images: Images | None, places: Places) -> SharedFile | S
     if images is None:
         return SharedFile.of(path)
     listing = listed(path, images, places.data)
-    tables = [path / images.labels] if images.labels.endswith(".csv") else []
-    names = (str(each.relative_to(path)) for each in (*listing.files, *listing.masks, *tables))
-    return SharedFolder.of(path, tuple(names))
+    names = tuple(str(each.relative_to(path)) for each in (*listing.files, *listing.masks))
+    if not images.labels.endswith(".csv"):
+        return SharedFolder.of(path, names)
+    return SharedFolder.of(path, (*names, images.labels), ((images.labels, table(names, listing.names)),))
 
 
 def _of_the_study(fault: Diagnostic, section: Fields, data: str) -> Diagnostic:

@@ -49,18 +49,20 @@ class SharedFile:
 @dataclass(frozen=True, slots=True)
 class SharedFolder:
     """Files of a folder by their paths from it, and the SHA-256 of names and bytes; `data` are there once they are to
-    be sent to other machines."""
+    be sent to other machines. `sent` is what they get in place of a file's own bytes: of a table the lines about files
+    that are sent."""
 
     path: str
     digest: str
     names: tuple[str, ...] = field(compare=False, repr=False)
+    sent: tuple[tuple[str, bytes], ...] = field(default=(), compare=False, repr=False)
     data: tuple[bytes, ...] | None = field(default=None, repr=False)
 
     @staticmethod
-    def of(path: str | Path, names: tuple[str, ...]) -> SharedFolder:
+    def of(path: str | Path, names: tuple[str, ...], sent: tuple[tuple[str, bytes], ...] = ()) -> SharedFolder:
         """Those files of the folder at `path`. Raises CompileError where one cannot be read."""
         whole = Path(path).resolve()
-        return SharedFolder(str(whole), _digest_of_all(whole, names), names)
+        return SharedFolder(str(whole), _digest_of_all(whole, names), names, sent)
 
     @property
     def identity(self) -> str:
@@ -69,11 +71,11 @@ class SharedFolder:
 
     def packed(self) -> SharedFolder:
         """With the bytes of its files, to be sent; at most LARGEST_BYTES. Raises CompileError."""
-        found, left = [], LARGEST_BYTES
+        found, left, sent = [], LARGEST_BYTES, dict(self.sent)
         for name in self.names:
-            found.append(read_bounded(Path(self.path) / name, left))
+            found.append(sent[name] if name in sent else read_bounded(Path(self.path) / name, left))
             left -= len(found[-1])
-        return SharedFolder(self.path, self.digest, self.names, tuple(found))
+        return SharedFolder(self.path, self.digest, self.names, self.sent, tuple(found))
 
     def local(self) -> str:
         """A path of the folder on this machine, looked for once by each process."""

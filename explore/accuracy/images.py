@@ -194,14 +194,29 @@ def _of_table(root: Path, name: str, place: Span) -> tuple[list[Path], list[str]
             faults.append(Diagnostic(f"a line of {len(row)} cells", where, "a file of this folder, and its class"))
         elif file in seen:
             faults.append(Diagnostic(f"{file[:80]!r} stands twice", where, "once"))
-        elif "\0" in file or not (root / file).resolve().is_relative_to(root.resolve()):
-            faults.append(Diagnostic(f"{file[:80]!r} leaves the folder", where, "only what lies in it is read"))
+        elif "\0" in file or not _lies_in(root, file):
+            help = "only what lies in it is read, by its path from there, without `..`"
+            faults.append(Diagnostic(f"{file[:80]!r} leaves the folder", where, help))
         elif not (root / file).is_file():
             faults.append(Diagnostic(f"there is no image {file[:80]!r}", where))
         seen[file] = label
     if faults:
         raise CompileError(faults[:_MOST_TOLD])
     return [root / each for each in seen], list(seen.values())
+
+
+def _lies_in(root: Path, file: str) -> bool:
+    parts = Path(file)
+    return (
+        not parts.is_absolute() and ".." not in parts.parts and (root / file).resolve().is_relative_to(root.resolve())
+    )
+
+
+def table(files: Sequence[str], names: Sequence[str]) -> bytes:
+    """A table of these files, by their paths from the folder, and their classes."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([_HEADER, *zip(files, names, strict=True)])
+    return text.getvalue().encode()
 
 
 def _first_of_each(names: Sequence[str], most: int) -> list[int]:

@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 from dnnc.explore import cluster, costs
+from dnnc.explore.accuracy.choose import Places
+from dnnc.explore.accuracy.images import Images, image_stored
 from dnnc.explore.algorithm_settings import Settings
 from dnnc.explore.cluster import Cluster, local_cluster, remote_cluster
+from dnnc.explore.judge_section import _shared
 from dnnc.explore.shared_files import SharedFile
 from dnnc.explore.study import Study
 from dnnc.explore.workers import evaluate
@@ -135,3 +138,25 @@ def test_files_go_where_they_are_not(tmp_path: Path) -> None:
     assert (Path(there.local()).parent / "weights.bin").read_bytes() == b"w"
     assert elsewhere.exists()
     assert packed.identity == file.identity
+
+
+@pytest.mark.parametrize("most", [None, 1])
+def test_chosen_images_of_a_table_go_where_they_are_not(most: int | None, tmp_path: Path) -> None:
+    """What is sent of the table names no file that is not sent."""
+    image = pytest.importorskip("PIL.Image")
+    (tmp_path / "deep").mkdir()
+    for number, name in enumerate(("1.png", "2.png", 'deep/a, "b".png', "4.png")):
+        image.new("L", (4, 4), 10 * number).save(tmp_path / name)
+    (tmp_path / "labels.csv").write_text('file,label\n1.png,7\n2.png,7\n"deep/a, ""b"".png",3\n4.png,3\n')
+    how = Images((4, 4), channels=1, labels="labels.csv", most=most)
+    folder = _shared(tmp_path, how, Places())
+    expected = image_stored(folder.local(), how)
+    packed = folder.packed()
+    assert packed == folder.packed()
+    assert packed.identity == folder.identity
+    assert packed.local() == str(tmp_path)  # the same bytes are here
+    found = image_stored(replace(packed, path=str(tmp_path / "gone")).local(), how)
+    assert expected.labels is not None
+    assert found.labels is not None
+    assert found.labels.tolist() == expected.labels.tolist() == ([7, 3] if most else [7, 7, 3, 3])
+    assert found.x[:, 0, 0, 0].tolist() == expected.x[:, 0, 0, 0].tolist() == ([0, 20] if most else [0, 10, 20, 30])

@@ -125,12 +125,17 @@ def test_what_is_wrong_with_tables_is_told_at_once(tmp_path: Path) -> None:
     write_image(folder / "a.png", 1)
     write_image(tmp_path / "secret.png", 2)
     rows = ["file,label", "a.png,1", "a.png,2", "b.png,1", "../secret.png,1", f"{tmp_path}/secret.png,1", "a.png"]
+    rows += [f"{folder}/a.png,1", "cat/../a.png,1"]
     (folder / "labels.csv").write_text("\n".join(rows))
     with pytest.raises(CompileError) as refused:
         image_samples(folder, Images((2, 2), labels="labels.csv"))
     told = [(each.span.line, each.message) for each in refused.value.diagnostics]
-    assert [line for line, _ in told] == [3, 4, 5, 6, 7]
-    assert [message.split("'")[-1].strip() for _, message in told][2:4] == ["leaves the folder"] * 2
+    assert [line for line, _ in told] == [3, 4, 5, 6, 7, 8, 9]
+    assert [message.split("'")[-1].strip() for _, message in told][2:] == [
+        *["leaves the folder"] * 2,
+        "a line of 1 cells",
+        *["leaves the folder"] * 2,
+    ]
     (folder / "labels.csv").write_text("name,class\na.png,1\n")
     with pytest.raises(CompileError, match="the first line is 'name,class'"):
         image_samples(folder, Images((2, 2), labels="labels.csv"))
