@@ -40,6 +40,18 @@ FOLDER, PREFIX, MASKS, NONE = LABELS = ("folder", "prefix", "masks", "none")
 LABELS_FILE = "labels.csv"  # the usual name
 IMAGES, MASK_SUFFIX = "images", ".png"
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
+_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")  # of pillow, whatever a file is called: others run other programs
+_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK")  # of 8 bits a channel
+_ORIENTATION = 0x0112  # of EXIF: 2 to 8, as the table below turns them upright; anything else is upright
+_UPRIGHT = (
+    "FLIP_LEFT_RIGHT",
+    "ROTATE_180",
+    "FLIP_TOP_BOTTOM",
+    "TRANSPOSE",
+    "ROTATE_270",
+    "TRANSVERSE",
+    "ROTATE_90",
+)
 MOST_PIXELS = 1 << 26  # of one image file
 MOST_FILE_BYTES = 1 << 28
 _MOST_TOLD = 100  # faults of files
@@ -249,10 +261,10 @@ def _decoded(files: Sequence[Path], read: Callable[[Image], Array], faults: list
             data = io.BytesIO(read_bounded(file, MOST_FILE_BYTES))
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # what pillow warns of is refused below, or does not matter
-                with Image.open(data) as image:
+                with Image.open(data, formats=_FORMATS) as image:
                     if prod(image.size) > MOST_PIXELS:
                         raise ValueError(f"it has {image.size[0]} x {image.size[1]} pixels, more than {MOST_PIXELS}")
-                    found.append(read(image))
+                    found.append(read(_upright(image)))
         except CompileError as error:
             faults += error.diagnostics
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # of damaged files
@@ -261,12 +273,37 @@ def _decoded(files: Sequence[Path], read: Callable[[Image], Array], faults: list
     return found
 
 
-def _pixels(image: Image, how: Images) -> NDArray[np.uint8]:
-    """One image [height, width, channels]."""
+def _upright(image: Image) -> Image:
+    """As the camera was held (EXIF 2.32, section 4.6.4). `ImageOps.exif_transpose` does the same, but fails where any
+    other of the file's remarks is damaged, as it writes them anew."""
     from PIL import Image as Pillow
 
-    plain = image.convert("RGB" if how.channels == 3 else "L")
+    found = image.getexif().get(_ORIENTATION)
+    if not isinstance(found, int) or not 2 <= found < 2 + len(_UPRIGHT):
+        return image
+    return image.transpose(Pillow.Transpose[_UPRIGHT[found - 2]])
+
+
+def _pixels(image: Image, how: Images) -> NDArray[np.uint8]:
+    """One image [height, width, channels]; what is transparent is over black. Raises ValueError for other modes."""
+    from PIL import Image as Pillow
+
+    plain = image if image.mode in _MODES else _of_16_bits(image)
+    if image.mode in _MODES and image.has_transparency_data:
+        whole = image.convert("RGBA")
+        plain = Pillow.alpha_composite(Pillow.new("RGBA", whole.size, (0, 0, 0, 255)), whole).convert("RGB")
+    plain = plain.convert("RGB" if how.channels == 3 else "L")
     return np.asarray(_scaled(plain, how, Pillow.Resampling.BILINEAR), np.uint8).reshape(*how.size, how.channels)
+
+
+def _of_16_bits(image: Image) -> Image:
+    """A grey image of 16 bits at 8, white being white. Raises ValueError for any other."""
+    from PIL import Image as Pillow
+
+    if not image.mode.startswith("I;16"):
+        raise ValueError(f"it is of mode {image.mode}; grey, a palette, red, green and blue, or CMYK are read")
+    grey = np.asarray(image).astype(np.uint32)
+    return Pillow.fromarray(((grey * 255 + 32767) // 65535).astype(np.uint8))
 
 
 def _classes(image: Image, how: Images) -> NDArray[np.uint8]:

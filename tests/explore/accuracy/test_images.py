@@ -14,7 +14,7 @@ from dnnc.explore.accuracy.images import Images, image_samples
 from dnnc.explore.accuracy.samples import Preprocess
 from dnnc.explore.corruptions.corrupt import Corruption, corrupted
 from dnnc.ir.diagnostics import CompileError, Span
-from PIL import Image
+from PIL import EpsImagePlugin, Image, ImageOps
 from support.onnx_models import SHARED_MODELS
 
 DATA = SHARED_MODELS.parent / "data"
@@ -226,3 +226,63 @@ def test_masks_have_a_class_for_each_pixel(tmp_path: Path) -> None:
     (tmp_path / "masks" / "a.png").unlink()
     with pytest.raises(CompileError, match=r"image 'a\.jpg' has no mask"):
         image_samples(tmp_path, Images((4, 8), labels="masks"))
+
+
+def values(folder: Path, channels: int = 3) -> list[list[int]]:
+    """The first pixel of each image."""
+    found = image_samples(folder, Images((4, 4), channels=channels, labels="none"), Preprocess())
+    return [each[0, 0].tolist() for each in found.x.astype(int)]
+
+
+def test_grey_of_16_bits_is_scaled(tmp_path: Path) -> None:
+    for number, value in enumerate((0, 128, 129, 257, 32768, 65535)):
+        Image.fromarray(np.full((4, 4), value, np.uint16)).save(tmp_path / f"{number}.png")
+    assert values(tmp_path, 1) == [[0], [0], [1], [1], [128], [255]]
+    assert values(tmp_path) == [[each] * 3 for each in (0, 0, 1, 1, 128, 255)]
+
+
+def test_other_modes_are_refused_with_their_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_image(tmp_path / "b.png", 1)
+    for name, mode in (("a", "I"), ("c", "F")):
+        Image.new(mode, (4, 4)).save(tmp_path / f"{name}.tiff")
+        (tmp_path / f"{name}.tiff").rename(tmp_path / f"{name}.png")
+    monkeypatch.setattr(images, "_FORMATS", ("PNG", "TIFF"))
+    with pytest.raises(CompileError) as refused:
+        values(tmp_path)
+    told = [(Path(each.span.file).name, each.message.split(";")[0]) for each in refused.value.diagnostics]
+    assert told == [(f"{name}.png", f"not a readable image: it is of mode {mode}") for name, mode in ("aI", "cF")]
+
+
+def test_what_is_transparent_is_over_black(tmp_path: Path) -> None:
+    Image.new("RGBA", (4, 4), (200, 100, 50, 0)).save(tmp_path / "0.png")
+    Image.new("RGBA", (4, 4), (200, 100, 50, 255)).save(tmp_path / "1.png")
+    Image.new("LA", (4, 4), (200, 51)).save(tmp_path / "2.png")
+    palette = Image.new("P", (4, 4), 0)
+    palette.putpalette([9, 8, 7])
+    palette.save(tmp_path / "3.png")
+    palette.save(tmp_path / "4.png", transparency=0)
+    assert values(tmp_path) == [[0] * 3, [200, 100, 50], [40] * 3, [9, 8, 7], [0] * 3]
+
+
+@pytest.mark.parametrize("orientation", range(10))
+def test_images_are_as_the_camera_was_held(orientation: int, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    pixels = np.arange(16, dtype=np.uint8).reshape(4, 4)
+    Image.fromarray(pixels).save(tmp_path / "x.png", exif=exif)
+    found = image_samples(tmp_path, Images((4, 4), channels=1, labels="none"), Preprocess()).x[0, :, :, 0]
+    with Image.open(tmp_path / "x.png") as image:
+        np.testing.assert_array_equal(found, np.asarray(ImageOps.exif_transpose(image)))
+    assert (found != pixels).any() == (2 <= orientation <= 8)
+
+
+def test_no_other_program_reads_an_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page of PostScript that is called an image: pillow would have Ghostscript run it."""
+
+    def run(*words: object, **named: object) -> None:
+        raise AssertionError("Ghostscript was asked")
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", run)
+    (tmp_path / "x.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\nshowpage\n")
+    with pytest.raises(CompileError, match="not a readable image: cannot identify"):
+        values(tmp_path)
