@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Context, Decimal
 from fractions import Fraction
 
 from ..frontend.yaml_reader import Faults, Fields, ListNode, MapNode, ScalarNode, YamlNode
@@ -14,6 +15,8 @@ from ..ir.frozen import dataclass
 MOST_VALUES = 10_000  # of one variable
 MOST_PERMUTED = 6  # things of a permutation: 720 orders
 MOST_VARIABLES = 1000
+MOST_MAGNITUDE = 10**18  # of a number
+_DIGITS = 100  # of the products of a range by a factor: no float has as many, and each step costs the same
 
 Value = int | float | str | bool | tuple["Value", ...]
 Point = Mapping[str, Value]
@@ -113,6 +116,8 @@ def _of_values(name: str, node: ListNode, faults: Faults, path: str) -> Variable
         value = value_of(item)
         if value is None:
             faults.add(f"a value of {path!r} must be a number or a word", item.span, "for example 16, 64 KiB, ws")
+        elif isinstance(value, int | float) and not _is_bounded(value):
+            faults.add(f"a value of {path!r} is too large", item.span, f"at most {MOST_MAGNITUDE:.0e}, and finite")
         elif value in values:
             faults.add(f"{value!r} stands twice in {path!r}", item.span, "write it once")
         else:
@@ -137,6 +142,8 @@ def _range(name: str, fields: Fields) -> Variable | None:
         value = None if node is None else value_of(node)
         if node is not None and (isinstance(value, bool | str | tuple) or value is None):
             fields.fault(key, f"{fields.name(key)!r} must be a number", "for example 16, 0.5, 64 KiB")
+        elif isinstance(value, int | float) and not _is_bounded(value):
+            fields.fault(key, f"{fields.name(key)!r} is too large", f"at most {MOST_MAGNITUDE:.0e}, and finite")
         elif isinstance(value, int | float):
             numbers[key] = value
     if len(fields.faults) > before or not {"start", "stop"} <= numbers.keys():
@@ -149,23 +156,34 @@ def _range(name: str, fields: Fields) -> Variable | None:
         fields.fault("factor", "a range by a factor needs a factor above 1 and a start above 0", "`factor: 2`")
     elif factor is None and step <= 0:
         fields.fault("step", f"{fields.name('step')!r} must be more than 0", "`step: 1`")
-    elif (math.log(stop / start) / math.log(factor) if factor else (stop - start) / step) >= MOST_VALUES:
+    elif _steps(start, stop, step, factor) >= MOST_VALUES:
         fields.fault("start", "the range has too many values", f"at most {MOST_VALUES}")
     else:
         return Variable(name, tuple(_spread(start, stop, step, factor)), True)
     return None
 
 
+def _is_bounded(number: int | float) -> bool:
+    return abs(number) <= MOST_MAGNITUDE  # which no NaN is
+
+
+def _steps(start: int | float, stop: int | float, step: int | float, factor: int | float | None) -> float:
+    return (math.log(stop) - math.log(start)) / math.log(factor) if factor is not None else (stop - start) / step
+
+
 def _spread(start: int | float, stop: int | float, step: int | float, factor: int | float | None) -> Iterator[Value]:
-    """Computed exactly, so that 0.1 steps end where they are told to."""
-    value, last = _exact(start), _exact(stop)
-    while value <= last:
-        yield int(value) if value.denominator == 1 else float(value)
-        value = value * _exact(factor) if factor is not None else value + _exact(step)
-
-
-def _exact(number: int | float) -> Fraction:
-    return Fraction(repr(number)) if isinstance(number, float) else Fraction(number)
+    """Computed in decimal numbers, so that 0.1 steps end where they are told to: sums exactly, products but for digits
+    that no float has."""
+    if factor is None:
+        total, last = Fraction(repr(start)), Fraction(repr(stop))
+        while total <= last:
+            yield int(total) if total.denominator == 1 else float(total)
+            total += Fraction(repr(step))
+        return
+    product, end, context = Decimal(repr(start)), Decimal(repr(stop)), Context(prec=_DIGITS)
+    while product <= end:
+        yield int(product) if product == product.to_integral_value() else float(product)
+        product = context.multiply(product, Decimal(repr(factor)))
 
 
 def value_of(node: YamlNode) -> Value | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from fractions import Fraction
 from itertools import permutations
 
 import pytest
@@ -61,6 +63,13 @@ def test_values(text: str, values: tuple[object, ...], ordered: bool) -> None:
         ("{start: 1, stop: 1e9}", "too many values"),
         ("{start: a, stop: 4}", "must be a number"),
         ("{permutation: [1, 2, 3, 4, 5, 6, 7]}", "too many orders"),
+        ("{start: 8, stop: 1" + "0" * 400 + ", factor: 2}", "'v.stop' is too large"),
+        ("{start: 8, stop: 16, factor: 1" + "0" * 400 + "}", "'v.factor' is too large"),
+        ("{start: 8, stop: 1.0e+400, factor: 2}", "'v.stop' is too large"),
+        ("{start: 1, stop: 1.0e+300, factor: 1.0724567890123457}", "'v.stop' is too large"),
+        ("{start: 1.0e-320, stop: 1.0e+18, factor: 1.01}", "too many values"),
+        ("{start: 0, stop: 1.0e+18, step: 1.0e-320}", "too many values"),
+        ("[1, 1" + "0" * 400 + ", -1.0e+400]", "a value of 'v' is too large"),
         ("{start: 1, stop: 4, stepp: 1}", "unknown key 'stepp'"),
     ],
 )
@@ -69,6 +78,39 @@ def test_what_is_refused(text: str, told: str) -> None:
         variable(text)
     assert told in str(error.value)
     assert str(error.value).startswith("study.yaml:1:")
+
+
+def exact(start: str, stop: str, factor: str) -> list[int | float]:
+    """As Python writes the nearest floats."""
+    value, last, by = (Fraction(repr(float(each))) for each in (start, stop, factor))
+    values = list[int | float]()
+    while value <= last:
+        values.append(int(value) if value.denominator == 1 else float(value))
+        value *= by
+    return values
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "factor"),
+    [
+        ("1", "1.21", "1.1"),  # ends are included
+        ("8", "1e+18", "1.25"),
+        ("1099511627776", "1e+16", "1.5"),
+        ("1e-18", "1e+18", "1.3"),
+        ("0.3", "123456789.25", "1.0724567890123457"),
+        ("3", "1000000000000000000", "7"),
+    ],
+)
+def test_products_are_exact(start: str, stop: str, factor: str) -> None:
+    found = variable(f"{{start: {start}, stop: {stop}, factor: {factor}}}").values
+    assert list(found) == exact(start, stop, factor)
+
+
+def test_many_products_take_no_time() -> None:
+    """Exactly, each would have 16 digits more than the one before."""
+    before = time.process_time()
+    assert len(variable("{start: 1, stop: 1.0e+18, factor: 1.0041537283940517}").values) == 9999
+    assert time.process_time() - before < 2
 
 
 def test_places_of_a_space() -> None:
