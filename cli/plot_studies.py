@@ -74,13 +74,17 @@ def _layer_chart(kind: str, studies: Sequence[Explored]) -> Scene:
 
 def _heat_map(arguments: argparse.Namespace, study: Explored) -> Scene:
     spread = [name for name in study.variables if len({each.values[name] for each in study.points}) > 1]
-    if len(spread) < 2 and arguments.x is None:
-        message = "a heat map needs two variables, and the study has no two that differ"
+    _refuse_unknown({"--x": arguments.x, "--y": arguments.y}, list(study.variables), study)
+    x_name = arguments.x or next((each for each in spread if each != arguments.y), None)
+    y_name = arguments.y or next((each for each in spread if each != x_name), None)
+    if x_name is None or y_name is None or x_name == y_name:
+        differ = f"of the study {' and '.join(spread) or 'none'} differ{'s' * (len(spread) < 2)}"
+        message = (
+            f"a heat map needs two variables, and {'both are ' + x_name if x_name and x_name == y_name else differ}"
+        )
         raise CompileError(Diagnostic(message, Span(study.path), "--x and --y name them"))
-    x_name, y_name = arguments.x or spread[0], arguments.y or next(each for each in spread if each != arguments.x)
     words = [each for each in re.findall(r"[A-Za-z_][A-Za-z0-9_.]*", study.objectives[0])[1:] if each in study.figures]
     figure = arguments.figure or (words[0] if words else study.objectives[0])
-    _refuse_unknown({"--x": x_name, "--y": y_name}, list(study.variables), study)
     _refuse_unknown({"--figure": figure}, [*study.objectives, *study.figures], study)
     return heat_scene(study, (x_name, y_name), figure)
 

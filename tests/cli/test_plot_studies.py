@@ -8,12 +8,13 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from dnnc.cli import plot_studies
 from dnnc.cli.pages import palette
 from dnnc.cli.pages.explored import Explored, explored_of, merged
 from dnnc.cli.pages.fronts import energy_chart, front_scene, heat_scene
 from dnnc.cli.pages.layer_charts import bits_chart, blocks_chart, thresholds_chart
 from dnnc.cli.pages.robustness_map import robustness_scene
-from dnnc.cli.pages.scene import Dot, Rect
+from dnnc.cli.pages.scene import Dot, Rect, Scene
 from dnnc.ir.diagnostics import CompileError
 from support.commands import printed, refused
 
@@ -195,6 +196,44 @@ def test_what_is_refused(words: list[str], told: str, tmp_path: Path, capsys: py
     (tmp_path / "one.json").write_text(json.dumps(study()))
     assert told in refused(["plot", str(tmp_path / "one.json"), *words, "-o", str(tmp_path / "a.svg")], capsys)
     assert not (tmp_path / "a.svg").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "of the study dim differs"),
+        (["--x", "dim"], "of the study dim differs"),
+        (["--y", "dim"], "of the study dim differs"),
+        (["--x", "dim", "--y", "dim"], "both are dim"),
+    ],
+)
+def test_heat_maps_of_one_variable(
+    words: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    described = study(points=[point(dim, 1024, 100.0 - dim, 10.0, True) for dim in (8, 16)])
+    (tmp_path / "one.json").write_text(json.dumps(described))
+    command = ["plot", str(tmp_path / "one.json"), "--kind", "heatmap", *words, "-o", str(tmp_path / "a.svg")]
+    assert f"a heat map needs two variables, and {told}" in refused(command, capsys)
+
+
+def test_the_other_axis_of_a_heat_map_is_another_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "one.json").write_text(json.dumps(study()))
+    drawn: list[tuple[str, str]] = []
+    real = plot_studies.heat_scene
+
+    def heat_scene(of: Explored, names: tuple[str, str], figure: str) -> Scene:
+        drawn.append(names)
+        return real(of, names, figure)
+
+    monkeypatch.setattr(plot_studies, "heat_scene", heat_scene)
+    command = ["plot", str(tmp_path / "one.json"), "--kind", "heatmap", "-o", str(tmp_path / "a.svg")]
+    for words in ([], ["--x", "dim"], ["--y", "dim"], ["--x", "spad"], ["--y", "spad"]):
+        printed([*command, *words], capsys)
+    assert all(x != y for x, y in drawn)
+    assert drawn[1][0] == drawn[2][1] == "dim"
+    assert drawn[3][0] == drawn[4][1] == "spad"
 
 
 def test_statistics_have_no_fronts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
