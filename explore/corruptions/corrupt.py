@@ -38,6 +38,7 @@ NAMES = (
 SEVERITIES = (1, 2, 3, 4, 5)
 LEAST_SIDE = 28
 _SMALL_SIDE = 64
+_PACKAGES = {"PIL": "pillow"}  # whose modules have other names
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +111,11 @@ def _image_faults(images: Array, place: Span) -> list[Diagnostic]:
 def _effects(place: Span) -> Mapping[str, Effect]:
     try:
         from . import blur, noise, weather
-    except ImportError as missing:
-        help = f"pip install 'dnnc[explore]' installs what is missing: {missing.name}"
-        raise CompileError(Diagnostic("corruptions of images need scipy", place, help)) from None
+    except ImportError as error:
+        module = (error.name or str(error)).partition(".")[0]
+        missing = _PACKAGES.get(module, module)
+        help = f"pip install 'dnnc[explore]' installs what is missing: {missing}"
+        raise CompileError(Diagnostic(f"corruptions of images need {missing}", place, help)) from None
     return {
         "rain": weather.rain,
         "fog": weather.fog,

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from scipy import ndimage
 
 from .blur import moved
@@ -137,7 +138,5 @@ def _streak(length: int, degrees: float) -> Array:
 
 def _resized(layer: Array, shape: tuple[int, ...]) -> Array:
     """A layer in another size, bicubic."""
-    from PIL import Image
-
     image = Image.fromarray(layer.astype(np.float32))
     return np.asarray(image.resize((shape[1], shape[0]), Image.Resampling.BICUBIC), np.float64)

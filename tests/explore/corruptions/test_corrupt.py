@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import Any
 
 import numpy as np
 import pytest
+from dnnc.explore import corruptions
 from dnnc.explore.corruptions.blur import DEFOCUS, disk, moved
 from dnnc.explore.corruptions.corrupt import NAMES, SEVERITIES, Corruption, corrupted
 from dnnc.explore.corruptions.noise import GAUSSIAN, IMPULSE
@@ -130,3 +132,19 @@ def test_every_fault_is_told_at_once() -> None:
         assert re.search(re.escape(part), text), text
     with pytest.raises(CompileError, match="no images to corrupt"):
         corrupted(np.zeros((1, 32, 32, 3), np.float32), Corruption("snow", 1))
+
+
+@pytest.mark.parametrize(("module", "package"), [("PIL", "pillow"), ("scipy", "scipy")])
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_missing_is_named(name: str, module: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything is corrupted, whichever corruption would need it."""
+    for each in [
+        each for each in sys.modules if each.partition(".")[0] == module or "dnnc.explore.corruptions." in each
+    ]:
+        if each != "dnnc.explore.corruptions.corrupt":
+            monkeypatch.delitem(sys.modules, each)
+    for effects in ("blur", "noise", "weather"):
+        monkeypatch.delattr(corruptions, effects, raising=False)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(CompileError, match=f"corruptions of images need {package}.*\n.*what is missing: {package}$"):
+        corrupted(images(1, 32, 32, 3), Corruption(name, 3))
