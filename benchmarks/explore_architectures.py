@@ -81,7 +81,9 @@ predefined: [{individuals}]
 seed: {seed}
 """
 BEGINNINGS = ", ".join(f"{{dim: {dim}, ratio: 1}}" for dim in (2, 8, 16, 32, 64))
-# Thesis in ../shared/seeds, lines 1667-1681; its energy of 14.17 J is read as mJ: 836 W otherwise.
+# T. Hotfilter, Efficient Optimization of Convolutional Neural Networks for Modern Embedded High-Performance
+# Applications, dissertation, KIT, 2024, section 4.5.3 (text, figures 4.17 and 4.18); its energy of 14.17 J is read as
+# mJ: 836 W otherwise.
 PUBLISHED = {
     "32x32, 256 KiB, 64 KiB: inferences/s": "59",
     "32x32, 256 KiB, 64 KiB: mm2": "3.25",
