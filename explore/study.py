@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 
 from ..ir.diagnostics import CompileError
@@ -153,12 +152,3 @@ class Study:
         """What expressions may name."""
         named = {alias: figures[name] for alias, name in ALIASES.items() if name in figures}
         return {**named, **figures, **point}
-
-
-def json_point(point: Point) -> str:
-    """A point in one spelling."""
-    return json.dumps(point, sort_keys=True)
-
-
-def listed(variables: Sequence[str], point: Point) -> list[Value]:
-    return [point[each] for each in variables]

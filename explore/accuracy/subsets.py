@@ -1,4 +1,4 @@
-"""Which samples are taken: subsets with every class, drawn anew each round; halves to tune by and to report."""
+"""Which samples are taken: subsets with every class; halves to tune by and to report."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Array = NDArray[Any]
 Indices = NDArray[np.int64]
 
 
-def subset(samples: Samples, count: int, seed: int, round: int = 0) -> Indices:
-    """`count` samples (all, where there are no more), drawn by `seed` and `round`, in the order of the data. Of labels
+def subset(samples: Samples, count: int, seed: int) -> Indices:
+    """`count` samples (all, where there are no more), drawn by `seed`, in the order of the data. Of labels
     that are classes each class has as many as any other, or one more, as long as it has samples left. Raises
     CompileError where there are more classes than samples asked for."""
     total = len(samples.x)
     if count < 1:
         raise CompileError(Diagnostic(f"a subset of {count} samples", samples.place, "at least 1"))
-    rng = np.random.default_rng([seed, round])
+    rng = np.random.default_rng([seed, 0])
     labels = classes_of(samples)
     if count >= total:
         return np.arange(total)
