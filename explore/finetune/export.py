@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...frontend.load import node_label
+from ...frontend import load
 from ...ir.diagnostics import CompileError, Diagnostic, Span
 from ...ir.graph import Node
 from ...ir.module import Module
@@ -32,9 +32,11 @@ _LEAST_IR_VERSION = 4  # from which on initialisers need not be inputs
 def tuned_model(path: Path, floats: Module, tuned: Mapping[str, tuple[Array, Array | None]]) -> bytes:
     """The model at `path`, which `floats` (the canonical float graph) was made of, with `tuned` weights and biases by
     the names of its products. Raises CompileError naming every product that the model has no place for."""
-    import onnx
+    from onnx.external_data_helper import load_external_data_for_model
 
-    model = onnx.load(path)
+    load.load_network(path)  # what lies beside the model is in its folder, and as large as the model says
+    model = load.parse(path)
+    load_external_data_for_model(model, str(path.parent))
     writer = _Writer(model, path)
     for node in floats.operations:
         if isinstance(node, Node) and node.name in tuned:
@@ -50,7 +52,7 @@ class _Writer:
     def __init__(self, model: Any, path: Path) -> None:
         self.graph = model.graph
         self.place = Span(str(path))
-        self.nodes = {node_label(node, index): node for index, node in enumerate(self.graph.node)}
+        self.nodes = {load.node_label(node, index): node for index, node in enumerate(self.graph.node)}
         self.taken = {each.name for each in self.graph.initializer} | {
             name for node in self.graph.node for name in (*node.input, *node.output)
         }

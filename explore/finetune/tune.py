@@ -12,7 +12,8 @@ from __future__ import annotations
 import re
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,8 @@ from .export import tuned_model
 from .network import PRODUCTS, Network, Trained, trained_of
 
 if TYPE_CHECKING:
+    from ...frontend.network import Network as OnnxNetwork
+
     Values = Any  # torch.Tensor
 
 Array = NDArray[Any]
@@ -91,9 +94,10 @@ def finetune(
         message = f"{arch.name} computes on floats behind a number converter, which fine-tuning does not know"
         raise CompileError(Diagnostic(message, Span(str(path)), "tune for an array of integers, such as mixed16"))
     start = time.monotonic()
+    samples = _in_shape(path, samples)
     first = _calibrated(path, arch, spec, samples, settings)
     module = first.calibrated.module
-    x = fitted(samples, module.tensor(module.inputs[0]).shape or ()).x.astype(np.float32)
+    x = samples.x.astype(np.float32)
     torch.manual_seed(settings.seed)
     trained = trained_of(module, settings.device)
     network = first.network(trained)
@@ -126,6 +130,7 @@ def finetune(
                 decay.step()
                 total += float(loss.detach()) * len(batch)
             losses.append(total / len(x))
+            _must_be_finite(path, losses, trained)
             report(f"epoch {epoch + 1} of {settings.epochs}: loss {losses[-1]:.4f}")
     model = _written(path, module, trained)
     _must_be_read_back(model, arch, spec, samples, settings, trained)
@@ -145,17 +150,40 @@ class _Compiled:
 
 
 def _calibrated(path: Path, arch: Arch, spec: PrecisionSpec, samples: Samples, settings: Settings) -> _Compiled:
-    from ...frontend.importer import ImportOptions, prepare
-
-    inputs = prepare(path, ImportOptions()).inputs
-    if len(inputs) != 1:
-        help = "fine-tuning takes models of one input and one output"
-        raise CompileError(Diagnostic(f"the model has {len(inputs)} inputs", Span(str(path)), help))
-    given = model_inputs(inputs[0], samples.x, settings)
+    given = model_inputs(_network(path).inputs[0], samples.x, settings)
     calibrated, options = calibrated_model(str(path), arch, Options(spec), given)
     assert isinstance(options.precision, PrecisionSpec)  # with the names of the graph
     quantised = quantise(calibrated.ranged(options.precision), arch, options.precision)
     return _Compiled(calibrated, quantised, options.precision)
+
+
+def _in_shape(path: Path, samples: Samples) -> Samples:
+    """The samples in the shape of the model's input, for calibration as for training."""
+    network = _network(path)
+    shape = network.info(network.inputs[0]).shape
+    sides = [each for each in (shape or ())[1:] if isinstance(each, int)]
+    return (
+        fitted(samples, [1, *sides]) if shape and len(sides) == len(shape) - 1 else samples
+    )  # else `shape` is asked for
+
+
+def _network(path: Path) -> OnnxNetwork:
+    from ...frontend.importer import ImportOptions, prepare
+
+    network = prepare(path, ImportOptions())
+    if len(network.inputs) != 1:
+        help = "fine-tuning takes models of one input and one output"
+        raise CompileError(Diagnostic(f"the model has {len(network.inputs)} inputs", Span(str(path)), help))
+    return network
+
+
+def _must_be_finite(path: Path, losses: Sequence[float], trained: Mapping[str, Trained]) -> None:
+    """After an epoch: what is not a number stays so, and would be told as weights that do not survive."""
+    weights = (each for one in trained.values() for each in (one.weights, one.bias) if each is not None)
+    if not isfinite(losses[-1]) or not all(bool(each.isfinite().all()) for each in weights):
+        what = "weights are not finite" if isfinite(losses[-1]) else f"its loss is {losses[-1]:g}"
+        message = f"fine-tuning diverged in epoch {len(losses)}: {what}"
+        raise CompileError(Diagnostic(message, Span(str(path)), "a lower --learning-rate"))
 
 
 def _loss(
@@ -237,6 +265,9 @@ def _must_be_legal(samples: Samples, settings: Settings) -> None:
         legal["device"] = (settings.device == "cpu", "cpu, cuda, or cuda: and a number")
     elif not torch.cuda.is_available():
         legal["device"] = (False, "torch finds no GPU here: cpu")
+    else:
+        count, number = torch.cuda.device_count(), int(settings.device.partition(":")[2] or 0)
+        legal["device"] = (number < count, f"cpu, or cuda:0 to cuda:{count - 1}: torch finds {count} here")
     for name, (is_legal, help) in legal.items():
         if not is_legal:
             faults.append(Diagnostic(f"`{name}` is {getattr(settings, name)}", samples.place, help))

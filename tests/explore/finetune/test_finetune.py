@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from dnnc.driver.model import calibrated_model
 from dnnc.driver.values import read_npz
 from dnnc.explore.accuracy.evaluator import Evaluator
 from dnnc.explore.accuracy.samples import Samples
+from dnnc.explore.finetune import tune
 from dnnc.explore.finetune.export import tuned_model
 from dnnc.explore.finetune.fake_quantise import fake_quantised
 from dnnc.explore.finetune.network import Network, trained_of
@@ -214,3 +216,70 @@ def test_settings_labels_and_time_are_checked(tmp_path: Path) -> None:
         finetune(path, load_arch("converter48"), PrecisionSpec(), Samples(x), Settings())
     with pytest.raises(CompileError, match="longer than 1e-09 s"):
         finetune(path, ARCH, PrecisionSpec(), Samples(x, labels - 1), Settings(time_limit_s=1e-9))
+
+
+def test_a_loss_that_diverges_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, x = mixed_model(tmp_path)
+    real = tune._loss
+
+    def nan(*words: Any) -> Any:
+        return real(*words) * float("nan")
+
+    monkeypatch.setattr(tune, "_loss", nan)
+    with pytest.raises(CompileError, match="diverged in epoch 1: its loss is nan"):
+        finetune(path, ARCH, PrecisionSpec(), Samples(x), Settings(epochs=2))
+
+
+def test_weights_that_diverge_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the last step, after which no loss is computed."""
+    path, x = mixed_model(tmp_path)
+    real = tune._loss
+
+    def steep(*words: Any) -> Any:
+        loss = real(*words)
+        return loss + (loss - loss.detach()) * float("inf")
+
+    monkeypatch.setattr(tune, "_loss", steep)
+    with pytest.raises(CompileError, match="diverged in epoch 1: "):
+        finetune(path, ARCH, PrecisionSpec(), Samples(x), Settings(epochs=1, batch=64))
+
+
+@pytest.mark.parametrize(
+    ("device", "is_legal"), [("cuda", True), ("cuda:1", True), ("cuda:2", False), ("cuda:9", False)]
+)
+def test_gpus_are_counted(device: str, is_legal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    samples = Samples(np.zeros((4, 3), np.float32))
+    if is_legal:
+        tune._must_be_legal(samples, Settings(device=device))
+        return
+    with pytest.raises(CompileError, match=rf"`device` is {device}\n.*cpu, or cuda:0 to cuda:1: torch finds 2 here"):
+        tune._must_be_legal(samples, Settings(device=device))
+
+
+def test_samples_are_in_the_shape_of_the_input_for_calibration_too(tmp_path: Path) -> None:
+    path, x = mixed_model(tmp_path)
+    found = finetune(path, ARCH, PrecisionSpec(), Samples(x[:, None]), Settings(epochs=1))
+    assert found == finetune(path, ARCH, PrecisionSpec(), Samples(x), Settings(epochs=1))
+
+
+def test_weights_beside_the_model_are_written_into_it_and_bounded(tmp_path: Path) -> None:
+    path, x = mixed_model(tmp_path)
+    module = compiled(path, "x", x, PrecisionSpec())[0].module
+    whole = tuned_model(path, module, {})
+    beside = tmp_path / "beside" / "m.onnx"
+    beside.parent.mkdir()
+    onnx.save(onnx.load(path), beside, save_as_external_data=True, location="w.bin", size_threshold=0)
+    assert onnx.load_model_from_string(tuned_model(beside, module, {})).graph.node == onnx.load(path).graph.node
+    for found, expected in zip(
+        onnx.load_model_from_string(tuned_model(beside, module, {})).graph.initializer,
+        onnx.load_model_from_string(whole).graph.initializer,
+        strict=True,
+    ):
+        assert found.data_location == onnx.TensorProto.DEFAULT
+        np.testing.assert_array_equal(onnx.numpy_helper.to_array(found), onnx.numpy_helper.to_array(expected))
+    beside.unlink()
+    os.mkfifo(beside)
+    with pytest.raises(CompileError, match="a pipe, not a regular file"):  # nor is it waited for
+        tuned_model(beside, module, {})
