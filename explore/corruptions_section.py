@@ -104,4 +104,5 @@ def check_corruptions(study: Study, top: Fields) -> None:
         try:
             judge.module(reference_of(study))
         except CompileError as error:
-            section.faults.add(error.diagnostics[0].message, fields.span("reference"), error.diagnostics[0].help)
+            for each in error.diagnostics:
+                section.faults.add(each.message, fields.span("reference"), each.help)

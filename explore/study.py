@@ -133,7 +133,7 @@ class Study:
         try:
             self.candidate(point)
         except CompileError as error:
-            return error.diagnostics[0].message
+            return error.summary
         return ""
 
     def score(self, point: Point, figures: Mapping[str, float | int | None]) -> Score:

@@ -130,7 +130,8 @@ class _Reader:
             )
             self.faults.add(message, top.span("algorithm"), "`algorithm: {name: nsga2}`, or fewer values")
         if top.has("run"):
-            check_run(top, self.faults, arch)
+            network = prepare(Path(model.path), ImportOptions(options.batch_size, options.shapes))
+            check_run(top, self.faults, arch, run, network, top.has("accuracy"))
         if settings.name != NSGA2 and top.has("predefined"):
             self.faults.add(f"`predefined` has no effect on {settings.name!r}", top.span("predefined"), "leave it out")
         top.done()
@@ -186,7 +187,7 @@ class _Reader:
             prepare(path, ImportOptions(options.batch_size, options.shapes))
             return SharedFile.of(path, _external_data(path))
         except CompileError as error:
-            for fault in error.diagnostics[:1]:
+            for fault in error.diagnostics:
                 where = f"{fault.span}: " if str(fault.span) else ""
                 self.faults.add(f"the model cannot be used: {where}{fault.message}", self.top.span("model"), fault.help)
             return None

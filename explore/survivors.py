@@ -99,7 +99,7 @@ def execute(providers: tuple[Provider, ...], costs: Costs, candidate: Candidate,
         cost = session.cost_document(module, arch, masks or None)
         other = () if samples is None else tuple(_other_outputs(samples, candidate, values, result.outputs))
     except CompileError as error:
-        return Executed({}, {}, error.diagnostics[0].message, time.perf_counter() - start)
+        return Executed({}, {}, error.summary, time.perf_counter() - start)
     return Executed(cost, run, "", time.perf_counter() - start, other, bool(result.masks))
 
 

@@ -72,7 +72,7 @@ def evaluate(
         for each, given in zip(providers, known or (None,) * len(providers), strict=True):
             parts.append(opened(each)(candidate) if given is None else given)
     except CompileError as error:
-        return Evaluation({}, error.diagnostics[0].message, time.perf_counter() - start)
+        return Evaluation({}, error.summary, time.perf_counter() - start)
     figures = {name: value for each in parts for name, value in each.items()}
     return Evaluation(figures, "", time.perf_counter() - start, tuple(parts))
 

@@ -68,6 +68,12 @@ class CompileError(Exception):
         self.diagnostics = (diagnostics,) if isinstance(diagnostics, Diagnostic) else tuple(diagnostics)
         super().__init__("\n".join(str(each) for each in self.diagnostics))
 
+    @property
+    def summary(self) -> str:
+        """One line: the first fault, and how many there are beside it."""
+        first, *others = self.diagnostics
+        return f"{first.message} (and {len(others)} more)" if others else first.message
+
 
 class OurBug(AssertionError):
     """Something does not hold on which results for the user depend: our bug (exit status 3), never the user's."""

@@ -84,7 +84,11 @@ def _order(placement: Placement) -> tuple[int, ...]:
 def check_inputs(program: Program, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """The inputs, as numpy arrays where they are tensors. Raises CompileError with every fault."""
     placements = {each.name: each for each in program.placements}
-    expected = {name: placements[name] for name in program.inputs}
+    return check_values({name: placements[name] for name in program.inputs}, inputs)
+
+
+def check_values(expected: Mapping[str, Placement], inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for inputs that are to be as `expected`; addresses play no part."""
     faults = [
         Diagnostic(f"input {name!r} is missing", help=f"expected {describe(placement)}")
         for name, placement in expected.items()

@@ -9,6 +9,7 @@ import onnx
 import pytest
 from dnnc.benchmarks.odd_models import draw
 from dnnc.driver import session
+from dnnc.driver.decisions import Options
 from dnnc.driver.model import load_model, model_inputs
 from dnnc.driver.options import pass_options
 from dnnc.driver.precision_file import read_precision
@@ -63,7 +64,7 @@ def test_a_point_runs_as_it_was_judged(tmp_path: Path) -> None:
     name = f"points/{len(outcome.front) // 2 + 1}/precision.yaml"
     path.write_bytes(point_files(study, outcome.front)[name])
     assert str(read_precision(str(path))) == str(candidate.options.precision)
-    options = session.Decided(precision=str(path))
+    options = Options(precision=str(path))
     passes = pass_options(options, Header("", "", ""))
     given = model_inputs(options, {"x": np.load(tmp_path / "calibration.npz")["x"]})
     module, passes = load_model(str(tmp_path / "model.onnx"), study.base.arch, passes, given)

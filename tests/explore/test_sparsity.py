@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from dnnc.driver import session
+from dnnc.driver.decisions import Options
 from dnnc.driver.model import load_model, model_inputs
 from dnnc.driver.options import pass_options
 from dnnc.driver.prune_file import read_prune
@@ -136,7 +137,7 @@ def test_a_point_runs_as_it_was_judged(tmp_path: Path) -> None:
     row = max(outcome.front, key=lambda each: each.figures["created_blocks"] or 0)
     path = tmp_path / "prune.yaml"
     path.write_bytes(point_files(study, [row])["points/1/prune.yaml"])
-    options = session.Decided(prune=str(path))
+    options = Options(prune=str(path))
     passes = pass_options(options, Header("", "", ""))
     given = model_inputs(options, {"x": np.load(tmp_path / "calibration.npz")["x"]})
     module, passes = load_model(str(tmp_path / "model.onnx"), study.base.arch, passes, given)

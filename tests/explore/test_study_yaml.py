@@ -151,6 +151,13 @@ def test_what_a_study_of_a_float_model_calibrates_by(tmp_path: Path) -> None:
     assert first == study.key(study.base)
 
 
+def test_all_faults_of_a_model_are_told(tmp_path: Path) -> None:
+    with pytest.raises(CompileError) as error:
+        read(tmp_path, "options: {shapes: {nowhere: [1, 2], neither: [3]}}\n")
+    told = [each.message for each in error.value.diagnostics if "the model cannot be used" in each.message]
+    assert [name for name in ("nowhere", "neither") if any(name in each for each in told)] == ["nowhere", "neither"]
+
+
 def test_machines_without_programs_are_not_executed(tmp_path: Path) -> None:
     text, _ = arch_source("edge8")
     (tmp_path / "counted.yaml").write_text(text.replace("clock_hz:", "kind: cost_only\nclock_hz:", 1))

@@ -18,6 +18,7 @@ from dnnc.explore.study import RunStage, Study
 from dnnc.explore.study_yaml import read_study
 from dnnc.explore.workers import Here, evaluate
 from dnnc.frontend import calibrate
+from dnnc.ir.diagnostics import CompileError
 from support.exploration import STUDY, searched, write_study
 from support.judged import PRECISION, SPARSITY, write_judged
 
@@ -132,10 +133,28 @@ def test_on_given_inputs(tmp_path: Path) -> None:
     assert runs[0].inputs.startswith("file ")
 
 
-def test_inputs_that_do_not_fit_are_told(tmp_path: Path) -> None:
-    np.savez(tmp_path / "in.npz", other=np.zeros(3))
-    _, _, runs = executed(tmp_path, "run: {survivors: 1, inputs: in.npz}\n")
-    assert "input" in runs[0].differences[0]
+def test_inputs_that_do_not_fit_are_told_before_anything_is_evaluated(tmp_path: Path) -> None:
+    write_study(tmp_path)
+    ((name, value),) = inputs(tmp_path).items()
+    wrong = {
+        "other": ({"other": value}, [f"input {name!r} is missing", "the model has no input 'other'"]),
+        "shape": ({name: value[..., :1]}, [f"input {name!r} has shape {[*value.shape[:-1], 1]}"]),
+        "kind": ({name: value.astype(np.float64)}, [f"input {name!r} has type float64"]),
+    }
+    for file, (arrays, told) in wrong.items():
+        np.savez(tmp_path / f"{file}.npz", **arrays)
+        with pytest.raises(CompileError) as error:
+            read_study(write_study(tmp_path, STUDY + f"run: {{survivors: 1, inputs: {file}.npz}}\n"))
+        assert [each.message for each in error.value.diagnostics] == [f"'{file}.npz': {each}" for each in told]
+        assert {each.span.line for each in error.value.diagnostics} == {9}
+    (tmp_path / "text.npz").write_text("no archive")
+    with pytest.raises(CompileError, match=r"not a readable .npz file"):
+        read_study(write_study(tmp_path, STUDY + "run: {inputs: text.npz}\n"))
+
+
+def test_a_seed_that_makes_up_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CompileError, match=r"`run.seed` has no effect: what is executed are the first samples"):
+        read_study(write_judged(tmp_path, SPARSITY + "run: {seed: 5}\n"))
 
 
 def test_a_float_model_is_calibrated_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from dnnc.ir.diagnostics import BrokenPass, Diagnostic, OurBug, closest, ensure, near
+from dnnc.ir.diagnostics import BrokenPass, CompileError, Diagnostic, OurBug, closest, ensure, near
 
 
 def test_what_must_hold_is_checked_without_assertions_too() -> None:
@@ -27,6 +27,11 @@ def test_a_broken_pass_is_our_bug() -> None:
     ensure(True, "nothing")
     with pytest.raises(OurBug, match="after pass 'tile'"):
         raise BrokenPass("tile", [Diagnostic("x")])
+
+
+def test_faults_in_one_line() -> None:
+    assert CompileError(Diagnostic("a")).summary == "a"
+    assert CompileError([Diagnostic("a"), Diagnostic("b"), Diagnostic("c")]).summary == "a (and 2 more)"
 
 
 def test_guesses_are_told_or_what_there_is() -> None:
