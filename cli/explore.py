@@ -117,6 +117,7 @@ def _searched(
     study: Study, folder: Path, workers: Workers, reuse: tuple[str, ...], resume: bool, clean: Cell | None = None
 ) -> _Searched:
     from ..explore.engine import explore
+    from ..explore.limits import settled
     from ..explore.points import reported
     from ..explore.results import document, parquet
     from ..explore.robustness import examined
@@ -126,6 +127,7 @@ def _searched(
     known = Known(reuse)
     try:
         with Store(folder, study, resume=resume) as store:
+            study = settled(study, store, known, workers, _say)
             with _shown(study) as report:
                 outcome = explore(study, store, workers, known, report)
                 _warn_of_stopped(outcome)
@@ -233,6 +235,12 @@ def _workers_of(arguments: argparse.Namespace, study: Study) -> Iterator[Any]:
         yield workers
     finally:
         workers.close()
+
+
+def _say(text: str) -> None:
+    """On standard error, if that is a terminal."""
+    if sys.stderr.isatty():
+        print(text, file=sys.stderr)
 
 
 @contextmanager

@@ -37,11 +37,12 @@ STEPS, MOST_STEPS = 20, 1000
 DECADES = 3  # that logarithmic steps span
 MARGIN = 1.5  # above the threshold that leaves nothing
 _FIRST, _DOUBLINGS, _BISECTIONS = 2.0**-10, 60, 4
+MOST_TRIED = _DOUBLINGS + _BISECTIONS  # thresholds, to find a limit
 
 
 @dataclass(frozen=True)
 class Sparsity:
-    """`limit` None: not found yet (`settled`)."""
+    """`limit` None: not found yet (limits.py); until then thresholds are parts of it."""
 
     layers: tuple[str, ...]
     criterion: str
@@ -84,9 +85,10 @@ class Sparsity:
         )
         return PruneSpec(LayerPruning(), layers)
 
-    def settled(self) -> Sparsity:
-        """With a limit. Raises CompileError where the samples or the model do not allow to find it."""
-        return self if self.limit is not None else replace(self, limit=found_limit(self))
+    @property
+    def what_is_pruned(self) -> str:
+        """All of it but thresholds, in one spelling."""
+        return repr((self.layers, self.criterion, self.block, self.meaning))
 
 
 def thresholds(limit: float, steps: int, method: str) -> tuple[Value, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 
 from ..ir.diagnostics import CompileError
@@ -55,7 +55,8 @@ class Score:
 @dataclass(frozen=True)
 class Study:
     """`content` is what the file says, in one spelling; `warnings` are what of it has no effect. `counted` gives the
-    figures of `costs` where blocks are skipped. `corruptions` are what befalls the samples of further searches."""
+    figures of `costs` where blocks are skipped. `corruptions` are what befalls the samples of further searches.
+    `predefine` makes `predefined` of problems whose values are not all known yet (limits.py)."""
 
     name: str
     file: str
@@ -72,6 +73,7 @@ class Study:
     warnings: tuple[str, ...] = ()
     counted: Provider | None = None
     corruptions: Corruptions | None = None
+    predefine: Callable[[tuple[Problem, ...]], tuple[Genome, ...]] | None = None
 
     @cached_property
     def space(self) -> Space:

@@ -138,12 +138,13 @@ class _Reader:
         self.faults.raise_if_any()
         check_corruptions(study, top)
         self.faults.raise_if_any()
-        if not unsettled:
-            return study
-        problems = tuple(each.settled() if isinstance(each, Sparsity) else each for each in problems)
-        predefined = self._predefined(problems)
+        return replace(study, predefine=self._settled_predefined) if unsettled else study
+
+    def _settled_predefined(self, problems: tuple[Problem, ...]) -> tuple[Genome, ...]:
+        """Raises CompileError for values that these problems' variables do not have."""
+        found = self._predefined(problems)
         self.faults.raise_if_any()
-        return replace(study, problems=problems, predefined=predefined)
+        return found
 
     def _judge(self, named: list[str], costs: Costs, base: Candidate, seed: int) -> Judge | None:
         section = self.top.fields("accuracy", required=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ from dnnc.driver.decisions import Options
 from dnnc.driver.model import load_model, model_inputs
 from dnnc.driver.options import pass_options
 from dnnc.driver.prune_file import read_prune
+from dnnc.explore import limits
 from dnnc.explore.costs import figures_of
 from dnnc.explore.judge import REPORTED, SEARCHED, OpenedJudge
 from dnnc.explore.layer_sqnr import SQNR_OF
+from dnnc.explore.limits import settled
 from dnnc.explore.points import point_files, reported
 from dnnc.explore.sparsity import MARGIN, Sparsity, thresholds
 from dnnc.explore.store import Known, Store
@@ -90,7 +93,11 @@ def test_figures_are_those_of_the_graph_interpreter(tmp_path: Path) -> None:
 
 
 def test_the_limit_is_where_nothing_is_left(tmp_path: Path) -> None:
-    study = judged(tmp_path, SPARSITY.replace(" limit: 1.0,", ""))
+    study, texts = judged(tmp_path, SPARSITY.replace(" limit: 1.0,", "")), list[str]()
+    assert problem_of(study)[0].limit is None  # nothing is evaluated as a study is read
+    with Store(tmp_path / "out", study, resume=False) as store:
+        study = settled(study, store, Known(()), Here(study.providers), texts.append)
+    assert texts == ["the limit of thresholds is looked for: at most 64 evaluations"]
     problem, judge = problem_of(study)
     assert problem.limit is not None
     assert study.space.variables[0].values[-1] == problem.limit
@@ -103,6 +110,36 @@ def test_the_limit_is_where_nothing_is_left(tmp_path: Path) -> None:
     dead = problem.limit / MARGIN
     assert not left(dead)
     assert left(dead * 0.9)
+
+
+def test_a_limit_is_looked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = SPARSITY.replace(" limit: 1.0,", "") + "predefined: [0, 1]\n"
+    path = write_judged(tmp_path, text)
+    found = []
+    for _ in range(2):  # the second time the study is read again, and resumed
+        study = read_study(path)
+        with Store(tmp_path / "out", study, resume=True) as store:
+            found.append(settled(study, store, Known(()), Here(study.providers)))
+        monkeypatch.setattr(limits, "found_limit", lambda problem: pytest.fail("it is looked for again"))
+    assert problem_of(found[0])[0].limit == problem_of(found[1])[0].limit
+    assert found[0].space == found[1].space
+    assert found[0].predefined == found[1].predefined
+    assert len(found[0].predefined) == 2
+    assert settled(found[0], store, Known(()), Here(study.providers)) is found[0]
+    known = Known((str(tmp_path / "out"),))
+    with closing(known), Store(tmp_path / "other", study, resume=False) as store:
+        assert settled(study, store, known, Here(study.providers)).space == found[0].space  # another study's is taken
+
+
+def test_a_limit_that_is_not_found_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = judged(tmp_path, SPARSITY.replace(" limit: 1.0,", ""))
+    monkeypatch.setattr(OpenedJudge, "chance", lambda judge: -1.0)
+    monkeypatch.setattr(OpenedJudge, "__call__", lambda *words: {"accuracy": 1.0, "kept_percent": 1.0})
+    with (
+        Store(tmp_path / "out", study, resume=False) as store,
+        pytest.raises(CompileError, match="no threshold takes the accuracy away"),
+    ):
+        settled(study, store, Known(()), Here(study.providers))
 
 
 def test_points_as_files_are_compiled_to_the_same_graph(tmp_path: Path) -> None:
