@@ -52,7 +52,8 @@ UNASSIGNED = "(no layer)"
 class RunOptions:
     """How a run is bounded and what else it reports.
 
-    `memory_limit_bytes` is for memories, values and host regions together, without the interpreter and its libraries;
+    `memory_limit_bytes` is for memories, values, notes of work left out and host regions together, without the
+    interpreter and its libraries;
     None stands for `default_memory_limit_bytes`. Half of what the machine's memories leave is for the process of host
     regions, half for their values in this one. `trace_events` is the number of commands whose times are kept for a
     trace. With `count_overflows` an accumulator overflow is only counted; else it fails the run, after its end.
