@@ -144,7 +144,7 @@ class Opened:
         """What all precisions of a machine share: the default's form decides what the array takes beside the layers."""
         base = PrecisionSpec(precision.default)
         bare = replace(candidate.options, precision=base, prune=None)
-        key = (candidate.machine_text, replace(candidate, options=bare).options_text)
+        key = (candidate.arch.digest, replace(candidate, options=bare).options_text)  # modules name the description
         if key not in self._calibrations:
             while len(self._calibrations) >= _MOST_CALIBRATIONS:
                 del self._calibrations[next(iter(self._calibrations))]

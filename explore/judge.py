@@ -214,7 +214,7 @@ class OpenedJudge:
     def prefix(self, candidate: Candidate) -> Module:
         """The graph before anything is pruned."""
         bare = replace(candidate, options=replace(candidate.options, prune=None))
-        key = (bare.machine_text, bare.options_text)
+        key = (bare.arch.digest, bare.options_text)  # modules name the description, its sources too
         if key not in self._prefixes:
             self._prefixes[key] = self._prefix(bare)
             if len(self._prefixes) > _MOST_PREFIXES:

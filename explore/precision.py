@@ -13,7 +13,7 @@ from functools import cached_property
 from ..driver.model import imported_model
 from ..driver.options import pass_options
 from ..frontend.yaml_reader import Fields, ScalarNode
-from ..ir.diagnostics import CompileError
+from ..ir.diagnostics import CompileError, Diagnostic
 from ..ir.frozen import dataclass
 from ..ir.graph import Node
 from ..ir.module import Header, Module
@@ -141,17 +141,40 @@ def read_bitwidths(section: Fields, judge: Judge | None, costs: Costs, base: Can
         message = f"no layer of the model is computed in integers on {base.flat.name}"
         section.faults.add(message, section.node.span, "a float model, and a machine whose array takes integers")
         return None
-    told: set[str] = set()
-    for bits in dict.fromkeys((*weights, *activations)):
-        of = form
-        of = replace(of, weights=bits) if bits in weights else of  # type: ignore[arg-type]
-        of = replace(of, activations=bits) if bits in activations else of  # type: ignore[arg-type]
-        for each in spec_faults(PrecisionSpec.of(of, {}), layers, base.flat, {}):
-            message = each.message.removeprefix("the default: ")
-            if message not in told:
-                section.faults.add(message, section.node.span, each.help)
-            told.add(message)
+    before = len(section.faults)
+    pairs = [replace(form, weights=w, activations=a) for w in weights for a in activations]  # type: ignore[arg-type]
+    told: dict[str, str] = {}  # message and help: of widths that no point can have
+    for pair in pairs:
+        faults = spec_faults(PrecisionSpec.of(pair, {}), layers, base.flat, {})
+        told |= {each.message.removeprefix("the default: "): each.help for each in faults}
+    for message, help in told.items():
+        section.faults.add(message, section.node.span, help)
+    if len(section.faults) == before:
+        _refuse_impossible(
+            section, costs, base, [PrecisionSpec.of(form, dict.fromkeys(chosen, pair)) for pair in pairs]
+        )
     return Bitwidths(chosen, weights, activations, form, Bits(_sizes(module, known), weighting), judge)
+
+
+def _refuse_impossible(section: Fields, costs: Costs, base: Candidate, specs: Sequence[PrecisionSpec]) -> None:
+    """Faults of layers that the machine computes at none of the widths, which its array takes by themselves: their sums
+    are too wide for its accumulator. Pairs that some layers do not have are dropped as the search meets them."""
+    opened, told = opened_costs(costs), list[Diagnostic]()
+    impossible: set[str] | None = None
+    for spec in sorted(specs, key=lambda each: sum(of.weights + of.activations for _, of in each.layers)):
+        try:
+            opened.quantised(replace(base, options=replace(base.options, precision=spec, prune=None)))
+        except CompileError as error:
+            told += error.diagnostics
+            here = {name for name, _ in spec.layers if any(repr(name) in each.message for each in error.diagnostics)}
+            impossible = here if impossible is None else impossible & here
+        else:
+            return
+        if not impossible:
+            return
+    for fault in dict.fromkeys(told):
+        if any(repr(name) in fault.message for name in impossible or ()):
+            section.faults.add(fault.message, section.node.span, fault.help)
 
 
 def _form(section: Fields) -> LayerPrecision:

@@ -19,12 +19,13 @@ from dnnc.explore.points import point_files
 from dnnc.explore.study import Study
 from dnnc.explore.study_yaml import read_study
 from dnnc.explore.workers import opened
+from dnnc.frontend.arch_yaml import arch_source
 from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.module import Header
 from dnnc.passes.pipeline import remaining
 from dnnc.runtime.machine import RunOptions
 from support.exploration import searched
-from support.judged import PRECISION, judged, write_judged
+from support.judged import LAYERS, PRECISION, judged, write_judged
 
 
 def judge_of(study: Study) -> OpenedJudge:
@@ -122,6 +123,25 @@ def test_widths_that_the_array_does_not_take(tmp_path: Path) -> None:
     told = [each.message for each in error.value.diagnostics]
     assert told == [f"sparse_blox16's array takes no weights of {bits} bits" for bits in (12, 14)]
     assert {each.span.line for each in error.value.diagnostics} == {5}
+
+
+def test_pairs_of_widths_that_no_layer_has(tmp_path: Path) -> None:
+    """Weights and inputs of 16 bits are legal by themselves; together the bias of one layer needs more than 32."""
+    machine, _ = arch_source("mixed16")
+    assert "accumulator: i64" in machine
+    (tmp_path / "narrow.yaml").write_text(machine.replace("accumulator: i64", "accumulator: i32"))
+    text = PRECISION.replace("weights: [3, 5, 8], activations: {start: 4, stop: 8, step: 2}", WIDE)
+    text = text.replace("arch: mixed16", "arch: narrow.yaml")
+    with pytest.raises(CompileError) as error:
+        read_study(write_judged(tmp_path, text))
+    told = error.value.diagnostics
+    assert [name for name in LAYERS for each in told if repr(name) in each.message] == ["dense"]
+    assert all("w16a16" in each.message and "fewer bits" in each.help and each.span.line == 5 for each in told)
+    study = read_study(write_judged(tmp_path, text.replace("weights: 16", "weights: [4, 16]")))
+    assert study.space.variables[0].values == (4, 16)
+
+
+WIDE = "weights: 16, activations: 16"
 
 
 def test_a_model_of_integers_has_its_widths(tmp_path: Path) -> None:
