@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache, lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from ..passes.precision_rules import in_graph_names, layers_by_name, spec_faults
 from .problem import Candidate, Figures
 from .shared_files import SharedFile
 
+_EVALUATES = ("ir", "frontend", "passes", "backends", "runtime", "driver", "explore")
 _MOST_CALIBRATIONS = 8  # of machines, in one process
 ENERGY_OF = "energy_pj."  # followed by the name of a component
 COST_FIGURES = {
@@ -179,7 +181,8 @@ def figures_of(stats: Json) -> dict[str, float | int | None]:
 
 @cache
 def sources() -> str:
-    """The digest of all sources of ours that decide what a model costs."""
+    """What decides figures beside a study's files: the digest of our sources, whatever of them evaluates, and the
+    version of onnxruntime, which calibrates and computes what is not for the array."""
     root = Path(__file__).parents[1]
-    folders = ("ir", "frontend", "passes", "passes/levels", "backends/cost", "backends/cost/levels", "driver")
-    return sources_digest(*(root / name for name in folders))
+    folders = sorted({each.parent for name in _EVALUATES for each in (root / name).rglob("*.py")})
+    return f"{sources_digest(*folders)} onnxruntime {version('onnxruntime')}"

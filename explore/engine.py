@@ -7,10 +7,11 @@ where it ended; two searches of one study have one front.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import field
 
-from ..ir.diagnostics import ensure
+from ..ir.diagnostics import CompileError, Diagnostic, Span, ensure
 from ..ir.frozen import dataclass
 from .algorithms import algorithm_of
 from .front import front
@@ -122,12 +123,13 @@ class _Search:
         """Score all of them: from the store, from other studies, else by evaluation."""
         wanted: list[tuple[Genome, Candidate, str]] = []
         for genome in asked:
+            candidate = self.study.candidate(self.study.space.point(genome))
+            key = self.study.key(candidate)
             if genome in self.rows:
+                self.refuse_other(self.rows[genome], key)
                 self.stored += 1
                 self.take(self.rows[genome])
                 continue
-            candidate = self.study.candidate(self.study.space.point(genome))
-            key = self.study.key(candidate)
             other = self.known.find(key)
             if other is None:
                 wanted.append((genome, candidate, key))
@@ -143,6 +145,13 @@ class _Search:
             new = new_parts(self.study, candidate, parts[number], evaluation)
             self.keep(genome, candidate, key, evaluation, "", new)
 
+    def refuse_other(self, row: Row, key: str) -> None:
+        """Raise CompileError where a point was stored as another candidate than the study makes of it now."""
+        if row.key != key:
+            message = f"the point {json.dumps(row.point, sort_keys=True)} is stored with figures of another candidate"
+            help = "-o names another folder; `reuse: [FOLDER]` takes what is still the same from this one"
+            raise CompileError(Diagnostic(message, Span(str(self.store.path)), help))
+
     def keep(
         self,
         genome: Genome,
@@ -155,8 +164,9 @@ class _Search:
         status = DROPPED if evaluation.reason else EVALUATED
         point = self.study.space.point(genome)
         machine = candidate.arch.digest
-        row = Row(genome, point, status, evaluation.reason, evaluation.figures, machine, evaluation.seconds, origin)
-        self.store.add(row, key, candidate, self.versions, parts)
+        figures, seconds = evaluation.figures, evaluation.seconds
+        row = Row(genome, point, status, evaluation.reason, figures, machine, seconds, origin, key)
+        self.store.add(row, candidate, self.versions, parts)
         self.take(row)
 
     def take(self, row: Row) -> None:

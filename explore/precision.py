@@ -20,7 +20,7 @@ from ..ir.module import Header, Module
 from ..ir.precision import FORM, LEAST_BITS, MOST_BITS, LayerPrecision, PrecisionSpec, layer_precision
 from ..passes.precision_rules import layers_by_name, spec_faults
 from ..passes.rewrite import PRODUCTS
-from .costs import Costs, opened_costs
+from .costs import Costs, opened_costs, sources
 from .judge import Judge
 from .layer_choice import read_layers
 from .problem import Candidate, Figures, Provider
@@ -57,7 +57,7 @@ class Bits:
 
     @property
     def identity(self) -> str:
-        return f"bits {self.weighting} {self.layers!r}"
+        return f"bits {self.weighting} {self.layers!r}\n{sources()}"
 
     def open(self) -> Callable[[Candidate], Figures]:
         return self.of

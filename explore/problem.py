@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Protocol
 
@@ -89,6 +90,12 @@ class Problem(Protocol):
         evaluated, in the process that the user started, and must be quick. Raises CompileError where there is no such
         candidate: the point is dropped."""
         ...
+
+
+def known_figures(figures: Figures) -> Figures:
+    """`figures` with None, which says "not known", for those that are no finite numbers: the ratio to noise where there
+    is none. JSON has no such numbers, fronts and predictions no place for them."""
+    return {name: None if each is None or not math.isfinite(each) else each for name, each in figures.items()}
 
 
 def evaluation_key(candidate: Candidate, identities: tuple[str, ...]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .problem import Figures
+from .problem import Figures, known_figures
 from .store import Known, Store
 from .workers import Task, Workers
 
@@ -19,6 +19,6 @@ def asked_once(
     wanted = {key: arguments for key, arguments in jobs if key not in found}
     keys = list(wanted)
     for number, figures in workers.each(task, ((k, wanted[key]) for k, key in enumerate(keys))):
-        found[keys[number]] = figures
-        store.add_parts({keys[number]: figures})
+        found[keys[number]] = known_figures(figures)
+        store.add_parts({keys[number]: found[keys[number]]})
     return [found[key] for key, _ in jobs]

@@ -157,6 +157,11 @@ def read_sparsity(
         return None
     found = Sparsity((), criterion, block, meaning, steps, method, limit, judge, base)
     known, refused = _prunable(found, section) if len(section.faults) == before else ((), {})
+    if not known and len(section.faults) == before:
+        why = next(iter(refused.values()), "it has no convolution and no matrix product")
+        section.faults.add(
+            f"no layer of the model can be pruned: {why}", section.node.span, "another `block`, or model"
+        )
     layers = read_layers(section, known, refused) if known else ()
     section.has("layers")
     section.done()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import sys
 import time
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -59,7 +60,8 @@ _VERSIONED = ("dnnc", "numpy", "onnxruntime", "pymoo", "distributed")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A point of the store. `figures` are empty where it was dropped."""
+    """A point of the store. `figures` are empty where it was dropped, `key` is that of its evaluation, and empty where
+    it was dropped without one."""
 
     genome: Genome
     point: Point
@@ -69,6 +71,7 @@ class Row:
     machine: str
     seconds: float
     origin: str
+    key: str = ""
 
     @property
     def is_evaluated(self) -> bool:
@@ -134,7 +137,7 @@ class Store:
             raise CompileError(Diagnostic(message, Span(str(self.path)), "-o names another folder"))
         if found.get("identity") != told["identity"]:
             is_same = found.get("content") == told["content"]
-            what = "the model, the machine or dnnc" if is_same else "keys of the study file"
+            what = "the model, the machine, the options or dnnc" if is_same else "keys of the study file"
             message = f"the points here are of another study than {study.file}: {what} changed"
             help = "-o names another folder; `reuse: [FOLDER]` takes what is still the same from this one"
             raise CompileError(Diagnostic(message, Span(str(self.path)), help))
@@ -156,18 +159,17 @@ class Store:
     def note(self, row: Row) -> None:
         """Keep a point that was dropped before it was evaluated, with the next one that is added: what it cost to find
         that out is less than to write it down by itself."""
-        self._noted.append(_values(row, "", "", {}))
+        self._noted.append(_values(row, "", {}))
 
     def add(
         self,
         row: Row,
-        key: str,
         candidate: Candidate,
         versions: Mapping[str, str],
         parts: Mapping[str, Figures] | None = None,
     ) -> None:
         """Keep a point and its `parts`, whole or not at all. Requires: its genome has no row."""
-        values = _values(row, key, candidate.options_text, versions)
+        values = _values(row, candidate.options_text, versions)
         self._file.execute("begin")
         self._file.execute("insert or ignore into machines values (?, ?)", (row.machine, candidate.arch.text))
         self._file.executemany(_INSERT, [*self._noted, values])
@@ -182,7 +184,7 @@ class Store:
         self._file.execute("commit")
 
     def _insert_parts(self, parts: Mapping[str, Figures]) -> None:
-        rows = [(key, json.dumps(dict(figures))) for key, figures in parts.items()]
+        rows = [(key, json.dumps(dict(figures), allow_nan=False)) for key, figures in parts.items()]
         self._file.executemany("insert or ignore into parts values (?, ?)", rows)
 
     def part(self, key: str) -> Figures | None:
@@ -229,17 +231,17 @@ class Store:
 _INSERT = f"insert into points values ({', '.join('?' * 12)})"
 
 
-def _values(row: Row, key: str, options: str, versions: Mapping[str, str]) -> tuple[Any, ...]:
+def _values(row: Row, options: str, versions: Mapping[str, str]) -> tuple[Any, ...]:
     """A row as the table has it."""
     return (
         json.dumps(row.genome),
         json.dumps(row.point, sort_keys=True),
         row.status,
         row.reason,
-        key,
+        row.key,
         row.machine,
         options,
-        json.dumps(row.figures),
+        json.dumps(row.figures, allow_nan=False),
         row.seconds,
         row.origin,
         json.dumps(versions),
@@ -248,23 +250,26 @@ def _values(row: Row, key: str, options: str, versions: Mapping[str, str]) -> tu
 
 
 def _rows(file: sqlite3.Connection) -> list[Row]:
-    query = "select genome, point, status, reason, figures, machine, seconds, origin from points"
+    query = "select genome, point, status, reason, figures, machine, seconds, origin, key from points"
     rows = [(tuple(json.loads(genome)), *rest) for genome, *rest in file.execute(query)]
     found = []
-    for genome, point, status, reason, figures, machine, seconds, origin in sorted(rows):
+    for genome, point, status, reason, figures, machine, seconds, origin, key in sorted(rows):
         values = {str(name): _tupled(value) for name, value in dict(json.loads(point)).items()}
-        found.append(Row(genome, values, status, reason, _figures(figures), machine, seconds, origin))
+        found.append(Row(genome, values, status, reason, _figures(figures), machine, seconds, origin, key))
     return found
 
 
 def _figures(text: str) -> dict[str, float | int | None]:
     """Figures as they were stored. Raises ValueError where they are something else."""
     found = json.loads(text)
-    if not isinstance(found, dict) or not all(
-        each is None or (isinstance(each, int | float) and not isinstance(each, bool)) for each in found.values()
-    ):
+    if not isinstance(found, dict) or not all(each is None or _is_number(each) for each in found.values()):
         raise ValueError("what should be figures is something else")
     return found
+
+
+def _is_number(value: object) -> bool:
+    """Whether a value of JSON, as Python reads it, is a finite number that a float can be."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _part(file: sqlite3.Connection, key: str) -> Figures | None:

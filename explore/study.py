@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from functools import cached_property
 
@@ -103,7 +104,8 @@ class Study:
     @cached_property
     def identity(self) -> str:
         """Of all that decides which points are asked for and what they are worth."""
-        return hashlib.sha256("\0".join((self.content, self.base.machine_text, *self.identities)).encode()).hexdigest()
+        base = (self.base.machine_text, self.base.options_text)
+        return hashlib.sha256("\0".join((self.content, *base, *self.identities)).encode()).hexdigest()
 
     @cached_property
     def identities(self) -> tuple[str, ...]:
@@ -139,7 +141,8 @@ class Study:
         return ""
 
     def score(self, point: Point, figures: Mapping[str, float | int | None]) -> Score:
-        """Of a point with these figures; what is not known breaks the constraint or the objective that asks for it."""
+        """Of a point with these figures; what is not known, or no finite number, breaks the constraint or the objective
+        that asks for it."""
         numbers = self.numbers(point, figures)
         worst = Score((float("inf"),) * len(self.objectives), float("inf"))
         try:
@@ -147,7 +150,9 @@ class Study:
             violation = sum(each.violation(numbers) for each in self.constraints)
         except ExpressionFault:
             return worst
-        signed = (-value if each.maximised else value for each, value in zip(self.objectives, values, strict=True))
+        signed = [-value if each.maximised else value for each, value in zip(self.objectives, values, strict=True)]
+        if not all(map(math.isfinite, (*signed, violation))):
+            return worst
         return Score(tuple(map(float, signed)), violation)
 
     def numbers(self, point: Point, figures: Mapping[str, float | int | None]) -> dict[str, Value | None]:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from ..ir.diagnostics import CompileError
 from ..ir.frozen import dataclass
-from .problem import Candidate, Figures, Provider
+from .problem import Candidate, Figures, Provider, known_figures
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def evaluate(
     parts: list[Figures] = []
     try:
         for each, given in zip(providers, known or (None,) * len(providers), strict=True):
-            parts.append(opened(each)(candidate) if given is None else given)
+            parts.append(known_figures(opened(each)(candidate)) if given is None else given)
     except CompileError as error:
         return Evaluation({}, error.summary, time.perf_counter() - start)
     figures = {name: value for each in parts for name, value in each.items()}

@@ -14,7 +14,10 @@ from dnnc.explore.accuracy.choose import Places
 from dnnc.explore.accuracy.images import Images, image_stored
 from dnnc.explore.algorithm_settings import Settings
 from dnnc.explore.cluster import Cluster, local_cluster, remote_cluster
+from dnnc.explore.judge import Judge
 from dnnc.explore.judge_section import _shared
+from dnnc.explore.precision import Bits
+from dnnc.explore.pruned_costs import PrunedCosts
 from dnnc.explore.shared_files import SharedFile
 from dnnc.explore.study import Study
 from dnnc.explore.workers import evaluate
@@ -78,6 +81,32 @@ def test_workers_with_another_dnnc(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(cluster, "sources", lambda: "others")
         with pytest.raises(CompileError, match="has another dnnc"):
             cluster._refuse_other_sources(_Sources(local._client), "tcp://there")
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "explore/accuracy/evaluator.py",
+        "explore/judge.py",
+        "explore/corruptions/blur.py",
+        "explore/pruned_costs.py",
+        "runtime/graph_interpreter.py",
+        "backends/cost/nest.py",
+        "passes/levels/mapper.py",
+    ],
+)
+def test_whatever_evaluates_is_the_same_on_workers(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each source that figures rest on is in the digest that workers are asked for, and in keys of evaluations."""
+    root = Path(costs.__file__).parents[1]
+    seen: list[Path] = []
+    monkeypatch.setattr(costs, "sources_digest", lambda *folders: seen.extend(folders) or "digest")
+    monkeypatch.setattr(costs, "version", lambda name: f"of {name}")
+    assert costs.sources.__wrapped__() == "digest onnxruntime of onnxruntime"
+    assert (root / file).parent in seen
+    model = SharedFile("model.onnx", "0" * 64)
+    judge = Judge(costs.Costs(model), model, "top1")
+    for provider in (costs.Costs(model), judge, PrunedCosts(costs.Costs(model), judge), Bits((), "linear")):
+        assert costs.sources() in provider.identity
 
 
 class _Sources:

@@ -8,12 +8,14 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
+from dnnc.driver.decisions import Options
 from dnnc.explore.algorithm_settings import Settings
 from dnnc.explore.engine import Progress
 from dnnc.explore.front import front, spread
 from dnnc.explore.store import FILE, Known, Store
-from dnnc.explore.study import Score
+from dnnc.explore.study import Objective, Score
 from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.expressions import parse_expression
 from hypothesis import given
@@ -116,8 +118,26 @@ def test_another_study_does_not_go_on(tmp_path: Path) -> None:
     with pytest.raises(CompileError, match="keys of the study file changed"):
         searched(square(constraints=("x < 3",)), tmp_path, resume=True)
     other = replace(square(broken=(1, 1)), content=square().content)
-    with pytest.raises(CompileError, match="the model, the machine or dnnc changed"):
+    with pytest.raises(CompileError, match="the model, the machine, the options or dnnc changed"):
         searched(other, tmp_path, resume=True)
+
+
+def test_other_options_do_not_go_on(tmp_path: Path) -> None:
+    """What a file says that `options` name stands in no text of the study's own."""
+    searched(square(), tmp_path)
+    other = replace(square(), base=replace(square().base, options=Options(batch_size=2)))
+    assert other.content == square().content
+    with pytest.raises(CompileError, match="the model, the machine, the options or dnnc changed"):
+        searched(other, tmp_path, resume=True)
+
+
+def test_a_point_of_another_candidate_is_not_taken(tmp_path: Path) -> None:
+    searched(square(most=1), tmp_path)
+    with sqlite3.connect(tmp_path / FILE) as file:
+        file.execute("update points set key = 'another' where genome = '[0, 1]'")
+    file.close()
+    with pytest.raises(CompileError, match=r'the point {"x": 0, "y": 1} is stored with figures of another candidate'):
+        searched(square(most=1), tmp_path, resume=True)
 
 
 def test_two_processes_are_not_at_one_study(tmp_path: Path) -> None:
@@ -145,7 +165,18 @@ def test_a_store_that_is_none_cannot_be_reused(tmp_path: Path) -> None:
         Store(tmp_path, square(), resume=True)
 
 
-@pytest.mark.parametrize("figures", ["nonsense", "[1]", '{"near": "x"}', '{"near": true}'])
+@pytest.mark.parametrize(
+    "figures",
+    [
+        "nonsense",
+        "[1]",
+        '{"near": "x"}',
+        '{"near": true}',
+        '{"near": Infinity}',
+        '{"near": NaN}',
+        '{"near": 1%s}' % ("0" * 400),
+    ],
+)
 def test_a_store_with_other_things_in_it(figures: str, tmp_path: Path) -> None:
     searched(square(most=1), tmp_path / "a")
     with sqlite3.connect(tmp_path / "a" / FILE) as file:
@@ -186,3 +217,21 @@ def test_a_figure_that_is_not_known_breaks_what_names_it(tmp_path: Path) -> None
     assert {row.point["x"] for row in outcome.rows} == {0, 1, 2, 3}
     assert all(row.point["x"] != 1 for row in outcome.front)
     assert all(outcome.scores[row.genome].violation == float("inf") for row in outcome.rows if row.point["x"] == 1)
+
+
+@pytest.mark.parametrize("figure", [float("inf"), -float("inf"), float("nan")])
+def test_a_figure_that_is_no_finite_number_is_not_known(figure: float, tmp_path: Path) -> None:
+    study = square(Settings("nsga2", population=6, generations=3, candidates=4), most=4, odd=((1, 1), figure))
+    study = replace(study, predefined=((1, 1), (0, 0), (2, 2)))
+    outcome = searched(study, tmp_path)
+    row = next(row for row in outcome.rows if row.genome == (1, 1))
+    assert row.figures == {"near": 2, "far": None}
+    assert row not in outcome.front
+    assert all(np.isfinite(outcome.scores[each.genome].objectives).all() for each in outcome.front)
+    assert of(searched(study, tmp_path, resume=True)) == of(outcome)
+
+
+def test_an_objective_without_a_finite_value_is_none() -> None:
+    study = replace(square(), objectives=(Objective(parse_expression("far * 10 ^ 64"), False),))
+    assert study.score({"x": 1, "y": 1}, {"near": 1, "far": 1e300}).violation == float("inf")
+    assert study.score({"x": 1, "y": 1}, {"near": 1, "far": float("nan")}).violation == float("inf")

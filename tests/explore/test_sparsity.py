@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -9,18 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from dnnc.driver import session
 from dnnc.driver.decisions import Options
 from dnnc.driver.model import load_model, model_inputs
 from dnnc.driver.options import pass_options
 from dnnc.driver.prune_file import read_prune
+from dnnc.driver.stats import json_bytes
 from dnnc.explore import limits
 from dnnc.explore.costs import figures_of
 from dnnc.explore.judge import REPORTED, SEARCHED, OpenedJudge
 from dnnc.explore.layer_sqnr import SQNR_OF
 from dnnc.explore.limits import settled
 from dnnc.explore.points import point_files, reported
+from dnnc.explore.results import document
 from dnnc.explore.sparsity import MARGIN, Sparsity, thresholds
 from dnnc.explore.store import Known, Store
 from dnnc.explore.study import Study
@@ -281,3 +285,51 @@ def test_without_samples_no_blocks_are_counted(tmp_path: Path) -> None:
     text = SPARSITY.replace("accuracy: {data: samples.npz, samples: 16, split: halves}\n", "")
     with pytest.raises(CompileError, match="blocks are counted on samples, and the study has none"):
         read_study(write_judged(tmp_path, text))
+
+
+def write_integers(path: Path, layers: int) -> None:
+    """Convolutions of codes by the identity, one after the other: conv0, conv1, ..."""
+    values = {"scale": np.float32(1), "zero": np.int8(0), "w": np.eye(4, dtype=np.int8).reshape(4, 4, 1, 1)}
+    rest = ["scale", "zero", "w", "scale", "zero", "scale", "zero"]
+    names = ["x", *(f"y{each}" for each in range(layers))]
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("QLinearConv", [names[k], *rest], [names[k + 1]], f"conv{k}") for k in range(layers)],
+        "integers",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.INT8, [1, 4, 4, 4])],
+        [onnx.helper.make_tensor_value_info(names[-1], onnx.TensorProto.INT8, [1, 4, 4, 4])],
+        [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in values.items()],
+    )
+    opset = onnx.helper.make_opsetid("", 17)
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8), path)
+
+
+def test_a_model_without_layers_to_prune(tmp_path: Path) -> None:
+    write_integers(tmp_path / "model.onnx", 1)
+    np.savez(tmp_path / "samples.npz", x=np.zeros((8, 4, 4, 4), np.int8), y=np.zeros(8, np.int64))
+    text = "model: model.onnx\narch: sparse_blox16\naccuracy: {data: samples.npz, metric: sqnr}\n"
+    (tmp_path / "study.yaml").write_text(f"{text}sparsity: {{limit: 1.0}}\nobjectives: [max accuracy]\n")
+    with pytest.raises(CompileError, match="no layer of the model can be pruned: conv 'conv0'"):
+        read_study(str(tmp_path / "study.yaml"))
+
+
+def test_a_ratio_to_no_noise_is_not_known(tmp_path: Path) -> None:
+    """The unpruned points of an integer model are equal to the reference: their figures are written and read again."""
+    write_integers(tmp_path / "model.onnx", 2)
+    x = np.random.default_rng(0).integers(-99, 99, (8, 4, 4, 4)).astype(np.int8)
+    np.savez(tmp_path / "samples.npz", x=x, y=np.zeros(len(x), np.int64))
+    (tmp_path / "study.yaml").write_text(
+        "model: model.onnx\narch: sparse_blox16\naccuracy: {data: samples.npz, metric: sqnr}\n"
+        "sparsity: {criterion: l1_mean, block: [4, 4], steps: 8, limit: 64.0}\n"
+        "objectives: [max accuracy, max created_blocks]\n"
+    )
+    study = read_study(str(tmp_path / "study.yaml"))
+    outcome = searched(study, tmp_path / "out")
+    unpruned = {row.genome for row in outcome.rows if not row.figures["created_blocks"]}
+    assert unpruned
+    assert {row.genome for row in outcome.rows if row.figures["accuracy"] is None} == unpruned
+    assert outcome.front
+    reports = reported(study, Store(tmp_path / "more", study, resume=False), Here(study.providers), Known(()), outcome)
+    json.loads(json_bytes(document(study, outcome, [], reports)))
+    again = searched(study, tmp_path / "out", resume=True)
+    assert again.evaluated == 0
+    assert of(again) == of(outcome)

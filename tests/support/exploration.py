@@ -34,6 +34,7 @@ class Sums:
     lost: str = ""  # a file: the process that finds it missing makes it, and dies
     fatal: tuple[int, int] | None = None  # a point that no process survives
     faulty: bool = False
+    odd: tuple[tuple[int, int], float] | None = None  # a point, and what is `far` there
 
     @property
     def figures(self) -> Mapping[str, str]:
@@ -55,7 +56,8 @@ class Sums:
                 raise ZeroDivisionError("a fault of ours")
             if (x, y) == self.broken:
                 raise CompileError(Diagnostic(f"no mapping of {x} by {y}"))
-            return {"near": x * x + y, "far": (self.most - x) ** 2 + y}
+            far = self.odd[1] if self.odd and (x, y) == self.odd[0] else (self.most - x) ** 2 + y
+            return {"near": x * x + y, "far": far}
 
         return figures
 
