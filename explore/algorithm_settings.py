@@ -11,6 +11,7 @@ RANDOM_START, SENSITIVITY = STARTS = ("random", "sensitivity")  # what a first p
 MOST_EVALUATIONS = 10**7
 MOST_POPULATION = 10_000
 MOST_CANDIDATES = 1000
+MOST_CHILDREN = 100_000  # that a generation makes: offspring x candidates, each some kilobytes of pymoo's
 LARGEST_ETA = 1000.0
 
 
@@ -82,5 +83,8 @@ def read_settings(top: Fields, seed: int) -> Settings:
         seed=seed,
         start=fields.choice("start", STARTS, usual.start),
     )
+    if found.offspring * found.candidates > MOST_CHILDREN:
+        message = f"{found.offspring} offspring of {found.candidates} candidates each are made at once"
+        fields.fault("candidates", message, f"together at most {MOST_CHILDREN}")
     fields.done()
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Protocol
 
@@ -12,7 +12,8 @@ from .study import Score, Study
 from .variables import Genome, Space, Value
 
 Admits = Callable[[Genome], bool]  # whether a point can be evaluated at all
-_AT_ONCE = 1024  # points that an exhaustive search asks for together
+_AT_ONCE = 1024  # points that a search which learns nothing asks for together
+_LISTED = 1 << 20  # points of a space that is shuffled as a whole
 _TRIES = 200  # draws for each point that is wanted
 
 
@@ -39,8 +40,8 @@ def algorithm_of(study: Study, admits: Admits) -> Algorithm:
 
         movable = [place for place, each in enumerate(study.space.variables) if each.name in reference]
         start = _placed(study.space, reference)
-        return Guided(study, start, movable, admits, lambda first, is_new: Nsga2(study, first, is_new))
-    return Nsga2(study, first_population(study, admits), admits)
+        return Guided(study, start, movable, admits, lambda first, is_new, most: Nsga2(study, first, is_new, most))
+    return Nsga2(study, first_population(study, admits), admits, study.settings.evaluations)
 
 
 class Exhaustive:
@@ -60,35 +61,41 @@ class RandomPoints:
     """So many different points, each as likely as the other."""
 
     def __init__(self, space: Space, settings: Settings, admits: Admits) -> None:
-        self._left = [drawn(space, settings.evaluations or 0, settings.seed, admits)]
+        self._left = draws(space, settings.evaluations or 0, settings.seed, admits)
 
     def ask(self) -> list[Genome]:
-        return self._left.pop() if self._left else []
+        return list(islice(self._left, _AT_ONCE))
 
     def tell(self, scores: Sequence[Score]) -> None:
         """What is found changes nothing."""
 
 
 def drawn(space: Space, count: int, seed: int, admits: Admits, held: Sequence[Genome] = ()) -> list[Genome]:
+    """What `draws` yields."""
+    return list(draws(space, count, seed, admits, held))
+
+
+def draws(space: Space, count: int, seed: int, admits: Admits, held: Sequence[Genome] = ()) -> Iterator[Genome]:
     """Up to `count` admitted points that are different and not among `held`, drawn by `seed`; all that there are where
-    they are no more than that."""
-    taken = dict.fromkeys(held)
-    found: list[Genome] = []
-    if space.size <= _TRIES * count:
-        places = list(range(space.size))
-        random.Random(seed).shuffle(places)
-        candidates = map(space.genome_at, places)
-        return list(islice((each for each in candidates if each not in taken and admits(each)), count))
+    they are no more than that. Memory grows with the points that were drawn, not with the space."""
     generator = random.Random(seed)
+    taken = set(held)
+    if space.size <= min(_TRIES * count, _LISTED):
+        places = list(range(space.size))
+        generator.shuffle(places)
+        candidates = map(space.genome_at, places)
+        yield from islice((each for each in candidates if each not in taken and admits(each)), count)
+        return
+    found = 0
     for _ in range(_TRIES * count):
+        if found == count or len(taken) == space.size:
+            return
         genome = space.genome_at(generator.randrange(space.size))
         if genome not in taken:
-            taken[genome] = None
+            taken.add(genome)
             if admits(genome):
-                found.append(genome)
-        if len(found) == count:
-            break
-    return found
+                found += 1
+                yield genome
 
 
 def first_population(study: Study, admits: Admits) -> list[Genome]:

@@ -166,7 +166,8 @@ class _Search:
         machine = candidate.arch.digest
         figures, seconds = evaluation.figures, evaluation.seconds
         row = Row(genome, point, status, evaluation.reason, figures, machine, seconds, origin, key)
-        self.store.add(row, candidate, self.versions, parts)
+        if not evaluation.is_late:  # what took too long is asked again when the study goes on
+            self.store.add(row, candidate, self.versions, parts)
         self.take(row)
 
     def take(self, row: Row) -> None:

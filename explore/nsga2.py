@@ -7,6 +7,7 @@ parents' values, or any. No point is asked for twice, in the whole search: a chi
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -24,9 +25,9 @@ _WORST = 1e30  # instead of infinity, which pymoo's arithmetic does not take
 
 
 class Nsga2:
-    """A search from `first`, its first population."""
+    """A search from `first`, its first population, that asks for at most `evaluations` points (None: no limit)."""
 
-    def __init__(self, study: Study, first: Sequence[Genome], admits: Admits) -> None:
+    def __init__(self, study: Study, first: Sequence[Genome], admits: Admits, evaluations: int | None) -> None:
         """Raises CompileError where pymoo is not installed."""
         if find_spec("pymoo") is None:
             help = "pip install 'dnnc[explore]', or `algorithm: exhaustive`, which needs nothing"
@@ -34,7 +35,7 @@ class Nsga2:
         self._free = [place for place, each in enumerate(study.space.variables) if len(each.values) > 1]
         self._count = len(study.space.variables)
         self._objectives = len(study.objectives)
-        self._left = study.settings.evaluations
+        self._left = evaluations
         self._offspring = study.settings.offspring
         self._surrogate = Surrogate(study.space) if study.settings.candidates > 1 else None
         self._asked: Any = None
@@ -94,6 +95,11 @@ class Nsga2:
         return is_new
 
 
+def _seed(seed: int) -> int:
+    """As pymoo takes it, of 32 bits: a larger one by a digest, so that no two that differ by a power of 2 are alike."""
+    return seed if seed < 1 << 32 else int.from_bytes(hashlib.sha256(str(seed).encode()).digest()[:4], "big")
+
+
 def _algorithm(study: Study, free: Sequence[int], first: Sequence[dict[str, int]], is_new: Any) -> Any:
     from pymoo.algorithms.moo.nsga2 import NSGA2, binary_tournament
     from pymoo.core.mixed import MixedVariableDuplicateElimination, MixedVariableMating
@@ -146,5 +152,5 @@ def _algorithm(study: Study, free: Sequence[int], first: Sequence[dict[str, int]
         moved = MultiObjectiveSpaceTermination(tol=settings.tolerance, only_feas=True)
         ends.append(RobustTermination(moved, period=settings.period))
     problem = Problem(vars=kinds, n_obj=len(study.objectives), n_ieq_constr=1)
-    algorithm.setup(problem, termination=TerminationCollection(*ends), seed=settings.seed % (1 << 32), verbose=False)
+    algorithm.setup(problem, termination=TerminationCollection(*ends), seed=_seed(settings.seed), verbose=False)
     return algorithm

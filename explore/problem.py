@@ -62,7 +62,8 @@ class Provider(Hashable, Protocol):
     def identity(self) -> str: ...
 
     def open(self) -> Callable[[Candidate], Figures]:
-        """What evaluates, once for each process. Both may raise CompileError: then the candidate has no figures."""
+        """What evaluates, once for each process. Raises CompileError, which ends the study; what it gives may, too:
+        then the candidate has no figures."""
         ...
 
 

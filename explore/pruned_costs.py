@@ -39,6 +39,8 @@ class PrunedCosts:
         return f"pruned {self.costs.identity}\n{self.judge.identity}"
 
     def open(self) -> Callable[[Candidate], Figures]:
+        opened_costs(self.costs)
+        opened(self.judge)
         return self._of
 
     def packed(self) -> PrunedCosts:

@@ -11,6 +11,7 @@ individuals for each of the three ways. One individual in four is drawn.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 import numpy as np
 
@@ -31,22 +32,31 @@ class Guided:
         reference: Genome,
         movable: Sequence[int],
         admits: Admits,
-        make: Callable[[list[Genome], Admits], Algorithm],
+        make: Callable[[list[Genome], Admits, int | None], Algorithm],
     ) -> None:
+        """`make` begins the rest from a population, points that it may ask for, and how many of them (None: any)."""
         self._study, self._admits, self._make = study, admits, make
         self._reference = reference
         self._moves = moves(self._reference, movable, [len(each.values) for each in study.space.variables])
         wanted = [self._reference, *(genome for each in self._moves.values() for genome in each)]
-        self._asked = [each for each in dict.fromkeys(wanted) if admits(each)]
+        most = study.settings.evaluations
+        self._asked = list(islice((each for each in dict.fromkeys(wanted) if admits(each)), most))
+        self._left = None if most is None else most - len(self._asked)
         self._rest: Algorithm | None = None
 
     def ask(self) -> list[Genome]:
+        if self._rest is None and not self._asked:
+            self._begin([])  # neither the reference nor what is near it can be evaluated
         return self._asked if self._rest is None else self._rest.ask()
 
     def tell(self, scores: Sequence[Score]) -> None:
         if self._rest is not None:
             self._rest.tell(scores)
             return
+        self._begin(scores)
+
+    def _begin(self, scores: Sequence[Score]) -> None:
+        """The rest, from what the first points are worth."""
         known = dict(zip(self._asked, scores, strict=True))
 
         def is_new(genome: Genome) -> bool:
@@ -58,7 +68,7 @@ class Guided:
         first = [each for each in dict.fromkeys(given) if is_new(each)]
         left = max(0, settings.population - len(first))
         first += drawn(self._study.space, left, settings.seed, is_new, first)
-        self._rest = self._make(first, is_new)
+        self._rest = self._make(first, is_new, self._left)
 
 
 def moves(reference: Genome, movable: Sequence[int], sizes: Sequence[int]) -> dict[int, tuple[Genome, ...]]:

@@ -80,7 +80,8 @@ def run_survivors(study: Study, store: Store, workers: Workers, outcome: Outcome
         # Costs without blocks that are skipped hold for any inputs; others for the samples that they are counted on.
         holds = not found.has_masks or (study.counted is not None and inputs == ON_SAMPLES)
         known[row.genome] = _compared(row, found, inputs, is_promised=holds)
-        store.add_run(known[row.genome])
+        if not found.reason:  # with more time, or another machine, it may do: it is tried again
+            store.add_run(known[row.genome])
     return [(row, known[row.genome]) for row in chosen]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Any, Protocol
 
-from ..ir.diagnostics import CompileError
+from ..ir.diagnostics import CompileError, TimeLimitError
 from ..ir.frozen import dataclass
 from .problem import Candidate, Figures, Provider, known_figures
 
@@ -16,12 +16,13 @@ from .problem import Candidate, Figures, Provider, known_figures
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """The figures of a candidate, or why it has none; `seconds` is the wall clock that it took. `parts` are those of
-    each provider."""
+    each provider. `is_late`: it has none because time ran out, which another time it may not."""
 
     figures: Figures
     reason: str
     seconds: float
     parts: tuple[Figures, ...] = ()
+    is_late: bool = False
 
 
 Task = Callable[..., Any]  # of a module, so that another process finds it by its name
@@ -65,14 +66,17 @@ def evaluate(
     providers: tuple[Provider, ...], candidate: Candidate, known: tuple[Figures | None, ...] = ()
 ) -> Evaluation:
     """The figures of all providers; of those that are `known` (one a provider) nothing is asked. A candidate that
-    cannot be compiled has none, and the reason."""
+    cannot be compiled has none, and the reason. Raises CompileError where a provider cannot be opened: that is no
+    fault of the candidate."""
     start = time.perf_counter()
     parts: list[Figures] = []
-    try:
-        for each, given in zip(providers, known or (None,) * len(providers), strict=True):
-            parts.append(known_figures(opened(each)(candidate)) if given is None else given)
-    except CompileError as error:
-        return Evaluation({}, error.summary, time.perf_counter() - start)
+    for each, given in zip(providers, known or (None,) * len(providers), strict=True):
+        asked = opened(each) if given is None else None
+        try:
+            parts.append(known_figures(asked(candidate)) if asked is not None else given or {})
+        except CompileError as error:
+            is_late = isinstance(error, TimeLimitError)
+            return Evaluation({}, error.summary, time.perf_counter() - start, is_late=is_late)
     figures = {name: value for each in parts for name, value in each.items()}
     return Evaluation(figures, "", time.perf_counter() - start, tuple(parts))
 

@@ -21,7 +21,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from ..ir.diagnostics import CompileError, ensure, wants_memory
+from ..ir.diagnostics import CompileError, TimeLimitError, ensure, wants_memory
 from ..ir.frozen import dataclass
 from ..ir.histogram import Histogram, Range
 from ..ir.precision import METHODS
@@ -222,7 +222,7 @@ def _observe(
         session = _session(network, group)
         for feed in feeds(network, data):
             if time.monotonic() > deadline:
-                raise CompileError(
+                raise TimeLimitError(
                     network.fault("calibration reached its time limit", "give less data, or a larger --time-limit")
                 )
             try:
@@ -315,7 +315,7 @@ def _calibrate_in_child(
         try:
             done = subprocess.run(command, timeout=options.time_limit_s, check=False, capture_output=True)
         except subprocess.TimeoutExpired:
-            raise CompileError(
+            raise TimeLimitError(
                 network.fault(
                     f"calibration did not end within {options.time_limit_s:g} s", "a larger --time-limit may help"
                 )
@@ -330,7 +330,8 @@ def _calibrate_in_child(
             )
         result = json.loads(answer.read_text())
         if "faults" in result:
-            raise CompileError([network.fault(message, help) for message, help in result["faults"]])
+            kind = TimeLimitError if result["late"] else CompileError
+            raise kind([network.fault(message, help) for message, help in result["faults"]])
         with np.load(place / "seen.npz", allow_pickle=False) as stored:
             means = {name: stored[f"mean{index}"] for index, name in enumerate(result["averaged"])}
             histograms = {

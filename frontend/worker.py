@@ -20,7 +20,7 @@ def main(folder: Path) -> int:
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
     import numpy as np
 
-    from ..ir.diagnostics import CompileError
+    from ..ir.diagnostics import CompileError, TimeLimitError
     from .calibrate import calibrate_here
     from .importer import ImportOptions, prepare
 
@@ -43,7 +43,8 @@ def main(folder: Path) -> int:
         found = {"seen": ends, "averaged": list(observed.means), "left_out": observed.left_out}
         answer = json.dumps(found)
     except CompileError as error:
-        answer = json.dumps({"faults": [(each.message, each.help) for each in error.diagnostics]})
+        faults = [(each.message, each.help) for each in error.diagnostics]
+        answer = json.dumps({"faults": faults, "late": isinstance(error, TimeLimitError)})
     (folder / "ranges.json").write_text(answer)
     return 0
 

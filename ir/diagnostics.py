@@ -75,6 +75,10 @@ class CompileError(Exception):
         return f"{first.message} (and {len(others)} more)" if others else first.message
 
 
+class TimeLimitError(CompileError):
+    """A time limit ended the work: the same input may do on a machine that has less else to do, or with more time."""
+
+
 class OurBug(AssertionError):
     """Something does not hold on which results for the user depend: our bug (exit status 3), never the user's."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..ir.compiled import compiled
-from ..ir.diagnostics import CompileError, Diagnostic
+from ..ir.diagnostics import CompileError, Diagnostic, TimeLimitError
 from .layout import Integers
 
 # What is noted of a fault: its code, four details, and the number of the instruction at which the run stands.
@@ -93,6 +93,10 @@ _WORDS = {
 
 class RunError(CompileError):
     """The program could not be run to its end. The program or its inputs are at fault, not the machine."""
+
+
+class RunTimeLimitError(RunError, TimeLimitError):
+    """The run took longer than it may: with more time it may end."""
 
 
 @compiled

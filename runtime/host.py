@@ -22,7 +22,7 @@ import numpy as np
 from ..ir.diagnostics import Diagnostic
 from ..ir.program import HostCall, Program
 from . import child
-from .faults import RunError
+from .faults import RunError, RunTimeLimitError
 from .host_child import NO_MEMORY_STATUS
 from .host_transport import BadMessage, Buffer, TooLarge, decode, encode
 
@@ -84,7 +84,7 @@ class HostRunner:
             help = self._memory.help if isinstance(error, _TooMuchMemory) else ""
             raise RunError(Diagnostic(f"host region {call.name!r} failed: {error}", help=help)) from error
         except _Expired as error:
-            raise RunError(
+            raise RunTimeLimitError(
                 Diagnostic(
                     f"host region {call.name!r} did not end within the time limit",
                     help="--time-limit sets another limit",

@@ -15,7 +15,7 @@ from dnnc.explore.algorithm_settings import Settings
 from dnnc.explore.engine import Progress
 from dnnc.explore.front import front, spread
 from dnnc.explore.store import FILE, Known, Store
-from dnnc.explore.study import Objective, Score
+from dnnc.explore.study import Objective, Score, Study
 from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.expressions import parse_expression
 from hypothesis import given
@@ -23,7 +23,15 @@ from hypothesis import strategies as st
 from support.exploration import Backwards, of, searched, square
 
 NSGA = Settings("nsga2", population=8, offspring=8, generations=6, seed=5)
-SETTINGS = [Settings(), Settings("random", evaluations=30, seed=3), NSGA, replace(NSGA, evaluations=21)]
+GUIDED = replace(NSGA, start="sensitivity", evaluations=33)
+SETTINGS = [
+    Settings(),
+    Settings("random", evaluations=30, seed=3),
+    NSGA,
+    replace(NSGA, evaluations=21),
+    replace(NSGA, candidates=4, evaluations=26),
+    GUIDED,
+]
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 5)] * 3), max_size=30), st.integers(0, 29))
@@ -63,7 +71,7 @@ def test_exhaustively(tmp_path: Path) -> None:
     assert reasons.count("no mapping of 1 by 7") == 1
 
 
-@pytest.mark.parametrize("settings", SETTINGS, ids=lambda each: f"{each.name}-{each.evaluations}")
+@pytest.mark.parametrize("settings", SETTINGS, ids=lambda each: f"{each.name}-{each.start}-{each.evaluations}")
 def test_what_ends_first_changes_nothing(settings: Settings, tmp_path: Path) -> None:
     study = square(settings, broken=(3, 3))
     first = searched(study, tmp_path / "a")
@@ -74,13 +82,18 @@ def test_what_ends_first_changes_nothing(settings: Settings, tmp_path: Path) -> 
         assert first.evaluated == settings.evaluations
 
 
+def begun(study: Study) -> Study:
+    """With a point that its problem begins with: without one nothing is moved from it."""
+    return replace(study, problems=(replace(study.problems[0], initial=({"x": 0, "y": 0},)),))  # type: ignore[type-var]
+
+
 class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("settings", SETTINGS, ids=lambda each: f"{each.name}-{each.evaluations}")
+@pytest.mark.parametrize("settings", SETTINGS, ids=lambda each: f"{each.name}-{each.start}-{each.evaluations}")
 def test_a_search_goes_on_where_it_was_stopped(settings: Settings, tmp_path: Path) -> None:
-    study = square(settings, constraints=("x != 4",), broken=(3, 3))
+    study = begun(square(settings, constraints=("x != 4",), broken=(3, 3)))
     whole = searched(study, tmp_path / "whole")
     asked: list[int] = []
     outcome = None
@@ -235,3 +248,32 @@ def test_an_objective_without_a_finite_value_is_none() -> None:
     study = replace(square(), objectives=(Objective(parse_expression("far * 10 ^ 64"), False),))
     assert study.score({"x": 1, "y": 1}, {"near": 1, "far": 1e300}).violation == float("inf")
     assert study.score({"x": 1, "y": 1}, {"near": 1, "far": float("nan")}).violation == float("inf")
+
+
+def test_what_cannot_be_opened_ends_the_study(tmp_path: Path) -> None:
+    with pytest.raises(CompileError, match="pillow is missing"):
+        searched(square(closed=True), tmp_path)
+    assert searched(square(), tmp_path, resume=True).evaluated == 99  # no point was dropped for it
+
+
+def test_what_took_too_long_is_asked_again(tmp_path: Path) -> None:
+    study = square(slow=(1, 1), quick=str(tmp_path / "quick"))
+    first = searched(study, tmp_path / "out")
+    assert [each.reason for each in first.dropped if each.genome == (1, 1)] == ["1 by 1 did not end"]
+    (tmp_path / "quick").touch()
+    again = searched(study, tmp_path / "out", resume=True)
+    assert (again.evaluated, again.stored) == (1, 98)
+    assert of(again) == of(searched(square(), tmp_path / "undisturbed"))
+
+
+def test_a_guided_search_keeps_to_its_evaluations(tmp_path: Path) -> None:
+    for most in (1, 3, 5, 6, 20):
+        outcome = searched(begun(square(replace(GUIDED, evaluations=most))), tmp_path / str(most))
+        assert outcome.evaluated == most
+
+
+def test_a_guided_search_goes_on_where_its_reference_is_refused(tmp_path: Path) -> None:
+    study = begun(square(GUIDED, constraints=("x >= 1", "y >= 1")))
+    outcome = searched(study, tmp_path)
+    assert outcome.evaluated == 33
+    assert outcome.front

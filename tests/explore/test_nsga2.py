@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from dnnc.explore import algorithms
 from dnnc.explore.algorithm_settings import Settings
 from dnnc.explore.algorithms import Admits, algorithm_of, drawn
 from dnnc.explore.study import Study
@@ -97,6 +99,32 @@ def test_candidates_find_more_of_a_front(tmp_path: Path) -> None:
         return sum(each in whole for front in fronts for each in front)
 
     assert found(20) > 1.3 * found(1)
+
+
+def test_seeds_of_more_than_32_bits_differ() -> None:
+    """Also where only what is above them differs, and the first population is given."""
+    given = replace(square(NSGA), predefined=tuple((x, 0) for x in range(10)))
+    seeds = [1, 1 + (1 << 32), 1 + (1 << 33), (1 << 64) - 1]
+    asked = [questions(replace(given, settings=replace(NSGA, seed=seed))) for seed in seeds]
+    assert all(a != b for place, a in enumerate(asked) for b in asked[:place])
+
+
+def test_many_points_are_drawn_as_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A space of 10^8 points, and a tenth of them wanted: nothing is listed, and no more than a portion is drawn."""
+    admitted: list[Genome] = []
+    study = square(Settings("random", evaluations=10**7), most=9999)
+    tracemalloc.start()
+    algorithm = algorithm_of(study, lambda genome: not admitted.append(genome))  # type: ignore[func-returns-value]
+    first = algorithm.ask()
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(set(first)) == len(first) == len(admitted) == 1024
+    assert peak_bytes < 8 << 20
+    assert not set(first) & set(algorithm.ask())
+    monkeypatch.setattr(algorithms, "_LISTED", 10)  # all of a space that is not listed are found, and no more tried
+    space = square(most=9).space
+    assert sorted(drawn(space, 1000, 7, lambda each: True)) == list(space.genomes())
+    assert len(drawn(space, 100, 7, lambda each: each[0] == 1, [(1, 0)])) == 9
 
 
 def test_drawn_points_are_different_and_all_that_there_are() -> None:

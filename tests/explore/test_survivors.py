@@ -34,7 +34,7 @@ def executed_study(study: Study, folder: Path) -> tuple[Study, Outcome, list[Run
     outcome = searched(study, folder / "out", resume=True)
     with Store(folder / "out", study, resume=True) as store:
         found = survivors.run_survivors(study, store, Here(study.providers), outcome)
-        assert set(store.runs()) >= {row.genome for row, _ in found}
+        assert set(store.runs()) >= {row.genome for row, run in found if run.run}
     return study, outcome, [run for _, run in found]
 
 
@@ -179,3 +179,11 @@ def test_a_float_model_is_calibrated_once(tmp_path: Path, monkeypatch: pytest.Mo
     point = study.space.point((1, 1))
     alone = costs.figures_of(survivors.session.cost_document(*fresh.scheduled(study.candidate(point))))
     assert alone in [each.figures for each in found]
+
+
+def test_a_run_that_took_too_long_is_tried_again(tmp_path: Path) -> None:
+    _, _, late = executed(tmp_path, "run: {survivors: 1, time_limit_s: 0.001}\n")
+    assert "took longer than" in late[0].differences[0]
+    _, _, again = executed(tmp_path, "run: {survivors: 1}\n")
+    assert again[0].differences == ()
+    assert again[0].run

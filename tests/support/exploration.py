@@ -21,7 +21,7 @@ from dnnc.explore.study import Objective, Study
 from dnnc.explore.variables import Point, Value, Variable
 from dnnc.explore.workers import Evaluation, Here, Task, Workers
 from dnnc.frontend.arch_yaml import load_arch
-from dnnc.ir.diagnostics import CompileError, Diagnostic
+from dnnc.ir.diagnostics import CompileError, Diagnostic, TimeLimitError
 from dnnc.ir.expressions import parse_expression
 
 
@@ -34,6 +34,9 @@ class Sums:
     lost: str = ""  # a file: the process that finds it missing makes it, and dies
     fatal: tuple[int, int] | None = None  # a point that no process survives
     faulty: bool = False
+    closed: bool = False  # it cannot be opened
+    slow: tuple[int, int] | None = None  # a point that takes too long where the file `quick` is not there
+    quick: str = ""
     odd: tuple[tuple[int, int], float] | None = None  # a point, and what is `far` there
 
     @property
@@ -45,6 +48,9 @@ class Sums:
         return f"sums {self.most} {self.broken}"
 
     def open(self) -> Callable[[Candidate], Mapping[str, float | int | None]]:
+        if self.closed:
+            raise CompileError(Diagnostic("pillow is missing"))
+
         def figures(candidate: Candidate) -> Mapping[str, float | int | None]:
             x, y = candidate.options.shapes["point"]
             if self.lost and not Path(self.lost).exists() and (x, y) == (2, 2):
@@ -56,6 +62,8 @@ class Sums:
                 raise ZeroDivisionError("a fault of ours")
             if (x, y) == self.broken:
                 raise CompileError(Diagnostic(f"no mapping of {x} by {y}"))
+            if (x, y) == self.slow and not Path(self.quick).exists():
+                raise TimeLimitError(Diagnostic(f"{x} by {y} did not end"))
             far = self.odd[1] if self.odd and (x, y) == self.odd[0] else (self.most - x) ** 2 + y
             return {"near": x * x + y, "far": far}
 
