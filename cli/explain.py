@@ -16,6 +16,7 @@ from ..ir.frozen import dataclass
 from ..ir.graph import HostRegion
 from ..ir.module import Module
 from ..ir.nest import Nest, main_memory_loops
+from ..passes.compress_weights import dense
 from ..passes.map_cache import MapCache
 from ..passes.mapper import STOPPED, Mapper
 from ..passes.mapping import MappingOptions
@@ -84,8 +85,9 @@ def gains(module: Module, arch: Arch, time_limit_s: float | None, *, pinned: boo
     mappers = {name: Mapper(machine, options, cache, deadline) for name, machine in machines.items()}
     found = Gains(objective=options.objective, pinned=pinned)
     alike: dict[tuple[Nest, str], list[Nest]] = {}
-    for nest in module.operations:
-        if isinstance(nest, Nest) and nest.schedule is not None:
+    for each in module.operations:
+        if isinstance(each, Nest) and each.schedule is not None:
+            nest = dense(each)  # mappings are found, and compared, as if all weights were there
             alike.setdefault((replace(nameless(nest), schedule=None), nest.schedule.im2col), []).append(nest)
 
     def cycles(nest: Nest) -> int:

@@ -43,7 +43,7 @@ def compress_weights(module: Module, arch: Arch) -> Module:
     if arch.block_unit is None or not arch.block_unit.compressed_weights:
         return module
     module = replace(
-        module, operations=tuple(_dense(each) if isinstance(each, Nest) else each for each in module.operations)
+        module, operations=tuple(dense(each) if isinstance(each, Nest) else each for each in module.operations)
     )
     readers: defaultdict[str, list[tuple[Nest, Access]]] = defaultdict(list)
     for nest in module.operations:
@@ -66,8 +66,8 @@ def compress_weights(module: Module, arch: Arch) -> Module:
     return replace(module, operations=operations)
 
 
-def _dense(nest: Nest) -> Nest:
-    """The nest before the pass."""
+def dense(nest: Nest) -> Nest:
+    """The nest before the pass, as the mapper has seen it."""
     reads = tuple(replace(each, compressed=None) if each.compressed is not None else each for each in nest.reads)
     parts = [each for each in nest.reason.split("; ") if not each.startswith((COMPRESSED, DENSE))]
     return replace(nest, reads=reads, reason="; ".join(parts))

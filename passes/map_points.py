@@ -18,6 +18,7 @@ from ..ir.clock import clock_s
 from ..ir.diagnostics import NOWHERE
 from ..ir.module import Module
 from ..ir.nest import Nest
+from .compress_weights import dense
 from .dataflow import dataflows_for
 from .kept_points import KeptPoints, Point, Searched, mapping_digest
 from .mapper import MOST_WORKERS
@@ -43,7 +44,7 @@ def points_by_layer(
     for nest in module.operations:
         if isinstance(nest, Nest) and nest.stripe is None and nest.schedule is not None and nest.schedule.evaluated:
             pin = replace(pins.get(nest.name, Pin()), span=NOWHERE, places=())
-            bare = nameless(nest)
+            bare = nameless(dense(nest))  # as it was when it was searched for
             search = replace(bare, schedule=None), pin, nest.schedule.im2col
             searches.setdefault(search, []).append((nest, bare))
     kept = KeptPoints.of_user()
