@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..ir.diagnostics import CompileError, Diagnostic
+from ..ir.diagnostics import CompileError, Diagnostic, Span
 from ..ir.frozen import dataclass
 from .arguments import add_json, whole
 from .files import STANDARD_OUTPUT, refuse_outputs, write_files
@@ -130,6 +130,8 @@ def _searched(
             study = settled(study, store, known, workers, _say)
             with _shown(study) as report:
                 outcome = explore(study, store, workers, known, report)
+                if not outcome.rows:
+                    raise CompileError(_nothing(study, outcome))
                 _warn_of_stopped(outcome)
                 runs = run_survivors(study, store, workers, outcome)
                 reports = reported(study, store, workers, known, outcome)
@@ -148,6 +150,15 @@ def _warn_of_stopped(outcome: Outcome) -> None:
     if stopped := sum(bool(row.figures.get(STOPPED)) for row in outcome.rows):
         message = f"the time limit ended searches of {stopped} of {len(outcome.rows)} points: their mappings may not be"
         warn(f"{message} the best, and depend on how fast they were searched", "`options: {time_limit_s: ...}`")
+
+
+def _nothing(study: Study, outcome: Outcome) -> Diagnostic:
+    """What is said where no point has figures."""
+    from ..explore.results import dropped
+
+    why = [f"{count}: {reason}" for reason, count in list(dropped(outcome).items())[:3]]
+    message = f"no point of the study could be evaluated; dropped: {'; '.join(why) or 'none was asked for'}"
+    return Diagnostic(message, Span(study.file), "other values, constraints or machine")
 
 
 def _cells(found: _Searched, folder: Path, workers: Workers, resume: bool) -> list[Cell]:
@@ -300,12 +311,15 @@ def _picture(study: Study, progress: Progress) -> Any:
 
 def _print(stats: Json, folder: Path, written: list[str]) -> None:
     from ..explore.results import table
+    from ..explore.variables import counted
 
     counts = stats["counts"]
     objectives = ", ".join(stats["objectives"])
     print_table(*table(stats, stats["front"]), f"{stats['study']}: the front of {objectives}")
     how = [f"{counts[key]} {word}" for key, word in _HOW.items() if counts[key]]
-    print(f"\n{counts['points']} points of a space of {counts['space']} ({', '.join(how) or 'none'}),", end=" ")
+    print(
+        f"\n{counts['points']} points of a space of {counted(counts['space'])} ({', '.join(how) or 'none'}),", end=" "
+    )
     print(f"{counts['feasible']} keep all constraints, {counts['front']} on the front")
     for reason, count in counts["dropped"].items():
         print(f"dropped: {count}: {reason}")

@@ -11,9 +11,12 @@ from importlib.util import find_spec
 from typing import Any
 
 from ..driver.described import Json
+from ..ir.diagnostics import CompileError
 from .costs import ALIASES
 from .engine import Outcome
+from .judge import Judge
 from .problem import Figures
+from .shared_files import SharedFile, SharedFolder
 from .store import Row, RunRow, versions
 from .study import BROKEN, Study
 from .variables import Point, Value, spelled
@@ -190,6 +193,7 @@ def parquet(study: Study, outcome: Outcome, machine_text: Mapping[str, str]) -> 
     names = [each.name for each in study.space.variables]
     figures = list(dict.fromkeys(name for row in rows for name in row.figures))
     best = {row.genome for row in outcome.front}
+    samples = next((each.data for each in study.providers if isinstance(each, Judge)), None)
     data: dict[str, list[Any]] = {name: [_column(row.point, name) for row in rows] for name in names}
     data |= {
         "status": [row.status for row in rows],
@@ -202,14 +206,29 @@ def parquet(study: Study, outcome: Outcome, machine_text: Mapping[str, str]) -> 
         "seconds": [row.seconds for row in rows],
         "origin": [row.origin for row in rows],
         "machine": [machine_text.get(row.machine, "") for row in rows],
-        "options": [study.base.options_text for _ in rows],
+        "options": [_options(study, row) for row in rows],
         "model_sha256": [study.costs.model.digest for _ in rows],
+        "calibrate_sha256": [_digest(study.costs.calibrate) for _ in rows],
+        "mapping_sha256": [_digest(study.costs.mapping) for _ in rows],
+        "samples_sha256": [_digest(samples) for _ in rows],
         "seed": [study.settings.seed for _ in rows],
         "versions": [" ".join(f"{name} {value}" for name, value in versions().items()) for _ in rows],
     }
     sink = pyarrow.BufferOutputStream()
     writer.write_table(pyarrow.table(data), sink)
     return bytes(sink.getvalue().to_pybytes())
+
+
+def _options(study: Study, row: Row) -> str:
+    """Those of the point; of one that was refused, for which there are none, those of the study."""
+    try:
+        return study.candidate(row.point).options_text
+    except CompileError:
+        return study.base.options_text
+
+
+def _digest(file: SharedFile | SharedFolder | None) -> str:
+    return "" if file is None else file.digest
 
 
 def _column(point: Point, name: str) -> Any:

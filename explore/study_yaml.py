@@ -38,7 +38,7 @@ from .shared_files import SharedFile
 from .sparsity import Sparsity
 from .study import Objective, Study
 from .study_options import read_options
-from .variables import Genome, Space, value_of
+from .variables import Genome, Space, counted, value_of
 
 MOST_EXHAUSTIVE = 10**6  # points
 MOST_OBJECTIVES = 8
@@ -125,9 +125,8 @@ class _Reader:
             corruptions=self.corruptions if judge and any(each in JUDGED for each in named) else None,
         )
         if settings.name == EXHAUSTIVE and study.space.size > MOST_EXHAUSTIVE:
-            message = (
-                f"the space has {study.space.size:.4g} points; an exhaustive search takes at most {MOST_EXHAUSTIVE}"
-            )
+            size = counted(study.space.size)
+            message = f"the space has {size} points; an exhaustive search takes at most {MOST_EXHAUSTIVE}"
             self.faults.add(message, top.span("algorithm"), "`algorithm: {name: nsga2}`, or fewer values")
         if top.has("run"):
             network = prepare(Path(model.path), ImportOptions(options.batch_size, options.shapes))

@@ -201,6 +201,11 @@ def value_of(node: YamlNode) -> Value | None:
     return node.value
 
 
+def counted(number: int) -> str:
+    """A count as people read it: `about 10^k` where it has more digits than are looked at."""
+    return str(number) if number < 10**15 else f"about 10^{math.floor(math.log10(number))}"
+
+
 def spelled(value: Value) -> str:
     """As tables and descriptions write it."""
     if isinstance(value, tuple):
