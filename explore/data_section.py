@@ -32,9 +32,12 @@ def read_preprocess(section: Fields, is_folder: bool) -> Preprocess:
     for key in _OF_IMAGES:
         if fields.has(key) and not is_folder:
             fields.fault(key, f"{fields.name(key)!r} has no effect on a .npz file", "its samples have one size already")
+    scale = fields.number("scale", -1e9, 1e9) if fields.has("scale") else usual.scale
+    if scale == 0:
+        fields.fault("scale", "a scale of 0 makes every sample the same", "such as 0.00392157, for bytes")
     found = Preprocess(
         zero_point=fields.number("zero_point", -1e9, 1e9) if fields.has("zero_point") else usual.zero_point,
-        scale=fields.number("scale", -1e9, 1e9) if fields.has("scale") else usual.scale,
+        scale=scale,
         mean=_numbers(fields, "mean"),
         std=_numbers(fields, "std"),
         layout=fields.choice("layout", LAYOUTS, usual.layout),

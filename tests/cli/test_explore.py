@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import signal
@@ -71,6 +72,26 @@ def test_the_table_of_all_points(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert table["reason"][4:] == ["constraint: spad != 8 KiB"] * 2
     assert all(text.startswith("name: edge8\n") for text in table["machine"][:4])
     assert table["figure.energy_pj"][4:] == [None, None]
+
+
+def test_the_table_has_the_options_and_data_of_each_point(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = write_judged(tmp_path, SPARSITY.replace("generations: 2", "generations: 1"))
+    printed(["explore", path, "-o", str(tmp_path / "out"), *HERE], capsys)
+    table = parquet.read_table(tmp_path / "out" / "points.parquet").to_pydict()
+    assert len(set(table["options"])) == len(table["options"])  # thresholds differ
+    assert all("l1_mean" in each for each in table["options"])
+    digests = [
+        hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in ("calibration.npz", "samples.npz")
+    ]
+    assert {*zip(table["calibrate_sha256"], table["samples_sha256"], strict=True)} == {tuple(digests)}
+
+
+def test_a_study_of_which_no_point_has_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = STUDY + "constraints: [spad > 1 GiB]\n"
+    told = refused(["explore", write_study(tmp_path, text), "-o", str(tmp_path / "out"), *HERE], capsys)
+    assert "no point of the study could be evaluated; dropped: 6: constraint: spad > 1 GiB" in told
+    assert not (tmp_path / "out" / "study.json").exists()
 
 
 def test_going_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

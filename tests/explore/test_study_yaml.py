@@ -10,6 +10,7 @@ import pytest
 from dnnc.explore.algorithm_settings import Settings
 from dnnc.explore.study import RunStage, Study
 from dnnc.explore.study_yaml import read_study
+from dnnc.explore.variables import counted
 from dnnc.frontend.arch_yaml import arch_source, load_arch
 from dnnc.ir.diagnostics import CompileError
 from support.exploration import STUDY, write_study
@@ -138,6 +139,15 @@ def test_a_space_too_large_to_list(tmp_path: Path) -> None:
     with pytest.raises(CompileError, match="an exhaustive search takes at most 1000000"):
         read(tmp_path, "", text)
     assert read(tmp_path, "algorithm: nsga2\n", text).space.size > 10**6
+
+
+def test_a_space_beyond_all_floats_is_counted_in_words() -> None:
+    assert [counted(each) for each in (7, 10**15 - 1, 10**15, 3 * 10**400)] == [
+        "7",
+        "999999999999999",
+        "about 10^15",
+        "about 10^400",
+    ]
 
 
 def test_what_a_study_of_a_float_model_calibrates_by(tmp_path: Path) -> None:
