@@ -88,7 +88,7 @@ def gains(module: Module, arch: Arch, time_limit_s: float | None, *, pinned: boo
     for each in module.operations:
         if isinstance(each, Nest) and each.schedule is not None:
             nest = dense(each)  # mappings are found, and compared, as if all weights were there
-            alike.setdefault((replace(nameless(nest), schedule=None), nest.schedule.im2col), []).append(nest)
+            alike.setdefault((replace(nameless(nest), schedule=None), each.schedule.im2col), []).append(nest)
 
     def cycles(nest: Nest) -> int:
         return counted(nest, arch).cycles

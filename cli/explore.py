@@ -321,6 +321,8 @@ def _print(stats: Json, folder: Path, written: list[str]) -> None:
         f"\n{counts['points']} points of a space of {counted(counts['space'])} ({', '.join(how) or 'none'}),", end=" "
     )
     print(f"{counts['feasible']} keep all constraints, {counts['front']} on the front")
+    for reason, count in counts["not_kept"].items():
+        print(f"not kept: {count}: {reason}")
     for reason, count in counts["dropped"].items():
         print(f"dropped: {count}: {reason}")
     if "robustness" in stats:

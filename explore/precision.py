@@ -196,11 +196,16 @@ def _widths(section: Fields, key: str, usual: tuple[Value, ...]) -> tuple[Value,
     node = section.node.entries[key]
     if isinstance(node, ScalarNode):
         return (section.integer(key, LEAST_BITS, MOST_BITS, 8),)
+    before = len(section.faults)
     variable, more = read_variable(key, node, section.faults, section.name(key))
     if more is not None:
         more.done()
-    wrong = [each for each in variable.values if type(each) is not int or not LEAST_BITS <= each <= MOST_BITS]
-    if wrong and section.name(key) not in section.faults.wrong:
+    wrong = (
+        []
+        if len(section.faults) > before
+        else [each for each in variable.values if type(each) is not int or not LEAST_BITS <= each <= MOST_BITS]
+    )
+    if wrong:
         section.fault(
             key, f"{section.name(key)!r} has {wrong[0]!r} bits", f"whole numbers, {LEAST_BITS} to {MOST_BITS}"
         )

@@ -8,17 +8,19 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
+from math import isfinite
 from typing import Any
 
 from ..driver.described import Json
 from ..ir.diagnostics import CompileError
-from .costs import ALIASES
+from ..ir.expressions import Expression, ExpressionFault
+from .costs import ALIASES, Costs
 from .engine import Outcome
 from .judge import Judge
 from .problem import Figures
 from .shared_files import SharedFile, SharedFolder
 from .store import Row, RunRow, versions
-from .study import BROKEN, Study
+from .study import BROKEN, Objective, Study
 from .variables import Point, Value, spelled
 
 SCHEMA = "dnnc.explore/1"
@@ -53,6 +55,7 @@ def document(
             "feasible": sum(not outcome.scores[row.genome].violation for row in outcome.rows),
             "front": len(outcome.front),
             "dropped": dropped(outcome),
+            "not_kept": not_kept(study, outcome),
         },
         "points": [_point(study, outcome, row, row.genome in best) for row in outcome.rows],
         "front": [
@@ -68,12 +71,40 @@ def document(
 
 
 def dropped(outcome: Outcome) -> dict[str, int]:
-    """How many points were dropped for which reason; numbers in reasons are left out, so that like reasons are one."""
-    counted = Counter(
-        each.reason if each.reason.startswith(BROKEN) else re.sub(r"\d[\d.]*", "#", each.reason)
-        for each in outcome.dropped
-    )
+    """How many points were dropped for which reason; reasons that differ in numbers alone are told by the first."""
+    alike: dict[str, list[str]] = {}
+    for each in outcome.dropped:
+        pattern = each.reason if each.reason.startswith(BROKEN) else re.sub(r"\d[\d.]*", "#", each.reason)
+        alike.setdefault(pattern, []).append(each.reason)
+    counted = {
+        reasons[0] if len(set(reasons)) == 1 else f"{reasons[0]} (with other numbers, too)": len(reasons)
+        for reasons in alike.values()
+    }
     return dict(sorted(counted.items(), key=lambda each: (-each[1], each[0])))
+
+
+def not_kept(study: Study, outcome: Outcome) -> dict[str, int]:
+    """Of how many points which constraint does not hold, and which objective has no value."""
+    counted: Counter[str] = Counter()
+    for row in outcome.rows:
+        numbers = study.numbers(row.point, row.figures)
+        counted.update(f"{BROKEN}{each.text}" for each in study.constraints if not _holds(each, numbers))
+        counted.update(f"no value: {each.text}" for each in study.objectives if not _has_value(each, numbers))
+    return dict(counted.most_common())
+
+
+def _holds(constraint: Expression, numbers: Mapping[str, Value | None]) -> bool:
+    try:
+        return constraint.violation(numbers) == 0
+    except ExpressionFault:
+        return False
+
+
+def _has_value(objective: Objective, numbers: Mapping[str, Value | None]) -> bool:
+    try:
+        return isfinite(objective.expression.value(numbers))
+    except ExpressionFault:
+        return False
 
 
 def _settings(study: Study) -> Json:
@@ -193,6 +224,7 @@ def parquet(study: Study, outcome: Outcome, machine_text: Mapping[str, str]) -> 
     names = [each.name for each in study.space.variables]
     figures = list(dict.fromkeys(name for row in rows for name in row.figures))
     best = {row.genome for row in outcome.front}
+    calibrate = study.costs.calibrate if isinstance(study.costs, Costs) else None
     samples = next((each.data for each in study.providers if isinstance(each, Judge)), None)
     data: dict[str, list[Any]] = {name: [_column(row.point, name) for row in rows] for name in names}
     data |= {
@@ -208,7 +240,7 @@ def parquet(study: Study, outcome: Outcome, machine_text: Mapping[str, str]) -> 
         "machine": [machine_text.get(row.machine, "") for row in rows],
         "options": [_options(study, row) for row in rows],
         "model_sha256": [study.costs.model.digest for _ in rows],
-        "calibrate_sha256": [_digest(study.costs.calibrate) for _ in rows],
+        "calibrate_sha256": [_digest(calibrate) for _ in rows],
         "mapping_sha256": [_digest(study.costs.mapping) for _ in rows],
         "samples_sha256": [_digest(samples) for _ in rows],
         "seed": [study.settings.seed for _ in rows],

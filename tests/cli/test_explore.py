@@ -94,6 +94,14 @@ def test_a_study_of_which_no_point_has_figures(tmp_path: Path, capsys: pytest.Ca
     assert not (tmp_path / "out" / "study.json").exists()
 
 
+def test_what_is_not_kept_and_has_no_value_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = STUDY.replace("objectives: [", "objectives: [min energy_pj / (dim - 4), ")
+    assert text != STUDY
+    told = explored(tmp_path, text + "constraints: [cycles < 0]\n", capsys)
+    assert "not kept: 6: constraint: cycles < 0" in told
+    assert "not kept: 3: no value: min energy_pj / (dim - 4)" in told
+
+
 def test_going_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     explored(tmp_path, STUDY, capsys)
     first = (tmp_path / "out" / "front.csv").read_bytes()

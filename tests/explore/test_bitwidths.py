@@ -116,6 +116,13 @@ def test_faults(found: str, tmp_path: Path) -> None:
     assert fault.span.line == 5
 
 
+@pytest.mark.parametrize("found", ["[4, 4, 4]", "[]", "{start: 1, stop: 8, step: 0}"])
+def test_a_faulty_list_of_widths_has_no_faulty_widths(found: str, tmp_path: Path) -> None:
+    with pytest.raises(CompileError) as error:
+        read_study(write_judged(tmp_path, PRECISION.replace("[3, 5, 8]", found)))
+    assert not [each.message for each in error.value.diagnostics if " bits" in each.message]
+
+
 def test_widths_that_the_array_does_not_take(tmp_path: Path) -> None:
     text = PRECISION.replace("mixed16", "sparse_blox16").replace("[3, 5, 8]", "[3, 12, 14]")
     with pytest.raises(CompileError) as error:
