@@ -174,7 +174,8 @@ def _warn_of_pruning(nests: Sequence[Nest], warn: Report) -> None:
     """Which layers were meant by all and are not pruned, and where sums do not mean what they do behind a ReLU."""
     from ..passes.block_prune import NOT_PRUNED, SIGNED
 
-    left_out = [(each.name, each.reason.partition(NOT_PRUNED)[2]) for each in nests if NOT_PRUNED in each.reason]
+    reasons = [(each.name, each.reason.partition(NOT_PRUNED)[2]) for each in nests if NOT_PRUNED in each.reason]
+    left_out = [(name, why.partition("; ")[0]) for name, why in reasons]  # what other passes have said comes behind
     signed = [each.name for each in nests if each.prune is not None and SIGNED in each.reason]
     for names, told in (
         ([f"{name} ({why})" for name, why in left_out], "--prune leaves out"),
