@@ -79,7 +79,8 @@ class Costs:
 
     def packed(self) -> Costs:
         """With the bytes of its files, to be sent to other machines."""
-        return Costs(*(each.packed() if each else None for each in (self.model, self.calibrate, self.mapping)))  # type: ignore[arg-type]
+        calibrate = self.calibrate.packed() if self.calibrate else None
+        return Costs(self.model.packed(), calibrate, self.mapping.packed() if self.mapping else None)
 
 
 class Opened:
