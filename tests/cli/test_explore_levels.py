@@ -34,7 +34,7 @@ def explored(folder: Path, text: str, capsys: pytest.CaptureFixture[str], *words
 def test_each_point_is_what_cost_says_of_its_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = explored(tmp_path, STUDY, capsys)
     assert "4 points of a space of 6 (4 evaluated now), 4 keep all constraints" in said
-    assert "dropped: 2: one element each of input, output needs # words, 'glb' has #" in said
+    assert "dropped: 2: one element each of input, output needs 2 words, 'glb' has 1" in said
     stats = json.loads((tmp_path / "out" / "study.json").read_text())
     assert [each["run"] for each in stats["front"]] == [None] * len(stats["front"])
     with (tmp_path / "out" / "front.csv").open() as file:
