@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..ir.diagnostics import CompileError, Diagnostic, Span
 from ..ir.frozen import dataclass
 from .arguments import add_json, whole
+from .explore_progress import say, shown
 from .files import STANDARD_OUTPUT, refuse_outputs, write_files
 from .report import print_table, warn, words_beside
 
 if TYPE_CHECKING:
     from ..driver.described import Json
-    from ..explore.engine import Outcome, Progress
+    from ..explore.engine import Outcome
     from ..explore.robustness import Cell
-    from ..explore.store import Row, RunRow
+    from ..explore.store import Known, Row, RunRow, Store
     from ..explore.study import Study
     from ..explore.workers import Workers
 
@@ -85,8 +85,10 @@ def run(arguments: argparse.Namespace) -> int:
         warn(text)
     folder = Path(arguments.output or f"{study.name}-explored")
     refuse_outputs([arguments.json], arguments)
-    with _workers_of(arguments, study) as workers:
-        found = _searched(study, folder, workers, study.reuse, arguments.resume)
+    with ExitStack() as held:
+        with _stored(study, folder, study.reuse, arguments.resume) as (store, known):
+            workers = held.enter_context(_workers_of(arguments, study))  # none are started for a store that refuses
+            found = _searched(study, store, known, workers)
         files = _files(found, folder, others=found.cell is None)
         cells = _cells(found, folder, workers, arguments.resume) if found.cell is not None else []
     if cells:
@@ -113,35 +115,36 @@ class _Searched:
     cell: Cell | None
 
 
-def _searched(
-    study: Study, folder: Path, workers: Workers, reuse: tuple[str, ...], resume: bool, clean: Cell | None = None
-) -> _Searched:
+@contextmanager
+def _stored(study: Study, folder: Path, reuse: tuple[str, ...], resume: bool) -> Iterator[tuple[Store, Known]]:
+    """The study's own points, and those of others."""
+    from ..explore.store import Known, Store
+
+    with closing(Known(reuse)) as known, Store(folder, study, resume=resume) as store:
+        yield store, known
+
+
+def _searched(study: Study, store: Store, known: Known, workers: Workers, clean: Cell | None = None) -> _Searched:
     from ..explore.engine import explore
     from ..explore.limits import settled
     from ..explore.points import reported
     from ..explore.results import document, parquet
     from ..explore.robustness import examined
-    from ..explore.store import Known, Store
     from ..explore.survivors import run_survivors
 
-    known = Known(reuse)
-    try:
-        with Store(folder, study, resume=resume) as store:
-            study = settled(study, store, known, workers, _say)
-            with _shown(study) as report:
-                outcome = explore(study, store, workers, known, report)
-                if not outcome.rows:
-                    raise CompileError(_nothing(study, outcome))
-                _warn_of_stopped(outcome)
-                runs = run_survivors(study, store, workers, outcome)
-                reports = reported(study, store, workers, known, outcome)
-                is_cell = study.corruptions is not None
-                cell = examined(study, store, workers, known, outcome, clean) if is_cell else None
-            texts = {row.machine: store.machine_text(row.machine) for row in outcome.rows}
-            table = parquet(study, outcome, texts)
-        return _Searched(study, outcome, runs, document(study, outcome, runs, reports), table, cell)
-    finally:
-        known.close()
+    study = settled(study, store, known, workers, say)
+    with shown(study) as report:
+        outcome = explore(study, store, workers, known, report)
+        if not outcome.rows:
+            raise CompileError(_nothing(study, outcome))
+        _warn_of_stopped(outcome)
+        runs = run_survivors(study, store, workers, outcome)
+        reports = reported(study, store, workers, known, outcome)
+        is_cell = study.corruptions is not None
+        cell = examined(study, store, workers, known, outcome, clean) if is_cell else None
+    texts = {row.machine: store.machine_text(row.machine) for row in outcome.rows}
+    table = parquet(study, outcome, texts)
+    return _Searched(study, outcome, runs, document(study, outcome, runs, reports), table, cell)
 
 
 def _warn_of_stopped(outcome: Outcome) -> None:
@@ -173,7 +176,8 @@ def _cells(found: _Searched, folder: Path, workers: Workers, resume: bool) -> li
         own = cell_of(study, corruption)
         place = folder / folder_of(corruption)
         reuse = (*study.reuse, *folders)
-        one = _searched(own, place, workers.of(own.providers), reuse, resume, cells[0])
+        with _stored(own, place, reuse, resume) as (store, known):
+            one = _searched(own, store, known, workers.of(own.providers), cells[0])
         write_files(list(_files(one, place, others=True).items()))
         cells += [one.cell] if one.cell is not None else []
         folders.append(str(place))
@@ -246,67 +250,6 @@ def _workers_of(arguments: argparse.Namespace, study: Study) -> Iterator[Any]:
         yield workers
     finally:
         workers.close()
-
-
-def _say(text: str) -> None:
-    """On standard error, if that is a terminal."""
-    if sys.stderr.isatty():
-        print(text, file=sys.stderr)
-
-
-@contextmanager
-def _shown(study: Study) -> Iterator[Callable[[Progress], object]]:
-    """Progress with the current front on standard error, if that is a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda progress: None
-        return
-    from rich.console import Console
-    from rich.live import Live
-
-    with Live(console=Console(stderr=True), refresh_per_second=4) as live:
-        clock = _Clock()
-
-        def report(progress: Progress) -> None:
-            if clock.is_due() or progress.known == progress.asked:
-                live.update(_picture(study, progress))
-
-        yield report
-
-
-class _Clock:
-    """Fronts are not computed more often than they can be read."""
-
-    def __init__(self) -> None:
-        self._next = 0.0
-
-    def is_due(self) -> bool:
-        import time
-
-        now = time.monotonic()
-        due = now >= self._next
-        if due:
-            self._next = now + 0.5
-        return due
-
-
-_MOST_SHOWN = 12  # points of the front
-
-
-def _picture(study: Study, progress: Progress) -> Any:
-    from rich.table import Table
-
-    from .report import cell_text
-
-    rows = progress.front()
-    counts = f"{progress.known} of {progress.asked} points, {progress.dropped} dropped, {len(rows)} on the front"
-    table = Table(title=f"{study.name}: {counts}")
-    for name in (*(each.name for each in study.space.variables), *(each.text for each in study.objectives)):
-        table.add_column(name, justify="right")
-    for row in rows[:_MOST_SHOWN]:
-        numbers = study.numbers(row.point, row.figures)
-        values = [each.expression.value(numbers) for each in study.objectives]
-        table.add_row(*(cell_text(each) for each in (*row.point.values(), *values)))
-    return table
 
 
 def _print(stats: Json, folder: Path, written: list[str]) -> None:

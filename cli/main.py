@@ -153,6 +153,7 @@ def _dispatch(words: list[str]) -> int:
     parser = Parser(prog=f"dnnc {name}", description=summary, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.set_defaults(command=name)
     command.configure(parser)
+    parser.add_argument("--debug", action="store_true", help="show where a fault, or what is refused, comes from")
     status: int = command.run(parser.parse_args(rest))
     return status
 

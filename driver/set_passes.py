@@ -105,6 +105,7 @@ def passes_of(
     lists = {name: list(values) for name, values in conditions.items() if not isinstance(values, int | float | str)}
     single = {name: value for name, value in conditions.items() if isinstance(value, int | float | str)}
     count = max([1, *counts.values(), *map(len, lists.values())])
+    passes = "1 pass" if count == 1 else f"{count} passes"
     faults = [
         Diagnostic(
             f"input {name!r} has the samples of {times} passes; others, or conditions, have {count}", Span(place)
@@ -113,7 +114,7 @@ def passes_of(
         if times not in (1, count)
     ]
     faults += [
-        Diagnostic(f"condition {name!r} has {len(values)} values, for {count} passes", help="one for each pass")
+        Diagnostic(f"condition {name!r} has {len(values)} values, for {passes}", help="one for each pass")
         for name, values in lists.items()
         if len(values) != count
     ]

@@ -171,7 +171,7 @@ def _add_computed(
 
 def _check(section: Fields, problem: Architecture, root: MapNode, places: Mapping[str, Span]) -> None:
     """Whether the paths are fields of a description: a field that the machine has not is tried with its first value."""
-    known = list(paths(root))
+    known = [each for each in paths(root) if may_be_set(root, each)]
     before = len(section.faults)
     for path, span in places.items():
         parent, _, key = path.rpartition(".")

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
@@ -29,10 +31,25 @@ def local_cluster(providers: tuple[Provider, ...], count: int) -> Cluster:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     _quiet()
-    cluster = distributed.LocalCluster(
-        n_workers=count, threads_per_worker=1, processes=True, dashboard_address=":0", memory_limit=None
-    )
-    return Cluster(distributed.Client(cluster), cluster, providers, count)
+    with _deferred_interrupt():
+        cluster = distributed.LocalCluster(
+            n_workers=count, threads_per_worker=1, processes=True, dashboard_address=":0", memory_limit=None
+        )
+        return Cluster(distributed.Client(cluster), cluster, providers, count)
+
+
+@contextmanager
+def _deferred_interrupt() -> Iterator[None]:
+    """Ctrl-C reaches every process of a terminal. Threads that are started here, and the workers that they start, now
+    and later, inherit that it is blocked: it ends this process alone, which ends its workers."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def remote_cluster(providers: tuple[Provider, ...], address: str) -> Cluster:

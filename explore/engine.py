@@ -16,9 +16,10 @@ from ..ir.frozen import dataclass
 from .algorithms import algorithm_of
 from .front import front
 from .problem import Candidate, Figures
-from .store import DROPPED, EVALUATED, Known, Row, Store, versions
+from .store import DROPPED, EVALUATED, Known, Row, Store
 from .study import Score, Study
 from .variables import Genome
+from .versions import versions
 from .workers import Evaluation, Workers, evaluate
 
 

@@ -237,7 +237,7 @@ class OpenedJudge:
             shape = module.tensor(module.inputs[0]).shape or ()
             judge = self.judge
             chosen = taken(self._stored, self._indices[which], judge.preprocess, judge.corruption)
-            samples = fitted(chosen, shape)
+            samples = fitted(chosen, shape, turned=judge.preprocess.layout == "nhwc")
             data = {module.inputs[0]: np.ascontiguousarray(samples.x)}
             reference = None
             if self.judge.metric in WITH_FLOAT:

@@ -19,9 +19,10 @@ from .engine import Outcome
 from .judge import Judge
 from .problem import Figures
 from .shared_files import SharedFile, SharedFolder
-from .store import Row, RunRow, versions
+from .store import Row, RunRow
 from .study import BROKEN, Objective, Study
 from .variables import Point, Value, spelled
+from .versions import versions
 
 SCHEMA = "dnnc.explore/1"
 

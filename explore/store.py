@@ -12,8 +12,8 @@ import json
 import sqlite3
 import sys
 import time
-from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -55,7 +55,8 @@ create table runs (
     inputs text not null, seconds real not null
 );
 """
-_VERSIONED = ("dnnc", "numpy", "onnxruntime", "pymoo", "distributed")
+_OTHER_FOLDER = "-o names another folder"
+_LEAVE_OUT = "leave this folder out of `reuse`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +103,7 @@ class Store:
         is_new = not self.path.exists()
         if not is_new and not resume:
             message = "points of a study are stored here already"
-            raise CompileError(
-                Diagnostic(message, Span(str(self.path)), "--resume continues it; -o names another folder")
-            )
+            raise CompileError(Diagnostic(message, Span(str(self.path)), f"--resume continues it; {_OTHER_FOLDER}"))
         try:
             self._file = sqlite3.connect(self.path, timeout=2.0, isolation_level=None)
         except sqlite3.Error as error:
@@ -189,21 +188,19 @@ class Store:
 
     def part(self, key: str) -> Figures | None:
         """Figures that are kept under this key. Raises CompileError where something else has written to the file."""
-        try:
+        with _reading(self.path):
             return _part(self._file, key)
-        except (sqlite3.Error, ValueError, TypeError) as error:
-            raise CompileError(_unusable(self.path, error)) from None
 
     def rows(self) -> list[Row]:
         """All points, by their genomes. Raises CompileError where something else has written to the file."""
-        try:
+        with _reading(self.path):
             return _rows(self._file)
-        except (sqlite3.Error, ValueError, TypeError) as error:
-            raise CompileError(_unusable(self.path, error)) from None
 
     def machine_text(self, digest: str) -> str:
-        ((text,),) = self._file.execute("select text from machines where digest = ?", (digest,))
-        return str(text)
+        """Of a machine that points have. Raises CompileError where something else has written to the file."""
+        with _reading(self.path):
+            ((text,),) = self._file.execute("select text from machines where digest = ?", (digest,))
+            return str(text)
 
     def add_run(self, row: RunRow) -> None:
         values = (
@@ -218,13 +215,13 @@ class Store:
         self._file.execute("insert or replace into runs values (?, ?, ?, ?, ?, ?, ?)", values)
 
     def runs(self) -> dict[Genome, RunRow]:
-        """What was executed, by genome."""
+        """What was executed, by genome. Raises CompileError where something else has written to the file."""
         query = "select genome, differences, cost, run, inputs, seconds from runs"
         found = {}
-        for genome, differences, cost, run, inputs, seconds in self._file.execute(query):
-            place = tuple(json.loads(genome))
-            told = tuple(json.loads(differences))
-            found[place] = RunRow(place, told, json.loads(cost), json.loads(run), inputs, seconds)
+        with _reading(self.path):
+            for genome, differences, cost, run, inputs, seconds in self._file.execute(query):
+                place, told = _genome(genome), tuple(map(str, json.loads(differences)))
+                found[place] = RunRow(place, told, _figures(cost), _figures(run), str(inputs), float(seconds))
         return found
 
 
@@ -251,12 +248,20 @@ def _values(row: Row, options: str, versions: Mapping[str, str]) -> tuple[Any, .
 
 def _rows(file: sqlite3.Connection) -> list[Row]:
     query = "select genome, point, status, reason, figures, machine, seconds, origin, key from points"
-    rows = [(tuple(json.loads(genome)), *rest) for genome, *rest in file.execute(query)]
+    rows = [(_genome(genome), *rest) for genome, *rest in file.execute(query)]
     found = []
     for genome, point, status, reason, figures, machine, seconds, origin, key in sorted(rows):
         values = {str(name): _tupled(value) for name, value in dict(json.loads(point)).items()}
         found.append(Row(genome, values, status, reason, _figures(figures), machine, seconds, origin, key))
     return found
+
+
+def _genome(text: str) -> Genome:
+    """Raises ValueError where it is something else."""
+    found = json.loads(text)
+    if not isinstance(found, list) or not all(type(each) is int for each in found):
+        raise ValueError("what should be places of values is something else")
+    return tuple(found)
 
 
 def _figures(text: str) -> dict[str, float | int | None]:
@@ -292,12 +297,10 @@ class Known:
         self._with_parts: list[tuple[str, sqlite3.Connection]] = []
         for folder in folders:
             path = Path(folder) / FILE
-            try:
+            with _reading(path, _LEAVE_OUT):
                 file = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=2.0)
                 file.execute("select 1 from points limit 1")
                 tables = {name for (name,) in file.execute("select name from sqlite_master where type = 'table'")}
-            except sqlite3.Error as error:
-                raise CompileError(_unusable(path, error)) from None
             self._files.append((folder, file))
             self._with_parts += [self._files[-1]] if "parts" in tables else []  # format 1 had none
 
@@ -305,20 +308,16 @@ class Known:
         """The folder that has the evaluation of this key, its figures and how long it took."""
         query = "select figures, seconds from points where key = ? and status = ? limit 1"
         for folder, file in self._files:
-            try:
+            with _reading(Path(folder) / FILE, _LEAVE_OUT):
                 for figures, seconds in file.execute(query, (key, EVALUATED)):
                     return folder, _figures(figures), float(seconds)
-            except (sqlite3.Error, ValueError, TypeError) as error:
-                raise CompileError(_unusable(Path(folder) / FILE, error)) from None
         return None
 
     def part(self, key: str) -> Figures | None:
         """Figures that one of the folders keeps under this key."""
         for folder, file in self._with_parts:
-            try:
+            with _reading(Path(folder) / FILE, _LEAVE_OUT):
                 found = _part(file, key)
-            except (sqlite3.Error, ValueError, TypeError) as error:
-                raise CompileError(_unusable(Path(folder) / FILE, error)) from None
             if found is not None:
                 return found
         return None
@@ -328,20 +327,16 @@ class Known:
             file.close()
 
 
-def versions() -> dict[str, str]:
-    """Of dnnc and the packages that figures and searches rest on, where they are installed."""
-    found = {}
-    for name in _VERSIONED:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "-"
-    return found
+@contextmanager
+def _reading(path: Path, help: str = _OTHER_FOLDER) -> Iterator[None]:
+    """Raises CompileError for what is no store, or one that something else has written to: a file is untrusted."""
+    try:
+        yield
+    except (sqlite3.Error, ValueError, TypeError, RecursionError) as error:
+        raise CompileError(_unusable(path, error, help)) from None
 
 
-def _unusable(path: Path, error: Exception) -> Diagnostic:
+def _unusable(path: Path, error: Exception, help: str = _OTHER_FOLDER) -> Diagnostic:
     if "locked" in str(error):
-        return Diagnostic(
-            "another process is at this study", Span(str(path)), "wait for it, or -o names another folder"
-        )
-    return Diagnostic(f"the store cannot be used: {error}", Span(str(path)), "-o names another folder")
+        return Diagnostic("another process is at this study", Span(str(path)), f"wait for it, or {help}")
+    return Diagnostic(f"the store cannot be used: {error}", Span(str(path)), help)

@@ -87,7 +87,7 @@ class _Reader:
         if not named:
             self.faults.add("the study has no problem", top.node.span, f"a section {' or '.join(map(repr, PROBLEMS))}")
         settings = read_settings(top, seed)
-        for key in ("objectives", "constraints", "predefined"):
+        for key in ("objectives", "constraints", "predefined", "accuracy"):
             top.has(key)
         if model is None or arch is None:  # nothing of the problems can be judged without them
             top.done()

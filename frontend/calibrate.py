@@ -7,6 +7,7 @@ Every other model runs in a child process with a limit on memory and time.
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -312,16 +313,15 @@ def _calibrate_in_child(
         (place / "names.json").write_text(json.dumps(network.inputs))
         # -P: modules are never taken from the folder that dnnc happens to be called in.
         command = [sys.executable, "-P", "-m", f"{__package__}.worker", folder]
+        limit, help = f"{options.time_limit_s:g} s", "a larger --time-limit may help"
         try:
             done = subprocess.run(command, timeout=options.time_limit_s, check=False, capture_output=True)
         except subprocess.TimeoutExpired:
-            raise TimeLimitError(
-                network.fault(
-                    f"calibration did not end within {options.time_limit_s:g} s", "a larger --time-limit may help"
-                )
-            ) from None
+            raise TimeLimitError(network.fault(f"calibration did not end within {limit}", help)) from None
         answer = place / "ranges.json"
         if not answer.exists():
+            if done.returncode == -signal.SIGXCPU:  # several threads reach the limit of CPU time before the clock does
+                raise TimeLimitError(network.fault(f"calibration did not end within {limit} of processor time", help))
             raise CompileError(
                 network.fault(
                     f"calibration failed with status {done.returncode}: the model asks for more than "

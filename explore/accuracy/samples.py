@@ -147,7 +147,7 @@ def preprocessed(x: Array, how: Preprocess, place: Span = NOWHERE) -> Array:
             message = (
                 f"`{name}` has {len(values)} entries, samples have {x.shape[axis]} channels (shape {list(x.shape)})"
             )
-            faults.append(Diagnostic(message, place, f"1 or {x.shape[axis]} entries"))
+            faults.append(Diagnostic(message, place, "one entry, or one for each channel"))
     if any(each == 0 for each in how.std):
         faults.append(Diagnostic("`std` is 0", place, "greater than 0"))
     if x.size * 4 > LARGEST_BYTES:
@@ -170,12 +170,17 @@ def preprocessed(x: Array, how: Preprocess, place: Span = NOWHERE) -> Array:
     return np.ascontiguousarray(real.transpose(0, 3, 1, 2)) if how.layout == "nhwc" else real
 
 
-def fitted(samples: Samples, shape: Sequence[int]) -> Samples:
+def fitted(samples: Samples, shape: Sequence[int], *, turned: bool = False) -> Samples:
     """The samples in the shape of a model's input (its first axis counts samples), which may differ by axes of one
-    position. Raises CompileError where they do not fit."""
+    position; not where channels that were last have been `turned` to the front: of images that had them there already
+    that makes others, of a shape that may differ so. Raises CompileError where they do not fit."""
     found, wanted = samples.x.shape[1:], tuple(shape[1:])
     if found == wanted:
         return samples
+    if turned and found[0] != 1:
+        message = f"samples turned from `nhwc` have shape {list(found)}, the model's input takes {list(wanted)}"
+        help = "`layout: nhwc` is for samples whose last axis is that of channels; others need none"
+        raise CompileError(Diagnostic(message, samples.place, help))
     if [each for each in found if each != 1] != [each for each in wanted if each != 1]:
         message = f"samples have shape {list(found)}, the model's input takes {list(wanted)}"
         is_turned = sorted(found) == sorted(wanted)

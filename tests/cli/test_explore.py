@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dnnc.cli import explore
+from dnnc.cli import explore_progress
 from dnnc.cli.main import main
 from dnnc.explore import results, survivors
 from dnnc.explore.engine import Progress
@@ -169,7 +169,7 @@ def test_progress_shows_the_current_front(tmp_path: Path) -> None:
 
     def report(progress: Progress) -> None:
         console = Console(file=StringIO(), width=120)
-        console.print(explore._picture(study, progress))
+        console.print(explore_progress._picture(study, progress))
         shown.append(" ".join(console.file.getvalue().split()))  # type: ignore[attr-defined]
 
     searched(study, tmp_path, report=report)
@@ -179,9 +179,26 @@ def test_progress_shows_the_current_front(tmp_path: Path) -> None:
     assert "square: 15 of 15 points, 1 dropped" in shown[-1]
 
 
-def test_progress_goes_to_terminals_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_terminal_a_line_is_told_now_and_then(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ends before the first of them is due tells none."""
     assert main(["explore", write_study(tmp_path), "-o", str(tmp_path / "out"), *HERE]) == 0
     assert capsys.readouterr().err == ""
+    monkeypatch.setattr(explore_progress, "_SECONDS_OF_A_LINE", 0.0)
+    assert main(["explore", write_study(tmp_path), "-o", str(tmp_path / "other"), *HERE]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 6
+    assert lines[0] == "study: 1 of 6 points, 0 dropped, 1 on the front"
+
+
+def test_a_store_that_refuses_starts_no_workers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explored(tmp_path, STUDY, capsys)
+    monkeypatch.setattr("dnnc.explore.cluster.local_cluster", lambda *given: pytest.fail("workers are started"))
+    said = refused(["explore", str(tmp_path / "study.yaml"), "-o", str(tmp_path / "out"), "--workers", "2"], capsys)
+    assert "points of a study are stored here already" in said
 
 
 def test_points_and_reports_of_thresholds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -207,6 +224,7 @@ WRONG = {
     "layers": ("precision: {", "precision: {layers: [conv9], ", "there is no layer 'conv9'", "5:22"),
     "bits": ("[3, 5, 8]", "[3, 5, 40]", "'precision.weights' has 40 bits", "5:22"),
     "array": ("arch: mixed16", "arch: sparse_blox16", "array takes no weights of 12 bits", "5:12"),
+    "model": ("model: model.onnx", "model: other.onnx", "the model cannot be used", "1:8"),
     "labels": ("samples: 16", "labels: none", "needs labels, and the data have none", "4:18"),
     "shape": ("samples.npz", "wide.npz", "samples have shape [1, 8, 9], the model's input takes [1, 8, 8]", "4:18"),
     "corruption": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -40,6 +41,20 @@ def test_the_front_is_that_of_one_process(settings: Settings, tmp_path: Path) ->
     for workers in opened(study):
         parallel = searched(study, tmp_path / "two", workers)
     assert of(parallel) == of(searched(study, tmp_path / "one"))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_workers_leave_an_interrupt_to_this_process() -> None:
+    """Ctrl-C reaches every process of a terminal."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    for workers in opened(square(most=1), 1):
+        assert all(signal.SIGINT in mask for mask in workers._client.run(_blocked).values())
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+    assert signal.SIGINT not in before
+
+
+def _blocked() -> list[int]:
+    return [int(each) for each in signal.pthread_sigmask(signal.SIG_BLOCK, ())]
 
 
 @pytest.mark.filterwarnings("ignore")

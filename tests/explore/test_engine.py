@@ -14,7 +14,7 @@ from dnnc.driver.decisions import Options
 from dnnc.explore.algorithm_settings import Settings
 from dnnc.explore.engine import Progress
 from dnnc.explore.front import front, spread
-from dnnc.explore.store import FILE, Known, Store
+from dnnc.explore.store import FILE, Known, RunRow, Store
 from dnnc.explore.study import Objective, Score, Study
 from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.expressions import parse_expression
@@ -188,6 +188,7 @@ def test_a_store_that_is_none_cannot_be_reused(tmp_path: Path) -> None:
         '{"near": Infinity}',
         '{"near": NaN}',
         '{"near": 1%s}' % ("0" * 400),
+        "[" * 100_000,
     ],
 )
 def test_a_store_with_other_things_in_it(figures: str, tmp_path: Path) -> None:
@@ -199,6 +200,36 @@ def test_a_store_with_other_things_in_it(figures: str, tmp_path: Path) -> None:
         searched(square(most=1), tmp_path / "a", resume=True)
     with pytest.raises(CompileError, match="the store cannot be used"):
         searched(replace(square(most=1), reuse=(str(tmp_path / "a"),)), tmp_path / "b")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "update points set genome = '{}' where genome = '[0, 1]'",
+        "update points set genome = '[[0], 1]' where genome = '[0, 1]'",
+        "update points set point = '[0, 1]'",
+        "update runs set run = '[]'",
+        "update runs set differences = '1'",
+        "delete from machines",
+    ],
+)
+def test_a_damaged_store_is_told(damage: str, tmp_path: Path) -> None:
+    study = square(most=1)
+    outcome = searched(study, tmp_path)
+    with Store(tmp_path, study, resume=True) as store:
+        store.add_run(RunRow(outcome.rows[0].genome, ("layers",), {"near": 1}, {"near": None}, "inputs", 1.0))
+        assert store.runs()[outcome.rows[0].genome].run == {"near": None}
+    with sqlite3.connect(tmp_path / FILE) as file:
+        file.execute(damage)
+    file.close()
+    with Store(tmp_path, study, resume=True) as store, pytest.raises(CompileError, match="the store cannot be used"):
+        _read(store, outcome.rows[0].machine)
+
+
+def _read(store: Store, machine: str) -> None:
+    store.rows()
+    store.runs()
+    store.machine_text(machine)
 
 
 def test_a_row_says_what_reproduces_it(tmp_path: Path) -> None:

@@ -55,6 +55,16 @@ def test_axes_of_one_position_come_and_go() -> None:
         fitted(Samples(np.zeros((2, 8, 8, 3))), (1, 3, 8, 8))
 
 
+def test_images_that_had_their_channels_first_are_not_turned() -> None:
+    first, last = (preprocessed(np.zeros(shape), Preprocess(layout="nhwc")) for shape in ((5, 1, 8, 8), (5, 8, 8, 1)))
+    with pytest.raises(
+        CompileError, match=r"turned from `nhwc` have shape \[8, 1, 8\], the model's input takes \[1, 8, 8\]"
+    ):
+        fitted(Samples(first), (1, 1, 8, 8), turned=True)
+    assert fitted(Samples(last), (1, 1, 8, 8), turned=True).x.shape == (5, 1, 8, 8)
+    assert fitted(Samples(last), (1, 8, 8, 1), turned=True).x.shape == (5, 8, 8, 1)  # one channel: the order stays
+
+
 def test_what_is_wrong_with_arrays_is_told(tmp_path: Path) -> None:
     path = tmp_path / "data.npz"
     np.savez(path, images=np.zeros((3, 2)), y=np.zeros(4, int), real=np.zeros(3))
