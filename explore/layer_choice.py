@@ -8,9 +8,11 @@ from ..frontend.yaml_reader import Fields, ListNode, ScalarNode
 from ..ir.diagnostics import closest
 
 
-def read_layers(section: Fields, known: Sequence[str], refused: Mapping[str, str]) -> tuple[str, ...]:
+def read_layers(
+    section: Fields, known: Sequence[str], refused: Mapping[str, str], names: Mapping[str, str]
+) -> tuple[str, ...]:
     """The layers under `layers` of a section, all of `known` where it is left out; `refused` says of others why they
-    are not known. Faults go to the section's."""
+    are not known. `names` has those of the graph by each that a layer may be called. Faults go to the section's."""
     if not section.has("layers"):
         return tuple(known)
     node = section.node.entries["layers"]
@@ -19,7 +21,8 @@ def read_layers(section: Fields, known: Sequence[str], refused: Mapping[str, str
         return ()
     found: list[str] = []
     for item in node.items:
-        name = item.text if isinstance(item, ScalarNode) else ""
+        text = item.text if isinstance(item, ScalarNode) else ""
+        name = names.get(text, text)
         if name in found:
             section.faults.add(f"layer {name[:80]!r} stands twice", item.span, "write it once")
         elif name in known:

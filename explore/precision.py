@@ -135,7 +135,7 @@ def read_bitwidths(section: Fields, judge: Judge | None, costs: Costs, base: Can
     module = _imported(costs, base, form)
     layers = layers_by_name(module)
     known = tuple(dict.fromkeys(layers.values()))
-    chosen = read_layers(section, known, {})
+    chosen = read_layers(section, known, {}, layers)
     section.done()
     if not known:
         message = f"no layer of the model is computed in integers on {base.flat.name}"

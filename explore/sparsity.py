@@ -25,7 +25,7 @@ from ..passes.prune_spec import (
     PruneSpec,
     activation_faults,
 )
-from ..passes.rewrite import PRODUCTS
+from ..passes.rewrite import PRODUCTS, names_of
 from .judge import Judge, OpenedJudge
 from .layer_choice import read_layers
 from .problem import Candidate, Provider
@@ -156,25 +156,26 @@ def read_sparsity(
         section.done()
         return None
     found = Sparsity((), criterion, block, meaning, steps, method, limit, judge, base)
-    known, refused = _prunable(found, section) if len(section.faults) == before else ((), {})
+    known, refused, names = _prunable(found, section) if len(section.faults) == before else ((), {}, {})
     if not known and len(section.faults) == before:
         why = next(iter(refused.values()), "it has no convolution and no matrix product")
         section.faults.add(
             f"no layer of the model can be pruned: {why}", section.node.span, "another `block`, or model"
         )
-    layers = read_layers(section, known, refused) if known else ()
+    layers = read_layers(section, known, refused, names) if known else ()
     section.has("layers")
     section.done()
     return replace(found, layers=layers) if layers else None
 
 
-def _prunable(problem: Sparsity, section: Fields) -> tuple[tuple[str, ...], dict[str, str]]:
-    """The layers that can be pruned as the problem says, and of the others why not. What holds for all of them goes to
-    the section's faults."""
+def _prunable(problem: Sparsity, section: Fields) -> tuple[tuple[str, ...], dict[str, str], dict[str, str]]:
+    """The layers that can be pruned as the problem says, of the others why not, and the names of all. What holds for
+    all of them goes to the section's faults."""
     judge = opened(problem.judge)
     assert isinstance(judge, OpenedJudge)
     module = judge.prefix(problem.base)
-    products = [each.name for each in module.operations if isinstance(each, Node) and each.op in PRODUCTS]
+    names = names_of(each for each in module.operations if isinstance(each, Node) and each.op in PRODUCTS)
+    products = list(dict.fromkeys(names.values()))
     refused: dict[str, str] = {}
     try:
         judge.module(_pruned(problem, products))
@@ -184,7 +185,7 @@ def _prunable(problem: Sparsity, section: Fields) -> tuple[tuple[str, ...], dict
             if not named:
                 section.faults.add(each.message, section.node.span, each.help)
             refused |= dict.fromkeys(named, each.message)
-    return tuple(name for name in products if name not in refused), refused
+    return tuple(name for name in products if name not in refused), refused, names
 
 
 def _pruned(problem: Sparsity, layers: list[str]) -> Candidate:

@@ -11,6 +11,9 @@ from ..driver.decisions import Options
 from ..driver.options import pass_options
 from ..driver.precision_file import read_precision
 from ..driver.prune_file import read_prune
+from ..driver.values import read_npz
+from ..frontend.network import Network
+from ..frontend.samples import check_samples
 from ..frontend.yaml_reader import Fields, MapNode, YamlNode
 from ..ir.diagnostics import CompileError
 from ..ir.module import Header
@@ -47,6 +50,19 @@ def read_options(section: Fields | None, folder: Path) -> tuple[Options, dict[st
                 section.faults.add(fault.message, node.span, fault.help)
     section.done()
     return Options(**given), files
+
+
+def calibrates(network: Network, file: SharedFile, top: Fields) -> bool:
+    """Whether the samples of the file fit the model's inputs; where not, it goes to the faults of the study."""
+    try:
+        check_samples(network, read_npz(Path(file.path)))
+        return True
+    except CompileError as error:
+        section = top.fields("options")
+        assert section is not None
+        for fault in error.diagnostics:
+            section.fault("calibrate", fault.message, fault.help)
+        return False
 
 
 _SPECIFICATIONS: dict[str, Callable[[str], PruneSpec | PrecisionSpec]] = {

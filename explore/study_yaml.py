@@ -37,7 +37,7 @@ from .run_section import check_run, read_run
 from .shared_files import SharedFile
 from .sparsity import Sparsity
 from .study import Objective, Study
-from .study_options import read_options
+from .study_options import calibrates, read_options
 from .variables import Genome, Space, counted, value_of
 
 MOST_EXHAUSTIVE = 10**6  # points
@@ -78,7 +78,7 @@ class _Reader:
     def study(self) -> Study:
         top = self.top
         options, files = read_options(top.fields("options", required=False), self.folder)
-        model = self._model(options)
+        model = self._model(options, files.get("calibrate"))
         arch = self._arch()
         seed = top.integer("seed", *WHOLE["seed"], 0)
         reuse = self._reuse()
@@ -178,13 +178,15 @@ class _Reader:
                 seen.add(variable.name)
         return tuple(found)
 
-    def _model(self, options: Options) -> SharedFile | None:
+    def _model(self, options: Options, calibrate: SharedFile | None) -> SharedFile | None:
         name = self.top.text("model", expected="model.onnx")
         if not self.top.has("model") or "model" in self.faults.wrong:
             return None
         path = self.folder / name
         try:
-            prepare(path, ImportOptions(options.batch_size, options.shapes))
+            network = prepare(path, ImportOptions(options.batch_size, options.shapes))
+            if calibrate is not None and not calibrates(network, calibrate, self.top):
+                return None
             return SharedFile.of(path, _external_data(path))
         except CompileError as error:
             for fault in error.diagnostics:

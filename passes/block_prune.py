@@ -31,7 +31,7 @@ from .lower_layout import MOVES, channels_last, with_storage_orders
 from .partition import acceptance
 from .prune_spec import CONSUMER_IM2COL, ActivationPruning, LayerPruning, PruneSpec, quantised_threshold, spec_faults
 from .prune_weights import PrunedWeights, pruned_weights, weights_refusal
-from .rewrite import PRODUCTS, fresh_name, integers, readers, rebuilt, writers
+from .rewrite import PRODUCTS, fresh_name, integers, names_of, readers, rebuilt, writers
 
 NOT_PRUNED = "not pruned: "  # begins the reason of a layer that `default` means and that cannot be pruned
 SIGNED = "negative values count against positive ones in its sums"  # of a tensor that may hold them
@@ -48,9 +48,10 @@ def block_prune(module: Module, arch: Arch, spec: PruneSpec | None) -> Module:
     faults += _machine_faults(arch, spec)
     if faults:
         raise CompileError(faults)
-    own = dict(spec.layers)
+    graph_names = names_of(_products(module))
+    own = {graph_names[name]: layer for name, layer in spec.layers}
     work = _Work(with_storage_orders(module), arch)
-    for node in [each for each in module.operations if isinstance(each, Node) and each.op in PRODUCTS]:
+    for node in _products(module):
         work.layer(node, own.get(node.name, spec.default), is_own=node.name in own)
     if not work.faults and not work.pruned:
         why = "; ".join(f"{name}: {reason}" for name, reason in list(work.left_out.items())[:4]) or "no layer is named"
@@ -60,11 +61,19 @@ def block_prune(module: Module, arch: Arch, spec: PruneSpec | None) -> Module:
     return work.done()
 
 
+def _products(module: Module) -> list[Node]:
+    return [each for each in module.operations if isinstance(each, Node) and each.op in PRODUCTS]
+
+
 def _unknown_layers(module: Module, spec: PruneSpec) -> Iterator[Diagnostic]:
-    layers = [each.name for each in module.operations if isinstance(each, Node) and each.op in PRODUCTS]
+    layers = names_of(_products(module))
     others = {each.name: each for each in module.operations if each.name not in layers}
+    named: dict[str, str] = {}  # as the specification has them, by their names in the graph
     for name, layer in spec.layers:
         if name in layers:
+            if other_name := named.get(layers[name]):
+                yield Diagnostic(f"{name!r} and {other_name!r} are one layer", layer.span, "say it once")
+            named[layers[name]] = name
             continue
         other = others.get(name)
         if isinstance(other, HostRegion):

@@ -15,7 +15,7 @@ from ..ir.types import ElementType
 from .partition import acceptance
 from .partition_question import question_of
 from .partition_sums import sum_terms
-from .rewrite import PRODUCTS
+from .rewrite import PRODUCTS, names_of
 from .widths import Form, activation_type, layer_of, weight_type, width_refused
 
 PRODUCT_OPERATORS = ("Conv", "ConvTranspose", "MatMul", "Gemm")  # of ONNX, of which layers are made
@@ -57,7 +57,7 @@ def layers_by_name(module: Module) -> dict[str, str]:
     that of the graph and that of their ONNX node, the graph's."""
     nodes = [each for each in module.operations if isinstance(each, Node) and each.op in PRODUCTS]
     nodes = [each for each in nodes if module.tensor(each.inputs[0]).type is ElementType.F32]
-    return {label: each.name for each in nodes for label in each.source[:1]} | {each.name: each.name for each in nodes}
+    return names_of(nodes)
 
 
 def in_graph_names(spec: PrecisionSpec, layers: Mapping[str, str]) -> PrecisionSpec:

@@ -15,6 +15,12 @@ from ..ir.types import Tensor
 PRODUCTS = ("conv", "conv_transpose", "matmul")  # graph operators whose results are sums of products
 
 
+def names_of(layers: Iterable[Node]) -> dict[str, str]:
+    """The name in the graph of each layer, by that name and by that of its ONNX node."""
+    nodes = list(layers)
+    return {label: each.name for each in nodes for label in each.source[:1]} | {each.name: each.name for each in nodes}
+
+
 def integers(node: Node, name: str) -> tuple[int, ...]:
     """An attribute that is a tuple of integers."""
     value = node.attribute(name)

@@ -151,14 +151,25 @@ def test_a_space_beyond_all_floats_is_counted_in_words() -> None:
 
 
 def test_what_a_study_of_a_float_model_calibrates_by(tmp_path: Path) -> None:
-    np.savez(tmp_path / "data.npz", x=np.zeros((2, 3), np.float32))
+    np.savez(tmp_path / "data.npz", x0=np.zeros((2, 31, 1, 8), np.int8))
     study = read(tmp_path, "options: {calibrate: data.npz}\n")
     assert study.costs.calibrate is not None
     first = study.key(study.base)
-    np.savez(tmp_path / "data.npz", x=np.ones((2, 3), np.float32))
+    np.savez(tmp_path / "data.npz", x0=np.ones((2, 31, 1, 8), np.int8))
     second = read(tmp_path, "options: {calibrate: data.npz}\n")
     assert first != second.key(second.base)  # the samples decide, not their file's name
     assert first == study.key(study.base)
+
+
+def test_samples_that_do_not_fit_the_model_are_told_where_they_are_named(tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", y=np.zeros((2, 3), np.float32))
+    with pytest.raises(CompileError) as error:
+        read(tmp_path, "options: {calibrate: data.npz}\n")
+    named, missing = error.value.diagnostics
+    assert named.message == "calibration data names 'y', which is no input"
+    assert missing.message == "calibration data has nothing for input 'x0'"
+    assert named.span == missing.span
+    assert (named.span.line, named.span.column) == (9, 22)
 
 
 def test_all_faults_of_a_model_are_told(tmp_path: Path) -> None:

@@ -461,6 +461,18 @@ def test_layers_that_there_are_not() -> None:
     ]
 
 
+def test_a_layer_goes_by_the_name_of_its_onnx_node_too() -> None:
+    module = two_layers()
+    operations = [
+        replace(each, source=("y conv", "relu")) if each.name == "y_conv" else each for each in module.operations
+    ]
+    module = replace(module, operations=tuple(operations))
+    assert block_prune(module, PRUNES, one_layer("y conv")) == block_prune(module, PRUNES, one_layer("y_conv"))
+    layer = LayerPruning(ActivationPruning("sum", 1.0), span=PLACE)
+    spec = PruneSpec(layers=(("y_conv", layer), ("y conv", layer)))
+    assert refused(module, spec) == [("'y conv' and 'y_conv' are one layer", "say it once", PLACE)]
+
+
 def test_wrong_values_are_told_with_wrong_names() -> None:
     layer = LayerPruning(ActivationPruning("sun", -1.0, (0, 4), "producer"), WeightPruning(), span=PLACE)
     found = [message for message, _, _ in refused(two_layers(), PruneSpec(layers=(("y_covn", layer),)))]
