@@ -170,7 +170,8 @@ def _external_data(model: Path) -> list[Path]:
 def _price_tables(description: Path) -> list[Path]:
     """The table of prices that a description names, as it will be looked for; the description itself is read later,
     with all its faults."""
-    from ..frontend.yaml_reader import LARGEST_BYTES, Faults, MapNode, ScalarNode, read_yaml
+    from ..frontend.yaml_faults import Faults
+    from ..frontend.yaml_reader import LARGEST_BYTES, MapNode, ScalarNode, read_yaml
 
     if description.stat().st_size > LARGEST_BYTES or b"table" not in (data := description.read_bytes()):
         return []
@@ -184,7 +185,8 @@ def _price_tables(description: Path) -> list[Path]:
 def _files_of_sets(path: Path) -> list[Path]:
     """Whatever a file of precision sets may name, as it will be looked for; the file itself is read later, with all its
     faults."""
-    from ..frontend.yaml_reader import LARGEST_BYTES, Faults, ListNode, MapNode, ScalarNode, read_yaml
+    from ..frontend.yaml_faults import Faults
+    from ..frontend.yaml_reader import LARGEST_BYTES, ListNode, MapNode, ScalarNode, read_yaml
 
     if path.stat().st_size > LARGEST_BYTES:
         return []

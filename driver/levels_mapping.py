@@ -22,7 +22,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ..frontend.level_pins import LevelsPin
-from ..frontend.yaml_reader import LARGEST_BYTES, Faults, Fields, ListNode, MapNode, ScalarNode, read_yaml
+from ..frontend.yaml_faults import Faults
+from ..frontend.yaml_fields import Fields
+from ..frontend.yaml_reader import LARGEST_BYTES, ListNode, MapNode, ScalarNode, read_yaml
 from ..ir.diagnostics import CompileError, Diagnostic, Span
 from ..ir.files import read_text_bounded
 from ..ir.frozen import dataclass

@@ -20,7 +20,9 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ..frontend.yaml_reader import LARGEST_BYTES, Faults, Fields, MapNode, read_yaml
+from ..frontend.yaml_faults import Faults
+from ..frontend.yaml_fields import Fields
+from ..frontend.yaml_reader import LARGEST_BYTES, MapNode, read_yaml
 from ..ir.diagnostics import Diagnostic
 from ..ir.files import read_text_bounded
 from ..ir.module import Module

@@ -14,7 +14,9 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
-from ..frontend.yaml_reader import LARGEST_BYTES, Faults, Fields, MapNode, ScalarNode, YamlNode, read_yaml
+from ..frontend.yaml_faults import Faults
+from ..frontend.yaml_fields import Fields
+from ..frontend.yaml_reader import LARGEST_BYTES, MapNode, ScalarNode, YamlNode, read_yaml
 from ..ir.diagnostics import CompileError, Diagnostic, Span, close_match
 from ..ir.files import read_text_bounded
 from ..ir.precision import (

@@ -16,7 +16,9 @@ from __future__ import annotations
 from os import PathLike, fspath
 from pathlib import Path
 
-from ..frontend.yaml_reader import LARGEST_BYTES, Faults, Fields, ListNode, MapNode, ScalarNode, read_yaml
+from ..frontend.yaml_faults import Faults
+from ..frontend.yaml_fields import Fields
+from ..frontend.yaml_reader import LARGEST_BYTES, ListNode, MapNode, ScalarNode, read_yaml
 from ..ir.blocks import CRITERIA
 from ..ir.diagnostics import CompileError, Diagnostic
 from ..ir.files import read_text_bounded

@@ -18,16 +18,9 @@ from os.path import isfile, realpath
 from pathlib import Path
 from typing import TypeVar
 
-from ..frontend.yaml_reader import (
-    LARGEST_BYTES,
-    Faults,
-    Fields,
-    ListNode,
-    MapNode,
-    ScalarNode,
-    YamlNode,
-    read_yaml,
-)
+from ..frontend.yaml_faults import Faults
+from ..frontend.yaml_fields import Fields
+from ..frontend.yaml_reader import LARGEST_BYTES, ListNode, MapNode, ScalarNode, YamlNode, read_yaml
 from ..ir.diagnostics import CompileError, Diagnostic, Span, closest
 from ..ir.expressions import ExpressionFault
 from ..ir.files import read_text_bounded

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..frontend.yaml_reader import Fields, ScalarNode
+from ..frontend.yaml_fields import Fields
+from ..frontend.yaml_reader import ScalarNode
 from ..ir.frozen import dataclass
 
 EXHAUSTIVE, RANDOM, NSGA2 = "exhaustive", "random", "nsga2"

@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import Protocol
 
 from .algorithm_settings import EXHAUSTIVE, RANDOM, SENSITIVITY, Settings
+from .draws import Admits, Algorithm, drawn, draws
+from .nsga2 import Nsga2
+from .sensitivity import Guided
 from .study import Score, Study
 from .variables import Genome, Space, Value
 
-Admits = Callable[[Genome], bool]  # whether a point can be evaluated at all
 _AT_ONCE = 1024  # points that a search which learns nothing asks for together
-_LISTED = 1 << 20  # points of a space that is shuffled as a whole
-_TRIES = 200  # draws for each point that is wanted
-
-
-class Algorithm(Protocol):
-    """`ask` gives genomes that it has not asked for before, all of them admitted; none: the search has ended. `tell`
-    answers all of them, in their order."""
-
-    def ask(self) -> list[Genome]: ...
-
-    def tell(self, scores: Sequence[Score]) -> None: ...
 
 
 def algorithm_of(study: Study, admits: Admits) -> Algorithm:
@@ -32,12 +21,8 @@ def algorithm_of(study: Study, admits: Admits) -> Algorithm:
         return Exhaustive(study.space, study.settings, admits)
     if study.settings.name == RANDOM:
         return RandomPoints(study.space, study.settings, admits)
-    from .nsga2 import Nsga2
-
     reference = _reference(study)
     if study.settings.start == SENSITIVITY and reference:
-        from .sensitivity import Guided
-
         movable = [place for place, each in enumerate(study.space.variables) if each.name in reference]
         start = _placed(study.space, reference)
         return Guided(study, start, movable, admits, lambda first, is_new, most: Nsga2(study, first, is_new, most))
@@ -68,34 +53,6 @@ class RandomPoints:
 
     def tell(self, scores: Sequence[Score]) -> None:
         """What is found changes nothing."""
-
-
-def drawn(space: Space, count: int, seed: int, admits: Admits, held: Sequence[Genome] = ()) -> list[Genome]:
-    """What `draws` yields."""
-    return list(draws(space, count, seed, admits, held))
-
-
-def draws(space: Space, count: int, seed: int, admits: Admits, held: Sequence[Genome] = ()) -> Iterator[Genome]:
-    """Up to `count` admitted points that are different and not among `held`, drawn by `seed`; all that there are where
-    they are no more than that. Memory grows with the points that were drawn, not with the space."""
-    generator = random.Random(seed)
-    taken = set(held)
-    if space.size <= min(_TRIES * count, _LISTED):
-        places = list(range(space.size))
-        generator.shuffle(places)
-        candidates = map(space.genome_at, places)
-        yield from islice((each for each in candidates if each not in taken and admits(each)), count)
-        return
-    found = 0
-    for _ in range(_TRIES * count):
-        if found == count or len(taken) == space.size:
-            return
-        genome = space.genome_at(generator.randrange(space.size))
-        if genome not in taken:
-            taken.add(genome)
-            if admits(genome):
-                found += 1
-                yield genome
 
 
 def first_population(study: Study, admits: Admits) -> list[Genome]:

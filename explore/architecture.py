@@ -8,7 +8,8 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from ..frontend.yaml_reader import Fields, ListNode, MapNode, ScalarNode
+from ..frontend.yaml_fields import Fields
+from ..frontend.yaml_reader import ListNode, MapNode, ScalarNode
 from ..ir.arch import Arch
 from ..ir.diagnostics import CompileError, Diagnostic, Span, closest
 from ..ir.expressions import Expression, ExpressionFault, parse_expression, unknown_names

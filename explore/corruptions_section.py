@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..frontend.yaml_reader import Fields, ListNode, MapNode, ScalarNode, YamlNode
+from ..frontend.yaml_fields import Fields
+from ..frontend.yaml_reader import ListNode, MapNode, ScalarNode, YamlNode
 from ..ir.diagnostics import CompileError
 from ..ir.precision import FORM, LayerPrecision, layer_precision
 from .accuracy.choose import WITH_FLOAT

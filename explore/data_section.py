@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..frontend.yaml_reader import Fields, ListNode, ScalarNode
+from ..frontend.yaml_fields import Fields
+from ..frontend.yaml_reader import ListNode, ScalarNode
 from ..ir.diagnostics import CompileError
 from .accuracy.boxes import FORMS, LEAST_SCORE, OVERLAP, BoxOutputs
 from .accuracy.choose import MAP

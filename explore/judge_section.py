@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..frontend.yaml_reader import Fields, ScalarNode
+from ..frontend.yaml_fields import Fields
+from ..frontend.yaml_reader import ScalarNode
 from ..ir.diagnostics import NOWHERE, CompileError, Diagnostic
 from .accuracy.choose import Places, takes_boxes
 from .accuracy.images import NONE, Images, listed, table

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..frontend.yaml_reader import Fields, ListNode, ScalarNode
+from ..frontend.yaml_fields import Fields
+from ..frontend.yaml_reader import ListNode, ScalarNode
 from ..ir.diagnostics import closest
 
 

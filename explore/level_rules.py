@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from ..driver.decisions import Options
 from ..driver.levels_model import unread_options
-from ..frontend.yaml_reader import Faults, Fields, MapNode
+from ..frontend.yaml_faults import Faults
+from ..frontend.yaml_fields import Fields
+from ..frontend.yaml_reader import MapNode
 from ..ir.hierarchy import Hierarchy
 
 # Problems that decide about programs, and what takes their place.

@@ -12,7 +12,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from ..frontend.yaml_reader import Faults, ListNode, MapNode, ScalarNode, YamlNode, read_yaml
+from ..frontend.yaml_faults import Faults
+from ..frontend.yaml_reader import ListNode, MapNode, ScalarNode, YamlNode, read_yaml
 from ..ir.diagnostics import Span, ensure
 from .variables import Value, spelled
 

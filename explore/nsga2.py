@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..ir.diagnostics import CompileError, Diagnostic
-from .algorithms import Admits
+from .draws import Admits
 from .study import Score, Study
 from .surrogate import Surrogate
 from .variables import Genome

@@ -12,7 +12,8 @@ from functools import cached_property
 
 from ..driver.model import imported_model
 from ..driver.options import pass_options
-from ..frontend.yaml_reader import Fields, ScalarNode
+from ..frontend.yaml_fields import Fields
+from ..frontend.yaml_reader import ScalarNode
 from ..ir.diagnostics import CompileError, Diagnostic
 from ..ir.frozen import dataclass
 from ..ir.graph import Node

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from ..frontend.yaml_reader import Fields
+from ..frontend.yaml_fields import Fields
 from ..ir.frozen import dataclass
 from .architecture import read_architecture
 from .costs import Costs

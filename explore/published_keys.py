@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from ..frontend.yaml_reader import Faults, Fields, ListNode, MapNode, ScalarNode, YamlNode
+from ..frontend.yaml_faults import Faults
+from ..frontend.yaml_fields import Fields
+from ..frontend.yaml_reader import ListNode, MapNode, ScalarNode, YamlNode
 from ..ir.diagnostics import Span, closest
 
 OUTER = "workload"

@@ -7,7 +7,9 @@ from pathlib import Path
 from ..driver.legal import MOST_SECONDS, WHOLE
 from ..driver.values import read_npz
 from ..frontend.network import Network
-from ..frontend.yaml_reader import Faults, Fields, MapNode, ScalarNode
+from ..frontend.yaml_faults import Faults
+from ..frontend.yaml_fields import Fields
+from ..frontend.yaml_reader import MapNode, ScalarNode
 from ..ir.arch import Arch
 from ..ir.diagnostics import CompileError, Span
 from ..ir.hierarchy import Hierarchy

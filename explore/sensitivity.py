@@ -15,7 +15,7 @@ from itertools import islice
 
 import numpy as np
 
-from .algorithms import Admits, Algorithm, drawn
+from .draws import Admits, Algorithm, drawn
 from .study import Score, Study
 from .variables import Genome
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import cached_property
 
 from ..driver.prune_file import read_block
-from ..frontend.yaml_reader import Fields
+from ..frontend.yaml_fields import Fields
 from ..ir.blocks import CRITERIA
 from ..ir.diagnostics import CompileError, Diagnostic
 from ..ir.frozen import dataclass

@@ -14,7 +14,8 @@ from ..driver.prune_file import read_prune
 from ..driver.values import read_npz
 from ..frontend.network import Network
 from ..frontend.samples import check_samples
-from ..frontend.yaml_reader import Fields, MapNode, YamlNode
+from ..frontend.yaml_fields import Fields
+from ..frontend.yaml_reader import MapNode, YamlNode
 from ..ir.diagnostics import CompileError
 from ..ir.module import Header
 from ..ir.precision import PrecisionSpec

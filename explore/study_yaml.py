@@ -14,7 +14,9 @@ from ..driver.decisions import Options
 from ..driver.legal import WHOLE
 from ..frontend.importer import ImportOptions, prepare
 from ..frontend.load import parse
-from ..frontend.yaml_reader import LARGEST_BYTES, Faults, Fields, ListNode, MapNode, ScalarNode, YamlNode, read_yaml
+from ..frontend.yaml_faults import Faults
+from ..frontend.yaml_fields import Fields
+from ..frontend.yaml_reader import LARGEST_BYTES, ListNode, MapNode, ScalarNode, YamlNode, read_yaml
 from ..ir.arch import Arch
 from ..ir.diagnostics import CompileError, closest
 from ..ir.expressions import Expression, ExpressionFault, parse_expression, unknown_names
@@ -191,7 +193,8 @@ class _Reader:
         except CompileError as error:
             for fault in error.diagnostics:
                 where = f"{fault.span}: " if str(fault.span) else ""
-                self.faults.add(f"the model cannot be used: {where}{fault.message}", self.top.span("model"), fault.help)
+                help = fault.help or "an .onnx file, from the folder of this file"
+                self.faults.add(f"the model cannot be used: {where}{fault.message}", self.top.span("model"), help)
             return None
 
     def _arch(self) -> Arch | Hierarchy | None:

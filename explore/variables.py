@@ -8,7 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Context, Decimal
 from fractions import Fraction
 
-from ..frontend.yaml_reader import Faults, Fields, ListNode, MapNode, ScalarNode, YamlNode
+from ..frontend.yaml_faults import Faults
+from ..frontend.yaml_fields import Fields
+from ..frontend.yaml_reader import ListNode, MapNode, ScalarNode, YamlNode
 from ..ir.expressions import ExpressionFault, parse_expression
 from ..ir.frozen import dataclass
 

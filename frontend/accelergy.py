@@ -19,7 +19,8 @@ from pathlib import PurePosixPath
 from ..ir.diagnostics import CompileError, Diagnostic, Span
 from ..ir.frozen import dataclass
 from .foreign_yaml import Foreign
-from .yaml_reader import LARGEST_BYTES, Faults, read_yaml
+from .yaml_faults import Faults
+from .yaml_reader import LARGEST_BYTES, read_yaml
 
 _VERSIONS = ("0.3", "0.4")
 _MOST_ROWS = 1000  # of a section of a table of prices

@@ -14,7 +14,8 @@ from . import components
 from .components_scaling import LARGEST_NM, SMALLEST_NM
 from .components_tables import Tables, built_in, read_what_is_sound
 from .price_rows import area_rows, energy_rows, leakage_rows, own_rows, renamed
-from .yaml_reader import LARGEST_BYTES, Fields
+from .yaml_fields import Fields
+from .yaml_reader import LARGEST_BYTES
 
 _NODES = ("memory_technology_nm", "logic_technology_nm")
 _NAME_OF_COMPONENT = re.compile(r"memories(\[\d+\](\.name)?)?|vector|block_unit|host")

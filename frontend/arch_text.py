@@ -12,7 +12,8 @@ from typing import Any
 
 from ..ir.arch import Arch
 from ..ir.files import read_text_bounded
-from .yaml_reader import LARGEST_BYTES, Faults, ListNode, MapNode, ScalarNode, YamlNode, read_yaml
+from .yaml_faults import Faults
+from .yaml_reader import LARGEST_BYTES, ListNode, MapNode, ScalarNode, YamlNode, read_yaml
 
 BUNDLED = Path(__file__).parents[1] / "specs" / "arch"
 HIERARCHIES = BUNDLED.parent / "hierarchy"

@@ -36,7 +36,9 @@ from ..ir.program import BODY_CODES, POST_CODES
 from ..ir.types import ElementType
 from .arch_prices import from_tables, rows_of
 from .arch_text import BUNDLED, bundled_hierarchies, example_line, hierarchy_source, normalised_text
-from .yaml_reader import LARGEST_BYTES, Faults, Fields, ListNode, MapNode, ScalarNode, YamlNode, read_yaml
+from .yaml_faults import Faults
+from .yaml_fields import Fields
+from .yaml_reader import LARGEST_BYTES, ListNode, MapNode, ScalarNode, YamlNode, read_yaml
 
 DATAFLOWS = ("ws", "os", "is")
 MAC_FORMS = ("subtract", "raw")

@@ -19,7 +19,9 @@ from ..ir.frozen import dataclass
 from .components_price import Origin
 from .components_scaling import LARGEST_NM, SMALLEST_NM
 from .yaml_events import KeptYaml
-from .yaml_reader import Faults, Fields, ListNode, MapNode, ScalarNode, read_yaml
+from .yaml_faults import Faults
+from .yaml_fields import Fields
+from .yaml_reader import ListNode, MapNode, ScalarNode, read_yaml
 
 TABLES = Path(__file__).parents[1] / "specs" / "components"
 SRAM_FIGURES = ("read_pj", "write_pj", "leakage_mw", "area_um2")

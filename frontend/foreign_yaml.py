@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from ..ir.diagnostics import Span
 from ..ir.frozen import dataclass
 from ..ir.hierarchy import Hierarchy
-from .yaml_reader import Faults, ListNode, MapNode, ScalarNode, YamlNode
+from .yaml_faults import Faults
+from .yaml_reader import ListNode, MapNode, ScalarNode, YamlNode
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from ..ir.diagnostics import Span
 from ..ir.hierarchy import Hierarchy
-from .yaml_reader import Faults, ListNode, MapNode, ScalarNode, YamlNode, read_yaml
+from .yaml_faults import Faults
+from .yaml_reader import ListNode, MapNode, ScalarNode, YamlNode, read_yaml
 
 _CAPACITIES = ("depth_words", "capacity_bytes")
 

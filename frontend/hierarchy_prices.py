@@ -15,7 +15,8 @@ from .components import Choice, Figures
 from .components_logic import mac, wire
 from .components_memory import dram_bit, local_memory
 from .price_rows import area_rows, energy_rows, leakage_rows, own_rows, renamed
-from .yaml_reader import Fields, ListNode
+from .yaml_fields import Fields
+from .yaml_reader import ListNode
 
 _NAME_OF_LEVEL = re.compile(r"levels(\[\d+\](\.(store|fanout))?)?")
 

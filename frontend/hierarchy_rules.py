@@ -8,7 +8,7 @@ from math import prod
 from ..ir.diagnostics import Span
 from ..ir.hierarchy import OPERAND_ROLES, Buffering, FanOut, Hierarchy, Store, Tiles
 from ..ir.nest import Role
-from .yaml_reader import Faults
+from .yaml_faults import Faults
 
 _MOST_LANES = 1 << 30
 

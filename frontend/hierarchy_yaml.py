@@ -33,7 +33,9 @@ from .arch_text import HIERARCHIES, bundled_hierarchies, hierarchy_source
 from .arch_yaml import read_host
 from .hierarchy_prices import with_prices
 from .hierarchy_rules import check_hierarchy
-from .yaml_reader import Faults, Fields, ListNode, MapNode, ScalarNode, read_yaml
+from .yaml_faults import Faults
+from .yaml_fields import Fields
+from .yaml_reader import ListNode, MapNode, ScalarNode, read_yaml
 
 # Dimensions of the layers that dnnc makes (specs/mapping.md).
 DIMENSIONS = ("n", "m", "d", "p", "q", "c", "t", "r", "s", "g", "k", "k0", "k1", "g1", "g2")

@@ -22,7 +22,7 @@ from ..ir.nest import Role
 from .hierarchy_places import node_at
 from .hierarchy_rules import check_lanes
 from .hierarchy_yaml import DIMENSIONS, read_dims, read_loops, read_roles
-from .yaml_reader import Fields
+from .yaml_fields import Fields
 
 _ANY_POINTS = 1 << 62  # of a layer that is not known
 

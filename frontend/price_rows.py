@@ -10,7 +10,7 @@ from ..ir.arch import AreaRow, EnergyRow, LeakageRow
 from ..ir.diagnostics import Diagnostic, Span, closest
 from .components import Figures
 from .components_tables import Tables, number_or_null
-from .yaml_reader import Fields
+from .yaml_fields import Fields
 
 _Row = TypeVar("_Row", EnergyRow, AreaRow, LeakageRow)
 

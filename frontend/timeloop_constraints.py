@@ -14,7 +14,8 @@ from ..ir.diagnostics import closest
 from ..ir.hierarchy import Constraint, FanOut, Hierarchy, Store
 from .foreign_yaml import Foreign, level_name
 from .timeloop_problem import ROLES
-from .yaml_reader import Faults, read_yaml
+from .yaml_faults import Faults
+from .yaml_reader import read_yaml
 
 SECTIONS = ("architecture_constraints", "mapspace_constraints", "constraints")
 DIMENSIONS = ("n", "m", "c", "p", "q", "r", "s", "g")  # of convolutions there

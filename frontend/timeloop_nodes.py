@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from ..ir.hierarchy import OPERAND_ROLES, FanOut, Hierarchy, Store
 from .foreign_yaml import Foreign, Imported, level_name
-from .timeloop_arch import COMPUTE, limit_of_main, read_store, row_words
 from .timeloop_constraints import constrained, kept, spread
 from .timeloop_prices import components, misspelt
-from .yaml_reader import Faults, read_yaml
+from .timeloop_store import COMPUTE, limit_of_main, read_store, row_words
+from .yaml_faults import Faults
+from .yaml_reader import read_yaml
 
 _TAG = re.compile(r"^(\s*-\s*)!(\w+)", re.MULTILINE)
 _LARGEST_MESH = 1 << 12

@@ -13,7 +13,8 @@ from ..ir.hierarchy import FanOut, Hierarchy, Store
 from ..ir.loop_tree import Keep, LoopNode, LoopTree, Operand, OperandAxis, Spatial, Temporal, Workload
 from ..ir.nest import Role
 from .foreign_yaml import Foreign, level_name
-from .yaml_reader import Faults, read_yaml
+from .yaml_faults import Faults
+from .yaml_reader import read_yaml
 
 # Timeloop names operands freely; these are the names of its own examples, and what a problem marks as read-write.
 ROLES = {"Weights": Role.WEIGHT, "Inputs": Role.INPUT, "Outputs": Role.OUTPUT}

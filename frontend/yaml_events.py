@@ -17,7 +17,7 @@ from ..ir.content_cache import ContentCache, folder_of_user
 from ..ir.diagnostics import CompileError, Diagnostic, Span
 
 if TYPE_CHECKING:
-    from .yaml_reader import Faults
+    from .yaml_faults import Faults
 
 FORMAT = 1
 MOST_ENTRIES = 256

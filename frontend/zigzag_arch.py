@@ -10,7 +10,8 @@ from ..ir.frozen import dataclass
 from ..ir.hierarchy import OPERAND_ROLES, FanOut, Hierarchy, Store, Tiles
 from ..ir.nest import Role
 from .foreign_yaml import Foreign, Imported, level_name
-from .yaml_reader import Faults, read_yaml
+from .yaml_faults import Faults
+from .yaml_reader import read_yaml
 
 _ROLES = {"I1": Role.INPUT, "I2": Role.WEIGHT, "O": Role.OUTPUT}
 _OLDER = ("r_bw", "w_bw", "r_port", "w_port", "rw_port")

@@ -12,23 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..ir.compiled import compiled, compiled_entry
-from ..ir.program import INSTRUCTION_BYTES, STREAMS
-from .block_unit import OWNER, TESTED, BlockUnit, begin_tests, empty
+from ..ir.program import INSTRUCTION_BYTES
+from .block_unit import OWNER, BlockUnit, begin_tests
+from .configuration import decodes, end_layer, keep_configuration
 from .elements import Blocks, Local
 from .expand import load_tile, tally_tile
 from .faults import (
     AT_HOST,
-    BAD_COUNTER,
-    BAD_TYPES,
     FAULT_CODE,
     FAULT_INSTRUCTION,
     LATE_CONFIGURE,
     NO_CORE,
-    NOT_CONFIGURED,
     NOT_EXPANDED,
     OK,
     STOPPED,
-    TOO_MANY_POINTS,
     fail,
 )
 from .layout import (
@@ -36,109 +33,48 @@ from .layout import (
     A_CONVERTER_SWITCH,
     A_LATENCY,
     A_ROWS,
-    BODY_COPY,
-    BODY_MAC,
-    BODY_MAX,
-    BODY_QADD,
-    C_BODY,
-    C_CLASS,
-    C_COL,
-    C_DATAFLOW,
-    C_FORM,
-    C_ROW,
-    C_STRIDE,
-    C_TYPE,
-    COLUMN,
-    COMPUTE_A,
-    COMPUTE_A_BIT,
-    COMPUTE_B,
-    COMPUTE_B_BIT,
-    COMPUTE_C,
-    COMPUTE_EXTENT,
-    CONFIG_A,
-    CONFIG_B,
     CONFIG_C,
     CONFIG_CONVERT,
     CONFIG_ENCODE,
     CONFIG_EXPAND,
-    CONFIG_POST,
-    CONFIG_ROWS,
-    CONFIG_SCALARS,
     CONFIG_SKIP,
     CONFIG_STORE,
     CONFIG_STREAMS,
-    CONVERT_OF,
     EXECUTE,
-    EXPAND_STREAM,
-    FLOW_IS,
-    FLOW_OS,
-    FORM_RAW,
     HISTORY,
-    K_BF16,
-    K_F16,
-    K_PACKED_U,
-    K_U8,
-    K_U16,
     LOAD,
     LOAD_KEPT,
     LOAD_STREAM,
     MAIN_MEMORY,
     N_CYCLES,
     OP_COMPUTE,
-    OP_CONFIGURE_A,
-    OP_CONFIGURE_B,
-    OP_CONFIGURE_C,
     OP_CONFIGURE_CONVERT,
-    OP_CONFIGURE_EXPAND,
-    OP_CONFIGURE_LOAD,
     OP_CONFIGURE_POST,
     OP_CONFIGURE_PRUNE,
-    OP_CONFIGURE_SCALARS,
-    OP_CONFIGURE_SKIP,
-    OP_CONFIGURE_STORE,
     OP_FENCE,
     OP_HOST,
     OP_LOAD,
     OP_STORE,
     OP_VECTOR,
-    OPERAND_STRIDE,
-    OPERAND_TYPE,
-    PLAN_MEMORY,
-    PLAN_MEMORY_A,
-    PLAN_MEMORY_B,
     PLAN_POSITIONS,
     PLAN_SKIPS,
-    POST_NUMBER,
     READ,
-    REDUCE,
     ROLE_INSTRUCTION,
-    SKIP_LAST,
-    SKIP_STREAM,
     SKIP_TABLE,
     STORE,
     STORE_TARGET,
-    STREAM_NUMBER,
     T_BUS,
     T_DISPATCH,
     T_EXECUTION,
     T_POST,
     T_REGION_START,
     T_SINCE_FENCE,
-    TYPE_BITS,
-    TYPE_FLOAT,
-    TYPE_KIND,
-    TYPES,
     Integers,
 )
-from .left_out import Room, any_tag, left_out
+from .left_out import Room, left_out
+from .operands import are_tagged, operands, plan_execute
 from .post import check_store, run_store
 from .product import (
-    COUNTERS,
-    Operand,
-    check_classes,
-    check_injective,
-    count_points,
-    operand_of,
     run_compute,
 )
 from .tally import tally_execute, tally_load, tally_store
@@ -148,8 +84,8 @@ from .timing import (
     now,
     ready_time,
 )
-from .transfer import check_local, load_box, span
-from .vector import run_vector, uses_b
+from .transfer import load_box
+from .vector import run_vector
 
 EVENT_FIELDS = 5  # instruction, dispatched, started, resource free, completed
 
@@ -189,56 +125,6 @@ class State(NamedTuple):
 
 
 @compiled
-def keep_configuration(config: Integers, row: Integers) -> None:
-    """Carry out a configure instruction but that of the block unit's tests, which has a state of its own."""
-    opcode = row[0]
-    if opcode == OP_CONFIGURE_PRUNE:
-        return
-    if opcode == OP_CONFIGURE_LOAD:
-        place = CONFIG_STREAMS + row[STREAM_NUMBER]
-    elif opcode == OP_CONFIGURE_CONVERT:
-        place = CONFIG_CONVERT + row[CONVERT_OF] if row[CONVERT_OF] < STREAMS else CONFIG_ENCODE
-    elif opcode == OP_CONFIGURE_SKIP:
-        place = CONFIG_SKIP + row[SKIP_STREAM]
-    elif opcode == OP_CONFIGURE_EXPAND:
-        place = CONFIG_EXPAND + row[EXPAND_STREAM]
-    elif opcode == OP_CONFIGURE_A:
-        place = CONFIG_A
-    elif opcode == OP_CONFIGURE_B:
-        place = CONFIG_B
-    elif opcode == OP_CONFIGURE_C:
-        place = CONFIG_C
-    elif opcode == OP_CONFIGURE_SCALARS:
-        place = CONFIG_SCALARS
-    elif opcode == OP_CONFIGURE_STORE:
-        place = CONFIG_STORE
-    else:
-        place = CONFIG_POST + row[POST_NUMBER]
-    for field in range(len(row)):
-        config[place, field] = row[field]
-
-
-@compiled
-def _end_layer(config: Integers, unit: BlockUnit) -> None:
-    """A fence ends what the number converter and the block unit were made ready for."""
-    for place in range(CONFIG_SKIP, CONFIG_EXPAND):
-        if config[place, 0] and config[place, SKIP_LAST]:
-            empty(unit, config[place, SKIP_TABLE])
-    for place in range(CONFIG_CONVERT, CONFIG_ROWS):
-        config[place, 0] = 0
-    unit.state[TESTED] = -1
-
-
-@compiled
-def _decodes(config: Integers) -> bool:
-    """Whether the number converter is made ready for a stream."""
-    found = False
-    for place in range(CONFIG_CONVERT, CONFIG_ENCODE):
-        found = found or config[place, 0] != 0
-    return found
-
-
-@compiled
 def _note_event(
     events: Integers, event_count: Integers, number: int, dispatched: int, start: int, busy: int, finish: int
 ) -> None:
@@ -265,113 +151,6 @@ def _timed(state: State, number: int, engine: int, resource: int, ready: int, du
         finish = state.completed[engine, last % HISTORY]
         _note_event(state.events, state.event_count, number, state.clock[T_DISPATCH], start, duration, finish)
     return code
-
-
-@compiled
-def _check_types(fault: Integers, a_code: int, b_code: int, c_code: int) -> int:
-    """Integers accumulate in signed integers, anything in float32."""
-    kind = TYPES[c_code, TYPE_KIND]
-    unsigned = kind in (K_U8, K_U16, K_PACKED_U)
-    mixed = TYPES[c_code, TYPE_FLOAT] == 0 and (TYPES[a_code, TYPE_FLOAT] != 0 or TYPES[b_code, TYPE_FLOAT] != 0)
-    if unsigned or kind in (K_BF16, K_F16) or mixed:
-        return fail(fault, BAD_TYPES, a_code, b_code, c_code, 0)
-    return OK
-
-
-@compiled
-def _operand_memory(local: Local, base: int, code: int, extents: Integers, strides: Integers, fault: Integers) -> int:
-    """Number of the memory that an operand of a command lies in, from bit `base` on, or -1 after a fault."""
-    bits = TYPES[code, TYPE_BITS]
-    return check_local(local, base, base + bits * (span(extents, strides) + 1), bits, fault)
-
-
-@compiled
-def _plan_execute(
-    local: Local, config: Integers, row: Integers, plan: Integers, room: Integers, fault: Integers
-) -> int:
-    """Check a compute or vector command and note in `plan` where its operands lie: a fault's code or OK. `room` is for
-    one number a counter."""
-    on_array = row[0] == OP_COMPUTE
-    config_a, config_b, config_c = config[CONFIG_A], config[CONFIG_B], config[CONFIG_C]
-    body, flow, c_code = config_c[C_BODY], config_c[C_DATAFLOW], config_c[C_TYPE]
-    has_b = uses_b(body)
-    missing = -1
-    if config_c[0] == 0:
-        missing = 2
-    elif config_a[0] == 0:
-        missing = 0
-    elif has_b and config_b[0] == 0:
-        missing = 1
-    elif body == BODY_QADD and config[CONFIG_SCALARS, 0] == 0:
-        missing = 3
-    if missing >= 0:
-        return fail(fault, NOT_CONFIGURED, -1, missing, -1, 0)
-    a_code = config_a[OPERAND_TYPE]
-    b_code = config_b[OPERAND_TYPE] if has_b else a_code
-    if _check_types(fault, a_code, b_code, c_code) != OK:
-        return int(fault[FAULT_CODE])
-    extents = row[COMPUTE_EXTENT : COMPUTE_EXTENT + COUNTERS]
-    plan[PLAN_POSITIONS] = count_points(extents)
-    if plan[PLAN_POSITIONS] < 0:
-        return fail(fault, TOO_MANY_POINTS, 0, 0, 0, 0)
-    if plan[PLAN_POSITIONS] == 0:
-        return OK
-    classes = config_c[C_CLASS : C_CLASS + COUNTERS]
-    a_strides = config_a[OPERAND_STRIDE : OPERAND_STRIDE + COUNTERS]
-    c_strides = config_c[C_STRIDE : C_STRIDE + COUNTERS]
-    b_strides = config_b[OPERAND_STRIDE : OPERAND_STRIDE + COUNTERS] if has_b else a_strides
-    if check_classes(extents, classes, on_array, a_strides, b_strides, c_strides, fault) != OK:
-        return int(fault[FAULT_CODE])
-    if check_injective(extents, classes, c_strides, room, fault) != OK:
-        return int(fault[FAULT_CODE])
-    if on_array and flow != FLOW_OS and config_c[C_ROW] < COUNTERS and classes[config_c[C_ROW]] != REDUCE:
-        return fail(fault, BAD_COUNTER, config_c[C_ROW], 0, 0, 0)
-    if on_array and flow != FLOW_IS and config_c[C_COL] < COUNTERS and classes[config_c[C_COL]] != COLUMN:
-        return fail(fault, BAD_COUNTER, config_c[C_COL], 0, 0, 0)
-    plan[PLAN_MEMORY] = _operand_memory(local, 8 * row[COMPUTE_C], c_code, extents, c_strides, fault)
-    plan[PLAN_MEMORY_A] = _operand_memory(
-        local, 8 * row[COMPUTE_A] + row[COMPUTE_A_BIT], a_code, extents, a_strides, fault
-    )
-    plan[PLAN_MEMORY_B] = 0
-    if has_b:
-        plan[PLAN_MEMORY_B] = _operand_memory(
-            local, 8 * row[COMPUTE_B] + row[COMPUTE_B_BIT], b_code, extents, b_strides, fault
-        )
-    if min(plan[PLAN_MEMORY], plan[PLAN_MEMORY_A], plan[PLAN_MEMORY_B]) < 0:
-        return int(fault[FAULT_CODE])
-    return OK
-
-
-@compiled
-def _operands(local: Local, config: Integers, row: Integers) -> tuple[Operand, Operand]:
-    """Both operands of a command that `_plan_execute` has passed; b is a where the body has none."""
-    config_c = config[CONFIG_C]
-    body = config_c[C_BODY]
-    as_codes = config_c[C_FORM] == FORM_RAW or not _subtracts(body)
-    extents = row[COMPUTE_EXTENT : COMPUTE_EXTENT + COUNTERS]
-    a = operand_of(local, config[CONFIG_A], 8 * row[COMPUTE_A] + row[COMPUTE_A_BIT], as_codes, extents)
-    b = a
-    if uses_b(body):
-        b = operand_of(local, config[CONFIG_B], 8 * row[COMPUTE_B] + row[COMPUTE_B_BIT], as_codes, extents)
-    return a, b
-
-
-@compiled
-def _are_tagged(local: Local, config: Integers, row: Integers, a: Operand, b: Operand) -> bool:
-    """Whether a product has elements that were skipped when they were loaded."""
-    if len(local.tags) == 0 or config[CONFIG_C, C_BODY] != BODY_MAC:
-        return False
-    extents, found = row[COMPUTE_EXTENT : COMPUTE_EXTENT + COUNTERS], False
-    for operand in (a, b):
-        high = operand.base + operand.bits * (span(extents, operand.strides) + 1)
-        found = found or any_tag(local, operand.base >> 3, (high + 7) >> 3)
-    return found
-
-
-@compiled
-def _subtracts(body: int) -> bool:
-    """Whether a vector body takes operands with their zero points subtracted."""
-    return body not in (BODY_MAX, BODY_COPY, BODY_QADD)
 
 
 @compiled
@@ -423,7 +202,7 @@ def _dispatched(state: State, row: Integers, before: int) -> int:
     if opcode in (OP_FENCE, OP_HOST):
         state.clock[T_DISPATCH] = now(state.clock, state.completed, state.issued)
         state.clock[T_SINCE_FENCE] = 0
-        _end_layer(state.config, state.unit)
+        end_layer(state.config, state.unit)
     return AT_HOST if opcode == OP_HOST else OK
 
 
@@ -475,7 +254,7 @@ def step(state: State, first: int, last: int) -> int:
                         duration = tally_load(
                             stream, convert, state.unit, slot, state.blocks, row, plan, arch, traffic, counters
                         )
-                    if _decodes(config):
+                    if decodes(config):
                         latency += arch[A_CONVERTER_LATENCY]
             elif opcode == OP_STORE:
                 code = check_store(len(state.main), state.local, config, row, plan, state.blocks.counters[0], fault)
@@ -503,9 +282,9 @@ def step(state: State, first: int, last: int) -> int:
                         latency += arch[A_CONVERTER_LATENCY]
             else:
                 resource = T_EXECUTION
-                code = _plan_execute(state.local, config, row, plan, state.blocks.counters[0], fault)
+                code = plan_execute(state.local, config, row, plan, state.blocks.counters[0], fault)
                 if code == OK and plan[PLAN_POSITIONS]:
-                    a, b = _operands(state.local, config, row)
+                    a, b = operands(state.local, config, row)
                     if opcode == OP_COMPUTE:
                         code = run_compute(
                             state.local,
@@ -522,7 +301,7 @@ def step(state: State, first: int, last: int) -> int:
                     else:
                         code = run_vector(state.local, state.blocks, config, a, b, row, plan, state.stop, fault)
                     plan[PLAN_SKIPS] = 0
-                    if code == OK and _are_tagged(state.local, config, row, a, b):
+                    if code == OK and are_tagged(state.local, config, row, a, b):
                         code = left_out(
                             state.local, state.room, a, b, config[CONFIG_C], row, arch, opcode == OP_COMPUTE, plan,
                             state.blocks.counters, state.blocks.offsets, fault,

@@ -21,9 +21,9 @@ from ..ir.compiled import compiled, compiled_entry
 from ..ir.diagnostics import Diagnostic
 from ..ir.frozen import dataclass
 from ..ir.program import MNEMONICS, Opcode, Program
+from .configuration import keep_configuration
 from .expand import bitmap_bits, blocks_of
 from .faults import RunError
-from .interpreter import keep_configuration
 from .layout import (
     C_BODY,
     C_STRIDE,

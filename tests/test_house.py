@@ -8,6 +8,8 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import dnnc
@@ -79,6 +81,24 @@ def test_imports_run_one_way(path: Path) -> None:
     owner = _owner(path.relative_to(ROOT).parent.parts)
     legal = ARROWS.get(owner, set()) | {owner, "backends" if owner.startswith("backends") else owner}
     assert {folder for folder in _imports(path) if folder not in legal} == set()
+
+
+def test_no_modules_import_in_a_circle() -> None:
+    """Nor inside functions, or for types alone: then neither could be read without the other."""
+    modules = {path.relative_to(ROOT).with_suffix("").parts: path for path in _modules()}
+    graph = {name: {each for each in _named(path) if each in modules} for name, path in modules.items()}
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names them
+
+
+def _named(path: Path) -> Iterator[tuple[str, ...]]:
+    """What relative imports name: modules, and names in them."""
+    package = path.relative_to(ROOT).parent.parts
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = package[: len(package) - (node.level - 1)]
+            module = (*base, *(node.module.split(".") if node.module else ()))
+            yield module
+            yield from ((*module, alias.name) for alias in node.names)
 
 
 def test_every_folder_is_a_listed_package() -> None:

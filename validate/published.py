@@ -7,7 +7,9 @@ from decimal import Decimal
 from functools import cache
 from pathlib import Path
 
-from ..frontend.yaml_reader import Faults, Fields, ListNode, MapNode, Scalar, ScalarNode, read_yaml
+from ..frontend.yaml_faults import Faults
+from ..frontend.yaml_fields import Fields
+from ..frontend.yaml_reader import ListNode, MapNode, Scalar, ScalarNode, read_yaml
 from ..ir.diagnostics import ensure
 from ..ir.frozen import dataclass
 from .row import Measure, Row

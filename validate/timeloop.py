@@ -18,7 +18,8 @@ from ..backends.cost.levels.cost import cost
 from ..frontend.foreign_yaml import Foreign, level_name
 from ..frontend.timeloop_arch import read_arch
 from ..frontend.timeloop_problem import ROLES, read_mapping, read_problem
-from ..frontend.yaml_reader import Faults, read_yaml
+from ..frontend.yaml_faults import Faults
+from ..frontend.yaml_reader import read_yaml
 from ..ir.arch import EnergyRow
 from ..ir.diagnostics import CompileError, Diagnostic, Span
 from ..ir.files import read_text_bounded

@@ -48,13 +48,10 @@ def test_workers_leave_an_interrupt_to_this_process() -> None:
     """Ctrl-C reaches every process of a terminal."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     for workers in opened(square(most=1), 1):
-        assert all(signal.SIGINT in mask for mask in workers._client.run(_blocked).values())
+        masks = workers._client.run(signal.pthread_sigmask, signal.SIG_BLOCK, ())
+        assert [signal.SIGINT in each for each in masks.values()] == [True]
         assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
     assert signal.SIGINT not in before
-
-
-def _blocked() -> list[int]:
-    return [int(each) for each in signal.pthread_sigmask(signal.SIG_BLOCK, ())]
 
 
 @pytest.mark.filterwarnings("ignore")

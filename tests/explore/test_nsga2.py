@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from dnnc.explore import algorithms
 from dnnc.explore.algorithm_settings import Settings
-from dnnc.explore.algorithms import Admits, algorithm_of, drawn
+from dnnc.explore.algorithms import algorithm_of
+from dnnc.explore.draws import Admits, drawn
 from dnnc.explore.study import Study
 from dnnc.explore.variables import Genome
 from support.exploration import Square, Sums, of, searched, square

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from dnnc.explore.published_keys import is_published, translated
 from dnnc.explore.study_yaml import _plain
-from dnnc.frontend.yaml_reader import Faults, MapNode, read_yaml
+from dnnc.frontend.yaml_faults import Faults
+from dnnc.frontend.yaml_reader import MapNode, read_yaml
 from dnnc.ir.diagnostics import CompileError
 
 # The listing of the thesis (5.1), with the keys of the repository's template beside it.

@@ -27,7 +27,8 @@ from dnnc.explore.robustness_results import condition, points_of, sets_text
 from dnnc.explore.store import EVALUATED, Row
 from dnnc.explore.study_yaml import read_study
 from dnnc.explore.workers import opened
-from dnnc.frontend.yaml_reader import Faults, MapNode, read_yaml
+from dnnc.frontend.yaml_faults import Faults
+from dnnc.frontend.yaml_reader import MapNode, read_yaml
 from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.expressions import parse_expression
 from dnnc.ir.program_sets import chosen, condition_names

@@ -8,7 +8,8 @@ from itertools import permutations
 
 import pytest
 from dnnc.explore.variables import Space, Variable, read_variable
-from dnnc.frontend.yaml_reader import Faults, MapNode, read_yaml
+from dnnc.frontend.yaml_faults import Faults
+from dnnc.frontend.yaml_reader import MapNode, read_yaml
 from dnnc.ir.diagnostics import CompileError
 
 

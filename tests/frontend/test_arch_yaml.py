@@ -8,7 +8,8 @@ import pytest
 from dnnc.frontend.arch_text import BUNDLED
 from dnnc.frontend.arch_yaml import _figures, bundled, load_arch, parse_arch
 from dnnc.frontend.components_memory import local_memory
-from dnnc.frontend.yaml_reader import Faults, MapNode, read_yaml
+from dnnc.frontend.yaml_faults import Faults
+from dnnc.frontend.yaml_reader import MapNode, read_yaml
 from dnnc.ir.arch import AreaRow, BlockUnit
 from dnnc.ir.blocks import CRITERIA
 from dnnc.ir.diagnostics import CompileError

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from dnnc.frontend.hierarchy_yaml import parse_hierarchy
 from dnnc.frontend.level_pins import LevelsPin
-from dnnc.frontend.yaml_reader import Faults, Fields, MapNode, read_yaml
+from dnnc.frontend.yaml_faults import Faults
+from dnnc.frontend.yaml_fields import Fields
+from dnnc.frontend.yaml_reader import MapNode, read_yaml
 from dnnc.ir.diagnostics import CompileError, Span
 from dnnc.ir.hierarchy import Constraint, FanOut, Hierarchy, Store
 from dnnc.ir.nest import Role

@@ -11,7 +11,8 @@ import yaml
 from dnnc.frontend import components_tables, yaml_events
 from dnnc.frontend.arch_yaml import parse_arch
 from dnnc.frontend.yaml_events import KeptYaml
-from dnnc.frontend.yaml_reader import Faults, YamlNode, read_yaml
+from dnnc.frontend.yaml_faults import Faults
+from dnnc.frontend.yaml_reader import YamlNode, read_yaml
 from dnnc.ir.diagnostics import CompileError
 from support.descriptions import SMALL
 
