@@ -32,11 +32,10 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from dnnc.benchmarks.networks import network
 from dnnc.cli.main import main as dnnc
 from dnnc.cli.report import print_table
 from dnnc.frontend.arch_yaml import arch_source
-
-from .networks import network
 
 MOST_SECONDS = 60.0
 MOST_EVALUATIONS = 65

@@ -34,6 +34,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from dnnc.benchmarks.explore_architectures import epsilon, front_in_steps, in_steps
 from dnnc.cli.main import main as dnnc
 from dnnc.cli.report import print_table
 from dnnc.frontend.hierarchy_text import hierarchy_text
@@ -42,8 +43,6 @@ from dnnc.frontend.timeloop_constraints import read_constraints
 from dnnc.ir.arch import EnergyRow
 from dnnc.ir.hierarchy import FanOut, Hierarchy, Store
 from dnnc.validate.timeloop import NEEDS, SOURCE, energy_rows, prices_of_table
-
-from .explore_architectures import epsilon, front_in_steps, in_steps
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "ground_truth"
 # Input channels, filters, side of the input, of the window, and stride.

@@ -24,7 +24,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .networks import network
+from dnnc.benchmarks.networks import network
 
 STUDY = """\
 model: lenet5.onnx

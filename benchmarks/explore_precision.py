@@ -31,6 +31,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from dnnc.benchmarks.accuracy import CASES
+from dnnc.benchmarks.explore_sparsity import opened_judge
+from dnnc.benchmarks.precision_accuracy import cifar_training
 from dnnc.cli.main import main as dnnc
 from dnnc.cli.report import print_table
 from dnnc.driver import session
@@ -45,10 +48,6 @@ from dnnc.explore.study_yaml import read_study
 from dnnc.explore.variables import Genome, Value
 from dnnc.explore.workers import evaluate
 from dnnc.frontend.importer import ImportOptions, prepare
-
-from .accuracy import CASES
-from .explore_sparsity import opened_judge
-from .precision_accuracy import cifar_training
 
 MOST_CALIBRATION = 256
 MODELS = ("kws_dscnn", "resnet8", "resnetdw")

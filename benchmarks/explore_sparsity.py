@@ -31,6 +31,8 @@ from typing import Any
 
 import numpy as np
 from dnnc import run
+from dnnc.benchmarks.accuracy import CASES
+from dnnc.benchmarks.evaluator import MODELS
 from dnnc.cli.main import main as dnnc
 from dnnc.cli.report import print_table
 from dnnc.explore.accuracy.evaluator import Evaluator
@@ -41,9 +43,6 @@ from dnnc.explore.study import Study
 from dnnc.explore.study_yaml import read_study
 from dnnc.explore.workers import opened
 from dnnc.frontend.importer import ImportOptions, prepare
-
-from .accuracy import CASES
-from .evaluator import MODELS
 
 MOST_SECONDS = 900.0  # of 25 generations with 500 images on two workers
 POINTS = 2.5  # of accuracy that may be lost by the point that is executed

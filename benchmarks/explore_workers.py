@@ -38,13 +38,12 @@ def main() -> None:
     arguments = parser.parse_args()
     os.environ["DNNC_CACHE_DIR"] = "off"  # before any process starts
     os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"  # a worker is one thread
+    from dnnc.benchmarks.networks import network
     from dnnc.explore.cluster import local_cluster
     from dnnc.explore.engine import explore
     from dnnc.explore.store import Known, Store
     from dnnc.explore.study_yaml import read_study
     from dnnc.explore.workers import Here, Workers, evaluate
-
-    from .networks import network
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from dnnc.benchmarks.explore_sparsity import NOTHING, prepared
 from dnnc.cli.report import print_table
 from dnnc.explore.accuracy.evaluator import Evaluator
 from dnnc.explore.judge import REPORTED, SEARCHED, Judge, OpenedJudge
@@ -45,8 +46,6 @@ from dnnc.passes.prune_spec import MEANINGS, ActivationPruning, LayerPruning, Pr
 from dnnc.passes.rewrite import PRODUCTS, integers
 from dnnc.runtime.blocks import Blocks, tested
 from numpy.lib.stride_tricks import sliding_window_view
-
-from .explore_sparsity import NOTHING, prepared
 
 MODELS = ("mnist_cntk", "mnist_cnn_pytorch", "kws_dscnn_int8", "resnet8_cifar10_int8", "resnetdw")
 BLOCKS = ("1x16", "16x1", "4x4", "8x8", "16x16")

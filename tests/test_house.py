@@ -90,6 +90,13 @@ def test_no_modules_import_in_a_circle() -> None:
     TopologicalSorter(graph).prepare()  # raises CycleError, which names them
 
 
+def test_benchmarks_run_as_scripts() -> None:
+    """`python benchmarks/NAME.py`, as their README says: what one takes of another it takes of the package."""
+    scripts = sorted((ROOT / "benchmarks").glob("*.py"))
+    assert scripts
+    assert [path.name for path in scripts if list(_named(path))] == []
+
+
 def _named(path: Path) -> Iterator[tuple[str, ...]]:
     """What relative imports name: modules, and names in them."""
     package = path.relative_to(ROOT).parent.parts
