@@ -11,9 +11,21 @@ examples:
   dnnc demo
   dnnc demo --arch edge8 -o somewhere
 
-Writes digits.onnx, calibration.npz, test.npz and digits.dnnx into a folder, so that each step can be repeated by hand.
+Writes digits.onnx, calibration.npz, test.npz and digits.dnnx into a folder, so that each step can be repeated by hand,
+and labelled.npz with study.yaml, a first study for `dnnc explore`.
 """
 
+_STUDY = """\
+# Bits of each layer: few bytes of main memory, and few digits that are taken for others. specs/explore.md has all keys.
+model: digits.onnx
+arch: mixed16
+options: {calibrate: calibration.npz}
+accuracy: {data: labelled.npz, metric: top1, split: halves}  # searched on one half, reported on the other
+precision: {weights: [2, 3, 4, 6, 8], activations: [4, 6, 8]}
+objectives: [max accuracy, min dram_bytes]
+algorithm: {name: random, evaluations: 60}  # nsga2 needs the extra `explore`, and finds more with as many
+run: {survivors: 3}  # what was promised must be observed
+"""
 MODELS = Path(__file__).parents[1] / "specs" / "models"
 
 
@@ -48,6 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
     digits = read_npz(MODELS / "digits.npz")
     write_values(folder / "calibration.npz", {"image": digits["calibration"]})
     write_values(folder / "test.npz", {"image": digits["test"]})
+    write_values(folder / "labelled.npz", {"x": digits["test"], "y": digits["labels"]})
+    save_whole(folder / "study.yaml", _STUDY.encode())
     images = len(digits["test"])
 
     narrowed = target_type(arch, "auto")
@@ -95,6 +109,7 @@ Now try
   dnnc cost {model} --arch tpu256 --batch-size {images} {calibrate} --explain
   dnnc compile {model} --arch edge8 {calibrate} --dump-ir {folder / "dumps"} -o {folder / "edge.dnnx"}
   dnnc run {folder / "digits.dnnx"} --inputs {folder / "test.npz"} --check {model} --trace {folder / "trace.json"}
+  dnnc explore {folder / "study.yaml"} --workers 1 -o {folder / "explored"}
   dnnc arch show gemmini16 > my_machine.yaml
   dnnc --help""")
     return int(cycles[0] != cycles[1] or not all(check.holds for check in checks))

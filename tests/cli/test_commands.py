@@ -12,6 +12,7 @@ import dnnc
 import numpy as np
 import pytest
 from dnnc.cli.main import main
+from dnnc.explore.study_yaml import read_study
 from dnnc.driver import session
 from dnnc.frontend.arch_yaml import load_arch
 from dnnc.ir.container import read_program
@@ -315,6 +316,8 @@ def test_the_demo_shows_the_whole_way(tmp_path: Path, capsys: pytest.CaptureFixt
     accuracies = [float(line.split(": ")[1].split("%")[0]) for line in text.splitlines() if "accuracy" in line]
     assert len(accuracies) == 2
     assert abs(accuracies[0] - accuracies[1]) <= 1.0
+    study = read_study(str(tmp_path / "demo" / "study.yaml"))
+    assert [each.text for each in study.objectives] == ["max accuracy", "min dram_bytes"]
 
 
 @pytest.mark.parametrize(
