@@ -21,6 +21,9 @@ from .problem import Provider
 from .workers import Task
 
 ANSWER_S = 10.0  # a scheduler that has not answered by then does not answer
+# Dask's statistical profiler and its watch on the event loop wake each worker 100 and 50 times a second, which costs
+# evaluations a tenth of their time.
+_WORKERS = {"distributed.worker.profile.enabled": False, "distributed.admin.tick.interval": "1s"}
 _HELP = "pip install 'dnnc[explore]', or --workers 1, which needs nothing"
 
 
@@ -31,7 +34,9 @@ def local_cluster(providers: tuple[Provider, ...], count: int) -> Cluster:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     _quiet()
-    with _deferred_interrupt():
+    import dask
+
+    with _deferred_interrupt(), dask.config.set(_WORKERS):
         cluster = distributed.LocalCluster(
             n_workers=count, threads_per_worker=1, processes=True, dashboard_address=":0", memory_limit=None
         )

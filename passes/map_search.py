@@ -53,7 +53,7 @@ from .map_queue import (
     start,
 )
 from .map_space import MapSpace, space
-from .map_tables import make_tables
+from .map_tables import kept_tables
 from .map_walk import cycles_of
 from .mapping import Pin
 from .objective import ROUNDING, Objective
@@ -165,7 +165,7 @@ class _Search:
         self.names = [dim.name for dim in nest.domain]
         self.operands = [access.operand for access in (*nest.reads, nest.write)]
         self.problem: Problem = problem_of(nest, arch, pin.copies)
-        self.tables = make_tables(self.problem, list(found.sizes))
+        self.tables = kept_tables(self.problem, list(found.sizes))
         self.roots = _roots(self.names, dataflows, found, sum_has_an_order(nest), self.problem)
         self.best: Best = best_of(len(self.names), limit, most_points)
         self.scratch, self.walk = scratch_of(self.problem, self.tables), room(self.problem)

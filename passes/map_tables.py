@@ -7,6 +7,8 @@ interval are no greater than those of any size in it (the number of tiles, boxes
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Hashable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,6 +64,35 @@ class Tables(NamedTuple):
     roots: Ints
     boxes: Ints
     layout: Ints
+
+
+class KeptTables:
+    """Tables by all that decides them, the latest `most_bytes` of them: they are a sixth of the work of a search, and
+    machines that differ in the sizes of memories or in prices have the same."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes, self.bytes = most_bytes, 0
+        self._tables: OrderedDict[Hashable, Tables] = OrderedDict()
+
+    def of(self, problem: Problem, sizes: list[Ints]) -> Tables:
+        """Those for ascending `sizes` of each dimension. Nobody writes to them."""
+        decide = (problem.machine, problem.extents, problem.axes, problem.coefficients, problem.blocked, *sizes)
+        key = tuple([each.tobytes() for each in decide])
+        found = self._tables.pop(key, None)
+        if found is None:
+            found = make_tables(problem, sizes)
+            self.bytes += _bytes(found)
+        self._tables[key] = found
+        while self.bytes > self._most_bytes and len(self._tables) > 1:
+            self.bytes -= _bytes(self._tables.popitem(last=False)[1])
+        return found
+
+
+def _bytes(tables: Tables) -> int:
+    return sum([each.nbytes for each in tables])
+
+
+kept_tables = KeptTables(192 << 20).of
 
 
 def make_tables(problem: Problem, sizes: list[Ints]) -> Tables:

@@ -58,11 +58,20 @@ def _of_folder(folder: Path | None) -> KeptCounts:
     return KeptCounts(folder)
 
 
+@lru_cache(maxsize=64)
+def counting_machine(arch: Arch) -> Arch:
+    """What of a machine decides counts, with stand-ins for the rest: machines of a study that differ in the sizes of
+    their memories or in prices have the same counts for the same schedule."""
+    memories = tuple([replace(each, capacity_bytes=each.word_bytes) for each in arch.memories])
+    return replace(
+        arch, name="", text="", digest="", sources=(), energy=(), area=(), leakage=(), memories=memories, places=()
+    )
+
+
 @lru_cache(maxsize=16)
 def _machine_digest(arch: Arch) -> str:
-    """Of the machine but its prices, and of all that counts on it."""
-    bare = replace(arch, text="", digest="", sources=(), energy=(), area=(), leakage=())
-    text = f"{FORMAT}\n{np.__version__}\n{_sources_digest()}\n{bare!r}"
+    """Of what decides counts on the machine, and of all that counts."""
+    text = f"{FORMAT}\n{np.__version__}\n{_sources_digest()}\n{counting_machine(arch)!r}"
     return hashlib.sha256(text.encode()).hexdigest()
 
 

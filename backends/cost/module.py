@@ -18,7 +18,7 @@ from ...ir.types import ElementType
 from .blocks_held import Cache, Masks, held, mask_faults, untouched
 from .classes import whole_grid
 from .compressed import nonzeros
-from .kept_counts import KeptCounts
+from .kept_counts import KeptCounts, counting_machine
 from .nest import Observed, cost_nest
 from .skipped_transfers import lookups
 
@@ -122,16 +122,20 @@ def _with_blocks(nest: Nest, module: Module, arch: Arch, masks: Masks | None, ca
 
 def counted(nest: Nest, arch: Arch) -> LayerCounts:
     """`cost_nest` of a nest without its names: nests that differ in names alone are counted once in a process, and what
-    the choice of schedules has counted is not counted again. Holds the last 1024, some 10 KiB each."""
+    the choice of schedules has counted is not counted again."""
     try:
         return counted_alike(nameless(nest), arch)
     except CompileError:
         return cost_nest(nest, arch)  # refused again, by its name
 
 
-@lru_cache(maxsize=1024)
 def counted_alike(nest: Nest, arch: Arch) -> LayerCounts:
     """The same of a nest that is `nameless` already."""
+    return _counted(nest, counting_machine(arch))
+
+
+@lru_cache(maxsize=2048)  # some 10 KiB each
+def _counted(nest: Nest, arch: Arch) -> LayerCounts:
     return cost_nest(nest, arch)
 
 

@@ -12,8 +12,8 @@ import dnnc
 import numpy as np
 import pytest
 from dnnc.cli.main import main
-from dnnc.explore.study_yaml import read_study
 from dnnc.driver import session
+from dnnc.explore.study_yaml import read_study
 from dnnc.frontend.arch_yaml import load_arch
 from dnnc.ir.container import read_program
 from dnnc.ir.diagnostics import Diagnostic

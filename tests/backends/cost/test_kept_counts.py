@@ -26,7 +26,7 @@ NESTS = [conv_nest(ARCH, tiles=[("p", 2)]), matmul_nest(ARCH), max_pool_nest(ARC
 def forget() -> None:
     """As a new process begins."""
     cost.settled_alike.cache_clear()
-    cost.counted_alike.cache_clear()
+    cost._counted.cache_clear()
 
 
 @pytest.fixture
@@ -61,8 +61,18 @@ def test_only_settled_schedules_are_written(folder: Path) -> None:
     assert not folder.exists()
 
 
-def test_names_and_prices_are_not_in_the_key(folder: Path, countings: list[Nest]) -> None:
-    settled(NESTS[1], ARCH)
+def test_names_prices_and_the_sizes_of_memories_are_not_in_the_key(folder: Path, countings: list[Nest]) -> None:
+    first = settled(NESTS[1], ARCH)
+    large = replace(
+        ARCH,
+        name="large",
+        memories=tuple(replace(each, capacity_bytes=16 * each.capacity_bytes) for each in ARCH.memories),
+    )
+    assert settled(NESTS[1], large) == first == replace(cost_nest(NESTS[1], large), name="", op="mac")
+    assert len(countings) == 1
+    forget()
+    settled(NESTS[1], large)
+    assert len(countings) == 1
     forget()
     named = replace(NESTS[1], name="other", reads=tuple(replace(a, tensor=f"{a.tensor}2") for a in NESTS[1].reads))
     priced = replace(ARCH, energy=(EnergyRow("array", "mac", 1.0, "assumed"),), text="other", digest="other")

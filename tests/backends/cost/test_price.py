@@ -129,7 +129,7 @@ def test_equal_nests_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     twin = replace(nest, name="other", reads=tuple(replace(a, tensor=f"{a.tensor}2") for a in nest.reads))
     calls = []
     monkeypatch.setattr(cost, "cost_nest", lambda nest, arch: calls.append(nest) or cost_nest(nest, arch))
-    cost.counted_alike.cache_clear()
+    cost._counted.cache_clear()
     module = Module(Header("m", "small", ""), (), (nest, twin, matmul_nest(arch, p=8)), (), ())
     layers = cost_module(module, arch)
     assert [layer.name for layer in layers] == ["matmul", "other", "matmul"]
