@@ -16,6 +16,7 @@ from .blocks import BlockTest
 from .diagnostics import NOWHERE, Span
 from .frozen import dataclass
 from .graph import Attribute
+from .sound import Derived
 from .types import ElementType
 
 # A pseudo-dimension: the running value of the post chain. Only the operand of a `table` step is indexed by it
@@ -393,11 +394,17 @@ def counter_class(nest: Nest, dim: str) -> CounterClass:
 
 def counter_classes(nest: Nest, dims: Sequence[str]) -> list[CounterClass]:
     """The classes of several."""
-    written, of_a = nest.write.dims, nest.access(nest.body.a).dims
-    of_b = nest.access(nest.body.b).dims if nest.body.b is not None else frozenset[str]()
+    written, of_a, of_b = _OPERAND_DIMS.of(lambda: _operand_dims(nest), nest.reads, nest.write, nest.body)
     return [_OUTPUT_CLASSES[dim in of_a, dim in of_b] if dim in written else CounterClass.REDUCE for dim in dims]
 
 
+def _operand_dims(nest: Nest) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+    """Of the output, a and b."""
+    of_b = nest.access(nest.body.b).dims if nest.body.b is not None else frozenset[str]()
+    return nest.write.dims, nest.access(nest.body.a).dims, of_b
+
+
+_OPERAND_DIMS: Derived[tuple[frozenset[str], frozenset[str], frozenset[str]]] = Derived()
 # Of output dimensions, by whether a and b have them.
 _OUTPUT_CLASSES = {
     (True, True): CounterClass.BATCH,

@@ -1,7 +1,12 @@
-"""What verification has found sound in this process: a pass changes little, and only that is looked at again."""
+"""What this process knows of frozen values: what verification has found sound, as a pass changes little and only that
+is looked at again, and what is derived from them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+Value = TypeVar("Value")
 _MOST = 8192
 
 
@@ -21,3 +26,20 @@ class Sound:
         if len(self._held) >= _MOST:
             self._held.clear()
         self._held[tuple(map(id, parts))] = parts
+
+
+class Derived(Generic[Value]):
+    """Values by the identities of the frozen objects that decide them, as `Sound` has them."""
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[int, ...], tuple[tuple[object, ...], Value]] = {}
+
+    def of(self, make: Callable[[], Value], *parts: object) -> Value:
+        """What `make` makes of `parts`, once for these very objects."""
+        key = tuple(map(id, parts))
+        found = self._held.get(key)
+        if found is None:
+            if len(self._held) >= _MOST:
+                self._held.clear()
+            found = self._held[key] = parts, make()
+        return found[1]
