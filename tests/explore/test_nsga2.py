@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from dnnc.explore import algorithms
+from dnnc.explore import draws
 from dnnc.explore.algorithm_settings import Settings
 from dnnc.explore.algorithms import algorithm_of
 from dnnc.explore.draws import Admits, drawn
@@ -122,7 +122,7 @@ def test_many_points_are_drawn_as_they_are_asked_for(monkeypatch: pytest.MonkeyP
     assert len(set(first)) == len(first) == len(admitted) == 1024
     assert peak_bytes < 8 << 20
     assert not set(first) & set(algorithm.ask())
-    monkeypatch.setattr(algorithms, "_LISTED", 10)  # all of a space that is not listed are found, and no more tried
+    monkeypatch.setattr(draws, "_LISTED", 10)  # all of a space that is not listed are found, and no more tried
     space = square(most=9).space
     assert sorted(drawn(space, 1000, 7, lambda each: True)) == list(space.genomes())
     assert len(drawn(space, 100, 7, lambda each: each[0] == 1, [(1, 0)])) == 9
