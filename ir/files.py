@@ -136,7 +136,10 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CompileError(Diagnostic(f"cannot make the folder: {error.strerror or error}", Span(str(path)))) from None
+        text = f"cannot make the folder: {error.strerror or error}"
+        taken = isinstance(error, FileExistsError | NotADirectoryError)
+        remedy = "a file has this name, or that of a folder above it: name another" if taken else ""
+        raise CompileError(Diagnostic(text, Span(str(path)), remedy)) from None
 
 
 def only_ours(folder: Path) -> bool:

@@ -286,6 +286,7 @@ def test_a_check_that_does_not_hold_ends_with_1(work: Path) -> None:
         (["compile", "dumps/05-lower.dnnir", "--arch", "gemmini16"], "was made for a machine 'edge8'"),
         (["disasm", "c.json"], "this is no .dnnx file, but statistics"),
         (["demo", "-o", "c.json"], "cannot make the folder"),
+        (["demo", "-o", "c.json/below"], "a file has this name, or that of a folder above it"),
         (["check", DIGITS, "--batch-size", "many"], "'many' is no whole number in 1..2147483647"),
         (["run", "a.dnnx", "--inputs", "image.npz", "--time-limit", "soon"], "'soon' is no number of seconds"),
         (["asm", "c.json", "-o", "x.dnnx"], "error"),
