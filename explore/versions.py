@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 _VERSIONED = ("dnnc", "numpy", "onnxruntime", "pymoo", "distributed")
@@ -9,10 +10,16 @@ _VERSIONED = ("dnnc", "numpy", "onnxruntime", "pymoo", "distributed")
 
 def versions() -> dict[str, str]:
     """Of dnnc and the packages that figures and searches rest on, where they are installed."""
-    found = {}
-    for name in _VERSIONED:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "-"
-    return found
+    return dict(_versions())
+
+
+@cache
+def _versions() -> tuple[tuple[str, str], ...]:
+    return tuple([(name, _version(name)) for name in _VERSIONED])
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "-"

@@ -28,11 +28,16 @@ from .frozen import dataclass
 LONGEST_NUMBER = 40  # digits of a whole number
 KEPT = 0.75  # of the bounds, once they are exceeded
 _ENTRY = re.compile("[0-9a-f]{64}")  # the name of an entry's file: its key
+_LEFT: dict[Path, tuple[int, int]] = {}  # entries and bytes that may be written to a folder before it is listed again
 
 
 @dataclass
 class ContentCache:
-    """Entries in `folder`, or nothing at all where that is None; the oldest are dropped beyond the bounds."""
+    """Entries in `folder`, or nothing at all where that is None; the oldest are dropped beyond the bounds.
+
+    A process lists a folder again only once it has written an eighth of what was left to a bound, so that a long one
+    does not spend its time on that, and eight at a time keep the bounds.
+    """
 
     folder: Path | None
     most_entries: int
@@ -68,12 +73,17 @@ class ContentCache:
             self.folder = None
         else:
             self._written = True
+            if self.folder in _LEFT:
+                entries, left_bytes = _LEFT[self.folder]
+                _LEFT[self.folder] = entries - 1, left_bytes - len(data)
 
     def close(self) -> None:
         """Drop the oldest entries where there are too many after what was written; files of other names stay."""
         if self.folder is None or not self._written:
             return
         self._written = False
+        if min(_LEFT.get(self.folder, (0, 0))) > 0:
+            return
         try:
             found = []
             with os.scandir(self.folder) as listed:
@@ -83,13 +93,13 @@ class ContentCache:
                             status = each.stat(follow_symlinks=False)
                             found.append((status.st_mtime_ns, each.name, status.st_size))
             left, size = len(found), sum(entry[2] for entry in found)
-            if left <= self.most_entries and size <= self.most_bytes:
-                return
-            for _, name, entry_size in sorted(found):
-                if left <= KEPT * self.most_entries and size <= KEPT * self.most_bytes:
-                    break
-                (self.folder / name).unlink(missing_ok=True)
-                left, size = left - 1, size - entry_size
+            if left > self.most_entries or size > self.most_bytes:
+                for _, name, entry_size in sorted(found):
+                    if left <= KEPT * self.most_entries and size <= KEPT * self.most_bytes:
+                        break
+                    (self.folder / name).unlink(missing_ok=True)
+                    left, size = left - 1, size - entry_size
+            _LEFT[self.folder] = (self.most_entries - left) // 8, (self.most_bytes - size) // 8
         except OSError:
             return  # a folder that is not ours to clean: it stays as it is
 

@@ -148,9 +148,13 @@ def settled(nest: Nest, arch: Arch) -> LayerCounts:
         return cost_nest(nest, arch)  # refused again, by its name
 
 
-@lru_cache(maxsize=1024)
 def settled_alike(nest: Nest, arch: Arch) -> LayerCounts:
     """The same of a nest that is `nameless` already."""
+    return _settled(nest, counting_machine(arch))
+
+
+@lru_cache(maxsize=2048)
+def _settled(nest: Nest, arch: Arch) -> LayerCounts:
     kept = KeptCounts.of_user()
     key = kept.key(nest, arch)
     counts = kept.read_counts(key)

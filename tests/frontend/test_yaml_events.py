@@ -9,11 +9,14 @@ import dnnc
 import pytest
 import yaml
 from dnnc.frontend import components_tables, yaml_events
-from dnnc.frontend.arch_yaml import parse_arch
+from dnnc.explore.machine_fields import with_fields
+from dnnc.frontend.arch_yaml import arch_source, parse_arch
 from dnnc.frontend.yaml_events import KeptYaml
 from dnnc.frontend.yaml_faults import Faults
-from dnnc.frontend.yaml_reader import YamlNode, read_yaml
+from dnnc.frontend.yaml_reader import MapNode, YamlNode, read_yaml
 from dnnc.ir.diagnostics import CompileError
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support.descriptions import SMALL
 
 TEXTS = sorted((Path(dnnc.__file__).parent / "specs").rglob("*.yaml"))
@@ -51,6 +54,49 @@ def test_bundled_texts_read_the_same(folder: Path, parsings: list[str], path: Pa
     text = path.read_text()
     assert read(text) == read(text)
     assert len(parsings) == 1
+
+
+PIECES = [
+    *"{}[]:,#-'\" \n.0a~=<",
+    ": ",
+    " #",
+    "- ",
+    "'a'",
+    '"b"',
+    "---\n",
+    "...\n",
+    "\n  - ",
+    "\n  k: v",
+    ": {x: 1}",
+    "''",
+]
+
+
+@given(st.data())
+@settings(max_examples=400, deadline=None)
+def test_both_parsers_say_the_same_where_the_compiled_one_is_asked(data: st.DataObject) -> None:
+    """Of parts of descriptions with some pieces put in. Where something ends is looked at by nobody."""
+    text = data.draw(st.sampled_from(TEXTS)).read_text()
+    start = data.draw(st.integers(0, len(text) - 1))
+    part = text[start : start + data.draw(st.integers(1, 160))]
+    for _ in range(data.draw(st.integers(0, 4))):
+        place = data.draw(st.integers(0, len(part)))
+        part = part[:place] + data.draw(st.sampled_from(PIECES)) + part[place + data.draw(st.integers(0, 2)) :]
+    quick = yaml_events._quick_events(part)
+    if quick is not None:
+        told = yaml_events.told_events(part, Faults(part, "f.yaml"))
+        assert [each[:2] if each[0] == "end" else each for each in quick] == [
+            each[:2] if each[0] == "end" else each for each in told
+        ]
+
+
+def test_the_compiled_parser_is_asked_about_what_studies_write() -> None:
+    if not yaml.__with_libyaml__:
+        pytest.skip("PyYAML was installed without its compiled parser")
+    root = read(arch_source("gemmini16")[0])
+    assert isinstance(root, MapNode)
+    assert yaml_events._quick_events(with_fields(root, {"array.rows": 8, "dataflows": ("ws", "os")})) is not None
+    assert yaml_events._quick_events("[" * 10_000) is None
 
 
 def test_nodes_have_their_values_and_places(folder: Path, parsings: list[str]) -> None:

@@ -60,6 +60,23 @@ def test_the_oldest_entries_are_dropped_and_other_files_stay(tmp_path: Path) -> 
     assert (tmp_path / "mine").exists()
 
 
+def test_a_folder_is_listed_again_after_an_eighth_of_what_was_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = []
+    original = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: listed.append(path) or original(path))
+    kept = ContentCache(tmp_path, 800, 1 << 20, 1 << 10)
+    counts = []
+    for number in range(250):
+        kept.write(key(number), number)
+        kept.close()
+        counts.append(len(listed))
+    assert counts[0] == counts[98] == 1  # (800 - 1) // 8 later
+    assert counts[99] == counts[185] == 2  # (800 - 100) // 8
+    assert counts[186] == 3
+
+
 def test_no_folder_keeps_nothing(tmp_path: Path) -> None:
     for nowhere in (None, tmp_path / "file" / "below"):
         (tmp_path / "file").write_text("a file in the way")

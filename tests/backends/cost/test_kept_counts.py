@@ -25,7 +25,7 @@ NESTS = [conv_nest(ARCH, tiles=[("p", 2)]), matmul_nest(ARCH), max_pool_nest(ARC
 
 def forget() -> None:
     """As a new process begins."""
-    cost.settled_alike.cache_clear()
+    cost._settled.cache_clear()
     cost._counted.cache_clear()
 
 
