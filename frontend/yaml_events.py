@@ -57,6 +57,7 @@ def _quick_events(text: str) -> list[Event] | None:
         for event in yaml.parse(text, Loader=yaml.CSafeLoader):
             if not isinstance(event, yaml.NodeEvent | yaml.CollectionEndEvent):
                 continue
+            assert event.start_mark is not None
             line, column = event.start_mark.line + 1, event.start_mark.column + 1
             if isinstance(event, yaml.CollectionEndEvent):
                 depth -= 1

@@ -8,8 +8,8 @@ from typing import Any
 import dnnc
 import pytest
 import yaml
-from dnnc.frontend import components_tables, yaml_events
 from dnnc.explore.machine_fields import with_fields
+from dnnc.frontend import components_tables, yaml_events
 from dnnc.frontend.arch_yaml import arch_source, parse_arch
 from dnnc.frontend.yaml_events import KeptYaml
 from dnnc.frontend.yaml_faults import Faults
