@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +75,11 @@ def run_survivors(study: Study, store: Store, workers: Workers, outcome: Outcome
     known = {genome: each for genome, each in store.runs().items() if each.inputs == inputs}
     wanted = [row for row in chosen if row.genome not in known]
     candidates = [study.candidate(row.point) for row in wanted]
-    jobs = ((number, (study.costs, each, study.run)) for number, each in enumerate(candidates))
-    for number, found in workers.each(execute, jobs):
+    # Workers may be of other machines, where the same paths may be of other files.
+    given = None if study.run.inputs is None else study.run.inputs.packed()
+    stage = replace(study.run, inputs=given)
+    jobs = ((number, (each, stage)) for number, each in enumerate(candidates))
+    for number, found in workers.of((study.costs, *study.providers)).each(execute, jobs):
         row = wanted[number]
         # Costs without blocks that are skipped hold for any inputs; others for the samples that they are counted on.
         holds = not found.has_masks or (study.counted is not None and inputs == ON_SAMPLES)
@@ -85,9 +89,10 @@ def run_survivors(study: Study, store: Store, workers: Workers, outcome: Outcome
     return [(row, known[row.genome]) for row in chosen]
 
 
-def execute(providers: tuple[Provider, ...], costs: Costs, candidate: Candidate, stage: RunStage) -> Executed:
-    """Compile, cost and run a candidate, in the process of a worker."""
+def execute(providers: tuple[Provider, ...], candidate: Candidate, stage: RunStage) -> Executed:
+    """Compile, cost and run a candidate, in the process of a worker. Of the providers one is Costs."""
     start = time.perf_counter()
+    costs = next(each for each in providers if isinstance(each, Costs))
     try:
         samples = _samples(providers) if stage.inputs is None else None
         model = opened_costs(costs)

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import pickle
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
-from dnnc.explore import costs, survivors
+from dnnc.explore import costs, shared_files, survivors
+from dnnc.explore.cluster import packed
+from dnnc.explore.costs import opened_costs
 from dnnc.explore.engine import Outcome
 from dnnc.explore.judge import OpenedJudge
+from dnnc.explore.problem import Provider
 from dnnc.explore.shared_files import SharedFile
 from dnnc.explore.store import Row, RunRow, Store
 from dnnc.explore.study import RunStage, Study
 from dnnc.explore.study_yaml import read_study
-from dnnc.explore.workers import Here, evaluate
+from dnnc.explore.workers import Here, Task, evaluate, opened
 from dnnc.frontend import calibrate
 from dnnc.ir.diagnostics import CompileError
 from support.exploration import STUDY, searched, write_study
@@ -107,7 +113,7 @@ def test_a_promise_that_is_not_kept_is_told(text: str, tmp_path: Path, monkeypat
         (_, told), *_ = survivors.run_survivors(study, store, Here(study.providers), changed)
         assert told.differences == ("promised cycles",)
         monkeypatch.setattr(OpenedJudge, "outputs", wrong)
-        found = survivors.execute(study.providers, study.costs, study.candidate(first.point), RunStage())
+        found = survivors.execute((study.costs, *study.providers), study.candidate(first.point), RunStage())
         assert found.outputs == ("y",)
 
 
@@ -123,6 +129,38 @@ def test_what_was_executed_is_not_executed_again(tmp_path: Path, monkeypatch: py
     _, _, other = executed(tmp_path, "run: {survivors: 1, seed: 5}\n")
     assert other[0].inputs == "made up by seed 5"
     assert [each.seconds for each in other] != seconds
+
+
+class Elsewhere(Here):
+    """Workers of a machine on which none of the files is, and other ones have their names."""
+
+    def __init__(self, providers: tuple[Provider, ...], folder: Path) -> None:
+        super().__init__(packed(providers))
+        self.folder = folder
+
+    def each(self, task: Task, jobs: Iterable[tuple[int, tuple[Any, ...]]]) -> Iterator[tuple[int, Any]]:
+        sent = [(number, pickle.loads(pickle.dumps((self._providers, *arguments)))) for number, arguments in jobs]
+        for each in self.folder.glob("*.*"):
+            each.write_bytes(b"of another study")
+        for known in (opened, opened_costs, shared_files._local, shared_files._local_folder):
+            known.cache_clear()
+        for number, arguments in sent:
+            yield number, task(*arguments)
+
+    def of(self, providers: tuple[Provider, ...]) -> Elsewhere:
+        return Elsewhere(providers, self.folder)
+
+
+@pytest.mark.parametrize("how", ["run: {survivors: 1, inputs: in.npz}\n", "run: {survivors: 1}\n"])
+def test_files_are_sent_to_where_points_are_executed(how: str, tmp_path: Path) -> None:
+    path = write_study(tmp_path, STUDY + how)
+    np.savez(tmp_path / "in.npz", **inputs(tmp_path))
+    study = read_study(path)
+    outcome = searched(study, tmp_path / "out", resume=True)
+    with Store(tmp_path / "out", study, resume=True) as store:
+        ((_, run),) = survivors.run_survivors(study, store, Elsewhere(study.providers, tmp_path), outcome)
+    assert run.differences == ()
+    assert run.run
 
 
 def test_on_given_inputs(tmp_path: Path) -> None:
