@@ -187,6 +187,7 @@ class BlockWalk(Walk):
         self.sums: dict[Place, int] = {}
         self.done: set[Place] = set()
         self.names = list(self.extents)
+        self.written_by = [place for place, name in enumerate(self.names) if name in nest.write.dims]
         spatial = {loop.axis: loop.dims[0] for loop in schedule.loops if loop.axis}
         if vector:
             tail, fixed = self.vector_work(spatial["lanes"]), self.arch.vector.startup_cycles
@@ -220,7 +221,7 @@ class BlockWalk(Walk):
         return product(*(range(self.begin[name], self.begin[name] + self.sizes[name]) for name in self.names))
 
     def output_of(self, point: Place) -> Place:
-        return tuple(at for name, at in zip(self.names, point, strict=True) if name in self.nest.write.dims)
+        return tuple([point[place] for place in self.written_by])
 
     def place_of(self, operand: str, point: Place) -> Place:
         where = dict(zip(self.names, point, strict=True))

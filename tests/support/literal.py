@@ -343,14 +343,12 @@ class Walk:
         if nest.body.op is not BodyOp.MAC:
             return 0
         names = list(self.extents)
+        accesses = [nest.access(operand) for operand in (nest.body.a, nest.body.b)]
+        axes = [each for access in accesses for each in zip(access.index, access.shape, strict=True)]
         total = 0
         for point in product(*(range(self.extents[name]) for name in names)):
             place = dict(zip(names, point, strict=True))
-            total += all(
-                0 <= axis.at(place) < view
-                for operand in (nest.body.a, nest.body.b)
-                for axis, view in zip(nest.access(operand).index, nest.access(operand).shape, strict=True)
-            )
+            total += all(0 <= axis.at(place) < view for axis, view in axes)
         return total
 
     def traffic(self) -> dict[str, dict[str, tuple[int, int]]]:
