@@ -5,6 +5,7 @@ They are those of `dnnc cost` (specs/statistics.md), from the same passes and co
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache, lru_cache
@@ -12,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ..backends.cost.kept_counts import counting_machine
 from ..driver import session
 from ..driver.described import Json
 from ..driver.model import CALIBRATION_LIMIT_S, ModelInputs, Report, calibrated_model, load_model, model_inputs, silent
@@ -21,6 +23,7 @@ from ..frontend.calibrate import Observed
 from ..frontend.importer import ImportOptions, prepare
 from ..frontend.network import Network
 from ..frontend.quantised import network_is_quantised
+from ..ir.arch import Arch
 from ..ir.content_cache import sources_digest
 from ..ir.diagnostics import CompileError
 from ..ir.frozen import dataclass
@@ -35,6 +38,7 @@ from .shared_files import SharedFile
 
 _EVALUATES = ("ir", "frontend", "passes", "backends", "runtime", "driver", "explore")
 _MOST_CALIBRATIONS = 8  # of machines, in one process
+_MOST_LOWERED = 4  # modules, which hold their weights
 ENERGY_OF = "energy_pj."  # followed by the name of a component
 COST_FIGURES = {
     "energy_pj": "pJ, of the whole model",
@@ -92,6 +96,7 @@ class Opened:
         self.samples = read_npz(Path(costs.calibrate.local())) if costs.calibrate else None
         self._networks: dict[Any, tuple[Network, dict[object, Observed]]] = {}
         self._calibrations: dict[tuple[str, str], Calibrated] = {}
+        self._lowered: OrderedDict[tuple[Arch, str], tuple[Module, PassOptions]] = OrderedDict()
 
     def network(self, candidate: Candidate) -> Network:
         """The file with its axes bound as the candidate says."""
@@ -112,9 +117,25 @@ class Opened:
         options = candidate.options
         if self.costs.mapping is not None:
             options = replace(options, mapping=self.costs.mapping.local())
-        candidate = replace(candidate, options=options)
-        module, passes = self.quantised(candidate, warn)
+        module, passes = self.lowered(replace(candidate, options=options), warn)
         return session.transform(module, candidate.flat, passes, remaining(module.header.last_pass)), candidate.flat
+
+    def lowered(self, candidate: Candidate, warn: Report = silent) -> tuple[Module, PassOptions]:
+        """The candidate's module before its mappings are chosen, and the options of the passes that are left. Up to
+        there nothing looks at the sizes of memories or at prices, and machines that differ in these alone share it.
+        Raises CompileError."""
+        arch = candidate.flat
+        key = (counting_machine(arch), candidate.options_text)
+        if key not in self._lowered:
+            module, passes = self.quantised(candidate, warn)
+            left = remaining(module.header.last_pass)
+            first = [each.name for each in left].index("schedule")
+            self._lowered[key] = session.transform(module, arch, passes, left[:first]), passes
+            if len(self._lowered) > _MOST_LOWERED:
+                self._lowered.popitem(last=False)
+        module, passes = self._lowered[key]
+        header = replace(module.header, arch=arch.name, arch_digest=arch.digest)
+        return replace(module, header=header), passes
 
     def quantised(self, candidate: Candidate, warn: Report = silent) -> tuple[Module, PassOptions]:
         """The candidate's module, after the pass `quantise` where widths are asked of the layers of a float model, else
