@@ -38,7 +38,9 @@ from .shared_files import SharedFile
 
 _EVALUATES = ("ir", "frontend", "passes", "backends", "runtime", "driver", "explore")
 _MOST_CALIBRATIONS = 8  # of machines, in one process
-_MOST_LOWERED = 4  # modules, which hold their weights
+# Modules that are kept beside the latest one, and bytes of their weights.
+_MOST_LOWERED = 8
+_MOST_LOWERED_BYTES = 256 << 20
 ENERGY_OF = "energy_pj."  # followed by the name of a component
 COST_FIGURES = {
     "energy_pj": "pJ, of the whole model",
@@ -131,11 +133,16 @@ class Opened:
             left = remaining(module.header.last_pass)
             first = [each.name for each in left].index("schedule")
             self._lowered[key] = session.transform(module, arch, passes, left[:first]), passes
-            if len(self._lowered) > _MOST_LOWERED:
+            while len(self._lowered) > 1 and (len(self._lowered) > _MOST_LOWERED or self._too_large()):
                 self._lowered.popitem(last=False)
+        self._lowered.move_to_end(key)
         module, passes = self._lowered[key]
         header = replace(module.header, arch=arch.name, arch_digest=arch.digest)
         return replace(module, header=header), passes
+
+    def _too_large(self) -> bool:
+        held = (each.blobs for each, _ in self._lowered.values())
+        return sum(blobs.size(each) for blobs in held for each in blobs) > _MOST_LOWERED_BYTES
 
     def quantised(self, candidate: Candidate, warn: Report = silent) -> tuple[Module, PassOptions]:
         """The candidate's module, after the pass `quantise` where widths are asked of the layers of a float model, else

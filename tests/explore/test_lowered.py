@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from dnnc.benchmarks.odd_models import draw
 from dnnc.driver.decisions import Options
+from dnnc.explore import costs
 from dnnc.explore.costs import Costs, Opened
 from dnnc.explore.machine_fields import read_description, with_fields
 from dnnc.explore.machines import parse_machine, source_of
@@ -34,13 +35,13 @@ def machine(name: str, share: int, fields: Mapping[str, Value] = {}) -> Candidat
 @pytest.mark.parametrize("name", sorted(bundled()))
 def test_what_is_shared_is_what_each_would_make(name: str, seed: int, tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(draw(*MODELS[seed]).model.SerializeToString())
-    costs = Costs(SharedFile.of(tmp_path / "model.onnx"))
+    asked = Costs(SharedFile.of(tmp_path / "model.onnx"))
     first, second = machine(name, 1), machine(name, 2)
-    shared = Opened(costs)
+    shared = Opened(asked)
     shared.lowered(first)
     module, passes = shared.lowered(second)
     assert len(shared._lowered) == 1
-    alone, left = Opened(costs).lowered(second)
+    alone, left = Opened(asked).lowered(second)
     assert module == alone
     assert print_module(module) == print_module(alone)
     assert passes == left
@@ -54,3 +55,15 @@ def test_other_arrays_and_options_share_nothing(tmp_path: Path) -> None:
     for each in (machine("gemmini16", 1), wide, Candidate(wide.arch, Options(objective="latency"))):
         opened.lowered(each)
     assert len(opened._lowered) == 3
+
+
+def test_few_weights_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "model.onnx").write_bytes(draw(*MODELS[0]).model.SerializeToString())
+    opened = Opened(Costs(SharedFile.of(tmp_path / "model.onnx")))
+    sides = [machine("gemmini16", 1, {"array.rows": side}) for side in range(4, 14)]
+    for each in sides:
+        opened.lowered(each)
+    assert [arch.array.rows for arch, _ in opened._lowered] == [6, 7, 8, 9, 10, 11, 12, 13]
+    monkeypatch.setattr(costs, "_MOST_LOWERED_BYTES", 1)
+    opened.lowered(sides[0])
+    assert [arch.array.rows for arch, _ in opened._lowered] == [4]
