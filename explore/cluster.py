@@ -18,8 +18,10 @@ from typing import Any
 from ..ir.diagnostics import CompileError, Diagnostic
 from .costs import sources
 from .problem import Provider
+from .versions import version_text
 from .workers import Task
 
+_DECIDING = ("onnxruntime", "numpy", "pillow", "scipy")
 ANSWER_S = 10.0  # a scheduler that has not answered by then does not answer
 # Dask's statistical profiler and its watch on the event loop wake each worker 100 and 50 times a second, which costs
 # evaluations a tenth of their time.
@@ -155,15 +157,21 @@ class Cluster:
 def _refuse_other_sources(client: Any, address: str) -> None:
     """Raise CompileError where a worker has another dnnc than this process: its figures might be others."""
     try:
-        found = client.run(sources)
+        found = client.run(evaluates_with)
     except (ImportError, AttributeError, RuntimeError) as error:
         client.close()
         help = "install it where `dask worker` runs"
         raise CompileError(Diagnostic(f"workers of {address!r} have no such dnnc: {error}", help=help)) from None
-    if other := [worker for worker, digest in found.items() if digest != sources()]:
+    if other := [worker for worker, what in found.items() if what != evaluates_with()]:
         client.close()
-        message = f"worker {other[0]!r} has another dnnc than this machine"
-        raise CompileError(Diagnostic(message, help="the same version of dnnc is needed on both"))
+        named = ", ".join(_DECIDING)
+        message = f"worker {other[0]!r} has another dnnc than this machine, or another version of {named}"
+        raise CompileError(Diagnostic(message, help="the same versions are needed on both"))
+
+
+def evaluates_with() -> str:
+    """What of a process decides figures beside a study's files."""
+    return f"{sources()} {version_text(*_DECIDING)}"
 
 
 def _given(providers: tuple[Provider, ...]) -> tuple[Provider, ...]:

@@ -95,6 +95,7 @@ class Opened:
     def __init__(self, costs: Costs) -> None:
         self.costs = costs
         self.model = costs.model.local()
+        self.mapping = costs.mapping.local() if costs.mapping else None
         self.samples = read_npz(Path(costs.calibrate.local())) if costs.calibrate else None
         self._networks: dict[Any, tuple[Network, dict[object, Observed]]] = {}
         self._calibrations: dict[tuple[str, str], Calibrated] = {}
@@ -117,8 +118,8 @@ class Opened:
     def scheduled(self, candidate: Candidate, warn: Report = silent) -> tuple[Module, Any]:
         """The candidate's module after all passes, and its machine. Raises CompileError."""
         options = candidate.options
-        if self.costs.mapping is not None:
-            options = replace(options, mapping=self.costs.mapping.local())
+        if self.mapping is not None:
+            options = replace(options, mapping=self.mapping)
         module, passes = self.lowered(replace(candidate, options=options), warn)
         return session.transform(module, candidate.flat, passes, remaining(module.header.last_pass)), candidate.flat
 
@@ -210,8 +211,9 @@ def figures_of(stats: Json) -> dict[str, float | int | None]:
 
 @cache
 def sources() -> str:
-    """What decides figures beside a study's files: the digest of our sources, whatever of them evaluates, and the
-    version of onnxruntime, which calibrates and computes what is not for the array."""
+    """What decides figures beside a study's files: our version and the digest of our sources, whatever of them
+    evaluates, and the versions of onnxruntime, which calibrates and computes what is not for the array, and numpy."""
     root = Path(__file__).parents[1]
     folders = sorted({each.parent for name in _EVALUATES for each in (root / name).rglob("*.py")})
-    return f"{sources_digest(*folders)} onnxruntime {version('onnxruntime')}"
+    packages = " ".join(f"{name} {version(name)}" for name in ("dnnc", "onnxruntime", "numpy"))
+    return f"{sources_digest(*folders)} {packages}"

@@ -39,6 +39,7 @@ from .costs import Costs, opened_costs, sources
 from .layer_sqnr import has_codes, layer_sqnr
 from .problem import Candidate, Figures
 from .shared_files import SharedFile, SharedFolder
+from .versions import version_text
 from .workers import threads
 
 SEARCHED, REPORTED = "searched", "reported"
@@ -95,7 +96,8 @@ class Judge:
         files = [each.identity if each else "-" for each in (self.costs.model, self.costs.calibrate, self.data)]
         drawn = (self.samples, self.shuffled, self.halved, self.seed)
         given = (self.metric, self.x, self.y, self.output, self.preprocess, self.corruption, self.images, self.boxes)
-        return "\n".join(["judge", *files, repr((given, drawn)), sources()])
+        # Pillow decodes and scales images, and makes corruptions of them with scipy.
+        return "\n".join(["judge", *files, repr((given, drawn)), sources(), version_text("pillow", "scipy")])
 
     def open(self) -> Callable[[Candidate], Figures]:
         return OpenedJudge(self)

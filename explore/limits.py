@@ -10,7 +10,7 @@ from ..ir.diagnostics import CompileError, Diagnostic
 from .judge import Judge
 from .problem import Figures, Provider, evaluation_key
 from .remember import asked_once
-from .sparsity import MOST_TRIED, Sparsity, found_limit
+from .sparsity import GREATEST_TRIED, MOST_TRIED, Sparsity, found_limit
 from .store import Known, Store
 from .study import Study
 from .workers import Workers
@@ -32,7 +32,7 @@ def settled(
     (found,) = asked_once(store, known, workers, limit_of, [(key, (problem,))])
     limit = found[_LIMIT]
     if limit is None:
-        message = "no threshold takes the accuracy away, as far as one can be evaluated"
+        message = f"no threshold up to {GREATEST_TRIED:g} takes the accuracy away"
         raise CompileError(Diagnostic(message, problem.judge.place, "`limit: 0.8` in the section `sparsity`"))
     problems = tuple(replace(each, limit=float(limit)) if each is problem else each for each in study.problems)
     begun = study.predefined if study.predefine is None else study.predefine(problems)
@@ -40,9 +40,7 @@ def settled(
 
 
 def limit_of(providers: tuple[Provider, ...], problem: Sparsity) -> Figures:
-    """The limit, in the process of a worker; None where there is none."""
+    """The limit, in the process of a worker; None where there is none. Raises CompileError where a threshold cannot be
+    evaluated, or not in time: that says nothing of the limit, and is not kept."""
     judge = next(each for each in providers if isinstance(each, Judge))
-    try:
-        return {_LIMIT: found_limit(replace(problem, judge=judge))}
-    except CompileError:
-        return {_LIMIT: None}
+    return {_LIMIT: found_limit(replace(problem, judge=judge))}

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from ..frontend.yaml_faults import Faults
-from ..frontend.yaml_reader import ListNode, MapNode, ScalarNode, YamlNode, read_yaml
+from ..frontend.yaml_reader import ListNode, MapNode, ScalarNode, YamlNode, plain_value, quoted, read_yaml
 from ..ir.diagnostics import Span, ensure
 from .variables import Value, spelled
 
@@ -124,5 +124,7 @@ def _spelled(node: YamlNode) -> str:
         return f"[{', '.join(map(_spelled, node.items))}]"
     if isinstance(node, MapNode):
         return f"{{{', '.join(f'{key}: {_spelled(value)}' for key, value in node.entries.items())}}}"
-    is_word = isinstance(node.value, str) and not _WORD.fullmatch(node.text)
-    return json.dumps(node.text) if is_word else node.text
+    needs_quotes = isinstance(node.value, str) and not (
+        _WORD.fullmatch(node.text) and plain_value(node.text) == node.text
+    )
+    return quoted(node.text) if needs_quotes else node.text

@@ -11,6 +11,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..frontend.yaml_reader import quoted
 from ..ir.precision import PrecisionSpec
 from ..passes.prune_spec import LayerPruning, PruneSpec
 from .engine import Outcome
@@ -48,16 +49,16 @@ def _texts(study: Study, candidate: Candidate) -> dict[str, str]:
 
 def precision_text(spec: PrecisionSpec) -> str:
     """What `--precision` reads as this value."""
-    lines = [f"default: {json.dumps(str(spec.default))}"]
+    lines = [f"default: {quoted(str(spec.default))}"]
     if spec.layers:
-        lines += ["layers:", *(f"  {json.dumps(name)}: {json.dumps(str(each))}" for name, each in spec.layers)]
+        lines += ["layers:", *(f"  {quoted(name)}: {quoted(str(each))}" for name, each in spec.layers)]
     return "\n".join(lines) + "\n"
 
 
 def prune_text(spec: PruneSpec) -> str:
     """What `--prune` reads as this value."""
     lines = [] if spec.default == LayerPruning() else [f"default: {_layer(spec.default)}"]
-    lines += ["layers:", *(f"  {json.dumps(name)}: {_layer(each)}" for name, each in spec.layers)]
+    lines += ["layers:", *(f"  {quoted(name)}: {_layer(each)}" for name, each in spec.layers)]
     return "\n".join(lines) + "\n"
 
 

@@ -21,7 +21,7 @@ from .problem import Figures
 from .shared_files import SharedFile, SharedFolder
 from .store import Row, RunRow
 from .study import BROKEN, Objective, Study
-from .variables import Point, Value, spelled
+from .variables import Value, spelled
 from .versions import versions
 
 SCHEMA = "dnnc.explore/1"
@@ -227,8 +227,7 @@ def parquet(study: Study, outcome: Outcome, machine_text: Mapping[str, str]) -> 
     best = {row.genome for row in outcome.front}
     calibrate = study.costs.calibrate if isinstance(study.costs, Costs) else None
     samples = next((each.data for each in study.providers if isinstance(each, Judge)), None)
-    data: dict[str, list[Any]] = {name: [_column(row.point, name) for row in rows] for name in names}
-    data |= {
+    data: dict[str, list[Any]] = {
         "status": [row.status for row in rows],
         "reason": [row.reason for row in rows],
         "feasible": [row.genome in outcome.scores and not outcome.scores[row.genome].violation for row in rows],
@@ -247,6 +246,14 @@ def parquet(study: Study, outcome: Outcome, machine_text: Mapping[str, str]) -> 
         "seed": [study.settings.seed for _ in rows],
         "versions": [" ".join(f"{name} {value}" for name, value in versions().items()) for _ in rows],
     }
+    # A variable may have the name of another column, and values of several kinds.
+    data = {
+        **{
+            name if name not in data else f"variable.{name}": _column([row.point[name] for row in rows])
+            for name in names
+        },
+        **data,
+    }
     sink = pyarrow.BufferOutputStream()
     writer.write_table(pyarrow.table(data), sink)
     return bytes(sink.getvalue().to_pybytes())
@@ -264,9 +271,15 @@ def _digest(file: SharedFile | SharedFolder | None) -> str:
     return "" if file is None else file.digest
 
 
-def _column(point: Point, name: str) -> Any:
-    value = point[name]
-    return spelled(value) if isinstance(value, tuple) else value
+def _column(values: Sequence[Value]) -> list[Any]:
+    """As they are where all are of one kind that a table has, else as they are spelled."""
+    kinds = {type(each) for each in values}
+    largest = max((abs(each) for each in values if isinstance(each, int)), default=0)
+    if kinds in ({bool}, {str}, {float}) or (kinds == {int} and largest < 1 << 63):
+        return list(values)
+    if kinds == {int, float} and largest <= 1 << 53:
+        return [float(each) for each in values if isinstance(each, int | float)]
+    return [spelled(each) for each in values]
 
 
 def _number(value: float | int | None) -> float | None:

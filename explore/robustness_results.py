@@ -152,7 +152,13 @@ def sets_text(cells: Sequence[Cell], files: Sequence[str]) -> str | None:
     if default is None:
         return None
     steps = _steps(study, cells)
-    used = sorted({default.genome, *steps}, key=lambda each: (-cost_of(study, rows[numbers[each] - 1]), each))
+
+    def rank(genome: Genome) -> tuple[float, int, Genome]:
+        """The first set whose condition holds is taken: what costs more, or is for the higher severity."""
+        severity = max(steps.get(genome, {}).values(), default=0)
+        return -cost_of(study, rows[numbers[genome] - 1]), -severity, genome
+
+    used = sorted({default.genome, *steps}, key=rank)
     if len(used) < 2:
         return None
     entries = []
@@ -182,9 +188,10 @@ def _steps(study: Study, cells: Sequence[Cell]) -> dict[Genome, dict[str, int]]:
         corruption, row = each.corruption, each.chosen
         assert corruption is not None and row is not None
         before = held.get(corruption.name)
-        if before is None or cost_of(study, row) > cost_of(study, before):
+        # One that costs as much as what a lower severity chose is taken: that need not be enough for the higher one.
+        if before is None or cost_of(study, row) >= cost_of(study, before):
             held[corruption.name] = row
-            found.setdefault(row.genome, {})[corruption.name] = corruption.severity
+            found.setdefault(row.genome, {}).setdefault(corruption.name, corruption.severity)
     return found
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from collections.abc import Iterable
 from dataclasses import field
 from functools import cache, lru_cache
 from pathlib import Path
 
+from ..ir.diagnostics import CompileError, Diagnostic, Span
 from ..ir.files import read_bounded, save_whole
 from ..ir.frozen import dataclass
 
@@ -39,10 +41,14 @@ class SharedFile:
     def packed(self) -> SharedFile:
         """With its bytes, to be sent. Raises CompileError."""
         others = tuple((name, each.packed()) for name, each in self.beside)
-        return SharedFile(self.path, self.digest, read_bounded(self.path, LARGEST_BYTES), others)
+        data = read_bounded(self.path, LARGEST_BYTES)
+        if _digest(data) != self.digest:
+            raise _changed(self.path)
+        return SharedFile(self.path, self.digest, data, others)
 
     def local(self) -> str:
-        """A path of the file on this machine, looked for once by each process."""
+        """A path of the file on this machine, looked for once by each process. Raises CompileError where there is
+        another one under its name by now."""
         return _local(self)
 
 
@@ -73,20 +79,26 @@ class SharedFolder:
         """With the bytes of its files, to be sent; at most LARGEST_BYTES. Raises CompileError."""
         found, left, sent = [], LARGEST_BYTES, dict(self.sent)
         for name in self.names:
-            found.append(sent[name] if name in sent else read_bounded(Path(self.path) / name, left))
+            found.append(read_bounded(Path(self.path) / name, left))
             left -= len(found[-1])
+        if _digest_of(self.names, found) != self.digest:
+            raise _changed(self.path)
+        found = [sent.get(name, data) for name, data in zip(self.names, found, strict=True)]
         return SharedFolder(self.path, self.digest, self.names, self.sent, tuple(found))
 
     def local(self) -> str:
-        """A path of the folder on this machine, looked for once by each process."""
+        """A path of the folder on this machine, looked for once by each process. Raises CompileError where there is
+        something else in it by now."""
         return _local_folder(self)
 
 
 @lru_cache(maxsize=4)
 def _local_folder(folder: SharedFolder) -> str:
-    if folder.data is None:
-        return folder.path
     path = Path(folder.path)
+    if folder.data is None:
+        if _digest_of_all(path, folder.names) != folder.digest:
+            raise _changed(folder.path)
+        return folder.path
     if all((path / each).is_file() for each in folder.names) and _digest_of_all(path, folder.names) == folder.digest:
         return folder.path
     path = Path(_folder()) / folder.digest
@@ -97,18 +109,23 @@ def _local_folder(folder: SharedFolder) -> str:
 
 
 def _digest_of_all(folder: Path, names: tuple[str, ...]) -> str:
+    return _digest_of(names, (read_bounded(folder / name, LARGEST_BYTES) for name in names))
+
+
+def _digest_of(names: tuple[str, ...], contents: Iterable[bytes]) -> str:
     found = hashlib.sha256()
-    for name in names:
-        found.update(
-            f"{name}\0{_digest(read_bounded(folder / name, LARGEST_BYTES))}\n".encode("utf-8", "surrogateescape")
-        )
+    for name, data in zip(names, contents, strict=True):
+        found.update(f"{name}\0{_digest(data)}\n".encode("utf-8", "surrogateescape"))
     return found.hexdigest()
 
 
 @lru_cache(maxsize=16)
 def _local(file: SharedFile) -> str:
-    if all(_is_here(each) for each in (file, *(other for _, other in file.beside))):
+    missing = [each for each in (file, *(other for _, other in file.beside)) if not _is_here(each)]
+    if not missing:
         return file.path
+    if file.data is None:
+        raise _changed(missing[0].path)
     folder = Path(_folder()) / file.digest
     for name, each in ((Path(file.path).name, file), *file.beside):
         place = folder / name
@@ -119,13 +136,23 @@ def _local(file: SharedFile) -> str:
 
 def _is_here(file: SharedFile) -> bool:
     path = Path(file.path)
-    return file.data is None or (path.is_file() and _digest(read_bounded(path, LARGEST_BYTES)) == file.digest)
+    return path.is_file() and _digest(read_bounded(path, LARGEST_BYTES)) == file.digest
+
+
+def _changed(path: str) -> CompileError:
+    """Figures are stored by the digest of what was read: those of other bytes must not be."""
+    message = "it is not what it was when the study was read"
+    return CompileError(Diagnostic(message, Span(path), "start again once it is as it is to be"))
+
+
+def _folder() -> str:
+    """Of this process, for what was sent to it; removed when it ends."""
+    return _temporary().name
 
 
 @cache
-def _folder() -> str:
-    """Of this process, for what was sent to it."""
-    return tempfile.mkdtemp(prefix="dnnc-explore-")
+def _temporary() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="dnnc-explore-")
 
 
 def _digest(data: bytes) -> str:

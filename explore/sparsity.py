@@ -13,7 +13,7 @@ from functools import cached_property
 from ..driver.prune_file import read_block
 from ..frontend.yaml_fields import Fields
 from ..ir.blocks import CRITERIA
-from ..ir.diagnostics import CompileError, Diagnostic
+from ..ir.diagnostics import CompileError
 from ..ir.frozen import dataclass
 from ..ir.graph import Node
 from ..passes.prune_spec import (
@@ -37,6 +37,7 @@ STEPS, MOST_STEPS = 20, 1000
 DECADES = 3  # that logarithmic steps span
 MARGIN = 1.5  # above the threshold that leaves nothing
 _FIRST, _DOUBLINGS, _BISECTIONS = 2.0**-10, 60, 4
+GREATEST_TRIED = _FIRST * 2.0 ** (_DOUBLINGS - 1)
 MOST_TRIED = _DOUBLINGS + _BISECTIONS  # thresholds, to find a limit
 
 
@@ -100,9 +101,10 @@ def thresholds(limit: float, steps: int, method: str) -> tuple[Value, ...]:
     return (0.0, *(limit * 10.0 ** (-DECADES * (steps - each) / max(1, steps - 1)) for each in places))
 
 
-def found_limit(problem: Sparsity) -> float:
+def found_limit(problem: Sparsity) -> float | None:
     """MARGIN times the least threshold at which all layers together leave an accuracy of no more than a guess, or no
-    block: doubled from _FIRST on, then bisected to a sixteenth of itself."""
+    block: doubled from _FIRST on, then bisected to a sixteenth of itself. None where none up to GREATEST_TRIED does.
+    Raises CompileError where one cannot be evaluated."""
     judge = opened(problem.judge)
     assert isinstance(judge, OpenedJudge)
 
@@ -120,8 +122,7 @@ def found_limit(problem: Sparsity) -> float:
             break
         low, high = high, 2 * high
     else:
-        message = f"no threshold up to {high:g} takes the accuracy away"
-        raise CompileError(Diagnostic(message, problem.judge.place, "`limit: 0.8` in the section `sparsity`"))
+        return None
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
         low, high = (low, middle) if is_dead(middle) else (middle, high)

@@ -21,12 +21,13 @@ from typing import Any
 from ..ir.diagnostics import CompileError, Diagnostic, Span
 from ..ir.files import make_folder
 from ..ir.frozen import dataclass
-from .problem import Candidate, Figures
+from .problem import Candidate, Figures, known_figures
 from .study import Study
 from .variables import Genome, Point
 
 FILE = "store.sqlite"
 FORMAT = 2
+_LONGEST = 64 << 20  # bytes of one text
 EVALUATED, DROPPED = "evaluated", "dropped"
 _TABLES = """
 create table study (key text primary key, value text not null);
@@ -113,7 +114,7 @@ class Store:
             self._file.execute("begin exclusive")
             self._open(study)
             self._file.execute("commit")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, ValueError) as error:
             self._file.close()
             raise CompileError(_unusable(self.path, error)) from None
         except CompileError:
@@ -123,7 +124,7 @@ class Store:
     def _open(self, study: Study) -> None:
         """Tables and the study's identity, within the transaction that also looks for them: a process that was killed
         before it ended left nothing."""
-        tables = {name for (name,) in self._file.execute("select name from sqlite_master where type = 'table'")}
+        tables = _tables(self._file)
         told = {"format": str(FORMAT), "identity": study.identity, "content": study.content, "file": study.file}
         if "study" not in tables:
             for statement in _TABLES.split(";"):
@@ -149,11 +150,27 @@ class Store:
     ) -> None:
         try:
             if self._noted:
-                self._file.execute("begin")
-                self._file.executemany(_INSERT, self._noted)
-                self._file.execute("commit")
+                with self._written():
+                    self._file.executemany(_INSERT, self._noted)
         finally:
             self._file.close()
+
+    @contextmanager
+    def _written(self) -> Iterator[None]:
+        """A transaction: what is written in it is kept whole, or, whatever comes between, not at all. Raises
+        CompileError where the system refuses."""
+        if self._file.in_transaction:  # an interrupt came before its end
+            self._file.execute("rollback")
+        try:
+            self._file.execute("begin")
+            yield
+            self._file.execute("commit")
+        except sqlite3.OperationalError as error:
+            message = f"points cannot be stored: {error}"
+            raise CompileError(Diagnostic(message, Span(str(self.path)), "what was stored is kept: --resume")) from None
+        finally:
+            if self._file.in_transaction:
+                self._file.execute("rollback")
 
     def note(self, row: Row) -> None:
         """Keep a point that was dropped before it was evaluated, with the next one that is added: what it cost to find
@@ -169,18 +186,16 @@ class Store:
     ) -> None:
         """Keep a point and its `parts`, whole or not at all. Requires: its genome has no row."""
         values = _values(row, candidate.options_text, versions)
-        self._file.execute("begin")
-        self._file.execute("insert or ignore into machines values (?, ?)", (row.machine, candidate.arch.text))
-        self._file.executemany(_INSERT, [*self._noted, values])
-        self._insert_parts(parts or {})
-        self._file.execute("commit")
+        with self._written():
+            self._file.execute("insert or ignore into machines values (?, ?)", (row.machine, candidate.arch.text))
+            self._file.executemany(_INSERT, [*self._noted, values])
+            self._insert_parts(parts or {})
         self._noted = []
 
     def add_parts(self, parts: Mapping[str, Figures]) -> None:
         """Keep what was found out beside the points, by what decides it."""
-        self._file.execute("begin")
-        self._insert_parts(parts)
-        self._file.execute("commit")
+        with self._written():
+            self._insert_parts(parts)
 
     def _insert_parts(self, parts: Mapping[str, Figures]) -> None:
         rows = [(key, json.dumps(dict(figures), allow_nan=False)) for key, figures in parts.items()]
@@ -207,12 +222,13 @@ class Store:
             json.dumps(row.genome),
             not row.differences,
             json.dumps(row.differences),
-            json.dumps(row.cost),
-            json.dumps(row.run),
+            json.dumps(known_figures(row.cost), allow_nan=False),
+            json.dumps(known_figures(row.run), allow_nan=False),
             row.inputs,
             row.seconds,
         )
-        self._file.execute("insert or replace into runs values (?, ?, ?, ?, ?, ?, ?)", values)
+        with self._written():
+            self._file.execute("insert or replace into runs values (?, ?, ?, ?, ?, ?, ?)", values)
 
     def runs(self) -> dict[Genome, RunRow]:
         """What was executed, by genome. Raises CompileError where something else has written to the file."""
@@ -288,6 +304,19 @@ def _tupled(value: Any) -> Any:
     return tuple(map(_tupled, value)) if isinstance(value, list) else value
 
 
+def _tables(file: sqlite3.Connection) -> set[str]:
+    """Names of the tables. Raises ValueError where there is more than tables and their indices: what is read from a
+    view may never end. Longer texts than a study writes are refused as they are read."""
+    file.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST)
+    found = set()
+    for kind, name, statement in file.execute("select type, name, sql from sqlite_master"):
+        if kind not in ("table", "index") or "virtual" in str(statement).lower().split()[:2]:
+            raise ValueError(f"it has a {kind} {str(name)[:80]!r}, which no study makes")
+        if kind == "table":
+            found.add(name)
+    return found
+
+
 class Known:
     """Points of earlier studies, looked up by the key of an evaluation."""
 
@@ -299,8 +328,8 @@ class Known:
             path = Path(folder) / FILE
             with _reading(path, _LEAVE_OUT):
                 file = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=2.0)
+                tables = _tables(file)
                 file.execute("select 1 from points limit 1")
-                tables = {name for (name,) in file.execute("select name from sqlite_master where type = 'table'")}
             self._files.append((folder, file))
             self._with_parts += [self._files[-1]] if "parts" in tables else []  # format 1 had none
 

@@ -10,13 +10,14 @@ from functools import cached_property
 from ..ir.diagnostics import CompileError
 from ..ir.expressions import Expression, ExpressionFault
 from ..ir.frozen import dataclass
-from .algorithm_settings import Settings
+from .algorithm_settings import NSGA2, Settings
 from .corruptions.corrupt import Corruptions
 from .costs import ALIASES, Costs
 from .level_costs import LevelCosts
 from .problem import Candidate, Problem, Provider, evaluation_key
 from .shared_files import SharedFile
 from .variables import Genome, Point, Space, Value
+from .versions import version_text
 
 BROKEN = "constraint: "  # and its text: why a point is not evaluated
 
@@ -105,7 +106,8 @@ class Study:
     def identity(self) -> str:
         """Of all that decides which points are asked for and what they are worth."""
         base = (self.base.machine_text, self.base.options_text)
-        return hashlib.sha256("\0".join((self.content, *base, *self.identities)).encode()).hexdigest()
+        by = version_text("pymoo", "scipy") if self.settings.name == NSGA2 else ""
+        return hashlib.sha256("\0".join((self.content, *base, by, *self.identities)).encode()).hexdigest()
 
     @cached_property
     def identities(self) -> tuple[str, ...]:

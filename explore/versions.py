@@ -5,12 +5,17 @@ from __future__ import annotations
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
-_VERSIONED = ("dnnc", "numpy", "onnxruntime", "pymoo", "distributed")
+_VERSIONED = ("dnnc", "numpy", "onnxruntime", "pillow", "scipy", "pymoo", "distributed")
 
 
 def versions() -> dict[str, str]:
     """Of dnnc and the packages that figures and searches rest on, where they are installed."""
     return dict(_versions())
+
+
+def version_text(*names: str) -> str:
+    """Of these packages, as a part of what decides figures or a search."""
+    return " ".join(f"{name} {_version(name)}" for name in names)
 
 
 @cache

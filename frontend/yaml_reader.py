@@ -7,6 +7,7 @@ time and memory. All faults are reported at once; only a fault of syntax ends th
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 
@@ -106,7 +107,7 @@ class _Builder:
                 self.faults.refuse(f"nested deeper than {LARGEST_DEPTH} levels", span, "no description needs that")
             self._open.append(_Open(kind == "map", span))
         else:
-            self._place(ScalarNode(_core_value(text) if kind == "plain" else text, text, span), span)
+            self._place(ScalarNode(plain_value(text) if kind == "plain" else text, text, span), span)
 
     def _place(self, node: YamlNode, span: Span) -> None:
         if not self._open:
@@ -150,7 +151,7 @@ class _Open:
         return ListNode(tuple(self.items), self.span)
 
 
-def _core_value(text: str) -> Scalar:
+def plain_value(text: str) -> Scalar:
     """YAML 1.2's core schema: no `yes`, no octal, no sexagesimal; so `1:30` and `off` stay words."""
     if text in ("", "~", "null", "Null", "NULL"):
         return None
@@ -164,3 +165,9 @@ def _core_value(text: str) -> Scalar:
         if _FLOAT.fullmatch(text):
             return float(text.replace("_", ""))
     return text
+
+
+def quoted(text: str) -> str:
+    """A word of YAML, which, unlike JSON, does not write characters beyond U+FFFF as two."""
+    inside = (f"\\U{ord(each):08x}" if ord(each) > 0xFFFF else json.dumps(each)[1:-1] for each in text)
+    return f'"{"".join(inside)}"'

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -73,19 +74,24 @@ class KeptTables:
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes, self.bytes = most_bytes, 0
         self._tables: OrderedDict[Hashable, Tables] = OrderedDict()
+        self._lock = Lock()  # layers are mapped side by side, in threads
 
     def of(self, problem: Problem, sizes: list[Ints]) -> Tables:
         """Those for ascending `sizes` of each dimension. Nobody writes to them."""
         decide = (problem.machine, problem.extents, problem.axes, problem.coefficients, problem.blocked, *sizes)
         key = tuple([each.tobytes() for each in decide])
-        found = self._tables.pop(key, None)
-        if found is None:
-            found = make_tables(problem, sizes)
-            self.bytes += _bytes(found)
-        self._tables[key] = found
-        while self.bytes > self._most_bytes and len(self._tables) > 1:
-            self.bytes -= _bytes(self._tables.popitem(last=False)[1])
-        return found
+        with self._lock:
+            if key in self._tables:
+                self._tables.move_to_end(key)
+                return self._tables[key]
+        made = make_tables(problem, sizes)
+        with self._lock:
+            if key not in self._tables:  # two may have made them
+                self._tables[key] = made
+                self.bytes += _bytes(made)
+            while self.bytes > self._most_bytes and len(self._tables) > 1:
+                self.bytes -= _bytes(self._tables.popitem(last=False)[1])
+        return made
 
 
 def _bytes(tables: Tables) -> int:

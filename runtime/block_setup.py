@@ -48,8 +48,23 @@ _MASK_OF_STATUS[[CREATED, CREATED + IN_CACHE]] = 1
 _MASK_OF_STATUS[[ALREADY_ZERO, ALREADY_ZERO + IN_CACHE]] = 2
 
 
-def block_unit(program: Program, arch: Arch, table: Integers) -> BlockUnit:
-    """The unit with empty tables. Raises CompileError for a test of a tensor that is not there."""
+@dataclass(frozen=True, slots=True)
+class UnitSize:
+    """What the unit of a program has to hold: each test's geometry, blocks of all tests and of the largest one, and
+    elements of a store while it is tested."""
+
+    geometry: Integers
+    blocks: int
+    most_blocks: int
+    positions: int
+
+    @property
+    def bytes(self) -> int:
+        return self.blocks + 3 * 8 * self.most_blocks + 4 * self.positions
+
+
+def unit_size(program: Program, arch: Arch, table: Integers) -> UnitSize:
+    """Raises CompileError for a test of a tensor that is not there."""
     prunes = np.flatnonzero(table[:, 0] == layout.OP_CONFIGURE_PRUNE)
     geometry = np.zeros((len(prunes), GEOMETRY_FIELDS), np.int64)
     stores = np.flatnonzero(table[:, 0] == layout.OP_CONFIGURE_STORE)
@@ -70,25 +85,30 @@ def block_unit(program: Program, arch: Arch, table: Integers) -> BlockUnit:
         geometry[slot] = shape
         geometry[slot, FIRST] = total - blocks
     most = int((geometry[:, SAMPLES] * geometry[:, ROW_BLOCKS] * geometry[:, COL_BLOCKS]).max(initial=0))
-    tables = np.zeros((arch.block_unit.tables if arch.block_unit else 0, 2), np.int64)
-    tables[:, 0] = -1
-    state = np.zeros(STATE_FIELDS, np.int64)
-    state[TESTED] = -1
-    state[ENTRIES] = arch.block_unit.entries if arch.block_unit else 0
     positions = 0
     if len(prunes):
         rows = table[table[:, 0] == layout.OP_STORE, layout.STORE_EXTENT : layout.STORE_EXTENT + 5]
         capacity = 8 * sum(memory.capacity_bytes for memory in arch.local)
         positions = min(int(rows.astype(np.float64).prod(axis=1).max(initial=0)), capacity)
+    return UnitSize(geometry, total, most, positions)
+
+
+def block_unit(arch: Arch, size: UnitSize) -> BlockUnit:
+    """The unit with empty tables."""
+    tables = np.zeros((arch.block_unit.tables if arch.block_unit else 0, 2), np.int64)
+    tables[:, 0] = -1
+    state = np.zeros(STATE_FIELDS, np.int64)
+    state[TESTED] = -1
+    state[ENTRIES] = arch.block_unit.entries if arch.block_unit else 0
     return BlockUnit(
-        geometry,
-        np.zeros(total, np.uint8),
-        np.zeros(most, np.int64),
-        np.zeros(most, np.int64),
-        np.zeros(most, np.int64),
+        size.geometry,
+        np.zeros(size.blocks, np.uint8),
+        np.zeros(size.most_blocks, np.int64),
+        np.zeros(size.most_blocks, np.int64),
+        np.zeros(size.most_blocks, np.int64),
         tables,
         state,
-        np.zeros(positions, np.int32),
+        np.zeros(size.positions, np.int32),
     )
 
 

@@ -23,7 +23,7 @@ from ..ir.frozen import dataclass
 from ..ir.program import MNEMONICS, ROLE_CODES, Opcode, Program
 from ..ir.stats import BlockCounts, LayerCounts, Transfer, WeightBlocks
 from . import layout
-from .block_setup import RoomSize, block_unit, masks_of, room_of, room_size, skips_blocks
+from .block_setup import RoomSize, UnitSize, block_unit, masks_of, room_of, room_size, skips_blocks, unit_size
 from .elements import local_memory, work_blocks
 from .faults import (
     AT_HOST,
@@ -52,11 +52,11 @@ UNASSIGNED = "(no layer)"
 class RunOptions:
     """How a run is bounded and what else it reports.
 
-    `memory_limit_bytes` is for memories, values, notes of work left out and host regions together, without the
-    interpreter and its libraries;
-    None stands for `default_memory_limit_bytes`. Half of what the machine's memories leave is for the process of host
-    regions, half for their values in this one. `trace_events` is the number of commands whose times are kept for a
-    trace. With `count_overflows` an accumulator overflow is only counted; else it fails the run, after its end.
+    `memory_limit_bytes` is for memories, values, notes of blocks and of work left out and host regions together,
+    without the interpreter and its libraries; None stands for `default_memory_limit_bytes`. Half of what the
+    machine's memories leave is for the process of host regions, half for their values in this one. `trace_events`
+    is the number of commands whose times are kept for a trace. With `count_overflows` an accumulator overflow is
+    only counted; else it fails the run, after its end.
     """
 
     time_limit_s: float = 600.0
@@ -108,8 +108,9 @@ def carried_out(
     values = check_inputs(program, inputs)
     table = layout.instruction_table(columns)
     room = room_size(table, skips_blocks(table))
-    memory = host_memory(program, arch, options.memory_limit_bytes, room.bytes)
-    state = _initial_state(program, arch, table, options, room)
+    unit = unit_size(program, arch, table)
+    memory = host_memory(program, arch, options.memory_limit_bytes, room.bytes + unit.bytes)
+    state = _initial_state(program, arch, table, options, room, unit)
     placements = {each.name: each for each in program.placements}
     host_values: dict[str, Any] = {}
     for name, value in values.items():
@@ -201,7 +202,9 @@ def _region_of_instructions(program: Program) -> NDArray[np.int32]:
     return numbers
 
 
-def _initial_state(program: Program, arch: Arch, table: layout.Integers, options: RunOptions, room: RoomSize) -> State:
+def _initial_state(
+    program: Program, arch: Arch, table: layout.Integers, options: RunOptions, room: RoomSize, unit: UnitSize
+) -> State:
     main = np.zeros(program.main_bytes, np.uint8)
     for address, constant in program.constants:
         blob = program.blobs[constant]
@@ -235,7 +238,7 @@ def _initial_state(program: Program, arch: Arch, table: layout.Integers, options
         stop=np.zeros(1, np.uint8),
         plan=np.zeros(layout.PLAN_FIELDS, np.int64),
         blocks=work_blocks(),
-        unit=block_unit(program, arch, table),
+        unit=block_unit(arch, unit),
         room=room_of(room),
     )
 

@@ -133,9 +133,9 @@ class HostMemory:
 
 
 def host_memory(program: Program, arch: Arch, limit: int | None, noted: int = 0) -> HostMemory:
-    """What the machine's memories, the values at the program's edge and the `noted` bytes of work that products leave
-    out take, is not there for the host: the rest of `limit` (None: the default) is. Raises CompileError where that is
-    not enough for what host regions are known to read and write; the program is checked."""
+    """What the machine's memories, the values at the program's edge and the `noted` bytes about blocks and work that is
+    left out take, is not there for the host: the rest of `limit` (None: the default) is. Raises CompileError where that
+    is not enough for what host regions are known to read and write; the program is checked."""
     if limit is None:
         limit = default_memory_limit_bytes(program)
     local = sum(memory.capacity_bytes for memory in arch.local)
@@ -148,7 +148,7 @@ def host_memory(program: Program, arch: Arch, limit: int | None, noted: int = 0)
         message = f"a run takes {_mebibytes(needed)} MiB (main memory {_mebibytes(program.main_bytes)}, twice the local"
         message += f" memories {_mebibytes(2 * local)}, inputs and outputs {_mebibytes(edge)}, twice the largest host"
         message += f" region's {_mebibytes(2 * max(calls, default=0))}"
-        message += f", work left out {_mebibytes(noted)}" if noted else ""
+        message += f", blocks and work left out {_mebibytes(noted)}" if noted else ""
         message += f"); the limit is {_mebibytes(limit)} MiB"
         enough = _mebibytes(needed + needed // 4)
         raise CompileError(Diagnostic(message, help=f"--memory-limit {enough} or more"))

@@ -74,6 +74,20 @@ def test_the_table_of_all_points(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert table["figure.energy_pj"][4:] == [None, None]
 
 
+def test_columns_of_the_table_are_of_one_kind_and_hide_no_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    text = STUDY.replace("    dim:", "    seed:").replace("4 * dim", "4 * seed")
+    text = text.replace("  fields:", "    clock: {values: [1 GHz, fast, true, 1.5], fields: clock_hz}\n  fields:")
+    explored(tmp_path, text, capsys)
+    table = parquet.read_table(tmp_path / "out" / "points.parquet").to_pydict()
+    assert set(table["variable.seed"]) == {4, 8}
+    assert set(table["seed"]) == {0}
+    assert set(table["clock"]) == {"1000000000", "fast", "true", "1.5"}
+    assert set(table["status"]) == {"evaluated", "dropped"}
+
+
 def test_the_table_has_the_options_and_data_of_each_point(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     path = write_judged(tmp_path, SPARSITY.replace("generations: 2", "generations: 1"))

@@ -19,7 +19,7 @@ from dnnc.explore.judge import Judge
 from dnnc.explore.judge_section import _shared
 from dnnc.explore.precision import Bits
 from dnnc.explore.pruned_costs import PrunedCosts
-from dnnc.explore.shared_files import SharedFile
+from dnnc.explore.shared_files import SharedFile, SharedFolder
 from dnnc.explore.study import Study
 from dnnc.explore.workers import evaluate
 from dnnc.ir.diagnostics import CompileError
@@ -90,7 +90,7 @@ def test_a_scheduler_that_runs_already(tmp_path: Path) -> None:
 def test_workers_with_another_dnnc(monkeypatch: pytest.MonkeyPatch) -> None:
     study = square(most=3)
     for local in opened(study, 1):
-        monkeypatch.setattr(cluster, "sources", lambda: "others")
+        monkeypatch.setattr(cluster, "evaluates_with", lambda: "others")
         with pytest.raises(CompileError, match="has another dnnc"):
             cluster._refuse_other_sources(_Sources(local._client), "tcp://there")
 
@@ -113,12 +113,15 @@ def test_whatever_evaluates_is_the_same_on_workers(file: str, monkeypatch: pytes
     seen: list[Path] = []
     monkeypatch.setattr(costs, "sources_digest", lambda *folders: seen.extend(folders) or "digest")
     monkeypatch.setattr(costs, "version", lambda name: f"of {name}")
-    assert costs.sources.__wrapped__() == "digest onnxruntime of onnxruntime"
+    assert costs.sources.__wrapped__() == "digest dnnc of dnnc onnxruntime of onnxruntime numpy of numpy"
     assert (root / file).parent in seen
     model = SharedFile("model.onnx", "0" * 64)
     judge = Judge(costs.Costs(model), model, "top1")
     for provider in (costs.Costs(model), judge, PrunedCosts(costs.Costs(model), judge), Bits((), "linear")):
         assert costs.sources() in provider.identity
+
+
+_evaluates_with = cluster.evaluates_with
 
 
 class _Sources:
@@ -128,7 +131,7 @@ class _Sources:
         self._client = client
 
     def run(self, task: Any) -> Any:
-        return self._client.run(costs.sources)
+        return self._client.run(_evaluates_with)
 
     def close(self) -> None:
         """It is still needed."""
@@ -179,6 +182,15 @@ def test_files_go_where_they_are_not(tmp_path: Path) -> None:
     assert (Path(there.local()).parent / "weights.bin").read_bytes() == b"w"
     assert elsewhere.exists()
     assert packed.identity == file.identity
+
+
+def test_files_that_change_while_a_study_runs_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"m")
+    file, folder = SharedFile.of(tmp_path / "model.onnx"), SharedFolder.of(tmp_path, ("model.onnx",))
+    (tmp_path / "model.onnx").write_bytes(b"another")
+    for asked in (file.local, file.packed, folder.local, folder.packed):
+        with pytest.raises(CompileError, match="it is not what it was when the study was read"):
+            asked()
 
 
 @pytest.mark.parametrize("most", [None, 1])

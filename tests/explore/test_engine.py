@@ -14,7 +14,7 @@ from dnnc.driver.decisions import Options
 from dnnc.explore.algorithm_settings import Settings
 from dnnc.explore.engine import Progress
 from dnnc.explore.front import front, spread
-from dnnc.explore.store import FILE, Known, RunRow, Store
+from dnnc.explore.store import DROPPED, EVALUATED, FILE, Known, Row, RunRow, Store
 from dnnc.explore.study import Objective, Score, Study
 from dnnc.ir.diagnostics import CompileError
 from dnnc.ir.expressions import parse_expression
@@ -224,6 +224,54 @@ def test_a_damaged_store_is_told(damage: str, tmp_path: Path) -> None:
     file.close()
     with Store(tmp_path, study, resume=True) as store, pytest.raises(CompileError, match="the store cannot be used"):
         _read(store, outcome.rows[0].machine)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "create view more as with recursive n(x) as (select 1 union all select x + 1 from n) select * from n",
+        "create virtual table more using fts5(text)",
+        "create trigger more after insert on points begin delete from parts; end",
+    ],
+)
+def test_a_store_with_more_than_tables_is_told(made: str, tmp_path: Path) -> None:
+    searched(square(most=1), tmp_path / "a")
+    with sqlite3.connect(tmp_path / "a" / FILE) as file:
+        file.execute(made)
+    file.close()
+    with pytest.raises(CompileError, match="which no study makes"):
+        searched(square(most=1), tmp_path / "a", resume=True)
+    with pytest.raises(CompileError, match="which no study makes"):
+        searched(replace(square(most=1), reuse=(str(tmp_path / "a"),)), tmp_path / "b")
+
+
+def test_an_interrupt_while_a_point_is_written_keeps_it_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = square(most=1)
+    candidate = study.candidate({"x": 0, "y": 0})
+    row = Row((0, 0), {"x": 0, "y": 0}, EVALUATED, "", {"near": 0}, candidate.arch.digest, 0.1, "", "key")
+    dropped = replace(row, genome=(0, 1), status=DROPPED, reason="constraint", figures={}, key="")
+
+    def interrupted(store: Store, parts: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Store, "_insert_parts", interrupted)
+    with Store(tmp_path, study, resume=False) as store:
+        store.note(dropped)
+        with pytest.raises(KeyboardInterrupt):
+            store.add(row, candidate, {})
+    with Store(tmp_path, study, resume=True) as store:
+        assert [each.genome for each in store.rows()] == [(0, 1)]
+
+
+def test_a_full_disk_is_told(tmp_path: Path) -> None:
+    study = square(most=1)
+    with Store(tmp_path, study, resume=False) as store:
+        store._file.execute("pragma max_page_count = 1")
+        with pytest.raises(CompileError, match="points cannot be stored: database or disk is full"):
+            store.add_parts({str(number): {"near": number} for number in range(10_000)})
+        assert store.rows() == []
 
 
 def _read(store: Store, machine: str) -> None:

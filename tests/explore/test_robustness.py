@@ -318,6 +318,25 @@ def test_sets_hold_from_the_severities_that_chose_them(seed: int) -> None:
         assert taken(values) == max(alone, default=default)
 
 
+def test_of_points_that_cost_the_same_each_severity_has_its_own() -> None:
+    study = replace(square(), corruptions=Corruptions(("fog",), (1, 3)))
+    rows = [replace(row(2, 0.5), genome=(2, place)) for place in range(3)]
+    outcome: Any = type("Outcome", (), {"rows": (), "front": ()})()
+    fogs = (None, Corruption("fog", 1), Corruption("fog", 3))
+    cells = [
+        Cell(each, study, outcome, 0.0, 0.0, {}, None, None, chosen, None)
+        for each, chosen in zip(fogs, (rows[0], rows[2], rows[1]), strict=True)
+    ]
+    files = [f"points/{number}/precision.yaml" for number in (1, 2, 3)]
+    text = sets_text(cells, files)
+    assert text is not None
+    sets, default = parsed(text)
+    numbered = points_of(cells)
+    found = [(numbered[int(each["name"].removeprefix("point")) - 1].genome, each.get("when")) for each in sets]
+    assert found == [((2, 1), "fog >= 3"), ((2, 2), "fog >= 1"), ((2, 0), None)]
+    assert numbered[int(default.removeprefix("point")) - 1].genome == (2, 0)
+
+
 def parsed(text: str) -> tuple[list[dict[str, str]], str]:
     """The sets as a YAML file has them: each line holds JSON."""
     lines = text.splitlines()

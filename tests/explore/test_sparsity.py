@@ -30,7 +30,7 @@ from dnnc.explore.store import Known, Store
 from dnnc.explore.study import Study
 from dnnc.explore.study_yaml import read_study
 from dnnc.explore.workers import Here, opened
-from dnnc.ir.diagnostics import CompileError
+from dnnc.ir.diagnostics import CompileError, Diagnostic, TimeLimitError
 from dnnc.ir.graph import Node
 from dnnc.ir.module import Header
 from dnnc.passes.block_prune import block_prune
@@ -135,13 +135,29 @@ def test_a_limit_is_looked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert settled(study, store, known, Here(study.providers)).space == found[0].space  # another study's is taken
 
 
+def test_a_limit_that_there_was_no_time_for_is_looked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = judged(tmp_path, SPARSITY.replace(" limit: 1.0,", ""))
+
+    def late(*given: object) -> None:
+        raise TimeLimitError(Diagnostic("it took too long"))
+
+    with monkeypatch.context() as patch, Store(tmp_path / "out", study, resume=False) as store:
+        patch.setattr(OpenedJudge, "__call__", late)
+        with pytest.raises(CompileError, match="it took too long"):
+            settled(study, store, Known(()), Here(study.providers))
+    with Store(tmp_path / "out", study, resume=True) as store:
+        assert problem_of(settled(study, store, Known(()), Here(study.providers)))[0].limit is not None
+
+
 def test_a_limit_that_is_not_found_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = judged(tmp_path, SPARSITY.replace(" limit: 1.0,", ""))
     monkeypatch.setattr(OpenedJudge, "chance", lambda judge: -1.0)
     monkeypatch.setattr(OpenedJudge, "__call__", lambda *words: {"accuracy": 1.0, "kept_percent": 1.0})
     with (
         Store(tmp_path / "out", study, resume=False) as store,
-        pytest.raises(CompileError, match="no threshold takes the accuracy away"),
+        pytest.raises(CompileError, match="takes the accuracy away"),
     ):
         settled(study, store, Known(()), Here(study.providers))
 

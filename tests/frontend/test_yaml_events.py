@@ -13,7 +13,7 @@ from dnnc.frontend import components_tables, yaml_events
 from dnnc.frontend.arch_yaml import arch_source, parse_arch
 from dnnc.frontend.yaml_events import KeptYaml
 from dnnc.frontend.yaml_faults import Faults
-from dnnc.frontend.yaml_reader import MapNode, YamlNode, read_yaml
+from dnnc.frontend.yaml_reader import MapNode, YamlNode, quoted, read_yaml
 from dnnc.ir.diagnostics import CompileError
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -97,6 +97,23 @@ def test_the_compiled_parser_is_asked_about_what_studies_write() -> None:
     assert isinstance(root, MapNode)
     assert yaml_events._quick_events(with_fields(root, {"array.rows": 8, "dataflows": ("ws", "os")})) is not None
     assert yaml_events._quick_events("[" * 10_000) is None
+
+
+@given(st.text(st.characters(exclude_categories=("Cs",)), max_size=20))
+def test_quoted_words_are_read_as_they_were(text: str) -> None:
+    node = read(f"{quoted(text)}: {quoted(text)}")
+    assert isinstance(node, MapNode)
+    ((key, value),) = node.entries.items()
+    assert (key, value.value) == (text, text)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("word", ["123", "true", "null", "~", "1.5", "0x1F", "ws", "two words", "a: b"])
+def test_words_of_a_description_stay_words(word: str) -> None:
+    root = read(f'name: "{word}"\narray: {{rows: 4}}\n')
+    assert isinstance(root, MapNode)
+    again = read(with_fields(root, {"array.rows": 8}))
+    assert isinstance(again, MapNode)
+    assert again.entries["name"].value == word  # type: ignore[union-attr]
 
 
 def test_nodes_have_their_values_and_places(folder: Path, parsings: list[str]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -67,6 +69,23 @@ def test_the_oldest_are_given_up() -> None:
     assert kept.of(*problems[-2]) is found[-2]
     assert kept.of(*problems[0]) is not found[0]
     assert KeptTables(0).of(*problems[0]) is not None
+
+
+def test_threads_that_make_the_same_count_them_once() -> None:
+    problems = [
+        (problem_of(each, ARCH), sizes(each)) for each in (conv_nest(ARCH, h=height, w=5) for height in (4, 5, 6))
+    ]
+    kept = KeptTables(1 << 30)
+    together = Barrier(4)
+
+    def asked(number: int) -> None:
+        for problem in problems:
+            together.wait()
+            kept.of(*problem)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(asked, range(4)))
+    assert kept.bytes == sum(each.nbytes for problem in problems for each in make_tables(*problem))
 
 
 def test_a_search_writes_to_no_table(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,13 +11,14 @@ from dnnc.backends.accel.emit import emit_program
 from dnnc.ir.arch import Arch, BlockUnit
 from dnnc.ir.blocks import CRITERIA, BlockTest
 from dnnc.ir.diagnostics import CompileError
-from dnnc.ir.encoding import decode, encode
+from dnnc.ir.encoding import decode, decode_columns, encode
 from dnnc.ir.module import Module
 from dnnc.ir.nest import Nest, Prune, Skip
 from dnnc.ir.program import COUNTERS, FIELDS, Opcode, Program
 from dnnc.ir.types import ElementType as T
 from dnnc.passes.allocate import allocate
 from dnnc.runtime import block_setup, layout
+from dnnc.runtime import machine as machine_module
 from dnnc.runtime.faults import RunError
 from dnnc.runtime.machine import RunResult, run_program
 from dnnc.runtime.product import MAX_POINTS
@@ -186,7 +187,7 @@ def test_room_is_what_the_largest_product_takes(chunk: int, monkeypatch: pytest.
     ("first", "message"),
     [
         ((65535, 65535, 65535, 65535), r"\(compute\).*has more than 2\^44 points"),
-        ((65535, 65535, 1, 1), r"a run takes \d+ MiB .*, work left out \d+\); the limit is"),
+        ((65535, 65535, 1, 1), r"a run takes \d+ MiB .*, blocks and work left out \d+\); the limit is"),
     ],
 )
 def test_room_is_bounded(first: tuple[int, ...], message: str) -> None:
@@ -198,6 +199,22 @@ def test_room_is_bounded(first: tuple[int, ...], message: str) -> None:
     inputs = {k: v for nest in nests_of(module()) for k, v in random_values(nest).items() if k in program.inputs}
     with pytest.raises(CompileError, match=message):
         run_program(program, ARCH, inputs)
+
+
+def test_memory_of_the_unit_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = emit_program(module(), ARCH)
+    size = block_setup.unit_size(program, ARCH, layout.instruction_table(decode_columns(program.code)))
+    unit = block_setup.block_unit(ARCH, size)
+    per_program = [each for each in unit if each.size and each is not unit.tables and each is not unit.state]
+    assert sum(each.nbytes for each in per_program) - size.geometry.nbytes == size.bytes > 0
+    large = replace(size, blocks=1 << 40)  # nothing of it is allocated before the limit is looked at
+    monkeypatch.setattr(machine_module, "unit_size", lambda *given: large)
+    with pytest.raises(CompileError, match=r"blocks and work left out 1048\d+\); the limit is"):
+        run_program(
+            program,
+            ARCH,
+            {k: v for n in nests_of(module()) for k, v in random_values(n).items() if k in program.inputs},
+        )
 
 
 def module() -> Module:
