@@ -10,9 +10,11 @@ import logging
 import os
 import signal
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import Any
 
 from ..ir.diagnostics import CompileError, Diagnostic
@@ -23,6 +25,7 @@ from .workers import Task
 
 _DECIDING = ("onnxruntime", "numpy", "pillow", "scipy")
 ANSWER_S = 10.0  # a scheduler that has not answered by then does not answer
+_LONGER_S = 2.0  # until Dask should have said so
 # Dask's statistical profiler and its watch on the event loop wake each worker 100 and 50 times a second, which costs
 # evaluations a tenth of their time.
 _WORKERS = {"distributed.worker.profile.enabled": False, "distributed.admin.tick.interval": "1s"}
@@ -80,7 +83,7 @@ def _reached(address: str) -> tuple[Any, int]:
     distributed = _distributed()
     _quiet()
     try:
-        client = distributed.Client(address, timeout=ANSWER_S)
+        client = _answered(lambda: distributed.Client(address, timeout=ANSWER_S))
     except (OSError, TimeoutError, ValueError) as error:
         message = f"the scheduler at {address!r} does not answer: {str(error)[:200] or type(error).__name__}"
         help = "`dask scheduler` prints its address; without --scheduler the study runs on this machine"
@@ -91,6 +94,27 @@ def _reached(address: str) -> tuple[Any, int]:
         help = "`dask worker ADDRESS` starts one, in an environment with dnnc"
         raise CompileError(Diagnostic(f"the scheduler at {address!r} has no workers", help=help))
     return client, count
+
+
+def _answered(reach: Callable[[], Any]) -> Any:
+    """What `reach` gives. Raises TimeoutError where it does not end: Dask waits without end for the greeting of what
+    listens and is no scheduler."""
+    answers: SimpleQueue[tuple[Any, Exception | None]] = SimpleQueue()
+
+    def asked() -> None:
+        try:
+            answers.put((reach(), None))
+        except Exception as error:  # noqa: BLE001: it is raised where it was asked for
+            answers.put((None, error))
+
+    Thread(target=asked, daemon=True).start()
+    try:
+        found, error = answers.get(timeout=ANSWER_S + _LONGER_S)
+    except Empty:
+        raise TimeoutError("something listens there and says nothing that Dask understands") from None
+    if error is not None:
+        raise error
+    return found
 
 
 def packed(providers: tuple[Provider, ...]) -> tuple[Provider, ...]:

@@ -63,12 +63,14 @@ def prune_text(spec: PruneSpec) -> str:
 
 
 def _layer(layer: LayerPruning) -> str:
-    """One layer on one line; JSON is YAML."""
+    """One layer on one line; JSON is YAML. What it inherits is left to `default`."""
     if layer.activations is None and layer.weights is None:
         return "{skip: true}"
     said: dict[str, object] = {}
-    for each, into in ((layer.activations, said), (layer.weights, said.setdefault("weights", {}))):
+    parts = {"activations": said, "weights": said.setdefault("weights", {})}
+    for name, into in parts.items():
         assert isinstance(into, dict)
+        each = None if name in layer.inherited else getattr(layer, name)
         for key in ("criterion", "threshold", "fraction", "block", "meaning"):
             value = getattr(each, key, None)
             if value is not None:

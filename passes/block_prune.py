@@ -123,12 +123,12 @@ class _Work:
 
     def layer(self, node: Node, wanted: LayerPruning, is_own: bool) -> None:
         """Prune one product."""
-        reasons = []
+        reasons = []  # what of it cannot be pruned, why, and what helps
         new = node
         if wanted.weights is not None:
             reason = weights_refusal(self.module, node) or _empty(self.module, node.inputs[1])
             if reason:
-                reasons.append((reason, "`skip: true`, or no `weights` for it"))
+                reasons.append(("weights", reason, "`skip: true`, or no `weights` for it"))
             else:
                 # What an array holds: what is summed along its rows, output channels along its columns.
                 block = wanted.weights.block or (self.arch.array.cols, self.arch.array.rows)
@@ -138,21 +138,22 @@ class _Work:
             refuse = self._input_refusal if wanted.activations.meaning == CONSUMER_IM2COL else self._output_refusal
             reason, help = refuse(node)
             if reason:
-                reasons.append((reason, help))
+                reasons.append(("activations", reason, help))
             elif wanted.activations.meaning == CONSUMER_IM2COL:
                 self._prune_input(new, wanted.activations)
             else:
                 self._prune_output(new, wanted.activations)
-        if reasons and is_own:
-            self.faults += [Diagnostic(f"{node.op} {node.name!r}: {why}", wanted.span, help) for why, help in reasons]
+        own = [each for each in reasons if is_own and each[0] not in wanted.inherited]
+        if own:
+            self.faults += [Diagnostic(f"{node.op} {node.name!r}: {why}", wanted.span, help) for _, why, help in own]
         elif reasons:
-            self.left_out[node.name] = "; ".join(why for why, _ in reasons)
+            self.left_out[node.name] = "; ".join(why for _, why, _ in reasons)
             listed = self.changed.get(node.name, [new])
             told = NOT_PRUNED + self.left_out[node.name]
             self.changed[node.name] = [_with_reason(each, told) if each.name == node.name else each for each in listed]
         if new is not node and node.name not in self.changed:
             self.changed[node.name] = [new]
-        if new is not node or (wanted.activations is not None and not reasons):
+        if new is not node or (wanted.activations is not None and "activations" not in [each[0] for each in reasons]):
             self.pruned.add(node.name)
 
     def done(self) -> Module:

@@ -53,10 +53,12 @@ class WeightPruning:
 
 @dataclass(frozen=True, slots=True)
 class LayerPruning:
-    """What is pruned of one layer; nothing where both are None. `span` is where the user wrote it."""
+    """What is pruned of one layer; nothing where both are None. `inherited` are those of the two of which the layer's
+    own entry says nothing, so that they are what `default` asks for. `span` is where the user wrote it."""
 
     activations: ActivationPruning | None = None
     weights: WeightPruning | None = None
+    inherited: tuple[str, ...] = field(default=(), compare=False, repr=False, kw_only=True)
     span: Span = field(default=NOWHERE, compare=False, repr=False, kw_only=True)
 
 

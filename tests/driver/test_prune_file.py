@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from dnnc.cli.main import main
 from dnnc.driver.prune_file import prune_spec, read_prune
+from dnnc.explore.points import prune_text
 from dnnc.ir.diagnostics import CompileError
 from dnnc.passes.prune_spec import ActivationPruning, LayerPruning, PruneSpec, WeightPruning, short_form
 from support.commands import DIGITS, SPECS, said
@@ -57,6 +58,16 @@ def test_the_example_of_the_page(tmp_path: Path) -> None:
     dense = dict(spec.layers)["dense"]
     assert dense.weights == WeightPruning("l1_mean", None, 0.5, (16, 16))
     assert dense.activations == spec.default.activations == ActivationPruning("sum", 0.05, (8, 8))
+
+
+def test_what_an_entry_inherits_is_that_of_default(tmp_path: Path) -> None:
+    text = "default: {criterion: sum, threshold: 0.05, block: [4, 4]}\nlayers:\n  last: {weights: {fraction: 0.5}}\n"
+    spec = read_prune(written(tmp_path, text))
+    for each in (spec, read_prune(written(tmp_path, prune_text(spec)))):
+        ((_, entry),) = each.layers
+        assert entry.inherited == ("activations",)
+        assert entry.activations == spec.default.activations
+        assert each == spec
 
 
 def test_layers_alone(tmp_path: Path) -> None:

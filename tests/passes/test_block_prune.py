@@ -293,6 +293,21 @@ def test_what_default_cannot_do_is_left_out_with_the_reason() -> None:
     assert last.reason == f"{NOT_PRUNED}nothing on the accelerator reads its result"
 
 
+def test_an_entry_is_refused_for_what_it_asks_for_itself_alone() -> None:
+    """The last layer's result is read by nobody: `default` asks to prune it, its own entry its weights alone."""
+    every = all_layers().default.activations
+    module = two_layers()
+    name = module.operations[-1].name
+    own = LayerPruning(every, WeightPruning(fraction=0.5, block=(2, 4)), inherited=("activations",))
+    pruned = block_prune(module, PRUNES, PruneSpec(LayerPruning(every), ((name, own),)))
+    last = pruned.operations[-1]
+    assert isinstance(last, Node)
+    assert "nothing on the accelerator reads its result" in last.reason
+    assert last.inputs[1] != module.operations[-1].inputs[1], "its weights are others"
+    ((found, _, _),) = refused(module, PruneSpec(LayerPruning(every), ((name, replace(own, inherited=())),)))
+    assert "nothing on the accelerator reads its result" in found
+
+
 def test_sums_of_signed_values_are_told() -> None:
     """A value with negative codes and no ReLU: the input, as the first layer reads it."""
     pruned = block_prune(two_layers(), PRUNES, all_layers("sum", 1.0, "consumer_im2col"))
