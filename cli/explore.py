@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..ir.diagnostics import CompileError, Diagnostic, Span
+from ..ir.files import make_folder
 from ..ir.frozen import dataclass
 from .arguments import add_json, whole
 from .explore_progress import say, shown
@@ -95,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
         files |= _robustness_files(found, cells, folder)
     if arguments.json:
         files[arguments.json] = json_bytes(found.stats)
-    write_files(list(files.items()))
+    _write(files, folder)
     with words_beside(arguments.json):
         if arguments.json != STANDARD_OUTPUT:
             written = [str(Path(name).relative_to(folder)) for name in files if name != arguments.json]
@@ -178,7 +179,7 @@ def _cells(found: _Searched, folder: Path, workers: Workers, resume: bool) -> li
         reuse = (*study.reuse, *folders)
         with _stored(own, place, reuse, resume) as (store, known):
             one = _searched(own, store, known, workers.of(own.providers), cells[0])
-        write_files(list(_files(one, place, others=True).items()))
+        _write(_files(one, place, others=True), place)
         cells += [one.cell] if one.cell is not None else []
         folders.append(str(place))
     return cells
@@ -201,9 +202,17 @@ def _files(found: _Searched, folder: Path, *, others: bool) -> dict[str | Path, 
     return files | (_in_folders(folder, point_files(found.study, found.outcome.front)) if others else {})
 
 
+def _write(files: dict[str | Path, bytes], folder: Path) -> None:
+    """All of them, and nothing beside them that an earlier end of the study left in its folder."""
+    from ..explore.stale_files import remove_stale
+
+    write_files(list(files.items()))
+    remove_stale(folder, {Path(name) for name in files})
+
+
 def _in_folders(folder: Path, points: Mapping[str, bytes]) -> dict[str | Path, bytes]:
     for name in points:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        make_folder((folder / name).parent)
     return {folder / name: data for name, data in points.items()}
 
 

@@ -24,6 +24,7 @@ from .study import Study
 from .workers import Workers, opened
 
 FOLDER = "points"
+POINT_FILES = PRECISION, PRUNE, ARCH = ("precision.yaml", "prune.yaml", "arch.yaml")
 
 
 def point_files(study: Study, rows: Sequence[Row]) -> dict[str, bytes]:
@@ -39,11 +40,11 @@ def point_files(study: Study, rows: Sequence[Row]) -> dict[str, bytes]:
 def _texts(study: Study, candidate: Candidate) -> dict[str, str]:
     texts = {}
     if isinstance(candidate.options.precision, PrecisionSpec):
-        texts["precision.yaml"] = precision_text(candidate.options.precision)
+        texts[PRECISION] = precision_text(candidate.options.precision)
     if isinstance(candidate.options.prune, PruneSpec):
-        texts["prune.yaml"] = prune_text(candidate.options.prune)
+        texts[PRUNE] = prune_text(candidate.options.prune)
     if candidate.arch.digest != study.base.arch.digest:
-        texts["arch.yaml"] = candidate.arch.text
+        texts[ARCH] = candidate.arch.text
     return texts
 
 

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -86,6 +87,27 @@ def test_columns_of_the_table_are_of_one_kind_and_hide_no_other(
     assert set(table["seed"]) == {0}
     assert set(table["clock"]) == {"1000000000", "fast", "true", "1.5"}
     assert set(table["status"]) == {"evaluated", "dropped"}
+
+
+def test_nothing_stays_that_the_study_does_not_say_any_more(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    explored(tmp_path, STUDY, capsys)
+    first = sorted(path.relative_to(out) for path in out.rglob("*"))
+    for name in ("sets.yaml", "robustness.csv", "points/90/arch.yaml", "points/91/mine.txt", "points/mine/arch.yaml"):
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_text("of an earlier end")
+    explored(tmp_path, STUDY, capsys, "--resume")
+    left = {"points/91", "points/91/mine.txt", "points/mine", "points/mine/arch.yaml"}
+    assert sorted(path.relative_to(out) for path in out.rglob("*")) == sorted([*first, *map(Path, left)])
+
+
+@pytest.mark.parametrize("taken", ["points", "points/1"])
+def test_a_file_where_a_folder_belongs_is_told(taken: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_study(tmp_path)
+    printed(["explore", path, "-o", str(tmp_path / "out"), *HERE], capsys)
+    shutil.rmtree(tmp_path / "out" / taken)
+    (tmp_path / "out" / taken).write_text("a file")
+    printed(["explore", path, "-o", str(tmp_path / "out"), *HERE, "--resume"], capsys, 2)
 
 
 def test_the_table_has_the_options_and_data_of_each_point(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
