@@ -112,8 +112,8 @@ def add_sets(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", metavar="F", help="statistics in the schema dnnc.stats/1; - is standard output")
+def add_json(parser: argparse.ArgumentParser, what: str = "statistics in the schema dnnc.stats/1") -> None:
+    parser.add_argument("--json", metavar="F", help=f"{what}; - is standard output")
 
 
 def options(arguments: argparse.Namespace) -> Options:

@@ -67,7 +67,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--scheduler", metavar="ADDRESS", help="evaluate on the Dask cluster of this scheduler")
     parser.add_argument("-o", "--output", metavar="DIR", help="default: the study's name and -explored, here")
-    add_json(parser)
+    add_json(parser, "the study's document, in the schema dnnc.explore/1")
 
 
 def run(arguments: argparse.Namespace) -> int:

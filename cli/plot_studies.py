@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..ir.diagnostics import CompileError, Diagnostic, Span, closest
 from .files import STANDARD_OUTPUT
@@ -40,6 +42,7 @@ def study_scene(arguments: argparse.Namespace, values: Sequence[tuple[object, st
         faults.append(Diagnostic("--x and --y are given together", help="both, or none"))
     if faults:
         raise CompileError(faults)
+    studies = told_apart(studies)
     if kind == "stacked":
         return draw(energy_chart(studies[0]), WIDE)
     if kind == "robustness":
@@ -58,6 +61,14 @@ def study_scene(arguments: argparse.Namespace, values: Sequence[tuple[object, st
     if arguments.output != STANDARD_OUTPUT:
         _print_front(studies)
     return scene
+
+
+def told_apart(studies: Sequence[Explored]) -> list[Explored]:
+    """With their documents' paths for names that several have. Raises CompileError where one is given twice."""
+    paths, names = Counter(each.path for each in studies), Counter(each.study for each in studies)
+    if twice := [path for path, count in paths.items() if count > 1]:
+        raise CompileError([Diagnostic("the study is given twice", Span(path), "say it once") for path in twice])
+    return [replace(each, study=each.path) if names[each.study] > 1 else each for each in studies]
 
 
 def _layer_chart(kind: str, studies: Sequence[Explored]) -> Scene:

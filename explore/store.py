@@ -126,7 +126,9 @@ class Store:
         before it ended left nothing."""
         tables = _tables(self._file)
         told = {"format": str(FORMAT), "identity": study.identity, "content": study.content, "file": study.file}
-        if "study" not in tables:
+        if tables and "study" not in tables:
+            raise ValueError(f"it has tables of something else: {', '.join(sorted(tables))[:80]}")
+        if not tables:
             for statement in _TABLES.split(";"):
                 self._file.execute(statement)
             self._file.executemany("insert into study values (?, ?)", told.items())
@@ -268,6 +270,8 @@ def _rows(file: sqlite3.Connection) -> list[Row]:
     found = []
     for genome, point, status, reason, figures, machine, seconds, origin, key in sorted(rows):
         values = {str(name): _tupled(value) for name, value in dict(json.loads(point)).items()}
+        if status not in (EVALUATED, DROPPED) or (status == EVALUATED) is (figures == "{}"):
+            raise ValueError(f"the row of {genome} says neither that it was dropped nor what it was found to be")
         found.append(Row(genome, values, status, reason, _figures(figures), machine, seconds, origin, key))
     return found
 

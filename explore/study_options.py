@@ -48,7 +48,8 @@ def read_options(section: Fields | None, folder: Path) -> tuple[Options, dict[st
             given[each.name] = value
         except CompileError as error:
             for fault in error.diagnostics:
-                section.faults.add(fault.message, node.span, fault.help)
+                where = f"{fault.span}: " if fault.span.line else ""  # of a file that is named here
+                section.faults.add(f"{where}{fault.message}", node.span, fault.help)
     section.done()
     return Options(**given), files
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import field
+from math import isfinite
 
 from ..ir.blocks import BLOCK_LIMIT, CRITERIA, THRESHOLD_LIMIT, THRESHOLD_STEPS
 from ..ir.diagnostics import NOWHERE, Diagnostic, Span, close_match, closest
@@ -87,6 +88,9 @@ def short_form(text: str) -> PruneSpec:
         threshold = float(match["threshold"])
     except ValueError:
         threshold = float("nan")
+    if not isfinite(threshold):
+        message = f"--prune {text[:80]!r}: the threshold {match['threshold'][:40]!r} is no number"
+        return PruneSpec(faults=(Diagnostic(message, help="a real number, at least 0, in units of what is pruned"),))
     found = ActivationPruning(match["criterion"], threshold, block, match["meaning"] or PRODUCER_TILE)
     faults = tuple(
         Diagnostic(f"--prune {text[:80]!r}: {message}", help=help) for message, help in activation_faults(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -15,6 +16,7 @@ from dnnc.cli.pages.fronts import energy_chart, front_scene, heat_scene
 from dnnc.cli.pages.layer_charts import bits_chart, blocks_chart, thresholds_chart
 from dnnc.cli.pages.robustness_map import robustness_scene
 from dnnc.cli.pages.scene import Dot, Rect, Scene
+from dnnc.cli.plot_studies import told_apart
 from dnnc.ir.diagnostics import CompileError
 from support.commands import printed, refused
 
@@ -79,6 +81,14 @@ def test_several_fronts_are_merged() -> None:
     assert found == wanted  # the point of 85 and 25 is beaten by that of 80 and 20, that of 100 and 10 by 95 and 5
     scene = front_scene(studies, None)
     assert sum(each.fill == "ink" for each in dots(scene)) == len(wanted)
+
+
+def test_studies_of_one_name_are_told_apart() -> None:
+    first, second = replace(read(), path="a/study.json"), replace(read(), path="b/study.json")
+    assert [each.study for each in told_apart([first, second])] == ["a/study.json", "b/study.json"]
+    assert told_apart([first, replace(second, study="other")])[0] is first
+    with pytest.raises(CompileError, match="the study is given twice"):
+        told_apart([first, second, first])
 
 
 def test_fronts_of_other_objectives_are_not_merged() -> None:

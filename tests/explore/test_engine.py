@@ -208,6 +208,8 @@ def test_a_store_with_other_things_in_it(figures: str, tmp_path: Path) -> None:
         "update points set genome = '{}' where genome = '[0, 1]'",
         "update points set genome = '[[0], 1]' where genome = '[0, 1]'",
         "update points set point = '[0, 1]'",
+        "update points set status = 'weird' where genome = '[0, 1]'",
+        "update points set figures = '{}' where genome = '[0, 1]'",
         "update runs set run = '[]'",
         "update runs set differences = '1'",
         "delete from machines",
@@ -243,6 +245,14 @@ def test_a_store_with_more_than_tables_is_told(made: str, tmp_path: Path) -> Non
         searched(square(most=1), tmp_path / "a", resume=True)
     with pytest.raises(CompileError, match="which no study makes"):
         searched(replace(square(most=1), reuse=(str(tmp_path / "a"),)), tmp_path / "b")
+
+
+def test_a_database_of_something_else_is_told(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / FILE) as file:
+        file.execute("create table t (x)")
+    file.close()
+    with pytest.raises(CompileError, match="it has tables of something else: t"):
+        searched(square(most=1), tmp_path, resume=True)
 
 
 def test_an_interrupt_while_a_point_is_written_keeps_it_whole_or_not_at_all(
