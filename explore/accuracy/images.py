@@ -54,6 +54,7 @@ _UPRIGHT = (
 )
 MOST_PIXELS = 1 << 26  # of one image file
 MOST_FILE_BYTES = 1 << 28
+_NUMBER = re.compile(r"[0-9]{1,9}")  # of a class
 _MOST_TOLD = 100  # faults of files
 _HEADER = ("file", "label")
 USUAL = Preprocess(layout="nhwc", scale=1 / 255)
@@ -118,6 +119,12 @@ def image_stored(folder: str | Path, how: Images, place: Span | None = None) -> 
         return Samples(np.stack(x), None, (), place)
     if how.labels == MASKS:
         return Samples(np.stack(x), np.stack(masks), (), place)
+    words = sorted({each for each in listing.names if not _NUMBER.fullmatch(each)})
+    if words and any(map(_NUMBER.fullmatch, listing.names)):  # numbered by name, the numbers would mean other classes
+        message = f"some classes are whole numbers, others are not: {', '.join(map(repr, words[:3]))[:200]}"
+        raise CompileError(
+            Diagnostic(message, place, "whole numbers throughout, which are labels, or names throughout")
+        )
     return Samples(np.stack(x), *_numbered(listing.names), place)
 
 
@@ -244,7 +251,7 @@ def _first_of_each(names: Sequence[str], most: int) -> list[int]:
 
 def _numbered(names: Sequence[str]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Labels, and the names of the classes where they have any."""
-    if all(re.fullmatch(r"[0-9]{1,9}", each) for each in names):
+    if all(map(_NUMBER.fullmatch, names)):
         return np.array([int(each) for each in names], np.int64), ()
     classes = sorted(set(names))
     place = {each: number for number, each in enumerate(classes)}

@@ -55,6 +55,17 @@ def test_images_by_folder_and_by_prefix(tmp_path: Path) -> None:
     assert first.labels.tolist() == [7, 3]
 
 
+def test_classes_are_numbers_throughout_or_names(tmp_path: Path) -> None:
+    for name in ("0/a.png", "1/b.png", "two/c.png"):
+        write_image(tmp_path / name, 1)
+    with pytest.raises(CompileError, match="some classes are whole numbers, others are not: 'two'"):
+        image_samples(tmp_path, Images((2, 2)))
+    (tmp_path / "two").rename(tmp_path / "2")
+    labels = image_samples(tmp_path, Images((2, 2))).labels
+    assert labels is not None
+    assert labels.tolist() == [0, 1, 2]
+
+
 def test_the_middle_is_cut_from_scaled_images(tmp_path: Path) -> None:
     """An image 4 high and 8 wide, black to the left and white to the right, whose middle 4 x 4 is half of each."""
     left_and_right = np.zeros((4, 8, 3), np.uint8)
