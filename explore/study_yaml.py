@@ -244,6 +244,9 @@ class _Reader:
             expression = self._expression(match[2], node, problems, costs)
             if expression is not None and expression.is_comparison:
                 self.faults.add(f"{node.text[:60]!r} compares", node.span, "such a limit stands in `constraints`")
+            elif expression is not None and not expression.names:
+                help = "a figure or a variable, or an expression of them: `min energy_pj`"
+                self.faults.add(f"{node.text[:60]!r} is the same for every point", node.span, help)
             elif expression is not None:
                 found.append(Objective(expression, match[1] == "max"))
         return tuple(found)

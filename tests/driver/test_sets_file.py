@@ -63,7 +63,7 @@ default: saf
     heads = [each.split("\n")[0] for each in found]
     assert heads == [
         "s.yaml:2:30: error: sets[0].precision: precision 'w4' is no form such as w4a8",
-        "s.yaml:3:24: error: sets[1].prune: --prune 'sum:x': the threshold is nan",
+        "s.yaml:3:24: error: sets[1].prune: --prune 'sum:x': the threshold 'x' is no number",
         "s.yaml:3:60: error: sets[1].when: 'fog' compares nothing: `fog >= 2`, for example",
         "s.yaml:3:68: error: unknown key 'wehn' in 'sets[1]'",
         "s.yaml:4:5: error: set 'clear' is never taken: it has no `when`, and is not the default",

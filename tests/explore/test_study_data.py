@@ -44,6 +44,12 @@ def write_images(folder: Path, name: str = "images") -> Array:
     return pixels.reshape(24, 1, 8, 8)
 
 
+def test_more_samples_than_there_are_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(CompileError, match="fewer than the 5000 that are asked for") as error:
+        read_study(write_judged(tmp_path, PRECISION.replace("samples: 16", "samples: 5000")))
+    assert error.value.diagnostics[0].span.line > 0
+
+
 def test_a_folder_gives_what_the_same_array_gives(tmp_path: Path) -> None:
     path = write_judged(tmp_path, FOLDER)
     pixels = write_images(tmp_path)

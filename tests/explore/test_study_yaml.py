@@ -125,6 +125,13 @@ def test_faults_of_more(more: str, told: str, tmp_path: Path) -> None:
     assert all(re.match(r".*study\.yaml:\d+:\d+: error", str(each)) for each in error.value.diagnostics)
 
 
+def test_an_objective_is_of_a_point(tmp_path: Path) -> None:
+    text = STUDY.replace("min energy_pj", "min 1/0, max 3")
+    with pytest.raises(CompileError) as error:
+        read_study(write_study(tmp_path, text))
+    assert str(error.value).count("is the same for every point") == 2
+
+
 def test_all_faults_at_once(tmp_path: Path) -> None:
     text = STUDY.replace("values: [4, 8]", "values: []").replace("energy_pj", "energi").replace("4 * dim", "4 *")
     with pytest.raises(CompileError) as error:
