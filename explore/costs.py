@@ -9,7 +9,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache, lru_cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,7 @@ from ..passes.pipeline import remaining
 from ..passes.precision_rules import in_graph_names, layers_by_name, spec_faults
 from .problem import Candidate, Figures
 from .shared_files import SharedFile
+from .versions import version_text
 
 _EVALUATES = ("ir", "frontend", "passes", "backends", "runtime", "driver", "explore")
 _MOST_CALIBRATIONS = 8  # of machines, in one process
@@ -215,5 +215,4 @@ def sources() -> str:
     evaluates, and the versions of onnxruntime, which calibrates and computes what is not for the array, and numpy."""
     root = Path(__file__).parents[1]
     folders = sorted({each.parent for name in _EVALUATES for each in (root / name).rglob("*.py")})
-    packages = " ".join(f"{name} {version(name)}" for name in ("dnnc", "onnxruntime", "numpy"))
-    return f"{sources_digest(*folders)} {packages}"
+    return f"{sources_digest(*folders)} {version_text('dnnc', 'onnxruntime', 'numpy')}"

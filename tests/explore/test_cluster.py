@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dnnc.explore import cluster, costs
+from dnnc.explore import cluster, costs, versions
 from dnnc.explore.accuracy.choose import Places
 from dnnc.explore.accuracy.images import Images, image_stored
 from dnnc.explore.algorithm_settings import Settings
@@ -112,7 +112,7 @@ def test_whatever_evaluates_is_the_same_on_workers(file: str, monkeypatch: pytes
     root = Path(costs.__file__).parents[1]
     seen: list[Path] = []
     monkeypatch.setattr(costs, "sources_digest", lambda *folders: seen.extend(folders) or "digest")
-    monkeypatch.setattr(costs, "version", lambda name: f"of {name}")
+    monkeypatch.setattr(versions, "version", lambda name: f"of {name}")
     assert costs.sources.__wrapped__() == "digest dnnc of dnnc onnxruntime of onnxruntime numpy of numpy"
     assert (root / file).parent in seen
     model = SharedFile("model.onnx", "0" * 64)
