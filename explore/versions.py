@@ -10,7 +10,7 @@ _VERSIONED = ("dnnc", "numpy", "onnxruntime", "pillow", "scipy", "pymoo", "distr
 
 def versions() -> dict[str, str]:
     """Of dnnc and the packages that figures and searches rest on, where they are installed."""
-    return dict(_versions())
+    return {name: _version(name) for name in _VERSIONED}
 
 
 def version_text(*names: str) -> str:
@@ -19,10 +19,6 @@ def version_text(*names: str) -> str:
 
 
 @cache
-def _versions() -> tuple[tuple[str, str], ...]:
-    return tuple([(name, _version(name)) for name in _VERSIONED])
-
-
 def _version(name: str) -> str:
     try:
         return version(name)

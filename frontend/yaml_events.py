@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..ir.content_cache import ContentCache, folder_of_user
 from ..ir.diagnostics import CompileError, Diagnostic, Span
@@ -45,6 +45,16 @@ def events_of(text: str, faults: Faults) -> Iterator[Event]:
     return iter(quick) if quick is not None else told_events(text, faults)
 
 
+def _placed(text: str, loader: Any) -> Iterator[tuple[Any, int, int]]:
+    """The events of nodes and of their ends, with line and column."""
+    import yaml
+
+    for event in yaml.parse(text, Loader=loader):
+        if isinstance(event, yaml.NodeEvent | yaml.CollectionEndEvent):
+            assert event.start_mark is not None
+            yield event, event.start_mark.line + 1, event.start_mark.column + 1
+
+
 def _quick_events(text: str) -> list[Event] | None:
     """The events of a text for which the compiled parser can stand in; None of any other."""
     import yaml
@@ -54,11 +64,7 @@ def _quick_events(text: str) -> list[Event] | None:
     events: list[Event] = []
     depth = 0
     try:
-        for event in yaml.parse(text, Loader=yaml.CSafeLoader):
-            if not isinstance(event, yaml.NodeEvent | yaml.CollectionEndEvent):
-                continue
-            assert event.start_mark is not None
-            line, column = event.start_mark.line + 1, event.start_mark.column + 1
+        for event, line, column in _placed(text, yaml.CSafeLoader):
             if isinstance(event, yaml.CollectionEndEvent):
                 depth -= 1
                 events.append(("end", "", line, column))
@@ -81,11 +87,7 @@ def told_events(text: str, faults: Faults) -> Iterator[Event]:
     import yaml
 
     try:
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            if not isinstance(event, yaml.NodeEvent | yaml.CollectionEndEvent):
-                continue
-            assert event.start_mark is not None
-            line, column = event.start_mark.line + 1, event.start_mark.column + 1
+        for event, line, column in _placed(text, yaml.SafeLoader):
             if isinstance(event, yaml.CollectionEndEvent):
                 yield "end", "", line, column
                 continue

@@ -112,7 +112,7 @@ def test_whatever_evaluates_is_the_same_on_workers(file: str, monkeypatch: pytes
     root = Path(costs.__file__).parents[1]
     seen: list[Path] = []
     monkeypatch.setattr(costs, "sources_digest", lambda *folders: seen.extend(folders) or "digest")
-    monkeypatch.setattr(versions, "version", lambda name: f"of {name}")
+    monkeypatch.setattr(versions, "_version", lambda name: f"of {name}")
     assert costs.sources.__wrapped__() == "digest dnnc of dnnc onnxruntime of onnxruntime numpy of numpy"
     assert (root / file).parent in seen
     model = SharedFile("model.onnx", "0" * 64)

@@ -13,7 +13,7 @@ from dnnc.frontend import components_tables, yaml_events
 from dnnc.frontend.arch_yaml import arch_source, parse_arch
 from dnnc.frontend.yaml_events import KeptYaml
 from dnnc.frontend.yaml_faults import Faults
-from dnnc.frontend.yaml_reader import MapNode, YamlNode, quoted, read_yaml
+from dnnc.frontend.yaml_reader import MapNode, ScalarNode, YamlNode, quoted, read_yaml
 from dnnc.ir.diagnostics import CompileError
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -104,7 +104,8 @@ def test_quoted_words_are_read_as_they_were(text: str) -> None:
     node = read(f"{quoted(text)}: {quoted(text)}")
     assert isinstance(node, MapNode)
     ((key, value),) = node.entries.items()
-    assert (key, value.value) == (text, text)  # type: ignore[union-attr]
+    assert isinstance(value, ScalarNode)
+    assert (key, value.value) == (text, text)
 
 
 @pytest.mark.parametrize("word", ["123", "true", "null", "~", "1.5", "0x1F", "ws", "two words", "a: b"])
@@ -113,7 +114,9 @@ def test_words_of_a_description_stay_words(word: str) -> None:
     assert isinstance(root, MapNode)
     again = read(with_fields(root, {"array.rows": 8}))
     assert isinstance(again, MapNode)
-    assert again.entries["name"].value == word  # type: ignore[union-attr]
+    name = again.entries["name"]
+    assert isinstance(name, ScalarNode)
+    assert name.value == word
 
 
 def test_nodes_have_their_values_and_places(folder: Path, parsings: list[str]) -> None:
