@@ -81,7 +81,29 @@ def parse_expression(text: str) -> Expression:
         raise ExpressionFault(f"{text[:80]!r} is no expression: {str(error)[:80]}") from None
     names: dict[str, None] = {}
     plain = _plain(tree, names)
+    try:
+        _refuse_what_is_never_known(plain)
+    except ExpressionFault as fault:
+        raise ExpressionFault(f"{text[:80]!r} has no value for any names: {fault}") from None
     return Expression(text, plain, tuple(names))
+
+
+def _refuse_what_is_never_known(node: tuple[Any, ...]) -> bool:
+    """Whether a part names nothing, and so has one value. Raises ExpressionFault where that cannot be, or is a zero by
+    which is divided."""
+    kind, *parts = node
+    if kind in ("number", "word", "name"):
+        return bool(kind != "name")
+    named = [_refuse_what_is_never_known(each) for each in parts if isinstance(each, tuple)]
+    if kind == "product":
+        for sign, operand, is_constant in zip(parts[1::2], parts[2::2], named[1:], strict=True):
+            if sign != "*" and is_constant and _number(operand, {}) == 0:
+                raise ExpressionFault("it divides by zero")
+    if kind == "start":
+        return all(named)
+    if all(named):
+        _number(node, {})
+    return all(named)
 
 
 def _depth(text: str) -> int:

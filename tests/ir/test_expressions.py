@@ -95,6 +95,10 @@ def test_comparisons_say_by_how_much_they_fail(text: str, violation: float) -> N
         ("-" * 50 + "1", "inside one another"),
         ("1+" * LONGEST + "1", f"at most {LONGEST}"),
         ("flow == 'ws", "is no expression"),
+        ("a / 0 > 1", "'a / 0 > 1' has no value for any names: it divides by zero"),
+        ("min(a, b // (2 - 2))", "it divides by zero"),
+        ("a % 0.0", "it divides by zero"),
+        ("a + log2(0)", "it has no finite value"),
         (f"flow == '{'w' * 201}'", "is no expression"),
     ],
 )
