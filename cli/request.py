@@ -167,23 +167,10 @@ def warn_of_layers(module: Module, arch: Arch, options: Options, pins: Sequence[
         if refused:
             warn(f"im2col stays implicit in {len(refused)} layers: {names}{more}")
     if options.prune is not None:
-        _warn_of_pruning(nests, warn)
+        from ..driver.pruning_told import pruning_told
 
-
-def _warn_of_pruning(nests: Sequence[Nest], warn: Report) -> None:
-    """Which layers were meant by all and are not pruned, and where sums do not mean what they do behind a ReLU."""
-    from ..passes.block_prune import NOT_PRUNED, SIGNED
-
-    reasons = [(each.name, each.reason.partition(NOT_PRUNED)[2]) for each in nests if NOT_PRUNED in each.reason]
-    left_out = [(name, why.partition("; ")[0]) for name, why in reasons]  # what other passes have said comes behind
-    signed = [each.name for each in nests if each.prune is not None and SIGNED in each.reason]
-    for names, told in (
-        ([f"{name} ({why})" for name, why in left_out], "--prune leaves out"),
-        (signed, f"{SIGNED}, where --prune tests them, in"),
-    ):
-        if names:
-            listed = f"{', '.join(names[:MOST_NAMED])}{', ...' if len(names) > MOST_NAMED else ''}"
-            warn(f"{told} {len(names)} layer{'s' * (len(names) > 1)}: {listed}")
+        for told in pruning_told(module, "--prune"):
+            warn(told)
 
 
 def _warn_of_time(module: Module, time_limit_s: float, count: int, warn: Report) -> None:

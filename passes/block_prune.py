@@ -34,6 +34,7 @@ from .prune_weights import PrunedWeights, pruned_weights, weights_refusal
 from .rewrite import PRODUCTS, fresh_name, integers, names_of, readers, rebuilt, writers
 
 NOT_PRUNED = "not pruned: "  # begins the reason of a layer that `default` means and that cannot be pruned
+PRUNE_OF = ".prune"  # ends the name of a `prune` node, behind that of its layer
 SIGNED = "negative values count against positive ones in its sums"  # of a tensor that may hold them
 
 
@@ -269,7 +270,7 @@ class _Work:
         reason = f"{reason} on the way to main memory, where the value stays until it is read"
         if signed and wanted.criterion == "sum":
             reason = f"{reason}; {SIGNED}"
-        name = fresh_name(self._names, f"{node.name}.prune")
+        name = fresh_name(self._names, f"{node.name}{PRUNE_OF}")
         return Node(name, "prune", (x.name,), (result.name,), attributes, (), None, node.source, reason, span=node.span)
 
     # -- weights ----------------------------------------------------------------------------------------------------

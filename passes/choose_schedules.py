@@ -36,15 +36,9 @@ def choose_schedules(module: Module, arch: Arch, options: MappingOptions) -> Mod
     deadline = float("inf") if options.time_limit_s is None else clock_s() + options.time_limit_s
     mapper = Mapper(arch, options, MapCache.of_user(), deadline)
     pins = dict(options.pins)
-    layers = {each.name: each for each in module.operations if isinstance(each, Nest)}
+    layers = _layers(module)
     left = [each for each in layers.values() if each.schedule is None]
-    copies = {copy_name(each.name) for each in left}
-    faults: list[Diagnostic] = []
-    for name, pin in pins.items():
-        if name in layers and layers[name].schedule is not None:
-            faults.append(Diagnostic(f"layer {name!r} has a schedule already", pin.span, "leave it out of the mapping"))
-        elif name not in layers and name not in copies:
-            faults.append(Diagnostic(f"there is no layer {name!r} to map", pin.span, _listed(layers)))
+    faults = pinned_in_vain(module, options)
     if options.faults:
         faults += [fault for name, pin in pins.items() if name in layers for fault in pin_faults(layers[name], pin)]
         raise CompileError(_by_place([*options.faults, *faults, *unknown_ends(module, options)]))
@@ -73,6 +67,23 @@ def choose_schedules(module: Module, arch: Arch, options: MappingOptions) -> Mod
     module = replace(module, operations=tuple(map(scheduled, module.operations)))
     mapper.cache.close()
     return module
+
+
+def pinned_in_vain(module: Module, options: MappingOptions) -> list[Diagnostic]:
+    """Pins of layers that a lowered module has not, or that have a schedule already."""
+    layers = _layers(module)
+    copies = {copy_name(each.name) for each in layers.values() if each.schedule is None}
+    found: list[Diagnostic] = []
+    for name, pin in options.pins:
+        if name in layers and layers[name].schedule is not None:
+            found.append(Diagnostic(f"layer {name!r} has a schedule already", pin.span, "leave it out of the mapping"))
+        elif name not in layers and name not in copies:
+            found.append(Diagnostic(f"there is no layer {name!r} to map", pin.span, _listed(layers)))
+    return found
+
+
+def _layers(module: Module) -> dict[str, Nest]:
+    return {each.name: each for each in module.operations if isinstance(each, Nest)}
 
 
 def given_schedules(module: Module) -> frozenset[str]:
