@@ -3,10 +3,10 @@
     python benchmarks/explore_killed.py [--kills N] [--seed S] [--workers N] [--folder DIR]
 
 A study of machines by NSGA-II runs undisturbed, twice: both must find the same. Then it runs in processes that are
-killed one after the other, each after a random time, and is resumed each time. Where a study ends before it is killed,
-another one begins. Of each that has ended the front, every figure of it included, and the points must be those of the
-undisturbed one; no genome may have two rows; and no row that a process had stored may be written again by the next one.
-Killed processes leave no workers behind.
+killed one after the other, each after a random time, and is resumed each time. Where nothing is left to evaluate the
+study may end, and another one begins. Of each that has ended the front, every figure of it included, and the points
+must be those of the undisturbed one; no genome may have two rows; and no row that a process had stored may be written
+again by the next one. Killed processes leave no workers behind.
 """
 
 from __future__ import annotations
@@ -65,6 +65,10 @@ def _rows(output: Path) -> dict[str, tuple[Any, ...]]:
     file.close()
     assert len({genome for genome, *_ in rows}) == len(rows), "a genome has two rows"
     return {genome: tuple(rest) for genome, *rest in rows}
+
+
+def _evaluated(rows: dict[str, tuple[Any, ...]]) -> int:
+    return sum(row[0] == "evaluated" for row in rows.values())
 
 
 def _alive(group: int) -> bool:
@@ -126,14 +130,13 @@ def main() -> None:
         while kills < arguments.kills or kept:
             output = folder / f"parts{studies}"
             child = _start(study, output, arguments.workers)
-            moment_s = generator.uniform(0.0, whole_s) if kills < arguments.kills else 3600.0
+            is_left = _evaluated(kept) < counts["points"] and kills < arguments.kills
+            moment_s = generator.uniform(0.0, whole_s) if is_left else 3600.0
             was_killed = _killed(child, moment_s)
             found = _rows(output)
             assert all(found.get(genome) == row for genome, row in kept.items()), "what was stored has changed"
             kills += was_killed
-            new = sum(row[0] == "evaluated" for row in found.values()) - sum(
-                row[0] == "evaluated" for row in kept.values()
-            )
+            new = _evaluated(found) - _evaluated(kept)
             how = f"kill {kills} after {moment_s:.1f} s" if was_killed else "ended"
             print(f"study {studies}: {how}; {new} of {counts['points']} points are new")
             kept = found
