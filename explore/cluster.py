@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import signal
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -129,6 +130,7 @@ class Cluster:
     def __init__(self, client: Any, cluster: Any, providers: tuple[Provider, ...], count: int) -> None:
         self.count = count
         self._client, self._cluster, self._is_view = client, cluster, False
+        self._with = evaluates_with()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Sending large graph")  # a model may be large
             self._providers = client.submit(_given, providers, pure=False)
@@ -143,7 +145,7 @@ class Cluster:
         def submitted() -> list[Any]:
             """A job for the next worker that is free."""
             for number, arguments in waiting:
-                future = self._client.submit(task, self._providers, *arguments, pure=False)
+                future = self._client.submit(alike, self._with, task, self._providers, *arguments, pure=False)
                 numbers[future] = number
                 return [future]
             return []
@@ -188,14 +190,25 @@ def _refuse_other_sources(client: Any, address: str) -> None:
         raise CompileError(Diagnostic(f"workers of {address!r} have no such dnnc: {error}", help=help)) from None
     if other := [worker for worker, what in found.items() if what != evaluates_with()]:
         client.close()
-        named = ", ".join(_DECIDING)
-        message = f"worker {other[0]!r} has another dnnc than this machine, or another version of {named}"
-        raise CompileError(Diagnostic(message, help="the same versions are needed on both"))
+        raise _other_dnnc(f"worker {other[0]!r}")
 
 
 def evaluates_with() -> str:
     """What of a process decides figures beside a study's files."""
     return f"{sources()} {version_text(*_DECIDING)}"
+
+
+def alike(wanted: str, task: Task, *arguments: Any) -> Any:
+    """What a task returns, on a worker with the dnnc that the study was read by. Raises CompileError on another one,
+    such as came to the cluster since."""
+    if evaluates_with() != wanted:
+        raise _other_dnnc(f"a worker on {platform.node()!r}")
+    return task(*arguments)
+
+
+def _other_dnnc(worker: str) -> CompileError:
+    message = f"{worker} has another dnnc than this machine, or another version of {', '.join(_DECIDING)}"
+    return CompileError(Diagnostic(message, help="the same versions are needed on both"))
 
 
 def _given(providers: tuple[Provider, ...]) -> tuple[Provider, ...]:

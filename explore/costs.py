@@ -30,13 +30,14 @@ from ..ir.module import Header, Module
 from ..ir.precision import PrecisionSpec
 from ..passes.calibrated import Calibrated
 from ..passes.pipeline import Options as PassOptions
-from ..passes.pipeline import remaining
+from ..passes.pipeline import named, remaining
 from ..passes.precision_rules import in_graph_names, layers_by_name, spec_faults
 from .problem import Candidate, Figures
 from .shared_files import SharedFile
 from .versions import version_text
 
 _EVALUATES = ("ir", "frontend", "passes", "backends", "runtime", "driver", "explore")
+_BEFORE_PRUNING, PRUNE = named("canonicalise,quantise,fuse"), named("prune")
 _MOST_CALIBRATIONS = 8  # of machines, in one process
 # Modules that are kept beside the latest one, and bytes of their weights.
 _MOST_LOWERED = 8
@@ -157,6 +158,12 @@ class Opened:
             passes = replace(passes, precision=in_graph_names(passes.precision, layers))
             return calibrated.quantised(passes.precision), passes
         return load_model(self.model, candidate.flat, passes, self.given(candidate), warn)
+
+    def graph(self, candidate: Candidate) -> tuple[Module, PassOptions]:
+        """The candidate's graph before the pass `prune`, and the options of the passes. Raises CompileError."""
+        module, options = self.quantised(candidate)
+        left = [each for each in _BEFORE_PRUNING if each in remaining(module.header.last_pass)]
+        return session.transform(module, candidate.flat, options, left), options
 
     def float_module(self, candidate: Candidate) -> Module | None:
         """The calibrated float graph whose values codes stand for; None of a model that is quantised already."""

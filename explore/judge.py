@@ -22,7 +22,7 @@ from ..ir.diagnostics import NOWHERE, CompileError, Diagnostic, Span
 from ..ir.frozen import dataclass
 from ..ir.module import Header, Module
 from ..ir.types import ElementType
-from ..passes.pipeline import named, remaining
+from ..passes.block_prune import PRUNE_OF
 from ..runtime.arithmetic import bf16_values, to_container
 from ..runtime.blocks import Blocks
 from ..runtime.values import NUMPY_OF_ONNX
@@ -35,7 +35,7 @@ from .accuracy.metrics import TopK
 from .accuracy.samples import Preprocess, Samples, fitted, npz_stored, taken
 from .accuracy.subsets import classes_of, halves, subset
 from .corruptions.corrupt import Corruption
-from .costs import Costs, opened_costs, sources
+from .costs import PRUNE, Costs, opened_costs, sources
 from .layer_sqnr import has_codes, layer_sqnr
 from .problem import Candidate, Figures
 from .shared_files import SharedFile, SharedFolder
@@ -53,7 +53,6 @@ JUDGED = {
     "kept_percent": "kept_blocks in percent of blocks",
 }
 _MOST_PREFIXES = 16  # graphs before pruning that are kept
-_BEFORE_PRUNING, _PRUNE = named("canonicalise,quantise,fuse"), named("prune")
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,23 +215,18 @@ class OpenedJudge:
         """The graph of a candidate after the pass `prune`. Raises CompileError."""
         module = self.prefix(candidate)
         options = pass_options(candidate.options, Header("", "", ""))
-        return session.transform(module, candidate.flat, options, _PRUNE)
+        return session.transform(module, candidate.flat, options, PRUNE)
 
     def prefix(self, candidate: Candidate) -> Module:
         """The graph before anything is pruned."""
         bare = replace(candidate, options=replace(candidate.options, prune=None))
         key = (bare.arch.digest, bare.options_text)  # modules name the description, its sources too
         if key not in self._prefixes:
-            self._prefixes[key] = self._prefix(bare)
+            self._prefixes[key], _ = self._opened.graph(bare)
             if len(self._prefixes) > _MOST_PREFIXES:
                 self._prefixes.popitem(last=False)
         self._prefixes.move_to_end(key)
         return self._prefixes[key]
-
-    def _prefix(self, candidate: Candidate) -> Module:
-        module, options = self._opened.quantised(candidate)
-        left = [each for each in _BEFORE_PRUNING if each in remaining(module.header.last_pass)]
-        return session.transform(module, candidate.flat, options, left)
 
     def _evaluator(
         self, module: Module, candidate: Candidate, which: str
@@ -273,7 +267,7 @@ def _block_figures(blocks: Mapping[str, Blocks], samples: int) -> dict[str, floa
     found["created_percent"] = 100 * sum(created.values()) / total if total else 0.0
     found["kept_percent"] = 100 * sum(kept.values()) / total if total else 100.0
     of_layers = {
-        f"{figure}.{name.removesuffix('.prune')}": count / samples
+        f"{figure}.{name.removesuffix(PRUNE_OF)}": count / samples
         for figure, layers in every.items()
         for name, count in layers.items()
     }

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
 
 from ..frontend.yaml_faults import Faults
 from ..frontend.yaml_reader import ListNode, MapNode, ScalarNode, YamlNode, plain_value, quoted, read_yaml
@@ -27,6 +28,7 @@ _UNSOURCED = ("name", "kind", "sources", "components", "energy", "area", "leakag
 _WORD = re.compile(r"[A-Za-z0-9_./+-]+( [A-Za-z0-9_./+-]+)*")
 
 
+@lru_cache(maxsize=8)  # of a study's machine, which each of its points changes; a copy, as `_set` makes one
 def read_description(text: str, file: str) -> MapNode:
     """The tree of a description that has been found to be sound."""
     root = read_yaml(text, Faults(text, file))

@@ -34,6 +34,7 @@ BITS = {
     "mean_bits": "of all elements of weights and inputs of layers",
     "weighted_bits": "the sum over layers, as `weighting` says",
 }
+_MOST_TOLD = 6  # widths, in a fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,9 +208,8 @@ def _widths(section: Fields, key: str, usual: tuple[Value, ...]) -> tuple[Value,
         else [each for each in variable.values if type(each) is not int or not LEAST_BITS <= each <= MOST_BITS]
     )
     if wrong:
-        section.fault(
-            key, f"{section.name(key)!r} has {wrong[0]!r} bits", f"whole numbers, {LEAST_BITS} to {MOST_BITS}"
-        )
+        found = ", ".join(map(repr, wrong[:_MOST_TOLD]))
+        section.fault(key, f"{section.name(key)!r} has {found} bits", f"whole numbers, {LEAST_BITS} to {MOST_BITS}")
     return variable.values if variable.ordered else tuple(sorted(variable.values, key=str))
 
 

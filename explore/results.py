@@ -112,8 +112,15 @@ def _settings(study: Study) -> Json:
     settings = study.settings
     names: tuple[str, ...] = ("name", "evaluations", "seed")
     if settings.name == "nsga2":
-        names += ("population", "offspring", "generations", "crossover_probability", "crossover_eta")
-        names += ("mutation_probability", "mutation_eta", "tolerance", "period")
+        names += ("population", "offspring", "candidates", "generations", "start")
+        names += (
+            "crossover_probability",
+            "crossover_eta",
+            "mutation_probability",
+            "mutation_eta",
+            "tolerance",
+            "period",
+        )
     return {name: getattr(settings, name) for name in names}
 
 

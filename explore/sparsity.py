@@ -43,9 +43,11 @@ MOST_TRIED = _DOUBLINGS + _BISECTIONS  # thresholds, to find a limit
 
 @dataclass(frozen=True)
 class Sparsity:
-    """`limit` None: not found yet (limits.py); until then thresholds are parts of it."""
+    """`limit` None: not found yet (limits.py); until then thresholds are parts of it. `are_named`: the study names the
+    layers, which else are all that can be pruned."""
 
     layers: tuple[str, ...]
+    are_named: bool
     criterion: str
     block: tuple[int, int] | None
     meaning: str
@@ -85,6 +87,13 @@ class Sparsity:
             for layer, value in thresholds.items()
         )
         return PruneSpec(LayerPruning(), layers)
+
+    @property
+    def everywhere(self) -> PruneSpec:
+        """What prunes the layers with a threshold of 0: those that are meant by all are left out where they cannot."""
+        if self.are_named:
+            return self.spec(dict.fromkeys(self.layers, 0.0))
+        return PruneSpec(LayerPruning(ActivationPruning(self.criterion, 0.0, self.block, self.meaning)))
 
     @property
     def what_is_pruned(self) -> str:
@@ -156,7 +165,7 @@ def read_sparsity(
         section.has("layers")
         section.done()
         return None
-    found = Sparsity((), criterion, block, meaning, steps, method, limit, judge, base)
+    found = Sparsity((), section.has("layers"), criterion, block, meaning, steps, method, limit, judge, base)
     known, refused, names = _prunable(found, section) if len(section.faults) == before else ((), {}, {})
     if not known and len(section.faults) == before:
         why = next(iter(refused.values()), "it has no convolution and no matrix product")

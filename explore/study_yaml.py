@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from ..ir.diagnostics import CompileError, closest
 from ..ir.expressions import Expression, ExpressionFault, parse_expression, unknown_names
 from ..ir.files import read_text_bounded
 from ..ir.hierarchy import Hierarchy
-from .algorithm_settings import EXHAUSTIVE, MOST_POPULATION, NSGA2, read_settings
+from .algorithm_settings import EXHAUSTIVE, NSGA2, read_settings
 from .corruptions.corrupt import Corruptions
 from .corruptions_section import check_corruptions, read_corruptions, without_corruptions
 from .costs import ALIASES, Costs
@@ -31,6 +30,8 @@ from .judge_section import read_judge
 from .level_costs import LevelCosts
 from .level_rules import admitted
 from .machines import load_machine
+from .option_rules import binding_option, possible, pruning_warnings
+from .predefined import read_predefined
 from .problem import Candidate, Problem, Provider
 from .problems import JUDGED, PROBLEMS, Context
 from .pruned_costs import PrunedCosts
@@ -40,7 +41,7 @@ from .shared_files import SharedFile
 from .sparsity import Sparsity
 from .study import Objective, Study
 from .study_options import calibrates, read_options
-from .variables import Genome, Space, counted, value_of
+from .variables import Genome, counted
 
 MOST_EXHAUSTIVE = 10**6  # points
 MOST_OBJECTIVES = 8
@@ -95,17 +96,19 @@ class _Reader:
             top.done()
             self.faults.raise_if_any()
         assert model is not None and arch is not None
-        base = Candidate(arch, options)
         of_programs = Costs(model, files.get("calibrate"), files.get("mapping"))
-        costs: Costs | LevelCosts = of_programs
+        is_flat = isinstance(arch, Arch)
+        costs: Costs | LevelCosts = of_programs if is_flat else LevelCosts(model, files.get("mapping"))
+        base = possible(top, costs, Candidate(arch, options), self.warnings, is_varied="architecture" in named)
         judge, legal = None, named
         if isinstance(arch, Hierarchy):
-            costs = LevelCosts(model, files.get("mapping"))
             legal = admitted(top, self.faults, arch, options, named)
         else:
             judge = self._judge(named, of_programs, base, seed)
         context = Context(top, model, self.machine(top.text("arch")), base, str(self.folder), seed, of_programs, judge)
-        problems = self._problems(legal, context)
+        problems = self._problems(legal, context, costs)
+        if is_flat:
+            self.warnings += pruning_warnings(of_programs, base, problems)
         # What is missing for a fault of its own is no fault of those that name it.
         self.is_whole = len(problems) == len(named) and (judge is not None or not top.has("accuracy"))
         unsettled = any(isinstance(each, Sparsity) and each.limit is None for each in problems)
@@ -121,7 +124,7 @@ class _Reader:
             settings=settings,
             run=run,
             reuse=reuse,
-            predefined=() if unsettled or not self.is_whole else self._predefined(problems),
+            predefined=() if unsettled or not self.is_whole else read_predefined(self.top, problems),
             warnings=tuple(self.warnings),
             counted=PrunedCosts(of_programs, judge) if judge and "sparsity" in named else None,
             corruptions=self.corruptions if judge and any(each in JUDGED for each in named) else None,
@@ -143,7 +146,7 @@ class _Reader:
 
     def _settled_predefined(self, problems: tuple[Problem, ...]) -> tuple[Genome, ...]:
         """Raises CompileError for values that these problems' variables do not have."""
-        found = self._predefined(problems)
+        found = read_predefined(self.top, problems)
         self.faults.raise_if_any()
         return found
 
@@ -157,7 +160,7 @@ class _Reader:
         self.corruptions = read_corruptions(section)
         return read_judge(section, costs, base, self.folder, seed)
 
-    def _problems(self, named: list[str], context: Context) -> tuple[Problem, ...]:
+    def _problems(self, named: list[str], context: Context, costs: Provider) -> tuple[Problem, ...]:
         found: list[Problem] = []
         for name in named:
             section = self.top.fields(name)
@@ -171,12 +174,20 @@ class _Reader:
                 continue
             if problem is not None:
                 found.append(problem)
+        figures = {
+            *ALIASES,
+            *costs.figures,
+            *(name for one in found for each in one.providers for name in each.figures),
+        }
         seen: set[str] = set()
         for problem in found:
             for variable in problem.variables:
                 if variable.name in seen:
                     message = f"two problems have a variable {variable.name!r}"
                     self.faults.add(message, self.top.span(problem.name), "give one of them another name")
+                if variable.name in figures:
+                    message = f"the variable {variable.name!r} has the name of a figure, which expressions may mean"
+                    self.faults.add(message, self.top.span(problem.name), "give it another name, and `fields`")
                 seen.add(variable.name)
         return tuple(found)
 
@@ -185,13 +196,19 @@ class _Reader:
         if not self.top.has("model") or "model" in self.faults.wrong:
             return None
         path = self.folder / name
+        bound = ImportOptions(options.batch_size, options.shapes)
         try:
-            network = prepare(path, ImportOptions(options.batch_size, options.shapes))
+            network = prepare(path, bound)
             if calibrate is not None and not calibrates(network, calibrate, self.top):
                 return None
             return SharedFile.of(path, _external_data(path))
         except CompileError as error:
+            section = self.top.fields("options", required=False)
+            option = binding_option(path, bound)
             for fault in error.diagnostics:
+                if section is not None and option:
+                    section.fault(option, fault.message, fault.help)
+                    continue
                 where = f"{fault.span}: " if str(fault.span) else ""
                 help = fault.help or "an .onnx file, from the folder of this file"
                 self.faults.add(f"the model cannot be used: {where}{fault.message}", self.top.span("model"), help)
@@ -289,39 +306,6 @@ class _Reader:
             self.faults.add(message, node.span, closest(unknown[0], known))
             return None
         return found
-
-    def _predefined(self, problems: tuple[Problem, ...]) -> tuple[Genome, ...]:
-        """Individuals to begin with: values by variable, or one number that every variable takes the nearest of."""
-        node = self.top.node.entries.get("predefined")
-        if node is None:
-            return ()
-        space = Space(tuple(each for problem in problems for each in problem.variables))
-        if not isinstance(node, ListNode) or not 0 < len(node.items) <= MOST_POPULATION:
-            self.top.fault("predefined", "'predefined' must be a list of points", "[{dim: 16, spad: 256 KiB}]")
-            return ()
-        found = [self._individual(each, space) for each in node.items]
-        return tuple(each for each in found if each is not None)
-
-    def _individual(self, node: YamlNode, space: Space) -> Genome | None:
-        before = len(self.faults)
-        places: list[int] = []
-        given: Mapping[str, YamlNode] = node.entries if isinstance(node, MapNode) else {}
-        names = [each.name for each in space.variables]
-        for name in given:
-            if name not in names and isinstance(node, MapNode):
-                self.faults.add(f"there is no variable {name[:60]!r}", node.key_spans[name], closest(name, names))
-        for variable in space.variables:
-            own = given.get(variable.name) if isinstance(node, MapNode) else node
-            value = None if own is None else value_of(own)
-            place = None if value is None else variable.nearest(value)
-            exact = place is not None and (not isinstance(node, MapNode) or variable.values[place] == value)
-            if not exact or place is None:
-                span = node.span if own is None else own.span
-                what = "is missing" if own is None else "has no such value"
-                self.faults.add(f"variable {variable.name!r} {what} in a predefined point", span, "one of its values")
-            else:
-                places.append(place)
-        return tuple(places) if len(self.faults) == before else None
 
 
 def _external_data(model: Path) -> tuple[str, ...]:

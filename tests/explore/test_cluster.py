@@ -95,6 +95,23 @@ def test_workers_with_another_dnnc(monkeypatch: pytest.MonkeyPatch) -> None:
             cluster._refuse_other_sources(_Sources(local._client), "tcp://there")
 
 
+def test_a_worker_that_comes_later_with_another_dnnc(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = cluster.evaluates_with()
+    assert cluster.alike(wanted, divmod, 7, 3) == (2, 1)
+    monkeypatch.setattr(cluster, "evaluates_with", lambda: "others")  # as it is there
+    with pytest.raises(CompileError, match=r"a worker on .* has another dnnc"):
+        cluster.alike(wanted, divmod, 7, 3)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_every_job_says_which_dnnc_it_is_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = square(most=3)
+    for local in opened(study, 1):
+        local._with = "of another machine"
+        with pytest.raises(CompileError, match="has another dnnc"):
+            list(local.each(evaluate, [(0, (study.candidate({"x": 0, "y": 0}),))]))
+
+
 @pytest.mark.parametrize(
     "file",
     [
