@@ -30,7 +30,8 @@ def run_program_sets(arguments: argparse.Namespace, program: ProgramSets) -> int
     if twice := sorted(values.keys() & lists.keys()):
         raise CompileError([Diagnostic(f"--condition and --conditions both give {name!r}") for name in twice])
     inputs = read_inputs(arguments.inputs, program.first)
-    passes, conditions = passes_of(program, inputs, {**values, **lists}, arguments.inputs)
+    given = {**values, **lists}
+    passes, conditions = passes_of(program, inputs, given, arguments.inputs, arguments.conditions or "")
     single = [name for name in ("trace", "save_masks") if getattr(arguments, name)]
     if single and len(passes) > 1:
         named = (f"--{name.replace('_', '-')}" for name in single)

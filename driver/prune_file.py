@@ -48,7 +48,7 @@ def prune_spec(given: str | PathLike[str] | PruneSpec) -> PruneSpec:
     if isinstance(given, PruneSpec):
         return given
     text = fspath(given)
-    if isinstance(given, PathLike) or text.endswith(_ENDINGS) or Path(text).is_file():
+    if isinstance(given, PathLike) or text.endswith(_ENDINGS) or Path(text).exists():
         return read_prune(text)
     return short_form(text)
 

@@ -96,10 +96,10 @@ def refuse_conditions(conditions: Any) -> None:
 
 
 def passes_of(
-    program: ProgramSets, inputs: Mapping[str, Any], conditions: Conditions, place: str = ""
+    program: ProgramSets, inputs: Mapping[str, Any], conditions: Conditions, place: str = "", lists_place: str = ""
 ) -> tuple[list[Pass], list[dict[str, Value]]]:
     """The passes, each with the set that its conditions choose, and the conditions of each. `place` is the file of the
-    inputs, for diagnostics. Raises CompileError with every fault."""
+    inputs and `lists_place` that of conditions by pass, for diagnostics. Raises CompileError with every fault."""
     shared = program.first
     counts = {name: _times(shared, name, value) for name, value in inputs.items()}
     lists = {name: list(values) for name, values in conditions.items() if not isinstance(values, int | float | str)}
@@ -114,7 +114,7 @@ def passes_of(
         if times not in (1, count)
     ]
     faults += [
-        Diagnostic(f"condition {name!r} has {len(values)} values, for {passes}", help="one for each pass")
+        Diagnostic(f"condition {name!r} has {len(values)} values, for {passes}", Span(lists_place), "one for each pass")
         for name, values in lists.items()
         if len(values) != count
     ]

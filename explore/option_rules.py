@@ -30,13 +30,9 @@ from .sparsity import Sparsity
 
 def binding_option(model: Path, options: ImportOptions) -> str:
     """Which option the axes of a model cannot be bound as; nothing where the model itself is at fault."""
-    for key, bound in (
-        ("batch_size", ImportOptions(options.batch_size)),
-        ("shapes", ImportOptions(None, options.shapes)),
-    ):
-        if bound != ImportOptions() and not _is_read(model, bound) and _is_read(model, ImportOptions()):
-            return key
-    return ""
+    alone = {"batch_size": ImportOptions(options.batch_size), "shapes": ImportOptions(shapes=options.shapes)}
+    wrong = [key for key, bound in alone.items() if bound != ImportOptions() and not _is_read(model, bound)]
+    return wrong[0] if wrong and _is_read(model, ImportOptions()) else ""
 
 
 def _is_read(model: Path, options: ImportOptions) -> bool:
@@ -51,7 +47,8 @@ def possible(
     top: Fields, costs: Costs | LevelCosts, base: Candidate, warnings: list[str], *, is_varied: bool
 ) -> Candidate:
     """The candidate without the options that no point can have, which are told in the faults of the study. `is_varied`
-    says whether points have machines of their own: then they are told in `warnings`."""
+    says whether points have machines of their own: then what this machine cannot have is told in `warnings`, and so is
+    what a mapping names that the model without its points' decisions does not have."""
     section = top.fields("options", required=False)
     if section is None:
         return base
@@ -59,6 +56,7 @@ def possible(
         if costs.mapping is not None:
             _tell(section, "mapping", _level_mapping_faults(costs.mapping.path))
         return base
+    as_it_is = f"on {base.flat.name} as it is"
     found = base
     for key in ("precision", "prune"):
         asked = getattr(found.options, key)
@@ -67,18 +65,17 @@ def possible(
         if asked is None or not (faults := _new_faults(costs, without, found)):
             continue
         if is_varied:
-            warnings += [f"`options.{key}` on {base.flat.name} as it is: {each.message}" for each in faults]
+            warnings += [f"`options.{key}` {as_it_is}: {each.message}" for each in faults]
         else:
             _tell(section, key, faults)
         found = without
-    if costs.mapping is not None:
-        wrong, vain = _mapping_faults(costs, found)
-        _tell(section, "mapping", [*wrong, *([] if is_varied else vain)])
-        if is_varied:
-            warnings += [f"`options.mapping` on {base.flat.name} as it is: {each.message}" for each in vain]
-        if wrong:
-            found = base = replace(found, options=replace(found.options, mapping=None))
-    return base if is_varied else found
+    kept = base if is_varied else found
+    if costs.mapping is None:
+        return kept
+    wrong, vain = _mapping_faults(costs, found)
+    _tell(section, "mapping", wrong)
+    warnings += [f"`options.mapping` {as_it_is}: {each.message}" for each in vain]
+    return replace(kept, options=replace(kept.options, mapping=None)) if wrong else kept
 
 
 def pruning_warnings(costs: Costs, base: Candidate, problems: Sequence[Problem]) -> tuple[str, ...]:

@@ -158,7 +158,7 @@ def test_what_is_of_one_pass(work: Path, tmp_path: Path, capsys: pytest.CaptureF
         (["--condition", "fog=1", "--conditions", "fog.npz"], ["--condition and --conditions both give 'fog'"]),
         (["--condition", "fog=low", "--condition", "light=1"], ["set 'clear', with fog=low, light=1: a word"]),
         (["--conditions", "absent.npz"], ["absent.npz: error: there is no such file"]),
-        (["--conditions", "two.npz"], ["condition 'fog' has 2 values, for 4 passes"]),
+        (["--conditions", "two.npz"], ["two.npz: error: condition 'fog' has 2 values, for 4 passes"]),
         (
             ["--conditions", "odd.npz"],
             ["condition 'fog' is float64 of shape [2, 2]", "'light' has values that are not"],

@@ -14,7 +14,14 @@ from dnnc.cli.main import main
 from dnnc.driver.prune_file import prune_spec, read_prune
 from dnnc.explore.points import prune_text
 from dnnc.ir.diagnostics import CompileError
-from dnnc.passes.prune_spec import ActivationPruning, LayerPruning, PruneSpec, WeightPruning, short_form
+from dnnc.passes.prune_spec import (
+    SHORT_FORM,
+    ActivationPruning,
+    LayerPruning,
+    PruneSpec,
+    WeightPruning,
+    short_form,
+)
 from support.commands import DIGITS, SPECS, said
 
 TEXT = """\
@@ -144,6 +151,11 @@ def test_the_command_line_tells_faults_with_their_places(tmp_path: Path, capsys:
     assert f"{path}:2:22: error: 'layers.conv1.criterion' is 'sun'" in text
     assert f"{path}:3:9: error: there is no layer 'cnv2' to prune" in text
     assert "help: did you mean 'conv2'?" in text
+
+
+def test_a_folder_is_no_specification(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = said(["cost", DIGITS, "--arch", "sparse_blox8", "--prune", str(tmp_path)], 2, capsys)
+    assert f"{tmp_path}: error: this is a folder" in text and SHORT_FORM in text
 
 
 def costed(spec: str | PruneSpec | None) -> tuple[Any, list[str]]:

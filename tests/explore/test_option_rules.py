@@ -70,7 +70,7 @@ OF_MACHINES = {
 }
 
 
-@pytest.mark.parametrize("option", OF_MACHINES)
+@pytest.mark.parametrize("option", [each for each in OF_MACHINES if "mapping" not in each])
 def test_what_the_machine_cannot_have_is_a_fault_at_the_option(option: str, tmp_path: Path) -> None:
     _, told = OF_MACHINES[option]
     files(tmp_path)
@@ -82,11 +82,14 @@ def test_what_the_machine_cannot_have_is_a_fault_at_the_option(option: str, tmp_
     assert fault.span.line == 3
 
 
-@pytest.mark.parametrize("option", OF_MACHINES)
-def test_where_machines_are_varied_it_is_a_warning(option: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [*((each, MACHINES) for each in OF_MACHINES), ("mapping: other.yaml", WIDTHS), ("mapping: group.yaml", SPARSITY)],
+)
+def test_what_other_points_may_have_is_a_warning(option: str, text: str, tmp_path: Path) -> None:
     key, told = OF_MACHINES[option]
     files(tmp_path)
-    study = read_study(write_judged(tmp_path, given(MACHINES, option)))
+    study = read_study(write_judged(tmp_path, given(text, option)))
     assert study.warnings == (f"`options.{key}` on sparse_blox16 as it is: {told}",)
     assert getattr(study.base.options, key) is not None
 
