@@ -80,6 +80,8 @@ def not_by_rows(plain: Plain) -> str:
         return "operands have another first axis than the result"
     if node.op == "matmul":
         return _product_not_by_rows(plain)
+    if node.op in ("conv", "conv_transpose") and any(each in fed for each in plain.operands[1:]):
+        return "its weights or its bias are computed"
     rank = len(result.shape or ())
     if any(len(each.shape or ()) != rank for each in fed):
         return "operands have fewer axes than the result"

@@ -84,6 +84,22 @@ def test_a_point_runs_as_it_was_judged(tmp_path: Path) -> None:
     assert right / len(numbers) == row.figures["accuracy"]
 
 
+@pytest.mark.parametrize("arch", ["mixed16", "converter48"])
+def test_a_batch_as_wide_as_a_layer_has_channels_changes_nothing(arch: str, tmp_path: Path) -> None:
+    """On `converter48` weights are converted as values are, so that their first axis might pass for one of samples."""
+    text = PRECISION.replace("mixed16", arch)
+    point = {f"{what}.{layer}": 4 for layer in LAYERS for what in ("weights", "activations")}
+    found = []
+    for batch in (1, 8):
+        (tmp_path / str(batch)).mkdir()
+        more = f"options: {{batch_size: {batch}, "
+        path = write_judged(tmp_path / str(batch), text.replace("options: {", more), batch=None)
+        study = read_study(path)
+        judge = judge_of(study)
+        found.append(judge.outputs(study.candidate(point), np.load(tmp_path / "1" / "samples.npz")["x"][:32])["y"])
+    np.testing.assert_array_equal(*found)
+
+
 def test_fewer_bits_are_fewer_bytes(tmp_path: Path) -> None:
     study = judged(tmp_path, PRECISION)
     opened_model = opened_costs(study.costs)
