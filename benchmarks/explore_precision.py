@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 from dnnc.benchmarks.accuracy import CASES
-from dnnc.benchmarks.explore_sparsity import opened_judge
+from dnnc.benchmarks.explore_sparsity import opened_judge, samples_asked
 from dnnc.benchmarks.precision_accuracy import cifar_training
 from dnnc.cli.main import main as dnnc
 from dnnc.cli.report import print_table
@@ -55,7 +55,7 @@ STUDY = """\
 model: model.onnx
 arch: {arch}
 options: {{calibrate: calibration.npz, calibration: mse, fuse: "{fuse}"}}
-accuracy: {{data: samples.npz, metric: {metric}, samples: {images}, split: halves}}
+accuracy: {{data: images.npz, metric: {metric}, samples: {images}, split: halves}}
 precision: {{least_bits: 2, most_bits: 8, form: "w8a8:w-mse"}}
 objectives: [max accuracy, min dram_bytes]
 algorithm: {{name: nsga2, population: {population}, generations: {generations}, start: {start}}}
@@ -81,7 +81,7 @@ def written(folder: Path, model: str, arguments: argparse.Namespace) -> str:
         calibration = x[halves(Samples(x, labels), SEED)[0]][:MOST_CALIBRATION]
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(source, folder / "model.onnx")
-    np.savez(folder / "samples.npz", x=x, y=labels)
+    np.savez(folder / "images.npz", x=x, y=labels)
     given: dict[str, Any] = {name: calibration}
     np.savez(folder / "calibration.npz", **given)
     search = {
@@ -93,7 +93,7 @@ def written(folder: Path, model: str, arguments: argparse.Namespace) -> str:
         "start": arguments.start,
         "metric": arguments.metric,
     }
-    text = STUDY.format(images=arguments.images or "null", **search)
+    text = STUDY.format(images=samples_asked(arguments.images, folder), **search)
     (folder / "study.yaml").write_text(text)
     return str(folder / "study.yaml")
 

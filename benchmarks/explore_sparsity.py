@@ -88,6 +88,13 @@ def explored(folder: Path, name: str, text: str, workers: int) -> tuple[Json, fl
     return json.loads((output / "study.json").read_text()), time.perf_counter() - start
 
 
+def samples_asked(images: int | None, folder: Path) -> str:
+    """What a study says of the samples in the folder: so many of the half that is searched, or all of it."""
+    with np.load(folder / "images.npz") as file:
+        half = len(file["y"]) // 2
+    return str(images) if images and images < half else "null"
+
+
 def prepared(folder: Path, model: str, shared: Path) -> str:
     """Write the model and its images into the folder; the options of its studies."""
     if model in MODELS:
@@ -206,7 +213,7 @@ def main() -> int:
     chosen: list[tuple[Study, Json, Path]] = []
     held = True
     given = vars(arguments) | {
-        "images": arguments.images or "null",
+        "images": samples_asked(arguments.images, folder),
         "predefined": list(arguments.predefined),
         "more": f", method: {arguments.method}" + (f", limit: {arguments.limit}" if arguments.limit else ""),
     }

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from dnnc.benchmarks.explore_sparsity import NOTHING, prepared
+from dnnc.benchmarks.explore_sparsity import NOTHING, prepared, samples_asked
 from dnnc.cli.report import print_table
 from dnnc.explore.accuracy.evaluator import Evaluator
 from dnnc.explore.judge import REPORTED, SEARCHED, Judge, OpenedJudge
@@ -137,7 +137,7 @@ def opened_model(folder: Path, model: str, shared: Path, images: int | None) -> 
     """The model with its samples in halves, and the candidate that prunes nothing."""
     folder.mkdir(parents=True, exist_ok=True)
     options = prepared(folder, model, shared)
-    text = NOTHING.format(images=images or "null", options=options, seed=1)
+    text = NOTHING.format(images=samples_asked(images, folder), options=options, seed=1)
     (folder / "model.yaml").write_text(text)
     study = read_study(str(folder / "model.yaml"))
     (judge,) = [opened(each) for each in study.providers if isinstance(each, Judge)]

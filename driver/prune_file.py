@@ -94,8 +94,12 @@ class _Reader:
         if len(self.faults) == before and activations is None and weights is None:
             message = f"{fields.path!r} prunes nothing"
             self.faults.add(message, fields.node.span, "`threshold`, or `weights`; `skip: true` leaves a layer out")
-        said = {"activations": _ACTIVATIONS, "weights": ("weights",)}
-        inherited = tuple(what for what, keys in said.items() if not any(key in fields.node.entries for key in keys))
+        found = {"activations": (activations, _ACTIVATIONS), "weights": (weights, ("weights",))}
+        inherited = tuple(
+            what
+            for what, (wanted, keys) in found.items()
+            if wanted is not None and not any(key in fields.node.entries for key in keys)
+        )
         return LayerPruning(activations, weights, inherited=inherited, span=fields.node.span)
 
     def _activations(self, fields: Fields) -> ActivationPruning | None:

@@ -119,11 +119,11 @@ class OpenedJudge:
             raise CompileError(Diagnostic(message, judge.place, "`split: none`, or more samples"))
         everything = np.arange(count)
         searched, reported = halves(self._stored, judge.seed) if judge.halved else (everything, everything)
-        if judge.samples is not None and judge.samples > count:
-            message = (
-                f"the data have {count} sample{'s' * (count != 1)}, fewer than the {judge.samples} that are asked for"
-            )
-            raise CompileError(Diagnostic(message, judge.place, f"`samples: {count}` or fewer, or without it all"))
+        if judge.samples is not None and judge.samples > len(searched):
+            there = len(searched)
+            what = "the half of the data that is searched has" if judge.halved else "the data have"
+            message = f"{what} {there} sample{'s' * (there != 1)}, fewer than the {judge.samples} that are asked for"
+            raise CompileError(Diagnostic(message, judge.place, f"`samples: {there}` or fewer, or without it all"))
         if judge.samples is not None:
             places = subset(self._stored.at(searched), judge.samples, judge.seed)
             searched = searched[places] if judge.shuffled else searched[: judge.samples]

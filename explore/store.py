@@ -167,7 +167,9 @@ class Store:
             self._file.execute("begin")
             yield
             self._file.execute("commit")
-        except sqlite3.OperationalError as error:
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+            raise
+        except sqlite3.DatabaseError as error:
             message = f"points cannot be stored: {error}"
             raise CompileError(Diagnostic(message, Span(str(self.path)), "what was stored is kept: --resume")) from None
         finally:

@@ -274,6 +274,9 @@ class _Reader:
             expression = self._expression(node.text, node, problems, costs)
             if expression is not None and not expression.is_comparison:
                 self.faults.add(f"{node.text[:60]!r} compares nothing", node.span, "for example `area_um2 <= 3 mm2`")
+            elif expression is not None and not expression.names:
+                help = "a figure or a variable: `area_um2 <= 3 mm2`"
+                self.faults.add(f"{node.text[:60]!r} is the same for every point", node.span, help)
             elif expression is not None:
                 found.append(expression)
         return tuple(found)

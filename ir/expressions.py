@@ -82,28 +82,47 @@ def parse_expression(text: str) -> Expression:
     names: dict[str, None] = {}
     plain = _plain(tree, names)
     try:
-        _refuse_what_is_never_known(plain)
+        _refuse_impossible(plain)
     except ExpressionFault as fault:
         raise ExpressionFault(f"{text[:80]!r} has no value for any names: {fault}") from None
     return Expression(text, plain, tuple(names))
 
 
-def _refuse_what_is_never_known(node: tuple[Any, ...]) -> bool:
-    """Whether a part names nothing, and so has one value. Raises ExpressionFault where that cannot be, or is a zero by
-    which is divided."""
+def _refuse_impossible(node: tuple[Any, ...]) -> None:
+    """Raise ExpressionFault for a part that has no value, whatever names stand for."""
     kind, *parts = node
     if kind in ("number", "word", "name"):
-        return bool(kind != "name")
-    named = [_refuse_what_is_never_known(each) for each in parts if isinstance(each, tuple)]
-    if kind == "product":
-        for sign, operand, is_constant in zip(parts[1::2], parts[2::2], named[1:], strict=True):
-            if sign != "*" and is_constant and _number(operand, {}) == 0:
-                raise ExpressionFault("it divides by zero")
+        return
+    operands = [each for each in parts if isinstance(each, tuple)]
+    for each in operands:
+        _refuse_impossible(each)
+    words = [each[1] for each in operands if each[0] == "word"]
+    signs = [each for each in parts if isinstance(each, str)]
     if kind == "start":
-        return all(named)
-    if all(named):
+        ordered = [each for each in signs if each not in ("==", "!=")]
+        if words and ordered:
+            raise ExpressionFault(f"a word cannot be compared by {ordered[0]}")
+        return
+    if words:
+        raise ExpressionFault(f"{words[0]!r} is a word, not a number")
+    if kind == "product":
+        divisors = [each for sign, each in zip(signs, operands[1:], strict=True) if sign != "*"]
+        if any(_is_constant(each) and _number(each, {}) == 0 for each in divisors):
+            raise ExpressionFault("it divides by zero")
+    if kind == "power" and _is_constant(operands[1]):
+        _refuse_high_power(_number(operands[1], {}))
+    if _is_constant(node):
         _number(node, {})
-    return all(named)
+
+
+def _is_constant(node: tuple[Any, ...]) -> bool:
+    """Whether a part names nothing."""
+    return node[0] != "name" and all(_is_constant(each) for each in node[1:] if isinstance(each, tuple))
+
+
+def _refuse_high_power(exponent: Number) -> None:
+    if abs(exponent) > HIGHEST_POWER:
+        raise ExpressionFault(f"a power of {exponent:g}; at most {HIGHEST_POWER}")
 
 
 def _depth(text: str) -> int:
@@ -128,10 +147,13 @@ def _plain(node: Any, names: dict[str, None]) -> Any:
     kind, children = node.data, node.children
     if kind == "number":
         value: Number = float(children[0]) if any(c in children[0] for c in ".eE") else int(children[0])
-        if len(children) > 1:
-            scaled = Fraction(value) * _FACTORS[str(children[1])]
-            value = int(scaled) if scaled.denominator == 1 else float(scaled)
-        return ("number", value)
+        try:
+            if len(children) > 1:
+                scaled = Fraction(value) * _FACTORS[str(children[1])]
+                value = int(scaled) if scaled.denominator == 1 else float(scaled)
+            return ("number", _bounded(value))
+        except OverflowError:
+            raise ExpressionFault(f"{children[0][:20]} is no finite number") from None
     if kind == "name":
         names[str(children[0])] = None
         return ("name", str(children[0]))
@@ -204,8 +226,7 @@ def _computed(kind: str, node: Any, numbers: Mapping[str, Any]) -> Number:
         return -operands[0]
     if kind == "power":
         base, exponent = operands
-        if abs(exponent) > HIGHEST_POWER:
-            raise ExpressionFault(f"a power of {exponent:g}; at most {HIGHEST_POWER}")
+        _refuse_high_power(exponent)
         found = base**exponent if isinstance(exponent, int) and exponent >= 0 else float(base) ** exponent
         if isinstance(found, complex):
             raise ValueError

@@ -59,7 +59,7 @@ class LayerPruning:
 
     activations: ActivationPruning | None = None
     weights: WeightPruning | None = None
-    inherited: tuple[str, ...] = field(default=(), compare=False, repr=False, kw_only=True)
+    inherited: tuple[str, ...] = field(default=(), kw_only=True)
     span: Span = field(default=NOWHERE, compare=False, repr=False, kw_only=True)
 
 

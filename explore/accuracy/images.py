@@ -54,7 +54,7 @@ _UPRIGHT = (
 )
 MOST_PIXELS = 1 << 26  # of one image file
 MOST_FILE_BYTES = 1 << 28
-_NUMBER = re.compile(r"[0-9]{1,9}")  # of a class
+_NUMBER = re.compile(r"[0-9]{1,18}")  # of a class: an int64 holds it
 _MOST_TOLD = 100  # faults of files
 _HEADER = ("file", "label")
 USUAL = Preprocess(layout="nhwc", scale=1 / 255)
@@ -123,7 +123,7 @@ def image_stored(folder: str | Path, how: Images, place: Span | None = None) -> 
     if words and any(map(_NUMBER.fullmatch, listing.names)):  # numbered by name, the numbers would mean other classes
         message = f"some classes are whole numbers, others are not: {', '.join(map(repr, words[:3]))[:200]}"
         raise CompileError(
-            Diagnostic(message, place, "whole numbers throughout, which are labels, or names throughout")
+            Diagnostic(message, place, "whole numbers of at most 18 digits, which are labels, or names throughout")
         )
     return Samples(np.stack(x), *_numbered(listing.names), place)
 

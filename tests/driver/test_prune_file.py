@@ -43,7 +43,7 @@ def test_entries_say_what_differs_from_default(tmp_path: Path) -> None:
     assert read_prune(written(tmp_path, TEXT)) == PruneSpec(
         LayerPruning(ActivationPruning("sum", 0.05, (8, 8)), quarter),
         (
-            ("conv1", LayerPruning(ActivationPruning("sum", 1.0, (8, 8)), quarter)),
+            ("conv1", LayerPruning(ActivationPruning("sum", 1.0, (8, 8)), quarter, inherited=("weights",))),
             (
                 "conv2",
                 LayerPruning(
@@ -75,6 +75,8 @@ def test_what_an_entry_inherits_is_that_of_default(tmp_path: Path) -> None:
         assert entry.inherited == ("activations",)
         assert entry.activations == spec.default.activations
         assert each == spec
+    itself = read_prune(written(tmp_path, text.replace("last: {", "last: {threshold: 0.05, ")))
+    assert itself != spec and repr(itself) != repr(spec)  # what it asks for itself is refused where it cannot be
 
 
 def test_layers_alone(tmp_path: Path) -> None:

@@ -44,9 +44,14 @@ def write_images(folder: Path, name: str = "images") -> Array:
     return pixels.reshape(24, 1, 8, 8)
 
 
-def test_more_samples_than_there_are_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(CompileError, match="fewer than the 5000 that are asked for") as error:
-        read_study(write_judged(tmp_path, PRECISION.replace("samples: 16", "samples: 5000")))
+@pytest.mark.parametrize(("split", "there"), [("halves", "searched has 24"), ("none", "the data have 48")])
+def test_more_samples_than_there_are_are_refused(split: str, there: str, tmp_path: Path) -> None:
+    text = PRECISION.replace("samples: 16, split: halves", f"samples: 49, split: {split}")
+    with pytest.raises(CompileError, match=f"{there} samples, fewer than the 49 that are asked for") as error:
+        read_study(write_judged(tmp_path, text))
+    most = there.split()[-1]
+    assert f"`samples: {most}`" in error.value.diagnostics[0].help
+    assert not read_study(write_judged(tmp_path, text.replace("49", most))).warnings
     assert error.value.diagnostics[0].span.line > 0
 
 
@@ -293,7 +298,8 @@ WRONG: dict[str, tuple[Callable[[Path], object], str, str, list[str], str]] = {
                 "data"),
     "linked": (_linked, "samples.npz", "images", ["'images/class0/9.png': it leaves the folder"], "data"),
     "classes": (
-        lambda at: write_images(at) is None or (at / "images/class3").rename(at / "rest"), "samples.npz", "images",
+        lambda at: write_images(at) is None or (at / "images/class3").rename(at / "rest"),
+        "samples.npz, samples: 16", "images, samples: 8",
         ["the data have 3 classes by name, output 'y' has 4"], "data",
     ),
     "boxes of a folder": (

@@ -133,6 +133,11 @@ def test_an_objective_is_of_a_point(tmp_path: Path) -> None:
     assert str(error.value).count("is the same for every point") == 2
 
 
+def test_a_constraint_is_of_a_point(tmp_path: Path) -> None:
+    with pytest.raises(CompileError, match="'1 < 2' is the same for every point"):
+        read(tmp_path, "constraints: [1 < 2]\n")
+
+
 def test_all_faults_at_once(tmp_path: Path) -> None:
     text = STUDY.replace("values: [4, 8]", "values: []").replace("energy_pj", "energi").replace("4 * dim", "4 *")
     with pytest.raises(CompileError) as error:

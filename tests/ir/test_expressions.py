@@ -99,6 +99,13 @@ def test_comparisons_say_by_how_much_they_fail(text: str, violation: float) -> N
         ("min(a, b // (2 - 2))", "it divides by zero"),
         ("a % 0.0", "it divides by zero"),
         ("a + log2(0)", "it has no finite value"),
+        ("a + 'fog'", "'fog' is a word, not a number"),
+        ("a < 'fog'", "a word cannot be compared by <"),
+        ("a ^ 65", "a power of 65; at most 64"),
+        ("1e400 * a", "1e400 is no finite number"),
+        ("a < 1e400 KiB", "1e400 is no finite number"),
+        ("a < 1e308 KiB", "1e308 is no finite number"),
+        (f"a < 1{'0' * 400}", "is no finite number"),
         (f"flow == '{'w' * 201}'", "is no expression"),
     ],
 )
