@@ -72,6 +72,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from ..driver.stats import json_bytes
+    from ..explore.result_files import refuse_foreign, results_in
     from ..explore.study_yaml import read_study
 
     if arguments.scheduler is not None and arguments.workers is not None:
@@ -85,7 +86,8 @@ def run(arguments: argparse.Namespace) -> int:
     for text in study.warnings:
         warn(text)
     folder = Path(arguments.output or f"{study.name}-explored")
-    refuse_outputs([arguments.json], arguments)
+    refuse_outputs([arguments.json, *results_in(folder)], arguments)
+    refuse_foreign(folder)
     with ExitStack() as held:
         with _stored(study, folder, study.reuse, arguments.resume) as (store, known):
             workers = held.enter_context(_workers_of(arguments, study))  # none are started for a store that refuses
@@ -189,22 +191,23 @@ def _files(found: _Searched, folder: Path, *, others: bool) -> dict[str | Path, 
     """What a search leaves in its folder; points of the front only where no `others` are to come."""
     from ..driver.stats import json_bytes
     from ..explore.points import point_files
+    from ..explore.result_files import DOCUMENT, FRONT, POINTS
     from ..explore.results import front_csv
 
     files: dict[str | Path, bytes] = {
-        folder / "study.json": json_bytes(found.stats),
-        folder / "front.csv": front_csv(found.stats),
+        folder / DOCUMENT: json_bytes(found.stats),
+        folder / FRONT: front_csv(found.stats),
     }
     if found.table is None:
-        warn(f"{folder / 'points.parquet'} is not written: pyarrow is missing", "pip install 'dnnc[explore]'")
+        warn(f"{folder / POINTS} is not written: pyarrow is missing", "pip install 'dnnc[explore]'")
     else:
-        files[folder / "points.parquet"] = found.table
+        files[folder / POINTS] = found.table
     return files | (_in_folders(folder, point_files(found.study, found.outcome.front)) if others else {})
 
 
 def _write(files: dict[str | Path, bytes], folder: Path) -> None:
     """All of them, and nothing beside them that an earlier end of the study left in its folder."""
-    from ..explore.stale_files import remove_stale
+    from ..explore.result_files import remove_stale
 
     write_files(list(files.items()))
     remove_stale(folder, {Path(name) for name in files})
@@ -220,12 +223,13 @@ def _robustness_files(found: _Searched, cells: list[Cell], folder: Path) -> dict
     """The table, the points and the sets of a study of corruptions; the table goes into the study's document, too."""
     from ..driver.stats import json_bytes
     from ..explore.points import point_files
+    from ..explore.result_files import DOCUMENT
     from ..explore.robustness_results import SETS_FILE, TABLE_FILE, points_of, section, sets_text, table_csv
 
     found.stats["robustness"] = section(cells)
     points = point_files(found.study, points_of(cells))
     files = _in_folders(folder, points)
-    files[folder / "study.json"] = json_bytes(found.stats)
+    files[folder / DOCUMENT] = json_bytes(found.stats)
     files[folder / TABLE_FILE] = table_csv(found.stats["robustness"])
     sets = sets_text(cells, list(points))
     if sets is not None:

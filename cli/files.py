@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import mmap
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from os.path import exists, isdir, isfile
 from pathlib import Path
 
@@ -101,6 +101,7 @@ _INPUTS = (
     "masks",
     "precision",
     "sets",
+    "study",
     "inputs",
     "conditions",
     "check",
@@ -115,12 +116,13 @@ _INPUTS = (
 def refuse_overwriting(outputs: Iterable[str | Path], arguments: argparse.Namespace) -> None:
     """Raise CompileError for every output that is one of the files that the command reads, however either is spelled:
     the files that its arguments name, those in a folder of inputs or below one of data sets, the blobs of a dump, the
-    external data of a model, the table of prices of a description.
+    external data of a model, the table of prices of a description, whatever a study names.
     """
     places = [Path(each) for each in outputs]
     existing = [each for each in places if isfile(each) or isdir(each)]
     values = [(name, value) for name in _INPUTS if (value := getattr(arguments, name, None))]
     inputs = [(name, Path(each)) for name, value in values for each in (value if isinstance(value, list) else [value])]
+    inputs += [named for name, place in inputs if name == "study" for named in _named_by_study(place)]
     faults = []
     for output in existing:
         if read := next((file for each in inputs if (file := _read_as(output, *each)) is not None), None):
@@ -198,6 +200,26 @@ def _files_of_sets(path: Path) -> list[Path]:
     items = listed.items if isinstance(listed, ListNode) else ()
     named = [each.entries.get(key) for each in items if isinstance(each, MapNode) for key in ("precision", "prune")]
     return [path.parent / each.text for each in named if isinstance(each, ScalarNode) and "\0" not in each.text]
+
+
+def _named_by_study(path: Path) -> Iterator[tuple[str, Path]]:
+    """Whatever a study may name, from its folder, with an argument that it is read as; the points of others, which
+    `reuse` names, are only looked at. The file itself is read before, with all its faults."""
+    from ..frontend.yaml_faults import Faults
+    from ..frontend.yaml_reader import ListNode, MapNode, ScalarNode, YamlNode, read_yaml
+
+    def texts(key: str, node: YamlNode) -> Iterator[tuple[str, Path]]:
+        if isinstance(node, MapNode):
+            for name, value in node.entries.items():
+                yield from texts(name, value) if name != "reuse" else ()
+        elif isinstance(node, ListNode):
+            for each in node.items:
+                yield from texts(key, each)
+        elif isinstance(node, ScalarNode) and isinstance(node.value, str) and "\0" not in node.text:
+            yield key, path.parent / node.text
+
+    named = texts("", read_yaml(path.read_bytes().decode("utf-8", "replace"), Faults("", str(path))))
+    yield from ((key, place) for key, place in named if exists(place))
 
 
 def write_files(files: Iterable[tuple[str | Path, bytes | Iterable[bytes]]]) -> None:

@@ -82,7 +82,20 @@ class Costs:
 
     def open(self) -> Callable[[Candidate], Figures]:
         opened = opened_costs(self)
-        return lambda candidate: figures_of(session.cost_document(*opened.scheduled(candidate)))
+
+        def figures(candidate: Candidate) -> Figures:
+            try:
+                return figures_of(session.cost_document(*opened.scheduled(candidate)))
+            finally:  # a refusal, too, may be of a file that came since
+                self.refuse_changed()
+
+        return figures
+
+    def refuse_changed(self) -> None:
+        """Raise ChangedFileError where a file is not what it was as this process began to read it."""
+        for each in (self.model, self.calibrate, self.mapping):
+            if each is not None:
+                each.refuse_changed()
 
     def packed(self) -> Costs:
         """With the bytes of its files, to be sent to other machines."""

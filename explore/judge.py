@@ -101,6 +101,13 @@ class Judge:
     def open(self) -> Callable[[Candidate], Figures]:
         return OpenedJudge(self)
 
+    def refuse_changed(self) -> None:
+        """Raise ChangedFileError where a file is not what it was as this process began to read it. Of a folder images
+        were read once, and are not looked at again."""
+        self.costs.refuse_changed()
+        if isinstance(self.data, SharedFile):
+            self.data.refuse_changed()
+
     def packed(self) -> Judge:
         """With the bytes of its files, to be sent to other machines."""
         return replace(self, costs=self.costs.packed(), data=self.data.packed())
@@ -133,6 +140,12 @@ class OpenedJudge:
 
     def __call__(self, candidate: Candidate, which: str = SEARCHED) -> Figures:
         """The figures of a candidate on the samples of the search, or on those that are reported."""
+        try:
+            return self._figures(candidate, which)
+        finally:
+            self.judge.refuse_changed()
+
+    def _figures(self, candidate: Candidate, which: str) -> Figures:
         module = self.module(candidate)
         evaluator, samples, metric = self._evaluator(module, candidate, which)
         outputs, blocks = evaluator.outputs_and_blocks(module)

@@ -49,7 +49,17 @@ class LevelCosts:
         return "\n".join(["cost of levels", self.model.identity, mapping, sources()])
 
     def open(self) -> Callable[[Candidate], Figures]:
-        return _Opened(self).figures
+        opened = _Opened(self)
+
+        def figures(candidate: Candidate) -> Figures:
+            try:
+                return opened.figures(candidate)
+            finally:
+                for each in (self.model, self.mapping):
+                    if each is not None:
+                        each.refuse_changed()
+
+        return figures
 
     def packed(self) -> LevelCosts:
         """With the bytes of its files, to be sent to other machines."""

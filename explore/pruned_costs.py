@@ -41,11 +41,17 @@ class PrunedCosts:
     def open(self) -> Callable[[Candidate], Figures]:
         opened_costs(self.costs)
         opened(self.judge)
-        return self._of
+        return self._figures
 
     def packed(self) -> PrunedCosts:
         """With the bytes of its files, to be sent to other machines."""
         return PrunedCosts(self.costs.packed(), self.judge.packed())
+
+    def _figures(self, candidate: Candidate) -> Figures:
+        try:
+            return self._of(candidate)
+        finally:
+            self.costs.refuse_changed()
 
     def _of(self, candidate: Candidate) -> Figures:
         module, arch = opened_costs(self.costs).scheduled(candidate)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 from collections.abc import Iterable
 from dataclasses import field
@@ -14,6 +15,10 @@ from ..ir.files import read_bounded, save_whole
 from ..ir.frozen import dataclass
 
 LARGEST_BYTES = 4 << 30
+
+
+class ChangedFileError(CompileError):
+    """It ends a study: figures are stored by the digest of what was read, and those of other bytes must not be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,14 @@ class SharedFile:
     def local(self) -> str:
         """A path of the file on this machine, looked for once by each process. Raises CompileError where there is
         another one under its name by now."""
-        return _local(self)
+        return _local(self)[0]
+
+    def refuse_changed(self) -> None:
+        """Raise ChangedFileError where another one came under its name since this process looked: what was read by its
+        path meanwhile may be of either."""
+        for path, digest, seen in _local(self)[1]:
+            if _signature(path) != seen and _digest_at(path) != digest:
+                raise _changed(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +131,17 @@ def _digest_of(names: tuple[str, ...], contents: Iterable[bytes]) -> str:
     return found.hexdigest()
 
 
+_Seen = tuple[str, str, tuple[int, ...] | None]  # a path, the digest of what is there, and its signature
+
+
 @lru_cache(maxsize=16)
-def _local(file: SharedFile) -> str:
-    missing = [each for each in (file, *(other for _, other in file.beside)) if not _is_here(each)]
+def _local(file: SharedFile) -> tuple[str, tuple[_Seen, ...]]:
+    """The path, and what of it can change: what was sent lies in a folder of this process."""
+    everything = (file, *(other for _, other in file.beside))
+    seen = tuple((each.path, each.digest, _signature(each.path)) for each in everything)  # before they are read
+    missing = [each for each in everything if _digest_at(each.path) != each.digest]
     if not missing:
-        return file.path
+        return file.path, seen
     if file.data is None:
         raise _changed(missing[0].path)
     folder = Path(_folder()) / file.digest
@@ -131,18 +149,25 @@ def _local(file: SharedFile) -> str:
         place = folder / name
         place.parent.mkdir(parents=True, exist_ok=True)
         save_whole(place, each.data or b"")
-    return str(folder / Path(file.path).name)
+    return str(folder / Path(file.path).name), ()
 
 
-def _is_here(file: SharedFile) -> bool:
-    path = Path(file.path)
-    return path.is_file() and _digest(read_bounded(path, LARGEST_BYTES)) == file.digest
+def _signature(path: str) -> tuple[int, ...] | None:
+    """What changes with the bytes of a file, and costs no reading of them."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def _changed(path: str) -> CompileError:
-    """Figures are stored by the digest of what was read: those of other bytes must not be."""
+def _digest_at(path: str) -> str | None:
+    return _digest(read_bounded(path, LARGEST_BYTES)) if Path(path).is_file() else None
+
+
+def _changed(path: str) -> ChangedFileError:
     message = "it is not what it was when the study was read"
-    return CompileError(Diagnostic(message, Span(path), "start again once it is as it is to be"))
+    return ChangedFileError(Diagnostic(message, Span(path), "start again once it is as it is to be"))
 
 
 def _folder() -> str:

@@ -100,9 +100,10 @@ class Store:
         of another study, and where another process holds the file."""
         self.path = folder / FILE
         self._noted: list[tuple[Any, ...]] = []
+        self._is_made = not folder.exists()
         make_folder(folder)
-        is_new = not self.path.exists()
-        if not is_new and not resume:
+        self._is_new = not self.path.exists()
+        if not self._is_new and not resume:
             message = "points of a study are stored here already"
             raise CompileError(Diagnostic(message, Span(str(self.path)), f"--resume continues it; {_OTHER_FOLDER}"))
         try:
@@ -154,8 +155,20 @@ class Store:
             if self._noted:
                 with self._written():
                     self._file.executemany(_INSERT, self._noted)
+            is_of_use = not self._is_new or kind is None or self._holds_figures()
         finally:
             self._file.close()
+        if not is_of_use:
+            self.path.unlink(missing_ok=True)
+            if self._is_made and not any(self.path.parent.iterdir()):
+                self.path.parent.rmdir()
+
+    def _holds_figures(self) -> bool:
+        """Whether something was evaluated: else there is nothing that a study with other values would not find anew."""
+        found = self._file.execute(
+            "select exists (select 1 from points where status = ? union all select 1 from parts)", (EVALUATED,)
+        )
+        return bool(found.fetchone()[0])
 
     @contextmanager
     def _written(self) -> Iterator[None]:

@@ -105,7 +105,9 @@ def execute(providers: tuple[Provider, ...], candidate: Candidate, stage: RunSta
         cost = session.cost_document(module, arch, masks or None)
         other = () if samples is None else tuple(_other_outputs(samples, candidate, values, result.outputs))
     except CompileError as error:
+        costs.refuse_changed()
         return Executed({}, {}, error.summary, time.perf_counter() - start)
+    costs.refuse_changed()
     return Executed(cost, run, "", time.perf_counter() - start, other, bool(result.masks))
 
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from ..ir.diagnostics import CompileError, TimeLimitError
 from ..ir.frozen import dataclass
 from .problem import Candidate, Figures, Provider, known_figures
+from .shared_files import ChangedFileError
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +68,15 @@ def evaluate(
 ) -> Evaluation:
     """The figures of all providers; of those that are `known` (one a provider) nothing is asked. A candidate that
     cannot be compiled has none, and the reason. Raises CompileError where a provider cannot be opened: that is no
-    fault of the candidate."""
+    fault of the candidate; and where a file changed, which is none either."""
     start = time.perf_counter()
     parts: list[Figures] = []
     for each, given in zip(providers, known or (None,) * len(providers), strict=True):
         asked = opened(each) if given is None else None
         try:
             parts.append(known_figures(asked(candidate)) if asked is not None else given or {})
+        except ChangedFileError:
+            raise
         except CompileError as error:
             is_late = isinstance(error, TimeLimitError)
             return Evaluation({}, error.summary, time.perf_counter() - start, is_late=is_late)

@@ -101,6 +101,35 @@ def test_nothing_stays_that_the_study_does_not_say_any_more(tmp_path: Path, caps
     assert sorted(path.relative_to(out) for path in out.rglob("*")) == sorted([*first, *map(Path, left)])
 
 
+def test_no_output_replaces_what_the_study_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_judged(tmp_path, PRECISION)
+    for name in ("study.yaml", "model.onnx", "samples.npz", "calibration.npz"):
+        before = (tmp_path / name).read_bytes()
+        told = refused(["explore", path, "-o", str(tmp_path / "out"), "--json", str(tmp_path / name), *HERE], capsys)
+        assert "this would overwrite what the command reads" in told
+        assert (tmp_path / name).read_bytes() == before
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_result_replaces_what_the_study_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    printed(["explore", write_study(tmp_path), "-o", str(out), *HERE], capsys)
+    own = STUDY.replace("arch: edge8", "arch: points/1/arch.yaml").replace("model: model", "model: ../model")
+    (out / "again.yaml").write_text(own)
+    told = refused(["explore", str(out / "again.yaml"), "-o", str(out), *HERE, "--resume"], capsys)
+    assert "points/1/arch.yaml: error: this would overwrite what the command reads" in told
+
+
+@pytest.mark.parametrize("name", ["sets.yaml", "front.csv", "points/7/arch.yaml", "cells/fog-1/study.json"])
+def test_files_of_nobodys_study_are_left_alone(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine = tmp_path / "out" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    told = refused(["explore", write_study(tmp_path), "-o", str(tmp_path / "out"), *HERE], capsys)
+    assert f"{mine}: error: this would be overwritten, and no study is stored beside it" in told
+    assert mine.read_text() == "mine" and not (tmp_path / "out" / "store.sqlite").exists()
+
+
 @pytest.mark.parametrize("taken", ["points", "points/1"])
 def test_a_file_where_a_folder_belongs_is_told(taken: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_study(tmp_path)
@@ -127,7 +156,7 @@ def test_a_study_of_which_no_point_has_figures(tmp_path: Path, capsys: pytest.Ca
     text = STUDY + "constraints: [spad > 1 GiB]\n"
     told = refused(["explore", write_study(tmp_path, text), "-o", str(tmp_path / "out"), *HERE], capsys)
     assert "no point of the study could be evaluated; dropped: 6: constraint: spad > 1 GiB" in told
-    assert not (tmp_path / "out" / "study.json").exists()
+    assert not (tmp_path / "out").exists()  # so that the study with other values may have the folder
 
 
 def test_what_is_not_kept_and_has_no_value_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,11 +19,13 @@ from dnnc.explore.judge import Judge
 from dnnc.explore.judge_section import _shared
 from dnnc.explore.precision import Bits
 from dnnc.explore.pruned_costs import PrunedCosts
-from dnnc.explore.shared_files import SharedFile, SharedFolder
+from dnnc.explore.shared_files import ChangedFileError, SharedFile, SharedFolder
 from dnnc.explore.study import Study
+from dnnc.explore.study_yaml import read_study
 from dnnc.explore.workers import evaluate
 from dnnc.ir.diagnostics import CompileError
 from support.exploration import of, searched, square
+from support.judged import PRECISION, write_judged
 
 pytest.importorskip("distributed")
 
@@ -208,6 +210,26 @@ def test_files_that_change_while_a_study_runs_are_refused(tmp_path: Path) -> Non
     for asked in (file.local, file.packed, folder.local, folder.packed):
         with pytest.raises(CompileError, match="it is not what it was when the study was read"):
             asked()
+
+
+CHANGED = {
+    "mapping.yaml": "layers: {conv1: {dataflow: os}}\n",
+    "model.onnx": "no model",
+    "samples.npz": "no samples",
+}
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_a_file_that_changes_between_points_ends_the_study(name: str, tmp_path: Path) -> None:
+    """Whether it is read again or not: what is stored afterwards says that it is of the file as it was."""
+    (tmp_path / "mapping.yaml").write_text("layers: {conv1: {dataflow: ws}}\n")
+    text = PRECISION.replace("min mean_bits", "min cycles").replace("options: {", "options: {mapping: mapping.yaml, ")
+    study = read_study(write_judged(tmp_path, text))
+    first, second = (study.candidate(study.space.point(genome)) for genome in ((0,) * 6, (1,) * 6))
+    assert not evaluate(study.providers, first).reason
+    (tmp_path / name).write_text(CHANGED[name])
+    with pytest.raises(ChangedFileError, match="it is not what it was when the study was read"):
+        evaluate(study.providers, second)
 
 
 @pytest.mark.parametrize("most", [None, 1])

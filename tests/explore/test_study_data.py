@@ -49,7 +49,7 @@ def test_more_samples_than_there_are_are_refused(split: str, there: str, tmp_pat
     text = PRECISION.replace("samples: 16, split: halves", f"samples: 49, split: {split}")
     with pytest.raises(CompileError, match=f"{there} samples, fewer than the 49 that are asked for") as error:
         read_study(write_judged(tmp_path, text))
-    most = there.split()[-1]
+    most = there.rsplit(maxsplit=1)[-1]
     assert f"`samples: {most}`" in error.value.diagnostics[0].help
     assert not read_study(write_judged(tmp_path, text.replace("49", most))).warnings
     assert error.value.diagnostics[0].span.line > 0
