@@ -52,6 +52,7 @@ JUDGED = {
     "created_percent": "created_blocks in percent of blocks",
     "kept_percent": "kept_blocks in percent of blocks",
 }
+OF_LAYERS = ("zero_blocks", "created_blocks", "kept_blocks")  # of each that is pruned, too: a dot and its name behind
 _MOST_PREFIXES = 16  # graphs before pruning that are kept
 
 
@@ -275,7 +276,7 @@ def _block_figures(blocks: Mapping[str, Blocks], samples: int) -> dict[str, floa
     created = {name: int((each.pruned & ~each.zero).sum()) for name, each in blocks.items()}
     kept = {name: int((~each.pruned).sum()) for name, each in blocks.items()}
     total = sum(each.pruned.size for each in blocks.values())
-    every = {"zero_blocks": zero, "created_blocks": created, "kept_blocks": kept}
+    every = dict(zip(OF_LAYERS, (zero, created, kept), strict=True))
     found = {figure: sum(layers.values()) / samples for figure, layers in every.items()}
     found["created_percent"] = 100 * sum(created.values()) / total if total else 0.0
     found["kept_percent"] = 100 * sum(kept.values()) / total if total else 100.0

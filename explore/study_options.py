@@ -54,13 +54,12 @@ def read_options(section: Fields | None, folder: Path) -> tuple[Options, dict[st
     return Options(**given), files
 
 
-def calibrates(network: Network, file: SharedFile, top: Fields) -> bool:
-    """Whether the samples of the file fit the model's inputs; where not, it goes to the faults of the study."""
+def calibrates(network: Network, file: SharedFile, section: Fields | None) -> bool:
+    """Whether the samples of the file fit the model's inputs; where not, it goes to the faults of the section."""
     try:
         check_samples(network, read_npz(Path(file.path)))
         return True
     except CompileError as error:
-        section = top.fields("options")
         assert section is not None
         for fault in error.diagnostics:
             section.fault("calibrate", fault.message, fault.help)

@@ -25,12 +25,12 @@ from .algorithm_settings import EXHAUSTIVE, NSGA2, read_settings
 from .corruptions.corrupt import Corruptions
 from .corruptions_section import check_corruptions, read_corruptions, without_corruptions
 from .costs import ALIASES, Costs
-from .judge import Judge
+from .judge import OF_LAYERS, Judge
 from .judge_section import read_judge
 from .level_costs import LevelCosts
 from .level_rules import admitted
 from .machines import load_machine
-from .option_rules import binding_option, possible, pruning_warnings
+from .option_rules import binding_option, is_calibrated, judge_options, pruning_warnings
 from .predefined import read_predefined
 from .problem import Candidate, Problem, Provider
 from .problems import JUDGED, PROBLEMS, Context
@@ -80,8 +80,9 @@ class _Reader:
 
     def study(self) -> Study:
         top = self.top
-        options, files = read_options(top.fields("options", required=False), self.folder)
-        model = self._model(options, files.get("calibrate"))
+        section = top.fields("options", required=False)
+        options, files = read_options(section, self.folder)
+        model = self._model(section, options, files.get("calibrate"))
         arch = self._arch()
         seed = top.integer("seed", *WHOLE["seed"], 0)
         reuse = self._reuse()
@@ -99,16 +100,19 @@ class _Reader:
         of_programs = Costs(model, files.get("calibrate"), files.get("mapping"))
         is_flat = isinstance(arch, Arch)
         costs: Costs | LevelCosts = of_programs if is_flat else LevelCosts(model, files.get("mapping"))
-        base = possible(top, costs, Candidate(arch, options), self.warnings, is_varied="architecture" in named)
-        judge, legal = None, named
-        if isinstance(arch, Hierarchy):
-            legal = admitted(top, self.faults, arch, options, named)
-        else:
-            judge = self._judge(named, of_programs, base, seed)
+        legal = admitted(top, self.faults, arch, options, named) if isinstance(arch, Hierarchy) else named
+        base, judge = Candidate(arch, options), None
         context = Context(top, model, self.machine(top.text("arch")), base, str(self.folder), seed, of_programs, judge)
-        problems = self._problems(legal, context, costs)
+        problems = self._problems([each for each in legal if each not in JUDGED], context)
+        of_layers = [each for each in legal if each in JUDGED]
+        options_judged = judge_options(section, costs, base, problems, of_layers, self.warnings)
+        base = options_judged.base
         if is_flat:
-            self.warnings += pruning_warnings(of_programs, base, problems)
+            judge = self._judge(named, of_programs, options_judged.alone, seed)
+        problems += self._problems(of_layers, replace(context, base=base, judge=judge))
+        self._refuse_names(problems, costs)
+        if is_flat:
+            self.warnings += pruning_warnings(of_programs, options_judged.alone, problems)
         # What is missing for a fault of its own is no fault of those that name it.
         self.is_whole = len(problems) == len(named) and (judge is not None or not top.has("accuracy"))
         unsettled = any(isinstance(each, Sparsity) and each.limit is None for each in problems)
@@ -158,9 +162,14 @@ class _Reader:
             help = f"a section {' or '.join(map(repr, JUDGED))}, or leave it out"
             self.faults.add("`accuracy` has no effect on the study's problems", self.top.span("accuracy"), help)
         self.corruptions = read_corruptions(section)
-        return read_judge(section, costs, base, self.folder, seed)
+        judge = read_judge(section, costs, base, self.folder, seed)
+        has_widths = "precision" in named
+        if judge is not None and costs.calibrate is None and is_calibrated(costs, base, has_widths=has_widths):
+            gives = "`options: {calibrate: data.npz}` gives real inputs"
+            self.warnings.append(f"the model is quantised by synthetic data: expect no accuracy ({gives})")
+        return judge
 
-    def _problems(self, named: list[str], context: Context, costs: Provider) -> tuple[Problem, ...]:
+    def _problems(self, named: list[str], context: Context) -> tuple[Problem, ...]:
         found: list[Problem] = []
         for name in named:
             section = self.top.fields(name)
@@ -174,13 +183,14 @@ class _Reader:
                 continue
             if problem is not None:
                 found.append(problem)
-        figures = {
-            *ALIASES,
-            *costs.figures,
-            *(name for one in found for each in one.providers for name in each.figures),
-        }
+        return tuple(found)
+
+    def _refuse_names(self, problems: tuple[Problem, ...], costs: Provider) -> None:
+        """Of variables: those of others, and of figures."""
+        others = {name for problem in problems for each in problem.providers for name in each.figures}
+        figures = {*ALIASES, *costs.figures, *others}
         seen: set[str] = set()
-        for problem in found:
+        for problem in problems:
             for variable in problem.variables:
                 if variable.name in seen:
                     message = f"two problems have a variable {variable.name!r}"
@@ -189,9 +199,9 @@ class _Reader:
                     message = f"the variable {variable.name!r} has the name of a figure, which expressions may mean"
                     self.faults.add(message, self.top.span(problem.name), "give it another name, and `fields`")
                 seen.add(variable.name)
-        return tuple(found)
 
-    def _model(self, options: Options, calibrate: SharedFile | None) -> SharedFile | None:
+    def _model(self, section: Fields | None, options: Options, calibrate: SharedFile | None) -> SharedFile | None:
+        """The model's file; `section` are the `options`, if there are any."""
         name = self.top.text("model", expected="model.onnx")
         if not self.top.has("model") or "model" in self.faults.wrong:
             return None
@@ -199,11 +209,10 @@ class _Reader:
         bound = ImportOptions(options.batch_size, options.shapes)
         try:
             network = prepare(path, bound)
-            if calibrate is not None and not calibrates(network, calibrate, self.top):
+            if calibrate is not None and not calibrates(network, calibrate, section):
                 return None
             return SharedFile.of(path, _external_data(path))
         except CompileError as error:
-            section = self.top.fields("options", required=False)
             option = binding_option(path, bound)
             for fault in error.diagnostics:
                 if section is not None and option:
@@ -299,6 +308,8 @@ class _Reader:
         variables = [each.name for problem in problems for each in problem.variables]
         providers = [each for problem in problems for each in problem.providers]
         known = [*variables, *ALIASES, *costs.figures, *(name for each in providers for name in each.figures)]
+        pruned = [layer for each in problems if isinstance(each, Sparsity) for layer in each.layers]
+        known += [f"{figure}.{layer}" for layer in pruned for figure in OF_LAYERS]
         try:
             found = parse_expression(text)
         except ExpressionFault as fault:

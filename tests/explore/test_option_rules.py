@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+from dnnc.explore import option_rules
 from dnnc.explore.study_yaml import read_study
-from dnnc.ir.diagnostics import CompileError
+from dnnc.explore.workers import evaluate
+from dnnc.frontend.arch_yaml import arch_source
+from dnnc.ir.diagnostics import CompileError, Diagnostic, TimeLimitError
 from support.exploration import write_study
 from support.judged import PRECISION, SPARSITY, write_judged
 
@@ -20,6 +24,7 @@ objectives: [min energy_pj]
 WIDTHS = PRECISION.replace("mixed16", "sparse_blox16").replace(
     "{weights: [3, 5, 8], activations: {start: 4, stop: 8, step: 2}}", "{weights: [8], activations: [8]}"
 )
+SIZES = MACHINES.replace("array.rows: [8, 16]", "memories.spad.capacity_bytes: [128 KiB, 256 KiB]")
 FILES = {
     "prune.yaml": "layers:\n  cnv1: {criterion: sum, threshold: 1}\n",
     "bits.yaml": "layers:\n  cnv1: w4a4\n",
@@ -27,6 +32,8 @@ FILES = {
     "list.yaml": "- one\n",
     "other.yaml": "layers:\n  cnv1: {dataflow: ws}\n",
     "group.yaml": "groups:\n  - {first: cnv1, last: conv2, stripes: 2}\n",
+    "both.yaml": "layers: {cnv1: {dataflow: ws}}\ngroups:\n  - {first: conv1, last: conv2, stripes: 2}\n",
+    "tiles.yaml": "layers: {conv1: {tiles: [{dim: zz, size: 2}]}}\n",
 }
 
 
@@ -48,6 +55,7 @@ def files(folder: Path) -> None:
         ("shapes: {x: [1, 1, 9, 9]}", "the input has shape [1,1,8,8]"),
         ("mapping: junk.yaml", "junk.yaml:1:1: unknown key 'this'"),
         ("mapping: list.yaml", "list.yaml:1:1: a mapping starts with `layers:`"),
+        ("prune: list.yaml", "list.yaml:1:1: a specification of pruning starts with"),
     ],
 )
 def test_what_no_machine_makes_right_is_a_fault_at_the_option(
@@ -67,14 +75,23 @@ OF_MACHINES = {
     "precision: bits.yaml": ("precision", "there is no layer 'cnv1'"),
     "mapping: other.yaml": ("mapping", "there is no layer 'cnv1' to map"),
     "mapping: group.yaml": ("mapping", "there is no layer 'cnv1' to run depth first"),
+    "mapping: both.yaml": ("mapping", "there is no layer 'cnv1' to map"),
+    "mapping: tiles.yaml": ("mapping", "conv1: there is no dimension 'zz' to tile"),
 }
 
 
-@pytest.mark.parametrize("option", [each for each in OF_MACHINES if "mapping" not in each])
-def test_what_the_machine_cannot_have_is_a_fault_at_the_option(option: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [
+        ("prune: prune.yaml", WIDTHS),
+        ("precision: bits.yaml", SPARSITY),
+        *((each, SIZES) for each in OF_MACHINES),
+    ],
+)
+def test_what_the_machine_cannot_have_is_a_fault_at_the_option(option: str, text: str, tmp_path: Path) -> None:
+    """Also where machines differ in what their memories hold, which changes no layer."""
     _, told = OF_MACHINES[option]
     files(tmp_path)
-    text = WIDTHS if "precision" not in option else SPARSITY
     with pytest.raises(CompileError) as error:
         read_study(write_judged(tmp_path, given(text, option)))
     (fault,) = error.value.diagnostics
@@ -92,6 +109,59 @@ def test_what_other_points_may_have_is_a_warning(option: str, text: str, tmp_pat
     study = read_study(write_judged(tmp_path, given(text, option)))
     assert study.warnings == (f"`options.{key}` on sparse_blox16 as it is: {told}",)
     assert getattr(study.base.options, key) is not None
+
+
+def test_two_options_that_contradict_each_other(tmp_path: Path) -> None:
+    text = given(SPARSITY, "batch_size: 2, shapes: {x: [3, 1, 8, 8]}")
+    with pytest.raises(CompileError) as error:
+        read_study(write_judged(tmp_path, text, batch=None))
+    (fault,) = error.value.diagnostics
+    assert "--batch-size 2" in fault.message and fault.span.line == 3
+
+
+def test_a_criterion_that_only_other_machines_have(tmp_path: Path) -> None:
+    """Samples are tried without what the study's own machine cannot have."""
+    machine, _ = arch_source("sparse_blox16")
+    (criteria,) = re.findall(r"criteria: \[.*?\]", machine)
+    (tmp_path / "machine.yaml").write_text(machine.replace(criteria, "criteria: [sum]"))
+    varied = "architecture: {variables: {block_unit.criteria: [[sum, l1_mean], [l1_mean]]}}\nprecision:"
+    text = given(WIDTHS, 'prune: "l1_mean:0.1@8x8"').replace("sparse_blox16", "machine.yaml")
+    study = read_study(write_judged(tmp_path, text.replace("precision:", varied)))
+    assert study.warnings == (
+        "`options.prune` on sparse_blox16 as it is: the block unit of sparse_blox16 has no criterion 'l1_mean'",
+    )
+    first = study.candidate(study.space.point((0,) * len(study.space.variables)))
+    assert not evaluate(study.providers, first).reason
+
+
+def test_a_mapping_may_name_what_a_problem_makes(tmp_path: Path) -> None:
+    (tmp_path / "copy.yaml").write_text("layers: {conv2.prune: {dataflow: ws}}\n")
+    text = SPARSITY.replace("block: [4, 4]", "block: [4, 4], meaning: consumer_im2col")
+    (told,) = read_study(write_judged(tmp_path, given(text, "mapping: copy.yaml"))).warnings
+    assert told == "`options.mapping` on sparse_blox16 as it is: there is no layer 'conv2.prune' to map"
+
+
+def test_too_little_time_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(*_: object) -> None:
+        raise TimeLimitError(Diagnostic("no time is left"))
+
+    monkeypatch.setattr(option_rules.session, "transform", late)
+    with pytest.raises(TimeLimitError, match="no time is left"):
+        read_study(write_judged(tmp_path, given(MACHINES, "prune: sum:1@8x8")))
+
+
+def test_options_that_are_no_section_are_told_once(tmp_path: Path) -> None:
+    with pytest.raises(CompileError) as error:
+        read_study(write_judged(tmp_path, SPARSITY.replace("{calibrate: calibration.npz}", "[1, 2]")))
+    assert [each.message for each in error.value.diagnostics] == ["'options' must hold keys, found a list"]
+
+
+@pytest.mark.parametrize("text", [SPARSITY, PRECISION])
+def test_ranges_of_made_up_samples_are_told(text: str, tmp_path: Path) -> None:
+    study = read_study(write_judged(tmp_path, text.replace("options: {calibrate: calibration.npz}\n", "")))
+    (told,) = study.warnings
+    assert told.startswith("the model is quantised by synthetic data: expect no accuracy")
+    assert not read_study(write_judged(tmp_path, text)).warnings
 
 
 def test_a_mapping_of_a_machine_with_levels(tmp_path: Path) -> None:

@@ -269,6 +269,15 @@ FAULTS = {
 }
 
 
+def test_figures_of_layers_may_be_objectives(tmp_path: Path) -> None:
+    study = judged(tmp_path, SPARSITY.replace("max created_blocks", "max created_blocks.conv2"))
+    point = {"threshold.conv1": 0.25, "threshold.conv2": 0.5}
+    figures = problem_of(study)[1](study.candidate(point))
+    assert study.score(point, figures).objectives[1] == -(figures["created_blocks.conv2"] or 0) < 0
+    with pytest.raises(CompileError, match=r"neither a figure nor a variable 'kept_blocks.dense'"):
+        judged(tmp_path, SPARSITY.replace("max created_blocks", "min kept_blocks.dense"))
+
+
 @pytest.mark.parametrize("found", FAULTS)
 def test_a_fault_is_told_at_its_place(found: str, tmp_path: Path) -> None:
     instead, message, help = FAULTS[found]
@@ -292,7 +301,7 @@ def test_faults_are_told_at_once(tmp_path: Path) -> None:
 
 def test_samples_of_another_shape_are_refused(tmp_path: Path) -> None:
     path = write_judged(tmp_path, SPARSITY)
-    np.savez(tmp_path / "samples.npz", x=np.zeros((20, 1, 9, 8), np.float32), y=np.arange(20) % 4)
+    np.savez(tmp_path / "samples.npz", x=np.zeros((40, 1, 9, 8), np.float32), y=np.arange(40) % 4)
     with pytest.raises(CompileError, match=r"samples have shape \[1, 9, 8\], the model's input takes \[1, 8, 8\]"):
         read_study(path)
 
