@@ -14,6 +14,7 @@ import numpy as np
 from ..driver.decisions import Options, refuse_unread
 from ..driver.described import Json
 from ..driver.kept_stats import KeptStats
+from ..driver.layers_told import layers_told
 from ..driver.legal import LEGAL
 from ..driver.model import Report, model_inputs, silent
 from ..driver.options import pass_options
@@ -31,8 +32,6 @@ from ..passes.pipeline import Pass, named, remaining
 from . import arguments as command_line
 from .files import refuse_overwriting
 from .report import progress, warn
-
-MOST_NAMED = 4  # layers, in a warning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -150,9 +149,7 @@ def warn_of_layers(module: Module, arch: Arch, options: Options, pins: Sequence[
         decided = [(name, getattr(pin, option)) for name, pin in pins]
         other = [f"{name} ({value})" for name, value in decided if value in LEGAL[option] and value != wanted]
         if wanted not in (None, "auto") and other:
-            more = ", ..." if len(other) > MOST_NAMED else ""
-            listed = f"{', '.join(other[:MOST_NAMED])}{more}"
-            warn(f"--{option} {wanted} is not used where --mapping decides otherwise, in {len(other)} layers: {listed}")
+            warn(f"--{option} {wanted} is not used where --mapping decides otherwise, in {layers_told(other)}")
     nests = [each for each in module.operations if isinstance(each, Nest) and each.schedule is not None]
     if options.time_limit_s is not None:
         _warn_of_time(module, options.time_limit_s, len({each.layer for each in nests}), warn)
@@ -162,12 +159,10 @@ def warn_of_layers(module: Module, arch: Arch, options: Options, pins: Sequence[
         implicit = [each for each in nests if each.schedule is not None and each.schedule.im2col == "implicit"]
         # A layer that has an explicit form and stays implicit is pinned so.
         refused = [(each.name, why) for each in implicit if (why := explicit_refusal(each, arch))]
-        names = ", ".join(f"{name} ({why})" for name, why in refused[:MOST_NAMED])
-        more = ", ..." if len(refused) > MOST_NAMED else ""
         if refused:
-            warn(f"im2col stays implicit in {len(refused)} layers: {names}{more}")
+            warn(f"im2col stays implicit in {layers_told([f'{name} ({why})' for name, why in refused])}")
     if options.prune is not None:
-        from ..driver.pruning_told import pruning_told
+        from ..driver.pruning_told import pruning_told  # what does without the passes imports none of them
 
         for told in pruning_told(module, "--prune"):
             warn(told)

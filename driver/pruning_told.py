@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from ..ir.graph import Node
 from ..ir.module import Module
 from ..ir.nest import Nest
 from ..passes.block_prune import NOT_PRUNED, PRUNE_OF, SIGNED
-
-MOST_NAMED = 4  # layers, in a warning
+from .layers_told import layers_told
 
 
 def pruning_told(module: Module, asked_by: str) -> Iterator[str]:
@@ -24,9 +23,3 @@ def pruning_told(module: Module, asked_by: str) -> Iterator[str]:
     signed = [each.name.removesuffix(PRUNE_OF) for each in tested if SIGNED in each.reason]
     if signed:
         yield f"{SIGNED}, where {asked_by} tests them, in {layers_told(signed)}"
-
-
-def layers_told(names: Sequence[str]) -> str:
-    """How many they are, and the first of them."""
-    listed = f"{', '.join(names[:MOST_NAMED])}{', ...' if len(names) > MOST_NAMED else ''}"
-    return f"{len(names)} layer{'s' * (len(names) > 1)}: {listed}"

@@ -24,7 +24,7 @@ from .problem import Provider
 from .versions import version_text
 from .workers import Task
 
-_DECIDING = ("onnxruntime", "numpy", "pillow", "scipy")
+_OF_IMAGES = ("pillow", "scipy")  # beside those of `sources`
 ANSWER_S = 10.0  # a scheduler that has not answered by then does not answer
 _LONGER_S = 2.0  # until Dask should have said so
 # Dask's statistical profiler and its watch on the event loop wake each worker 100 and 50 times a second, which costs
@@ -188,27 +188,33 @@ def _refuse_other_sources(client: Any, address: str) -> None:
         client.close()
         help = "install it where `dask worker` runs"
         raise CompileError(Diagnostic(f"workers of {address!r} have no such dnnc: {error}", help=help)) from None
-    if other := [worker for worker, what in found.items() if what != evaluates_with()]:
+    if other := [each for each in found.items() if each[1] != evaluates_with()]:
         client.close()
-        raise _other_dnnc(f"worker {other[0]!r}")
+        worker, what = other[0]
+        raise _other_dnnc(f"worker {worker!r}", what, evaluates_with())
 
 
 def evaluates_with() -> str:
     """What of a process decides figures beside a study's files."""
-    return f"{sources()} {version_text(*_DECIDING)}"
+    return f"{sources()} {version_text(*_OF_IMAGES)}"
 
 
 def alike(wanted: str, task: Task, *arguments: Any) -> Any:
     """What a task returns, on a worker with the dnnc that the study was read by. Raises CompileError on another one,
     such as came to the cluster since."""
     if evaluates_with() != wanted:
-        raise _other_dnnc(f"a worker on {platform.node()!r}")
+        raise _other_dnnc(f"a worker on {platform.node()!r}", evaluates_with(), wanted)
     return task(*arguments)
 
 
-def _other_dnnc(worker: str) -> CompileError:
-    message = f"{worker} has another dnnc than this machine, or another version of {', '.join(_DECIDING)}"
-    return CompileError(Diagnostic(message, help="the same versions are needed on both"))
+def _other_dnnc(worker: str, found: str, wanted: str) -> CompileError:
+    """What a worker evaluates with, beside what it should: a digest of sources, then names and versions."""
+    there, here = found.split(), wanted.split()
+    ours = dict(zip(here[1::2], here[2::2], strict=True))
+    theirs = dict(zip(there[1::2], there[2::2], strict=False))
+    other = [f"{name} {theirs.get(name, '-')} (here {ours[name]})" for name in ours if theirs.get(name) != ours[name]]
+    message = f"{worker} has {', '.join(other) or 'other sources of dnnc'}"
+    return CompileError(Diagnostic(message, help="figures are of one dnnc: install the same one on both"))
 
 
 def _given(providers: tuple[Provider, ...]) -> tuple[Provider, ...]:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from ..driver.described import Json
-from .corruptions.corrupt import Corruption
+from ..ir.expressions import parse_expression
+from .corruptions.corrupt import SEVERITIES, Corruption
 from .points import FOLDER
 from .robustness import Cell, cost_objective, cost_of, reference_name
 from .store import Row
@@ -25,6 +26,7 @@ CHOICES = {
     "restores": "what the float model has on samples as they are stored",
     "keeps": "what the float model has on the same samples",
 }
+_MOST_SPANS = 12  # of severities in one comparison, whose text is bounded
 CELLS, SETS_FILE, TABLE_FILE = "cells", "sets.yaml", "robustness.csv"
 CLEAN = "clean"  # the cell of samples as they are stored
 
@@ -143,56 +145,97 @@ def table_csv(robustness: Json) -> bytes:
 
 def sets_text(cells: Sequence[Cell], files: Sequence[str]) -> str | None:
     """The sets of one program, the costliest first: each holds from the least severity on at which a corruption chose
-    it, or a cheaper one before it did, so that no severity gets a cheaper set than a lower one. `files` are those of
-    the points. None: one point serves all cells, or there is none."""
+    it, or a cheaper one before it did, so that no severity gets a cheaper set than a lower one. Of points that cost the
+    same each severity has the one that was chosen for it or last below it: another need not be enough. `files` are
+    those of the points. None: one point serves all cells, or there is none."""
     study = cells[0].study
     rows = points_of(cells)
     numbers = {row.genome: number for number, row in enumerate(rows, 1)}
     default = cells[0].chosen
     if default is None:
         return None
-    steps = _steps(study, cells)
+    held = _held(study, cells)
+    highest = {genome: severity for steps in held.values() for severity, genome in steps}
 
     def rank(genome: Genome) -> tuple[float, int, Genome]:
         """The first set whose condition holds is taken: what costs more, or is for the higher severity."""
-        severity = max(steps.get(genome, {}).values(), default=0)
-        return -cost_of(study, rows[numbers[genome] - 1]), -severity, genome
+        return -cost_of(study, rows[numbers[genome] - 1]), -highest.get(genome, 0), genome
 
-    used = sorted({default.genome, *steps}, key=rank)
+    used = sorted({default.genome, *highest}, key=rank)
     if len(used) < 2:
         return None
+    conditions = _conditions(held, used, default.genome)
     entries = []
     for genome in used:
         number = numbers[genome]
-        said = {"name": _set_name(number)}
-        for key in ("precision", "prune"):
-            path = f"{FOLDER}/{number}/{key}.yaml"
-            said |= {key: path} if path in files else {}
-        if genome in steps:
-            said["when"] = condition(steps[genome])
-        entries.append(f"  - {json.dumps(said)}")
+        files_said = {key: path for key in ("precision", "prune") if (path := f"{FOLDER}/{number}/{key}.yaml") in files}
+        for part, when in enumerate(conditions[genome] or [""]):
+            said = {"name": _set_name(number, part)} | files_said | ({"when": when} if when else {})
+            entries.append(f"  - {json.dumps(said)}")
     name = json.dumps(_set_name(numbers[default.genome]))
     return "\n".join(["sets:", *entries, f"default: {name}"]) + "\n"
 
 
-def _set_name(number: int) -> str:
-    return f"point{number}"
+def _set_name(number: int, part: int = 0) -> str:
+    return f"point{number}.{part + 1}" if part else f"point{number}"
 
 
-def _steps(study: Study, cells: Sequence[Cell]) -> dict[Genome, dict[str, int]]:
-    """For each point the corruptions that take it, and from which severity on."""
-    found: dict[Genome, dict[str, int]] = {}
-    held: dict[str, Row] = {}
+def _held(study: Study, cells: Sequence[Cell]) -> dict[str, list[tuple[int, Genome]]]:
+    """By corruption the points that it takes, each with the severity from which on it does; ascending."""
+    found: dict[str, list[tuple[int, Genome]]] = {}
+    highest: dict[str, float] = {}
     ordered = [each for each in cells if each.corruption is not None and each.chosen is not None]
     for each in sorted(ordered, key=lambda cell: cell.corruption.severity if cell.corruption else 0):
         corruption, row = each.corruption, each.chosen
         assert corruption is not None and row is not None
-        before = held.get(corruption.name)
-        # One that costs as much as what a lower severity chose is taken: that need not be enough for the higher one.
-        if before is None or cost_of(study, row) >= cost_of(study, before):
-            held[corruption.name] = row
-            found.setdefault(row.genome, {}).setdefault(corruption.name, corruption.severity)
+        steps = found.setdefault(corruption.name, [])
+        cost = cost_of(study, row)
+        if not steps or (cost >= highest[corruption.name] and row.genome != steps[-1][1]):
+            steps.append((corruption.severity, row.genome))
+            highest[corruption.name] = cost
     return found
+
+
+def _conditions(
+    held: Mapping[str, Sequence[tuple[int, Genome]]], used: Sequence[Genome], default: Genome
+) -> dict[Genome, list[str]]:
+    """For each point the comparisons of which one holds where it is taken; none: it is the default alone. The plain
+    ones, from a severity on, unless of points that cost the same a lower severity's would come first."""
+    plain: dict[Genome, list[str]] = {}
+    for genome in used:
+        first = {name: severity for name, steps in held.items() for severity, of in reversed(steps) if of == genome}
+        plain[genome] = [condition(first)] if first else []
+    if _are_right(plain, held, default):
+        return plain
+    found: dict[Genome, list[str]] = {}
+    for genome in used:
+        spans = [each for name, steps in held.items() for each in _spans(name, steps, genome)]
+        parts = [spans[at : at + _MOST_SPANS] for at in range(0, len(spans), _MOST_SPANS)]
+        found[genome] = [f"{each[0]} > 0" if len(each) == 1 else f"max({', '.join(each)}) > 0" for each in parts]
+    return found
+
+
+def _spans(name: str, steps: Sequence[tuple[int, Genome]], genome: Genome) -> Iterator[str]:
+    """What is above 0 for the severities at which a corruption takes a point. Ends lie between whole severities."""
+    for (first, of), following in zip(steps, [*(severity for severity, _ in steps[1:]), None], strict=True):
+        if of == genome and following is None:
+            yield f"{name} - {first - 0.5}"
+        elif of == genome and following is not None:
+            yield f"min({name} - {first - 0.5}, {following - 0.5} - {name})"
+
+
+def _are_right(
+    conditions: Mapping[Genome, Sequence[str]], held: Mapping[str, Sequence[tuple[int, Genome]]], default: Genome
+) -> bool:
+    """Whether each severity of each corruption alone gets the point that it takes."""
+    parsed = [(genome, parse_expression(text)) for genome, texts in conditions.items() for text in texts]
+    for name, steps in held.items():
+        for severity in (0, *SEVERITIES):
+            values = dict.fromkeys(held, 0) | {name: severity}
+            wanted = next((genome for first, genome in reversed(steps) if first <= severity), default)
+            if next((genome for genome, each in parsed if not each.violation(values)), default) != wanted:
+                return False
+    return True
 
 
 def condition(severities: Mapping[str, int]) -> str:

@@ -13,7 +13,7 @@ from support.onnx_models import FLOAT, save_model
 def test_a_mapping_file_that_decides_otherwise_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "m.yaml").write_text("layers: {conv1: {dataflow: os, im2col: implicit}, dense: {dataflow: ws}}\n")
     words = ["cost", DIGITS, "--arch", "gemmini16", "--mapping", str(tmp_path / "m.yaml")]
-    told = "is not used where --mapping decides otherwise, in 1 layers: conv1 "
+    told = "is not used where --mapping decides otherwise, in 1 layer: conv1 "
     assert f"warning: --dataflow ws {told}(os)\n" in said([*words, "--dataflow", "ws"], 0, capsys)
     assert f"warning: --im2col explicit {told}(implicit)\n" in said([*words, "--im2col", "explicit"], 0, capsys)
     assert told not in said([*words, "--dataflow", "auto", "--im2col", "implicit"], 0, capsys)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from dnnc.explore import cluster, costs, versions
 from dnnc.explore.accuracy.choose import Places
@@ -92,16 +93,16 @@ def test_a_scheduler_that_runs_already(tmp_path: Path) -> None:
 def test_workers_with_another_dnnc(monkeypatch: pytest.MonkeyPatch) -> None:
     study = square(most=3)
     for local in opened(study, 1):
-        monkeypatch.setattr(cluster, "evaluates_with", lambda: "others")
-        with pytest.raises(CompileError, match="has another dnnc"):
+        monkeypatch.setattr(cluster, "evaluates_with", lambda: _evaluates_with().replace("numpy ", "numpy 9"))
+        with pytest.raises(CompileError, match=rf"has numpy {np.__version__} \(here 9{np.__version__}\)"):
             cluster._refuse_other_sources(_Sources(local._client), "tcp://there")
 
 
 def test_a_worker_that_comes_later_with_another_dnnc(monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = cluster.evaluates_with()
     assert cluster.alike(wanted, divmod, 7, 3) == (2, 1)
-    monkeypatch.setattr(cluster, "evaluates_with", lambda: "others")  # as it is there
-    with pytest.raises(CompileError, match=r"a worker on .* has another dnnc"):
+    monkeypatch.setattr(cluster, "evaluates_with", lambda: f"other{wanted}")  # as it is there
+    with pytest.raises(CompileError, match=r"a worker on .* has other sources of dnnc"):
         cluster.alike(wanted, divmod, 7, 3)
 
 
@@ -109,8 +110,8 @@ def test_a_worker_that_comes_later_with_another_dnnc(monkeypatch: pytest.MonkeyP
 def test_every_job_says_which_dnnc_it_is_for(monkeypatch: pytest.MonkeyPatch) -> None:
     study = square(most=3)
     for local in opened(study, 1):
-        local._with = "of another machine"
-        with pytest.raises(CompileError, match="has another dnnc"):
+        local._with = f"{local._with} more 1"
+        with pytest.raises(CompileError, match=r"has more - \(here 1\)"):
             list(local.each(evaluate, [(0, (study.candidate({"x": 0, "y": 0}),))]))
 
 

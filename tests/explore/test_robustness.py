@@ -20,7 +20,7 @@ from dnnc.driver import session
 from dnnc.driver.precision_file import read_precision
 from dnnc.explore import workers
 from dnnc.explore.accuracy.samples import Preprocess, preprocessed
-from dnnc.explore.corruptions.corrupt import Corruption, Corruptions, corrupted
+from dnnc.explore.corruptions.corrupt import NAMES, Corruption, Corruptions, corrupted
 from dnnc.explore.judge import SEARCHED, OpenedJudge
 from dnnc.explore.robustness import Cell, judge_of
 from dnnc.explore.robustness_results import condition, points_of, sets_text
@@ -335,6 +335,40 @@ def test_of_points_that_cost_the_same_each_severity_has_its_own() -> None:
     found = [(numbered[int(each["name"].removeprefix("point")) - 1].genome, each.get("when")) for each in sets]
     assert found == [((2, 1), "fog >= 3"), ((2, 2), "fog >= 1"), ((2, 0), None)]
     assert numbered[int(default.removeprefix("point")) - 1].genome == (2, 0)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_of_points_that_cost_the_same_each_severity_of_each_corruption_has_its_own(seed: int) -> None:
+    """The last one that was chosen up to a severity and costs no less than those below it."""
+    rng = Random(seed)
+    names = NAMES[: rng.choice((1, 2, 3, len(NAMES)))]
+    study = replace(square(), corruptions=Corruptions(names, (1, 2, 3, 4, 5)))
+    own = study.corruptions
+    assert own is not None
+    rows = [replace(row(place // 3, 0.5), genome=(place // 3, place)) for place in range(6)]  # of two costs
+    chosen = {(each.name, each.severity): rng.choice(rows) for each in own.each}
+    default = rng.choice(rows)
+    outcome: Any = type("Outcome", (), {"rows": (), "front": ()})()
+    cells = [Cell(None, study, outcome, 0.0, 0.0, {}, None, None, default, None)]
+    for each in own.each:
+        found = chosen[each.name, each.severity]
+        cells.append(Cell(each, study, outcome, 0.0, 0.0, {}, None, None, found, None))
+    numbered = points_of(cells)
+    text = sets_text(cells, [])
+    assert text is not None
+    sets, last = parsed(text)
+    assert len({each["name"] for each in sets}) == len(sets)
+    for name in names:
+        wanted = default
+        for severity in range(6):
+            if severity:
+                here = chosen[name, severity]
+                wanted = here if severity == 1 or here.genome[0] >= wanted.genome[0] else wanted
+            values = dict.fromkeys(names, 0) | {name: severity}
+            holding = (each for each in sets if "when" in each and not parse_expression(each["when"]).violation(values))
+            taken = next((each["name"] for each in holding), last)
+            number = int(taken.removeprefix("point").partition(".")[0])
+            assert numbered[number - 1] == wanted, (text, values)
 
 
 def parsed(text: str) -> tuple[list[dict[str, str]], str]:
