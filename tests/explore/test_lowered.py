@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dnnc.benchmarks.odd_models import draw
@@ -16,13 +17,16 @@ from dnnc.explore.problem import Candidate
 from dnnc.explore.shared_files import SharedFile
 from dnnc.explore.variables import Value
 from dnnc.frontend.arch_yaml import bundled, load_arch
+from dnnc.ir.nest import Dataflow, Nest
+from dnnc.ir.precision import LayerPrecision, PrecisionSpec
 from dnnc.ir.printer import print_module
+from support.judged import write_judged
 
 MODELS = [("qlinear_residual", 3), ("float_gemm", 1), ("float_residual", 2)]
 
 
 def machine(name: str, share: int, fields: Mapping[str, Value] = {}) -> Candidate:
-    """A bundled machine with a share of its local memories and with other prices."""
+    """A bundled machine with a share of its local memories, which are priced by their sizes."""
     text, file, folder = source_of(name)
     root = read_description(text, file)
     values: dict[str, Value] = {
@@ -46,6 +50,36 @@ def test_what_is_shared_is_what_each_would_make(name: str, seed: int, tmp_path: 
     assert print_module(module) == print_module(alone)
     assert passes == left
     assert module.header.arch_digest == second.flat.digest != first.flat.digest
+
+
+DECIDED: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "pruned": ("sparse_blox16", {"prune": "l1_mean:0.2@4x4"}),
+    "windows": ("sparse_blox16", {"prune": "l1_mean:0.2@4x4:consumer_im2col"}),
+    "widths": ("mixed16", {"precision": PrecisionSpec(LayerPrecision(4, 6))}),
+    "converted": ("converter48", {"precision": PrecisionSpec(LayerPrecision(4, 6))}),
+    "stripes": ("gemmini16", {"fuse": "auto"}),
+}
+
+
+@pytest.mark.parametrize("decided", DECIDED)
+def test_what_is_decided_of_layers_is_shared(decided: str, tmp_path: Path) -> None:
+    """A calibrated model with a mapping, up to its cost."""
+    name, options = DECIDED[decided]
+    write_judged(tmp_path, "")
+    (tmp_path / "mapping.yaml").write_text("layers: {conv1: {dataflow: os}}\n")
+    files = [SharedFile.of(tmp_path / each) for each in ("model.onnx", "calibration.npz", "mapping.yaml")]
+    first, second = (
+        Candidate(each.arch, Options(**options, mapping=files[2].path, calibrate=files[1].path))
+        for each in (machine(name, 1), machine(name, 2))
+    )
+    shared = Opened(Costs(*files))
+    shared.scheduled(first)
+    found, alone = shared.scheduled(second), Opened(Costs(*files)).scheduled(second)
+    assert len(shared._lowered) == 1
+    assert found == alone
+    assert print_module(found[0]) == print_module(alone[0])
+    conv1 = next(each for each in found[0].operations if each.name == "conv1")
+    assert isinstance(conv1, Nest) and conv1.schedule is not None and conv1.schedule.dataflow is Dataflow.OS
 
 
 def test_other_arrays_and_options_share_nothing(tmp_path: Path) -> None:
