@@ -154,11 +154,12 @@ def _read(fields: Fields, key: str, given: Callable[[], _Value]) -> _Value | Non
         told: Sequence[Diagnostic] = getattr(found, "faults", ())
     except CompileError as error:
         found, told = None, error.diagnostics
-    others = [each for each in told if each.span.file not in ("", fields.faults.file)]
+    others = [each for each in told if each.span.line and each.span.file != fields.faults.file]
     fields.faults.include(others)
     for each in told:
         if each not in others:
-            fields.faults.add(f"{fields.name(key)}: {each.message}", fields.span(key), each.help)
+            where = f"{each.span.file}: " if each.span.file not in ("", fields.faults.file) else ""
+            fields.faults.add(f"{fields.name(key)}: {where}{each.message}", fields.span(key), each.help)
     return found
 
 

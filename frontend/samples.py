@@ -65,7 +65,8 @@ def check_samples(network: Network, data: Mapping[str, Array], source: str = "")
     for name in network.inputs:
         array = data.get(name)
         if array is None:
-            faults.append(fault(f"calibration data has nothing for input {name!r}"))
+            there = ", ".join(map(repr, data)) or "nothing"
+            faults.append(fault(f"calibration data has nothing for input {name!r}", f"it has: {there}"))
             continue
         wanted = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(network.info(name).elem_type or TensorProto.FLOAT))
         if not fits(network, name, array):

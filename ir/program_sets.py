@@ -117,7 +117,8 @@ def chosen(program: ProgramSets, values: Mapping[str, Value]) -> PrecisionSet:
                 return each
         except ExpressionFault as fault:
             given = ", ".join(f"{name}={value}" for name, value in values.items())
-            raise CompileError(Diagnostic(f"set {each.name!r}, with {given}: {fault}")) from None
+            help = f"a value that can be compared so: {'; '.join(each.when)}"
+            raise CompileError(Diagnostic(f"set {each.name!r}, with {given}: {fault}", help=help)) from None
     return program.of(program.default)
 
 
