@@ -92,7 +92,11 @@ default: saf
         ("sets: [{name: a, precision: ../p.yaml, when: x > 1}, {name: b}]\ndefault: b\n", "lies outside of", "in it"),
         ("sets: [{name: a, precision: /etc/passwd, when: x > 1}, {name: b}]\ndefault: b\n", "lies outside of", "in it"),
         ("sets: [{name: a, prune: link.yaml, when: x > 1}, {name: b}]\ndefault: b\n", "lies outside of", "in it"),
-        ("sets: [{name: a, prune: none.yaml, when: x > 1}, {name: b}]\ndefault: b\n", "none.yaml: there is no such", ""),
+        (
+            "sets: [{name: a, prune: none.yaml, when: x > 1}, {name: b}]\ndefault: b\n",
+            "none.yaml: there is no such",
+            "",
+        ),
         ('sets: [{name: a, prune: "a\\0.yaml", when: x > 1}, {name: b}]\ndefault: b\n', "", ""),
         (f"sets: [{{name: a, prune: {'n' * 900}.yaml, when: x > 1}}, {{name: b}}]\ndefault: b\n", "", ""),
         ("sets: [\n", "", ""),
