@@ -199,8 +199,16 @@ def value_of(node: YamlNode) -> Value | None:
         try:
             return parse_expression(node.value).value({})
         except ExpressionFault:
-            return node.value
+            return _infinite(node.value)
     return node.value
+
+
+def _infinite(text: str) -> Value:
+    """A number that no float holds, which is refused where it stands; any other text is a word."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def counted(number: int) -> str:
