@@ -13,7 +13,7 @@ from ..ir.files import make_folder
 from ..ir.frozen import dataclass
 from .arguments import add_json, whole
 from .explore_progress import say, shown
-from .files import STANDARD_OUTPUT, refuse_outputs, write_files
+from .files import STANDARD_OUTPUT, refuse_outputs, refuse_results, write_files
 from .report import print_table, warn, words_beside
 
 if TYPE_CHECKING:
@@ -86,7 +86,8 @@ def run(arguments: argparse.Namespace) -> int:
     for text in study.warnings:
         warn(text)
     folder = Path(arguments.output or f"{study.name}-explored")
-    refuse_outputs([arguments.json, *results_in(folder)], arguments)
+    refuse_outputs([arguments.json], arguments)
+    refuse_results(results_in(folder), arguments.study)
     refuse_foreign(folder)
     with ExitStack() as held:
         with _stored(study, folder, study.reuse, arguments.resume) as (store, known):

@@ -113,6 +113,10 @@ _INPUTS = (
 )
 
 
+# Keys of studies that name files; the last one is of published ones.
+_OF_STUDIES = ("model", "arch", "calibrate", "mapping", "prune", "precision", "data", "inputs", "path")
+
+
 def refuse_overwriting(outputs: Iterable[str | Path], arguments: argparse.Namespace) -> None:
     """Raise CompileError for every output that is one of the files that the command reads, however either is spelled:
     the files that its arguments name, those in a folder of inputs or below one of data sets, the blobs of a dump, the
@@ -123,8 +127,19 @@ def refuse_overwriting(outputs: Iterable[str | Path], arguments: argparse.Namesp
     values = [(name, value) for name in _INPUTS if (value := getattr(arguments, name, None))]
     inputs = [(name, Path(each)) for name, value in values for each in (value if isinstance(value, list) else [value])]
     inputs += [named for name, place in inputs if name == "study" for named in _named_by_study(place)]
+    _refuse_reading(existing, inputs)
+
+
+def refuse_results(results: Iterable[Path], study: str) -> None:
+    """Raise CompileError for every result, which is there, that is one of the files that a study names. Folders of
+    samples may hold them: no sample has the name of a result."""
+    named = [(key, place) for key, place in _named_by_study(Path(study)) if isfile(place)]
+    _refuse_reading(results, [("study", Path(study)), *named])
+
+
+def _refuse_reading(outputs: Iterable[Path], inputs: Sequence[tuple[str, Path]]) -> None:
     faults = []
-    for output in existing:
+    for output in outputs:
         if read := next((file for each in inputs if (file := _read_as(output, *each)) is not None), None):
             message = f"this would overwrite what the command reads: {read}"
             faults.append(Diagnostic(message, Span(str(output)), "give the output another name"))
@@ -203,23 +218,20 @@ def _files_of_sets(path: Path) -> list[Path]:
 
 
 def _named_by_study(path: Path) -> Iterator[tuple[str, Path]]:
-    """Whatever a study may name, from its folder, with an argument that it is read as; the points of others, which
-    `reuse` names, are only looked at. The file itself is read before, with all its faults."""
+    """The files that a study names, from its folder, each with the key, which is the argument that it is read as, and
+    the folder of its samples. The study itself is read before, with all its faults."""
     from ..frontend.yaml_faults import Faults
-    from ..frontend.yaml_reader import ListNode, MapNode, ScalarNode, YamlNode, read_yaml
+    from ..frontend.yaml_reader import MapNode, ScalarNode, YamlNode, read_yaml
 
     def texts(key: str, node: YamlNode) -> Iterator[tuple[str, Path]]:
         if isinstance(node, MapNode):
             for name, value in node.entries.items():
-                yield from texts(name, value) if name != "reuse" else ()
-        elif isinstance(node, ListNode):
-            for each in node.items:
-                yield from texts(key, each)
-        elif isinstance(node, ScalarNode) and isinstance(node.value, str) and "\0" not in node.text:
+                yield from texts(name, value)
+        elif isinstance(node, ScalarNode) and key in _OF_STUDIES and node.text and "\0" not in node.text:
             yield key, path.parent / node.text
 
     named = texts("", read_yaml(path.read_bytes().decode("utf-8", "replace"), Faults("", str(path))))
-    yield from ((key, place) for key, place in named if exists(place))
+    yield from ((key, place) for key, place in named if isfile(place) or (key == "data" and isdir(place)))
 
 
 def write_files(files: Iterable[tuple[str | Path, bytes | Iterable[bytes]]]) -> None:

@@ -116,9 +116,15 @@ def judge_options(
 
 
 def is_calibrated(costs: Costs, candidate: Candidate, *, has_widths: bool) -> bool:
-    """Whether ranges of values decide what the model computes. Requires: it can be compiled."""
+    """Whether ranges of values decide what the model computes; not where it cannot be compiled, which others tell.
+    Raises TimeLimitError."""
     opened = opened_costs(costs)
-    module, _ = opened.graph(_some_widths(candidate, has_widths))
+    try:
+        module, _ = opened.graph(_some_widths(candidate, has_widths))
+    except TimeLimitError:
+        raise
+    except CompileError:
+        return False
     return not network_is_quantised(opened.network(candidate)) and has_codes(module)
 
 

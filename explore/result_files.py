@@ -27,7 +27,9 @@ def refuse_foreign(folder: Path) -> None:
         return
     if found := [*results_in(folder)]:
         message = "this would be overwritten, and no study is stored beside it"
-        raise CompileError([Diagnostic(message, Span(str(each)), "-o names another folder") for each in found])
+        raise CompileError(
+            [Diagnostic(message, Span(str(each)), "-o names another folder; or remove them") for each in found]
+        )
 
 
 def remove_stale(folder: Path, written: Collection[Path]) -> None:

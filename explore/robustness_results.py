@@ -211,12 +211,13 @@ def _conditions(
     for genome in used:
         spans = [each for name, steps in held.items() for each in _spans(name, steps, genome)]
         parts = [spans[at : at + _MOST_SPANS] for at in range(0, len(spans), _MOST_SPANS)]
-        found[genome] = [f"{each[0]} > 0" if len(each) == 1 else f"max({', '.join(each)}) > 0" for each in parts]
+        found[genome] = [f"{each[0]} >= 0" if len(each) == 1 else f"max({', '.join(each)}) >= 0" for each in parts]
     return found
 
 
 def _spans(name: str, steps: Sequence[tuple[int, Genome]], genome: Genome) -> Iterator[str]:
-    """What is above 0 for the severities at which a corruption takes a point. Ends lie between whole severities."""
+    """What is not below 0 for the severities at which a corruption takes a point. Ends lie between whole severities,
+    where two sets meet: the first of them is taken."""
     for (first, of), following in zip(steps, [*(severity for severity, _ in steps[1:]), None], strict=True):
         if of == genome and following is None:
             yield f"{name} - {first - 0.5}"

@@ -59,9 +59,8 @@ class SharedFile:
     def refuse_changed(self) -> None:
         """Raise ChangedFileError where another one came under its name since this process looked: what was read by its
         path meanwhile may be of either."""
-        for path, digest, seen in _local(self)[1]:
-            if _signature(path) != seen and _digest_at(path) != digest:
-                raise _changed(path)
+        for each in _local(self)[1]:
+            each.refuse_changed()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +130,30 @@ def _digest_of(names: tuple[str, ...], contents: Iterable[bytes]) -> str:
     return found.hexdigest()
 
 
-_Seen = tuple[str, str, tuple[int, ...] | None]  # a path, the digest of what is there, and its signature
+class _Seen:
+    """A file as this process has seen it: its bytes are looked at again only where something else of it changed."""
+
+    def __init__(self, path: str, digest: str) -> None:
+        self.path, self.digest, self.signature = path, digest, _signature(path)
+
+    def refuse_changed(self) -> None:
+        now = _signature(self.path)
+        if now == self.signature:
+            return
+        try:
+            is_same = _digest_at(self.path) == self.digest
+        except CompileError:  # nobody can tell any more
+            is_same = False
+        if not is_same:
+            raise _changed(self.path)
+        self.signature = now
 
 
 @lru_cache(maxsize=16)
 def _local(file: SharedFile) -> tuple[str, tuple[_Seen, ...]]:
     """The path, and what of it can change: what was sent lies in a folder of this process."""
     everything = (file, *(other for _, other in file.beside))
-    seen = tuple((each.path, each.digest, _signature(each.path)) for each in everything)  # before they are read
+    seen = tuple(_Seen(each.path, each.digest) for each in everything)  # before they are read
     missing = [each for each in everything if _digest_at(each.path) != each.digest]
     if not missing:
         return file.path, seen

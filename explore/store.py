@@ -165,10 +165,11 @@ class Store:
 
     def _holds_figures(self) -> bool:
         """Whether something was evaluated: else there is nothing that a study with other values would not find anew."""
-        found = self._file.execute(
-            "select exists (select 1 from points where status = ? union all select 1 from parts)", (EVALUATED,)
-        )
-        return bool(found.fetchone()[0])
+        query = "select exists (select 1 from points where status = ? union all select 1 from parts)"
+        try:
+            return bool(self._file.execute(query, (EVALUATED,)).fetchone()[0])
+        except sqlite3.Error:  # the file is why the study ends: it is left for whoever looks into that
+            return True
 
     @contextmanager
     def _written(self) -> Iterator[None]:

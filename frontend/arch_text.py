@@ -34,7 +34,7 @@ def hierarchy_source(name_or_path: str) -> tuple[str, str] | None:
         path = HIERARCHIES / f"{name_or_path}.yaml"
         return path.read_text(encoding="utf-8"), path.name
     path = Path(name_or_path)
-    if not path.exists():
+    if path.is_dir() or not path.exists():  # a folder may have the name of a bundled machine
         return None
     text = read_text_bounded(path, LARGEST_BYTES, "`dnnc arch show eyeriss_like` prints a description")
     return (text, str(path)) if re.search(r"^levels\s*:", text, re.MULTILINE) else None

@@ -89,3 +89,12 @@ def test_check_notes_a_machine_that_leaves_float_models_to_the_host(
     notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
     assert len(notes) == bool(said)
     assert all(line.startswith(f"note: {said}, and float models") for line in notes)
+
+
+def test_a_folder_may_have_the_name_of_a_machine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "edge8").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert main(["arch", "show", "edge8"]) == 0
+    assert "name: edge8" in capsys.readouterr().out

@@ -120,6 +120,16 @@ def test_no_result_replaces_what_the_study_reads(tmp_path: Path, capsys: pytest.
     assert "points/1/arch.yaml: error: this would overwrite what the command reads" in told
 
 
+@pytest.mark.parametrize("name", ["edge8", "exhaustive", "."])
+def test_a_folder_may_have_the_name_of_a_machine(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_study(tmp_path, STUDY + "algorithm: exhaustive\n")
+    for more in ([], ["--resume"]):
+        printed(["explore", "study.yaml", "-o", name, *HERE, *more], capsys)
+
+
 @pytest.mark.parametrize("name", ["sets.yaml", "front.csv", "points/7/arch.yaml", "cells/fog-1/study.json"])
 def test_files_of_nobodys_study_are_left_alone(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mine = tmp_path / "out" / name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dnnc.explore import cluster, costs, versions
+from dnnc.explore import cluster, costs, shared_files, versions
 from dnnc.explore.accuracy.choose import Places
 from dnnc.explore.accuracy.images import Images, image_stored
 from dnnc.explore.algorithm_settings import Settings
@@ -25,7 +26,7 @@ from dnnc.explore.shared_files import ChangedFileError, SharedFile, SharedFolder
 from dnnc.explore.study import Study
 from dnnc.explore.study_yaml import read_study
 from dnnc.explore.workers import evaluate
-from dnnc.ir.diagnostics import CompileError
+from dnnc.ir.diagnostics import CompileError, Diagnostic
 from support.exploration import of, searched, square
 from support.judged import PRECISION, write_judged
 
@@ -239,6 +240,26 @@ def test_a_file_that_changes_between_points_ends_the_study(name: str, tmp_path: 
     (tmp_path / name).write_text(CHANGED[name])
     with pytest.raises(ChangedFileError, match="it is not what it was when the study was read"):
         evaluate(study.providers, second)
+
+
+def test_a_file_whose_bytes_stay_is_looked_at_once_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"m")
+    file = SharedFile.of(tmp_path / "model.onnx")
+    file.refuse_changed()
+    (tmp_path / "model.onnx").touch()
+    looked = []
+    monkeypatch.setattr(shared_files, "read_bounded", lambda path, most: looked.append(path) or b"m")
+    for _ in range(3):
+        file.refuse_changed()
+    assert len(looked) == 1
+    os.utime(tmp_path / "model.onnx", (1, 1))
+
+    def unreadable(*_: object) -> bytes:
+        raise CompileError(Diagnostic("permission denied"))
+
+    monkeypatch.setattr(shared_files, "read_bounded", unreadable)
+    with pytest.raises(ChangedFileError):
+        file.refuse_changed()
 
 
 @pytest.mark.parametrize("most", [None, 1])
