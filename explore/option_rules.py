@@ -167,20 +167,18 @@ def _pruned(costs: Costs, candidate: Candidate) -> Module:
 
 def _new_faults(costs: Costs, without: Candidate, asked: Candidate) -> list[Diagnostic]:
     """What is wrong with a graph, and is not without an option."""
+    found = _graph_faults(costs, asked)
+    return [] if found and _graph_faults(costs, without) else found
+
+
+def _graph_faults(costs: Costs, candidate: Candidate) -> list[Diagnostic]:
     try:
-        _pruned(costs, asked)
-        return []
+        _pruned(costs, candidate)
     except TimeLimitError:
         raise
     except CompileError as error:
-        found = list(error.diagnostics)
-    try:
-        _pruned(costs, without)
-        return found
-    except TimeLimitError:
-        raise
-    except CompileError:  # it is not for the option
-        return []
+        return list(error.diagnostics)
+    return []
 
 
 def _level_mapping_faults(path: str) -> list[Diagnostic]:

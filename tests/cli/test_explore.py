@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
 from io import StringIO
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def test_its_figures_are_those_of_cost(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_the_table_of_all_points(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet = import_module("pyarrow.parquet")
     explored(tmp_path, STUDY + "constraints: [spad != 8 KiB]\n", capsys)
     table = parquet.read_table(tmp_path / "out" / "points.parquet").to_pydict()
     assert table["dim"] == [4, 4, 8, 8, 4, 8]
@@ -78,7 +79,7 @@ def test_the_table_of_all_points(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_columns_of_the_table_are_of_one_kind_and_hide_no_other(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet = import_module("pyarrow.parquet")
     text = STUDY.replace("    dim:", "    seed:").replace("4 * dim", "4 * seed")
     text = text.replace("  fields:", "    clock: {values: [1 GHz, fast, true, 1.5], fields: clock_hz}\n  fields:")
     explored(tmp_path, text, capsys)
@@ -150,7 +151,7 @@ def test_a_file_where_a_folder_belongs_is_told(taken: str, tmp_path: Path, capsy
 
 
 def test_the_table_has_the_options_and_data_of_each_point(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet = import_module("pyarrow.parquet")
     path = write_judged(tmp_path, SPARSITY.replace("generations: 2", "generations: 1"))
     printed(["explore", path, "-o", str(tmp_path / "out"), *HERE], capsys)
     table = parquet.read_table(tmp_path / "out" / "points.parquet").to_pydict()
